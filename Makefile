@@ -1,0 +1,41 @@
+# Everything a newcomer needs: a virtual environment of its own for each purpose, made on first use.
+PYTHON ?= python3
+DEMO   := .venv/demo
+DEV    := .venv/dev
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo check test guide docs bench clean help
+
+help:            ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
+
+demo: $(DEMO)/installed  ## Install podium and rank the guide's documents
+	@$(DEMO)/bin/podium demo
+
+check: $(DEV)/installed  ## Lint, format and types
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+test: $(DEV)/installed  ## Run every test, the notebook and the docstrings' examples included
+	$(DEV)/bin/pytest -n auto
+
+docs: $(DEV)/installed  ## Write the generated parts of the README and run the notebook again
+	$(DEV)/bin/python docs/make.py
+
+bench:           ## Measure speed beside other libraries (installs them, each in an environment of its own)
+	$(PYTHON) bench/run.py
+
+clean:           ## Remove what make made
+	rm -rf .venv .bench
+
+$(DEMO)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(DEV)/bin/python -m pip install --quiet --editable . --group dev
+	@touch $@

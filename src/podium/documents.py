@@ -1,0 +1,178 @@
+"""What counts as a document, and how it becomes text.
+
+A document is a string, a mapping, or an object that other packages pass around. It is read here, once, for every
+scorer; it is never changed and never replaced. What a scorer does with the text is not this module's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from podium.errors import InvalidInput
+
+__all__ = ["as_json", "checked_fields", "texts_of"]
+
+# The first of these that a mapping has (and an object: its own three first) is what it says.
+TEXT_KEYS = ("content", "text", "page_content", "passage")
+TEXT_ATTRIBUTES = ("page_content", "content", "text")
+_ABSENT = object()
+
+
+def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) -> list[str | None]:
+    """Read each document's text, in order; None stands for a document without any (None, empty, only white space).
+
+    With `fields`, mappings and objects are read by those fields, in that order: one field gives its text, several give
+    YAML of them, which is what Cohere recommends for models that take only strings. Strings stay as they are. A field
+    that a document lacks is left out as long as the document has another of them and some other document has that one.
+
+        >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
+        ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
+
+    Raises InvalidInput, naming the document by its index and the keys it has, never its text.
+    """
+    found: set[str] = set()
+    texts = [_text(document, index, fields, found) for index, document in enumerate(documents)]
+    unknown = [field for field in fields or () if field not in found]
+    if unknown and any(not isinstance(document, str | None) for document in documents):
+        raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; check the spelling")
+    return texts
+
+
+def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return `rank_by` as a tuple of field names, or None where it is None.
+
+    Raises InvalidInput unless it is a field name or a list of them, without repeats.
+    """
+    if rank_by is None:
+        return None
+    fields = (rank_by,) if isinstance(rank_by, str) else rank_by
+    if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
+        raise InvalidInput(f"rank_by must be a field name or a list of them, not {type(rank_by).__name__} like this one")
+    if not fields or len(set(fields)) < len(fields):
+        raise InvalidInput("rank_by must name at least one field, and each field once")
+    return tuple(fields)
+
+
+def as_json(document: Any) -> Any:
+    """Return the document as something `json.dumps` takes: strings and mappings in full, other objects as their text."""
+    if document is None or isinstance(document, str | bool | int):
+        return document
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, bytes):
+        return document.decode("utf-8", "replace")
+    if isinstance(document, Mapping):
+        return {str(key): as_json(value) for key, value in document.items()}
+    if isinstance(document, list | tuple | set | frozenset):
+        return [as_json(item) for item in document]
+    if (text := _first_attribute(document)) is not _ABSENT:
+        return {"text": as_json(text)}
+    return str(document)
+
+
+def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str | None:
+    if document is None or isinstance(document, str):
+        text = document or ""
+    elif isinstance(document, float) and math.isnan(document):  # a missing cell of a data frame
+        text = ""
+    elif fields is not None:
+        text = _fields_text(document, index, fields, found)
+    else:
+        text = _plain(_own_text(document, index), index)
+    return _valid_unicode(text) if text.strip() else None
+
+
+def _own_text(document: Any, index: int) -> Any:
+    if isinstance(document, Mapping):
+        for key in TEXT_KEYS:
+            if key in document:
+                return document[key]
+        raise InvalidInput(
+            f"document {index} has none of the fields {_listed(TEXT_KEYS)}; it has {_listed(document)}. "
+            "Name the fields to read with rank_by=[…]"
+        )
+    if (text := _first_attribute(document)) is not _ABSENT:
+        return text
+    raise InvalidInput(
+        f"document {index} is a {type(document).__name__}; pass a string, a mapping, or an object with "
+        "page_content, content, text or get_content()"
+    )
+
+
+def _first_attribute(document: Any) -> Any:
+    """Return what the object says is its text: LangChain, Haystack and LlamaIndex each have their own name for it."""
+    for name in TEXT_ATTRIBUTES:
+        value = getattr(document, name, _ABSENT)
+        if value is None or isinstance(value, str | bytes):
+            return value
+    get_content = getattr(document, "get_content", None)
+    return get_content() if callable(get_content) else _ABSENT
+
+
+def _fields_text(document: Any, index: int, fields: tuple[str, ...], found: set[str]) -> str:
+    values = {name: value for name in fields if (value := _field(document, name)) is not _ABSENT}
+    if not values:
+        has = document if isinstance(document, Mapping) else vars(document) if hasattr(document, "__dict__") else ()
+        raise InvalidInput(f"document {index} has no field {_listed(fields)}; it has {_listed(has)}")
+    found.update(values)
+    said = {name: value for name, value in values.items() if not _is_empty(value)}
+    if len(fields) == 1 or not said:
+        return _plain(next(iter(said.values()), None), index)
+    return _yaml(said, index)
+
+
+def _field(document: Any, name: str) -> Any:
+    """Return a field by its name: a mapping's, or an object's own or its `metadata`'s."""
+    if isinstance(document, Mapping):
+        return document.get(name, _ABSENT)
+    value = getattr(document, name, _ABSENT)
+    metadata = getattr(document, "metadata", None)
+    return metadata.get(name, _ABSENT) if value is _ABSENT and isinstance(metadata, Mapping) else value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", b"") or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(value: Any, index: int) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if _is_empty(value):
+        return ""
+    return str(value) if isinstance(value, bool | int | float) else _yaml(value, index)
+
+
+def _yaml(value: Any, index: int) -> str:
+    import yaml
+
+    readable = {name: _readable(item) for name, item in value.items()} if isinstance(value, dict) else value
+    # libyaml where the wheel has it: ten times faster. One line a field, letters as they are: a model reads this.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    try:
+        return str(yaml.dump(readable, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1))
+    except yaml.YAMLError as error:
+        raise InvalidInput(
+            f"document {index} has a field of a kind that has no text; rank_by may name text, numbers, dates, lists and dicts"
+        ) from error
+
+
+def _readable(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _valid_unicode(text: str) -> str:
+    """Put U+FFFD for halves of surrogate pairs, which neither a tokenizer nor UTF-8 can take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _listed(names: Iterable[Any]) -> str:
+    shown = [repr(str(name)[:40]) for name in names]
+    return ", ".join(shown[:20]) + (" …" if len(shown) > 20 else "") if shown else "no fields"

@@ -1,0 +1,121 @@
+"""The guide's three classes, with the guide's names, defaults and shapes, on the same machinery as everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from podium.errors import InvalidInput
+from podium.load import hosted_scorer, local_scorer
+from podium.ranking import Reranker
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["CohereReranker", "HFCrossEncoderReranker", "VoyageAIReranker"]
+
+API_SETTINGS = ("api_key", "base_url")
+
+
+class HFCrossEncoderReranker(Reranker):
+    """Rank with a cross-encoder on this machine. Strings come back as `{"content": text}`.
+
+    `model` is a name on the Hugging Face hub, a folder, or "podium-mini"; the other arguments are those of
+    `podium.load`. Raises ModelError and InvalidInput.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "cross-encoder/ms-marco-MiniLM-L-6-v2",
+        *,
+        limit: int | None = 3,
+        return_score: bool = True,
+        rank_by: str | list[str] | None = None,
+        precision: Literal["float32", "int8"] = "float32",
+        threads: int | None = None,
+        max_length: int | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> None:
+        scorer = local_scorer(
+            model,
+            precision=precision,
+            threads=threads,
+            max_length=max_length,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+        )
+        super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+
+    def _as_returned(self, document: Any) -> Any:
+        return {"content": document} if isinstance(document, str) else document
+
+
+class _HostedReranker(Reranker):
+    """What the guide's two hosted classes share: everything but a provider and its default model.
+
+    `api_config` may hold "api_key" (else the provider's environment variable) and "base_url"; the other arguments are
+    those of `podium.load`. Strings come back as strings. Raises MissingKey here, ProviderError while ranking.
+    """
+
+    provider: ClassVar[str]
+    default_model: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        limit: int | None = 5,
+        rank_by: str | list[str] | None = None,
+        return_score: bool = True,
+        api_config: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        client: httpx.Client | None = None,
+        async_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        scorer = hosted_scorer(
+            self.provider,
+            self.default_model if model is None else model,
+            **_checked_settings(api_config),
+            timeout=timeout,
+            retries=retries,
+            client=client,
+            async_client=async_client,
+        )
+        super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+
+
+class CohereReranker(_HostedReranker):
+    """Rank with Cohere: the model rerank-v3.5 unless named otherwise, the key from COHERE_API_KEY unless given.
+
+    `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
+    `api_config={"api_key": …}` comes before the environment. Raises MissingKey; while ranking, ProviderError.
+    """
+
+    provider = "cohere"
+    default_model = "rerank-v3.5"
+
+
+class VoyageAIReranker(_HostedReranker):
+    """Rank with Voyage AI: the model rerank-2.5 unless named otherwise, the key from VOYAGE_API_KEY unless given.
+
+    `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
+    `api_config={"api_key": …}` comes before the environment. Raises MissingKey; while ranking, ProviderError.
+    """
+
+    provider = "voyage"
+    default_model = "rerank-2.5"
+
+
+def _checked_settings(api_config: Any) -> dict[str, str]:
+    if api_config is None:
+        return {}
+    if not isinstance(api_config, Mapping):
+        raise InvalidInput(f"api_config must be a dict such as {{'api_key': …}}, not a {type(api_config).__name__}")
+    if unknown := sorted(map(str, set(api_config) - {*API_SETTINGS})):
+        raise InvalidInput(f"api_config has {', '.join(unknown)}; it may hold {' and '.join(API_SETTINGS)}")
+    return dict(api_config)

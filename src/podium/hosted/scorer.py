@@ -1,0 +1,219 @@
+"""HostedScorer: a provider's row and a model's name → scores, over HTTP, with a thread or with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any
+
+import httpx
+
+from podium.errors import DeadlineExceeded, InvalidInput, MissingKey, ProviderError
+from podium.hosted import wire
+from podium.hosted.providers import Provider, provider
+from podium.hosted.transport import Exchange, Policy, aexchange, exchange
+from podium.types import ScoreKind, Scores
+
+__all__ = ["HostedScorer"]
+
+CONCURRENT_REQUESTS = 8
+SOCKET_TIMEOUT = 15.0  # seconds of silence after which a server is asked again, if time is left
+
+
+class _Key:
+    """An API key that no repr, log or debugger's list of locals shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "<API key>"
+
+    def header(self, row: Provider) -> dict[str, str]:
+        return {row.key_header: row.key_format.format(self._value)}
+
+    def value(self) -> str:
+        return self._value
+
+
+class HostedScorer:
+    """A hosted model. Safe to share between threads and event loops, which share its connections each.
+
+    `api_key`, else the provider's environment variable; a server of your own (`base_url`) may need none. `timeout` is
+    seconds in all, `retries` how often a failed request is sent again. A call with more documents than the provider
+    takes at once (or than `max_documents`) becomes several requests, at most 8 at a time. A `client` or `async_client`
+    of yours is used as it is and stays yours to close. Raises MissingKey, InvalidInput; when scoring, ProviderError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        max_documents: int | None = None,
+        client: httpx.Client | None = None,
+        async_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.provider = provider(name)
+        self._model = _checked_model(self.provider, model)
+        self._url = wire.request_url(self.provider, self._model, _checked_url(self.provider, base_url))
+        self._key = _found_key(self.provider, api_key, required=base_url is None)
+        self._policy = _checked_policy(timeout, retries)
+        self._max_documents = _checked_count(max_documents)
+        _check_clients(client, async_client)
+        self._own_client = client is None
+        self._client = client or httpx.Client(timeout=self._policy.timeout)
+        self._given_async_client = async_client
+        # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
+        self._async_clients: weakref.WeakKeyDictionary[Any, httpx.AsyncClient] = weakref.WeakKeyDictionary()
+        self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix=f"podium-{name}")
+
+    def __repr__(self) -> str:
+        return f"HostedScorer({self.model!r})"
+
+    @property
+    def model(self) -> str:
+        return f"{self.provider.name}:{self._model}"
+
+    @property
+    def revision(self) -> str | None:
+        return None
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        return self.provider.score_kind
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score the texts. Waits on a thread, so that not even a server that drips its headers outlasts the deadline."""
+        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
+        requests = [self._exchange(query, [texts[at] for at in run]) for run in runs]
+        sent = [self._threads.submit(exchange, request, self._client, self._policy) for request in requests]
+        done, waiting = wait(sent, self._policy.timeout + self._policy.socket_timeout, return_when=FIRST_EXCEPTION)
+        for future in waiting:
+            future.cancel()
+        for future in done:
+            future.result()
+        if waiting:
+            raise DeadlineExceeded(
+                f"{self.provider.title} gave no answer within {self._policy.timeout:g} s; raise timeout or ask later"
+            )
+        return self._scores([future.result() for future in sent], runs)
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
+        client, room = self._async_client(), asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+        async def reply(run: range) -> bytes:
+            async with room:
+                return await aexchange(self._exchange(query, [texts[at] for at in run]), client, self._policy)
+
+        tasks = [asyncio.ensure_future(reply(run)) for run in runs]
+        try:
+            return self._scores(await asyncio.wait_for(asyncio.gather(*tasks), self._policy.timeout), runs)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(
+                f"{self.provider.title} gave no answer within {self._policy.timeout:g} s; raise timeout or ask later"
+            ) from None
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._own_client:
+            self._client.close()
+
+    async def aclose(self) -> None:
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+        self.close()
+
+    def _async_client(self) -> httpx.AsyncClient:
+        if self._given_async_client is not None:
+            return self._given_async_client
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            self._async_clients[loop] = httpx.AsyncClient(timeout=self._policy.timeout)
+        return self._async_clients[loop]
+
+    def _exchange(self, query: str, texts: list[str]) -> Exchange:
+        row, key = self.provider, self._key
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "podium", **row.headers}
+
+        def error_for(status: int, content: bytes) -> ProviderError:
+            return wire.error_for(row, status, content, [query, *texts, *([key.value()] if key else [])])
+
+        content = wire.request_body(row, self._model, query, texts)
+        return Exchange(row.title, self._url, headers | (key.header(row) if key else {}), content, error_for)
+
+    def _scores(self, contents: list[bytes], runs: list[range]) -> Scores:
+        replies = [wire.read_reply(self.provider, content, len(run)) for content, run in zip(contents, runs, strict=True)]
+        counted = [reply.tokens for reply in replies if reply.tokens is not None]
+        billed: dict[str, float] = {}
+        for reply in replies:
+            for unit, count in reply.billed.items():
+                billed[unit] = billed.get(unit, 0) + count
+        return Scores(
+            values=[score for reply in replies for score in reply.scores],
+            total_tokens=sum(counted) if len(counted) == len(replies) else None,
+            billed=billed,
+            notes=(f"sent as {len(runs)} requests",) if len(runs) > 1 else (),
+        )
+
+
+def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:
+    if given is not None and not isinstance(given, str):
+        raise InvalidInput(f"api_key must be a string, not a {type(given).__name__}")
+    key = (given or (os.environ.get(row.key_variable, "") if row.key_variable else "")).strip()
+    if key and not (key.isascii() and key.isprintable()):
+        raise MissingKey(f"the API key for {row.title} holds characters that no HTTP header can; copy it again")
+    if not key and required and row.key_variable:
+        raise MissingKey(f"{row.title} needs an API key; set {row.key_variable}, or pass api_key")
+    return _Key(key) if key else None
+
+
+def _checked_model(row: Provider, model: Any) -> str:
+    if not isinstance(model, str):
+        raise InvalidInput(f"a model is named by a string, not a {type(model).__name__}")
+    if not model.strip() and (row.model_key or "{model}" in row.path):
+        raise InvalidInput(f"{row.title} needs a model's name: {row.name}:<model>")
+    return model
+
+
+def _checked_url(row: Provider, base_url: Any) -> str | None:
+    if base_url is None and row.url is None:
+        raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…'")
+    if base_url is not None and not (isinstance(base_url, str) and base_url.startswith(("http://", "https://"))):
+        raise InvalidInput("base_url must begin with http:// or https://")
+    return base_url  # type: ignore[no-any-return]  # checked to be a string just above
+
+
+def _checked_policy(timeout: Any, retries: Any) -> Policy:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
+        raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise InvalidInput(f"retries must be 0 or more, not {retries!r:.40}")
+    return Policy(float(timeout), min(SOCKET_TIMEOUT, float(timeout)), retries)
+
+
+def _checked_count(count: Any) -> int | None:
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise InvalidInput(f"max_documents must be a positive whole number, not {count!r:.40}")
+    return count
+
+
+def _check_clients(client: Any, async_client: Any) -> None:
+    if client is not None and not isinstance(client, httpx.Client):
+        raise InvalidInput(f"client must be an httpx.Client, not a {type(client).__name__}")
+    if async_client is not None and not isinstance(async_client, httpx.AsyncClient):
+        raise InvalidInput(f"async_client must be an httpx.AsyncClient, not a {type(async_client).__name__}")

@@ -1,0 +1,235 @@
+"""One request to a rerank API, made until it is answered, refused or out of time: retries, waiting, the deadline.
+
+The rules are written once, as a generator that says what to do next (`Send`, `Wait`) and is told what came of it;
+`exchange` and `aexchange` do it, with a thread or with an event loop. Nothing here knows what a request says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from podium.errors import BadResponse, DeadlineExceeded, ProviderError, ProviderUnavailable
+from podium.hosted.wire import RETRIED
+
+__all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
+
+MAX_REPLY_BYTES = 64 << 20
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long to try: `timeout` seconds in all, `socket_timeout` for one silence of the server, `retries` more tries."""
+
+    timeout: float
+    socket_timeout: float
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request, ready to be sent. The repr leaves out what must not be logged: headers (the key) and content."""
+
+    title: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+    error_for: Callable[[int, bytes], ProviderError]
+
+    def __repr__(self) -> str:
+        return f"Exchange({self.title!r}, {len(self.content)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request now; give up `seconds` after any silence, and at `deadline` whatever is happening."""
+
+    seconds: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait before the next try."""
+
+    seconds: float
+
+
+Outcome = Answer | Exception | None
+Steps = Generator[Send | Wait, Outcome, bytes]
+
+
+def exchange(request: Exchange, client: httpx.Client, policy: Policy) -> bytes:
+    """Return the body of a success reply. Raises ProviderError."""
+    steps = _steps(request, policy)
+    outcome: Outcome = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration as done:
+            return bytes(done.value)
+        if isinstance(step, Wait):
+            time.sleep(step.seconds)
+            outcome = None
+        else:
+            outcome = _sent(request, client, step)
+
+
+async def aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy) -> bytes:
+    """Do what `exchange` does on an event loop."""
+    steps = _steps(request, policy)
+    outcome: Outcome = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration as done:
+            return bytes(done.value)
+        if isinstance(step, Wait):
+            await asyncio.sleep(step.seconds)
+            outcome = None
+        else:
+            outcome = await _asent(request, client, step)
+
+
+def _steps(request: Exchange, policy: Policy) -> Steps:
+    """Yield what to do next, be sent what came of it, and return the reply's body. Raises what is final."""
+    deadline = time.monotonic() + policy.timeout
+    problem: ProviderError = DeadlineExceeded(f"{request.title} was not asked within {policy.timeout:g} s")
+    for attempt in range(policy.retries + 1):
+        if (left := deadline - time.monotonic()) <= 0:
+            break
+        outcome = yield Send(min(policy.socket_timeout, left), deadline)
+        if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
+            return outcome.content
+        problem, advised = _judged(request, outcome, policy)
+        if attempt == policy.retries:
+            raise problem
+        seconds = _wait(attempt, advised)
+        if time.monotonic() + seconds >= deadline:
+            break  # the answer to the next try could not be used
+        yield Wait(seconds)
+    raise _out_of_time(request, problem, policy)
+
+
+def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[ProviderError, float | None]:
+    """Return what is wrong and how long the server says to wait. Raises it at once where trying again is no use."""
+    if isinstance(outcome, Answer):
+        error = request.error_for(outcome.status, outcome.content)
+        if outcome.status not in RETRIED:
+            raise error
+        return error, _advised_wait(outcome.headers)
+    if isinstance(outcome, ProviderError):
+        raise outcome
+    if isinstance(outcome, httpx.TransportError | TimeoutError):
+        kind = type(outcome).__name__
+        slow = isinstance(outcome, httpx.TimeoutException | TimeoutError)
+        words = f"did not answer in time ({kind})" if slow else f"could not be reached ({kind})"
+        return ProviderUnavailable(f"{request.title} {words}; check the network and base_url, or try again later"), None
+    kind = type(outcome).__name__
+    raise ProviderUnavailable(f"{request.title} could not be asked ({kind}); check base_url and the client you passed")
+
+
+def _out_of_time(request: Exchange, problem: ProviderError, policy: Policy) -> ProviderError:
+    """Say what stood in the way when time ran out; the kind of problem stays if the server told it."""
+    if problem.status is None:
+        return DeadlineExceeded(f"{request.title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
+    return type(problem)(f"{problem} (and no time is left of {policy.timeout:g} s to try again)", status=problem.status)
+
+
+def _wait(attempt: int, advised: float | None) -> float:
+    """Return how long to wait: what the server said, else anything up to a bound that doubles (full jitter)."""
+    if advised is not None:
+        return advised
+    return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))  # noqa: S311  not a secret
+
+
+def _advised_wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a reply asks for: retry-after-ms, Retry-After (seconds or a date), x-ratelimit-reset."""
+    for name, seconds in (("retry-after-ms", _milliseconds), ("retry-after", _seconds_or_date), ("x-ratelimit-reset", _reset)):
+        if (value := headers.get(name)) is not None and (waits := seconds(value)) is not None and 0 <= waits < 1e7:
+            return waits
+    return None
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _milliseconds(value: str) -> float | None:
+    return None if (number := _number(value)) is None else number / 1000
+
+
+def _seconds_or_date(value: str) -> float | None:
+    if (number := _number(value)) is not None:
+        return number
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _reset(value: str) -> float | None:
+    """Read seconds from now, or a moment since 1970 in seconds or milliseconds: providers differ."""
+    if (number := _number(value)) is None:
+        return None
+    if number > 1e11:
+        number /= 1000
+    return max(0.0, number - time.time()) if number > 1e8 else number
+
+
+def _sent(request: Exchange, client: httpx.Client, step: Send) -> Outcome:
+    try:
+        with client.stream("POST", request.url, content=request.content, **_settings(request, step)) as response:
+            body = bytearray()
+            for block in response.iter_bytes():
+                _check_progress(request, body, block, step)
+            return Answer(response.status_code, response.headers, bytes(body))
+    except Exception as error:  # judged above: httpx's errors, a user's own client's errors, ours
+        return error
+
+
+async def _asent(request: Exchange, client: httpx.AsyncClient, step: Send) -> Outcome:
+    try:
+        return await asyncio.wait_for(_areply(request, client, step), max(0.001, step.deadline - time.monotonic()))
+    except Exception as error:  # as above
+        return TimeoutError() if isinstance(error, asyncio.TimeoutError) else error
+
+
+async def _areply(request: Exchange, client: httpx.AsyncClient, step: Send) -> Answer:
+    async with client.stream("POST", request.url, content=request.content, **_settings(request, step)) as response:
+        body = bytearray()
+        async for block in response.aiter_bytes():
+            _check_progress(request, body, block, step)
+        return Answer(response.status_code, response.headers, bytes(body))
+
+
+def _settings(request: Exchange, step: Send) -> dict[str, object]:
+    return {"headers": dict(request.headers), "timeout": httpx.Timeout(step.seconds), "follow_redirects": False}
+
+
+def _check_progress(request: Exchange, body: bytearray, block: bytes, step: Send) -> None:
+    """Take a block in. A server that drips bytes, or never stops, is left at the deadline or at the bound."""
+    body += block
+    if time.monotonic() > step.deadline:
+        raise TimeoutError
+    if len(body) > MAX_REPLY_BYTES:
+        raise BadResponse(f"{request.title}'s reply is larger than {MAX_REPLY_BYTES >> 20} MB; check base_url")

@@ -1,0 +1,153 @@
+"""A name → Reranker: "podium-mini" · "org/model" · "./folder" · "cohere:rerank-v3.5".
+
+The packages that a model or a provider needs are imported when one is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from podium.bundled import BUNDLED
+from podium.errors import InvalidInput, ModelNotFound
+from podium.ranking import Reranker
+
+if TYPE_CHECKING:
+    import httpx
+
+    from podium.hosted.scorer import HostedScorer
+    from podium.local.scorer import LocalScorer
+
+__all__ = ["hosted_scorer", "load", "local_scorer"]
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    limit: int | None = None,
+    rank_by: str | list[str] | None = None,
+    return_score: bool = True,
+    precision: Literal["float32", "int8"] | None = None,
+    threads: int | None = None,
+    max_length: int | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+    max_documents: int | None = None,
+    client: httpx.Client | None = None,
+    async_client: httpx.AsyncClient | None = None,
+) -> Reranker:
+    """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
+
+    `limit`, `rank_by` and `return_score` are defaults for every call. For models on this machine: `precision`
+    ("float32", exact, or "int8"), `threads`, `max_length` (tokens of query and text together), and for those of the hub
+    `revision`, `cache_dir` and `token`. For hosted APIs: `api_key` (else the provider's environment variable),
+    `base_url` (a server of your own that speaks the provider's API), `timeout` (seconds in all, retries included; 30),
+    `retries` (3), `max_documents` per request, and your own `client` or `async_client` of httpx.
+
+        >>> load("podium-mini", limit=3)
+        Reranker('podium-mini')
+
+    Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that don't fit.
+    """
+    local = {"precision": precision, "threads": threads, "max_length": max_length}
+    hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    hosted = {
+        "api_key": api_key,
+        "base_url": base_url,
+        "timeout": timeout,
+        "retries": retries,
+        "max_documents": max_documents,
+        "client": client,
+        "async_client": async_client,
+    }
+    scorer: LocalScorer | HostedScorer
+    if provider := _provider_of(name):
+        _refuse(local | hub, f"{provider} is a hosted API; it takes no")
+        scorer = hosted_scorer(provider, str(name).partition(":")[2], **_given(hosted))
+    else:
+        _refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
+        scorer = local_scorer(name, **_given(local | hub))
+    return Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+
+
+def local_scorer(
+    name: str | os.PathLike[str],
+    *,
+    precision: Literal["float32", "int8"] = "float32",
+    threads: int | None = None,
+    max_length: int | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> LocalScorer:
+    """Return the scorer of a bundled model, a folder or a hub model; folders win over hub models of the same name."""
+    from podium.local import files
+    from podium.local.scorer import LocalScorer
+
+    said = os.fspath(name)
+    folder = Path(said).expanduser()
+    if said in BUNDLED:
+        found = files.bundled(said)
+    elif isinstance(name, Path) or said.startswith((".", "~", os.sep)) or (folder / "config.json").exists():
+        found = files.from_folder(said)
+    elif files.is_hub_name(said):
+        cache = None if cache_dir is None else os.fspath(cache_dir)
+        found = files.from_hub(said, revision=revision, cache_dir=cache, token=token)
+    else:
+        raise _unknown(said)
+    return LocalScorer(found, precision=precision, threads=threads, max_length=max_length)
+
+
+def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
+    """Return the scorer of a provider's model. `options` are HostedScorer's own."""
+    from podium.hosted.scorer import HostedScorer
+
+    return HostedScorer(provider, model, **options)
+
+
+def _provider_of(name: str | os.PathLike[str]) -> str | None:
+    """Return the provider that a name begins with, or None. A one-letter prefix is a Windows drive."""
+    from podium.hosted.providers import PROVIDERS
+
+    if isinstance(name, Path):
+        return None
+    if not isinstance(name, str) or not name:
+        raise InvalidInput(
+            "a model is named by a string, such as 'podium-mini', 'org/model', './folder' or 'cohere:rerank-v3.5'"
+        )
+    prefix, colon, _ = name.partition(":")
+    return prefix if colon and prefix in {row.name for row in PROVIDERS} else None
+
+
+def _unknown(name: str) -> ModelNotFound:
+    from podium.hosted.providers import PROVIDERS
+
+    prefix, colon, model = name.partition(":")
+    names = [row.name for row in PROVIDERS]
+    if colon and len(prefix) > 1:
+        near = difflib.get_close_matches(prefix, names, n=1)
+        hint = f"did you mean {near[0]}:{model}? " if near else ""
+        return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(names)}")
+    near = difflib.get_close_matches(name, [*BUNDLED, *names], n=1)
+    meant = f"{near[0]}:<model>" if near and near[0] in names else near[0] if near else ""
+    hint = f"did you mean {meant}? " if meant else ""
+    return ModelNotFound(
+        f"there is no model {name!r}; {hint}name a bundled one ({', '.join(BUNDLED)}), a folder (./path), "
+        "one on the hub (org/model) or a hosted one (provider:model)"
+    )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    if unfit := sorted(_given(options)):
+        raise InvalidInput(f"{why} {', '.join(unfit)}")

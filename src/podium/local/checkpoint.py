@@ -1,0 +1,110 @@
+"""A checkpoint's weights, read by name from safetensors. Never from pickle; nothing here knows what a weight is for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  teaches numpy the name bfloat16, which safetensors asks it for
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from podium.errors import ModelError, ModelNotFound
+
+__all__ = ["SINGLE", "Array", "Checkpoint", "weight_files"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder, whether they are all there or not; none if it has neither layout."""
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    if not (folder / INDEX).exists():
+        return []
+    try:
+        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{folder / INDEX} is damaged; delete it and bring it again") from error
+    if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
+        raise ModelError(f"{folder / INDEX} names files outside its own folder; it is not to be trusted")
+    return sorted(folder / shard for shard in shards)
+
+
+class Checkpoint:
+    """The tensors of one or more safetensors files under their names, less a prefix that some of them carry.
+
+    `names` are all of them, with the prefix off. Raises ModelError where a file is damaged or a tensor is missing.
+    """
+
+    def __init__(self, files: Sequence[Path], prefix: str = "") -> None:
+        self.files: list[Path] = []
+        self._stack = contextlib.ExitStack()
+        self._readers: dict[str, tuple[Any, str]] = {}
+        self._open(files, lambda stored: stored.removeprefix(prefix))
+
+    def add(self, files: Sequence[Path], prefix: str) -> None:
+        """Read more files, whose tensors get this prefix in front of their names."""
+        self._open(files, lambda stored: prefix + stored)
+
+    def _open(self, files: Sequence[Path], name: Callable[[str], str]) -> None:
+        self.files += files
+        for path in files:
+            reader = self._stack.enter_context(_opened(path))
+            for stored in reader.keys():  # noqa: SIM118  not a dict
+                self._readers[name(stored)] = (reader, stored)
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._readers)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._readers
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a tensor in float32, whatever it is stored in."""
+        return np.ascontiguousarray(self.stored(name), dtype=np.float32)
+
+    def stored(self, name: str) -> Array:
+        """Return a tensor as it is stored: float32, float16, or float32 made of bfloat16."""
+        if name not in self._readers:
+            raise ModelError(f"{self.files[0].parent} has no tensor {name!r}; the checkpoint does not match its config.json")
+        reader, stored = self._readers[name]
+        try:
+            tensor: Array = reader.get_tensor(stored)
+        except (SafetensorError, TypeError) as error:
+            raise ModelError(f"{self.files[0].parent}: tensor {name!r} cannot be read; bring the file again") from error
+        if tensor.dtype not in (np.float32, np.float16):
+            tensor = tensor.astype(np.float32)
+        if not np.isfinite(tensor).all():
+            raise ModelError(f"{self.files[0].parent}: tensor {name!r} holds NaN or infinity; the checkpoint is damaged")
+        return tensor
+
+    def digest(self) -> str:
+        """Return a hash of the files' content."""
+        hashed = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 22):
+                    hashed.update(block)
+        return hashed.hexdigest()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        reader = safe_open(str(path), framework="np")
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"{path} is missing; bring it from where the rest of the model came from") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged or cut short; delete it and bring it again") from error
+    with reader:
+        yield reader

@@ -1,0 +1,216 @@
+"""Find a model's files: bundled, a folder, the hub's cache, or a download. Which files they must be, models.py reads.
+
+What is cached is used without a request; only what is missing is asked for. Nothing is executed and nothing is written
+outside the cache directory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from podium.bundled import BUNDLED, folder_of
+from podium.errors import ModelError, ModelNotFound
+from podium.local.checkpoint import INDEX, SINGLE
+
+__all__ = ["ModelFiles", "bundled", "cached_models", "download_plan", "from_folder", "from_hub", "is_hub_name", "missing"]
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+DESCRIPTIONS = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "README.md",
+)
+MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")
+ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's name as users say it, the folder that holds its files, and the revision they are of, if known."""
+
+    name: str
+    folder: Path
+    revision: str | None = None
+
+
+def bundled(name: str) -> ModelFiles:
+    return ModelFiles(name, folder_of(name), BUNDLED[name])
+
+
+def from_folder(path: str | Path) -> ModelFiles:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ModelNotFound(f"there is no folder {folder}; a model on the hub is named org/model")
+    if not (folder / "config.json").exists():
+        raise ModelNotFound(
+            f"{folder} has no config.json; name the folder that holds config.json, tokenizer.json and model.safetensors"
+        )
+    return ModelFiles(str(path), folder)
+
+
+def is_hub_name(name: str) -> bool:
+    return HUB_NAME.fullmatch(name) is not None
+
+
+def from_hub(
+    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, token: str | bool | None = None
+) -> ModelFiles:
+    """Return a hub model's files, from the cache if they are all there, else by downloading those that are not.
+
+    Raises ModelNotFound: no such repository or revision, no access, no connection, or offline with files missing.
+    """
+    cached = _cached(name, revision, cache_dir)
+    if cached and not missing(cached.folder):
+        return cached
+    if _is_offline():
+        lacking = missing(cached.folder) if cached else ["config.json", "tokenizer.json", SINGLE]
+        raise ModelNotFound(
+            f"{name} is not whole in the cache and HF_HUB_OFFLINE is set. Missing: {', '.join(lacking)}. On a machine with a "
+            f"network run `hf download {name}` and copy its cache folder here, or name a folder with these files"
+        )
+    return _downloaded(name, revision, cache_dir, token)
+
+
+def missing(folder: Path) -> list[str]:
+    """Return what a folder lacks before it can be loaded, [] if nothing. Files that make no sense are for models.py."""
+    lacking = [] if (folder / "config.json").exists() else ["config.json"]
+    if not ((folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()):
+        lacking.append("tokenizer.json")
+    if (folder / INDEX).exists() and not (folder / SINGLE).exists():
+        lacking += [shard for shard in _shards(folder) if not (folder / shard).exists()]
+    elif not ((folder / SINGLE).exists() or (folder / ONNX_FILES[0]).exists()):
+        lacking.append(SINGLE)
+    return lacking + [name for name in _module_files(folder) if not (folder / name).exists()]
+
+
+def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
+    """Return the files of a hub repository that would be downloaded, and their sizes in bytes. Asks the hub."""
+    info = _asked(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
+    sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
+    return {file: sizes[file] for file in _wanted(list(sizes))}
+
+
+def cached_models(cache_dir: str | Path | None = None) -> list[tuple[str, str, int]]:
+    """Return (name, revision, bytes) of each hub model in the cache that has all the files podium needs."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        scanned = scan_cache_dir(cache_dir)
+    except CacheNotFound:
+        return []
+    return sorted(
+        (repo.repo_id, revision.commit_hash, revision.size_on_disk)
+        for repo in scanned.repos
+        for revision in repo.revisions
+        if repo.repo_type == "model" and not missing(Path(revision.snapshot_path))
+    )
+
+
+def _downloaded(name: str, revision: str | None, cache_dir: str | Path | None, token: str | bool | None) -> ModelFiles:
+    from huggingface_hub import hf_hub_download
+
+    info = _asked(name, lambda: _api().model_info(name, revision=revision, token=token))
+    wanted = _wanted([each.rfilename for each in info.siblings or []])
+    if "config.json" not in wanted:
+        raise ModelNotFound(f"{name} has no config.json on the hub; it is not a model podium can read")
+    for file in wanted:
+        path = _asked(name, lambda file=file: hf_hub_download(name, file, revision=info.sha, cache_dir=cache_dir, token=token))
+        if file == "config.json":
+            folder = Path(path).parent
+    if revision != info.sha:
+        _remember(folder, revision or "main", info.sha)
+    return ModelFiles(name, folder, info.sha)
+
+
+def _remember(folder: Path, revision: str, commit: str) -> None:
+    """Write which commit a branch or tag was, as the hub's own client does when it downloads by that name."""
+    ref = folder.parents[1] / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(commit, encoding="utf-8")
+
+
+def _wanted(listed: list[str]) -> list[str]:
+    """Choose the files to bring: descriptions, module heads, and one kind of weights, float ones before an ONNX file."""
+    chosen = [file for file in listed if file in DESCRIPTIONS or any(fnmatch(file, each) for each in MODULE_FILES)]
+    if SINGLE in listed:
+        return [*chosen, SINGLE]
+    if INDEX in listed:
+        return [*chosen, INDEX, *(file for file in listed if fnmatch(file, "model-*-of-*.safetensors"))]
+    return chosen + [file for file in listed if file in ONNX_FILES]
+
+
+def _cached(name: str, revision: str | None, cache_dir: str | Path | None) -> ModelFiles | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", cache_dir=cache_dir, revision=revision)
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    return ModelFiles(name, folder, folder.name)
+
+
+def _module_files(folder: Path) -> list[str]:
+    """Return the files that modules.json makes necessary beside the transformer's own."""
+    try:
+        listed = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        steps = [(str(step["path"]), str(step["type"]).rpartition(".")[2]) for step in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    heads = [path for path, kind in steps if kind in ("Dense", "LayerNorm")]
+    pools = [path for path, kind in steps if kind == "Pooling"]
+    return [f"{path}/config.json" for path in pools + heads] + [f"{path}/{SINGLE}" for path in heads]
+
+
+def _shards(folder: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return []
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="podium")
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _asked(name: str, call: Callable[[], Any]) -> Any:
+    """Make one request to the hub; whatever goes wrong becomes an error that says what to do."""
+    from huggingface_hub import errors
+
+    try:
+        return call()
+    except errors.GatedRepoError as error:
+        raise ModelNotFound(f"{name} is gated; accept its terms on the hub and pass token=… or set HF_TOKEN") from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelNotFound(f"{name} has no such revision; check revision=…") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelNotFound(
+            f"there is no model {name} on the hub, or it is private; check the name, or pass token=…"
+        ) from error
+    except OSError as error:  # a full disk, no permission, no connection: requests' and httpx's errors alike end here
+        raise ModelError(
+            f"{name} could not be downloaded ({type(error).__name__}); check the connection and the disk"
+        ) from error
+    except Exception as error:  # the hub's client lets its HTTP library's errors through, and that library changes
+        raise ModelError(
+            f"{name} could not be brought from the hub ({type(error).__name__}); check the connection, or bring its files "
+            "by hand and name their folder"
+        ) from error

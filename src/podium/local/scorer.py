@@ -1,0 +1,164 @@
+"""LocalScorer: tokens → schedule → runtime → score."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from podium.errors import InvalidInput, ModelError
+from podium.local import models, network
+from podium.local.cpu import cores
+from podium.local.files import ModelFiles
+from podium.local.graph import Precision
+from podium.local.schedule import Work, Workers
+from podium.local.tokens import Pair, PairTokenizer
+from podium.types import Progress, ScoreKind, Scores
+
+__all__ = ["LocalScorer"]
+
+
+class LocalScorer:
+    """A cross-encoder on this machine. Safe to share between threads; loading it reads and checks everything.
+
+    `precision`: "float32" is exact, "int8" about twice as fast (its weights are made once and cached). `threads`: how
+    many pairs are computed at once, as many as there are processors unless given. `max_length`: tokens of a query and
+    its text together, at most what the model allows. Raises ModelError.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        precision: Precision = "float32",
+        threads: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        _check_options(precision, threads, max_length)
+        self.files = files
+        self.precision = precision
+        self.spec = models.read(files.folder)
+        most = self.spec.max_length
+        self.tokenizer = PairTokenizer(
+            files.folder,
+            min(max_length or most, most),
+            str(self.spec.config.get("model_type")),
+            do_lower_case=self.spec.do_lower_case,
+        )
+        self._network = network.load(self.spec, precision)
+        self._workers = Workers(threads or cores())
+        self._check_one_pair()
+
+    def __repr__(self) -> str:
+        return f"LocalScorer({self.model!r}, precision={self.precision!r})"
+
+    @property
+    def model(self) -> str:
+        return self.files.name
+
+    @property
+    def revision(self) -> str | None:
+        return self.files.revision
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        return self.spec.activation.kind
+
+    @property
+    def threads(self) -> int:
+        return self._workers.count
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        return self.score_many([query], [texts])[0]
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        batch = _Batch(self, [query], [texts], None)
+        await self._workers.acall(batch.tokenise)
+        await self._workers.arun(batch.work())
+        return batch.scores()[0]
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]:
+        batch = _Batch(self, queries, texts_per_query, progress)
+        batch.tokenise()
+        self._workers.run(batch.work())
+        return batch.scores()
+
+    def logit(self, pair: Pair) -> np.float32:
+        """Compute one pair, here and now."""
+        logits = self._network.run(pair.ids, lambda: self.tokenizer.segments(pair))
+        if len(logits) != 1 or not np.isfinite(logits[0]):
+            raise ModelError(f"{self.model} gave {logits.tolist()[:4]} for one pair, not one finite score; it cannot rank")
+        return np.float32(logits[0])
+
+    def close(self) -> None:
+        self._workers.close()
+
+    def _check_one_pair(self) -> None:
+        """Compute a pair before anyone relies on it: shapes that don't fit and broken weights show now."""
+        for pair in self.tokenizer.pairs("a", ["b"]):
+            self.logit(pair)
+
+
+class _Batch:
+    """Queries and texts on their way to scores. Identical pairs are computed once; the rest share their result."""
+
+    def __init__(
+        self, scorer: LocalScorer, queries: Sequence[str], texts: Sequence[Sequence[str]], progress: Progress | None
+    ) -> None:
+        self._scorer, self._queries, self._texts, self._progress = scorer, queries, texts, progress
+        self._progress_lock = threading.Lock()
+        self._places: list[list[int]] = []  # per query, per text: which pair
+        self._pairs: list[Pair] = []
+        self._repeats: list[int] = []
+        self._logits: Any = None
+
+    def tokenise(self) -> None:
+        known: dict[tuple[str, str], int] = {}
+        for query, texts in zip(self._queries, self._texts, strict=True):
+            fresh = [text for text in dict.fromkeys(texts) if (query, text) not in known]
+            known.update(((query, text), at) for at, text in enumerate(fresh, start=len(known)))
+            self._pairs.extend(self._scorer.tokenizer.pairs(query, fresh))
+            self._places.append([known[query, text] for text in texts])
+        self._logits = np.zeros(len(self._pairs), np.float32)
+        self._repeats = np.bincount([at for places in self._places for at in places], minlength=len(self._pairs)).tolist()
+
+    def work(self) -> Work:
+        return Work([len(pair.ids) for pair in self._pairs], self._compute)
+
+    def _compute(self, at: int) -> None:
+        self._logits[at] = self._scorer.logit(self._pairs[at])
+        if self._progress:
+            with self._progress_lock:
+                self._progress(self._repeats[at])
+
+    def scores(self) -> list[Scores]:
+        return [self._scores(places) for places in self._places]
+
+    def _scores(self, places: list[int]) -> Scores:
+        pairs = [self._pairs[at] for at in places]
+        raw = [float(self._logits[at]) for at in places]
+        return Scores(
+            values=[self._scorer.spec.activation.apply(logit) for logit in raw],
+            raw=raw,
+            tokens=[pair.text_tokens for pair in pairs],
+            dropped_tokens=[pair.text_dropped for pair in pairs],
+            total_tokens=sum(len(self._pairs[at].ids) for at in set(places)),
+            notes=tuple(_query_note(pairs)),
+        )
+
+
+def _query_note(pairs: list[Pair]) -> Iterator[str]:
+    if dropped := max((pair.query_dropped for pair in pairs), default=0):
+        yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
+
+
+def _check_options(precision: Any, threads: Any, max_length: Any) -> None:
+    if precision not in ("float32", "int8"):
+        raise InvalidInput(f"precision must be 'float32' or 'int8', not {precision!r:.40}")
+    for name, value in (("threads", threads), ("max_length", max_length)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InvalidInput(f"{name} must be a positive whole number, not {value!r:.40}")

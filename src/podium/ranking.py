@@ -1,0 +1,360 @@
+"""Scores → order (pure), and Reranker, what users hold.
+
+Everything that must be right whatever does the scoring is here, once: which documents have text, how scores find their
+documents again, ties, cuts, thresholds. Nothing here knows a model or a provider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from podium.documents import checked_fields, texts_of
+from podium.errors import InvalidInput, PodiumError
+from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
+
+__all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
+
+NO_TEXT_SCORES: dict[ScoreKind, float] = {
+    "logit": -3.4028234663852886e38,  # the lowest float32: no model computes less
+    "probability": 0.0,
+    "similarity": -1.0,
+    "fused": 0.0,
+}
+"""The score of a document without text. It is below, or at, everything that a document with text can get."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One query with its documents, read and checked. `places` are the indices of the documents that have text."""
+
+    query: str
+    documents: list[Any]
+    texts: list[str]
+    places: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    limit: int | None
+    min_score: float | None
+
+
+class Reranker:
+    """Put documents in order of relevance to a query.
+
+    Usually made by `podium.load(name)`. `limit` (how many results come back; None: all), `rank_by` (the fields of a
+    document that are read) and `return_score` are defaults that each call can override. Safe to share between threads
+    and event loops. Use it as a context manager, or call `close`, to give up its connections or threads early.
+
+        >>> import podium
+        >>> reranker = podium.load("podium-mini")
+        >>> [result.index for result in reranker.rerank("a red fruit", ["the sea at night", "a ripe red apple"])]
+        [1, 0]
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        return_score: bool = True,
+    ) -> None:
+        self.scorer = scorer
+        self.limit = _checked_limit(limit)
+        self.rank_by = rank_by
+        self._fields = checked_fields(rank_by)
+        self.return_score = _checked_flag(return_score)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    @property
+    def model(self) -> str:
+        return self.scorer.model
+
+    def rank(
+        self,
+        query: str,
+        docs: Iterable[Any],
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        return_score: bool | None = None,
+    ) -> Any:
+        """Return `(results, scores)`, best first, or `results` alone with `return_score=False`.
+
+        Scores belong to their results and fall. Mappings and objects come back as the very objects given. `rerank`
+        gives the same order and tells more. Raises InvalidInput, and what the scorer raises.
+        """
+        with_scores = self.return_score if return_score is None else _checked_flag(return_score)
+        return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
+
+    async def arank(
+        self,
+        query: str,
+        docs: Iterable[Any],
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        return_score: bool | None = None,
+    ) -> Any:
+        """Do what `rank` does without blocking the event loop; cancelling it stops the work that has not started."""
+        with_scores = self.return_score if return_score is None else _checked_flag(return_score)
+        return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
+
+    def rerank(
+        self,
+        query: str,
+        docs: Iterable[Any],
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        min_score: float | None = None,
+        progress: bool = False,
+    ) -> Ranking:
+        """Return a Ranking: every result with its document, score, rank and index, and what the call took.
+
+        `limit` and `min_score` (results that score at least this; documents without text never do) cut the list, never
+        the scoring. `progress` shows a bar on stderr. Raises InvalidInput, and what the scorer raises.
+        """
+        return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
+
+    async def arerank(
+        self,
+        query: str,
+        docs: Iterable[Any],
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        min_score: float | None = None,
+    ) -> Ranking:
+        """Do what `rerank` does without blocking the event loop; cancelling it stops the work that has not started."""
+        import asyncio  # half of podium's import time, for those who need it
+
+        began = time.perf_counter()
+        cut = self._cut(limit, min_score)
+        request = await asyncio.to_thread(self._request, query, docs, rank_by)
+        if not request.texts:
+            scores = Scores(())
+        elif isinstance(self.scorer, AsyncScorer):
+            scores = await self.scorer.ascore(request.query, request.texts)
+        else:
+            scores = await asyncio.to_thread(self.scorer.score, request.query, request.texts)
+        return await asyncio.to_thread(self._ranking, request, scores, cut, began)
+
+    def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
+        """Return one score per document, in the order of the documents."""
+        scores = [0.0] * len(documents := _checked_documents(docs))
+        for result in self.rerank_many([query], [documents], rank_by=rank_by, limit=max(1, len(documents)))[0]:
+            scores[result.index] = result.score
+        return scores
+
+    def rerank_many(
+        self,
+        queries: Iterable[str],
+        docs_per_query: Iterable[Iterable[Any]],
+        *,
+        limit: int | None = None,
+        rank_by: str | list[str] | None = None,
+        min_score: float | None = None,
+        progress: bool = False,
+    ) -> list[Ranking]:
+        """Return one Ranking per query, with the pairs of all queries scheduled together.
+
+        `usage.seconds` is the time of the whole call on each. Raises InvalidInput where the two lengths differ, too.
+        """
+        began = time.perf_counter()
+        cut = self._cut(limit, min_score)
+        pairs = _zipped(queries, docs_per_query)
+        requests = [self._request(query, docs, rank_by) for query, docs in pairs]
+        with _bar(sum(len(request.texts) for request in requests), progress) as advance:
+            scores = self._scores(requests, advance)
+        return [self._ranking(request, each, cut, began) for request, each in zip(requests, scores, strict=True)]
+
+    def close(self) -> None:
+        """Give up threads and connections. The reranker must not be used afterwards."""
+        if callable(close := getattr(self.scorer, "close", None)):
+            close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does from inside an event loop, where connections made in it need to be closed."""
+        if callable(aclose := getattr(self.scorer, "aclose", None)):
+            await aclose()
+        else:
+            self.close()
+
+    def __enter__(self) -> Reranker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Reranker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _as_lists(self, ranking: Ranking, with_scores: bool) -> Any:
+        documents = [self._as_returned(result.document) for result in ranking]
+        return (documents, [result.score for result in ranking]) if with_scores else documents
+
+    def _as_returned(self, document: Any) -> Any:
+        return document
+
+    def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
+        return _Cut(self.limit if limit is None else _checked_limit(limit), _checked_min_score(min_score))
+
+    def _request(self, query: str, docs: Iterable[Any], rank_by: str | list[str] | None) -> _Request:
+        documents = _checked_documents(docs)
+        texts = texts_of(documents, self._fields if rank_by is None else checked_fields(rank_by))
+        places = [place for place, text in enumerate(texts) if text is not None]
+        # The query is read as a document is, so that a broken character in it is mended the same way.
+        return _Request(_checked_query(query), documents, [text for text in texts if text is not None], places)
+
+    def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
+        """Score only the requests that have texts; the others get none."""
+        asked = [request for request in requests if request.texts]
+        if isinstance(self.scorer, ManyScorer) and asked:
+            given = self.scorer.score_many([r.query for r in asked], [r.texts for r in asked], progress=advance)
+        else:
+            given = [self._score_one(request, advance) for request in asked]
+        left = iter(given)
+        return [next(left) if request.texts else Scores(()) for request in requests]
+
+    def _score_one(self, request: _Request, advance: Progress) -> Scores:
+        scores = self.scorer.score(request.query, request.texts)
+        advance(len(request.texts))
+        return scores
+
+    def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
+        _check_alignment(scores, len(request.texts), self.model)
+        results = _results(request, scores, NO_TEXT_SCORES[self.scorer.score_kind])
+        if cut.min_score is not None:
+            results = [result for result in results if result.score >= cut.min_score and not result.no_text]
+        return Ranking(
+            results=tuple(results[: cut.limit]),
+            model=self.model,
+            revision=self.scorer.revision,
+            score_kind=self.scorer.score_kind,
+            usage=_usage(scores, len(request.texts), time.perf_counter() - began),
+            notes=_notes(request, scores),
+        )
+
+
+def order(keys: Sequence[float]) -> list[int]:
+    """Return the places of `keys`, highest first; equal ones stay in input order."""
+    return sorted(range(len(keys)), key=lambda place: -keys[place])
+
+
+def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Result]:
+    """Return one Result per document: those with text by their scores, then those without, in input order."""
+    keys = scores.values if scores.raw is None else scores.raw
+    results = []
+    for rank, at in enumerate(order(keys), start=1):
+        place = request.places[at]
+        tokens = None if scores.tokens is None else scores.tokens[at]
+        dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[at]
+        results.append(Result(request.documents[place], float(scores.values[at]), rank, place, tokens, dropped))
+    scored = set(request.places)
+    silent = (place for place in range(len(request.documents)) if place not in scored)
+    for rank, place in enumerate(silent, start=len(results) + 1):
+        results.append(Result(request.documents[place], no_text_score, rank, place, 0, 0, no_text=True))
+    return results
+
+
+def _check_alignment(scores: Scores, asked: int, model: str) -> None:
+    lists = (scores.values, scores.raw, scores.tokens, scores.dropped_tokens)
+    if any(each is not None and len(each) != asked for each in lists):
+        raise PodiumError(f"{model} gave {len(scores.values)} scores for {asked} texts; nothing can be ranked by that")
+    if not all(math.isfinite(value) for each in lists[:2] if each is not None for value in each):
+        raise PodiumError(f"{model} gave a score that is not a finite number; its weights or its reply are damaged")
+
+
+def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
+    tokens = scores.total_tokens
+    if tokens is None and scores.tokens is not None and None not in scores.tokens:
+        tokens = sum(count for count in scores.tokens if count)
+    truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
+    return Usage(pairs, tokens, truncated, scores.billed, seconds)
+
+
+def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:
+    notes = list(scores.notes)
+    if cut := sum(1 for dropped in scores.dropped_tokens or () if dropped):
+        notes.append(f"{cut} of {len(request.documents)} documents are longer than the model reads; see dropped_tokens")
+    if silent := len(request.documents) - len(request.texts):
+        notes.append(f"{silent} of {len(request.documents)} documents have no text; they stand at the bottom, unscored")
+    return tuple(notes)
+
+
+def _zipped(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
+    if isinstance(queries, str):
+        raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
+    asked, given = list(queries), list(docs_per_query)
+    if len(asked) != len(given):
+        raise InvalidInput(f"{len(asked)} queries but {len(given)} lists of documents; rerank_many needs one list each")
+    return list(zip(asked, given, strict=True))
+
+
+def _checked_query(query: Any) -> str:
+    if not isinstance(query, str):
+        raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
+    if (text := texts_of([query])[0]) is None:
+        raise InvalidInput("the query is empty; there is nothing to rank by")
+    return text
+
+
+def _checked_documents(docs: Any) -> list[Any]:
+    if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
+        raise InvalidInput(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
+    if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
+        raise InvalidInput(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
+    return list(docs)
+
+
+def _checked_limit(limit: Any) -> int | None:
+    if limit is None:
+        return None
+    try:
+        number = None if isinstance(limit, bool) else operator.index(limit)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise InvalidInput(f"limit must be a positive whole number (or None for all), not {limit!r:.40}")
+    return number
+
+
+def _checked_min_score(min_score: Any) -> float | None:
+    if min_score is None:
+        return None
+    if isinstance(min_score, bool) or not isinstance(min_score, int | float) or math.isnan(min_score):
+        raise InvalidInput(f"min_score must be a number, not {min_score!r:.40}")
+    return float(min_score)
+
+
+def _checked_flag(return_score: Any) -> bool:
+    if not isinstance(return_score, bool):
+        raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
+    return return_score
+
+
+@contextlib.contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Progress]:
+    if not shown:
+        yield lambda scored: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+        yield lambda scored: bar.advance(task, scored)

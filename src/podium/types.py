@@ -1,0 +1,159 @@
+"""The words of the package: what a scorer takes and gives, and what a ranking holds. No behaviour beyond that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, overload, runtime_checkable
+
+from podium.documents import as_json
+
+__all__ = ["AsyncScorer", "ManyScorer", "Progress", "Ranking", "Result", "ScoreKind", "Scorer", "Scores", "Source", "Usage"]
+
+ScoreKind = Literal["logit", "probability", "similarity", "fused"]
+"""What a score means: any real number, between 0 and 1, a similarity, or a mixture. Kinds and models don't compare."""
+
+Progress = Callable[[int], None]
+"""Called with how many more texts have been scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call took.
+
+    `pairs` (query, text) were asked for; `tokens` were computed or billed; `truncated` documents were longer than was
+    read; `billed` is what a provider says it charges, under its own names; `seconds` is wall time. None: not known.
+    """
+
+    pairs: int = 0
+    tokens: int | None = None
+    truncated: int | None = None
+    billed: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer gives for one query: a number per text, in the order of the texts.
+
+    `values` are what users see; `raw` decide the order where they are given (a sigmoid in front of them would make
+    ties). `tokens` and `dropped_tokens` are per text, None where a provider doesn't say. `billed` and `notes` as on
+    Usage and Ranking.
+    """
+
+    values: Sequence[float]
+    raw: Sequence[float] | None = None
+    tokens: Sequence[int | None] | None = None
+    dropped_tokens: Sequence[int | None] | None = None
+    total_tokens: int | None = None
+    billed: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Scorer(Protocol):
+    """The seam: anything that gives one number per text. `model`, `revision` and `score_kind` go on every ranking."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def score_kind(self) -> ScoreKind: ...
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """Score each text (none is blank) for the query. Safe to call from several threads."""
+        ...
+
+
+@runtime_checkable
+class AsyncScorer(Protocol):
+    """A scorer that waits without a thread, or that stops when cancelled."""
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores: ...
+
+
+@runtime_checkable
+class ManyScorer(Protocol):
+    """A scorer that does better when it sees many queries at once; also how progress is told."""
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]: ...
+
+
+class Source(Protocol):
+    """Where candidates come from."""
+
+    def search(self, query: str, limit: int) -> list[Any]:
+        """Return at most `limit` documents, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One document with what belongs to it. The document stays out of the repr: reprs end up in logs.
+
+    `document` is the caller's own object; `rank` counts from 1; `index` is its place in the input. `tokens` is how many
+    tokens of its text the model read, `dropped_tokens` how many it did not (None: a provider that doesn't say).
+    `no_text`: the document was None or empty, so it was not scored and stands at the bottom.
+    """
+
+    document: Any = field(repr=False)
+    score: float
+    rank: int
+    index: int
+    tokens: int | None = None
+    dropped_tokens: int | None = None
+    no_text: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as `json.dumps` takes it."""
+        return {
+            "rank": self.rank,
+            "index": self.index,
+            "score": self.score,
+            "tokens": self.tokens,
+            "dropped_tokens": self.dropped_tokens,
+            "no_text": self.no_text,
+            "document": as_json(self.document),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Sequence[Result]):
+    """Results in order of relevance, best first, and how they came about.
+
+    `notes` says in words whatever a reader should know before trusting the order, such as texts cut short.
+    """
+
+    results: tuple[Result, ...]
+    model: str
+    revision: str | None
+    score_kind: ScoreKind
+    usage: Usage
+    notes: tuple[str, ...] = ()
+
+    @overload
+    def __getitem__(self, at: int) -> Result: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Result]: ...
+    def __getitem__(self, at: int | slice) -> Result | Sequence[Result]:
+        return self.results[at]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole ranking as `json.dumps` takes it."""
+        usage = {name: getattr(self.usage, name) for name in ("pairs", "tokens", "truncated", "seconds")}
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "score_kind": self.score_kind,
+            "usage": usage | {"billed": dict(self.usage.billed)},
+            "notes": list(self.notes),
+            "results": [result.to_dict() for result in self.results],
+        }

@@ -1,0 +1,327 @@
+"""Make the parity fixtures: a tiny random checkpoint per family, and the logits sentence-transformers gives for it.
+
+    python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript
+    reference/bin/python tests/parity/make.py [name …]
+
+Development only: nothing of this runs in the tests, which read what it wrote. Weights are drawn far wider than any
+training would leave them, so that a wrong operator, segment id or position moves the logits by much more than 1e-4.
+"""
+
+import gzip
+import json
+import pathlib
+import random
+import shutil
+import sys
+
+import torch
+import transformers as hf
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+HERE = pathlib.Path(__file__).parent
+WORDS = (HERE / "words.txt").read_text(encoding="utf-8").split()
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+
+
+def corpus():
+    draw = random.Random(0)
+    return [" ".join(draw.choices(WORDS, k=12)) for _ in range(400)]
+
+
+def template(cls, sep, *, doubled=False, pair_type=1):
+    middle = f"{sep}:0 {sep}:0" if doubled else f"{sep}:0"
+    pair = f"{cls}:0 $A:0 {middle} $B:{pair_type} {sep}:{pair_type}"
+    return lambda tokenizer: processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", pair=pair, special_tokens=[(t, tokenizer.token_to_id(t)) for t in (cls, sep)]
+    )
+
+
+def wordpiece():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=300, special_tokens=BERT_SPECIAL))
+    tokenizer.post_processor = template("[CLS]", "[SEP]")(tokenizer)
+    return tokenizer, "BertTokenizer", dict(zip(("pad", "unk", "cls", "sep", "mask"), BERT_SPECIAL, strict=True))
+
+
+def byte_bpe(special=ROBERTA_SPECIAL, roberta=True):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        corpus(), trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+    )
+    if roberta:
+        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+        names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>", "sep": "</s>"}
+        return tokenizer, "RobertaTokenizer", names
+    tokenizer.post_processor = template("[CLS]", "[SEP]", pair_type=0)(tokenizer)
+    return tokenizer, "PreTrainedTokenizerFast", dict(zip(("pad", "unk", "cls", "sep", "mask"), special, strict=True))
+
+
+def unigram(special, names, tokenizer_class, *, normalizer, pre_tokenizer, pair):
+    tokenizer = Tokenizer(models.Unigram())
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token=names["unk"])
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.post_processor = pair(tokenizer)
+    return tokenizer, tokenizer_class, names
+
+
+def xlm_unigram():
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
+    split = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    pair = template("<s>", "</s>", doubled=True, pair_type=0)
+    return unigram(special, names, "XLMRobertaTokenizer", normalizer=None, pre_tokenizer=split, pair=pair)
+
+
+def deberta_unigram():
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    names = {"cls": "[CLS]", "sep": "[SEP]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]", "pad": "[PAD]", "mask": "[MASK]"}
+    spaces = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    tidy = normalizers.Sequence([spaces, normalizers.NFC(), normalizers.Strip(left=False, right=True)])
+    split = pre_tokenizers.Sequence([pre_tokenizers.Metaspace()])
+    return unigram(special, names, "DebertaV2Tokenizer", normalizer=tidy, pre_tokenizer=split, pair=template("[CLS]", "[SEP]"))
+
+
+def randomised(model, seed):
+    """Draw every weight anew: wide matrices, biases and norms that are not 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            noise = torch.randn(weight.shape, generator=generator)
+            if weight.dim() == 1 and name.endswith("weight"):
+                weight.copy_(1 + 0.2 * noise)
+            elif weight.dim() == 1:
+                weight.copy_(0.2 * noise)
+            else:
+                wide = 0.6 if "embedding" in name else (6 if len(weight) == 1 else 1.6) / weight.shape[-1] ** 0.5
+                weight.copy_(noise * wide)
+    return model.eval()
+
+
+def write_tokenizer(folder, made, model_max_length):
+    tokenizer, tokenizer_class, names = made
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    config = {"tokenizer_class": tokenizer_class, "model_max_length": model_max_length, "clean_up_tokenization_spaces": False}
+    config |= {f"{name}_token": token for name, token in names.items()}
+    if tokenizer_class == "BertTokenizer":
+        config["do_lower_case"] = True
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def classic(model, made, *, model_max_length=64, dtype=torch.float32, activation=None, sharded=False):
+    def write(folder):
+        size = len(made[0].get_vocab())
+        assert model.config.vocab_size >= size, (model.config.vocab_size, size)
+        if activation:
+            model.config.sentence_transformers = {"activation_fn": activation, "version": "6.2.0"}
+        model.to(dtype).save_pretrained(folder, **({"max_shard_size": "60KB"} if sharded else {}))
+        write_tokenizer(folder, made, model_max_length)
+
+    return write
+
+
+def modular(config, made, *, pooling="cls", activation="torch.nn.modules.linear.Identity"):
+    """The layout the ettin rerankers use, saved by sentence-transformers itself."""
+
+    def write(folder):
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        randomised(hf.AutoModel.from_config(config), 7).save_pretrained(scratch)
+        write_tokenizer(scratch, made, config.max_position_embeddings)
+        hidden = config.hidden_size
+        transformer = Transformer(str(scratch))
+        modules = [
+            transformer,
+            Pooling(hidden, pooling_mode=pooling),
+            randomised(Dense(hidden, hidden, bias=False, activation_function=torch.nn.GELU()), 8),
+            randomised(LayerNorm(hidden), 9),
+            randomised(Dense(hidden, 1, activation_function=torch.nn.Identity(), module_output_name="scores"), 10),
+        ]
+        from sentence_transformers.util import import_from_string
+
+        CrossEncoder(modules=modules, activation_fn=import_from_string(activation)()).save_pretrained(str(folder))
+        shutil.rmtree(scratch)
+
+    return write
+
+
+def resaved(write):
+    """A classic checkpoint as sentence-transformers 6 saves it again: with a modules.json of one Transformer."""
+
+    def again(folder):
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        write(scratch)
+        CrossEncoder(str(scratch)).save_pretrained(str(folder))
+        shutil.rmtree(scratch)
+
+    return again
+
+
+def exported(model, made):
+    """A family podium doesn't build, as an export: config.json, a tokenizer and onnx/model.onnx, no safetensors used."""
+
+    def write(folder):
+        classic(model, made)(folder)
+        (folder / "onnx").mkdir()
+        ids = torch.tensor([[2, 7, 8, 9, 3, 11, 12, 3]])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+        dynamic = {name: {1: torch.export.Dim("length", min=3, max=64)} for name in inputs}
+        torch.onnx.export(
+            model, kwargs=inputs, f=str(folder / "onnx" / "model.onnx"), dynamo=True, dynamic_shapes=dynamic,
+            input_names=list(inputs), output_names=["logits"], external_data=False, verbose=False,
+        )  # fmt: skip
+        strip(folder / "onnx" / "model.onnx")
+
+    return write
+
+
+def strip(path):
+    """Leave out the exporter's record of where each node came from: twice the size of the model itself."""
+    import onnx
+
+    model = onnx.load(path)
+    for each in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
+        del each.metadata_props[:]
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+
+
+def deberta(**changes):
+    settings = {
+        **SIZE, "vocab_size": 300, "max_position_embeddings": 64, "relative_attention": True, "position_buckets": 16,
+        "norm_rel_ebd": "layer_norm", "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "layer_norm_eps": 1e-7,
+        "max_relative_positions": -1, "position_biased_input": False, "type_vocab_size": 0, "num_labels": 1,
+        "pooler_hidden_act": "gelu", "pooler_dropout": 0, "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0,
+    }  # fmt: skip
+    return randomised(hf.DebertaV2ForSequenceClassification(hf.DebertaV2Config(**(settings | changes))), 5)
+
+
+def modernbert_config(**changes):
+    settings = {
+        **SIZE, "vocab_size": 420, "max_position_embeddings": 160, "local_attention": 16, "num_labels": 1,
+        "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3,
+        "num_hidden_layers": 4, "global_attn_every_n_layers": 3,
+    }  # fmt: skip
+    return hf.ModernBertConfig(**(settings | changes))
+
+
+def modernbert(**changes):
+    return randomised(hf.ModernBertForSequenceClassification(modernbert_config(**changes)), 6)
+
+
+def bert(**changes):
+    settings = {**SIZE, "vocab_size": 300, "max_position_embeddings": 64, "num_labels": 1}
+    return randomised(hf.BertForSequenceClassification(hf.BertConfig(**(settings | changes))), 1)
+
+
+def roberta(positions=66, **changes):
+    settings = {**SIZE, "vocab_size": 400, "max_position_embeddings": positions, "type_vocab_size": 1, "num_labels": 1}
+    settings |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    return randomised(hf.RobertaForSequenceClassification(hf.RobertaConfig(**(settings | changes))), 3)
+
+
+def fixtures():
+    identity = "torch.nn.modules.linear.Identity"
+    electra = hf.ElectraConfig(**SIZE, vocab_size=300, embedding_size=16, max_position_embeddings=64, num_labels=1)
+    xlm = hf.XLMRobertaConfig(
+        **SIZE, vocab_size=300, max_position_embeddings=66, type_vocab_size=1, num_labels=1, pad_token_id=1
+    )
+    distil = hf.DistilBertConfig(
+        vocab_size=300, max_position_embeddings=64, n_layers=3, n_heads=4, dim=32, hidden_dim=64, num_labels=1
+    )
+    albert = hf.AlbertConfig(**SIZE, vocab_size=300, embedding_size=16, max_position_embeddings=64, num_labels=1)
+    bpe_special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return {
+        "bert": classic(bert(), wordpiece(), activation=identity),
+        "bert-generic-tokenizer": classic(bert(), (wordpiece()[0], "PreTrainedTokenizerFast", wordpiece()[2])),
+        "bert-float16-sharded": classic(bert(hidden_act="gelu_new"), wordpiece(), dtype=torch.float16, sharded=True),
+        "bert-resaved": resaved(classic(bert(hidden_act="relu"), wordpiece())),
+        "electra": classic(randomised(hf.ElectraForSequenceClassification(electra), 2), wordpiece()),
+        "roberta": classic(roberta(), byte_bpe(), model_max_length=int(1e30)),
+        "xlm-roberta-bfloat16": classic(
+            randomised(hf.XLMRobertaForSequenceClassification(xlm), 4), xlm_unigram(), dtype=torch.bfloat16
+        ),
+        "distilbert": classic(randomised(hf.DistilBertForSequenceClassification(distil), 4), wordpiece()),
+        "deberta-v3": classic(deberta(), deberta_unigram()),
+        "deberta-v2": classic(
+            deberta(share_att_key=False, norm_rel_ebd="none", conv_kernel_size=3, conv_act="gelu", position_buckets=-1,
+                    position_biased_input=True, type_vocab_size=2),
+            deberta_unigram(),
+        ),
+        "modernbert": classic(modernbert(), byte_bpe(bpe_special, False), model_max_length=160),
+        "modernbert-mean": classic(
+            modernbert(classifier_pooling="mean", norm_bias=True, attention_bias=True, mlp_bias=True, classifier_bias=True),
+            byte_bpe(bpe_special, False), model_max_length=160,
+        ),
+        "ettin": modular(modernbert_config(), byte_bpe(bpe_special, False)),
+        "ettin-mean-sigmoid": modular(
+            modernbert_config(), byte_bpe(bpe_special, False), pooling="mean",
+            activation="torch.nn.modules.activation.Sigmoid",
+        ),
+        "exported-albert": exported(randomised(hf.AlbertForSequenceClassification(albert), 11), wordpiece()),
+    }  # fmt: skip
+
+
+def pairs(max_length):
+    """Pairs from empty-ish to far over the limit, with either side the longer one, odd and even, and odd characters."""
+    draw = random.Random(1)
+    text = lambda n: " ".join(draw.choices(WORDS, k=n))  # noqa: E731
+    sizes = [(1, 1), (1, 2), (2, 1), (3, 7), (5, 20), (8, 31), (9, 45), (20, 20), (4, 3 * max_length), (3 * max_length, 2)]
+    sizes += [(max_length, max_length), (max_length, max_length + 1), (max_length // 2, max_length // 2 + 1)]
+    sizes += [(draw.randint(1, 12), draw.randint(1, max_length)) for _ in range(12)]
+    odd = [("!", "?"), ("naïve café", "ÀÉÎõü ß"), ("東京 tower", "Мир 😀 done"), ("[SEP] x", "a [PAD] b <pad> </s> c [CLS]")]
+    return [(text(a), text(b)) for a, b in sizes] + odd
+
+
+def record(folder):
+    model = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    asked = pairs(model.max_seq_length if model.max_seq_length < 1000 else 64)
+    positions = getattr(model.config, "max_position_embeddings", 64)
+    if model.config.model_type in ("roberta", "xlm-roberta"):  # positions start after the padding id
+        model.max_seq_length = min(model.max_seq_length, positions - model.config.pad_token_id - 1)
+    logits = [model.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in asked]
+    scores = [model.predict([pair]).item() for pair in asked]
+    lengths = [len(model.tokenizer(*pair, truncation=True)["input_ids"]) for pair in asked]
+    kept = {"max_length": model.max_seq_length, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores}
+    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
+        file.write(json.dumps(kept, ensure_ascii=False).encode())
+    if (folder / "onnx").exists():
+        (folder / "model.safetensors").unlink()  # the reference needed them; what is tested is the exported file
+    spread = max(logits) - min(logits)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(f"{folder.name:24s} {size / 1000:7.0f} kB  max length {model.max_seq_length:4d}  logits spread {spread:.2f}")
+    assert size < 300_000 and spread > 0.5
+
+
+def main(names):
+    transformers_writes = {"README.md", "training_args.bin"}
+    for name, write in fixtures().items():
+        if names and name not in names:
+            continue
+        folder = HERE / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        write(folder)
+        for file in transformers_writes:
+            (folder / file).unlink(missing_ok=True)
+        record(folder)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main(sys.argv[1:])
