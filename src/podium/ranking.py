@@ -6,16 +6,16 @@ documents again, ties, cuts, thresholds. Nothing here knows a model or a provide
 
 from __future__ import annotations
 
-import contextlib
 import math
 import operator
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from podium.documents import checked_fields, texts_of
 from podium.errors import InvalidInput, PodiumError
+from podium.progress import bar
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
 
 __all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
@@ -122,7 +122,8 @@ class Reranker:
         """Return a Ranking: every result with its document, score, rank and index, and what the call took.
 
         `limit` and `min_score` (results that score at least this; documents without text never do) cut the list, never
-        the scoring. `progress` shows a bar on stderr. Raises InvalidInput, and what the scorer raises.
+        the scoring. `progress` shows a bar on stderr when it takes longer than a second. Raises InvalidInput, and what
+        the scorer raises.
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 
@@ -174,7 +175,7 @@ class Reranker:
         cut = self._cut(limit, min_score)
         pairs = _zipped(queries, docs_per_query)
         requests = [self._request(query, docs, rank_by) for query, docs in pairs]
-        with _bar(sum(len(request.texts) for request in requests), progress) as advance:
+        with bar(sum(len(request.texts) for request in requests), progress) as advance:
             scores = self._scores(requests, advance)
         return [self._ranking(request, each, cut, began) for request, each in zip(requests, scores, strict=True)]
 
@@ -344,17 +345,3 @@ def _checked_flag(return_score: Any) -> bool:
     if not isinstance(return_score, bool):
         raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
     return return_score
-
-
-@contextlib.contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Progress]:
-    if not shown:
-        yield lambda scored: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring", total=total)
-        yield lambda scored: bar.advance(task, scored)

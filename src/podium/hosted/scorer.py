@@ -195,7 +195,7 @@ def _checked_url(row: Provider, base_url: Any) -> str | None:
         raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…'")
     if base_url is not None and not (isinstance(base_url, str) and base_url.startswith(("http://", "https://"))):
         raise InvalidInput("base_url must begin with http:// or https://")
-    return base_url  # type: ignore[no-any-return]  # checked to be a string just above
+    return base_url
 
 
 def _checked_policy(timeout: Any, retries: Any) -> Policy:

@@ -7,6 +7,7 @@ The rules are written once, as a generator that says what to do next (`Send`, `W
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import random
 import time
@@ -198,7 +199,8 @@ def _reset(value: str) -> float | None:
 
 def _sent(request: Exchange, client: httpx.Client, step: Send) -> Outcome:
     try:
-        with client.stream("POST", request.url, content=request.content, **_settings(request, step)) as response:
+        response = client.send(_built(request, client, step), stream=True, follow_redirects=False)
+        with contextlib.closing(response):
             body = bytearray()
             for block in response.iter_bytes():
                 _check_progress(request, body, block, step)
@@ -215,15 +217,19 @@ async def _asent(request: Exchange, client: httpx.AsyncClient, step: Send) -> Ou
 
 
 async def _areply(request: Exchange, client: httpx.AsyncClient, step: Send) -> Answer:
-    async with client.stream("POST", request.url, content=request.content, **_settings(request, step)) as response:
+    response = await client.send(_built(request, client, step), stream=True, follow_redirects=False)
+    try:
         body = bytearray()
         async for block in response.aiter_bytes():
             _check_progress(request, body, block, step)
         return Answer(response.status_code, response.headers, bytes(body))
+    finally:
+        await response.aclose()
 
 
-def _settings(request: Exchange, step: Send) -> dict[str, object]:
-    return {"headers": dict(request.headers), "timeout": httpx.Timeout(step.seconds), "follow_redirects": False}
+def _built(request: Exchange, client: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
+    timeout = httpx.Timeout(step.seconds)
+    return client.build_request("POST", request.url, headers=dict(request.headers), content=request.content, timeout=timeout)
 
 
 def _check_progress(request: Exchange, body: bytearray, block: bytes, step: Send) -> None:

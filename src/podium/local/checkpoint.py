@@ -85,6 +85,10 @@ class Checkpoint:
             raise ModelError(f"{self.files[0].parent}: tensor {name!r} holds NaN or infinity; the checkpoint is damaged")
         return tensor
 
+    def kinds(self) -> set[str]:
+        """Return what the tensors are stored as: F32, F16, BF16 …"""
+        return {str(reader.get_slice(stored).get_dtype()) for reader, stored in self._readers.values()}
+
     def digest(self) -> str:
         """Return a hash of the files' content."""
         hashed = hashlib.sha256()

@@ -6,6 +6,7 @@ outside the cache directory.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -18,7 +19,17 @@ from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelError, ModelNotFound
 from podium.local.checkpoint import INDEX, SINGLE
 
-__all__ = ["ModelFiles", "bundled", "cached_models", "download_plan", "from_folder", "from_hub", "is_hub_name", "missing"]
+__all__ = [
+    "Cached",
+    "ModelFiles",
+    "bundled",
+    "cached_models",
+    "download_plan",
+    "from_folder",
+    "from_hub",
+    "is_hub_name",
+    "missing",
+]
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 DESCRIPTIONS = (
@@ -101,20 +112,28 @@ def download_plan(name: str, *, revision: str | None = None, token: str | bool |
     return {file: sizes[file] for file in _wanted(list(sizes))}
 
 
-def cached_models(cache_dir: str | Path | None = None) -> list[tuple[str, str, int]]:
-    """Return (name, revision, bytes) of each hub model in the cache that has all the files podium needs."""
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A hub model in the cache that has all the files podium needs."""
+
+    name: str
+    revision: str
+    folder: Path
+
+
+def cached_models(cache_dir: str | Path | None = None) -> list[Cached]:
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
-        scanned = scan_cache_dir(cache_dir)
+        repos = scan_cache_dir(cache_dir).repos
     except CacheNotFound:
         return []
-    return sorted(
-        (repo.repo_id, revision.commit_hash, revision.size_on_disk)
-        for repo in scanned.repos
-        for revision in repo.revisions
-        if repo.repo_type == "model" and not missing(Path(revision.snapshot_path))
-    )
+    return [
+        Cached(repo.repo_id, revision.commit_hash, revision.snapshot_path)
+        for repo in sorted(repos, key=lambda repo: repo.repo_id)
+        for revision in sorted(repo.revisions, key=lambda revision: revision.commit_hash)
+        if repo.repo_type == "model" and not missing(revision.snapshot_path)
+    ]
 
 
 def _downloaded(name: str, revision: str | None, cache_dir: str | Path | None, token: str | bool | None) -> ModelFiles:
@@ -125,7 +144,8 @@ def _downloaded(name: str, revision: str | None, cache_dir: str | Path | None, t
     if "config.json" not in wanted:
         raise ModelNotFound(f"{name} has no config.json on the hub; it is not a model podium can read")
     for file in wanted:
-        path = _asked(name, lambda file=file: hf_hub_download(name, file, revision=info.sha, cache_dir=cache_dir, token=token))
+        bring = functools.partial(hf_hub_download, name, file, revision=info.sha, cache_dir=cache_dir, token=token)
+        path = _asked(name, bring)
         if file == "config.json":
             folder = Path(path).parent
     if revision != info.sha:

@@ -87,12 +87,12 @@ class LocalScorer:
         self._workers.run(batch.work())
         return batch.scores()
 
-    def logit(self, pair: Pair) -> np.float32:
+    def logit(self, pair: Pair) -> float:
         """Compute one pair, here and now."""
         logits = self._network.run(pair.ids, lambda: self.tokenizer.segments(pair))
         if len(logits) != 1 or not np.isfinite(logits[0]):
             raise ModelError(f"{self.model} gave {logits.tolist()[:4]} for one pair, not one finite score; it cannot rank")
-        return np.float32(logits[0])
+        return float(logits[0])
 
     def close(self) -> None:
         self._workers.close()

@@ -24,7 +24,8 @@ class _Relative:
     """What all layers share: the normalised embeddings of relative positions and where each distance finds its own.
 
     `length` is the number of tokens, shape (1,). `falling` are rows for the distances from tokens - 1 down to
-    1 - tokens, `rising` the same the other way round. `shear` holds the shapes that line a (heads, tokens, 2 × tokens - 1) table up with the tokens.
+    1 - tokens, `rising` the same the other way round. `shear` holds the shapes that line a table of shape
+    (heads, tokens, 2 × tokens - 1) up with the tokens.
     """
 
     embeddings: Array

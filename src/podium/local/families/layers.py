@@ -73,9 +73,9 @@ def _attended(graph: Graph, x: str, layers: Layers, prefix: str, only_first: boo
     if not only_first:
         heads = graph.heads(graph.linear(x, query, key, value), 3 * layers.heads)
         parts = graph.ops("Split", heads, outputs=3, axis=0, num_outputs=3)
-        return graph.attention(*parts, scale=scale), x
+        return graph.attention(parts[0], parts[1], parts[2], scale), x
     keys, values = graph.ops(
         "Split", graph.heads(graph.linear(x, key, value), 2 * layers.heads), outputs=2, axis=0, num_outputs=2
     )
     row = graph.first_row(x)
-    return graph.attention(graph.heads(graph.linear(row, query), layers.heads), keys, values, scale=scale), row
+    return graph.attention(graph.heads(graph.linear(row, query), layers.heads), keys, values, scale), row

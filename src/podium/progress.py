@@ -1,0 +1,53 @@
+"""A bar on stderr for work that turns out long. Quick work shows nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from podium.types import Progress
+
+__all__ = ["bar"]
+
+QUICK_SECONDS = 1.0
+
+
+@contextlib.contextmanager
+def bar(total: int, shown: bool) -> Iterator[Progress]:
+    """Give a function to call with how many more texts are scored; if `shown`, a bar appears after a second."""
+    late = _LateBar(total)
+    try:
+        yield late.advance if shown else lambda scored: None
+    finally:
+        late.stop()
+
+
+class _LateBar:
+    """A rich progress bar that is made when it is first worth showing. Not for two threads at once."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._scored, self._began = total, 0, time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def advance(self, scored: int) -> None:
+        self._scored += scored
+        if self._bar is None and time.monotonic() - self._began > QUICK_SECONDS:
+            self._start()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._scored)
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = ("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("scoring", total=self._total)
+        self._bar.start()
