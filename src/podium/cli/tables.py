@@ -24,7 +24,7 @@ def print_ranking(ranking: Ranking, texts: Sequence[str | None]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("document", no_wrap=True, overflow="ellipsis")
     console = Console(highlight=False)
-    room = console.width - sum(len(column) + 1 for column in ("rank", ranking.score_kind, "moved")) - 1
+    room = console.width - sum(len(column) + 2 for column in ("rank", ranking.score_kind, "moved"))
     for result in ranking:
         score = "no text" if result.no_text else f"{result.score:.4f}"
         table.add_row(str(result.rank), score, _moved(result.index + 1 - result.rank), _shown(texts[result.index], room))

@@ -1,0 +1,39 @@
+"""Scorers for tests: they implement the Protocol and know nothing of models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from podium.types import ScoreKind, Scores
+
+
+class WordOverlap:
+    """Scores a text by how many of the query's words it has. Ties are many, which is the point."""
+
+    model, revision = "word-overlap", "1"
+    score_kind: ScoreKind = "logit"
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        words = set(query.lower().split())
+        return Scores([float(len(words & set(text.lower().split()))) for text in texts])
+
+
+class AsyncWordOverlap(WordOverlap):
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        await asyncio.sleep(0)
+        return self.score(query, texts)
+
+
+class Given:
+    """Gives what a function says, right or wrong."""
+
+    model, revision = "given", None
+
+    def __init__(self, scores: Callable[[Sequence[str]], Scores], score_kind: ScoreKind = "logit") -> None:
+        self._scores, self.score_kind = scores, score_kind
+        self.asked: list[list[str]] = []
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        self.asked.append(list(texts))
+        return self._scores(texts)

@@ -1,0 +1,195 @@
+"""HTTP servers on loopback that speak the real wire formats, over real sockets, well or badly on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+@dataclass
+class Answer:
+    """What to answer. `drop`: hang up without one. `seconds`: before it. `drip`: seconds between single bytes of the body.
+
+    `drip_headers`: the same, from the status line on. `length`: a Content-Length that may be a lie.
+    """
+
+    status: int = 200
+    content: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    drop: bool = False
+    seconds: float = 0
+    drip: float = 0
+    drip_headers: float = 0
+    length: int | None = None
+
+
+def as_json(payload: Any, status: int = 200, **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, json.dumps(payload).encode(), {"Content-Type": "application/json", **named})
+
+
+class Loopback:
+    """A server that answers what `answer(request)` says and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.connections: set[Any] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Loopback:
+        loopback = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                loopback._handle(self, Request(self.command, self.path, dict(self.headers.items()), self.rfile.read(length)))
+
+            do_GET = do_HEAD = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handle(self, handler: BaseHTTPRequestHandler, request: Request) -> None:
+        with self._lock:
+            self.requests.append(request)
+            self.connections.add(handler.client_address)
+        answer = self.answer(request)
+        self._stopped.wait(answer.seconds)
+        with contextlib.suppress(OSError):
+            self._send(handler, answer, request.method == "HEAD")
+
+    def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, head: bool) -> None:
+        if answer.drop:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+            return
+        length = len(answer.content) if answer.length is None else answer.length
+        lines = [f"HTTP/1.1 {answer.status} x", *(f"{k}: {v}" for k, v in answer.headers.items()), f"Content-Length: {length}"]
+        start = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        body = b"" if head else answer.content
+        if answer.drip_headers:
+            self._drip(handler, start, answer.drip_headers)
+            start = b""
+        if answer.drip:
+            handler.wfile.write(start)
+            self._drip(handler, body, answer.drip)
+        else:
+            handler.wfile.write(start + body)  # one write: two would wait for a delayed acknowledgement
+        handler.close_connection = answer.length is not None
+
+    def _drip(self, handler: BaseHTTPRequestHandler, content: bytes, seconds: float) -> None:
+        for byte in content:
+            if self._stopped.wait(seconds):
+                return
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+
+
+def word_scores(query: str, texts: list[str]) -> list[float]:
+    """Return a score between 0 and 1 per text: a stand-in for a model that the servers below have none of."""
+    words = {word.strip("?.,") for word in query.lower().split()}
+    shared = [len(words & {word.strip("?.,():") for word in text.lower().split()}) for text in texts]
+    return [round((count + 1) / (len(words) + 2) - 0.001 * len(text) / 1000, 6) for count, text in zip(shared, texts, strict=True)]
+
+
+def cohere(request: Request) -> Answer:
+    """Answer as Cohere's v2 API does: best first, `top_n` of them, no documents."""
+    asked = request.json
+    scores = word_scores(asked["query"], asked["documents"])
+    best = sorted(range(len(scores)), key=lambda at: -scores[at])[: asked.get("top_n") or len(scores)]
+    results = [{"index": at, "relevance_score": scores[at]} for at in best]
+    meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
+    return as_json({"id": "1", "results": results, "meta": meta})
+
+
+def voyage(request: Request) -> Answer:
+    """Answer as Voyage's API does."""
+    asked = request.json
+    scores = word_scores(asked["query"], asked["documents"])
+    best = sorted(range(len(scores)), key=lambda at: -scores[at])[: asked.get("top_k") or len(scores)]
+    data = [{"index": at, "relevance_score": scores[at]} for at in best]
+    tokens = sum(len(text.split()) for text in asked["documents"])
+    return as_json({"object": "list", "data": data, "model": asked["model"], "usage": {"total_tokens": tokens}})
+
+
+class Hub:
+    """What a model hub answers for the repositories in `folders`, by name: their list, their files' metadata, the files."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.folders = folders
+        self.gated: set[str] = set()
+        self.failing: set[str] = set()
+
+    def __call__(self, request: Request) -> Answer:
+        path = unquote(urlsplit(request.path).path).strip("/")
+        if path.startswith("api/models/"):
+            return self._info("/".join(path.split("/")[2:4]))
+        name, _, rest = path.partition("/resolve/")
+        file = rest.partition("/")[2]
+        if name in self.gated:
+            return Answer(403, headers={"X-Error-Code": "GatedRepo"})
+        if name not in self.folders:
+            return Answer(401, headers={"X-Error-Code": "RepoNotFound"})
+        if file in self.failing:
+            return Answer(drop=True)
+        if not (self.folders[name] / file).is_file():
+            return Answer(404, headers={"X-Error-Code": "EntryNotFound"})
+        content = (self.folders[name] / file).read_bytes()
+        etag = hashlib.sha256(content).hexdigest()
+        return Answer(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": self.commit(name), "Accept-Ranges": "bytes"})
+
+    def commit(self, name: str) -> str:
+        return hashlib.sha1(name.encode()).hexdigest()
+
+    def _info(self, name: str) -> Answer:
+        if name not in self.folders:
+            return Answer(401, headers={"X-Error-Code": "RepoNotFound"})
+        folder = self.folders[name]
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        siblings = [{"rfilename": str(file.relative_to(folder)), "size": file.stat().st_size} for file in files]
+        return as_json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": siblings})
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for something that happens soon; fail if it doesn't."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "what was waited for did not happen"
+        time.sleep(0.005)
