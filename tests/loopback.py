@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 class Request:
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Message  # finds names in any case, None where there is none
     content: bytes
 
     @property
@@ -68,15 +69,18 @@ class Loopback:
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
-                loopback._handle(self, Request(self.command, self.path, dict(self.headers.items()), self.rfile.read(length)))
+                loopback._handle(self, Request(self.command, self.path, self.headers, self.rfile.read(length)))
 
             do_GET = do_HEAD = do_POST
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256  # many clients may knock at once
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self

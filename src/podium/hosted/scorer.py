@@ -19,7 +19,9 @@ from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
 
-CONCURRENT_REQUESTS = 8
+CONCURRENT_REQUESTS = 8  # of one call
+# Of all calls. Both the same: httpcore counts busy connections among those to keep, and would close each after use.
+CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
 SOCKET_TIMEOUT = 15.0  # seconds of silence after which a server is asked again, if time is left
 
 
@@ -70,12 +72,13 @@ class HostedScorer:
         self._policy = _checked_policy(timeout, retries)
         self._max_documents = _checked_count(max_documents)
         _check_clients(client, async_client)
-        self._own_client = client is None
-        self._client = client or httpx.Client(timeout=self._policy.timeout)
+        self._client = client or httpx.Client(limits=CONNECTIONS)
         self._given_async_client = async_client
         # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
         self._async_clients: weakref.WeakKeyDictionary[Any, httpx.AsyncClient] = weakref.WeakKeyDictionary()
         self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix=f"podium-{name}")
+        # Also when nobody calls close: a forgotten reranker leaves no connection open.
+        self._finish = weakref.finalize(self, _finish, self._threads, self._client if client is None else None)
 
     def __repr__(self) -> str:
         return f"HostedScorer({self.model!r})"
@@ -128,9 +131,7 @@ class HostedScorer:
                 task.cancel()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._own_client:
-            self._client.close()
+        self._finish()
 
     async def aclose(self) -> None:
         client = self._async_clients.pop(asyncio.get_running_loop(), None)
@@ -143,7 +144,7 @@ class HostedScorer:
             return self._given_async_client
         loop = asyncio.get_running_loop()
         if loop not in self._async_clients:
-            self._async_clients[loop] = httpx.AsyncClient(timeout=self._policy.timeout)
+            self._async_clients[loop] = httpx.AsyncClient(limits=CONNECTIONS)
         return self._async_clients[loop]
 
     def _exchange(self, query: str, texts: list[str]) -> Exchange:
@@ -169,6 +170,12 @@ class HostedScorer:
             billed=billed,
             notes=(f"sent as {len(runs)} requests",) if len(runs) > 1 else (),
         )
+
+
+def _finish(threads: ThreadPoolExecutor, client: httpx.Client | None) -> None:
+    threads.shutdown(wait=False, cancel_futures=True)
+    if client is not None:
+        client.close()
 
 
 def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:

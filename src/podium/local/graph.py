@@ -40,11 +40,15 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 class Graph:
     """Nodes and weights under construction. Every method adds nodes and returns the name of their result.
 
-    Hidden states have shape (tokens, width). `weights` maps names to arrays; `quantised` is given for int8.
+    Hidden states have shape (tokens, width). `weights` maps names to arrays; `quantised` is given for int8, whose
+    weights are signed where this processor sums them exactly, unless `signed_int8` says otherwise.
     """
 
-    def __init__(self, checkpoint: Checkpoint, quantised: Quantised | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, quantised: Quantised | None = None, *, signed_int8: bool | None = None
+    ) -> None:
         self.checkpoint = checkpoint
+        self._signed = int8_is_exact_as_signed() if signed_int8 is None else signed_int8
         self.weights: dict[str, Array] = {}
         self.inputs: list[str] = []
         self._quantised = quantised
@@ -109,7 +113,7 @@ class Graph:
         if self._quantised is None or exact:
             return self.op("Gemm", x, self.constant(self._stacked(names), f"{key}.weight"), *bias, transB=1)
         whole, scale = self._quantised.get(key) or self._quantised.keep(key, self._stacked(names))
-        if not int8_is_exact_as_signed():
+        if not self._signed:
             whole = (whole.view(np.uint8) ^ np.uint8(0x80)).view(np.uint8)
         zero = np.full(len(scale), 0 if whole.dtype == np.int8 else 128, whole.dtype)
         parts = [self.constant(whole, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
