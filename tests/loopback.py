@@ -127,10 +127,14 @@ class Loopback:
 
 
 def word_scores(query: str, texts: list[str]) -> list[float]:
-    """Return a score between 0 and 1 per text: a stand-in for a model that the servers below have none of."""
-    words = {word.strip("?.,") for word in query.lower().split()}
-    shared = [len(words & {word.strip("?.,():") for word in text.lower().split()}) for text in texts]
-    return [round((count + 1) / (len(words) + 2) - 0.001 * len(text) / 1000, 6) for count, text in zip(shared, texts, strict=True)]
+    """Return a score between 0 and 1 per text, by shared words and pairs of words: the servers below have no model."""
+    asked = _grams(query)
+    return [round(len(asked & _grams(text)) / len(asked) - len(text) / 1e7, 6) for text in texts]
+
+
+def _grams(text: str) -> set[tuple[str, ...]]:
+    words = [word.strip("?.,():") for word in text.lower().split()]
+    return {(word,) for word in words} | set(zip(words, words[1:], strict=False))
 
 
 def cohere(request: Request) -> Answer:

@@ -1,0 +1,102 @@
+"""Run the notebook again, and write the README's generated parts: what the commands print, and the tables.
+
+    make docs
+
+A generated part stands between `<!-- name -->` and `<!-- end -->`. A test holds each to what would be written now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from podium.hosted.providers import PROVIDERS
+from podium.local.families import FAMILIES
+
+ROOT = Path(__file__).parents[1]
+README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
+FAMILY_MODELS = {
+    "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
+    "ELECTRA": "`cross-encoder/ms-marco-electra-base`",
+    "RoBERTa": "XLM-RoBERTa, DistilRoBERTa, CamemBERT: `BAAI/bge-reranker-base`, `BAAI/bge-reranker-v2-m3`",
+    "DistilBERT": "distilled BERTs",
+    "DeBERTa": "v2 and v3: `mixedbread-ai/mxbai-rerank-base-v1`",
+    "ModernBERT": "`cross-encoder/ettin-reranker-17m-v1`, `Alibaba-NLP/gte-reranker-modernbert-base`",
+}
+
+
+def example() -> str:
+    """Return what the README's first Python block prints."""
+    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    return f"```text\n{_output([sys.executable, '-c', code.group(1)])}```"
+
+
+def demo() -> str:
+    printed = _output([sys.executable, "-m", "podium", "demo"])
+    return f"```console\n$ make demo\n{re.sub(r'[0-9]+ ms', '… ms', printed)}```"
+
+
+def families() -> str:
+    rows = [f"| {family.name} | {FAMILY_MODELS[family.name]} |" for family in FAMILIES]
+    return "\n".join(["| family | for example |", "|---|---|", *rows])
+
+
+def providers() -> str:
+    rows = [
+        f"| `{row.name}:<model>` | {row.title} | {f'`{row.key_variable}`' if row.key_variable else '–'} | {row.score_kind} |"
+        for row in PROVIDERS
+    ]
+    return "\n".join(["| name | API | key | scores are |", "|---|---|---|---|", *rows])
+
+
+def benchmark() -> str:
+    return str(json.loads(FIGURES.read_text(encoding="utf-8"))["table"])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "example": example,
+    "demo": demo,
+    "families": families,
+    "providers": providers,
+    "benchmark": benchmark,
+}
+
+
+def filled(readme: str) -> str:
+    """Return the README with every generated part as it should be."""
+    for name, made in PARTS.items():
+        readme, count = re.subn(
+            rf"<!-- {name} -->\n.*?<!-- end -->",
+            lambda _, made=made, name=name: f"<!-- {name} -->\n{made()}\n<!-- end -->",  # type: ignore[misc]
+            readme,
+            flags=re.DOTALL,
+        )
+        assert count == 1, f"README.md has {count} parts named {name}"
+    return readme
+
+
+def _output(command: list[str]) -> str:
+    environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, check=True, env=environment).stdout.decode()
+
+
+def run_notebook() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(notebook, NOTEBOOK)
+
+
+if __name__ == "__main__":
+    run_notebook()
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

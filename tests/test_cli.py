@@ -1,0 +1,218 @@
+"""The command line as a user has it: a process, its streams, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import loopback
+import pytest
+from conftest import PARITY
+
+from podium.errors import InvalidInput
+from podium.sources import files
+
+
+def podium(*arguments, stdin=b"", **environment):
+    """Run the command in a terminal of 80 columns; return exit code, stdout, stderr."""
+    command = [sys.executable, "-m", "podium", *map(str, arguments)]
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, timeout=120, env=os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | environment
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "docs.txt"
+    path.write_text("the sea at night\n\na ripe red apple\r\nnothing\n", encoding="utf-8")
+    return path
+
+
+def test_rank_prints_a_table(texts):
+    code, out, err = podium("rank", "a red fruit", texts)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["rank", "probability", "moved", "document"]
+    assert lines[1].split()[0] == "1"
+    assert "a ripe red apple" in lines[1]
+    assert "▲1" in lines[1]
+    assert len(lines) == 4
+
+
+def test_rank_prints_json_for_machines(texts):
+    code, out, _ = podium("rank", "a red fruit", texts, "--json", "--limit", "1")
+    ranking = json.loads(out)
+    assert code == 0
+    assert [result["document"] for result in ranking["results"]] == ["a ripe red apple"]
+    assert ranking["usage"]["pairs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.jsonl", b'{"title": "x", "text": "the sea"}\n\n{"title": "y", "text": "a ripe red apple"}\n"a string"\nnull\n'),
+        ("d.json", b'[{"text": "the sea"}, {"text": "a ripe red apple"}]'),
+        ("d.csv", b'id,text\r\n1,the sea\r\n2,"a ripe red apple,\nand more"\r\n'),
+        ("d.txt", b"\xef\xbb\xbfthe sea\na ripe red apple\n"),
+    ],
+)
+def test_rank_reads_every_format_from_files_and_standard_input(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    for code, out, _ in (
+        podium("rank", "a red fruit", tmp_path / name, "--json"),
+        podium("rank", "a red fruit", "-", "--json", "--format", name[2:], stdin=content),
+    ):
+        first = json.loads(out)["results"][0]["document"]
+        assert code == 0
+        assert "a ripe red apple" in (first if isinstance(first, str) else first["text"])
+
+
+def test_standard_input_is_recognised_by_how_it_begins():
+    assert files.format_of("", b'  {"a": 1}') == "jsonl"
+    assert files.format_of("", b'"a"') == "jsonl"
+    assert files.format_of("", b"[1]") == "json"
+    assert files.format_of("", b"plain") == "txt"
+
+
+def test_fields_are_chosen(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"a": "the sea", "b": "red apple"}\n{"a": "red apple", "b": "the sea"}\n')
+    for field, best in (("a", 1), ("b", 0)):
+        _, out, _ = podium("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
+        assert json.loads(out)["results"][0]["index"] == best
+
+
+def test_a_terminal_is_not_steered_by_a_document(tmp_path):
+    (tmp_path / "d.txt").write_bytes("\x1b[31mred\x07 [bold]x[/bold]\u202e apple\n".encode())
+    code, out, _ = podium("rank", "red", tmp_path / "d.txt")
+    assert code == 0
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "\u202e" not in out
+    assert "[bold]x[/bold]" in out
+
+
+def test_lines_fit_the_terminal(tmp_path):
+    (tmp_path / "d.txt").write_text("word 東京 " * 100 + "\nshort\n", encoding="utf-8")
+    for model in ("podium-mini", PARITY / "bert"):
+        _, out, _ = podium("rank", "q", tmp_path / "d.txt", "--model", model, COLUMNS="60")
+        assert all(len(line) <= 60 for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["rank", "q", "nowhere.txt"], 2, "cannot read nowhere.txt: No such file"),
+        (["rank", "q", "."], 2, "cannot read ."),
+        (["rank", "", "-"], 2, "the query is empty"),
+        (["rank", "q"], 2, "Missing argument"),
+        (["rank", "q", "-", "--limit", "0"], 2, "limit"),
+        (["rank", "q", "-", "--by", ""], 2, "rank_by"),
+        (["rank", "q", "-", "--model", "coher:x"], 2, "did you mean cohere:x?"),
+        (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
+        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "precision"),
+        (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),
+        (["rank", "q", "-", "--model", "cohere:x", "--base-url", "http://127.0.0.1:9"], 1, "could not be reached"),
+        (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
+        (["check", "podium-mino"], 2, "did you mean podium-mini?"),
+        (["check", PARITY / "bert" / "nowhere"], 2, "no folder"),
+        (["nonsense"], 2, "No such command"),
+    ],
+    ids=str,
+)
+def test_errors_are_a_line_with_the_remedy_and_an_exit_code(arguments, code, words):
+    got, out, err = podium(*arguments, stdin=b"some text\n")
+    assert got == code
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""
+    if not err.startswith("Usage"):
+        assert len(err.splitlines()) == 1
+        assert err.startswith("podium: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("txt", b"a\n\xff\xfe\n", "line 2: not UTF-8"),
+        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
+        ("jsonl", b"[1]\n", "line 1: a document is a JSON string or object, not list"),
+        ("json", b"{}", "one dict"),
+        ("json", b"[5]", "item 0"),
+        ("csv", b"a,b\n1\n", "line 2: not as many cells"),
+        ("csv", b"a,b\n1,2,3\n", "line 2: not as many cells"),
+        ("csv", b'a,b\n"1,2\n', "line"),
+        ("xlsx", b"", "no format 'xlsx'"),
+    ],
+)
+def test_files_that_are_not_what_they_say_are_named_with_their_line(kind, content, words):
+    with pytest.raises(InvalidInput, match=words):
+        files.parse(content, kind, "docs")
+
+
+def test_an_empty_file_ranks_to_nothing():
+    code, out, _ = podium("rank", "q", "-", "--json")
+    assert code == 0
+    assert json.loads(out)["results"] == []
+
+
+def test_a_reader_that_leaves_early_is_no_error(texts):
+    command = f'"{sys.executable}" -m podium rank "a red fruit" "{texts}" | head -n 1'
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"})
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_hosted_model_is_ranked_with(texts):
+    with loopback.Loopback(loopback.cohere) as server:
+        code, out, _ = podium("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url, COHERE_API_KEY="k")
+    assert code == 0
+    assert "a ripe red apple" in out.splitlines()[1]
+
+
+def test_demo_puts_washington_first_twice():
+    code, out, err = podium("demo")
+    firsts = [line for line in out.splitlines() if line.split()[:1] == ["1"]]
+    assert (code, err) == (0, "")
+    assert len(firsts) == 2
+    assert all("Washington" in line for line in firsts)
+
+
+def test_models_lists_what_there_is():
+    code, out, err = podium("models")
+    assert (code, err) == (0, "")
+    assert "podium-mini" in out
+    assert "cohere:<model>" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_check_describes_and_measures_a_model():
+    code, out, _ = podium("check", "podium-mini")
+    assert code == 0
+    for words in ("BERT", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
+        assert words in out
+
+
+def test_check_fails_on_a_model_that_cannot_rank():
+    """These weights are random: one of these checkpoints orders the known pair wrong, and check says so."""
+    codes = {name: podium("check", PARITY / name) for name in ("ettin", "bert", "electra")}
+    wrong = [out + err for code, out, err in codes.values() if code == 1]
+    assert wrong
+    assert all("ORDERED WRONG" in text for text in wrong)
+
+
+def test_check_tells_what_a_download_would_take(tmp_path):
+    with loopback.Loopback(loopback.Hub({"acme/bert": PARITY / "bert"})) as server:
+        code, out, _ = podium("check", "acme/bert", "--no-download", HF_ENDPOINT=server.url, HF_HOME=str(tmp_path))
+        assert not [request for request in server.requests if "/resolve/" in request.path]
+    assert code == 0
+    assert "model.safetensors" in out
+
+
+def test_help_tells_every_command_and_option():
+    code, out, _ = podium("--help")
+    assert code == 0
+    assert all(command in out for command in ("rank", "demo", "models", "check"))
+    _, out, _ = podium("rank", "-h")
+    assert all(option in out for option in ("--by", "--model", "--limit", "--json", "--precision", "--min-score"))
