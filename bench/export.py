@@ -18,9 +18,11 @@ def export(folder: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.ones((2, 8), dtype=torch.int64)
-    inputs = {"input_ids": ids, "attention_mask": ids, "token_type_ids": ids - 1}
+    mask = ids.clone()
+    mask[1, 5:] = 0  # a mask of ones alone would be left out of the export, and padding would count
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids - 1}
     batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=4, max=512)
     to = folder / "exported" / "onnx" / "model.onnx"
     to.parent.mkdir(parents=True, exist_ok=True)

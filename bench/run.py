@@ -66,7 +66,7 @@ class Contender:
 
 def install() -> None:
     """Make each environment that is not there, and the model in the forms that the others need."""
-    for folder, packages in {folder: packages for folder, packages in CONTENDERS.values()}.items():
+    for folder, packages in dict(CONTENDERS.values()).items():
         done = HOME / folder / "installed"
         if not done.exists():
             print(f"installing {folder} …", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import socket
 import threading
@@ -129,12 +130,12 @@ class Loopback:
 def word_scores(query: str, texts: list[str]) -> list[float]:
     """Return a score between 0 and 1 per text, by shared words and pairs of words: the servers below have no model."""
     asked = _grams(query)
-    return [round(len(asked & _grams(text)) / len(asked) - len(text) / 1e7, 6) for text in texts]
+    return [round(max(0.0, len(asked & _grams(text)) / len(asked) - len(text) / 1e7), 6) for text in texts]
 
 
 def _grams(text: str) -> set[tuple[str, ...]]:
     words = [word.strip("?.,():") for word in text.lower().split()]
-    return {(word,) for word in words} | set(zip(words, words[1:], strict=False))
+    return {(word,) for word in words} | set(itertools.pairwise(words))
 
 
 def cohere(request: Request) -> Answer:

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-import loopback
 import pytest
-from conftest import PARITY
 
+import loopback
+from conftest import PARITY
 from podium.errors import InvalidInput
 from podium.sources import files
 
@@ -19,7 +19,11 @@ def podium(*arguments, stdin=b"", **environment):
     """Run the command in a terminal of 80 columns; return exit code, stdout, stderr."""
     command = [sys.executable, "-m", "podium", *map(str, arguments)]
     done = subprocess.run(
-        command, input=stdin, capture_output=True, timeout=120, env=os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | environment
+        command,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        env=os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | environment,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -160,7 +164,9 @@ def test_an_empty_file_ranks_to_nothing():
 
 def test_a_reader_that_leaves_early_is_no_error(texts):
     command = f'"{sys.executable}" -m podium rank "a red fruit" "{texts}" | head -n 1'
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"})
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"}
+    )
     assert b"Traceback" not in done.stderr
 
 

@@ -37,7 +37,8 @@ def test_text_is_found_where_the_ecosystem_puts_it(document, text):
 
 
 @pytest.mark.parametrize(
-    "document", [None, "", "  \n\t", {"content": None}, {"content": ""}, {"text": math.nan}, SimpleNamespace(content=None), math.nan]
+    "document",
+    [None, "", "  \n\t", {"content": None}, {"content": ""}, {"text": math.nan}, SimpleNamespace(content=None), math.nan],
 )
 def test_documents_without_text_are_told_apart_not_dropped(document):
     assert texts_of(["a", document, "b"]) == ["a", None, "b"]

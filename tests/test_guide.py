@@ -6,11 +6,11 @@ import asyncio
 import inspect
 from pathlib import Path
 
-import loopback
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import loopback
 from podium import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.errors import InvalidInput, MissingKey, ModelNotFound
 
@@ -77,7 +77,8 @@ async def _closed(kind, server, question, passages):
 
 
 @pytest.mark.parametrize(
-    ("kind", "model", "variable"), [(CohereReranker, "rerank-v3.5", "COHERE_API_KEY"), (VoyageAIReranker, "rerank-2.5", "VOYAGE_API_KEY")]
+    ("kind", "model", "variable"),
+    [(CohereReranker, "rerank-v3.5", "COHERE_API_KEY"), (VoyageAIReranker, "rerank-2.5", "VOYAGE_API_KEY")],
 )
 def test_the_hosted_classes_find_their_key_and_model(kind, model, variable, monkeypatch):
     for api_config in (None, {}, {"api_key": ""}, {"api_key": None}):

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import loopback
 import pytest
+
+import loopback
 from conftest import PARITY
 
 NAMES = {
@@ -48,7 +49,8 @@ class HubCase:
         return dict(json.loads(done.stdout))
 
     def asked_for(self) -> set[str]:
-        return {request.path.rpartition("/resolve/")[2].partition("/")[2] for request in self.server.requests} - {""}
+        paths = [request.path for request in self.server.requests if "/resolve/" in request.path]
+        return {path.rpartition("/resolve/")[2].partition("/")[2] for path in paths}
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import PARITY, SCRATCH
 from safetensors.numpy import load_file, save_file
 
 import podium
+from conftest import PARITY, SCRATCH
 from podium.errors import InvalidInput, ModelError, ModelNotFound, UnsupportedModel
 from podium.local import graph as graphs
 from podium.local.checkpoint import Checkpoint
@@ -150,7 +150,8 @@ def test_the_activation_is_found_where_the_reference_finds_it(model, config, kin
         (lambda m: edit(m / "config.json", hidden_act="mish"), UnsupportedModel, "'mish'"),
         (lambda m: edit_weights(m, lambda w: w["classifier.weight"].fill(np.nan)), ModelError, "NaN"),
         (lambda m: edit_weights(m, lambda w: w.pop("bert.encoder.layer.1.output.dense.weight")), ModelError, "no tensor"),
-        (lambda m: (m / "modules.json").write_text('[{"type": "x.Transformer", "path": "../.."}]'), UnsupportedModel, "outside"),
+        (lambda m: (m / "modules.json").write_text('[{"type": "x.Transformer", "path": "../.."}]'),
+         UnsupportedModel, "outside"),
         (lambda m: (m / "modules.json").write_text('[{"type": "x.Transformer", "path": ""}, {"type": "x.CNN", "path": ""}]'),
          UnsupportedModel, "CNN"),
     ],
@@ -178,7 +179,15 @@ def test_an_index_that_points_elsewhere_is_not_followed(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"precision": "int4"}, {"threads": 0}, {"threads": True}, {"max_length": -1}, {"max_length": 2.5}, {"api_key": "x"}, {"timeout": 3}],
+    [
+        {"precision": "int4"},
+        {"threads": 0},
+        {"threads": True},
+        {"max_length": -1},
+        {"max_length": 2.5},
+        {"api_key": "x"},
+        {"timeout": 3},
+    ],
 )
 def test_options_that_do_not_fit_are_refused(options):
     with pytest.raises(InvalidInput):
@@ -230,12 +239,19 @@ def test_int8_products_are_exact_whichever_way_the_processor_needs_them(signed, 
     np.testing.assert_allclose(got, np.abs(rows @ weight.T).sum(axis=1), rtol=0.02)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "deberta-v3", "modernbert", "ettin"])
+@pytest.mark.parametrize(
+    "name", ["bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "deberta-v3", "modernbert", "ettin"]
+)
 def test_int8_keeps_to_float32(name):
     """These weights are drawn far wider than trained ones are, so only the general direction is asked for."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]
     with podium.load(PARITY / name) as exact, podium.load(PARITY / name, precision="int8") as quantised:
-        assert np.corrcoef(exact.scorer.score("rank the query", texts).raw, quantised.scorer.score("rank the query", texts).raw)[0, 1] > 0.9
+        assert (
+            np.corrcoef(exact.scorer.score("rank the query", texts).raw, quantised.scorer.score("rank the query", texts).raw)[
+                0, 1
+            ]
+            > 0.9
+        )
 
 
 def test_int8_weights_are_made_once_and_survive_damage(model):
@@ -371,7 +387,8 @@ def test_memory_does_not_grow_with_the_number_of_documents():
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     few, many = (
-        int(subprocess.run([sys.executable, "-c", script, count], check=True, capture_output=True).stdout) for count in ("100", "10000")
+        int(subprocess.run([sys.executable, "-c", script, count], check=True, capture_output=True).stdout)
+        for count in ("100", "10000")
     )
     assert many <= 1.3 * few
 

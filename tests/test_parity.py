@@ -7,9 +7,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import PARITY
 
 import podium
+from conftest import PARITY
 from podium.local.families import FAMILIES
 from podium.local.files import from_folder
 from podium.local.scorer import LocalScorer

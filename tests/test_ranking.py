@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import math
+import os
+import select
 import threading
 from collections.abc import Iterator
 
-import fakes
-import loopback
 import pytest
-from conftest import PARITY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import fakes
+import loopback
 import podium
+from conftest import PARITY
 from podium.errors import InvalidInput, PodiumError
 from podium.ranking import NO_TEXT_SCORES, order
 from podium.types import Scores
@@ -47,9 +50,11 @@ def every(request: pytest.FixtureRequest) -> Iterator[podium.Reranker]:
         with kinds[request.param]() as reranker:
             yield reranker
     else:
-        with loopback.Loopback(getattr(loopback, request.param)) as server:
-            with podium.load(f"{request.param}:model", base_url=server.url, api_key="k") as reranker:
-                yield reranker
+        with (
+            loopback.Loopback(getattr(loopback, request.param)) as server,
+            podium.load(f"{request.param}:model", base_url=server.url, api_key="k") as reranker,
+        ):
+            yield reranker
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -98,6 +103,14 @@ def test_documents_without_text_are_at_the_bottom_flagged_and_never_sent():
     assert len(scorer.asked) == 1, "a list without text is not worth a call"
 
 
+def test_documents_without_text_are_below_even_scores_that_are_lower_than_they_should_be():
+    scorer = fakes.Given(lambda texts: Scores([-0.25] * len(texts)), "probability")
+    assert [(result.index, result.score) for result in podium.Reranker(scorer).rerank("q", [None, "a"])] == [
+        (1, -0.25),
+        (0, -0.25),
+    ]
+
+
 def test_no_documents_make_an_empty_ranking(every):
     assert list(every.rerank("q", [])) == []
     assert every.rank("q", []) == ([], [])
@@ -120,7 +133,13 @@ def test_order_is_decided_on_raw_scores():
 
 @pytest.mark.parametrize(
     "scores",
-    [Scores([1.0]), Scores([1.0, math.nan]), Scores([math.inf, 1.0]), Scores([1.0, 2.0], raw=[1.0]), Scores([1.0, 2.0], tokens=[1])],
+    [
+        Scores([1.0]),
+        Scores([1.0, math.nan]),
+        Scores([math.inf, 1.0]),
+        Scores([1.0, 2.0], raw=[1.0]),
+        Scores([1.0, 2.0], tokens=[1]),
+    ],
 )
 def test_a_scorer_that_lies_is_an_error(scores):
     with pytest.raises(PodiumError, match="given gave"):
@@ -214,8 +233,27 @@ def test_eight_threads_share_a_reranker(every):
     assert all(scores == pytest.approx(alone, abs=1e-6) for scores in found)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # forking with threads is what is tested
+def test_a_reranker_works_on_in_a_forked_process(every):
+    """As servers that load before they fork have it: threads are gone and connections are the parent's."""
+    expected = every.score("red", ["a red apple", "the sea"])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(every.score("red", ["a red apple", "the sea"]), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        ready, _, _ = select.select([pipe], [], [], 30)
+        assert ready, "the forked process hangs"
+        assert json.load(pipe) == pytest.approx(expected, abs=1e-6)
+    os.waitpid(child, 0)
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 def test_order_is_a_stable_descending_sort(keys):
     places = order(keys)
     assert sorted(places) == list(range(len(keys)))
-    assert all(keys[a] > keys[b] or (keys[a] == keys[b] and a < b) for a, b in zip(places, places[1:], strict=False))
+    assert all(keys[a] > keys[b] or (keys[a] == keys[b] and a < b) for a, b in itertools.pairwise(places))

@@ -48,7 +48,9 @@ def test_imports_point_down():
 
 
 def test_importing_podium_loads_nothing_of_third_parties():
-    script = "import sys; before = set(sys.modules); import podium; print(*{m.partition('.')[0] for m in set(sys.modules) - before})"
+    script = (
+        "import sys; before = set(sys.modules); import podium; print(*{m.partition('.')[0] for m in set(sys.modules) - before})"
+    )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout.split()
     assert set(loaded) - set(sys.stdlib_module_names) == {"podium"}
 

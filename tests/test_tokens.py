@@ -7,11 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import PARITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from conftest import PARITY
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.tokens import PairTokenizer, kept_lengths
 

@@ -26,7 +26,7 @@ NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "similarity": -1.0,
     "fused": 0.0,
 }
-"""The score of a document without text. It is below, or at, everything that a document with text can get."""
+"""The score of a document without text: as low as its kind goes, or as the lowest beside it where a provider goes lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Reranker:
 
     def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
         _check_alignment(scores, len(request.texts), self.model)
-        results = _results(request, scores, NO_TEXT_SCORES[self.scorer.score_kind])
+        results = _results(request, scores, min(NO_TEXT_SCORES[self.scorer.score_kind], *scores.values, math.inf))
         if cut.min_score is not None:
             results = [result for result in results if result.score >= cut.min_score and not result.no_text]
         return Ranking(

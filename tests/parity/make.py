@@ -305,7 +305,8 @@ def record(folder):
     spread = max(logits) - min(logits)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(f"{folder.name:24s} {size / 1000:7.0f} kB  max length {model.max_seq_length:4d}  logits spread {spread:.2f}")
-    assert size < 300_000 and spread > 0.5
+    assert size < 300_000
+    assert spread > 0.5
 
 
 def main(names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -43,6 +43,27 @@ class _Key:
         return self._value
 
 
+class _LoopClient:
+    """An event loop's client. It closes when the loop does, even if nobody calls aclose.
+
+    Loops close the asynchronous generators that are still open before they end (asyncio.run sees to it), so one
+    that closes the client when it is closed itself is how to be told.
+    """
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.lifetime = self._lifetime()
+
+    async def begin(self) -> None:
+        await self.lifetime.__anext__()
+
+    async def _lifetime(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.client.aclose()
+
+
 class HostedScorer:
     """A hosted model. Safe to share between threads and event loops, which share its connections each.
 
@@ -72,13 +93,10 @@ class HostedScorer:
         self._policy = _checked_policy(timeout, retries)
         self._max_documents = _checked_count(max_documents)
         _check_clients(client, async_client)
-        self._client = client or httpx.Client(limits=CONNECTIONS)
-        self._given_async_client = async_client
+        self._given_client, self._given_async_client = client, async_client
         # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
-        self._async_clients: weakref.WeakKeyDictionary[Any, httpx.AsyncClient] = weakref.WeakKeyDictionary()
-        self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix=f"podium-{name}")
-        # Also when nobody calls close: a forgotten reranker leaves no connection open.
-        self._finish = weakref.finalize(self, _finish, self._threads, self._client if client is None else None)
+        self._loops: weakref.WeakKeyDictionary[Any, _LoopClient] = weakref.WeakKeyDictionary()
+        self._open()
 
     def __repr__(self) -> str:
         return f"HostedScorer({self.model!r})"
@@ -97,6 +115,8 @@ class HostedScorer:
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Score the texts. Waits on a thread, so that not even a server that drips its headers outlasts the deadline."""
+        if self._process != os.getpid():
+            self._open()  # after a fork: a connection shared with the parent would bring the parent's answers
         runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
         requests = [self._exchange(query, [texts[at] for at in run]) for run in runs]
         sent = [self._threads.submit(exchange, request, self._client, self._policy) for request in requests]
@@ -113,7 +133,7 @@ class HostedScorer:
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        client, room = self._async_client(), asyncio.Semaphore(CONCURRENT_REQUESTS)
+        client, room = await self._async_client(), asyncio.Semaphore(CONCURRENT_REQUESTS)
 
         async def reply(run: range) -> bytes:
             async with room:
@@ -133,19 +153,27 @@ class HostedScorer:
     def close(self) -> None:
         self._finish()
 
+    def _open(self) -> None:
+        """Make the threads and the client of this process. A forgotten reranker closes them when it is collected."""
+        self._process = os.getpid()
+        self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix=f"podium-{self.provider.name}")
+        self._client = self._given_client or httpx.Client(limits=CONNECTIONS)
+        self._finish = weakref.finalize(self, _finish, self._threads, None if self._given_client else self._client)
+
     async def aclose(self) -> None:
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        kept = self._loops.pop(asyncio.get_running_loop(), None)
+        if kept is not None:
+            await kept.lifetime.aclose()
         self.close()
 
-    def _async_client(self) -> httpx.AsyncClient:
+    async def _async_client(self) -> httpx.AsyncClient:
         if self._given_async_client is not None:
             return self._given_async_client
         loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
-            self._async_clients[loop] = httpx.AsyncClient(limits=CONNECTIONS)
-        return self._async_clients[loop]
+        if loop not in self._loops:
+            self._loops[loop] = _LoopClient(httpx.AsyncClient(limits=CONNECTIONS))
+            await self._loops[loop].begin()
+        return self._loops[loop].client
 
     def _exchange(self, query: str, texts: list[str]) -> Exchange:
         row, key = self.provider, self._key

@@ -148,20 +148,24 @@ def _downloaded(name: str, revision: str | None, cache_dir: str | Path | None, t
         path = _asked(name, bring)
         if file == "config.json":
             folder = Path(path).parent
-    if revision != info.sha:
-        _remember(folder, revision or "main", info.sha)
+            _remember(folder, revision or "main", info.sha)  # now, so that a download cut short is found again
     return ModelFiles(name, folder, info.sha)
 
 
 def _remember(folder: Path, revision: str, commit: str) -> None:
     """Write which commit a branch or tag was, as the hub's own client does when it downloads by that name."""
+    if revision == commit:
+        return
     ref = folder.parents[1] / "refs" / revision
     ref.parent.mkdir(parents=True, exist_ok=True)
     ref.write_text(commit, encoding="utf-8")
 
 
 def _wanted(listed: list[str]) -> list[str]:
-    """Choose the files to bring: descriptions, module heads, and one kind of weights, float ones before an ONNX file."""
+    """Choose the files to bring: descriptions, module heads, and one kind of weights, float ones before an ONNX file.
+
+    The weights come last: once they are there, everything is.
+    """
     chosen = [file for file in listed if file in DESCRIPTIONS or any(fnmatch(file, each) for each in MODULE_FILES)]
     if SINGLE in listed:
         return [*chosen, SINGLE]

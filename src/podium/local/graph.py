@@ -44,9 +44,7 @@ class Graph:
     weights are signed where this processor sums them exactly, unless `signed_int8` says otherwise.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, quantised: Quantised | None = None, *, signed_int8: bool | None = None
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, quantised: Quantised | None = None, *, signed_int8: bool | None = None) -> None:
         self.checkpoint = checkpoint
         self._signed = int8_is_exact_as_signed() if signed_int8 is None else signed_int8
         self.weights: dict[str, Array] = {}

@@ -7,6 +7,7 @@ is one pair per worker.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,7 +46,7 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="podium")
+        self._threads, self._process = self._made()
 
     def run(self, work: Work) -> None:
         """Do the work and return when it is done; an error, or an interrupt, stops what has not started."""
@@ -65,10 +66,18 @@ class Workers:
 
     async def acall(self, function: Callable[[], None]) -> None:
         """Run a function on one of the threads and wait for it without blocking the event loop."""
-        await asyncio.wrap_future(self._threads.submit(function))
+        await asyncio.wrap_future(self._submit(function))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, work: Work) -> list[Future[None]]:
-        return [self._threads.submit(work.drain) for _ in range(self.count)]
+        return [self._submit(work.drain) for _ in range(self.count)]
+
+    def _submit(self, function: Callable[[], None]) -> Future[None]:
+        if self._process != os.getpid():  # threads don't survive a fork, and nothing tells their pool
+            self._threads, self._process = self._made()
+        return self._threads.submit(function)
+
+    def _made(self) -> tuple[ThreadPoolExecutor, int]:
+        return ThreadPoolExecutor(self.count, thread_name_prefix="podium"), os.getpid()

@@ -1,0 +1,77 @@
+"""Parity at full size, against sentence-transformers: random MiniLM-L6, XLM-R-base and DeBERTa-v3-base shapes.
+
+    .bench/reference/bin/python bench/parity.py write && .venv/dev/bin/python bench/parity.py compare
+
+The first command, in the environment that `make bench` makes, writes checkpoints and their logits (2 GB) under .bench/;
+the second compares. Lengths go from a few tokens to the maximum.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HOME, PARITY = ROOT / ".bench" / "parity", ROOT / "tests" / "parity"
+WORDS = (PARITY / "words.txt").read_text(encoding="utf-8").split()
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+SHAPES = {
+    "minilm-l6": ("bert", BASE | {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
+    "xlm-r-base": ("xlm-roberta-bfloat16", BASE),
+    "deberta-v3-base": ("deberta-v3", BASE | {"pooler_hidden_size": 768, "position_buckets": 256}),
+}
+POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}
+
+
+def pairs() -> list[tuple[str, str]]:
+    draw = random.Random(3)
+    lengths = [1, 2, 5, 20, 40, 83, 120, 200, 310, 400, 505, 600, 900]
+    return [(" ".join(draw.choices(WORDS, k=draw.randint(1, 12))), " ".join(draw.choices(WORDS, k=n))) for n in lengths]
+
+
+def write() -> None:
+    import torch
+    import transformers
+    from sentence_transformers import CrossEncoder
+
+    for name, (source, shape) in SHAPES.items():
+        folder = HOME / name
+        folder.mkdir(parents=True, exist_ok=True)
+        settings: dict[str, Any] = json.loads((PARITY / source / "config.json").read_text()) | shape
+        settings |= {"dtype": "float32", "max_position_embeddings": POSITIONS[settings["model_type"]]}
+        config = transformers.AutoConfig.for_model(**settings)
+        torch.manual_seed(0)
+        model = transformers.AutoModelForSequenceClassification.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():  # a trained model's spread, so that the logits mean something
+                parameter.mul_(2.0) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(PARITY / source / file, folder)
+        tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": 512}
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+        reference = CrossEncoder(str(folder), device="cpu")
+        logits = [reference.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in pairs()]
+        (folder / "logits.json").write_text(json.dumps(logits))
+        print(name, "written")
+
+
+def compare() -> None:
+    import podium
+
+    for name in SHAPES:
+        expected = json.loads((HOME / name / "logits.json").read_text())
+        with podium.load(HOME / name) as reranker:
+            got = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
+        apart = max(abs(each[0] - logit) for each, logit in zip(got, expected, strict=True) if each is not None)
+        print(
+            f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ| {apart:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    {"write": write, "compare": compare}[sys.argv[1]]()

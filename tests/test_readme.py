@@ -1,0 +1,36 @@
+"""The README is true: its generated parts are what would be written now, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+import make  # noqa: E402  found by the line above
+
+README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+
+
+def test_the_generated_parts_are_what_would_be_written_now():
+    assert make.filled(README) == README, "run make docs"
+
+
+def test_every_link_leads_to_a_file():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_error_is_told():
+    import podium
+
+    tree = [name for name in vars(podium) if isinstance(getattr(podium, name), type) and issubclass(getattr(podium, name), Exception)]
+    assert [name for name in tree if name not in README and name not in ("ProviderError",)] == []
+
+
+def test_no_path_of_a_machine_and_no_secret_is_in_the_repository():
+    paths = [path for pattern in ("*.md", "src/**/*.py", "tests/*.py", "bench/*.py", "docs/*") for path in ROOT.glob(pattern)]
+    assert len(paths) > 40
+    for path in paths:
+        assert not re.search(r"/(home|Users|work|root)/\w", path.read_text(encoding="utf-8")), path
