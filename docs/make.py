@@ -42,7 +42,7 @@ def example() -> str:
 
 def demo() -> str:
     printed = _output([sys.executable, "-m", "podium", "demo"])
-    return f"```console\n$ make demo\n{re.sub(r'[0-9]+ ms', '… ms', printed)}```"
+    return f"```console\n$ make demo\n{printed}```"
 
 
 def families() -> str:
@@ -91,7 +91,9 @@ def _output(command: list[str]) -> str:
 
 def run_notebook() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=120, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    ).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     nbformat.write(notebook, NOTEBOOK)

@@ -11,7 +11,9 @@ from pathlib import Path
 SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
 os.environ.update(PODIUM_CACHE=str(SCRATCH / "podium"), HF_HOME=str(SCRATCH / "hf"), HF_HUB_DISABLE_PROGRESS_BARS="1")
 os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_DISABLE_TELEMETRY="1", NO_PROXY="127.0.0.1,localhost")
-for variable in [name for name in os.environ if name.endswith("_API_KEY") or name in ("HF_TOKEN", "HF_HUB_OFFLINE")]:
+for variable in [
+    name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL")) or name in ("HF_TOKEN", "HF_HUB_OFFLINE")
+]:
     del os.environ[variable]
 
 import pytest

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,10 +15,12 @@ import pytest
 from nbclient import NotebookClient
 
 import loopback
+from conftest import PARITY
 from podium import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.errors import InvalidInput, MissingKey, ModelNotFound
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "guide.ipynb"
+GUIDE = Path(__file__).parents[2] / "shared" / "guide" / "rerankers.md"
 
 
 @pytest.fixture(params=[(CohereReranker, loopback.cohere), (VoyageAIReranker, loopback.voyage)], ids=["cohere", "voyage"])
@@ -99,11 +105,32 @@ def test_an_api_config_that_is_none_says_so(api_config):
         CohereReranker(api_config=api_config)
 
 
+@pytest.mark.skipif(not GUIDE.exists(), reason="the guide is not beside this repository")
+def test_the_guides_own_code_runs_with_only_the_import_changed(tmp_path):
+    """Every line of it in one process: a hub, Cohere and Voyage on loopback are found through the environment."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
+    code = code.replace("from redisvl.utils.rerank import", "from podium import")
+    hub = loopback.Hub({"BAAI/bge-reranker-base": PARITY / "xlm-roberta-bfloat16"})
+    with loopback.Loopback(hub) as h, loopback.Loopback(loopback.cohere) as c, loopback.Loopback(loopback.voyage) as v:
+        environment = {"HF_ENDPOINT": h.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        environment |= {"COHERE_API_KEY": "k", "COHERE_BASE_URL": c.url, "VOYAGE_API_KEY": "k", "VOYAGE_BASE_URL": v.url}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode == 0, done.stderr
+    lines = [line.partition("  --  ") for line in done.stdout.splitlines()]
+    scores = [float(score) for score, _, _ in lines]
+    assert len(lines) == 12
+    assert all(scores[at : at + 3] == sorted(scores[at : at + 3], reverse=True) for at in (0, 3, 6, 9))
+    assert all(found.startswith("{'content'") for _, _, found in lines[:3])
+    assert all(found.startswith("Washington, D.C.") or "'Washington, D.C." in found for _, _, found in lines[3::3])
+
+
 def test_the_notebook_runs_and_prints_what_it_shows():
     """Every cell runs; what it prints is what is in the file, to the fourth digit of every score."""
     shown = nbformat.read(NOTEBOOK, as_version=4)
     run = nbformat.from_dict(shown)
-    NotebookClient(run, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(run, timeout=120, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     assert _printed(run) == _printed(shown)
 
 

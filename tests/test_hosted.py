@@ -518,8 +518,8 @@ def test_a_key_that_no_header_can_hold_is_an_error_that_does_not_tell_it(key):
     "options",
     [
         {"api_key": 5}, {"base_url": "h:80"}, {"base_url": 5}, {"timeout": 0}, {"timeout": "3"}, {"timeout": True},
-        {"retries": -1}, {"retries": 1.5}, {"max_documents": 0}, {"client": object()}, {"async_client": httpx.Client}, {"precision": "int8"},
-        {"threads": 2}, {"revision": "main"},
+        {"retries": -1}, {"retries": 1.5}, {"max_documents": 0}, {"client": object()}, {"async_client": httpx.Client},
+        {"precision": "int8"}, {"threads": 2}, {"revision": "main"},
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit_are_refused(options):

@@ -86,6 +86,13 @@ def test_rank_is_the_head_of_rerank(every, documents, query, limit):
     assert asyncio.run(every.arank(query, documents, limit=limit)) == (results, pytest.approx(scores, abs=1e-6))
 
 
+def test_a_closed_reranker_says_so():
+    with podium.load(PARITY / "bert") as reranker:
+        pass
+    with pytest.raises(PodiumError, match="was closed"):
+        reranker.rank("q", ["a"])
+
+
 def test_equal_scores_stay_in_input_order(every):
     documents = [{"content": "the red sea", "id": at} for at in range(9)]
     assert [result.document["id"] for result in every.rerank("red", documents)] == list(range(9))

@@ -49,7 +49,7 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
         return None
     fields = (rank_by,) if isinstance(rank_by, str) else rank_by
     if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
-        raise InvalidInput(f"rank_by must be a field name or a list of them, not {type(rank_by).__name__} like this one")
+        raise InvalidInput("rank_by must be a field name, or a list of field names")
     if not fields or len(set(fields)) < len(fields):
         raise InvalidInput("rank_by must name at least one field, and each field once")
     return tuple(fields)

@@ -71,6 +71,7 @@ class Reranker:
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
         self.return_score = _checked_flag(return_score)
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
@@ -181,12 +182,14 @@ class Reranker:
 
     def close(self) -> None:
         """Give up threads and connections. The reranker must not be used afterwards."""
+        self._closed = True
         if callable(close := getattr(self.scorer, "close", None)):
             close()
 
     async def aclose(self) -> None:
         """Do what `close` does from inside an event loop, where connections made in it need to be closed."""
         if callable(aclose := getattr(self.scorer, "aclose", None)):
+            self._closed = True
             await aclose()
         else:
             self.close()
@@ -214,6 +217,8 @@ class Reranker:
         return _Cut(self.limit if limit is None else _checked_limit(limit), _checked_min_score(min_score))
 
     def _request(self, query: str, docs: Iterable[Any], rank_by: str | list[str] | None) -> _Request:
+        if self._closed:
+            raise PodiumError("this reranker was closed; load it again")
         documents = _checked_documents(docs)
         texts = texts_of(documents, self._fields if rank_by is None else checked_fields(rank_by))
         places = [place for place, text in enumerate(texts) if text is not None]

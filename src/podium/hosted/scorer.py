@@ -67,7 +67,8 @@ class _LoopClient:
 class HostedScorer:
     """A hosted model. Safe to share between threads and event loops, which share its connections each.
 
-    `api_key`, else the provider's environment variable; a server of your own (`base_url`) may need none. `timeout` is
+    `api_key`, else the provider's environment variable; a server of your own (`base_url`, else for example
+    COHERE_BASE_URL in the environment) may need none. `timeout` is
     seconds in all, `retries` how often a failed request is sent again. A call with more documents than the provider
     takes at once (or than `max_documents`) becomes several requests, at most 8 at a time. A `client` or `async_client`
     of yours is used as it is and stays yours to close. Raises MissingKey, InvalidInput; when scoring, ProviderError.
@@ -88,8 +89,9 @@ class HostedScorer:
     ) -> None:
         self.provider = provider(name)
         self._model = _checked_model(self.provider, model)
-        self._url = wire.request_url(self.provider, self._model, _checked_url(self.provider, base_url))
-        self._key = _found_key(self.provider, api_key, required=base_url is None)
+        base = _found_url(self.provider, base_url)
+        self._url = wire.request_url(self.provider, self._model, base)
+        self._key = _found_key(self.provider, api_key, required=base is None)
         self._policy = _checked_policy(timeout, retries)
         self._max_documents = _checked_count(max_documents)
         _check_clients(client, async_client)
@@ -225,9 +227,12 @@ def _checked_model(row: Provider, model: Any) -> str:
     return model
 
 
-def _checked_url(row: Provider, base_url: Any) -> str | None:
+def _found_url(row: Provider, base_url: Any) -> str | None:
+    """Return where the server is, if not at its public address: as given, else as the environment says."""
+    variable = f"{row.name.upper()}_BASE_URL"
+    base_url = base_url or os.environ.get(variable) or None
     if base_url is None and row.url is None:
-        raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…'")
+        raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…' or {variable}")
     if base_url is not None and not (isinstance(base_url, str) and base_url.startswith(("http://", "https://"))):
         raise InvalidInput("base_url must begin with http:// or https://")
     return base_url
