@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.documents import as_json, checked_fields, texts_of
+from podium.documents import as_json, texts_of
 from podium.errors import InvalidInput
+from podium.inputs import checked_fields
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import podium
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents"},
+    {"types", "errors", "documents", "inputs"},
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide"},

@@ -12,7 +12,7 @@ from typing import Any
 
 from podium.errors import InvalidInput
 
-__all__ = ["as_json", "checked_fields", "texts_of"]
+__all__ = ["as_json", "texts_of"]
 
 # The first of these that a mapping has (and an object: its own three first) is what it says.
 TEXT_KEYS = ("content", "text", "page_content", "passage")
@@ -38,21 +38,6 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) ->
     if unknown and any(not isinstance(document, str | None) for document in documents):
         raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; check the spelling")
     return texts
-
-
-def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return `rank_by` as a tuple of field names, or None where it is None.
-
-    Raises InvalidInput unless it is a field name or a list of them, without repeats.
-    """
-    if rank_by is None:
-        return None
-    fields = (rank_by,) if isinstance(rank_by, str) else rank_by
-    if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
-        raise InvalidInput("rank_by must be a field name, or a list of field names")
-    if not fields or len(set(fields)) < len(fields):
-        raise InvalidInput("rank_by must name at least one field, and each field once")
-    return tuple(fields)
 
 
 def as_json(document: Any) -> Any:

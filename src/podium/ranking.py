@@ -7,14 +7,22 @@ documents again, ties, cuts, thresholds. Nothing here knows a model or a provide
 from __future__ import annotations
 
 import math
-import operator
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.documents import checked_fields, texts_of
-from podium.errors import InvalidInput, PodiumError
+from podium.documents import texts_of
+from podium.errors import PodiumError
+from podium.inputs import (
+    checked_batches,
+    checked_documents,
+    checked_fields,
+    checked_flag,
+    checked_limit,
+    checked_min_score,
+    checked_query,
+)
 from podium.progress import bar
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
 
@@ -67,10 +75,10 @@ class Reranker:
         return_score: bool = True,
     ) -> None:
         self.scorer = scorer
-        self.limit = _checked_limit(limit)
+        self.limit = checked_limit(limit)
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
-        self.return_score = _checked_flag(return_score)
+        self.return_score = checked_flag(return_score)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -94,7 +102,7 @@ class Reranker:
         Scores belong to their results and fall. Mappings and objects come back as the very objects given. `rerank`
         gives the same order and tells more. Raises InvalidInput, and what the scorer raises.
         """
-        with_scores = self.return_score if return_score is None else _checked_flag(return_score)
+        with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
     async def arank(
@@ -107,7 +115,7 @@ class Reranker:
         return_score: bool | None = None,
     ) -> Any:
         """Do what `rank` does without blocking the event loop; cancelling it stops the work that has not started."""
-        with_scores = self.return_score if return_score is None else _checked_flag(return_score)
+        with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
     def rerank(
@@ -153,7 +161,7 @@ class Reranker:
 
     def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
         """Return one score per document, in the order of the documents."""
-        scores = [0.0] * len(documents := _checked_documents(docs))
+        scores = [0.0] * len(documents := checked_documents(docs))
         for result in self.rerank_many([query], [documents], rank_by=rank_by, limit=max(1, len(documents)))[0]:
             scores[result.index] = result.score
         return scores
@@ -174,7 +182,7 @@ class Reranker:
         """
         began = time.perf_counter()
         cut = self._cut(limit, min_score)
-        pairs = _zipped(queries, docs_per_query)
+        pairs = checked_batches(queries, docs_per_query)
         requests = [self._request(query, docs, rank_by) for query, docs in pairs]
         with bar(sum(len(request.texts) for request in requests), progress) as advance:
             scores = self._scores(requests, advance)
@@ -214,16 +222,15 @@ class Reranker:
         return document
 
     def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
-        return _Cut(self.limit if limit is None else _checked_limit(limit), _checked_min_score(min_score))
+        return _Cut(self.limit if limit is None else checked_limit(limit), checked_min_score(min_score))
 
     def _request(self, query: str, docs: Iterable[Any], rank_by: str | list[str] | None) -> _Request:
         if self._closed:
             raise PodiumError("this reranker was closed; load it again")
-        documents = _checked_documents(docs)
+        documents = checked_documents(docs)
         texts = texts_of(documents, self._fields if rank_by is None else checked_fields(rank_by))
         places = [place for place, text in enumerate(texts) if text is not None]
-        # The query is read as a document is, so that a broken character in it is mended the same way.
-        return _Request(_checked_query(query), documents, [text for text in texts if text is not None], places)
+        return _Request(checked_query(query), documents, [text for text in texts if text is not None], places)
 
     def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
         """Score only the requests that have texts; the others get none."""
@@ -299,54 +306,3 @@ def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:
     if silent := len(request.documents) - len(request.texts):
         notes.append(f"{silent} of {len(request.documents)} documents have no text; they stand at the bottom, unscored")
     return tuple(notes)
-
-
-def _zipped(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
-    if isinstance(queries, str):
-        raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
-    asked, given = list(queries), list(docs_per_query)
-    if len(asked) != len(given):
-        raise InvalidInput(f"{len(asked)} queries but {len(given)} lists of documents; rerank_many needs one list each")
-    return list(zip(asked, given, strict=True))
-
-
-def _checked_query(query: Any) -> str:
-    if not isinstance(query, str):
-        raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
-    if (text := texts_of([query])[0]) is None:
-        raise InvalidInput("the query is empty; there is nothing to rank by")
-    return text
-
-
-def _checked_documents(docs: Any) -> list[Any]:
-    if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
-        raise InvalidInput(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
-    if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
-        raise InvalidInput(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
-    return list(docs)
-
-
-def _checked_limit(limit: Any) -> int | None:
-    if limit is None:
-        return None
-    try:
-        number = None if isinstance(limit, bool) else operator.index(limit)
-    except TypeError:
-        number = None
-    if number is None or number < 1:
-        raise InvalidInput(f"limit must be a positive whole number (or None for all), not {limit!r:.40}")
-    return number
-
-
-def _checked_min_score(min_score: Any) -> float | None:
-    if min_score is None:
-        return None
-    if isinstance(min_score, bool) or not isinstance(min_score, int | float) or math.isnan(min_score):
-        raise InvalidInput(f"min_score must be a number, not {min_score!r:.40}")
-    return float(min_score)
-
-
-def _checked_flag(return_score: Any) -> bool:
-    if not isinstance(return_score, bool):
-        raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
-    return return_score

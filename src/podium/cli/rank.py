@@ -9,7 +9,8 @@ from typing import Any, Literal
 import click
 
 from podium.cli.tables import print_ranking
-from podium.documents import checked_fields, texts_of
+from podium.documents import texts_of
+from podium.inputs import checked_fields
 from podium.load import load
 from podium.sources import files
 

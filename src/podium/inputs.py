@@ -1,0 +1,88 @@
+"""What a call may be given, checked the same way in constructors and in calls. Raises InvalidInput, nothing else."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podium.documents import texts_of
+from podium.errors import InvalidInput
+
+__all__ = [
+    "checked_batches",
+    "checked_documents",
+    "checked_fields",
+    "checked_flag",
+    "checked_limit",
+    "checked_min_score",
+    "checked_query",
+]
+
+
+def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return `rank_by` as a tuple of field names, or None where it is None.
+
+    Raises InvalidInput unless it is a field name or a list of them, without repeats.
+    """
+    if rank_by is None:
+        return None
+    fields = (rank_by,) if isinstance(rank_by, str) else rank_by
+    if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
+        raise InvalidInput("rank_by must be a field name, or a list of field names")
+    if not fields or len(set(fields)) < len(fields):
+        raise InvalidInput("rank_by must name at least one field, and each field once")
+    return tuple(fields)
+
+
+def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
+    if isinstance(queries, str):
+        raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
+    asked, given = list(queries), list(docs_per_query)
+    if len(asked) != len(given):
+        raise InvalidInput(f"{len(asked)} queries but {len(given)} lists of documents; rerank_many needs one list each")
+    return list(zip(asked, given, strict=True))
+
+
+def checked_query(query: Any) -> str:
+    """Return the query with broken characters mended, as a document's are."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
+    if (text := texts_of([query])[0]) is None:
+        raise InvalidInput("the query is empty; there is nothing to rank by")
+    return text
+
+
+def checked_documents(docs: Any) -> list[Any]:
+    if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
+        raise InvalidInput(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
+    if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
+        raise InvalidInput(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
+    return list(docs)
+
+
+def checked_limit(limit: Any) -> int | None:
+    if limit is None:
+        return None
+    try:
+        number = None if isinstance(limit, bool) else operator.index(limit)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise InvalidInput(f"limit must be a positive whole number (or None for all), not {limit!r:.40}")
+    return number
+
+
+def checked_min_score(min_score: Any) -> float | None:
+    if min_score is None:
+        return None
+    if isinstance(min_score, bool) or not isinstance(min_score, int | float) or math.isnan(min_score):
+        raise InvalidInput(f"min_score must be a number, not {min_score!r:.40}")
+    return float(min_score)
+
+
+def checked_flag(return_score: Any) -> bool:
+    if not isinstance(return_score, bool):
+        raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
+    return return_score
