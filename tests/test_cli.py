@@ -120,6 +120,7 @@ def test_lines_fit_the_terminal(tmp_path):
         (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),
         (["rank", "q", "-", "--model", "cohere:x", "--base-url", "http://127.0.0.1:9"], 1, "could not be reached"),
         (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
+        (["check", "cohere:x"], 2, "check looks at models on this machine"),
         (["check", "podium-mino"], 2, "did you mean podium-mini?"),
         (["check", PARITY / "bert" / "nowhere"], 2, "no folder"),
         (["nonsense"], 2, "No such command"),
@@ -148,6 +149,7 @@ def test_errors_are_a_line_with_the_remedy_and_an_exit_code(arguments, code, wor
         ("csv", b"a,b\n1\n", "line 2: not as many cells"),
         ("csv", b"a,b\n1,2,3\n", "line 2: not as many cells"),
         ("csv", b'a,b\n"1,2\n', "line"),
+        ("csv", b"text,text\na,b\n", "names a column twice"),
         ("xlsx", b"", "no format 'xlsx'"),
     ],
 )
@@ -160,6 +162,28 @@ def test_an_empty_file_ranks_to_nothing():
     code, out, _ = podium("rank", "q", "-", "--json")
     assert code == 0
     assert json.loads(out)["results"] == []
+
+
+def test_a_terminal_that_knows_only_ascii_is_no_error(texts):
+    code, out, err = podium("rank", "a red fruit", texts, PYTHONIOENCODING="ascii")
+    assert (code, err) == (0, "")
+    assert "a ripe red apple" in out
+    code, out, err = podium("rank", "q", "-", "--json", stdin=b'{"text": "a \\ud800 b"}')
+    assert (code, err) == (0, "")
+
+
+def test_a_full_disk_is_an_error_of_one_line(texts):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    command = f'"{sys.executable}" -m podium rank "a red fruit" "{texts}" > /dev/full'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("podium: cannot write: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_csv_of_pandas_with_its_index_is_read():
+    assert files.parse(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
 
 
 def test_a_reader_that_leaves_early_is_no_error(texts):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import traceback
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -39,7 +41,17 @@ def test_text_is_found_where_the_ecosystem_puts_it(document, text):
 
 @pytest.mark.parametrize(
     "document",
-    [None, "", "  \n\t", {"content": None}, {"content": ""}, {"text": math.nan}, SimpleNamespace(content=None), math.nan],
+    [
+        None,
+        "",
+        "  \n\t",
+        "\u200b\u00ad\u202e",
+        {"content": None},
+        {"content": ""},
+        {"text": math.nan},
+        SimpleNamespace(content=None),
+        math.nan,
+    ],
 )
 def test_documents_without_text_are_told_apart_not_dropped(document):
     assert texts_of(["a", document, "b"]) == ["a", None, "b"]
@@ -117,7 +129,7 @@ def test_rank_by_is_a_field_name_or_a_list_of_them(rank_by):
 @given(st.text(st.characters()))
 def test_every_string_becomes_text_that_can_be_encoded(text):
     (read,) = texts_of([text])
-    assert (read is None) == (not text.strip())
+    assert read is not None or not any(letter.isalnum() for letter in text)
     if read is not None:
         read.encode()
 
@@ -134,6 +146,43 @@ def test_halves_of_surrogate_pairs_are_mended():
 )
 def test_any_document_can_be_written_as_json(document):
     json.dumps(as_json(document), allow_nan=False)
+
+
+def test_the_first_field_that_says_something_is_read():
+    documents = [{"content": None, "text": "a"}, {"content": "", "passage": "b"}, SimpleNamespace(content=None, text="c")]
+    assert texts_of(documents) == ["a", "b", "c"]
+
+
+def test_numbers_of_numpy_are_numbers():
+    document = {"year": np.int64(1999), "score": np.float32(0.5), "gone": np.float32("nan")}
+    assert texts_of([document], ("year", "score", "gone")) == ["year: 1999\nscore: 0.5\n"]
+    assert as_json(document) == {"year": 1999, "score": 0.5, "gone": None}
+
+
+class Broken:
+    @property
+    def content(self):
+        raise RuntimeError("a secret matter")
+
+
+def deep():
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize("value", [np.ones(3), deep(), 10**5000, object()], ids=["array", "deep", "huge", "object"])
+def test_a_field_that_cannot_be_read_is_an_error_of_ours(value):
+    for fields in (None, ("content",), ("content", "b")):
+        with pytest.raises(InvalidInput, match="document 0"):
+            texts_of([{"content": value, "b": "x"}], fields)
+
+
+def test_a_document_that_fails_when_it_is_read_is_an_error_that_tells_nothing():
+    with pytest.raises(InvalidInput, match=r"document 0 cannot be read \(RuntimeError\)") as caught:
+        texts_of([Broken()])
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_objects_are_written_as_their_text():

@@ -122,6 +122,15 @@ def test_a_cache_of_ones_own_and_a_revision(case, tmp_path):
     assert "scores" in case.load("acme/bert", cache_dir=str(tmp_path / "mine"), revision="v1.0", offline=True)
 
 
+def test_a_cache_that_others_filled_in_part_is_made_whole(case):
+    """As transformers leaves it: the encoder without what sentence-transformers put on top."""
+    first = case.load("acme/ettin")
+    (snapshot,) = (case.home / "hub" / "models--acme--ettin" / "snapshots").iterdir()
+    for name in ("config_sentence_transformers.json", "modules.json"):
+        (snapshot / name).unlink()
+        assert case.load("acme/ettin") == first
+
+
 def test_a_hub_that_does_not_answer_is_one_error(case):
     case.server.__exit__()
     said = case.load("acme/bert")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -162,6 +163,59 @@ def test_a_damaged_model_is_an_error_that_says_how(model, spoil, error, words):
         podium.load(model)
 
 
+def narrow(name):
+    return lambda m: edit_weights(m, lambda w: w.update({name: np.ascontiguousarray(w[name][:1])}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: edit_weights(m, lambda w: w.pop("classifier.bias")),
+        lambda m: edit_weights(m, lambda w: w.pop("bert.pooler.dense.bias")),
+        lambda m: edit_weights(m, lambda w: w.pop("bert.embeddings.LayerNorm.bias")),
+        narrow("bert.embeddings.LayerNorm.weight"),
+        narrow("bert.encoder.layer.0.output.dense.bias"),
+        narrow("bert.embeddings.position_embeddings.weight"),
+        lambda m: edit_weights(m, lambda w: w.update({"classifier.bias": np.array(5.0, np.float32)})),
+        lambda m: edit_weights(m, lambda w: w.update({"bert.pooler.dense.weight": np.ones((32, 32), np.int8)})),
+        lambda m: edit(m / "config.json", num_hidden_layers=1),
+        lambda m: edit(m / "config.json", num_hidden_layers=True),
+        lambda m: edit(m / "config.json", hidden_size=64),
+        lambda m: edit(m / "tokenizer.json", post_processor=None),
+    ],
+)
+def test_what_would_load_and_score_differently_is_refused(model, spoil):
+    """Sizes that would be spread, parts that would be left out: each gave other scores without a word."""
+    spoil(model)
+    with pytest.raises(ModelError):
+        podium.load(model)
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"x"', "[" * 100_000])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "modules.json", "tokenizer.json", "vocab.txt"])
+def test_descriptions_that_are_nonsense_are_a_model_error(model, file, content):
+    (model / file).write_text(content)
+    if file == "vocab.txt":
+        (model / "tokenizer.json").unlink()
+    with contextlib.suppress(ModelError), podium.load(model) as reranker:
+        assert reranker.rerank("rank", ["query"]).usage.pairs == 1
+
+
+@pytest.mark.parametrize("value", ["3", [3], None, 2.5, 0, -1, 10**9])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"])
+def test_settings_that_are_nonsense_are_a_model_error(model, key, value):
+    edit(model / "config.json", **{key: value})
+    with pytest.raises(ModelError):
+        podium.load(model)
+
+
+def test_texts_without_tokens_are_noted(model):
+    (model / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]))
+    with podium.load(PARITY / "bert") as reranker:
+        ranking = reranker.rerank("rank", ["\ufffd", "query"])
+    assert any("nothing that the model's tokenizer knows" in note for note in ranking.notes)
+
+
 def test_a_missing_shard_is_named(tmp_path):
     model = shutil.copytree(PARITY / "bert-float16-sharded", tmp_path / "model")
     (model / "model-00002-of-00002.safetensors").unlink()
@@ -200,6 +254,27 @@ def test_a_name_that_is_no_model_is_an_error(name):
         podium.load(name)
 
 
+@pytest.mark.parametrize("option", [{"revision": "main"}, {"cache_dir": "x"}, {"token": "t"}])
+def test_options_of_the_hub_are_refused_elsewhere(option):
+    for name in ("podium-mini", PARITY / "bert"):
+        with pytest.raises(InvalidInput, match="takes no"):
+            podium.load(name, **option)
+
+
+@pytest.mark.parametrize(
+    "name", ["a/..", "a--b/c", "a/b..c", "a/" + "b" * 120, "./" + "a" * 5000, "a" * 5000, "~nosuchuser/x", "a\0b"]
+)
+def test_names_that_nothing_can_have_are_an_error_of_ours(name):
+    with pytest.raises(ModelNotFound):
+        podium.load(name)
+
+
+@pytest.mark.parametrize("option", [{"revision": "../../x"}, {"revision": 5}, {"revision": ""}, {"cache_dir": 5}])
+def test_options_of_the_hub_are_checked(option):
+    with pytest.raises(InvalidInput):
+        podium.load("acme/bert", **option)
+
+
 def test_near_misses_are_suggested():
     with pytest.raises(ModelNotFound, match=r"did you mean podium-mini\?"):
         podium.load("podium-min")
@@ -234,7 +309,7 @@ def test_int8_products_are_exact_whichever_way_the_processor_needs_them(signed, 
     graph = Graph(Checkpoint([tmp_path / "x.safetensors"]), Quantised("none"), signed_int8=signed)
     rows = np.random.default_rng(2).standard_normal((3, 64)).astype(np.float32) * 30
     row = graph.op("Gather", graph.constant(rows, "rows"), graph.input("input_ids"))
-    total = graph.op("ReduceSum", graph.op("Abs", graph.linear(row, "dense")), keepdims=1)
+    total = graph.op("ReduceSum", graph.op("Abs", graph.linear(row, "dense", bias=False)), keepdims=1)
     got = [float(OnnxRuntime.from_graph(graph, total).run(np.array([at]), lambda: np.array([[0]]))[0]) for at in range(3)]
     np.testing.assert_allclose(got, np.abs(rows @ weight.T).sum(axis=1), rtol=0.02)
 
@@ -345,6 +420,19 @@ def test_cancelling_stops_what_has_not_started():
     asyncio.run(main())
     time.sleep(0.05)
     assert len(begun) == 2
+
+
+def test_closing_lets_calls_under_way_finish(question, passages):
+    texts = [f"{passage} {at}" for at in range(10) for passage in passages]
+    reranker, done = podium.load("podium-mini", threads=1), []
+    threads = [threading.Thread(target=lambda: done.append(len(reranker.rerank(question, texts)))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    reranker.close()
+    for thread in threads:
+        thread.join()
+    assert done == [50, 50, 50]
 
 
 def test_cancelling_arank_leaves_the_reranker_usable(mini, question, passages):

@@ -7,6 +7,7 @@ scorer; it is never changed and never replaced. What a scorer does with the text
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,10 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) ->
 
 def as_json(document: Any) -> Any:
     """Return the document as something `json.dumps` takes: strings and mappings in full, other objects as their text."""
-    if document is None or isinstance(document, str | bool | int):
+    document = _plain_number(document)
+    if isinstance(document, str):
+        return _valid_unicode(document)
+    if document is None or isinstance(document, bool | int):
         return document
     if isinstance(document, float):
         return document if math.isfinite(document) else None
@@ -58,22 +62,35 @@ def as_json(document: Any) -> Any:
 
 
 def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str | None:
+    try:
+        text = _read(document, index, fields, found)
+    except InvalidInput:
+        raise
+    except Exception as error:  # a property of the document's own, a number too long to write, a loop
+        raise InvalidInput(f"document {index} cannot be read ({type(error).__name__})") from None
+    return _valid_unicode(text) if any(map(_is_visible, text)) else None
+
+
+def _read(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str:
     if document is None or isinstance(document, str):
-        text = document or ""
-    elif isinstance(document, float) and math.isnan(document):  # a missing cell of a data frame
-        text = ""
-    elif fields is not None:
-        text = _fields_text(document, index, fields, found)
-    else:
-        text = _plain(_own_text(document, index), index)
-    return _valid_unicode(text) if text.strip() else None
+        return document or ""
+    if _is_empty(document):  # a missing cell of a data frame
+        return ""
+    if fields is not None:
+        return _fields_text(document, index, fields, found)
+    return _plain(_own_text(document, index), index)
+
+
+def _is_visible(letter: str) -> bool:
+    """Say whether a letter says anything: no space, no control, nothing that only shapes what is beside it."""
+    return unicodedata.category(letter) not in ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 
 def _own_text(document: Any, index: int) -> Any:
     if isinstance(document, Mapping):
-        for key in TEXT_KEYS:
-            if key in document:
-                return document[key]
+        has = [key for key in TEXT_KEYS if key in document]
+        if has:
+            return next((document[key] for key in has if not _is_empty(document[key])), None)
         raise InvalidInput(
             f"document {index} has none of the fields {_listed(TEXT_KEYS)}; it has {_listed(document)}. "
             "Name the fields to read with rank_by=[…]"
@@ -88,12 +105,12 @@ def _own_text(document: Any, index: int) -> Any:
 
 def _first_attribute(document: Any) -> Any:
     """Return what the object says is its text: LangChain, Haystack and LlamaIndex each have their own name for it."""
-    for name in TEXT_ATTRIBUTES:
-        value = getattr(document, name, _ABSENT)
-        if value is None or isinstance(value, str | bytes):
-            return value
+    values = [getattr(document, name, _ABSENT) for name in TEXT_ATTRIBUTES]
+    values = [value for value in values if value is None or isinstance(value, str | bytes)]
+    if any(values):
+        return next(value for value in values if value)
     get_content = getattr(document, "get_content", None)
-    return get_content() if callable(get_content) else _ABSENT
+    return get_content() if callable(get_content) else values[0] if values else _ABSENT
 
 
 def _fields_text(document: Any, index: int, fields: tuple[str, ...], found: set[str]) -> str:
@@ -118,7 +135,14 @@ def _field(document: Any, name: str) -> Any:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value in ("", b"") or (isinstance(value, float) and math.isnan(value))
+    if value is None or isinstance(value, str | bytes):
+        return not value
+    return isinstance(_plain_number(value), float) and math.isnan(_plain_number(value))
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number of numpy's as Python's own, anything else as it is."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
 
 
 def _plain(value: Any, index: int) -> str:
@@ -128,6 +152,7 @@ def _plain(value: Any, index: int) -> str:
         return value.decode("utf-8", "replace")
     if _is_empty(value):
         return ""
+    value = _plain_number(value)
     return str(value) if isinstance(value, bool | int | float) else _yaml(value, index)
 
 
@@ -139,14 +164,14 @@ def _yaml(value: Any, index: int) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     try:
         return str(yaml.dump(readable, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
             f"document {index} has a field of a kind that has no text; rank_by may name text, numbers, dates, lists and dicts"
         ) from error
 
 
 def _readable(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else _plain_number(value)
 
 
 def _valid_unicode(text: str) -> str:

@@ -39,6 +39,8 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
     if isinstance(queries, str):
         raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
+    if not isinstance(queries, Iterable) or not isinstance(docs_per_query, Iterable):
+        raise InvalidInput("rerank_many takes a list of queries and a list of lists of documents")
     asked, given = list(queries), list(docs_per_query)
     if len(asked) != len(given):
         raise InvalidInput(f"{len(asked)} queries but {len(given)} lists of documents; rerank_many needs one list each")
@@ -77,9 +79,13 @@ def checked_limit(limit: Any) -> int | None:
 def checked_min_score(min_score: Any) -> float | None:
     if min_score is None:
         return None
-    if isinstance(min_score, bool) or not isinstance(min_score, int | float) or math.isnan(min_score):
+    try:
+        number = math.nan if isinstance(min_score, bool | str | bytes) else float(min_score)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
         raise InvalidInput(f"min_score must be a number, not {min_score!r:.40}")
-    return float(min_score)
+    return number
 
 
 def checked_flag(return_score: Any) -> bool:

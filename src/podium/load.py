@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from podium.hosted.scorer import HostedScorer
     from podium.local.scorer import LocalScorer
 
-__all__ = ["hosted_scorer", "load", "local_scorer"]
+__all__ = ["hosted_scorer", "load", "local_scorer", "provider_of"]
 
 
 def load(
@@ -68,7 +68,7 @@ def load(
         "async_client": async_client,
     }
     scorer: LocalScorer | HostedScorer
-    if provider := _provider_of(name):
+    if provider := provider_of(name):
         _refuse(local | hub, f"{provider} is a hosted API; it takes no")
         scorer = hosted_scorer(provider, str(name).partition(":")[2], **_given(hosted))
     else:
@@ -92,14 +92,15 @@ def local_scorer(
     from podium.local.scorer import LocalScorer
 
     said = os.fspath(name)
-    folder = Path(said).expanduser()
+    hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     if said in BUNDLED:
+        _refuse(hub, f"{said} comes with podium; it takes no")
         found = files.bundled(said)
-    elif isinstance(name, Path) or said.startswith((".", "~", os.sep)) or (folder / "config.json").exists():
+    elif isinstance(name, Path) or said.startswith((".", "~", os.sep)) or files.is_model_folder(said):
+        _refuse(hub, f"{said} is a folder; it takes no")
         found = files.from_folder(said)
     elif files.is_hub_name(said):
-        cache = None if cache_dir is None else os.fspath(cache_dir)
-        found = files.from_hub(said, revision=revision, cache_dir=cache, token=token)
+        found = files.from_hub(said, revision=revision, cache_dir=cache_dir, token=token)
     else:
         raise _unknown(said)
     return LocalScorer(found, precision=precision, threads=threads, max_length=max_length)
@@ -112,7 +113,7 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
     return HostedScorer(provider, model, **options)
 
 
-def _provider_of(name: str | os.PathLike[str]) -> str | None:
+def provider_of(name: str | os.PathLike[str]) -> str | None:
     """Return the provider that a name begins with, or None. A one-letter prefix is a Windows drive."""
     from podium.hosted.providers import PROVIDERS
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from podium.documents import as_json
+from podium.errors import InvalidInput
 
 __all__ = ["AsyncScorer", "ManyScorer", "Progress", "Ranking", "Result", "ScoreKind", "Scorer", "Scores", "Source", "Usage"]
 
@@ -115,8 +116,14 @@ class Result:
             "tokens": self.tokens,
             "dropped_tokens": self.dropped_tokens,
             "no_text": self.no_text,
-            "document": as_json(self.document),
+            "document": self._document_as_json(),
         }
+
+    def _document_as_json(self) -> Any:
+        try:
+            return as_json(self.document)
+        except RecursionError as error:
+            raise InvalidInput(f"document {self.index} holds itself, or is too deep to be written as JSON") from error
 
 
 @dataclass(frozen=True, slots=True)

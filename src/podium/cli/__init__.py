@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed (a model, a provider, the network), 2 bad use (argu
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -36,8 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if sys.stdout is None:  # `>&-`: there is nowhere to print to
+        return 1
+    for stream in (sys.stdout, sys.stderr):  # ▲ in a terminal that knows ASCII only is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        return int(podium.main(arguments, prog_name="podium", standalone_mode=False) or 0)
+        code = int(podium.main(arguments, prog_name="podium", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -45,8 +53,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         print("podium: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `podium rank … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return 0
+    except OSError as error:
+        _leave_stdout()
+        return _failed(f"cannot write: {error.strerror or type(error).__name__}", 1)
     except PodiumError as error:
-        print(f"podium: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1
+        return _failed(str(error), 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1)
+
+
+def _failed(says: str, code: int) -> int:
+    print(f"podium: {' '.join(says.split())}", file=sys.stderr)
+    return code
+
+
+def _leave_stdout() -> None:
+    """Let the interpreter flush what is left into nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ import click
 from podium.cli.demo import DOCUMENTS, QUERY
 from podium.cli.tables import print_rows
 from podium.errors import InvalidInput, ModelError
-from podium.load import load
+from podium.load import load, provider_of
 from podium.local import files
 from podium.local.checkpoint import Checkpoint
 from podium.local.licences import licence_of
@@ -30,6 +30,8 @@ SECONDS = 2.0
 @click.option("--download/--no-download", default=True, help="Bring a model that is not here, or only say what it would take.")
 def check(model: str, precision: Literal["float32", "int8"], download: bool) -> None:
     """Describe MODEL (podium-mini, org/model or ./folder), run it, and measure it on this machine."""
+    if provider_of(model):
+        raise InvalidInput(f"{model} is a hosted API; check looks at models on this machine")
     if not download and files.is_hub_name(model):
         _print_plan(model)
         return
@@ -37,8 +39,7 @@ def check(model: str, precision: Literal["float32", "int8"], download: bool) -> 
     with load(model, precision=precision) as reranker:
         loaded = time.perf_counter() - began
         scorer = reranker.scorer
-        if not isinstance(scorer, LocalScorer):
-            raise InvalidInput(f"{model} is a hosted API; check looks at models on this machine")
+        assert isinstance(scorer, LocalScorer)  # noqa: S101  for the type checker: hosted ones were refused above
         right = [result.index for result in reranker.rerank(KNOWN_QUERY, [KNOWN_WRONG, KNOWN_RIGHT])] == [1, 0]
         rows = [
             *_description(scorer),

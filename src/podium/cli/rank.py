@@ -10,6 +10,7 @@ import click
 
 from podium.cli.tables import print_ranking
 from podium.documents import texts_of
+from podium.errors import InvalidInput
 from podium.inputs import checked_fields
 from podium.load import load
 from podium.sources import files
@@ -57,5 +58,7 @@ def rank(
 def _documents(file: str, kind: str | None) -> list[Any]:
     if file != "-":
         return files.read(file, kind)
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
     return files.parse(content, kind or files.format_of("", content), "standard input")

@@ -6,12 +6,11 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
 
-from podium.errors import DeadlineExceeded, InvalidInput, MissingKey, ProviderError
+from podium.errors import InvalidInput, MissingKey, ProviderError
 from podium.hosted import wire
 from podium.hosted.providers import Provider, provider
 from podium.hosted.transport import Exchange, Policy, aexchange, exchange
@@ -21,7 +20,7 @@ __all__ = ["HostedScorer"]
 
 CONCURRENT_REQUESTS = 8  # of one call
 # Of all calls. Both the same: httpcore counts busy connections among those to keep, and would close each after use.
-CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
+CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 SOCKET_TIMEOUT = 15.0  # seconds of silence after which a server is asked again, if time is left
 
 
@@ -116,51 +115,24 @@ class HostedScorer:
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score the texts. Waits on a thread, so that not even a server that drips its headers outlasts the deadline."""
         if self._process != os.getpid():
             self._open()  # after a fork: a connection shared with the parent would bring the parent's answers
         runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        requests = [self._exchange(query, [texts[at] for at in run]) for run in runs]
-        sent = [self._threads.submit(exchange, request, self._client, self._policy) for request in requests]
-        done, waiting = wait(sent, self._policy.timeout + self._policy.socket_timeout, return_when=FIRST_EXCEPTION)
-        for future in waiting:
-            future.cancel()
-        for future in done:
-            future.result()
-        if waiting:
-            raise DeadlineExceeded(
-                f"{self.provider.title} gave no answer within {self._policy.timeout:g} s; raise timeout or ask later"
-            )
-        return self._scores([future.result() for future in sent], runs)
+        return self._scores(exchange(self._exchanges(query, texts, runs), self._client, self._policy), runs)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        client, room = await self._async_client(), asyncio.Semaphore(CONCURRENT_REQUESTS)
-
-        async def reply(run: range) -> bytes:
-            async with room:
-                return await aexchange(self._exchange(query, [texts[at] for at in run]), client, self._policy)
-
-        tasks = [asyncio.ensure_future(reply(run)) for run in runs]
-        try:
-            return self._scores(await asyncio.wait_for(asyncio.gather(*tasks), self._policy.timeout), runs)
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded(
-                f"{self.provider.title} gave no answer within {self._policy.timeout:g} s; raise timeout or ask later"
-            ) from None
-        finally:
-            for task in tasks:
-                task.cancel()
+        requests, client = self._exchanges(query, texts, runs), await self._async_client()
+        return self._scores(await aexchange(requests, client, self._policy), runs)
 
     def close(self) -> None:
         self._finish()
 
     def _open(self) -> None:
-        """Make the threads and the client of this process. A forgotten reranker closes them when it is collected."""
+        """Make the client of this process. A forgotten reranker closes it when it is collected."""
         self._process = os.getpid()
-        self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix=f"podium-{self.provider.name}")
         self._client = self._given_client or httpx.Client(limits=CONNECTIONS)
-        self._finish = weakref.finalize(self, _finish, self._threads, None if self._given_client else self._client)
+        self._finish = weakref.finalize(self, (lambda: None) if self._given_client else self._client.close)
 
     async def aclose(self) -> None:
         kept = self._loops.pop(asyncio.get_running_loop(), None)
@@ -176,6 +148,9 @@ class HostedScorer:
             self._loops[loop] = _LoopClient(httpx.AsyncClient(limits=CONNECTIONS))
             await self._loops[loop].begin()
         return self._loops[loop].client
+
+    def _exchanges(self, query: str, texts: Sequence[str], runs: list[range]) -> list[Exchange]:
+        return [self._exchange(query, [texts[at] for at in run]) for run in runs]
 
     def _exchange(self, query: str, texts: list[str]) -> Exchange:
         row, key = self.provider, self._key
@@ -202,12 +177,6 @@ class HostedScorer:
         )
 
 
-def _finish(threads: ThreadPoolExecutor, client: httpx.Client | None) -> None:
-    threads.shutdown(wait=False, cancel_futures=True)
-    if client is not None:
-        client.close()
-
-
 def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:
     if given is not None and not isinstance(given, str):
         raise InvalidInput(f"api_key must be a string, not a {type(given).__name__}")
@@ -220,8 +189,8 @@ def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:
 
 
 def _checked_model(row: Provider, model: Any) -> str:
-    if not isinstance(model, str):
-        raise InvalidInput(f"a model is named by a string, not a {type(model).__name__}")
+    if not isinstance(model, str) or not model.isprintable():
+        raise InvalidInput("a model is named by a string of printable characters")
     if not model.strip() and (row.model_key or "{model}" in row.path):
         raise InvalidInput(f"{row.title} needs a model's name: {row.name}:<model>")
     return model
@@ -235,6 +204,8 @@ def _found_url(row: Provider, base_url: Any) -> str | None:
         raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…' or {variable}")
     if base_url is not None and not (isinstance(base_url, str) and base_url.startswith(("http://", "https://"))):
         raise InvalidInput("base_url must begin with http:// or https://")
+    if base_url is not None and {"?", "#"} & set(base_url):
+        raise InvalidInput("base_url must be an address without ? and #; a path is added to it")
     return base_url
 
 
@@ -243,7 +214,7 @@ def _checked_policy(timeout: Any, retries: Any) -> Policy:
         raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise InvalidInput(f"retries must be 0 or more, not {retries!r:.40}")
-    return Policy(float(timeout), min(SOCKET_TIMEOUT, float(timeout)), retries)
+    return Policy(float(timeout), min(SOCKET_TIMEOUT, float(timeout)), retries, CONCURRENT_REQUESTS)
 
 
 def _checked_count(count: Any) -> int | None:

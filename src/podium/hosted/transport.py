@@ -1,7 +1,8 @@
 """One request to a rerank API, made until it is answered, refused or out of time: retries, waiting, the deadline.
 
 The rules are written once, as a generator that says what to do next (`Send`, `Wait`) and is told what came of it;
-`exchange` and `aexchange` do it, with a thread or with an event loop. Nothing here knows what a request says.
+`exchange` and `aexchange` do it for all requests of a call, with threads or with an event loop. Nothing here knows what
+a request says.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import queue
 import random
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -22,16 +25,21 @@ from podium.hosted.wire import RETRIED
 __all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
 
 MAX_REPLY_BYTES = 64 << 20
+GRACE = 0.25  # seconds for an exchange to say itself why it ended at the deadline
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long to try: `timeout` seconds in all, `socket_timeout` for one silence of the server, `retries` more tries."""
+    """How long to try: `timeout` seconds in all, `socket_timeout` for one silence of the server, `retries` more tries.
+
+    `at_once` of a call's requests are under way at a time.
+    """
 
     timeout: float
     socket_timeout: float
     retries: int
+    at_once: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,75 @@ Outcome = Answer | Exception | None
 Steps = Generator[Send | Wait, Outcome, bytes]
 
 
-def exchange(request: Exchange, client: httpx.Client, policy: Policy) -> bytes:
-    """Return the body of a success reply. Raises ProviderError."""
-    steps = _steps(request, policy)
+def exchange(requests: Sequence[Exchange], client: httpx.Client, policy: Policy) -> list[bytes]:
+    """Return the bodies of the success replies, in order, within one deadline. Raises the first ProviderError.
+
+    Works on threads of its own, so that an interrupt or the deadline ends the call whatever a server is doing: what has
+    not been sent is not sent any more, and a thread that is left behind keeps nothing from ending.
+    """
+    deadline = time.monotonic() + policy.timeout
+    waiting, lock, stopped = iter(enumerate(requests)), threading.Lock(), threading.Event()
+    replies: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
+
+    def work() -> None:
+        while not stopped.is_set():
+            with lock:
+                at, request = next(waiting, (-1, None))
+            if request is None:
+                return
+            try:
+                replies.put((at, _exchange(request, client, policy, deadline)))
+            except BaseException as error:
+                replies.put((at, error))
+
+    try:
+        for _ in range(min(policy.at_once, len(requests))):
+            threading.Thread(target=work, daemon=True, name="podium-request").start()
+        return _collected(replies, requests, deadline, policy)
+    finally:
+        stopped.set()
+
+
+def _collected(
+    replies: queue.SimpleQueue[tuple[int, bytes | BaseException]], requests: Sequence[Exchange], deadline: float, policy: Policy
+) -> list[bytes]:
+    found: dict[int, bytes] = {}
+    while len(found) < len(requests):
+        try:
+            at, reply = replies.get(timeout=max(0.0, deadline - time.monotonic()) + GRACE)
+        except queue.Empty:
+            raise _no_answer(requests[0].title, policy) from None
+        if isinstance(reply, BaseException):
+            raise reply
+        found[at] = reply
+    return [found[at] for at in range(len(requests))]
+
+
+async def aexchange(requests: Sequence[Exchange], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
+    """Do what `exchange` does on an event loop. Being cancelled ends every request."""
+    deadline, room = time.monotonic() + policy.timeout, asyncio.Semaphore(policy.at_once)
+
+    async def reply(request: Exchange) -> bytes:
+        async with room:
+            return await _aexchange(request, client, policy, deadline)
+
+    tasks = [asyncio.ensure_future(reply(request)) for request in requests]
+    try:
+        done, late = await asyncio.wait(tasks, timeout=policy.timeout + GRACE, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [error for task in done if (error := task.exception())]
+        if errors:
+            raise errors[0]
+        if late:
+            raise _no_answer(requests[0].title, policy)
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _exchange(request: Exchange, client: httpx.Client, policy: Policy, deadline: float) -> bytes:
+    steps = _steps(request, policy, deadline)
     outcome: Outcome = None
     while True:
         try:
@@ -92,9 +166,8 @@ def exchange(request: Exchange, client: httpx.Client, policy: Policy) -> bytes:
             outcome = _sent(request, client, step)
 
 
-async def aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy) -> bytes:
-    """Do what `exchange` does on an event loop."""
-    steps = _steps(request, policy)
+async def _aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy, deadline: float) -> bytes:
+    steps = _steps(request, policy, deadline)
     outcome: Outcome = None
     while True:
         try:
@@ -108,9 +181,8 @@ async def aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy
             outcome = await _asent(request, client, step)
 
 
-def _steps(request: Exchange, policy: Policy) -> Steps:
+def _steps(request: Exchange, policy: Policy, deadline: float) -> Steps:
     """Yield what to do next, be sent what came of it, and return the reply's body. Raises what is final."""
-    deadline = time.monotonic() + policy.timeout
     problem: ProviderError = DeadlineExceeded(f"{request.title} was not asked within {policy.timeout:g} s")
     for attempt in range(policy.retries + 1):
         if (left := deadline - time.monotonic()) <= 0:
@@ -134,7 +206,7 @@ def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[Provid
         error = request.error_for(outcome.status, outcome.content)
         if outcome.status not in RETRIED:
             raise error
-        return error, _advised_wait(outcome.headers)
+        return error, _advised_wait(outcome.headers, outcome.status)
     if isinstance(outcome, ProviderError):
         raise outcome
     if isinstance(outcome, httpx.TransportError | TimeoutError):
@@ -149,8 +221,12 @@ def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[Provid
 def _out_of_time(request: Exchange, problem: ProviderError, policy: Policy) -> ProviderError:
     """Say what stood in the way when time ran out; the kind of problem stays if the server told it."""
     if problem.status is None:
-        return DeadlineExceeded(f"{request.title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
+        return _no_answer(request.title, policy)
     return type(problem)(f"{problem} (and no time is left of {policy.timeout:g} s to try again)", status=problem.status)
+
+
+def _no_answer(title: str, policy: Policy) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
 
 
 def _wait(attempt: int, advised: float | None) -> float:
@@ -160,9 +236,13 @@ def _wait(attempt: int, advised: float | None) -> float:
     return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))  # noqa: S311  not a secret
 
 
-def _advised_wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a reply asks for: retry-after-ms, Retry-After (seconds or a date), x-ratelimit-reset."""
-    for name, seconds in (("retry-after-ms", _milliseconds), ("retry-after", _seconds_or_date), ("x-ratelimit-reset", _reset)):
+def _advised_wait(headers: Mapping[str, str], status: int = 429) -> float | None:
+    """Return the seconds that a reply asks for: retry-after-ms, Retry-After (seconds or a date), x-ratelimit-reset.
+
+    The last tells when a quota is renewed, which is no reason to wait after anything but a 429.
+    """
+    readers = [("retry-after-ms", _milliseconds), ("retry-after", _seconds_or_date), ("x-ratelimit-reset", _reset)]
+    for name, seconds in readers[: 3 if status == 429 else 2]:
         if (value := headers.get(name)) is not None and (waits := seconds(value)) is not None and 0 <= waits < 1e7:
             return waits
     return None

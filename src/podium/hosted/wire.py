@@ -39,7 +39,7 @@ REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     429: (RateLimited, "slow down, raise the account's limits, or raise timeout"),
     498: (KeyRejected, "the API key is on the provider's deny list"),
 }
-SAID_CHARACTERS, WINDOW = 200, 20
+SAID_CHARACTERS, WINDOW = 200, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +145,15 @@ def _message(content: bytes) -> str:
     for key in ("message", "detail", "error.message", "error", "msg"):
         said = _at(payload, key)
         if isinstance(said, str) and said.strip():
-            return " ".join(said.split())[:SAID_CHARACTERS]
+            return " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())[:SAID_CHARACTERS]
     return ""
 
 
 def _repeats(said: str, sent: Iterable[str]) -> bool:
-    """Say whether a message repeats something of ours: a run of letters from it, or all of a short text."""
-    windows = [said[at : at + WINDOW] for at in range(max(1, len(said) - WINDOW + 1))]
-    flat = (" ".join(text.split()) for text in sent)
+    """Say whether a message repeats something of ours: twelve letters in a row, or all of a shorter text, in any case."""
+    said = said.lower()
+    windows = {said[at : at + WINDOW] for at in range(max(1, len(said) - WINDOW + 1))}
+    flat = (" ".join(text.lower().split()) for text in sent)
     return any(text and (text in said or any(window in text for window in windows)) for text in flat)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from podium.errors import ModelError, ModelNotFound
 __all__ = ["SINGLE", "Array", "Checkpoint", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+LAYER = re.compile(r"(^|\.)layers?\.\d+\.")
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -46,6 +49,7 @@ class Checkpoint:
         self.files: list[Path] = []
         self._stack = contextlib.ExitStack()
         self._readers: dict[str, tuple[Any, str]] = {}
+        self._read: set[str] = set()
         self._open(files, lambda stored: stored.removeprefix(prefix))
 
     def add(self, files: Sequence[Path], prefix: str) -> None:
@@ -70,15 +74,29 @@ class Checkpoint:
         """Return a tensor in float32, whatever it is stored in."""
         return np.ascontiguousarray(self.stored(name), dtype=np.float32)
 
-    def stored(self, name: str) -> Array:
-        """Return a tensor as it is stored: float32, float16, or float32 made of bfloat16."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._reader(name)[0].get_slice(self._readers[name][1]).get_shape())
+
+    def unread_layers(self) -> list[str]:
+        """Return the tensors of encoder layers that nobody asked for: what reads the rest has the wrong description."""
+        return sorted(name for name in self.names - self._read if LAYER.search(name))
+
+    def _reader(self, name: str) -> tuple[Any, str]:
         if name not in self._readers:
             raise ModelError(f"{self.files[0].parent} has no tensor {name!r}; the checkpoint does not match its config.json")
-        reader, stored = self._readers[name]
+        self._read.add(name)
+        return self._readers[name]
+
+    def stored(self, name: str) -> Array:
+        """Return a tensor as it is stored: float32, float16, or float32 made of bfloat16 or float64."""
+        reader, stored = self._reader(name)
         try:
             tensor: Array = reader.get_tensor(stored)
         except (SafetensorError, TypeError) as error:
             raise ModelError(f"{self.files[0].parent}: tensor {name!r} cannot be read; bring the file again") from error
+        if tensor.dtype.name not in FLOATS:
+            where = f"{self.files[0].parent}: tensor {name!r}"
+            raise ModelError(f"{where} is stored as {tensor.dtype}; podium reads {', '.join(FLOATS)}")
         if tensor.dtype not in (np.float32, np.float16):
             tensor = tensor.astype(np.float32)
         if not np.isfinite(tensor).all():

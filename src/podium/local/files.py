@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.bundled import BUNDLED, folder_of
-from podium.errors import ModelError, ModelNotFound
+from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
 from podium.local.checkpoint import INDEX, SINGLE
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "missing",
 ]
 
+CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 DESCRIPTIONS = (
     "config.json",
     "config_sentence_transformers.json",
@@ -42,6 +45,7 @@ DESCRIPTIONS = (
     "vocab.txt",
     "README.md",
 )
+HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")
 ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
 
@@ -60,9 +64,9 @@ def bundled(name: str) -> ModelFiles:
 
 
 def from_folder(path: str | Path) -> ModelFiles:
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise ModelNotFound(f"there is no folder {folder}; a model on the hub is named org/model")
+    folder = Path(os.path.expanduser(path))
+    if not _is_there(folder):
+        raise ModelNotFound(f"there is no folder {str(folder)[:200]}; a model on the hub is named org/model")
     if not (folder / "config.json").exists():
         raise ModelNotFound(
             f"{folder} has no config.json; name the folder that holds config.json, tokenizer.json and model.safetensors"
@@ -70,27 +74,50 @@ def from_folder(path: str | Path) -> ModelFiles:
     return ModelFiles(str(path), folder)
 
 
+def is_model_folder(path: str) -> bool:
+    return _is_there(Path(path) / "config.json")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long for the system, or with a NUL in it
+        return False
+
+
 def is_hub_name(name: str) -> bool:
-    return HUB_NAME.fullmatch(name) is not None
+    """Say whether a name could be one on the hub: org/model, without what the hub itself refuses."""
+    return HUB_NAME.fullmatch(name) is not None and not re.search(r"\.\.|--|[.-]/|[.-]$", name) and len(name) <= 96
 
 
 def from_hub(
-    name: str, *, revision: str | None = None, cache_dir: str | Path | None = None, token: str | bool | None = None
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: CacheFolder = None,
+    token: str | bool | None = None,
 ) -> ModelFiles:
     """Return a hub model's files, from the cache if they are all there, else by downloading those that are not.
 
     Raises ModelNotFound: no such repository or revision, no access, no connection, or offline with files missing.
     """
-    cached = _cached(name, revision, cache_dir)
-    if cached and not missing(cached.folder):
-        return cached
+    _check_options(revision, cache_dir)
+    cached: ModelFiles | None = _asked(name, lambda: _cached(name, revision, cache_dir))
+    whole = cached if cached and not missing(cached.folder) else None
+    if whole and (_is_offline() or not _may_lack_its_head(whole, cache_dir)):
+        return whole
     if _is_offline():
         lacking = missing(cached.folder) if cached else ["config.json", "tokenizer.json", SINGLE]
         raise ModelNotFound(
             f"{name} is not whole in the cache and HF_HUB_OFFLINE is set. Missing: {', '.join(lacking)}. On a machine with a "
             f"network run `hf download {name}` and copy its cache folder here, or name a folder with these files"
         )
-    return _downloaded(name, revision, cache_dir, token)
+    try:
+        return _downloaded(name, revision, cache_dir, token)
+    except ModelError:
+        if whole:  # nobody can say whether more belongs to it; it is what there is
+            return whole
+        raise
 
 
 def missing(folder: Path) -> list[str]:
@@ -121,12 +148,12 @@ class Cached:
     folder: Path
 
 
-def cached_models(cache_dir: str | Path | None = None) -> list[Cached]:
+def cached_models(cache_dir: CacheFolder = None) -> list[Cached]:
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
-        repos = scan_cache_dir(cache_dir).repos
-    except CacheNotFound:
+        repos = scan_cache_dir(_path(cache_dir)).repos
+    except (CacheNotFound, ValueError):  # no such folder, or a file in its place
         return []
     return [
         Cached(repo.repo_id, revision.commit_hash, revision.snapshot_path)
@@ -136,19 +163,22 @@ def cached_models(cache_dir: str | Path | None = None) -> list[Cached]:
     ]
 
 
-def _downloaded(name: str, revision: str | None, cache_dir: str | Path | None, token: str | bool | None) -> ModelFiles:
+def _downloaded(name: str, revision: str | None, cache_dir: CacheFolder, token: str | bool | None) -> ModelFiles:
     from huggingface_hub import hf_hub_download
 
     info = _asked(name, lambda: _api().model_info(name, revision=revision, token=token))
     wanted = _wanted([each.rfilename for each in info.siblings or []])
     if "config.json" not in wanted:
         raise ModelNotFound(f"{name} has no config.json on the hub; it is not a model podium can read")
+    if not info.sha:
+        raise ModelError(f"the hub says no commit for {name}; try again later, or name a revision")
     for file in wanted:
-        bring = functools.partial(hf_hub_download, name, file, revision=info.sha, cache_dir=cache_dir, token=token)
+        bring = functools.partial(hf_hub_download, name, file, revision=info.sha, cache_dir=_path(cache_dir), token=token)
         path = _asked(name, bring)
         if file == "config.json":
             folder = Path(path).parent
             _remember(folder, revision or "main", info.sha)  # now, so that a download cut short is found again
+    _mark_absent(folder, set(HEAD_FILES) - set(wanted))
     return ModelFiles(name, folder, info.sha)
 
 
@@ -159,6 +189,31 @@ def _remember(folder: Path, revision: str, commit: str) -> None:
     ref = folder.parents[1] / "refs" / revision
     ref.parent.mkdir(parents=True, exist_ok=True)
     ref.write_text(commit, encoding="utf-8")
+
+
+def _mark_absent(folder: Path, names: set[str]) -> None:
+    """Write down that the repository has no such files, as the hub's own client does, so that nobody asks again."""
+    marks = folder.parents[1] / ".no_exist" / folder.name
+    for name in names:
+        marks.mkdir(parents=True, exist_ok=True)
+        (marks / name).touch()
+
+
+def _may_lack_its_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
+    """Say whether other programs may have cached an encoder without the files that say what stands on it.
+
+    A checkpoint of a whole classifier needs none. An encoder alone must have its modules.json and what goes with it, or
+    it must be known that the repository has no such file.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        named = json.loads((cached.folder / "config.json").read_text(encoding="utf-8")).get("architectures")
+    except (OSError, ValueError, AttributeError):
+        return False
+    if str(named).find("ForSequenceClassification") >= 0 and not (cached.folder / "modules.json").exists():
+        return False
+    return any(try_to_load_from_cache(cached.name, name, _path(cache_dir), cached.revision) is None for name in HEAD_FILES)
 
 
 def _wanted(listed: list[str]) -> list[str]:
@@ -174,10 +229,10 @@ def _wanted(listed: list[str]) -> list[str]:
     return chosen + [file for file in listed if file in ONNX_FILES]
 
 
-def _cached(name: str, revision: str | None, cache_dir: str | Path | None) -> ModelFiles | None:
+def _cached(name: str, revision: str | None, cache_dir: CacheFolder) -> ModelFiles | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json", cache_dir=cache_dir, revision=revision)
+    found = try_to_load_from_cache(name, "config.json", cache_dir=_path(cache_dir), revision=revision)
     if not isinstance(found, str):
         return None
     folder = Path(found).parent
@@ -203,6 +258,17 @@ def _shards(folder: Path) -> list[str]:
         return []
 
 
+def _check_options(revision: Any, cache_dir: Any) -> None:
+    if revision is not None and (not isinstance(revision, str) or not REVISION.fullmatch(revision) or ".." in revision):
+        raise InvalidInput("revision must be the name of a branch or tag, or a commit")
+    if cache_dir is not None and not isinstance(cache_dir, str | os.PathLike):
+        raise InvalidInput(f"cache_dir must be a path, not a {type(cache_dir).__name__}")
+
+
+def _path(cache_dir: CacheFolder) -> str | None:
+    return None if cache_dir is None else os.fspath(cache_dir)
+
+
 def _api() -> Any:
     from huggingface_hub import HfApi
 
@@ -221,6 +287,10 @@ def _asked(name: str, call: Callable[[], Any]) -> Any:
 
     try:
         return call()
+    except PodiumError:
+        raise
+    except errors.HFValidationError as error:
+        raise ModelNotFound(f"{name[:100]} is no name that a model on the hub can have") from error
     except errors.GatedRepoError as error:
         raise ModelNotFound(f"{name} is gated; accept its terms on the hub and pass token=… or set HF_TOKEN") from error
     except errors.RevisionNotFoundError as error:

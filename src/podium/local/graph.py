@@ -100,31 +100,48 @@ class Graph:
         """Return the first token's row, shape (1, width): all that a head on [CLS] reads."""
         return self.first(x, self.whole_numbers(1))
 
-    def linear(self, x: str, *names: str, exact: bool = False) -> str:
-        """Multiply by the checkpoint's weights of these names, side by side, and add their biases if they have any.
+    def linear(self, x: str, *names: str, bias: bool = True, exact: bool = False) -> str:
+        """Multiply by the checkpoint's weights of these names, side by side, and add their biases.
 
         `exact`: in float32 also where the rest is int8 (heads: one row, and the last word on every score).
         """
         key = "|".join(names)
-        biases = [self.checkpoint[f"{name}.bias"] for name in names if f"{name}.bias" in self.checkpoint]
-        bias = [self.constant(np.concatenate(biases), f"{key}.bias")] if biases else []
+        inputs, outputs = self._checked_sizes(names, bias)
+        biases = [self.checkpoint[f"{name}.bias"] for name in names if bias]
+        added = [self.constant(np.concatenate(biases), f"{key}.bias")] if bias else []
         if self._quantised is None or exact:
-            return self.op("Gemm", x, self.constant(self._stacked(names), f"{key}.weight"), *bias, transB=1)
-        whole, scale = self._quantised.get(key) or self._quantised.keep(key, self._stacked(names))
+            return self.op("Gemm", x, self.constant(self._stacked(names), f"{key}.weight"), *added, transB=1)
+        whole, scale = self._quantised.get(key, inputs, outputs) or self._quantised.keep(key, self._stacked(names))
         if not self._signed:
             whole = (whole.view(np.uint8) ^ np.uint8(0x80)).view(np.uint8)
         zero = np.full(len(scale), 0 if whole.dtype == np.int8 else 128, whole.dtype)
         parts = [self.constant(whole, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
-        return self.op("DynamicQuantizeMatMul", x, *parts, *bias, domain=MICROSOFT)
+        return self.op("DynamicQuantizeMatMul", x, *parts, *added, domain=MICROSOFT)
+
+    def _checked_sizes(self, names: tuple[str, ...], bias: bool) -> tuple[int, int]:
+        """Return inputs and outputs of weights side by side. A bias of another length could be spread, silently wrong."""
+        shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
+        fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
+        if not fits or (bias and any(self.checkpoint.shape(f"{n}.bias") != s[:1] for n, s in zip(names, shapes, strict=True))):
+            raise UnsupportedModel(f"the weights or biases of {', '.join(names)} have sizes that don't fit together: {shapes}")
+        return shapes[0][1], sum(shape[0] for shape in shapes)
 
     def _stacked(self, names: tuple[str, ...]) -> Array:
         weights = [self.checkpoint[f"{name}.weight"] for name in names]
         return weights[0] if len(weights) == 1 else np.concatenate(weights)
 
-    def norm(self, x: str, name: str, epsilon: float) -> str:
-        """Normalise each row. The bias may be missing from the checkpoint, as ModernBERT's is."""
-        bias = [self.weight(f"{name}.bias")] if f"{name}.bias" in self.checkpoint else []
-        return self.op("LayerNormalization", x, self.weight(f"{name}.weight"), *bias, epsilon=epsilon)
+    def norm(self, x: str, name: str, epsilon: float, *, bias: bool = True) -> str:
+        """Normalise each row."""
+        parts = [f"{name}.weight"] + ([f"{name}.bias"] if bias else [])
+        if any(self.checkpoint.shape(part) in ((), (1,)) for part in parts):
+            raise UnsupportedModel(f"the weights of {name} are one number each, not one for each column")
+        return self.op("LayerNormalization", x, *map(self.weight, parts), epsilon=epsilon)
+
+    def expect_rows(self, name: str, rows: int) -> None:
+        """Refuse a checkpoint whose tensor has another number of rows than config.json says, where nothing else would."""
+        if self.checkpoint.shape(name)[:1] != (rows,):
+            said = f"{name} has shape {self.checkpoint.shape(name)}, config.json makes it {rows} rows"
+            raise UnsupportedModel(f"the checkpoint does not match its config.json: {said}")
 
     def activation(self, x: str, name: str) -> str:
         if name in ("silu", "swish"):

@@ -26,13 +26,16 @@ def load(spec: Spec, precision: Precision) -> OnnxRuntime:
         quantised = Quantised(checkpoint.digest()) if precision == "int8" else None
         graph = Graph(checkpoint, quantised)
         result = _result(spec, spec.family, graph)
+        if unread := checkpoint.unread_layers():
+            raise UnsupportedModel(
+                f"{spec.folder}: its weights have layers that its config.json does not ({unread[0]} …); "
+                "bring both from one place"
+            )
         if quantised:
             quantised.save()
         return OnnxRuntime.from_graph(graph, result)
     except KeyError as error:
-        raise UnsupportedModel(
-            f"{spec.folder}: config.json lacks {error.args[0]!r}; bring the model's own file again"
-        ) from error
+        raise UnsupportedModel(f"{spec.folder}: config.json lacks {error.args[0]!r}; bring the model's own again") from error
     finally:
         checkpoint.close()
 
@@ -74,7 +77,9 @@ def _dense(graph: Graph, row: str, module: Module) -> str:
     if module.config.get("use_residual"):
         raise UnsupportedModel(f"{module.folder} is a Dense with a residual, which podium does not know yet")
     name = str(module.config.get("activation_function") or "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    row = _module_graph(graph, module).linear(row, f"{module.folder.name}.linear", exact=True)
+    row = _module_graph(graph, module).linear(
+        row, f"{module.folder.name}.linear", bias=bool(module.config.get("bias", True)), exact=True
+    )
     return row if name == "Identity" else graph.activation(row, name.lower())
 
 

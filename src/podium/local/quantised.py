@@ -24,8 +24,8 @@ LAYOUT = "v1"  # change it when the same weights would be stored differently
 def cache_folder() -> Path:
     """Return podium's own cache directory: PODIUM_CACHE, or podium under the user's cache directory."""
     if given := os.environ.get("PODIUM_CACHE"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "podium"
+        return Path(os.path.expanduser(given))
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "podium"
 
 
 def quantise(weight: Array) -> tuple[Array, Array]:
@@ -46,10 +46,13 @@ class Quantised:
         with contextlib.suppress(FileNotFoundError, SafetensorError, OSError), safe_open(str(self.path), "np") as file:
             self._arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
 
-    def get(self, name: str) -> tuple[Array, Array] | None:
-        if f"{name}.int8" not in self._arrays or f"{name}.scale" not in self._arrays:
+    def get(self, name: str, inputs: int, outputs: int) -> tuple[Array, Array] | None:
+        """Return what is kept under a name, None if there is nothing, or not what fits."""
+        whole, scale = self._arrays.get(f"{name}.int8"), self._arrays.get(f"{name}.scale")
+        if whole is None or scale is None or whole.shape != (inputs, outputs) or scale.shape != (outputs,):
             return None
-        return self._arrays[f"{name}.int8"], self._arrays[f"{name}.scale"]
+        sound = whole.dtype == np.int8 and scale.dtype == np.float32 and bool(np.isfinite(scale).all() and whole.any())
+        return (whole, scale) if sound else None
 
     def keep(self, name: str, weight: Array) -> tuple[Array, Array]:
         self._arrays[f"{name}.int8"], self._arrays[f"{name}.scale"] = quantise(weight)
@@ -60,12 +63,15 @@ class Quantised:
         """Write what is new, whole or not at all: two processes that race each write their own and the last one stays."""
         if not self._new:
             return
-        with contextlib.suppress(OSError):  # a read-only or full disk costs time on the next start, nothing else
+        # A read-only or full disk costs time on the next start, nothing else.
+        with contextlib.suppress(OSError, SafetensorError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, unfinished = tempfile.mkstemp(dir=self.path.parent, suffix=".unfinished")
             os.close(descriptor)
             try:
                 save_file(self._arrays, unfinished)
+                with open(unfinished, "rb") as file:
+                    os.fsync(file.fileno())  # or a power cut could leave the name without the content
                 os.replace(unfinished, self.path)
             except BaseException:
                 os.unlink(unfinished)

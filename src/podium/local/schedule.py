@@ -69,7 +69,7 @@ class Workers:
         await asyncio.wrap_future(self._submit(function))
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)  # calls that are under way are finished
 
     def _start(self, work: Work) -> list[Future[None]]:
         return [self._submit(work.drain) for _ in range(self.count)]

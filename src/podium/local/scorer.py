@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from podium.errors import InvalidInput, ModelError
+from podium.errors import InvalidInput, ModelError, PodiumError, UnsupportedModel
 from podium.local import models, network
 from podium.local.cpu import cores
 from podium.local.files import ModelFiles
@@ -39,17 +40,24 @@ class LocalScorer:
         _check_options(precision, threads, max_length)
         self.files = files
         self.precision = precision
-        self.spec = models.read(files.folder)
-        most = self.spec.max_length
-        self.tokenizer = PairTokenizer(
-            files.folder,
-            min(max_length or most, most),
-            str(self.spec.config.get("model_type")),
-            do_lower_case=self.spec.do_lower_case,
-        )
-        self._network = network.load(self.spec, precision)
+        try:
+            self._load(files.folder, precision, max_length)
+        except PodiumError:
+            raise
+        except Exception as error:  # a description can be wrong in more ways than anyone can list
+            raise UnsupportedModel(
+                f"{files.name[:200]}: its config.json, tokenizer or modules.json is not what one of its kind should be "
+                f"({type(error).__name__}); bring the model's own files again"
+            ) from error
         self._workers = Workers(threads or cores())
         self._check_one_pair()
+
+    def _load(self, folder: Path, precision: Precision, max_length: int | None) -> None:
+        self.spec = models.read(folder)
+        length = min(max_length or self.spec.max_length, self.spec.max_length)
+        model_type = str(self.spec.config.get("model_type"))
+        self.tokenizer = PairTokenizer(folder, length, model_type, do_lower_case=self.spec.do_lower_case)
+        self._network = network.load(self.spec, precision)
 
     def __repr__(self) -> str:
         return f"LocalScorer({self.model!r}, precision={self.precision!r})"
@@ -147,11 +155,13 @@ class _Batch:
             tokens=[pair.text_tokens for pair in pairs],
             dropped_tokens=[pair.text_dropped for pair in pairs],
             total_tokens=sum(len(self._pairs[at].ids) for at in set(places)),
-            notes=tuple(_query_note(pairs)),
+            notes=tuple(_notes(pairs)),
         )
 
 
-def _query_note(pairs: list[Pair]) -> Iterator[str]:
+def _notes(pairs: list[Pair]) -> Iterator[str]:
+    if unread := sum(1 for pair in pairs if not pair.text_tokens):
+        yield f"{unread} of {len(pairs)} texts have nothing that the model's tokenizer knows; their scores mean little"
     if dropped := max((pair.query_dropped for pair in pairs), default=0):
         yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
 

@@ -122,6 +122,11 @@ def _frame(tokenizer: Any) -> tuple[Array, Array, Array, int]:
         raise ModelError("its tokenizer makes no tokens of the letters a and b; the tokenizer file is damaged")
     ids = np.array(probe.ids, np.int32)
     first, second = parts.index(0), parts.index(1)
+    if first == 0 or parts[-1] is not None:
+        raise UnsupportedModel(
+            "its tokenizer.json puts no special tokens around a query and a text (post_processor), without which no model of "
+            "these families was trained; bring the model's own file"
+        )
     first_end, second_end = len(parts) - parts[::-1].index(0), len(parts) - parts[::-1].index(1)
     return ids[:first], ids[first_end:second], ids[second_end:], int(probe.type_ids[second])
 

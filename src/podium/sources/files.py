@@ -71,10 +71,13 @@ def _json_array(text: str, name: str) -> Iterator[Any]:
 
 def _rows(text: str, name: str) -> Iterator[Any]:
     csv.field_size_limit(1 << 30)  # a cell may hold a whole document
-    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        names = rows.fieldnames or []
+        if len(set(names)) < len(names):
+            raise InvalidInput(f"{name}: its header names a column twice; each needs a name of its own")
         for row in rows:
-            if "" in row or None in row.values():
+            if None in row or None in row.values():
                 raise InvalidInput(f"{name}, line {rows.line_num}: not as many cells as the header has")
             yield row
     except csv.Error as error:

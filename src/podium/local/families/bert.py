@@ -16,6 +16,7 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
 
 def embeddings(graph: Graph, config: dict[str, Any]) -> str:
     """Add words, segments and positions, in that order: float32 sums depend on it in the last bit."""
+    graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
     ids, segments = graph.input("input_ids"), graph.input("token_type_ids")
     x = graph.embedding("embeddings.word_embeddings.weight", ids)
     x = graph.op("Add", x, graph.embedding("embeddings.token_type_embeddings.weight", segments))

@@ -61,13 +61,14 @@ def _epsilon(config: dict[str, Any]) -> float:
 def _embeddings(graph: Graph, ids: str, config: dict[str, Any]) -> str:
     x = graph.embedding("embeddings.word_embeddings.weight", ids)
     if config.get("position_biased_input", True):
+        graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
         positions = graph.weight("embeddings.position_embeddings.weight")
         x = graph.op("Add", x, graph.first(positions, graph.length(ids)))
     if config.get("type_vocab_size", 0):
         segments = graph.input("token_type_ids")
         x = graph.op("Add", x, graph.embedding("embeddings.token_type_embeddings.weight", segments))
     if "embeddings.embed_proj.weight" in graph.checkpoint:
-        x = graph.linear(x, "embeddings.embed_proj")
+        x = graph.linear(x, "embeddings.embed_proj", bias=False)
     return graph.norm(x, "embeddings.LayerNorm", _epsilon(config))
 
 
@@ -142,6 +143,7 @@ def _layer(graph: Graph, x: str, config: dict[str, Any], prefix: str, relative: 
 def _attended(graph: Graph, x: str, config: dict[str, Any], prefix: str, relative: _Relative) -> str:
     count = config["num_attention_heads"]
     size = config["hidden_size"] // count
+    graph.expect_rows(f"{prefix}query_proj.weight", config["hidden_size"])
     kinds = [kind for kind in config.get("pos_att_type") or () if kind in ("c2p", "p2c")]
     scale = (size * (1 + len(kinds))) ** -0.5
     projected = graph.linear(x, f"{prefix}query_proj", f"{prefix}key_proj", f"{prefix}value_proj")

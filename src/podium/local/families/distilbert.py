@@ -24,6 +24,7 @@ NAMES = Names(
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
+    graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
     ids = graph.input("input_ids")
     x = graph.embedding("embeddings.word_embeddings.weight", ids)
     x = graph.op("Add", x, graph.first(graph.weight("embeddings.position_embeddings.weight"), graph.length(ids)))

@@ -70,6 +70,7 @@ def _attended(graph: Graph, x: str, layers: Layers, prefix: str, only_first: boo
     """Return what attention gives and the rows it is added to."""
     names, scale = layers.names, (layers.width // layers.heads) ** -0.5
     query, key, value = (prefix + name for name in (names.query, names.key, names.value))
+    graph.expect_rows(f"{query}.weight", layers.width)
     if not only_first:
         heads = graph.heads(graph.linear(x, query, key, value), 3 * layers.heads)
         parts = graph.ops("Split", heads, outputs=3, axis=0, num_outputs=3)

@@ -27,12 +27,12 @@ class _Kind:
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
     ids = graph.input("input_ids")
-    x = graph.norm(graph.embedding("embeddings.tok_embeddings.weight", ids), "embeddings.norm", _epsilon(config))
+    x = _norm(graph, graph.embedding("embeddings.tok_embeddings.weight", ids), "embeddings.norm", config)
     kinds = _layer_kinds(config)
     shared = {kind: _shared(graph, ids, config, kind) for kind in sorted(set(kinds))}
     for at, kind in enumerate(kinds):
         x = _layer(graph, x, config, f"layers.{at}.", shared[kind], only_first and at == len(kinds) - 1)
-    return graph.norm(x, "final_norm", _epsilon(config))
+    return _norm(graph, x, "final_norm", config)
 
 
 def pooling(config: dict[str, Any]) -> str:
@@ -40,12 +40,13 @@ def pooling(config: dict[str, Any]) -> str:
 
 
 def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    dense = graph.activation(graph.linear(row, "head.dense", exact=True), config.get("classifier_activation", "gelu"))
-    return graph.linear(graph.norm(dense, "head.norm", _epsilon(config)), "classifier", exact=True)
+    dense = graph.linear(row, "head.dense", bias=bool(config.get("classifier_bias")), exact=True)
+    dense = graph.activation(dense, config.get("classifier_activation", "gelu"))
+    return graph.linear(_norm(graph, dense, "head.norm", config), "classifier", exact=True)
 
 
-def _epsilon(config: dict[str, Any]) -> float:
-    return float(config.get("norm_eps", 1e-5))
+def _norm(graph: Graph, x: str, name: str, config: dict[str, Any]) -> str:
+    return graph.norm(x, name, float(config.get("norm_eps", 1e-5)), bias=bool(config.get("norm_bias")))
 
 
 def _layer_kinds(config: dict[str, Any]) -> list[str]:
@@ -90,18 +91,22 @@ def _window(graph: Graph, ids: str, config: dict[str, Any]) -> str:
 
 
 def _layer(graph: Graph, x: str, config: dict[str, Any], prefix: str, kind: _Kind, only_first: bool) -> str:
-    normed = graph.norm(x, f"{prefix}attn_norm", _epsilon(config)) if f"{prefix}attn_norm.weight" in graph.checkpoint else x
+    # The first layer of all has no norm of its own before its attention: the embeddings have just had one.
+    normed = _norm(graph, x, f"{prefix}attn_norm", config) if f"{prefix}attn_norm.weight" in graph.checkpoint else x
     attended = _attended(graph, normed, config, prefix, kind, only_first)
-    x = graph.op("Add", graph.linear(attended, f"{prefix}attn.Wo"), graph.first_row(x) if only_first else x)
-    wide = graph.linear(graph.norm(x, f"{prefix}mlp_norm", _epsilon(config)), f"{prefix}mlp.Wi")
+    projected = graph.linear(attended, f"{prefix}attn.Wo", bias=bool(config.get("attention_bias")))
+    x = graph.op("Add", projected, graph.first_row(x) if only_first else x)
+    mlp_bias = bool(config.get("mlp_bias"))
+    wide = graph.linear(_norm(graph, x, f"{prefix}mlp_norm", config), f"{prefix}mlp.Wi", bias=mlp_bias)
     value, gate = graph.ops("Split", wide, outputs=2, axis=-1, num_outputs=2)
     gated = graph.op("Mul", graph.activation(value, config.get("hidden_activation", "gelu")), gate)
-    return graph.op("Add", x, graph.linear(gated, f"{prefix}mlp.Wo"))
+    return graph.op("Add", x, graph.linear(gated, f"{prefix}mlp.Wo", bias=mlp_bias))
 
 
 def _attended(graph: Graph, x: str, config: dict[str, Any], prefix: str, kind: _Kind, only_first: bool) -> str:
     count = config["num_attention_heads"]
-    heads = graph.heads(graph.linear(x, f"{prefix}attn.Wqkv"), 3 * count)
+    graph.expect_rows(f"{prefix}attn.Wqkv.weight", 3 * config["hidden_size"])
+    heads = graph.heads(graph.linear(x, f"{prefix}attn.Wqkv", bias=bool(config.get("attention_bias"))), 3 * count)
     query, key, value = graph.ops("Split", heads, outputs=3, axis=0, num_outputs=3)
     key, mask = _rotated(graph, key, kind.cos, kind.sin), kind.mask
     if only_first:

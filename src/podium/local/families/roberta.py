@@ -15,6 +15,7 @@ __all__ = ["encode", "head", "reserved_positions"]
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
+    graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
     ids = graph.input("input_ids")
     x = graph.embedding("embeddings.word_embeddings.weight", ids)
     segment = np.ascontiguousarray(graph.checkpoint["embeddings.token_type_embeddings.weight"][:1])
