@@ -67,10 +67,10 @@ class HostedScorer:
     """A hosted model. Safe to share between threads and event loops, which share its connections each.
 
     `api_key`, else the provider's environment variable; a server of your own (`base_url`, else for example
-    COHERE_BASE_URL in the environment) may need none. `timeout` is
-    seconds in all, `retries` how often a failed request is sent again. A call with more documents than the provider
-    takes at once (or than `max_documents`) becomes several requests, at most 8 at a time. A `client` or `async_client`
-    of yours is used as it is and stays yours to close. Raises MissingKey, InvalidInput; when scoring, ProviderError.
+    COHERE_BASE_URL in the environment) may need none. `timeout` is seconds in all, `retries` how often a failed request
+    is sent again. A call with more documents than the provider takes at once (or than `max_documents`) becomes several
+    requests, at most 8 at a time. A `client` or `async_client` of yours is used as it is and stays yours to close.
+    Raises MissingKey, InvalidInput; when scoring, ProviderError.
     """
 
     def __init__(
