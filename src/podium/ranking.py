@@ -37,7 +37,7 @@ NO_TEXT_SCORES: dict[ScoreKind, float] = {
 """The score of a document without text: as low as its kind goes, or as the lowest beside it where a provider goes lower."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Request:
     """One query with its documents, read and checked. `places` are the indices of the documents that have text."""
 
