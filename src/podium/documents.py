@@ -37,7 +37,8 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) ->
     texts = [_text(document, index, fields, found) for index, document in enumerate(documents)]
     unknown = [field for field in fields or () if field not in found]
     if unknown and any(not isinstance(document, str | None) for document in documents):
-        raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; check the spelling")
+        first = next((document for document in documents if isinstance(document, Mapping)), {})
+        raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; the first has {_listed(first)}")
     return texts
 
 

@@ -29,7 +29,10 @@ SECONDS = 2.0
 @click.option("--precision", type=click.Choice(["float32", "int8"]), default="float32", show_default=True)
 @click.option("--download/--no-download", default=True, help="Bring a model that is not here, or only say what it would take.")
 def check(model: str, precision: Literal["float32", "int8"], download: bool) -> None:
-    """Describe MODEL (podium-mini, org/model or ./folder), run it, and measure it on this machine."""
+    """Describe a model, run it, measure it.
+
+    MODEL is podium-mini, org/model or ./folder. Exits with 1 if it orders a known pair wrong.
+    """
     if provider_of(model):
         raise InvalidInput(f"{model} is a hosted API; check looks at models on this machine")
     if not download and files.is_hub_name(model):

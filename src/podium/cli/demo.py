@@ -44,7 +44,7 @@ DOCUMENTS = [
 
 @click.command()
 def demo() -> None:
-    """Rank five documents with the model that comes with podium: nothing is downloaded."""
+    """Rank five documents; nothing is downloaded."""
     strings = [document["passage"] for document in DOCUMENTS]
     with load("podium-mini") as reranker:
         print(f"{QUERY}\n")

@@ -18,7 +18,10 @@ __all__ = ["models"]
 @click.command()
 @click.option("--cache-dir", metavar="FOLDER", help="The hub's cache, where it is not in its usual place.")
 def models(cache_dir: str | None) -> None:
-    """List models and providers: bundled, in the hub's cache, and others that are good to know."""
+    """List models and hosted APIs.
+
+    What is bundled, what is in the hub's cache, others that are good to know, and the APIs with their keys.
+    """
     cached = cached_models(cache_dir)
     here = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
     here += [(found.name, f"cached, {found.revision[:8]}", found.folder) for found in cached]

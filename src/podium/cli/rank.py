@@ -43,7 +43,10 @@ def rank(
     precision: Literal["float32", "int8"] | None,
     base_url: str | None,
 ) -> None:
-    """Put the documents of FILE (.txt, .jsonl, .json, .csv; - is standard input) in order of relevance to QUERY."""
+    """Order a file's documents by relevance.
+
+    FILE is .txt (a document a line), .jsonl, .json or .csv; - is standard input.
+    """
     documents = _documents(file, kind)
     rank_by = None if fields is None else [name.strip() for name in fields.split(",")]
     texts = texts_of(documents, checked_fields(rank_by))
