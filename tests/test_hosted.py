@@ -33,7 +33,7 @@ from podium.errors import (
     RequestRejected,
 )
 from podium.hosted.providers import PROVIDERS
-from podium.hosted.transport import _advised_wait, _wait
+from podium.hosted.waits import advised_wait, jittered_wait
 from podium.hosted.wire import request_url
 
 COHERE = CONTRACTS[0]
@@ -318,18 +318,18 @@ def test_no_server_at_all(ask):
     ],
 )
 def test_what_the_server_advises_is_read(headers, seconds):
-    assert _advised_wait(headers) == seconds
+    assert advised_wait(headers) == seconds
 
 
 def test_moments_are_read_as_the_time_until_then():
     date = email.utils.formatdate(time.time() + 7, usegmt=True)
-    assert _advised_wait({"retry-after": date}) == pytest.approx(7, abs=1.5)
-    assert _advised_wait({"x-ratelimit-reset": str(time.time() + 7)}) == pytest.approx(7, abs=1)
-    assert _advised_wait({"x-ratelimit-reset": str((time.time() + 7) * 1000)}) == pytest.approx(7, abs=1)
+    assert advised_wait({"retry-after": date}) == pytest.approx(7, abs=1.5)
+    assert advised_wait({"x-ratelimit-reset": str(time.time() + 7)}) == pytest.approx(7, abs=1)
+    assert advised_wait({"x-ratelimit-reset": str((time.time() + 7) * 1000)}) == pytest.approx(7, abs=1)
 
 
 def test_waits_are_jittered_and_bounded():
-    waits = [_wait(attempt, None) for attempt in range(12) for _ in range(50)]
+    waits = [jittered_wait(attempt) for attempt in range(12) for _ in range(50)]
     assert min(waits) >= 0
     assert max(waits) <= 8
     assert len(set(waits)) > 500

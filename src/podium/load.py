@@ -88,19 +88,19 @@ def local_scorer(
     token: str | bool | None = None,
 ) -> LocalScorer:
     """Return the scorer of a bundled model, a folder or a hub model; folders win over hub models of the same name."""
-    from podium.local import files
+    from podium.local import files, hub
     from podium.local.scorer import LocalScorer
 
     said = os.fspath(name)
-    hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    from_hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     if said in BUNDLED:
-        _refuse(hub, f"{said} comes with podium; it takes no")
+        _refuse(from_hub, f"{said} comes with podium; it takes no")
         found = files.bundled(said)
     elif isinstance(name, Path) or said.startswith((".", "~", os.sep)) or files.is_model_folder(said):
-        _refuse(hub, f"{said} is a folder; it takes no")
+        _refuse(from_hub, f"{said} is a folder; it takes no")
         found = files.from_folder(said)
-    elif files.is_hub_name(said):
-        found = files.from_hub(said, revision=revision, cache_dir=cache_dir, token=token)
+    elif hub.is_hub_name(said):
+        found = hub.from_hub(said, revision=revision, cache_dir=cache_dir, token=token)
     else:
         raise _unknown(said)
     return LocalScorer(found, precision=precision, threads=threads, max_length=max_length)

@@ -11,7 +11,7 @@ from podium.cli.demo import DOCUMENTS, QUERY
 from podium.cli.tables import print_rows
 from podium.errors import InvalidInput, ModelError
 from podium.load import load, provider_of
-from podium.local import files
+from podium.local import hub
 from podium.local.checkpoint import Checkpoint
 from podium.local.licences import licence_of
 from podium.local.scorer import LocalScorer
@@ -35,7 +35,7 @@ def check(model: str, precision: Literal["float32", "int8"], download: bool) -> 
     """
     if provider_of(model):
         raise InvalidInput(f"{model} is a hosted API; check looks at models on this machine")
-    if not download and files.is_hub_name(model):
+    if not download and hub.is_hub_name(model):
         _print_plan(model)
         return
     began = time.perf_counter()
@@ -91,6 +91,6 @@ def _speed(scorer: LocalScorer) -> float:
 
 
 def _print_plan(model: str) -> None:
-    plan = files.download_plan(model)
+    plan = hub.download_plan(model)
     print_rows(("would be downloaded", "size"), [(name, f"{size / 1e6:.1f} MB") for name, size in plan.items()])
     print(f"in all {sum(plan.values()) / 1e6:.1f} MB, less what is in the cache")

@@ -9,7 +9,7 @@ import click
 from podium.bundled import BUNDLED, folder_of
 from podium.cli.tables import print_rows
 from podium.hosted.providers import PROVIDERS
-from podium.local.files import cached_models
+from podium.local.hub import cached_models
 from podium.local.licences import KNOWN, licence_of
 
 __all__ = ["models"]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,13 +18,13 @@ from dataclasses import dataclass, field
 import httpx
 
 from podium.errors import BadResponse, DeadlineExceeded, ProviderError, ProviderUnavailable
+from podium.hosted.waits import advised_wait, jittered_wait
 from podium.hosted.wire import RETRIED
 
 __all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
 
 MAX_REPLY_BYTES = 64 << 20
 GRACE = 0.25  # seconds for an exchange to say itself why it ended at the deadline
-FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +192,7 @@ def _steps(request: Exchange, policy: Policy, deadline: float) -> Steps:
         problem, advised = _judged(request, outcome, policy)
         if attempt == policy.retries:
             raise problem
-        seconds = _wait(attempt, advised)
+        seconds = jittered_wait(attempt) if advised is None else advised
         if time.monotonic() + seconds >= deadline:
             break  # the answer to the next try could not be used
         yield Wait(seconds)
@@ -207,7 +205,7 @@ def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[Provid
         error = request.error_for(outcome.status, outcome.content)
         if outcome.status not in RETRIED:
             raise error
-        return error, _advised_wait(outcome.headers, outcome.status)
+        return error, advised_wait(outcome.headers, outcome.status)
     if isinstance(outcome, ProviderError):
         raise outcome
     if isinstance(outcome, httpx.TransportError | TimeoutError):
@@ -228,54 +226,6 @@ def _out_of_time(request: Exchange, problem: ProviderError, policy: Policy) -> P
 
 def _no_answer(title: str, policy: Policy) -> DeadlineExceeded:
     return DeadlineExceeded(f"{title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
-
-
-def _wait(attempt: int, advised: float | None) -> float:
-    """Return how long to wait: what the server said, else anything up to a bound that doubles (full jitter)."""
-    if advised is not None:
-        return advised
-    return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))  # noqa: S311  not a secret
-
-
-def _advised_wait(headers: Mapping[str, str], status: int = 429) -> float | None:
-    """Return the seconds that a reply asks for: retry-after-ms, Retry-After (seconds or a date), x-ratelimit-reset.
-
-    The last tells when a quota is renewed, which is no reason to wait after anything but a 429.
-    """
-    readers = [("retry-after-ms", _milliseconds), ("retry-after", _seconds_or_date), ("x-ratelimit-reset", _reset)]
-    for name, seconds in readers[: 3 if status == 429 else 2]:
-        if (value := headers.get(name)) is not None and (waits := seconds(value)) is not None and 0 <= waits < 1e7:
-            return waits
-    return None
-
-
-def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _milliseconds(value: str) -> float | None:
-    return None if (number := _number(value)) is None else number / 1000
-
-
-def _seconds_or_date(value: str) -> float | None:
-    if (number := _number(value)) is not None:
-        return number
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
-def _reset(value: str) -> float | None:
-    """Read seconds from now, or a moment since 1970 in seconds or milliseconds: providers differ."""
-    if (number := _number(value)) is None:
-        return None
-    if number > 1e11:
-        number /= 1000
-    return max(0.0, number - time.time()) if number > 1e8 else number
 
 
 def _sent(request: Exchange, client: httpx.Client, step: Send) -> Outcome:
