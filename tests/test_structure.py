@@ -13,10 +13,10 @@ import podium
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents", "inputs"},
+    {"types", "errors", "documents", "inputs", "extras"},
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
-    {"load", "guide"},
+    {"load", "guide", "search", "places", "integrations"},
     {"batch", "server", "cli", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -85,7 +85,7 @@ def test_public_names_are_sorted_and_documented():
     names = [name for name in podium.__all__ if not name.startswith("__")]
     assert names == sorted(names, key=lambda name: (name.islower(), name.lower()))
     assert all((getattr(podium, name).__doc__ or "").strip() for name in names if name != "ScoreKind")
-    assert all(name in vars(podium) for name in podium.__all__)
+    assert all(name in dir(podium) for name in podium.__all__)
 
 
 def test_every_module_says_what_it_is():

@@ -11,12 +11,17 @@
 same machinery under the guide's names. Importing podium loads no third-party module.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from podium.errors import (
     BadResponse,
     DeadlineExceeded,
     InvalidInput,
     KeyRejected,
     MissingKey,
+    MissingPackage,
     ModelError,
     ModelNotFound,
     PodiumError,
@@ -24,12 +29,19 @@ from podium.errors import (
     ProviderUnavailable,
     RateLimited,
     RequestRejected,
+    SourceError,
     UnsupportedModel,
 )
 from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.load import load
 from podium.ranking import Reranker
-from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Usage
+from podium.search import Search
+from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
+
+if TYPE_CHECKING:
+    from podium.local.embed import Embedder
+    from podium.sources.embedded import EmbeddedIndex
+    from podium.sources.redis import RedisSource
 
 __version__ = "0.1.0"
 
@@ -37,10 +49,13 @@ __all__ = [
     "BadResponse",
     "CohereReranker",
     "DeadlineExceeded",
+    "EmbeddedIndex",
+    "Embedder",
     "HFCrossEncoderReranker",
     "InvalidInput",
     "KeyRejected",
     "MissingKey",
+    "MissingPackage",
     "ModelError",
     "ModelNotFound",
     "PodiumError",
@@ -48,15 +63,38 @@ __all__ = [
     "ProviderUnavailable",
     "Ranking",
     "RateLimited",
+    "RedisSource",
     "RequestRejected",
     "Reranker",
     "Result",
     "ScoreKind",
     "Scorer",
     "Scores",
+    "Search",
+    "Source",
+    "SourceError",
     "UnsupportedModel",
     "Usage",
     "VoyageAIReranker",
     "__version__",
     "load",
 ]
+
+# These need packages that are imported when they are first asked for, not with podium.
+_LATER = {
+    "EmbeddedIndex": "podium.sources.embedded",
+    "Embedder": "podium.local.embed",
+    "RedisSource": "podium.sources.redis",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'podium' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

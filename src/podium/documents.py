@@ -13,7 +13,7 @@ from typing import Any
 
 from podium.errors import InvalidInput
 
-__all__ = ["as_json", "texts_of"]
+__all__ = ["as_json", "first_stage", "texts_of"]
 
 # The first of these that a mapping has (and an object: its own three first) is what it says.
 TEXT_KEYS = ("content", "text", "page_content", "passage")
@@ -40,6 +40,17 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) ->
         first = next((document for document in documents if isinstance(document, Mapping)), {})
         raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; the first has {_listed(first)}")
     return texts
+
+
+def first_stage(document: Any) -> tuple[float | None, int | None]:
+    """Read what a source said of a document: `source_score` and `source_rank`, None where absent or no number."""
+    if not isinstance(document, Mapping):
+        return None, None
+    score, rank = (_plain_number(document.get(name)) for name in ("source_score", "source_rank"))
+    return (
+        float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
+        rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
+    )
 
 
 def as_json(document: Any) -> Any:

@@ -2,9 +2,11 @@
 
     PodiumError
     ├── InvalidInput            the call itself: a query, documents, a field name, a limit (also a ValueError)
+    ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing
     │   └── UnsupportedModel      would not load, or would load and be silently wrong
+    ├── SourceError             a search system: unreachable, an index or a field it does not have, damaged files
     └── ProviderError           a rerank API over HTTP
         ├── MissingKey            no API key given and none in the environment
         ├── KeyRejected           401, 403, 498: the provider does not accept the key
@@ -25,6 +27,7 @@ __all__ = [
     "InvalidInput",
     "KeyRejected",
     "MissingKey",
+    "MissingPackage",
     "ModelError",
     "ModelNotFound",
     "PodiumError",
@@ -32,6 +35,7 @@ __all__ = [
     "ProviderUnavailable",
     "RateLimited",
     "RequestRejected",
+    "SourceError",
     "UnsupportedModel",
 ]
 
@@ -44,6 +48,10 @@ class InvalidInput(PodiumError, ValueError):
     """What was passed in cannot be ranked as it is."""
 
 
+class MissingPackage(PodiumError, ImportError):
+    """A package that only this needs is not installed."""
+
+
 class ModelError(PodiumError):
     """A model on this machine failed."""
 
@@ -54,6 +62,10 @@ class ModelNotFound(ModelError):
 
 class UnsupportedModel(ModelError):
     """A model that podium will not run, because it can't or because its scores would be wrong."""
+
+
+class SourceError(PodiumError):
+    """A source of candidates failed: a server that can't be reached, an index, a field or a module that is not there."""
 
 
 class ProviderError(PodiumError):

@@ -18,6 +18,8 @@ __all__ = [
     "checked_limit",
     "checked_min_score",
     "checked_query",
+    "given",
+    "refuse",
 ]
 
 
@@ -92,3 +94,14 @@ def checked_flag(return_score: Any) -> bool:
     if not isinstance(return_score, bool):
         raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
     return return_score
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given: those that aren't None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse(options: Mapping[str, Any], why: str) -> None:
+    """Raise InvalidInput, naming them, where any of the options was given."""
+    if unfit := sorted(given(options)):
+        raise InvalidInput(f"{why} {', '.join(unfit)}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
+from podium.inputs import given, refuse
 from podium.ranking import Reranker
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ def load(
     }
     scorer: LocalScorer | HostedScorer
     if provider := provider_of(name):
-        _refuse(local | hub, f"{provider} is a hosted API; it takes no")
-        scorer = hosted_scorer(provider, str(name).partition(":")[2], **_given(hosted))
+        refuse(local | hub, f"{provider} is a hosted API; it takes no")
+        scorer = hosted_scorer(provider, str(name).partition(":")[2], **given(hosted))
     else:
-        _refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
-        scorer = local_scorer(name, **_given(local | hub))
+        refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
+        scorer = local_scorer(name, **given(local | hub))
     return Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
 
 
@@ -88,21 +89,12 @@ def local_scorer(
     token: str | bool | None = None,
 ) -> LocalScorer:
     """Return the scorer of a bundled model, a folder or a hub model; folders win over hub models of the same name."""
-    from podium.local import files, hub
+    from podium.local.find import find
     from podium.local.scorer import LocalScorer
 
-    said = os.fspath(name)
-    from_hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    if said in BUNDLED:
-        _refuse(from_hub, f"{said} comes with podium; it takes no")
-        found = files.bundled(said)
-    elif isinstance(name, Path) or said.startswith((".", "~", os.sep)) or files.is_model_folder(said):
-        _refuse(from_hub, f"{said} is a folder; it takes no")
-        found = files.from_folder(said)
-    elif hub.is_hub_name(said):
-        found = hub.from_hub(said, revision=revision, cache_dir=cache_dir, token=token)
-    else:
-        raise _unknown(said)
+    found = find(name, revision=revision, cache_dir=cache_dir, token=token)
+    if found is None:
+        raise _unknown(os.fspath(name))
     return LocalScorer(found, precision=precision, threads=threads, max_length=max_length)
 
 
@@ -143,12 +135,3 @@ def _unknown(name: str) -> ModelNotFound:
         f"there is no model {name!r}; {hint}name a bundled one ({', '.join(BUNDLED)}), a folder (./path), "
         "one on the hub (org/model) or a hosted one (provider:model)"
     )
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _refuse(options: dict[str, Any], why: str) -> None:
-    if unfit := sorted(_given(options)):
-        raise InvalidInput(f"{why} {', '.join(unfit)}")

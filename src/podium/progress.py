@@ -15,11 +15,11 @@ QUICK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def bar(total: int, shown: bool) -> Iterator[Progress]:
-    """Give a function to call with how many more texts are scored; if `shown`, a bar appears after a second."""
-    late = _LateBar(total)
+def bar(total: int, shown: bool, what: str = "scoring") -> Iterator[Progress]:
+    """Give a function to call with how many more are done; if `shown`, a bar appears after a second."""
+    late = _LateBar(total, what)
     try:
-        yield late.advance if shown else lambda scored: None
+        yield late.advance if shown else lambda done: None
     finally:
         late.stop()
 
@@ -27,17 +27,17 @@ def bar(total: int, shown: bool) -> Iterator[Progress]:
 class _LateBar:
     """A rich progress bar that is made when it is first worth showing. Not for two threads at once."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._scored, self._began = total, 0, time.monotonic()
+    def __init__(self, total: int, what: str) -> None:
+        self._total, self._what, self._done, self._began = total, what, 0, time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
-    def advance(self, scored: int) -> None:
-        self._scored += scored
+    def advance(self, done: int) -> None:
+        self._done += done
         if self._bar is None and time.monotonic() - self._began > QUICK_SECONDS:
             self._start()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._scored)
+            self._bar.update(self._task, completed=self._done)
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -47,7 +47,7 @@ class _LateBar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        columns = ("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (self._what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("scoring", total=self._total)
+        self._task = self._bar.add_task(self._what, total=self._total)
         self._bar.start()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.documents import texts_of
+from podium.documents import first_stage, texts_of
 from podium.errors import PodiumError
 from podium.inputs import (
     checked_batches,
@@ -275,11 +275,14 @@ def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Re
         place = request.places[at]
         tokens = None if scores.tokens is None else scores.tokens[at]
         dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[at]
-        results.append(Result(request.documents[place], float(scores.values[at]), rank, place, tokens, dropped))
+        document = request.documents[place]
+        score = float(scores.values[at])
+        results.append(Result(document, score, rank, place, tokens, dropped, False, *first_stage(document)))
     scored = set(request.places)
     silent = (place for place in range(len(request.documents)) if place not in scored)
     for rank, place in enumerate(silent, start=len(results) + 1):
-        results.append(Result(request.documents[place], no_text_score, rank, place, 0, 0, no_text=True))
+        document = request.documents[place]
+        results.append(Result(document, no_text_score, rank, place, 0, 0, True, *first_stage(document)))
     return results
 
 

@@ -9,7 +9,20 @@ from typing import Any, Literal, Protocol, overload, runtime_checkable
 from podium.documents import as_json
 from podium.errors import InvalidInput
 
-__all__ = ["AsyncScorer", "ManyScorer", "Progress", "Ranking", "Result", "ScoreKind", "Scorer", "Scores", "Source", "Usage"]
+__all__ = [
+    "AsyncScorer",
+    "AsyncSource",
+    "Embed",
+    "ManyScorer",
+    "Progress",
+    "Ranking",
+    "Result",
+    "ScoreKind",
+    "Scorer",
+    "Scores",
+    "Source",
+    "Usage",
+]
 
 ScoreKind = Literal["logit", "probability", "similarity", "fused"]
 """What a score means: any real number, between 0 and 1, a similarity, or a mixture. Kinds and models don't compare."""
@@ -17,13 +30,17 @@ ScoreKind = Literal["logit", "probability", "similarity", "fused"]
 Progress = Callable[[int], None]
 """Called with how many more texts have been scored."""
 
+Embed = Callable[[list[str]], Any]
+"""Texts → vectors, an array or lists of shape (texts, dimensions). An `embed_query` attribute, str → vector, is for queries."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a call took.
 
     `pairs` (query, text) were asked for; `tokens` were computed or billed; `truncated` documents were longer than was
-    read; `billed` is what a provider says it charges, under its own names; `seconds` is wall time. None: not known.
+    read; `billed` is what a provider says it charges, under its own names; `seconds` is wall time; `source_seconds` is what
+    finding the candidates took before, where a Search did that. None: not known.
     """
 
     pairs: int = 0
@@ -31,6 +48,7 @@ class Usage:
     truncated: int | None = None
     billed: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    source_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +104,15 @@ class Source(Protocol):
     """Where candidates come from."""
 
     def search(self, query: str, limit: int) -> list[Any]:
-        """Return at most `limit` documents, best first."""
+        """Return at most `limit` documents, best first; mappings may say `source_score` and `source_rank` (from 1)."""
         ...
+
+
+@runtime_checkable
+class AsyncSource(Protocol):
+    """A source that waits without a thread."""
+
+    async def asearch(self, query: str, limit: int) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,8 @@ class Result:
 
     `document` is the caller's own object; `rank` counts from 1; `index` is its place in the input. `tokens` is how many
     tokens of its text the model read, `dropped_tokens` how many it did not (None: a provider that doesn't say).
-    `no_text`: the document was None or empty, so it was not scored and stands at the bottom.
+    `no_text`: the document was None or empty, so it was not scored and stands at the bottom. `source_score` and
+    `source_rank` (from 1) are what the search before said, where the document came from one.
     """
 
     document: Any = field(repr=False)
@@ -106,6 +132,8 @@ class Result:
     tokens: int | None = None
     dropped_tokens: int | None = None
     no_text: bool = False
+    source_score: float | None = None
+    source_rank: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as `json.dumps` takes it."""
@@ -116,6 +144,8 @@ class Result:
             "tokens": self.tokens,
             "dropped_tokens": self.dropped_tokens,
             "no_text": self.no_text,
+            "source_score": self.source_score,
+            "source_rank": self.source_rank,
             "document": self._document_as_json(),
         }
 
@@ -155,7 +185,7 @@ class Ranking(Sequence[Result]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole ranking as `json.dumps` takes it."""
-        usage = {name: getattr(self.usage, name) for name in ("pairs", "tokens", "truncated", "seconds")}
+        usage = {name: getattr(self.usage, name) for name in ("pairs", "tokens", "truncated", "seconds", "source_seconds")}
         return {
             "model": self.model,
             "revision": self.revision,

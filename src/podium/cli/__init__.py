@@ -14,8 +14,10 @@ import click
 
 from podium.cli.check import check
 from podium.cli.demo import demo
+from podium.cli.index import index
 from podium.cli.models import models
 from podium.cli.rank import rank
+from podium.cli.search import search
 from podium.errors import InvalidInput, MissingKey, ModelNotFound, PodiumError
 
 __all__ = ["main", "podium"]
@@ -27,7 +29,7 @@ def podium() -> None:
     """Put search results in order of relevance."""
 
 
-for command in (rank, demo, models, check):
+for command in (rank, index, search, demo, models, check):
     podium.add_command(command)
 
 

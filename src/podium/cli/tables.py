@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from podium.types import Ranking
+from podium.documents import texts_of
+from podium.search import cut
+from podium.types import Ranking, Result
 
-__all__ = ["print_ranking", "print_rows"]
+__all__ = ["print_ranking", "print_rows", "print_search"]
 
 MOST_SHOWN = 1000
 
@@ -29,6 +31,44 @@ def print_ranking(ranking: Ranking, texts: Sequence[str | None]) -> None:
         score = "no text" if result.no_text else f"{result.score:.4f}"
         table.add_row(str(result.rank), score, _moved(result.index + 1 - result.rank), _shown(texts[result.index], room))
     console.print(table)
+    _print_notes(ranking)
+
+
+def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None) -> None:
+    """Print the best `limit` of a search's results beside the best of its first stage, each with its score there."""
+    texts = {result.index: text for result, text in zip(ranking, _texts(ranking, fields), strict=True)}
+    found = sorted(ranking, key=lambda result: result.source_rank or 0)
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    others = ("rank", ranking.score_kind, "moved", "00.000")
+    room = max((console.width - sum(len(name) + 2 for name in others) - 2) // 2, 10)
+    for name, right in (("rank", True), ("reranked", False), (ranking.score_kind, True), ("moved", True), ("as found", False)):
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    for rank, (best, first) in enumerate(zip(ranking[:limit], found, strict=False), start=1):
+        table.add_row(str(rank), *_sides(best, first, texts, room))
+    console.print(table)
+    console.print(_took(ranking))
+    _print_notes(cut(ranking, limit))
+
+
+def _sides(best: Result, first: Result, texts: Mapping[int, str | None], room: int) -> tuple[str | Text, ...]:
+    score = "no text" if best.no_text else f"{best.score:.4f}"
+    moved = _moved((best.source_rank or best.rank) - best.rank)
+    before = "" if first.source_score is None else f"{first.source_score:.3f}"
+    return _shown(texts[best.index], room), score, moved, _shown(texts[first.index], room), before
+
+
+def _texts(ranking: Ranking, fields: Sequence[str] | None) -> list[str | None]:
+    return texts_of([result.document for result in ranking], tuple(fields) if fields else None)
+
+
+def _took(ranking: Ranking) -> str:
+    searched, reranked = ranking.usage.source_seconds or 0.0, ranking.usage.seconds
+    return f"{len(ranking)} found in {1000 * searched:.0f} ms, reranked in {1000 * reranked:.0f} ms"
+
+
+def _print_notes(ranking: Ranking) -> None:
     for note in ranking.notes:
         Console(stderr=True, highlight=False).print(f"note: {escape(note)}")
 

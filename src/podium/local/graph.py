@@ -173,7 +173,7 @@ class Graph:
     def model(self, result: str) -> onnx.ModelProto:
         """Return the network with `result` as its output; the weights are declared, not stored."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self.inputs]
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, 1])
+        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
         declared = [_declared(name, array) for name, array in self.weights.items()]
         graph = helper.make_graph(self._nodes, "podium", inputs, [output], declared)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]

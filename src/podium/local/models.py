@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Spec:
     do_lower_case: bool
     weights: tuple[Path, ...]
     modules: tuple[Module, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pooling(self) -> str:
@@ -97,6 +98,7 @@ def read(folder: Path) -> Spec:
         do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
         modules=steps[1:],
+        prompts=_prompts(folder) if steps else {},
     )
 
 
@@ -130,15 +132,24 @@ def _modules(folder: Path) -> tuple[Module, ...]:
         if not where.resolve().is_relative_to(folder.resolve()):
             raise UnsupportedModel(f"{folder}: modules.json points outside the folder")
         kind = str(entry.get("type", "")).rpartition(".")[2]
-        settings = {} if kind == "Transformer" else _json(where / "config.json", required=True)
+        settings = {} if kind in ("Transformer", "Normalize") else _json(where / "config.json", required=True)
         steps.append(Module(kind, settings, where))
     kinds = [step.kind for step in steps]
-    if steps and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(kinds[2:]) - {"Dense", "LayerNorm"}):
+    heads = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
+    if steps and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}):
         raise UnsupportedModel(
             f"{folder}: modules.json lists {' → '.join(kinds)}; podium runs Transformer alone, or Transformer → Pooling "
-            "→ any of Dense and LayerNorm"
+            "→ any of Dense and LayerNorm (→ Normalize, in an embedder)"
         )
     return tuple(steps)
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    """Return what is put before a text of each kind; a name of "" is for texts of no kind."""
+    settings = _json(folder / "config_sentence_transformers.json")
+    prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
+    default = settings.get("default_prompt_name")
+    return prompts | ({"": prompts[default]} if default in prompts else {})
 
 
 def _pooling(config: dict[str, Any]) -> str:

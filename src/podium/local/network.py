@@ -1,6 +1,11 @@
-"""A model's weights and description → something that runs: encoder, pooling, head, and the checks on what was trained."""
+"""A model's weights and description → something that runs: encoder, pooling, head, and the checks on what was trained.
+
+A cross-encoder ends in one number, an embedder in a vector; all before that is the same.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from podium.errors import UnsupportedModel
 from podium.local.checkpoint import Array, Checkpoint, weight_files
@@ -10,7 +15,7 @@ from podium.local.models import Module, Spec
 from podium.local.quantised import Quantised
 from podium.local.runtimes.onnx import OnnxRuntime
 
-__all__ = ["load"]
+__all__ = ["load", "load_embedder"]
 
 
 def load(spec: Spec, precision: Precision) -> OnnxRuntime:
@@ -19,13 +24,34 @@ def load(spec: Spec, precision: Precision) -> OnnxRuntime:
         if precision != "float32":
             raise UnsupportedModel(f"{spec.folder} runs from its own ONNX file, as that was made; use precision='float32'")
         return OnnxRuntime.from_file(spec.weights[0])
-    checkpoint = Checkpoint(spec.weights, spec.family.prefix)
+    return _built(spec, spec.family, precision, _score)
+
+
+def load_embedder(spec: Spec, precision: Precision) -> OnnxRuntime:
+    """Return a network that gives one vector for a text, not yet normalised. Raises ModelError as `load` does."""
+    if spec.family is None:
+        raise UnsupportedModel(
+            f"{spec.folder} runs only from its own ONNX file, which does not say how it pools; embed with a model of a "
+            "family that podium builds itself, such as sentence-transformers/all-MiniLM-L6-v2"
+        )
+    if not spec.modules:
+        raise UnsupportedModel(
+            f"{spec.folder} has no modules.json with a Pooling, which says how its rows become one vector; name a "
+            "sentence-transformers model, such as sentence-transformers/all-MiniLM-L6-v2"
+        )
+    if spec.modules[0].config.get("include_prompt") is False:
+        raise UnsupportedModel(
+            f"{spec.folder} leaves its prompt out of the mean (include_prompt), which podium does not know yet"
+        )
+    return _built(spec, spec.family, precision, _vector)
+
+
+def _built(spec: Spec, family: Family, precision: Precision, result: Callable[[Spec, Family, Graph], str]) -> OnnxRuntime:
+    checkpoint = Checkpoint(spec.weights, family.prefix)
     try:
-        if not spec.modules:
-            _check_head(spec, spec.family, checkpoint)
         quantised = Quantised(checkpoint.digest()) if precision == "int8" else None
         graph = Graph(checkpoint, quantised)
-        result = _result(spec, spec.family, graph)
+        end = result(spec, family, graph)
         if unread := checkpoint.unread_layers():
             raise UnsupportedModel(
                 f"{spec.folder}: its weights have layers that its config.json does not ({unread[0]} …); "
@@ -33,26 +59,38 @@ def load(spec: Spec, precision: Precision) -> OnnxRuntime:
             )
         if quantised:
             quantised.save()
-        return OnnxRuntime.from_graph(graph, result)
+        return OnnxRuntime.from_graph(graph, end)
     except KeyError as error:
         raise UnsupportedModel(f"{spec.folder}: config.json lacks {error.args[0]!r}; bring the model's own again") from error
     finally:
         checkpoint.close()
 
 
-def _result(spec: Spec, family: Family, graph: Graph) -> str:
-    hidden = family.encode(graph, spec.config, spec.pooling == "cls")
-    row = graph.mean(hidden) if spec.pooling == "mean" else hidden
+def _score(spec: Spec, family: Family, graph: Graph) -> str:
+    """Add everything up to the one number that ranks."""
     if not spec.modules:
-        return family.head(graph, spec.config, row)
-    for module in spec.modules[1:]:
-        row = _STEPS[module.kind](graph, row, module)
+        _check_head(spec, family, graph.checkpoint)
+        return family.head(graph, spec.config, _pooled(spec, family, graph))
     outputs = spec.modules[-1].config.get("out_features")
     if outputs != 1:
         raise UnsupportedModel(
             f"{spec.folder}: its last module gives {outputs or 'many'} numbers, not one score; it is no reranker"
         )
+    return _vector(spec, family, graph)
+
+
+def _vector(spec: Spec, family: Family, graph: Graph) -> str:
+    """Add the encoder, the pooling and the steps after it. A Normalize has no weights: who reads the vector does it."""
+    row = _pooled(spec, family, graph)
+    for module in spec.modules[1:]:
+        if module.kind != "Normalize":
+            row = _STEPS[module.kind](graph, row, module)
     return row
+
+
+def _pooled(spec: Spec, family: Family, graph: Graph) -> str:
+    hidden = family.encode(graph, spec.config, spec.pooling == "cls")
+    return graph.mean(hidden) if spec.pooling == "mean" else hidden
 
 
 def _check_head(spec: Spec, family: Family, checkpoint: Checkpoint) -> None:

@@ -18,7 +18,7 @@ from podium.local.schedule import Work, Workers
 from podium.local.tokens import Pair, PairTokenizer
 from podium.types import Progress, ScoreKind, Scores
 
-__all__ = ["LocalScorer"]
+__all__ = ["LocalScorer", "check_options"]
 
 
 class LocalScorer:
@@ -37,7 +37,7 @@ class LocalScorer:
         threads: int | None = None,
         max_length: int | None = None,
     ) -> None:
-        _check_options(precision, threads, max_length)
+        check_options(precision, threads, max_length)
         self.files = files
         self.precision = precision
         try:
@@ -166,7 +166,7 @@ def _notes(pairs: list[Pair]) -> Iterator[str]:
         yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
 
 
-def _check_options(precision: Any, threads: Any, max_length: Any) -> None:
+def check_options(precision: Any, threads: Any, max_length: Any) -> None:
     if precision not in ("float32", "int8"):
         raise InvalidInput(f"precision must be 'float32' or 'int8', not {precision!r:.40}")
     for name, value in (("threads", threads), ("max_length", max_length)):

@@ -1,4 +1,4 @@
-"""Query + text → token ids. Truncation happens here, exactly as the reference does it, and is counted.
+"""Query + text, or a text alone → token ids. Truncation happens here, exactly as the reference does it, and is counted.
 
 The tokenizer is never changed after it is loaded: no truncation and no padding are ever switched on in it, which is
 what makes other packages fail under threads. The special tokens around a pair are read off once and laid by hand.
@@ -21,7 +21,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.checkpoint import Array
 
-__all__ = ["Pair", "PairTokenizer", "kept_lengths"]
+__all__ = ["Pair", "PairTokenizer", "TextTokenizer", "kept_lengths"]
 
 # The tokenizer classes that tell a pair's two parts apart, as transformers 5 has them; generic classes don't, whatever
 # the tokenizer's own template says. Where no class is named, the model's type decides.
@@ -46,10 +46,7 @@ class PairTokenizer:
 
     def __init__(self, folder: Path, max_length: int, model_type: str, *, do_lower_case: bool = False) -> None:
         settings = _settings(folder)
-        self._tokenizer = _tokenizer(folder, settings)
-        if do_lower_case:
-            normalizer = self._tokenizer.normalizer
-            self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
+        self._tokenizer = _tokenizer(folder, settings, do_lower_case)
         self._from_left = settings.get("truncation_side") == "left"
         self._before, self._between, self._after, self._segment = _frame(self._tokenizer)
         if not _has_segments(settings, model_type):
@@ -73,8 +70,7 @@ class PairTokenizer:
         return segments
 
     def _ids(self, texts: Sequence[str]) -> list[Array]:
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in encoded]
+        return _ids(self._tokenizer, texts)
 
     def _pair(self, query: Array, text: Array) -> Pair:
         query_room, text_room = kept_lengths(len(query), len(text), self._room)
@@ -84,7 +80,28 @@ class PairTokenizer:
         return Pair(ids, starts, len(read), len(text) - len(read), len(query) - len(asked))
 
     def _cut(self, ids: Array, room: int) -> Array:
-        return ids[len(ids) - room :] if self._from_left else ids[:room]
+        return _cut(ids, room, self._from_left)
+
+
+class TextTokenizer:
+    """Turn texts into token ids, each alone, at most `max_length`. Safe to share between threads."""
+
+    def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
+        settings = _settings(folder)
+        self._tokenizer = _tokenizer(folder, settings, do_lower_case)
+        self._from_left = settings.get("truncation_side") == "left"
+        self._before, self._after = _frame_of_one(self._tokenizer)
+        self.max_length = max_length
+        self._room = max_length - len(self._before) - len(self._after)
+        if self._room < 1:
+            raise UnsupportedModel(f"max_length={max_length} leaves no room for a text; 8 or more is sensible")
+
+    def texts(self, texts: Sequence[str]) -> Iterator[tuple[Array, int]]:
+        """Yield each text's ids, of shape (tokens,), and how many of its tokens were dropped, in order."""
+        for chunk in _chunks(texts):
+            for ids in _ids(self._tokenizer, chunk):
+                read = _cut(ids, self._room, self._from_left)
+                yield np.concatenate([self._before, read, self._after]), len(ids) - len(read)
 
 
 def kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
@@ -99,6 +116,15 @@ def kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     if short + long > room:
         short, long = room // 2, room // 2 + room % 2
     return (short, long) if first <= second else (long, short)
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[Array]:
+    encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [np.array(encoding.ids, np.int32) for encoding in encoded]
+
+
+def _cut(ids: Array, room: int, from_left: bool) -> Array:
+    return ids[max(len(ids) - room, 0) :] if from_left else ids[:room]
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -131,6 +157,16 @@ def _frame(tokenizer: Any) -> tuple[Array, Array, Array, int]:
     return ids[:first], ids[first_end:second], ids[second_end:], int(probe.type_ids[second])
 
 
+def _frame_of_one(tokenizer: Any) -> tuple[Array, Array]:
+    """Read off the special tokens before and after a text that is alone."""
+    probe = tokenizer.encode("a")
+    special = probe.special_tokens_mask
+    if 0 not in special:
+        raise ModelError("its tokenizer makes no token of the letter a; the tokenizer file is damaged")
+    ids = np.array(probe.ids, np.int32)
+    return ids[: special.index(0)], ids[len(ids) - special[::-1].index(0) :]
+
+
 def _has_segments(settings: dict[str, Any], model_type: str) -> bool:
     if inputs := settings.get("model_input_names"):
         return "token_type_ids" in inputs
@@ -148,7 +184,15 @@ def _settings(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _tokenizer(folder: Path, settings: dict[str, Any]) -> Any:
+def _tokenizer(folder: Path, settings: dict[str, Any], lowercase_first: bool) -> Any:
+    tokenizer = _from_files(folder, settings)
+    if lowercase_first:
+        normalizer = tokenizer.normalizer
+        tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
+    return tokenizer
+
+
+def _from_files(folder: Path, settings: dict[str, Any]) -> Any:
     if (folder / "tokenizer.json").exists():
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -1,77 +1,123 @@
-"""Documents from a file: a line each (text), an object each (JSON lines, a JSON array), a row each (CSV)."""
+"""Documents from a file: a line each (text), an object each (JSON lines, a JSON array), a row each (CSV, Parquet).
+
+Files are read as a stream, as far as their format allows; what a name ends with .gz is unpacked.
+"""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from podium.errors import InvalidInput
+from podium.extras import needed
 
-__all__ = ["FORMATS", "format_of", "parse", "read"]
+__all__ = ["ENDINGS", "FORMATS", "format_of", "parse", "read", "stream"]
 
-Documents = list[Any]
+PEEKED = 4096
 
 
-def read(path: str | Path, kind: str | None = None) -> Documents:
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How documents are read. `text` formats get lines, split at `newline` as `open` does; others get the file itself."""
+
+    documents: Callable[[Any, str], Iterator[Any]]
+    newline: str = "\n"
+    text: bool = True
+
+
+def read(path: str | Path, kind: str | None = None) -> list[Any]:
     """Return the documents of a file; `kind` is one of FORMATS, told by the file's name where None.
 
     Raises InvalidInput, naming the line, where a file is not what its name says.
     """
+    return list(stream(path, kind))
+
+
+def stream(path: str | Path, kind: str | None = None) -> Iterator[Any]:
+    """Yield what `read` returns, one after the other, without holding the whole file where its format allows that."""
     file = Path(path)
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {file}: {error.strerror or type(error).__name__}") from error
-    return parse(content, kind or format_of(file.name, content), str(file))
-
-
-def parse(content: bytes, kind: str, name: str) -> Documents:
-    """Return the documents that `content` holds; `name` is what errors call it."""
-    if kind not in FORMATS:
-        raise InvalidInput(f"there is no format {kind!r}; known: {', '.join(FORMATS)}")
-    try:
-        text = content.decode("utf-8-sig")
+        with _opened(file) as content:
+            known = kind or format_of(file.name, content.peek(PEEKED)[:PEEKED])
+            yield from _documents(content, known, str(file))
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InvalidInput(f"{name}, line {line}: not UTF-8; convert it, for example with iconv") from error
-    return list(FORMATS[kind](text, name))
+        with _opened(file) as content:
+            raise InvalidInput(f"{file}, line {_bad_line(content)}: not UTF-8; convert it, for example with iconv") from error
+    except (EOFError, zlib.error) as error:
+        raise InvalidInput(f"{file} is not whole: unpacking it failed; bring it again") from error
+    except OSError as error:
+        raise InvalidInput(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def parse(content: bytes, kind: str, name: str) -> list[Any]:
+    """Return the documents that `content` holds; `name` is what errors call it."""
+    try:
+        return list(_documents(io.BytesIO(content), kind, name))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{name}, line {_bad_line(io.BytesIO(content))}: not UTF-8; convert it, for example with iconv"
+        ) from error
 
 
 def format_of(name: str, content: bytes = b"") -> str:
     """Tell a format by a file's name, and where that says nothing by how its content begins."""
-    ending = Path(name).suffix.lower().lstrip(".")
+    ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
     begins = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     return "json" if begins == b"[" else "jsonl" if begins in (b"{", b'"') else "txt"
 
 
-def _lines(text: str, name: str) -> Iterator[Any]:
+def _opened(file: Path) -> Any:
+    return io.BufferedReader(gzip.open(file)) if file.name.lower().endswith(".gz") else file.open("rb")
+
+
+def _documents(content: BinaryIO, kind: str, name: str) -> Iterator[Any]:
+    if kind not in FORMATS:
+        raise InvalidInput(f"there is no format {kind!r}; known: {', '.join(FORMATS)}")
+    known = FORMATS[kind]
+    given = io.TextIOWrapper(content, encoding="utf-8-sig", newline=known.newline) if known.text else content
+    yield from known.documents(given, name)
+
+
+def _bad_line(content: Any) -> int:
+    for number, line in enumerate(content, start=1):
+        try:
+            line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return number
+    return 0
+
+
+def _lines(lines: Iterable[str], name: str) -> Iterator[Any]:
     """Yield each line that isn't blank: blank lines separate, they are no documents."""
-    return (line.rstrip("\r") for line in text.split("\n") if line.strip())
+    return (line.rstrip("\r\n") for line in lines if line.strip())
 
 
-def _json_lines(text: str, name: str) -> Iterator[Any]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_lines(lines: Iterable[str], name: str) -> Iterator[Any]:
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _document(line, f"{name}, line {number}")
 
 
-def _json_array(text: str, name: str) -> Iterator[Any]:
-    documents = _json(text, name)
+def _json_array(file: Any, name: str) -> Iterator[Any]:
+    documents = _json(file.read(), name)
     if not isinstance(documents, list):
         raise InvalidInput(f"{name} holds one {type(documents).__name__}, not a list of documents; one a line is .jsonl")
     for number, document in enumerate(documents):
         yield _checked(document, f"{name}, item {number}")
 
 
-def _rows(text: str, name: str) -> Iterator[Any]:
+def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
     csv.field_size_limit(1 << 30)  # a cell may hold a whole document
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.DictReader(lines, strict=True)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
@@ -82,6 +128,15 @@ def _rows(text: str, name: str) -> Iterator[Any]:
             yield row
     except csv.Error as error:
         raise InvalidInput(f"{name}, line {rows.line_num}: {error}") from error
+
+
+def _parquet(file: BinaryIO, name: str) -> Iterator[Any]:
+    parquet, arrow = needed("pyarrow.parquet", "parquet"), needed("pyarrow", "parquet")
+    try:
+        for batch in parquet.ParquetFile(file).iter_batches():
+            yield from batch.to_pylist()
+    except arrow.ArrowException as error:
+        raise InvalidInput(f"{name} is no Parquet file that can be read: {str(error)[:100]}") from error
 
 
 def _document(line: str, where: str) -> Any:
@@ -101,10 +156,19 @@ def _checked(document: Any, where: str) -> Any:
     return document
 
 
-FORMATS: dict[str, Callable[[str, str], Iterator[Any]]] = {
-    "txt": _lines,
-    "jsonl": _json_lines,
-    "json": _json_array,
-    "csv": _rows,
+FORMATS = {
+    "txt": Format(_lines),
+    "jsonl": Format(_json_lines),
+    "json": Format(_json_array),
+    "csv": Format(_rows, newline=""),
+    "parquet": Format(_parquet, text=False),
 }
-ENDINGS = {"txt": "txt", "text": "txt", "jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv"}
+ENDINGS = {
+    "txt": "txt",
+    "text": "txt",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "parquet": "parquet",
+}

@@ -49,7 +49,7 @@ class OnnxRuntime:
         return "token_type_ids" in self._inputs
 
     def run(self, ids: Array, segments: Callable[[], Array]) -> Array:
-        """Return the logits of one pair, float32 of shape (labels,). `ids` has shape (tokens,)."""
+        """Return what one pair or text gives, float32 of shape (outputs,). `ids` has shape (tokens,)."""
         feeds: dict[str, Any] = {"input_ids": ids[None].astype(np.int64)}
         if self.wants_segments:
             feeds["token_type_ids"] = segments()

@@ -1,0 +1,166 @@
+"""Embedder: texts → vectors, by a sentence-transformers bi-encoder on the network, schedule and tokens of the cross-encoders.
+
+It finds candidates; it does not rank them. Where the vectors are kept is a source's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from podium.documents import texts_of
+from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
+from podium.local import models, network
+from podium.local.checkpoint import Array
+from podium.local.cpu import cores
+from podium.local.find import find
+from podium.local.graph import Precision
+from podium.local.schedule import Work, Workers
+from podium.local.scorer import check_options
+from podium.local.tokens import TextTokenizer
+
+__all__ = ["Embedder"]
+
+# What sentence-transformers looks for, in its order, when it is told that a text is a document.
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+class Embedder:
+    """Turn texts into vectors: a bi-encoder of the sentence-transformers kind, named org/model or ./folder.
+
+    Pools, normalises and puts prompts in front as the model's own files say. `precision`, `threads`, `max_length`,
+    `revision`, `cache_dir` and `token` as for `podium.load`. Safe to share between threads and event loops. It is a
+    callable, texts → vectors, so it goes wherever one is asked for (`embed=`). Raises ModelError.
+    """
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        precision: Precision = "float32",
+        threads: int | None = None,
+        max_length: int | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> None:
+        check_options(precision, threads, max_length)
+        found = find(name, revision=revision, cache_dir=cache_dir, token=token)
+        if found is None:
+            raise ModelNotFound(
+                f"there is no embedder {os.fspath(name)!r}; name a folder (./path) or one on the hub (org/model)"
+            )
+        self.model, self.revision, self.precision = found.name, found.revision, precision
+        try:
+            self._load(found.folder, max_length)
+        except PodiumError:
+            raise
+        except Exception as error:  # as for a cross-encoder: its files can be wrong in any way
+            raise UnsupportedModel(
+                f"{found.name[:200]}: its config.json, tokenizer or modules.json is not what one of its kind should be "
+                f"({type(error).__name__}); bring the model's own files again"
+            ) from error
+        self._workers = Workers(threads or cores())
+        self.dimensions: int = self.embed(["a"]).shape[1]
+
+    def _load(self, folder: Path, max_length: int | None) -> None:
+        spec = models.read(folder)
+        self.max_length = min(max_length or spec.max_length, spec.max_length)
+        self._network = network.load_embedder(spec, self.precision)
+        self._tokenizer = TextTokenizer(spec.weights[0].parent, self.max_length, do_lower_case=spec.do_lower_case)
+        self.prompts = dict(spec.prompts)
+        self._normalised = spec.modules[-1].kind == "Normalize"
+
+    def __repr__(self) -> str:
+        return f"Embedder({self.model!r}, precision={self.precision!r})"
+
+    def embed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
+        """Return one vector per text, float32 of shape (texts, dimensions), in their order.
+
+        `prompt` is the name of one of the model's `prompts`, put before each text; the model's own default where None.
+        Texts longer than `max_length` tokens are read up to there; `dropped_tokens` says how much that leaves out.
+        """
+        batch = _Batch(self, texts, self._prompt(prompt))
+        batch.tokenise()
+        self._workers.run(batch.work())
+        return batch.vectors()
+
+    __call__ = embed
+
+    async def aembed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
+        """Do what `embed` does without blocking the event loop; cancelling it stops the work that has not started."""
+        batch = _Batch(self, texts, self._prompt(prompt))
+        await self._workers.acall(batch.tokenise)
+        await self._workers.arun(batch.work())
+        return batch.vectors()
+
+    def embed_query(self, query: str) -> Array:
+        """Return a query's vector, shape (dimensions,), with the model's prompt for queries where it has one."""
+        row: Array = self.embed([query], prompt="query" if "query" in self.prompts else None)[0]
+        return row
+
+    def embed_documents(self, texts: Iterable[str]) -> Array:
+        """Return what `embed` does, with the model's prompt for documents where it has one."""
+        return self.embed(texts, prompt=next((name for name in DOCUMENT_PROMPTS if name in self.prompts), None))
+
+    def dropped_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens of each text `embed` does not read."""
+        return [dropped for _, dropped in self._tokenizer.texts(_checked(texts))]
+
+    def close(self) -> None:
+        """Give up its threads. It must not be used afterwards."""
+        self._workers.close()
+
+    def vector(self, ids: Array) -> Array:
+        """Compute one text, here and now."""
+        row = self._network.run(ids, lambda: np.zeros((1, len(ids)), np.int64))
+        if not np.isfinite(row).all():
+            raise ModelError(f"{self.model} gave a vector that is not finite; its weights are damaged")
+        return row / max(float(np.linalg.norm(row)), 1e-12) if self._normalised else row
+
+    def _prompt(self, name: str | None) -> str:
+        if name is None:
+            return self.prompts.get("", "")
+        if name not in self.prompts:
+            raise InvalidInput(f"{self.model} has no prompt {name!r}; it has {', '.join(filter(None, self.prompts)) or 'none'}")
+        return self.prompts[name]
+
+
+class _Batch:
+    """Texts on their way to vectors. Identical texts are computed once."""
+
+    def __init__(self, embedder: Embedder, texts: Iterable[str], prompt: str) -> None:
+        self._embedder = embedder
+        self._texts = [prompt + text for text in _checked(texts)]
+        self._ids: list[Array] = []
+        self._rows: list[Any] = []
+
+    def tokenise(self) -> None:
+        self._places = {text: at for at, text in enumerate(dict.fromkeys(self._texts))}
+        self._ids = [ids for ids, _ in self._embedder._tokenizer.texts(list(self._places))]
+        self._rows = [None] * len(self._ids)
+
+    def work(self) -> Work:
+        return Work([len(ids) for ids in self._ids], self._compute)
+
+    def _compute(self, at: int) -> None:
+        self._rows[at] = self._embedder.vector(self._ids[at])
+
+    def vectors(self) -> Array:
+        if not self._texts:
+            return np.zeros((0, self._embedder.dimensions), np.float32)
+        return np.stack([self._rows[self._places[text]] for text in self._texts]).astype(np.float32, copy=False)
+
+
+def _checked(texts: Any) -> list[str]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InvalidInput(f"texts must be a list of strings, not one {type(texts).__name__}; put it in a list")
+    read = list(texts)
+    for at, text in enumerate(read):
+        if not isinstance(text, str):
+            raise InvalidInput(f"text {at} is a {type(text).__name__}; an embedder takes strings")
+    return [text or "" for text in texts_of(read)]

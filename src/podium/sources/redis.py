@@ -1,0 +1,369 @@
+"""RedisSource: candidates from a Redis with its search module, by full text, by vectors, or by both.
+
+Index, schema and query builders are redisvl's and the connection is redis-py's. What they lack is here: any text is a
+safe query, replies of both protocols are read alike, and every failure says which server and what to check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from podium.errors import InvalidInput, SourceError
+from podium.inputs import checked_limit, checked_query
+from podium.sources import redis_wire as wire
+from podium.sources.embedding import aquery_vector, query_vector
+from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, checked_fusion, fuse
+from podium.sources.redis_server import Server
+from podium.types import Embed
+
+if TYPE_CHECKING:
+    from redisvl.index import AsyncSearchIndex, SearchIndex
+    from redisvl.query.filter import FilterExpression
+
+__all__ = ["RedisSource"]
+
+Mode = Literal["text", "vector", "hybrid"]
+Filter: TypeAlias = "FilterExpression | str | None"
+Command = Sequence[Any]
+Exchange = Generator[Command, Any, list[dict[str, Any]]]
+"""Commands out, their replies in, documents at the end: the same steps for a client that waits and for one that is awaited."""
+
+HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
+RRF_CONSTANT = 60
+DISTANCE = "vector_distance"
+
+
+class RedisSource:
+    """Ask a Redis index for candidates.
+
+    `index` is redisvl's SearchIndex, or its AsyncSearchIndex for `asearch` alone; `from_url` needs neither. `text` is the
+    field searched by BM25, several as a list or as {name: weight}, or None for every text field; `vector` the field of
+    vectors, `embed` an Embedder or any callable from a list of texts to vectors. `mode` is "text", "vector" or "hybrid"
+    (the default where there is an embedder). A hybrid search asks FT.HYBRID where the server has it (Redis 8.4), else
+    fuses two searches here by the same rule: `fusion` "rrf", reciprocal rank; or "weighted", always fused here, a sum in
+    which text counts `text_weight`. `filter` is a redisvl filter expression, `return_fields` the fields that come back
+    (None: all but vectors), `ef_runtime` how widely an HNSW graph is searched, `timeout` the seconds a search may take.
+
+    Safe to share between threads; `asearch` never blocks the event loop. Needs the package's extra `redis`.
+    """
+
+    def __init__(
+        self,
+        index: SearchIndex | AsyncSearchIndex,
+        *,
+        text: str | Sequence[str] | Mapping[str, float] | None = "content",
+        vector: str = "embedding",
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        return_fields: Sequence[str] | None = None,
+        filter: Filter = None,  # noqa: A002  redisvl's and everyone's word for it
+        fusion: Fusion = "rrf",
+        text_weight: float = TEXT_WEIGHT,
+        ef_runtime: int | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        checked_fusion(fusion, text_weight)
+        self.mode: Mode = _checked_mode(mode or ("hybrid" if embed else "text"), embed)
+        self.server = Server.of(index, _checked_timeout(timeout))
+        self._weights, self._vector, self._embed = _weights(text), vector, embed
+        self._return_fields = None if return_fields is None else _checked_fields(return_fields)
+        self.filter, self.fusion, self.text_weight = filter, fusion, text_weight
+        self._ef_runtime = checked_limit(ef_runtime)
+        self._info: wire.IndexInfo | None = None
+        self._has_hybrid: bool | None = None
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        index: str,
+        text: str | Sequence[str] | Mapping[str, float] | None = "content",
+        vector: str = "embedding",
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        return_fields: Sequence[str] | None = None,
+        filter: Filter = None,  # noqa: A002  as above
+        fusion: Fusion = "rrf",
+        text_weight: float = TEXT_WEIGHT,
+        ef_runtime: int | None = None,
+        timeout: float = 10.0,
+        connection: Mapping[str, Any] | None = None,
+    ) -> RedisSource:
+        """Return the source of an index by its name, on redis://, rediss://, unix:// or redis+sentinel://.
+
+        `?cluster=true` in the URL makes it a cluster's; `connection` are more of redis-py's options, such as ssl_ca_certs.
+        """
+        return cls(
+            Server.at(url, index, _checked_timeout(timeout), connection or {}),
+            text=text,
+            vector=vector,
+            embed=embed,
+            mode=mode,
+            return_fields=return_fields,
+            filter=filter,
+            fusion=fusion,
+            text_weight=text_weight,
+            ef_runtime=ef_runtime,
+            timeout=timeout,
+        )
+
+    def __repr__(self) -> str:
+        return f"RedisSource({self.server.index!r} on {self.server.where}, mode={self.mode!r})"
+
+    def search(self, query: str, limit: int, *, mode: Mode | None = None, filter: Filter = None) -> list[dict[str, Any]]:  # noqa: A002
+        """Return at most `limit` documents, best first: each a dict of its fields, `source_key`, `source_score` and
+        `source_rank`.
+
+        Any text is a query: nothing in it is an operator. `filter` replaces the source's own. Raises InvalidInput or
+        SourceError.
+        """
+        asked, count, chosen = self._checked(query, limit, mode)
+        vector = None if chosen == "text" or self._embed is None else query_vector(self._embed, asked)
+        return self.server.run(self._exchange(asked, vector, count, chosen, self.filter if filter is None else filter))
+
+    async def asearch(self, query: str, limit: int, *, mode: Mode | None = None, filter: Filter = None) -> list[dict[str, Any]]:  # noqa: A002
+        """Do what `search` does without blocking the event loop."""
+        asked, count, chosen = self._checked(query, limit, mode)
+        vector = None if chosen == "text" or self._embed is None else await aquery_vector(self._embed, asked)
+        return await self.server.arun(self._exchange(asked, vector, count, chosen, self.filter if filter is None else filter))
+
+    @property
+    def text_fields(self) -> list[str] | None:
+        """Return the fields that are searched; of every text field, once the server has been asked which these are."""
+        if self._weights is None:
+            return self._info.of_kind("TEXT") if self._info else None
+        return list(self._weights)
+
+    def explain(self) -> str:
+        """Say how it searches; for a hybrid search, who fuses, as far as that is known before the first one."""
+        fields = "every text field" if self._weights is None else ", ".join(f"{n} × {w:g}" for n, w in self._weights.items())
+        text, vector = f"BM25STD over {fields}", f"KNN over {self._vector}"
+        return {"text": text, "vector": vector, "hybrid": f"{text}; {vector}; {self._how_fused()}"}[self.mode]
+
+    def close(self) -> None:
+        """Close the connections that `from_url` made; those of an index that was given are its owner's."""
+        self.server.close()
+
+    def _how_fused(self) -> str:
+        if self.fusion == "weighted":
+            return f"fused here by a weighted sum, text {self.text_weight:g}"
+        if self._has_hybrid is None:
+            return "fused by reciprocal rank, by FT.HYBRID if the server has it, else here"
+        return (
+            "fused by the server's FT.HYBRID, by reciprocal rank"
+            if self._has_hybrid
+            else ("fused here by reciprocal rank: this server has no FT.HYBRID")
+        )
+
+    def _checked(self, query: str, limit: int, mode: Mode | None) -> tuple[str, int, Mode]:
+        count = checked_limit(limit)
+        if count is None:
+            raise InvalidInput("limit must be a positive whole number: a server is never asked for everything")
+        return checked_query(query), count, _checked_mode(mode or self.mode, self._embed)
+
+    def _exchange(self, query: str, vector: Any, count: int, mode: Mode, chosen: Filter) -> Exchange:
+        try:
+            if self._info is None:
+                self._info = wire.index_info((yield ("FT.INFO", self.server.index)))
+            self._check_fields(self._info, mode, vector)
+            found = yield from _STEPS[mode](self, self._info, query, vector, count, chosen)
+        except SourceError:
+            self._info = None  # the index may have been made anew: look again next time
+            raise
+        return found
+
+    def _by_text(self, info: wire.IndexInfo, query: str, vector: Any, count: int, chosen: Filter) -> Exchange:
+        return self._documents(info, (yield from self._text_rows(info, query, count, chosen)))
+
+    def _by_vector(self, info: wire.IndexInfo, query: str, vector: Any, count: int, chosen: Filter) -> Exchange:
+        return self._documents(info, (yield from self._vector_rows(info, vector, count, chosen)))
+
+    def _by_both(self, info: wire.IndexInfo, query: str, vector: Any, count: int, chosen: Filter) -> Exchange:
+        depth = max(count, HYBRID_DEPTH)
+        if self.fusion == "rrf" and self._has_hybrid is not False and wire.words(query):
+            reply = yield self._hybrid_command(info, query, vector, count, depth, chosen)
+            self._has_hybrid = reply is not None
+            if reply is not None:
+                return self._documents(info, wire.hybrid_rows(reply))
+        text = yield from self._text_rows(info, query, depth, chosen)
+        near = yield from self._vector_rows(info, vector, depth, chosen)
+        rows = {row.key: row for row in (*near, *text)}
+        ranked = fuse(self.fusion, _hits(text), _hits(near), self.text_weight)[:count]
+        return self._documents(info, [wire.Row(hit.key, hit.score, rows[hit.key].fields) for hit in ranked])
+
+    def _text_rows(
+        self, info: wire.IndexInfo, query: str, count: int, chosen: Filter
+    ) -> Generator[Command, Any, list[wire.Row]]:
+        if not wire.words(query):  # punctuation alone asks for nothing
+            return []
+        reply = yield _command("FT.SEARCH", self.server.index, self._text_query(info, query, count, chosen))
+        return wire.search_rows(reply, scored=True)
+
+    def _vector_rows(
+        self, info: wire.IndexInfo, vector: Any, count: int, chosen: Filter
+    ) -> Generator[Command, Any, list[wire.Row]]:
+        from redisvl.query import VectorQuery
+
+        field = info.fields[self._vector]
+        wanted = None if self._return_fields is None else [*self._return_fields, DISTANCE]
+        built = VectorQuery(
+            vector.tolist(),
+            self._vector,
+            return_fields=wanted,
+            filter_expression=chosen,
+            dtype=field.data_type.lower(),
+            num_results=count,
+            return_score=False,
+            ef_runtime=self._ef_runtime,
+        ).timeout(self.server.milliseconds)
+        rows = wire.search_rows((yield _command("FT.SEARCH", self.server.index, built)), scored=False)
+        scored = [wire.Row(row.key, wire.similarity(_popped(row.fields), field.metric), row.fields) for row in rows]
+        return sorted(scored, key=lambda row: -(row.score or 0.0))
+
+    def _text_query(self, info: wire.IndexInfo, query: str, count: int, chosen: Filter) -> Any:
+        from redisvl.query import TextQuery
+
+        return TextQuery(
+            " ".join(wire.words(query)),
+            self._weights or dict.fromkeys(info.of_kind("TEXT"), 1.0),
+            filter_expression=chosen,
+            return_fields=list(self._return_fields) if self._return_fields else None,
+            num_results=count,
+            stopwords=None,  # the index has its own, on the server
+        ).timeout(self.server.milliseconds)
+
+    def _hybrid_command(self, info: wire.IndexInfo, query: str, vector: Any, count: int, depth: int, chosen: Filter) -> Command:
+        from redisvl.query.filter import render_filter
+        from redisvl.redis.utils import array_to_buffer
+
+        near: list[Any] = ["VSIM", f"@{self._vector}", "$vector", "KNN", 2 if self._ef_runtime is None else 4, "K", depth]
+        near += [] if self._ef_runtime is None else ["EF_RUNTIME", self._ef_runtime]
+        rendered = render_filter(chosen)
+        near += ["FILTER", rendered] if rendered else []
+        names = ["@__key", "@__score", *(f"@{name}" for name in self._return_fields or ())]
+        load = ["*"] if self._return_fields is None else [len(names), *names]
+        blob = array_to_buffer(vector.tolist(), info.fields[self._vector].data_type.lower())
+        text = self._text_query(info, query, depth, chosen).query_string()
+        return (
+            *("FT.HYBRID", self.server.index, "SEARCH", text, "SCORER", "BM25STD", *near),
+            *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", 0, count, "LOAD", *load),
+            *("PARAMS", 2, "vector", blob, "TIMEOUT", self.server.milliseconds),
+        )
+
+    def _check_fields(self, info: wire.IndexInfo, mode: Mode, vector: Any) -> None:
+        """Refuse what the server would answer with an empty list instead of an error."""
+        if mode != "vector":
+            asked = list(self._weights or info.of_kind("TEXT"))
+            if not asked:
+                raise self._no_field("a text field", info)
+            for name in asked:
+                if name not in info.of_kind("TEXT"):
+                    raise self._no_field(f"the text field {name!r}", info)
+        if mode != "text":
+            if self._vector not in info.of_kind("VECTOR"):
+                raise self._no_field(f"the vector field {self._vector!r}", info)
+            if (dimensions := info.fields[self._vector].dimensions) != len(vector):
+                raise SourceError(
+                    f"{self._vector!r} of index {info.name!r} on {self.server.where} has {dimensions} dimensions, the embedder "
+                    f"gives {len(vector)}; use the embedder that the index was made with"
+                )
+
+    def _no_field(self, what: str, info: wire.IndexInfo) -> SourceError:
+        has = ", ".join(f"{field.name} ({field.kind})" for field in info.fields.values())
+        return SourceError(f"index {info.name!r} on {self.server.where} does not have {what}; it has {has or 'no fields'}")
+
+    def _documents(self, info: wire.IndexInfo, rows: Sequence[wire.Row]) -> list[dict[str, Any]]:
+        return [
+            self._fields(info, row.fields) | {"source_key": row.key, "source_score": row.score, "source_rank": rank}
+            for rank, row in enumerate(rows, start=1)
+        ]
+
+    def _fields(self, info: wire.IndexInfo, fields: Mapping[str, Any]) -> dict[str, Any]:
+        vectors = {info.fields[name].path.removeprefix("$.") for name in info.of_kind("VECTOR")}
+        if "$" in fields and self._return_fields is None:  # a JSON index gives each document whole
+            held = json.loads(fields["$"])
+            document = held if isinstance(held, dict) else {"$": held}
+            return {name: value for name, value in document.items() if name not in vectors}
+        asked = set(self._return_fields or ())
+        return {
+            name: _as_numbers(value, info.fields[name]) if name in vectors and name in info.fields else _as_text(value)
+            for name, value in fields.items()
+            if name not in vectors or name in asked
+        }
+
+
+_STEPS: dict[str, Callable[..., Exchange]] = {
+    "text": RedisSource._by_text,
+    "vector": RedisSource._by_vector,
+    "hybrid": RedisSource._by_both,
+}
+
+
+def _command(name: str, index: str, built: Any) -> Command:
+    """Return a redisvl query as the words of a command."""
+    params = [part for pair in built.params.items() for part in pair]
+    return (name, index, *built.get_args(), *(("PARAMS", len(params), *params) if params else ()))
+
+
+def _hits(rows: Sequence[wire.Row]) -> list[Hit]:
+    return [Hit(row.key, row.score or 0.0) for row in rows]
+
+
+def _popped(fields: dict[str, Any]) -> float:
+    distance = fields.pop(DISTANCE)
+    return float(distance.decode() if isinstance(distance, bytes) else distance)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a field as a string; one that is not UTF-8 stays as bytes, rather than lose some."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _as_numbers(value: Any, field: wire.Field) -> Any:
+    """Return a vector as a list of numbers. A JSON index holds it as JSON, a hash as the numbers' bytes."""
+    if not isinstance(value, bytes):
+        return value
+    if value[:1] == b"[" and value[-1:] == b"]":
+        return json.loads(value)
+    import numpy as np
+
+    return np.frombuffer(value, field.data_type.lower()).tolist()
+
+
+def _weights(text: Any) -> dict[str, float] | None:
+    if text is None:
+        return None
+    weights = {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
+    if not weights or not all(isinstance(name, str) and name for name in weights):
+        raise InvalidInput("text must be a field's name, several, or {name: weight}")
+    if not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights.values()):
+        raise InvalidInput("the weight of a text field must be a positive number")
+    return {name: float(weight) for name, weight in weights.items()}
+
+
+def _checked_fields(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names) or not names:
+        raise InvalidInput("return_fields must be a list of field names, or None for all but vectors")
+    return tuple(names)
+
+
+def _checked_mode(mode: Any, embed: Embed | None) -> Mode:
+    if mode not in ("text", "vector", "hybrid"):
+        raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
+    if mode != "text" and embed is None:
+        raise InvalidInput(f"mode={mode!r} needs vectors of the query; give embed=, an Embedder or a callable")
+    return mode  # type: ignore[no-any-return]  # one of the three
+
+
+def _checked_timeout(timeout: Any) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
+        raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
+    return float(timeout)

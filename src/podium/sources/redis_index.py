@@ -1,0 +1,195 @@
+"""RedisIndex: makes an index on a Redis where there is none, and puts documents into it. Finding them is RedisSource's.
+
+Every document is one command, so it is there whole or not at all, and one that is there as it would be written is left
+alone: loading that was interrupted goes on where it was. Rewriting costs more than time: the server never takes a
+rewritten document's words out of its average length, and with it BM25 drifts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podium.errors import InvalidInput, SourceError
+from podium.extras import needed
+from podium.sources import redis_wire as wire
+from podium.sources.embedding import document_vectors
+from podium.sources.redis_server import Server
+from podium.types import Embed
+
+__all__ = ["RedisIndex"]
+
+HNSW_FROM = 100_000  # documents: up to here the server looks at every vector in milliseconds and finds exactly the nearest
+SCAN_SECONDS = 600.0
+
+
+class RedisIndex:
+    """An index of hashes at a URL. `text` are the fields that can be searched, `vector` where `embed`'s vectors go.
+
+    `tags` and `numbers` are fields to filter by. Other fields are kept and come back. Raises InvalidInput or SourceError.
+    """
+
+    batch = 500
+
+    def __init__(
+        self,
+        url: str,
+        index: str,
+        *,
+        text: Sequence[str] = ("content",),
+        embed: Embed | None = None,
+        vector: str = "embedding",
+        tags: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+        timeout: float = 30.0,
+        connection: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.server = Server.at(url, index, timeout, connection or {})
+        self._text, self._embed, self._vector = tuple(text), embed, vector
+        self._tags, self._numbers = tuple(tags), tuple(numbers)
+        self._prefix = f"{index}:"
+
+    def prepare(self, documents: int) -> None:
+        """Make the index if it is missing, sized for so many documents; else check that it has the fields.
+
+        Waits until the server has looked through keys that were there before: what is written meanwhile could be counted
+        twice.
+        """
+        info = self._info()
+        if info is None:
+            self._create(documents)
+        else:
+            self._check(info)
+        ends = time.monotonic() + SCAN_SECONDS
+        while (info := self._info()) is None or info.indexing:
+            if time.monotonic() > ends:
+                raise SourceError(f"{self.server.where} is still scanning for index {self.server.index!r}; try again later")
+            time.sleep(0.05)
+
+    def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
+        """Return the ids of those that are there already, as they would be written."""
+        names = [sorted(self._hash(document, at)) for at, document in enumerate(documents)]
+        pipeline = self.server.pipeline(transaction=False)
+        for name, fields in zip(ids, names, strict=True):
+            pipeline.execute_command("HMGET", self._prefix + name, *fields, NEVER_DECODE=True)
+            pipeline.execute_command("HLEN", self._prefix + name)
+            pipeline.execute_command("HEXISTS", self._prefix + name, self._vector)
+        replies = self.server.attempt(pipeline.execute)
+        same = set()
+        for at, (name, fields) in enumerate(zip(ids, names, strict=True)):
+            values, length, has_vector = replies[3 * at : 3 * at + 3]
+            wanted = self._hash(documents[at], at)
+            with_vector = bool(self._embed is not None and self._text_of(wanted))
+            whole = length == len(fields) + with_vector and bool(has_vector) == with_vector
+            if whole and values == [wanted[field] for field in fields]:
+                same.add(name)
+        return same
+
+    def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
+        """Write documents under their ids, each in place of what has its id, in one round trip."""
+        hashes = [self._hash(document, at) for at, document in enumerate(documents)]
+        said = [at for at, fields in enumerate(hashes) if self._text_of(fields)] if self._embed is not None else []
+        vectors = document_vectors(self._embed, [self._text_of(hashes[at]) for at in said]) if self._embed and said else ()
+        for at, row in zip(said, vectors, strict=True):
+            hashes[at][self._vector] = row.astype("<f4").tobytes()
+        pipeline = self.server.pipeline(transaction=True)  # the old fields go and the new come at once
+        for name, fields in zip(ids, hashes, strict=True):
+            pipeline.delete(self._prefix + name)
+            pipeline.hset(self._prefix + name, mapping=fields)
+        self.server.attempt(pipeline.execute)
+
+    def finish(self) -> None:
+        """Raise SourceError where the server could not index some of what was written."""
+        if (info := self._info()) is not None and info.failures:
+            raise SourceError(
+                f"{self.server.where} holds every document, but could not index {info.failures} of them: {info.last_failure}; "
+                "fix these and index the file again"
+            )
+
+    def close(self) -> None:
+        self.server.close()
+
+    def _info(self) -> wire.IndexInfo | None:
+        """Return what the server says of the index, None where there is none."""
+        names = self.server.run(_one("FT._LIST"))
+        if self.server.index not in {name.decode() if isinstance(name, bytes) else name for name in names}:
+            return None
+        return wire.index_info(self.server.run(_one("FT.INFO", self.server.index)))
+
+    def _create(self, documents: int) -> None:
+        algorithm = "hnsw" if documents >= HNSW_FROM else "flat"
+        fields: list[dict[str, Any]] = [{"name": name, "type": "text"} for name in self._text]
+        fields += [{"name": name, "type": "tag"} for name in self._tags]
+        fields += [{"name": name, "type": "numeric"} for name in self._numbers]
+        if self._embed is not None:
+            dimensions = document_vectors(self._embed, ["a"]).shape[1]
+            attributes = {"dims": dimensions, "algorithm": algorithm, "distance_metric": "cosine", "datatype": "float32"}
+            fields.append({"name": self._vector, "type": "vector", "attrs": attributes})
+        described = {
+            "index": {"name": self.server.index, "prefix": self.server.index, "storage_type": "hash"},
+            "fields": fields,
+        }
+        made = needed("redisvl.index", "redis").SearchIndex.from_dict(described, redis_client=self.server.client())
+        self.server.attempt(made.create)
+
+    def _check(self, info: wire.IndexInfo) -> None:
+        if info.storage != "HASH":
+            raise SourceError(f"index {info.name!r} on {self.server.where} is over {info.storage}; podium index writes hashes")
+        wanted = [(name, "TEXT") for name in self._text] + [(name, "TAG") for name in self._tags]
+        wanted += [(name, "NUMERIC") for name in self._numbers]
+        wanted += [(self._vector, "VECTOR")] if self._embed is not None else []
+        has = {name: field.kind for name, field in info.fields.items()}
+        if lacking := [f"{name} ({kind})" for name, kind in wanted if has.get(name) != kind]:
+            raise SourceError(
+                f"index {info.name!r} on {self.server.where} is there already, without {', '.join(lacking)}; it has "
+                f"{', '.join(f'{name} ({kind})' for name, kind in has.items())}. Name another, or drop it first (FT.DROPINDEX)"
+            )
+        if self._embed is not None:
+            given, there = document_vectors(self._embed, ["a"]).shape[1], info.fields[self._vector].dimensions
+            if given != there:
+                raise SourceError(f"{self._vector!r} of index {info.name!r} has {there} dimensions, the embedder gives {given}")
+        prefix = info.prefixes[0] if info.prefixes else ""
+        self._prefix = prefix if prefix.endswith(":") or not prefix else f"{prefix}:"
+
+    def _hash(self, document: Any, at: int) -> dict[str, bytes]:
+        """Return a document as the hash that is written. What is None, or no number, is not written."""
+        record = {self._text[0]: document} if isinstance(document, str) else dict(document or {})
+        fields = {str(name): _bytes(value, name, at) for name, value in record.items() if not _is_nothing(value)}
+        for name in self._numbers:
+            if name in fields and not _is_number(fields[name]):
+                raise InvalidInput(f"document {at} has something in {name!r} that is no number; leave it out of --number")
+        if self._vector in fields and self._embed is not None:
+            raise InvalidInput(f"document {at} has a field {self._vector!r} of its own, where the vector goes; rename it")
+        return fields
+
+    def _text_of(self, fields: Mapping[str, bytes]) -> str:
+        return " ".join(fields[name].decode() for name in self._text if name in fields).strip()
+
+
+def _one(*command: Any) -> Any:
+    return (yield command)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_number(value: bytes) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _bytes(value: Any, name: str, at: int) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, list | tuple | dict):
+        try:
+            value = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"document {at}: {name!r} cannot be written as JSON ({error})") from None
+    return str(value).encode("utf-8", "replace")

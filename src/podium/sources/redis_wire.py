@@ -1,0 +1,200 @@
+"""What is said to Redis search and what it answers, in both of its protocols. Pure: no connection, no client.
+
+Replies are read as bytes, whatever the client's own settings decode: a field may hold a vector.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from podium.errors import SourceError
+
+__all__ = ["Field", "IndexInfo", "Row", "hybrid_rows", "index_info", "search_rows", "similarity", "words"]
+
+Parameters = ParamSpec("Parameters")
+Read = TypeVar("Read")
+# What RediSearch's own tokenizer splits at (src/toksep.h), and control characters, which its query parser cannot take.
+SEPARATORS = re.compile(r"[\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f]+")
+
+
+def words(query: str) -> list[str]:
+    """Return the query's words as the server would split a document's, so that none of it can be an operator."""
+    return [word for word in SEPARATORS.split(query) if word.strip("_").strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of an index. `name` is what queries call it, `path` where it is in a document; the rest is a vector's."""
+
+    name: str
+    path: str
+    kind: str
+    dimensions: int = 0
+    data_type: str = "FLOAT32"
+    metric: str = "COSINE"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What FT.INFO says of an index."""
+
+    name: str
+    storage: str
+    prefixes: tuple[str, ...]
+    fields: Mapping[str, Field]
+    documents: int
+    indexing: bool
+    failures: int
+    last_failure: str
+
+    def of_kind(self, kind: str) -> list[str]:
+        return [name for name, field in self.fields.items() if field.kind == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One document of a reply: its key, its score where the server gave one, and its fields as bytes."""
+
+    key: str
+    score: float | None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def _of(command: str) -> Callable[[Callable[Parameters, Read]], Callable[Parameters, Read]]:
+    """Make what goes wrong while a command's reply is read a SourceError: it is not the reply that is documented."""
+
+    def reading(read: Callable[Parameters, Read]) -> Callable[Parameters, Read]:
+        @functools.wraps(read)
+        def checked(*given: Parameters.args, **options: Parameters.kwargs) -> Read:
+            try:
+                return read(*given, **options)
+            except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
+                said = f"{type(error).__name__}: {str(error)[:80]}"
+                raise SourceError(
+                    f"the server's answer to {command} is not a known one ({said}); podium needs RediSearch 2.8 or later"
+                ) from error
+
+        return checked
+
+    return reading
+
+
+@_of("FT.INFO")
+def index_info(reply: Any) -> IndexInfo:
+    """Read FT.INFO."""
+    info = _mapping(reply)
+    definition = _mapping(info.get("index_definition", []))
+    errors = _mapping(info.get("Index Errors", []))
+    fields = [_field(_mapping(each)) for each in info["attributes"]]
+    return IndexInfo(
+        name=_text(info["index_name"]),
+        storage=_text(definition["key_type"]),
+        prefixes=tuple(_text(prefix) for prefix in definition["prefixes"]),
+        fields={each.name: each for each in fields},
+        documents=int(info["num_docs"]),
+        indexing=_number(info.get("indexing", 0)) > 0,
+        failures=int(_number(info.get("hash_indexing_failures", 0))),
+        last_failure=_text(errors.get("last indexing error", "")),
+    )
+
+
+@_of("FT.SEARCH")
+def search_rows(reply: Any, *, scored: bool) -> list[Row]:
+    """Read FT.SEARCH's rows, best first. A document that was deleted meanwhile comes without fields and is left out.
+
+    Raises SourceError where the server says that it ran out of time: what it gives then is only a part.
+    """
+    if isinstance(reply, Mapping):
+        answer = _mapping(reply)
+        _refuse_warnings(answer.get("warning", ()))
+        rows = [_mapping(each) for each in answer.get("results", ())]
+        return [
+            Row(_text(row["id"]), _number(row["score"]) if scored else None, _fields(row["extra_attributes"]))
+            for row in rows
+            if row.get("extra_attributes") is not None
+        ]
+    step = 3 if scored else 2
+    if len(reply) % step != 1:
+        raise ValueError(f"{len(reply)} parts")
+    parts = [reply[at : at + step] for at in range(1, len(reply), step)]
+    return [
+        Row(_text(part[0]), _number(part[1]) if scored else None, _fields(part[-1])) for part in parts if part[-1] is not None
+    ]
+
+
+@_of("FT.HYBRID")
+def hybrid_rows(reply: Any) -> list[Row]:
+    """Read FT.HYBRID's rows, best first."""
+    answer = _mapping(reply)
+    _refuse_warnings(answer.get("warnings", ()))
+    rows = [_mapping(each) for each in answer.get("results", ())]
+    return [
+        Row(
+            _text(row["__key"]),
+            _number(row["__score"]),
+            {name: value for name, value in row.items() if name not in ("__key", "__score")},
+        )
+        for row in rows
+    ]
+
+
+def similarity(distance: float, metric: str) -> float:
+    """Turn a distance into a similarity, the higher the better: cosine and inner product as they are, L2 as 1 / (1 + d²).
+
+    The server's COSINE and IP distances are 1 minus these; its L2 is squared. A vector of zeros has no angle: 0.
+    """
+    if math.isnan(distance):
+        return 0.0
+    return 1 / (1 + distance) if metric == "L2" else 1 - distance
+
+
+def _field(said: Mapping[str, Any]) -> Field:
+    name, kind = _text(said.get("attribute", said.get("identifier"))), _text(said["type"])
+    path = _text(said.get("identifier", name))
+    if kind != "VECTOR":
+        return Field(name, path, kind)
+    return Field(
+        name,
+        path,
+        kind,
+        int(said["dim"]),
+        _text(said.get("data_type", "FLOAT32")),
+        _text(said.get("distance_metric", "COSINE")),
+    )
+
+
+def _refuse_warnings(warnings: Sequence[Any]) -> None:
+    if told := "; ".join(_text(each) for each in warnings):
+        raise SourceError(f"the server gave only a part of the answer: {told}; allow it more time with timeout=")
+
+
+def _fields(said: Any) -> dict[str, Any]:
+    return _mapping(said)
+
+
+def _mapping(said: Any) -> dict[str, Any]:
+    """Read a map, which the older protocol sends as a flat list: names and values, then perhaps flags on their own."""
+    if isinstance(said, Mapping):
+        return {_text(name): value for name, value in said.items()}
+    return dict(_pairs(list(said)))
+
+
+def _pairs(flat: list[Any]) -> Iterator[tuple[str, Any]]:
+    for at in range(0, len(flat) - 1, 2):
+        yield _text(flat[at]), flat[at + 1]
+
+
+def _text(said: Any) -> str:
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+
+
+def _number(said: Any) -> float:
+    number = float(said.decode() if isinstance(said, bytes) else said)
+    if math.isnan(number):
+        raise ValueError("a score that is no number")
+    return number
