@@ -13,7 +13,7 @@ from typing import Any
 
 from podium.errors import InvalidInput
 
-__all__ = ["as_json", "first_stage", "texts_of"]
+__all__ = ["TEXT_KEYS", "as_json", "first_stage", "texts_of", "valid_unicode"]
 
 # The first of these that a mapping has (and an object: its own three first) is what it says.
 TEXT_KEYS = ("content", "text", "page_content", "passage")
@@ -57,7 +57,7 @@ def as_json(document: Any) -> Any:
     """Return the document as something `json.dumps` takes: strings and mappings in full, other objects as their text."""
     document = _plain_number(document)
     if isinstance(document, str):
-        return _valid_unicode(document)
+        return valid_unicode(document)
     if document is None or isinstance(document, bool | int):
         return document
     if isinstance(document, float):
@@ -80,7 +80,7 @@ def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[
         raise
     except Exception as error:  # a property of the document's own, a number too long to write, a loop
         raise InvalidInput(f"document {index} cannot be read ({type(error).__name__})") from None
-    return _valid_unicode(text) if any(map(_is_visible, text)) else None
+    return valid_unicode(text) if any(map(_is_visible, text)) else None
 
 
 def _read(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str:
@@ -186,7 +186,7 @@ def _readable(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else _plain_number(value)
 
 
-def _valid_unicode(text: str) -> str:
+def valid_unicode(text: str) -> str:
     """Put U+FFFD for halves of surrogate pairs, which neither a tokenizer nor UTF-8 can take."""
     try:
         text.encode()

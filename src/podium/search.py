@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,7 @@ class Search:
         began = time.perf_counter()
         found = checked_documents(self.source.search(asked, self._candidates(candidates)))
         took = time.perf_counter() - began
-        rank_by = self.fields(rank_by)
+        rank_by = self.fields(found, rank_by)
         ranking = self.reranker.rerank(
             asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score, progress=progress
         )
@@ -92,14 +92,19 @@ class Search:
         began = time.perf_counter()
         found = checked_documents(await self._found(asked, self._candidates(candidates)))
         took = time.perf_counter() - began
-        rank_by = self.fields(rank_by)
+        rank_by = self.fields(found, rank_by)
         ranking = await self.reranker.arerank(asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score)
         return cut(_with_first_stage(ranking, took), limit, len(found))
 
-    def fields(self, rank_by: str | list[str] | None = None) -> list[str] | None:
-        """Return the fields that the reranker reads: what is asked, else as set up, else the reranker's, else the source's."""
-        chosen = rank_by or self.rank_by or self.reranker.rank_by or getattr(self.source, "text_fields", None)
-        return None if chosen is None else list(checked_fields(chosen) or ())
+    def fields(self, found: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
+        """Return the fields that the reranker reads: what is asked, else as set up, else the reranker's, else the source's.
+
+        Of the source's only those that some document has: nobody asked for the others by name.
+        """
+        if chosen := rank_by or self.rank_by or self.reranker.rank_by:
+            return list(checked_fields(chosen) or ())
+        searched = getattr(self.source, "text_fields", None) or ()
+        return [name for name in searched if any(isinstance(each, Mapping) and name in each for each in found)] or None
 
     async def _found(self, query: str, candidates: int) -> list[Any]:
         if isinstance(self.source, AsyncSource):

@@ -1,4 +1,4 @@
-"""Make the parity fixtures: a tiny random checkpoint per family, and the logits sentence-transformers gives for it.
+"""Make the parity fixtures: tiny random checkpoints per family, and the logits or vectors sentence-transformers gives.
 
     python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript
     reference/bin/python tests/parity/make.py [name …]
@@ -16,9 +16,9 @@ import sys
 
 import torch
 import transformers as hf
-from sentence_transformers import CrossEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
+from sentence_transformers.sentence_transformer.modules import LayerNorm, Normalize, Pooling
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = pathlib.Path(__file__).parent
@@ -235,6 +235,69 @@ def roberta(positions=66, **changes):
     return randomised(hf.RobertaForSequenceClassification(hf.RobertaConfig(**(settings | changes))), 3)
 
 
+def bi_encoder(model, made, *, pooling="mean", normalised=True, dense=0, prompts=None, default=None, max_length=64):
+    """An embedder as sentence-transformers saves one."""
+
+    def write(folder):
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        model.save_pretrained(scratch)
+        write_tokenizer(scratch, made, max_length)
+        hidden = getattr(model.config, "hidden_size", None) or model.config.dim
+        modules = [Transformer(str(scratch)), Pooling(hidden, pooling_mode=pooling)]
+        if dense:
+            modules.append(randomised(Dense(hidden, dense, activation_function=torch.nn.Tanh()), 12))
+        if normalised:
+            modules.append(Normalize())
+        made_of = SentenceTransformer(modules=modules, prompts=prompts, default_prompt_name=default, device="cpu")
+        made_of.max_seq_length = max_length
+        made_of.save_pretrained(str(folder), create_model_card=False)
+        shutil.rmtree(scratch)
+
+    return write
+
+
+def embedders():
+    asked = {"query": "capital of: ", "document": "", "passage": "never "}
+    xlm = hf.XLMRobertaConfig(**SIZE, vocab_size=300, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1)
+    roberta_like = hf.RobertaConfig(
+        **SIZE, vocab_size=400, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2
+    )
+    distil = hf.DistilBertConfig(vocab_size=300, max_position_embeddings=64, n_layers=3, n_heads=4, dim=32, hidden_dim=64)
+    electra = hf.ElectraConfig(**SIZE, vocab_size=300, embedding_size=16, max_position_embeddings=64)
+    bert_like = hf.BertConfig(**SIZE, vocab_size=300, max_position_embeddings=64)
+    bpe_special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    modern = modernbert_config()
+    return {
+        "bert-mean": bi_encoder(randomised(hf.BertModel(bert_like), 21), wordpiece(), max_length=48),
+        "bert-cls-as-it-is": bi_encoder(randomised(hf.BertModel(bert_like), 22), wordpiece(), pooling="cls", normalised=False),
+        "roberta-cls": bi_encoder(randomised(hf.RobertaModel(roberta_like), 23), byte_bpe(), pooling="cls"),
+        "xlm-roberta-prompts": bi_encoder(randomised(hf.XLMRobertaModel(xlm), 24), xlm_unigram(), prompts=asked),
+        "distilbert-dense": bi_encoder(randomised(hf.DistilBertModel(distil), 25), wordpiece(), dense=16),
+        "electra-mean": bi_encoder(randomised(hf.ElectraModel(electra), 26), wordpiece()),
+        "deberta-v3-mean": bi_encoder(randomised(deberta().deberta, 27), deberta_unigram()),
+        "modernbert-default-prompt": bi_encoder(
+            randomised(hf.ModernBertModel(modern), 28), byte_bpe(bpe_special, False), pooling="cls", prompts=asked,
+            default="query", max_length=160,
+        ),
+    }  # fmt: skip
+
+
+def record_vectors(folder):
+    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    texts = [text for pair in pairs(model.max_seq_length) for text in pair] + ["", " "]
+    kept = {"max_length": model.max_seq_length, "texts": texts}
+    encoded = {"embed": model.encode(texts, batch_size=1)}
+    encoded["query"] = model.encode_query(texts, batch_size=1)
+    encoded["document"] = model.encode_document(texts, batch_size=1)
+    kept |= {name: [[float(f"{value:.7g}") for value in row] for row in rows.tolist()] for name, rows in encoded.items()}
+    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
+        file.write(json.dumps(kept, ensure_ascii=False).encode())
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(f"{folder.name:28s} {size / 1000:7.0f} kB  max length {model.max_seq_length:4d}  {encoded['embed'].shape}")
+    assert size < 300_000
+
+
 def fixtures():
     identity = "torch.nn.modules.linear.Identity"
     electra = hf.ElectraConfig(**SIZE, vocab_size=300, embedding_size=16, max_position_embeddings=64, num_labels=1)
@@ -310,17 +373,21 @@ def record(folder):
 
 
 def main(names):
-    transformers_writes = {"README.md", "training_args.bin"}
     for name, write in fixtures().items():
-        if names and name not in names:
-            continue
-        folder = HERE / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        write(folder)
-        for file in transformers_writes:
-            (folder / file).unlink(missing_ok=True)
-        record(folder)
+        if not names or name in names:
+            record(written(HERE / name, write))
+    for name, write in embedders().items():
+        if not names or name in names:
+            record_vectors(written(HERE / "embedders" / name, write))
+
+
+def written(folder, write):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write(folder)
+    for transformers_writes in ("README.md", "training_args.bin"):
+        (folder / transformers_writes).unlink(missing_ok=True)
+    return folder
 
 
 if __name__ == "__main__":

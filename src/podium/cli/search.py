@@ -57,4 +57,5 @@ def search(
     if as_json:
         print(json.dumps(cut(ranking, limit).to_dict(), ensure_ascii=False, indent=2))
     else:
-        print_search(ranking, limit, everything.fields(listed(by) or None))
+        documents = [result.document for result in ranking]
+        print_search(ranking, limit, everything.fields(documents, listed(by) or None))

@@ -163,4 +163,4 @@ def _checked(texts: Any) -> list[str]:
     for at, text in enumerate(read):
         if not isinstance(text, str):
             raise InvalidInput(f"text {at} is a {type(text).__name__}; an embedder takes strings")
-    return [text or "" for text in texts_of(read)]
+    return [text if mended is None else mended for text, mended in zip(read, texts_of(read), strict=True)]

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.documents import texts_of
+from podium.documents import texts_of, valid_unicode
 from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.extras import needed
 from podium.inputs import checked_documents, checked_limit, checked_query
@@ -310,7 +310,9 @@ class EmbeddedIndex:
         fields = self._described.fields
         if fields is None:
             return [texts_of(documents)]
-        texts_of(documents, tuple(fields))  # raises for a document that has none of them
+        for at, document in enumerate(documents):
+            if not isinstance(document, str) and not any(name in document for name in fields):
+                raise InvalidInput(f"document {at} has no field {', '.join(fields)}; it has {', '.join(map(str, document))}")
         return [_column(documents, name) for name in fields]
 
     def _write(self, writer: Any, ids: list[str], stored: list[bytes], columns: list[list[str | None]]) -> None:
@@ -430,7 +432,7 @@ def _stored(document: Any, at: int) -> bytes:
         raise InvalidInput(f"document {at} is a {type(document).__name__}; an index takes strings and mappings")
     held = {"text": document} if isinstance(document, str) else dict(document)
     try:
-        return json.dumps(held, ensure_ascii=False).encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+        return valid_unicode(json.dumps(held, ensure_ascii=False)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"document {at} cannot be written as JSON ({error}); keep strings, numbers, lists and dicts"

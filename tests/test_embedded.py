@@ -1,0 +1,449 @@
+"""EmbeddedIndex: what it finds, what it keeps, and that no kill leaves it in between."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import podium
+from podium.documents import texts_of
+from podium.errors import InvalidInput, SourceError
+from podium.sources.embedded import DESCRIPTION, LANGUAGES
+from podium.sources.fusion import Hit, fuse
+from podium.sources.vectors import EXACT_BELOW, Vectors
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+DOCUMENTS = [
+    {"title": "Nevada", "text": "Carson City is the capital city of Nevada.", "year": 1864},
+    {"title": "Saipan", "text": "The capital of the Northern Mariana Islands is Saipan.", "tags": ["a", {"b": None}]},
+    {"title": "Capital", "text": "Punishment has existed in the United States for centuries."},
+    {"title": "Bread", "text": "Flour, water, salt and time. 東京 ☃"},
+]
+IDS = ["n", "s", "c", "b"]
+
+
+class Letters:
+    """An embedder that counts letters; `seed` makes another of the same size."""
+
+    def __init__(self, seed=0, dimensions=8):
+        self.model = f"letters-{seed}"
+        self._rows = np.random.default_rng(seed).normal(size=(256, dimensions))
+
+    def __call__(self, texts):
+        return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
+
+
+def keys(found):
+    return [document["source_key"] for document in found]
+
+
+@pytest.fixture(params=["memory", "folder"])
+def index(request, tmp_path):
+    made = podium.EmbeddedIndex.create(None if request.param == "memory" else tmp_path / "i", embed=Letters())
+    made.add(DOCUMENTS, ids=IDS)
+    return made
+
+
+def test_every_mode_gives_whole_documents_best_first(index):
+    for mode in ("text", "vector", "hybrid"):
+        found = index.search("the capital cities", 3, mode=mode)
+        scores = [document["source_score"] for document in found]
+        assert scores == sorted(scores, reverse=True)
+        assert [document["source_rank"] for document in found] == list(range(1, len(found) + 1))
+        for document in found:
+            said = DOCUMENTS[IDS.index(document["source_key"])]
+            assert {name: value for name, value in document.items() if not name.startswith("source_")} == said
+    assert keys(index.search("the capital cities", 3, mode="text"))[0] == "n"
+    assert len(index.search("anything", 10, mode="vector")) == 4
+
+
+def test_vectors_are_compared_by_cosine(index):
+    embed = Letters()
+    queried = embed(["capital"])[0]
+    for found in index.search("capital", 4, mode="vector"):
+        vector = embed([found["text"]])[0]
+        cosine = vector @ queried / np.linalg.norm(vector) / np.linalg.norm(queried)
+        assert found["source_score"] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_a_document_that_is_added_again_takes_its_own_place(index):
+    index.add([{"text": "rye"}], ids=["b"])
+    assert len(index) == 4
+    assert index.get(["b", "nobody"]) == {"b": {"text": "rye"}}
+    assert keys(index.search("flour", 5, mode="text")) == []
+    assert keys(index.search("rye", 5, mode="text")) == ["b"]
+    assert sorted(keys(index.search("rye", 9, mode="vector"))) == sorted(IDS)
+
+
+def test_what_is_deleted_is_found_by_nobody(index):
+    assert index.delete(["n", "nobody", "n"]) == 1
+    assert len(index) == 3
+    for mode in ("text", "vector", "hybrid"):
+        assert "n" not in keys(index.search("the capital city of Nevada", 9, mode=mode))
+    assert len(index.search("x", 3, mode="vector")) == 3
+    assert index.delete([]) == 0
+
+
+def test_dead_rows_never_crowd_out_living_documents(index):
+    for _ in range(30):
+        index.add(DOCUMENTS, ids=IDS)
+    assert sorted(keys(index.search("capital", 4, mode="vector"))) == sorted(IDS)
+    assert index.delete(["n", "s"]) == 2
+    assert sorted(keys(index.search("capital", 1, mode="vector")) + keys(index.search("flour", 9, mode="vector"))[-1:]) == [
+        "b",
+        "c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("capital", {"n", "s"}),
+        ('"capital" AND -nevada:* (title:x', {"n", "s"}),
+        ("the of is and", set()),
+        ("!!! ☃", set()),
+        ("東京", {"b"}),
+        ("\x00 \n capital", {"n", "s"}),
+        ("capital " * 10_000, {"n", "s"}),
+        ("x" * 100_000, set()),
+        (" ".join(f"word{at}" for at in range(10_000)) + " flour", {"b"}),
+    ],
+)
+def test_any_text_is_a_query(index, typed, wanted):
+    assert set(keys(index.search(typed, 5, mode="text"))) == wanted
+    assert len(index.search(typed, 2)) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(min_size=1))
+def test_no_text_breaks_it(typed):
+    index = podium.EmbeddedIndex.create(None)
+    index.add([typed, "x"])
+    if texts_of([typed])[0] is None:
+        with pytest.raises(InvalidInput, match="query is empty"):
+            index.search(typed, 9)
+    else:
+        assert len(index.search(typed, 9)) <= 2
+
+
+def test_fields_and_their_weights(tmp_path):
+    made = {
+        name: podium.EmbeddedIndex.create(None, text=text)
+        for name, text in {"own": None, "one": "text", "two": ["title", "text"], "heavy": {"title": 9, "text": 1}}.items()
+    }
+    for each in made.values():
+        each.add(DOCUMENTS, ids=IDS)
+    assert keys(made["own"].search("capital", 9)) == keys(made["one"].search("capital", 9))
+    assert set(keys(made["two"].search("capital", 9))) == {"n", "s", "c"}
+    assert keys(made["heavy"].search("capital", 9))[0] == "c"
+    assert made["heavy"].text_fields == ["title", "text"]
+    assert "title × 9" in made["heavy"].explain()
+    with pytest.raises(InvalidInput, match="document 1 has no field"):
+        made["two"].add([{"title": "x"}, {"body": "y"}])
+    assert len(made["two"]) == 4
+    made["two"].add([{"title": "only a title"}], ids=["t"])
+    assert keys(made["two"].search("title", 9)) == ["t"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_a_stemmer_and_stop_words(language):
+    index = podium.EmbeddedIndex.create(None, language=language)
+    index.add(["x"])
+    assert keys(index.search("x", 1))
+
+
+def test_no_language_has_neither():
+    index = podium.EmbeddedIndex.create(None, language=None)
+    index.add(["the cities"])
+    assert index.search("city", 1) == []
+    assert index.search("the", 1)
+    with pytest.raises(InvalidInput, match="no stemmer for 'klingon'"):
+        podium.EmbeddedIndex.create(None, language="klingon")
+
+
+def test_documents_come_back_as_they_were(tmp_path):
+    odd = {"text": "a\ud800b\x00", "é ☃": [1.5, None, True, {"deep": ["x"]}], "big": 10**30, "source_key": "mine"}
+    index = podium.EmbeddedIndex.create(tmp_path / "i")
+    index.add(["plain", odd, {"text": ""}], ids=["p", "o", "e"])
+    again = podium.EmbeddedIndex.open(tmp_path / "i")
+    assert again.get(["p", "o", "e"]) == {"p": {"text": "plain"}, "o": odd | {"text": "a�b\x00"}, "e": {"text": ""}}
+    assert len(again) == 3
+
+
+def test_what_cannot_be_kept_is_refused_whole(index):
+    class Thing:
+        text = "object"
+
+    for documents, says in (
+        ([{"text": "a", "x": Thing()}], "document 0 cannot be written as JSON"),
+        (["fine", Thing()], "document 1 is a Thing; an index takes strings and mappings"),
+        ([None], "document 0 is a NoneType"),
+        ("one string", "docs must be a list"),
+        ([{"body": "a"}], "document 0 has none of the fields"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            index.add(documents)
+    for ids, says in (
+        (["a"], "list of 2"),
+        (["a", "a"], "two documents have the id 'a'"),
+        ("ab", "list of 2"),
+        ([1, 2], "list of 2"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            index.add(["x", "y"], ids=ids)
+    assert len(index) == 4
+    with pytest.raises(InvalidInput, match="not one string"):
+        index.delete("n")
+
+
+def test_an_embedder_that_fails_adds_nothing(tmp_path):
+    calls = []
+
+    def sometimes(texts):
+        calls.append(texts)
+        if len(calls) > 2:
+            raise RuntimeError("out of memory")
+        return Letters()(texts)
+
+    index = podium.EmbeddedIndex.create(tmp_path / "i", embed=sometimes)
+    index.add(["one"])
+    with pytest.raises(SourceError, match="the embedder failed with RuntimeError"):
+        index.add(["two", "three"])
+    assert len(podium.EmbeddedIndex.open(tmp_path / "i")) == 1
+
+
+def test_an_embedder_that_changes_its_size_adds_nothing():
+    sizes = iter([4, 4, 3])
+    index = podium.EmbeddedIndex.create(None, embed=lambda texts: np.ones((len(texts), next(sizes))))
+    index.add(["one"])
+    with pytest.raises(SourceError, match="gave 3 dimensions; this index has 4"):
+        index.add(["two"])
+    assert len(index) == 1
+
+
+def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "a.txt").write_text("mine")
+    for make, says in (
+        (lambda: podium.EmbeddedIndex.open(tmp_path / "nothing"), "there is no folder"),
+        (lambda: podium.EmbeddedIndex.open(tmp_path / "foreign"), "is no index of podium's"),
+        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign"), "is there already and is no index"),
+        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign" / "a.txt"), "is there already and is no index"),
+    ):
+        with pytest.raises(SourceError, match=says):
+            make()
+    assert (tmp_path / "foreign" / "a.txt").read_text() == "mine"
+    folder = tmp_path / "i"
+    podium.EmbeddedIndex.create(folder, embed=Letters()).add(DOCUMENTS)
+    with pytest.raises(SourceError, match="is an index already"):
+        podium.EmbeddedIndex.create(folder)
+    whole = (folder / "vectors.f32").read_bytes()
+    (folder / "vectors.f32").write_bytes(whole[:-1])
+    with pytest.raises(SourceError, match="fewer vectors than documents"):
+        podium.EmbeddedIndex.open(folder)
+    (folder / "vectors.f32").write_bytes(whole)
+    podium.EmbeddedIndex.open(folder)
+    for name, content in ((DESCRIPTION, "{}"), (DESCRIPTION, "not json"), (DESCRIPTION, None), ("text/meta.json", "{")):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_text(content) if content is not None else (folder / name).unlink()
+        with pytest.raises(SourceError, match=r"cannot be used|is no index"):
+            podium.EmbeddedIndex.open(folder)
+        (folder / name).write_bytes(kept)
+    described = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps(described | {"layout": 99}))
+    with pytest.raises(SourceError, match="of layout 99"):
+        podium.EmbeddedIndex.open(folder)
+
+
+def test_segments_that_are_gone_are_said(tmp_path):
+    podium.EmbeddedIndex.create(tmp_path / "i").add(DOCUMENTS)
+    for path in (tmp_path / "i" / "text").glob("*.store"):
+        path.unlink()
+    with pytest.raises(SourceError, match="cannot be used"):
+        podium.EmbeddedIndex.open(tmp_path / "i").search("capital", 1)
+
+
+def test_another_embedder_is_refused(tmp_path):
+    folder = tmp_path / "i"
+    podium.EmbeddedIndex.create(folder, embed=Letters()).add(DOCUMENTS, ids=IDS)
+    for other in (Letters(1), Letters(0, 9)):
+        with pytest.raises(SourceError, match=r"made with another embedder \(letters-0, 8 dimensions\)"):
+            podium.EmbeddedIndex.open(folder, embed=other)
+    without = podium.EmbeddedIndex.open(folder)
+    assert (without.mode, without.embedder) == ("text", "letters-0")
+    assert without.search("capital", 1)
+    for use in (lambda: without.search("capital", 1, mode="vector"), lambda: without.add(["x"])):
+        with pytest.raises(InvalidInput, match="open it with embed="):
+            use()
+    podium.EmbeddedIndex.create(tmp_path / "t").add(["x"])
+    with pytest.raises(SourceError, match="made without an embedder"):
+        podium.EmbeddedIndex.open(tmp_path / "t", embed=Letters())
+    with pytest.raises(InvalidInput, match="create it with embed="):
+        podium.EmbeddedIndex.open(tmp_path / "t", mode="hybrid")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mode": "fuzzy"}, "mode must be"),
+        ({"fusion": "x"}, "fusion must be"),
+        ({"text_weight": -1}, "0 to 1"),
+        ({"text": {"a": -1}}, "weight"),
+    ],
+)
+def test_bad_use(options, says):
+    with pytest.raises(InvalidInput, match=says):
+        podium.EmbeddedIndex.create(None, embed=Letters(), **options)
+
+
+def test_many_threads_search_while_one_adds(tmp_path):
+    index = podium.EmbeddedIndex.create(tmp_path / "i", embed=Letters())
+    index.add(DOCUMENTS, ids=IDS)
+
+    def searched(_):
+        return [set(keys(index.search("capital", 4, mode=mode))) >= {"n"} for mode in ("text", "vector", "hybrid")]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(searched, at) for at in range(40)]
+        for at in range(10):
+            index.add([f"flour {at}"], ids=[f"f{at}"])
+        assert all(all(each.result()[::2]) for each in found)
+    assert len(index) == 14
+
+
+def test_two_processes_cannot_write_at_once_and_say_so(tmp_path):
+    index = podium.EmbeddedIndex.create(tmp_path / "i")
+    script = (
+        "import sys, time, podium; index = podium.EmbeddedIndex.open(sys.argv[1])\n"
+        "with index._writer():\n    print('writing', flush=True); sys.stdin.read()\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "i")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"writing\n"
+    with pytest.raises(SourceError, match="another process is adding"):
+        index.add(["x"])
+    assert len(index) == 0
+    other.communicate()
+    index.add(["x"])
+    assert len(index) == 1
+
+
+WRITER = """
+import sys, podium
+sys.path.insert(0, sys.argv[2])
+from test_embedded import Letters
+index = podium.EmbeddedIndex.open(sys.argv[1], embed=Letters())
+at = len(index)
+while True:
+    index.add([f"number {n}" for n in range(at, at + 7)], ids=[f"d{n}" for n in range(at, at + 7)])
+    index.add(["number one again"], ids=["d1"])
+    at += 7
+"""
+
+
+def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_commit(tmp_path):
+    """Whole batches are there or not; each document has its vector; and the next writer goes on."""
+    folder = tmp_path / "i"
+    podium.EmbeddedIndex.create(folder, embed=Letters())
+    draw = random.Random(0)
+    seen = 0
+    for _ in range(12):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)])
+        before = time.monotonic()
+        reader = podium.EmbeddedIndex.open(folder, embed=Letters())
+        while len(reader) <= seen and time.monotonic() - before < 20:
+            time.sleep(0.005)
+        time.sleep(draw.random() * 0.15)
+        writer.kill()
+        writer.wait()
+        index = podium.EmbeddedIndex.open(folder, embed=Letters())
+        assert len(index) % 7 == 0
+        assert len(index) > seen
+        seen = len(index)
+        everything = {f"d{at}" for at in range(seen)}
+        assert set(index.get(everything)) == everything
+        assert set(keys(index.search("number", seen, mode="text"))) == everything
+        assert set(keys(index.search("number", seen, mode="vector"))) == everything
+        for found in index.search("number 3", 3, mode="vector"):
+            vector, asked = Letters()([found["text"], "number 3"])
+            assert found["source_score"] == pytest.approx(
+                vector @ asked / np.linalg.norm(vector) / np.linalg.norm(asked), abs=1e-5
+            )
+
+
+def test_a_create_that_was_killed_can_be_done_again(tmp_path):
+    (tmp_path / "i" / "text").mkdir(parents=True)
+    (tmp_path / "i" / "text" / "meta.json").write_text("{")
+    podium.EmbeddedIndex.create(tmp_path / "i").add(["x"])
+    assert len(podium.EmbeddedIndex.open(tmp_path / "i")) == 1
+
+
+@pytest.mark.parametrize("where", ["memory", "folder"])
+def test_many_vectors_are_searched_by_a_graph_that_finds_nearly_all(tmp_path, where):
+    rng = np.random.default_rng(0)
+    folder = None if where == "memory" else tmp_path
+    count, size = EXACT_BELOW + 2_000, 16
+    rows = rng.normal(size=(count, size)).astype(np.float32)
+    vectors = Vectors(folder, size)
+    assert vectors.append(rows[:-1_500]) == range(count - 1_500)
+    vectors.improve()
+    vectors.append(rows[-1_500:])
+    vectors.improve()
+    assert vectors._graph_rows() == count - 1_500
+    readers = [vectors] if folder is None else [vectors, Vectors(folder, size)]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    for reader in readers:
+        hits = 0
+        for query in rng.normal(size=(20, size)).astype(np.float32):
+            exact = np.argsort(-(unit @ query))[:50]
+            found = reader.nearest(query, 50)
+            hits += len({row for row, _ in found} & set(exact.tolist()))
+            assert all(score == pytest.approx(unit[row] @ query / np.linalg.norm(query), abs=1e-5) for row, score in found)
+            assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+        assert hits > 0.97 * 20 * 50
+    if folder is not None:
+        (graph,) = folder.glob("graph-*")
+        graph.write_bytes(graph.read_bytes()[:1000])
+        with pytest.raises(SourceError, match="is damaged; delete it"):
+            Vectors(folder, size).nearest(rows[0], 5)
+
+
+def test_fusions():
+    text, near = [Hit("a", 8.0), Hit("b", 4.0)], [Hit("b", 0.9), Hit("c", 0.5)]
+    assert [hit.key for hit in fuse("rrf", text, near, 0.3)] == ["b", "a", "c"]
+    assert fuse("weighted", text, near, 0.3) == [Hit("b", pytest.approx(0.78)), Hit("c", pytest.approx(0.35)), Hit("a", 0.3)]
+    assert fuse("weighted", [], [], 0.3) == []
+    assert fuse("weighted", [Hit("a", 0.0)], [], 0.3) == [Hit("a", 0.0)]
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the test collections are not beside this repository")
+@pytest.mark.parametrize(("collection", "at_least"), [("scifact", 0.665), ("nfcorpus-preprocessed", 0.31)])
+def test_candidates_are_as_good_as_bm25_should_be(collection, at_least):
+    with gzip.open(DATA / collection / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
+        documents = [json.loads(line) for line in lines]
+    grades = {}
+    for line in (DATA / collection / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        grades.setdefault(query, {})[document] = int(float(grade))
+    index = podium.EmbeddedIndex.create(None, text=["title", "text"])
+    index.add(documents, ids=[document["_id"] for document in documents])
+    gains = []
+    for line in (DATA / collection / "queries.jsonl").read_text(encoding="utf-8").splitlines():
+        query = json.loads(line)
+        wanted = sorted(grades.get(query["_id"], {}).values(), reverse=True)
+        if not any(wanted):
+            continue
+        found = [grades[query["_id"]].get(key, 0) for key in keys(index.search(query["text"], 10))]
+        discounted = [sum(gain / np.log2(at + 2) for at, gain in enumerate(each[:10])) for each in (found, wanted)]
+        gains.append(discounted[0] / discounted[1])
+    assert np.mean(gains) >= at_least
