@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from podium.errors import InvalidInput, SourceError
 from podium.sources import files
@@ -80,7 +80,8 @@ def split_url(url: str) -> tuple[str, str]:
         path, _, name = parts.path.rpartition("/")
     if not name or name.isdecimal():
         raise InvalidInput("the URL names no index; write redis://host:port/name, redis://host/db/name, or unix://…?index=name")
-    return urlunsplit((parts.scheme, parts.netloc, path, urlencode(asked), "")), name
+    left = f"?{urlencode(asked)}" if asked else ""  # by hand: urlunsplit drops the empty host of unix://
+    return f"{parts.scheme}://{parts.netloc}{path}{left}", name
 
 
 def _opened(path: str, text: Any, embed: str | None, mode: Mode) -> EmbeddedIndex:

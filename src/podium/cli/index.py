@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from podium.documents import TEXT_KEYS
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 from podium.places import embedder, is_url, listed, split_url
 from podium.progress import bar
 from podium.sources import files
@@ -88,7 +89,14 @@ def _target(
         return
     if filters["tags"] or filters["numbers"]:
         raise InvalidInput("--tag and --number are for an index on Redis")
-    yield _folder(where, text, model, language)
+    made = not is_index(where)
+    folder = _folder(where, text, model, language)
+    try:
+        yield folder
+    except PodiumError:
+        if made and not len(folder):  # an empty index would only stand in the way of trying again
+            shutil.rmtree(where)
+        raise
 
 
 def _folder(where: str, text: list[str], model: str | None, language: str | None) -> EmbeddedIndex:

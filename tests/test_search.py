@@ -1,0 +1,259 @@
+"""Search, then rerank: both stages' ranks on every result, in one call and on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+import podium
+from conftest import PARITY
+from fakes import WordOverlap
+from podium.errors import InvalidInput, SourceError
+from podium.places import listed, load_source, split_url
+from test_cli import podium as command
+from test_embedded import Letters
+
+DOCUMENTS = [
+    {"title": "Nevada", "body": "Carson City is the capital city of Nevada.", "n": 1},
+    {"title": "Capital punishment", "body": "has existed in the United States for centuries.", "n": 2},
+    {"title": "Washington", "body": "D.C. is the capital of the United States.", "n": 3},
+    {"title": "Bread", "body": "Flour and water.", "n": 4},
+]
+
+
+class Found:
+    """A source that finds what it is given, whatever is asked."""
+
+    def __init__(self, documents):
+        self.documents, self.asked = documents, []
+
+    def search(self, query, limit):
+        self.asked.append((query, limit))
+        return self.documents[:limit]
+
+
+class AwaitedOnly:
+    async def asearch(self, query, limit):
+        await asyncio.sleep(0)
+        return ["b c", "a"][:limit]
+
+
+@pytest.fixture
+def reranker():
+    return podium.Reranker(WordOverlap())
+
+
+@pytest.fixture
+def index():
+    made = podium.EmbeddedIndex.create(None, text=["title", "body"])
+    made.add(DOCUMENTS, ids=["n", "p", "w", "b"])
+    return made
+
+
+def test_every_result_has_both_ranks_and_scores(index, reranker):
+    search = podium.Search(index, reranker, candidates=3, limit=2)
+    ranking = search.search("the capital of the United States")
+    assert len(ranking) == 2
+    found = index.search("the capital of the United States", 3)
+    for result in ranking:
+        assert result.document == found[result.index]
+        assert (result.source_rank, result.source_score) == (result.index + 1, found[result.index]["source_score"])
+        assert {"source_rank", "source_score"} <= set(result.to_dict())
+    assert ranking.usage.source_seconds > 0
+    assert ranking.to_dict()["usage"]["source_seconds"] == ranking.usage.source_seconds
+    awaited = asyncio.run(search.asearch("the capital of the United States"))
+    assert awaited.results == ranking.results
+
+
+def test_ranks_stay_when_the_two_are_called_one_after_the_other(index, reranker):
+    found = index.search("capital", 9)
+    for result in reranker.rerank("capital", found, rank_by="body"):
+        assert result.source_rank == result.index + 1
+        assert result.source_score == found[result.index]["source_score"]
+    plain = reranker.rerank("capital", ["a", {"text": "b", "source_rank": "first", "source_score": True}])
+    assert [(result.source_rank, result.source_score) for result in plain] == [(None, None)] * 2
+
+
+def test_documents_of_any_source_get_their_place(reranker):
+    source = Found(["x", "a b", "a"])
+    ranking = podium.Search(source, reranker, candidates=3, limit=1).search("a b")
+    assert [(r.document, r.rank, r.source_rank, r.source_score) for r in ranking] == [("a b", 1, 2, None)]
+    assert source.asked == [("a b", 3)]
+
+
+def test_it_says_when_reranking_could_not_have_changed_what_is_in_the_answer(index, reranker):
+    few = podium.Search(index, reranker, candidates=3, limit=3).search("capital city")
+    assert any("the limit is 3: reranking could change their order, but not which" in note for note in few.notes)
+    enough = podium.Search(index, reranker, candidates=3, limit=1).search("capital city")
+    assert not any("the limit" in note for note in enough.notes)
+    everything = podium.Search(index, reranker, candidates=3, limit=None).search("capital city")
+    assert everything.notes == ()
+    none = podium.Search(index, reranker).search("nothing like it")
+    assert (len(none), none.notes) == (0, ("the source found nothing for this query; there was nothing to rerank",))
+
+
+def test_calls_override_what_was_set_up(index, reranker):
+    search = podium.Search(index, reranker, candidates=1, limit=1, rank_by="title")
+    assert search.search("capital")[0].document["source_key"] in ("n", "p", "w")
+    ranking = search.search("capital punishment states", candidates=4, limit=4, rank_by=["body"], min_score=1)
+    assert {result.document["source_key"] for result in ranking} == {"p", "w", "n"} - {
+        result.document["source_key"] for result in ranking if result.score < 1
+    }
+    by_title = search.search("capital punishment", candidates=4, limit=1)
+    assert by_title[0].document["source_key"] == "p"
+
+
+def test_it_reads_the_fields_that_the_source_searched(index, reranker):
+    asked = podium.Search(index, reranker)
+    found = index.search("capital", 4)
+    assert asked.fields(found) == ["title", "body"]
+    assert asked.fields(found, "body") == ["body"]
+    assert asked.fields([{"body": "x"}]) == ["body"]
+    own = podium.EmbeddedIndex.create(None)
+    own.add(["a b", "b"])
+    assert podium.Search(own, reranker).search("a b")[0].document["text"] == "a b"
+
+
+def test_a_source_that_can_only_be_awaited(reranker):
+    search = podium.Search(AwaitedOnly(), reranker)
+    assert [result.document for result in asyncio.run(search.asearch("a"))] == ["a", "b c"]
+    with pytest.raises(InvalidInput, match="use asearch"):
+        search.search("a")
+
+
+def test_bad_use(index, reranker):
+    for make, says in (
+        (lambda: podium.Search(object(), reranker), "has a search"),
+        (lambda: podium.Search(index, "podium-mini"), r"podium\.load gives"),
+        (lambda: podium.Search(index, reranker, candidates=0), "candidates must be"),
+        (lambda: podium.Search(index, reranker, candidates=None), "candidates must be"),
+        (lambda: podium.Search(index, reranker, limit=0), "limit must be"),
+        (lambda: podium.Search(index, reranker, rank_by=[]), "rank_by"),
+        (lambda: podium.Search(index, reranker).search(""), "query is empty"),
+        (lambda: podium.Search(index, reranker).search(None), "must be a string"),
+        (lambda: podium.Search(Found("one string"), reranker).search("a"), "list of documents"),
+        (lambda: podium.Search(Found([{"n": 1}]), reranker).search("a"), "none of the fields"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            make()
+
+
+def test_places(tmp_path):
+    assert split_url("redis://u:p@h:1/2/docs?ssl=x") == ("redis://u:p@h:1/2?ssl=x", "docs")
+    assert split_url("unix:///run/redis.sock?db=1&index=docs") == ("unix:///run/redis.sock?db=1", "docs")
+    assert split_url("redis+sentinel://h:26379/main/0/docs") == ("redis+sentinel://h:26379/main/0", "docs")
+    for url in ("redis://h", "redis://h/", "redis://h/0", "unix:///run/redis.sock"):
+        with pytest.raises(InvalidInput, match="names no index"):
+            split_url(url)
+    assert listed(" a, ,b ") == ["a", "b"]
+    file = tmp_path / "docs.jsonl"
+    file.write_text("\n".join(map(json.dumps, DOCUMENTS)), encoding="utf-8")
+    assert load_source(file, text=["body"]).search("flour", 3)[0]["n"] == 4
+    folder = tmp_path / "i"
+    podium.EmbeddedIndex.create(folder, text="body").add(DOCUMENTS)
+    assert load_source(folder).search("flour", 3)[0]["n"] == 4
+    for use, error, says in (
+        (lambda: load_source(folder, text=["title"]), InvalidInput, "leave them out"),
+        (lambda: load_source(folder, filter="@n:[1 2]"), InvalidInput, "a filter is for an index on Redis"),
+        (lambda: load_source(tmp_path), SourceError, "is no index of podium's; make one"),
+        (lambda: load_source(tmp_path / "nothing"), SourceError, "there is no"),
+        (lambda: load_source("redis://127.0.0.1:9/docs").search("a", 1), SourceError, "cannot reach Redis"),
+    ):
+        with pytest.raises(error, match=says):
+            use()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "docs.jsonl"
+    path.write_text("\n".join(map(json.dumps, DOCUMENTS)), encoding="utf-8")
+    return path
+
+
+def test_searching_a_file_shows_both_orders_side_by_side(file):
+    code, out, err = command("search", "capital of the United States", "--in", file, "--text", "title,body", "--limit", "2")
+    lines = out.splitlines()
+    assert code == 0, err
+    assert lines[0].split() == ["rank", "reranked", "probability", "moved", "as", "found", "score"]
+    assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
+    assert "3 found in" in lines[3]
+    assert all(len(line) <= 80 for line in lines)
+    code, out, _ = command("search", "capital", "--in", file, "--text", "title,body", "--limit", "1", "--json")
+    ranking = json.loads(out)
+    assert (code, len(ranking["results"])) == (0, 1)
+    assert ranking["results"][0]["source_rank"] >= 1
+    code, out, err = command("search", "capital", "--in", file, "--text", "body", "--limit", "5")
+    assert "reranking could change their order, but not which documents" in " ".join(err.split())
+
+
+def test_indexing_into_a_folder_is_idempotent_and_goes_on(file, tmp_path):
+    folder = tmp_path / "i"
+    code, out, err = command("index", file, "--to", folder, "--text", "title,body", "--id", "n")
+    assert (code, err) == (0, "")
+    assert out.startswith("4 documents indexed; ")
+    more = tmp_path / "more.jsonl"
+    more.write_text("\n".join(map(json.dumps, [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}])))
+    assert command("index", more, "--to", folder, "--id", "n")[1].startswith("2 documents indexed, 3 were there already")
+    index = podium.EmbeddedIndex.open(folder)
+    assert len(index) == 5
+    assert index.get(["1"])["1"]["body"] == "changed"
+    code, out, _ = command("search", "flour", "--in", folder)
+    assert "Flour and water." in out or "Bread" in out
+
+
+def test_an_index_with_vectors_finds_its_own_embedder_again(file, tmp_path):
+    embedder = PARITY / "embedders" / "bert-mean"
+    assert command("index", file, "--to", tmp_path / "i", "--text", "body", "--embed", embedder)[0] == 0
+    code, out, err = command("search", "zzz", "--in", tmp_path / "i", "--mode", "vector", "--json")
+    assert (code, len(json.loads(out)["results"])) == (0, 4), err
+    assert command("index", file, "--to", tmp_path / "i")[1].startswith("0 documents indexed, 4 were there already")
+    code, _, err = command("search", "a", "--in", tmp_path / "i", "--embed", PARITY / "embedders" / "roberta-cls")
+    assert code == 1
+    assert "was made with another embedder" in err
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    from podium.sources.loading import identified, load_into
+
+    index = podium.EmbeddedIndex.create(tmp_path / "i", embed=Letters())
+    index.batch = 2
+    pairs = list(identified([{"text": f"number {at}"} for at in range(7)], None))
+
+    def killed(done):
+        if len(index) >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_into(index, pairs, killed)
+    assert len(index) == 4
+    again = podium.EmbeddedIndex.open(tmp_path / "i", embed=Letters())
+    assert load_into(again, pairs, lambda done: None) == (3, 4)
+    assert set(again.get([name for name, _ in pairs])) == {name for name, _ in pairs}
+    assert len(again) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body"], "cannot reach Redis at 127.0.0.1:9"),
+        (["index", "{file}", "--to", "redis://127.0.0.1:9/x"], "has none of the fields content, text"),
+        (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"], "--language is for"),
+        (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag and --number are for an index on Redis"),
+        (["index", "{file}", "--to", "{folder}"], "document 0 has none of the fields"),
+        (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
+        (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
+        (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),
+        (["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"], "create it with embed="),
+        (["search", " ", "--in", "{file}", "--text", "body"], "the query is empty"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(file, tmp_path, arguments, says):
+    code, out, err = command(*(each.format(file=file, folder=tmp_path / "new") for each in arguments))
+    assert code in (1, 2)
+    assert out == ""
+    assert err.startswith("podium: ")
+    assert len(err.splitlines()) == 1
+    assert says in err
+    assert not (tmp_path / "new").exists()
