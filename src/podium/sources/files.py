@@ -83,8 +83,8 @@ def _documents(content: BinaryIO, kind: str, name: str) -> Iterator[Any]:
     if kind not in FORMATS:
         raise InvalidInput(f"there is no format {kind!r}; known: {', '.join(FORMATS)}")
     known = FORMATS[kind]
-    given = io.TextIOWrapper(content, encoding="utf-8-sig", newline=known.newline) if known.text else content
-    yield from known.documents(given, name)
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=known.newline) if known.text else content as given:
+        yield from known.documents(given, name)
 
 
 def _bad_line(content: Any) -> int:
