@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import podium
 from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded import DESCRIPTION, LANGUAGES
+from podium.sources.descriptions import FILE
+from podium.sources.embedded import LANGUAGES
 from podium.sources.fusion import Hit, fuse
 from podium.sources.vectors import EXACT_BELOW, Vectors
 
@@ -254,14 +255,14 @@ def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
         podium.EmbeddedIndex.open(folder)
     (folder / "vectors.f32").write_bytes(whole)
     podium.EmbeddedIndex.open(folder)
-    for name, content in ((DESCRIPTION, "{}"), (DESCRIPTION, "not json"), (DESCRIPTION, None), ("text/meta.json", "{")):
+    for name, content in ((FILE, "{}"), (FILE, "not json"), (FILE, None), ("text/meta.json", "{")):
         kept = (folder / name).read_bytes()
         (folder / name).write_text(content) if content is not None else (folder / name).unlink()
         with pytest.raises(SourceError, match=r"cannot be used|is no index"):
             podium.EmbeddedIndex.open(folder)
         (folder / name).write_bytes(kept)
-    described = json.loads((folder / DESCRIPTION).read_text())
-    (folder / DESCRIPTION).write_text(json.dumps(described | {"layout": 99}))
+    described = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps(described | {"layout": 99}))
     with pytest.raises(SourceError, match="of layout 99"):
         podium.EmbeddedIndex.open(folder)
 
@@ -326,7 +327,7 @@ def test_two_processes_cannot_write_at_once_and_say_so(tmp_path):
     index = podium.EmbeddedIndex.create(tmp_path / "i")
     script = (
         "import sys, time, podium; index = podium.EmbeddedIndex.open(sys.argv[1])\n"
-        "with index._writer():\n    print('writing', flush=True); sys.stdin.read()\n"
+        "with index._texts.writing():\n    print('writing', flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "i")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"writing\n"

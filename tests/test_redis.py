@@ -6,11 +6,14 @@ PODIUM_TEST_REDIS_URL names a server with the search module; its indexes whose n
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -89,13 +92,26 @@ def server(request):
         return
     if not REAL:
         pytest.skip("PODIUM_TEST_REDIS_URL names no Redis with the search module")
+    with alone():
+        yield from _real(int(protocol), recording)
+
+
+@contextlib.contextmanager
+def alone():
+    """Keep other test processes away from the real server meanwhile."""
+    with open(Path(tempfile.gettempdir()) / "podium-test-redis.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _real(protocol, recording):
     clean(REAL)
     if RECORDING:
         parts = urlsplit(REAL)
         with Recorder(parts.hostname, parts.port or 6379, recording) as recorder:
-            yield Redis(recorder.url, int(protocol), True)
+            yield Redis(recorder.url, protocol, True)
     else:
-        yield Redis(REAL, int(protocol), True)
+        yield Redis(REAL, protocol, True)
     clean(REAL)
 
 
@@ -361,6 +377,11 @@ def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
 
 @pytest.mark.skipif(not REAL, reason="PODIUM_TEST_REDIS_URL names no Redis with the search module")
 def test_ten_thousand_documents_from_the_command_line_each_exactly_once(tmp_path):
+    with alone():
+        ten_thousand_documents(tmp_path)
+
+
+def ten_thousand_documents(tmp_path):
     clean(REAL)
     words = ["red", "green", "apple", "sea", "night", "city", "river", "stone"]
     lines = [{"content": f"{words[at % 8]} {words[at // 8 % 8]} number {at}", "year": at} for at in range(10_000)]

@@ -6,33 +6,31 @@ safe query, replies of both protocols are read alike, and every failure says whi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_query
+from podium.sources import redis_queries as queries
 from podium.sources import redis_wire as wire
 from podium.sources.embedding import aquery_vector, query_vector
+from podium.sources.fields import checked_weights
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, checked_fusion, fuse
+from podium.sources.redis_queries import Filter
 from podium.sources.redis_server import Server
 from podium.types import Embed
 
 if TYPE_CHECKING:
     from redisvl.index import AsyncSearchIndex, SearchIndex
-    from redisvl.query.filter import FilterExpression
 
 __all__ = ["RedisSource"]
 
 Mode = Literal["text", "vector", "hybrid"]
-Filter: TypeAlias = "FilterExpression | str | None"
-Command = Sequence[Any]
-Exchange = Generator[Command, Any, list[dict[str, Any]]]
+Exchange = Generator[queries.Command, Any, list[dict[str, Any]]]
 """Commands out, their replies in, documents at the end: the same steps for a client that waits and for one that is awaited."""
+Rows = Generator[queries.Command, Any, list[wire.Row]]
 
 HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
-RRF_CONSTANT = 60
-DISTANCE = "vector_distance"
 
 
 class RedisSource:
@@ -67,7 +65,7 @@ class RedisSource:
         checked_fusion(fusion, text_weight)
         self.mode: Mode = _checked_mode(mode or ("hybrid" if embed else "text"), embed)
         self.server = Server.of(index, _checked_timeout(timeout))
-        self._weights, self._vector, self._embed = _weights(text), vector, embed
+        self._weights, self._vector, self._embed = checked_weights(text), vector, embed
         self._return_fields = None if return_fields is None else _checked_fields(return_fields)
         self.filter, self.fusion, self.text_weight = filter, fusion, text_weight
         self._ef_runtime = checked_limit(ef_runtime)
@@ -184,7 +182,7 @@ class RedisSource:
     def _by_both(self, info: wire.IndexInfo, query: str, vector: Any, count: int, chosen: Filter) -> Exchange:
         depth = max(count, HYBRID_DEPTH)
         if self.fusion == "rrf" and self._has_hybrid is not False and wire.words(query):
-            reply = yield self._hybrid_command(info, query, vector, count, depth, chosen)
+            reply = yield queries.hybrid_command(self._asked(info, count, chosen), query, vector, depth)
             self._has_hybrid = reply is not None
             if reply is not None:
                 return self._documents(info, wire.hybrid_rows(reply))
@@ -194,63 +192,26 @@ class RedisSource:
         ranked = fuse(self.fusion, _hits(text), _hits(near), self.text_weight)[:count]
         return self._documents(info, [wire.Row(hit.key, hit.score, rows[hit.key].fields) for hit in ranked])
 
-    def _text_rows(
-        self, info: wire.IndexInfo, query: str, count: int, chosen: Filter
-    ) -> Generator[Command, Any, list[wire.Row]]:
+    def _text_rows(self, info: wire.IndexInfo, query: str, count: int, chosen: Filter) -> Rows:
         if not wire.words(query):  # punctuation alone asks for nothing
             return []
-        reply = yield _command("FT.SEARCH", self.server.index, self._text_query(info, query, count, chosen))
+        reply = yield queries.text_command(self._asked(info, count, chosen), query)
         return wire.search_rows(reply, scored=True)
 
-    def _vector_rows(
-        self, info: wire.IndexInfo, vector: Any, count: int, chosen: Filter
-    ) -> Generator[Command, Any, list[wire.Row]]:
-        from redisvl.query import VectorQuery
+    def _vector_rows(self, info: wire.IndexInfo, vector: Any, count: int, chosen: Filter) -> Rows:
+        reply = yield queries.vector_command(self._asked(info, count, chosen), vector)
+        return wire.nearest_rows(reply, info.fields[self._vector].metric)
 
-        field = info.fields[self._vector]
-        wanted = None if self._return_fields is None else [*self._return_fields, DISTANCE]
-        built = VectorQuery(
-            vector.tolist(),
-            self._vector,
-            return_fields=wanted,
-            filter_expression=chosen,
-            dtype=field.data_type.lower(),
-            num_results=count,
-            return_score=False,
+    def _asked(self, info: wire.IndexInfo, count: int, chosen: Filter) -> queries.Asked:
+        return queries.Asked(
+            index=self.server.index,
+            weights=self._weights or dict.fromkeys(info.of_kind("TEXT"), 1.0),
+            vector=info.fields.get(self._vector),
+            count=count,
+            filter=chosen,
+            return_fields=self._return_fields,
             ef_runtime=self._ef_runtime,
-        ).timeout(self.server.milliseconds)
-        rows = wire.search_rows((yield _command("FT.SEARCH", self.server.index, built)), scored=False)
-        scored = [wire.Row(row.key, wire.similarity(_popped(row.fields), field.metric), row.fields) for row in rows]
-        return sorted(scored, key=lambda row: -(row.score or 0.0))
-
-    def _text_query(self, info: wire.IndexInfo, query: str, count: int, chosen: Filter) -> Any:
-        from redisvl.query import TextQuery
-
-        return TextQuery(
-            " ".join(wire.words(query)),
-            self._weights or dict.fromkeys(info.of_kind("TEXT"), 1.0),
-            filter_expression=chosen,
-            return_fields=list(self._return_fields) if self._return_fields else None,
-            num_results=count,
-            stopwords=None,  # the index has its own, on the server
-        ).timeout(self.server.milliseconds)
-
-    def _hybrid_command(self, info: wire.IndexInfo, query: str, vector: Any, count: int, depth: int, chosen: Filter) -> Command:
-        from redisvl.query.filter import render_filter
-        from redisvl.redis.utils import array_to_buffer
-
-        near: list[Any] = ["VSIM", f"@{self._vector}", "$vector", "KNN", 2 if self._ef_runtime is None else 4, "K", depth]
-        near += [] if self._ef_runtime is None else ["EF_RUNTIME", self._ef_runtime]
-        rendered = render_filter(chosen)
-        near += ["FILTER", rendered] if rendered else []
-        names = ["@__key", "@__score", *(f"@{name}" for name in self._return_fields or ())]
-        load = ["*"] if self._return_fields is None else [len(names), *names]
-        blob = array_to_buffer(vector.tolist(), info.fields[self._vector].data_type.lower())
-        text = self._text_query(info, query, depth, chosen).query_string()
-        return (
-            *("FT.HYBRID", self.server.index, "SEARCH", text, "SCORER", "BM25STD", *near),
-            *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", 0, count, "LOAD", *load),
-            *("PARAMS", 2, "vector", blob, "TIMEOUT", self.server.milliseconds),
+            milliseconds=self.server.milliseconds,
         )
 
     def _check_fields(self, info: wire.IndexInfo, mode: Mode, vector: Any) -> None:
@@ -277,22 +238,10 @@ class RedisSource:
 
     def _documents(self, info: wire.IndexInfo, rows: Sequence[wire.Row]) -> list[dict[str, Any]]:
         return [
-            self._fields(info, row.fields) | {"source_key": row.key, "source_score": row.score, "source_rank": rank}
+            wire.document(row, info, self._return_fields)
+            | {"source_key": row.key, "source_score": row.score, "source_rank": rank}
             for rank, row in enumerate(rows, start=1)
         ]
-
-    def _fields(self, info: wire.IndexInfo, fields: Mapping[str, Any]) -> dict[str, Any]:
-        vectors = {info.fields[name].path.removeprefix("$.") for name in info.of_kind("VECTOR")}
-        if "$" in fields and self._return_fields is None:  # a JSON index gives each document whole
-            held = json.loads(fields["$"])
-            document = held if isinstance(held, dict) else {"$": held}
-            return {name: value for name, value in document.items() if name not in vectors}
-        asked = set(self._return_fields or ())
-        return {
-            name: _as_numbers(value, info.fields[name]) if name in vectors and name in info.fields else _as_text(value)
-            for name, value in fields.items()
-            if name not in vectors or name in asked
-        }
 
 
 _STEPS: dict[str, Callable[..., Exchange]] = {
@@ -302,51 +251,8 @@ _STEPS: dict[str, Callable[..., Exchange]] = {
 }
 
 
-def _command(name: str, index: str, built: Any) -> Command:
-    """Return a redisvl query as the words of a command."""
-    params = [part for pair in built.params.items() for part in pair]
-    return (name, index, *built.get_args(), *(("PARAMS", len(params), *params) if params else ()))
-
-
 def _hits(rows: Sequence[wire.Row]) -> list[Hit]:
     return [Hit(row.key, row.score or 0.0) for row in rows]
-
-
-def _popped(fields: dict[str, Any]) -> float:
-    distance = fields.pop(DISTANCE)
-    return float(distance.decode() if isinstance(distance, bytes) else distance)
-
-
-def _as_text(value: Any) -> Any:
-    """Return a field as a string; one that is not UTF-8 stays as bytes, rather than lose some."""
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _as_numbers(value: Any, field: wire.Field) -> Any:
-    """Return a vector as a list of numbers. A JSON index holds it as JSON, a hash as the numbers' bytes."""
-    if not isinstance(value, bytes):
-        return value
-    if value[:1] == b"[" and value[-1:] == b"]":
-        return json.loads(value)
-    import numpy as np
-
-    return np.frombuffer(value, field.data_type.lower()).tolist()
-
-
-def _weights(text: Any) -> dict[str, float] | None:
-    if text is None:
-        return None
-    weights = {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
-    if not weights or not all(isinstance(name, str) and name for name in weights):
-        raise InvalidInput("text must be a field's name, several, or {name: weight}")
-    if not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights.values()):
-        raise InvalidInput("the weight of a text field must be a positive number")
-    return {name: float(weight) for name, weight in weights.items()}
 
 
 def _checked_fields(names: Any) -> tuple[str, ...]:

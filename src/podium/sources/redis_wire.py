@@ -6,6 +6,7 @@ Replies are read as bytes, whatever the client's own settings decode: a field ma
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,21 @@ from typing import Any, ParamSpec, TypeVar
 
 from podium.errors import SourceError
 
-__all__ = ["Field", "IndexInfo", "Row", "hybrid_rows", "index_info", "search_rows", "similarity", "words"]
+__all__ = [
+    "DISTANCE",
+    "Field",
+    "IndexInfo",
+    "Row",
+    "document",
+    "hybrid_rows",
+    "index_info",
+    "nearest_rows",
+    "search_rows",
+    "similarity",
+    "words",
+]
 
+DISTANCE = "vector_distance"  # what redisvl has the server call it
 Parameters = ParamSpec("Parameters")
 Read = TypeVar("Read")
 # What RediSearch's own tokenizer splits at (src/toksep.h), and control characters, which its query parser cannot take.
@@ -127,6 +141,14 @@ def search_rows(reply: Any, *, scored: bool) -> list[Row]:
     ]
 
 
+@_of("FT.SEARCH")
+def nearest_rows(reply: Any, metric: str) -> list[Row]:
+    """Read the rows of a KNN search, most similar first."""
+    rows = search_rows(reply, scored=False)
+    scored = [Row(row.key, similarity(_distance(row.fields.pop(DISTANCE)), metric), row.fields) for row in rows]
+    return sorted(scored, key=lambda row: -(row.score or 0.0))
+
+
 @_of("FT.HYBRID")
 def hybrid_rows(reply: Any) -> list[Row]:
     """Read FT.HYBRID's rows, best first."""
@@ -151,6 +173,46 @@ def similarity(distance: float, metric: str) -> float:
     if math.isnan(distance):
         return 0.0
     return 1 / (1 + distance) if metric == "L2" else 1 - distance
+
+
+def document(row: Row, info: IndexInfo, asked: Sequence[str] | None) -> dict[str, Any]:
+    """Return a row's fields as a user wants them. `asked`: None for all but vectors, which come as lists of numbers."""
+    vectors = {field.path.removeprefix("$."): field for field in info.fields.values() if field.kind == "VECTOR"}
+    if "$" in row.fields and asked is None:  # a JSON index gives each document whole
+        held = json.loads(row.fields["$"])
+        whole = held if isinstance(held, dict) else {"$": held}
+        return {name: value for name, value in whole.items() if name not in vectors}
+    numbers = _json_numbers if info.storage == "JSON" else _hash_numbers
+    return {
+        name: numbers(value, vectors[name]) if name in vectors else _as_text(value)
+        for name, value in row.fields.items()
+        if name not in vectors or name in (asked or ())
+    }
+
+
+def _as_text(value: Any) -> Any:
+    """Return a field as a string; one that is not UTF-8 stays as bytes, rather than lose some."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _json_numbers(value: Any, field: Field) -> Any:
+    return json.loads(value)
+
+
+def _hash_numbers(value: Any, field: Field) -> Any:
+    """Return a vector as a list of numbers; a hash holds their bytes."""
+    import numpy as np
+
+    return np.frombuffer(value, field.data_type.lower()).tolist()
+
+
+def _distance(said: Any) -> float:
+    return float(said.decode() if isinstance(said, bytes) else said)  # of a vector of zeros: not a number
 
 
 def _field(said: Mapping[str, Any]) -> Field:

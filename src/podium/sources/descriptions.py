@@ -1,0 +1,118 @@
+"""What an index in a folder was made with, in a file beside it, and whether that fits. Nothing is searched here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.errors import SourceError
+from podium.sources.embedding import document_vectors
+from podium.types import Embed
+
+__all__ = [
+    "TEXT_FOLDER",
+    "Description",
+    "check_embedder",
+    "check_room",
+    "damaged",
+    "is_index",
+    "name_of",
+    "probe",
+    "read",
+    "write",
+]
+
+FILE, TEXT_FOLDER, LAYOUT = "podium-index.json", "text", 1
+# How alike the vectors of one sentence must be for two embedders to count as the same: int8 weights stay above 0.98 of
+# float32's, other models are near 0.
+PROBE, SAME_EMBEDDER = "podium puts search results in order of relevance", 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an index was made with.
+
+    `fields` maps names to weights; None: a document's own text, as podium reads it. `probe` is the vector of one sentence
+    by the embedder it was made with, () without one: it tells another embedder, whatever that calls itself.
+    """
+
+    fields: dict[str, float] | None
+    language: str | None
+    embedder: str | None = None
+    probe: tuple[float, ...] = ()
+    layout: int = LAYOUT
+
+
+def is_index(path: str | os.PathLike[str]) -> bool:
+    """Say whether a folder is an index of ours."""
+    return (Path(path) / FILE).exists()
+
+
+def name_of(embed: Any) -> str | None:
+    """Return what an embedder calls its model, None for a callable that doesn't say."""
+    name = getattr(embed, "model", None)
+    return name if isinstance(name, str) else None
+
+
+def probe(embed: Embed | None) -> tuple[float, ...]:
+    return () if embed is None else tuple(float(value) for value in document_vectors(embed, [PROBE])[0])
+
+
+def check_room(folder: Path) -> None:
+    """Refuse a folder that holds anything but what a `create` that was killed leaves, and clear that away."""
+    if is_index(folder):
+        raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TEXT_FOLDER}):
+        raise SourceError(
+            f"{folder} is there already and is no index of podium's; name a folder that is empty or not there yet"
+        )
+    shutil.rmtree(folder / TEXT_FOLDER, ignore_errors=True)
+
+
+def check_embedder(folder: Path, described: Description, embed: Embed | None) -> None:
+    """Refuse an embedder that the index was not made with: its vectors would mean something else."""
+    if embed is None:
+        return
+    if not described.probe:
+        raise SourceError(f"{folder} was made without an embedder; leave embed= out, or index the documents again with it")
+    import numpy as np
+
+    now, then = np.array(probe(embed)), np.array(described.probe)
+    lengths = np.linalg.norm(now) * np.linalg.norm(then)
+    if now.shape != then.shape or not lengths or now @ then / lengths < SAME_EMBEDDER:
+        raise SourceError(
+            f"{folder} was made with another embedder ({described.embedder or 'a callable'}, {len(then)} dimensions) than "
+            f"{name_of(embed) or 'the one given'} ({len(now)} dimensions); open it with that one, or index the documents again"
+        )
+
+
+def write(folder: Path, described: Description) -> None:
+    """Write it in one step, last of all: a folder that has it is an index."""
+    unfinished = folder / TEXT_FOLDER / FILE
+    unfinished.write_text(json.dumps(asdict(described)), encoding="utf-8")
+    os.replace(unfinished, folder / FILE)
+
+
+def read(folder: Path) -> Description:
+    """Return what the index of a folder was made with. Raises SourceError where it is none, or damaged."""
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {str(folder)[:200]}; make an index with EmbeddedIndex.create or podium index")
+    if not is_index(folder):
+        raise SourceError(f"{folder} is no index of podium's: it has no {FILE}")
+    try:
+        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        described = Description(**said | {"probe": tuple(said["probe"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise damaged(folder, error) from error
+    if described.layout != LAYOUT:
+        raise SourceError(f"{folder} is of layout {described.layout}, this podium reads {LAYOUT}; index the documents again")
+    return described
+
+
+def damaged(path: Path | None, error: Exception) -> SourceError:
+    where = "in memory" if path is None else f"in {path.parent if path.name == TEXT_FOLDER else path}"
+    return SourceError(f"the index {where} cannot be used: {str(error)[:200]}; if this stays, index the documents again")

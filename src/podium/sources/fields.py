@@ -1,0 +1,22 @@
+"""The fields that a source searches, as users name them. Raises InvalidInput, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from podium.errors import InvalidInput
+
+__all__ = ["checked_weights"]
+
+
+def checked_weights(text: Any) -> dict[str, float] | None:
+    """Return a field's name, several, or {name: weight} as weights by name; None for None."""
+    if text is None:
+        return None
+    weights = {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
+    if not weights or not all(isinstance(name, str) and name for name in weights):
+        raise InvalidInput("text must be a field's name, several, or {name: weight}")
+    if not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights.values()):
+        raise InvalidInput("the weight of a text field must be a positive number")
+    return {name: float(weight) for name, weight in weights.items()}

@@ -1,0 +1,194 @@
+"""Texts: the full-text half of an index, by tantivy, which also keeps the documents. Vectors are not known here but as rows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.errors import PodiumError, SourceError
+from podium.extras import needed
+from podium.sources.descriptions import damaged
+from podium.sources.fusion import Hit
+
+__all__ = ["LANGUAGES", "Entry", "Snapshot", "Texts"]
+
+LANGUAGES = (
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+)
+"""Languages with both a stemmer and a list of stop-words."""
+
+WRITER_MEMORY = 128_000_000
+LONGEST_WORD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document on its way in: its id, itself as JSON, a text per searched field, and the row of its vector, if any."""
+
+    id: str
+    document: bytes
+    texts: Sequence[str | None]
+    row: int | None
+
+
+class Texts:
+    """A tantivy index in a folder, or in memory where that is None. What is committed is there, what isn't is not."""
+
+    def __init__(self, folder: Path | None, weights: Sequence[float], language: str | None, *, create: bool) -> None:
+        self.folder = folder
+        self.weights = tuple(weights)
+        self.analyzer = _analyzer(language)
+        self._index = _created(folder, len(self.weights)) if create else _opened(folder)
+        self._index.register_tokenizer("podium", self.analyzer)
+
+    def snapshot(self) -> Snapshot:
+        """Return the last commit, which stays as it is while it is searched."""
+        try:
+            self._index.reload()
+        except ValueError as error:
+            raise damaged(self.folder, error) from error
+        return Snapshot(self, self._index.searcher(), self._index.schema)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Give a writer whose work is committed at the end, or not at all. Raises SourceError while another one writes."""
+        try:
+            writer = self._index.writer(WRITER_MEMORY, 1)
+        except ValueError as error:
+            if "lock" in str(error).lower():
+                where = self.folder.parent if self.folder else "this index"
+                raise SourceError(f"another process is adding to {where}; wait for it, or for its end") from None
+            raise damaged(self.folder, error) from error
+        try:
+            yield Writer(writer)
+            writer.commit()
+        except BaseException as error:
+            writer.rollback()
+            if isinstance(error, ValueError | OSError) and not isinstance(error, PodiumError):
+                raise damaged(self.folder, error) from error
+            raise
+        finally:
+            writer.wait_merging_threads()  # and lets others write
+
+
+class Writer:
+    """Documents on their way into one commit."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._document = _tantivy().Document
+
+    def put(self, entry: Entry) -> None:
+        """Add a document, in place of the one that has its id."""
+        document = self._document()
+        document.add_text("id", entry.id)
+        document.add_bytes("document", entry.document)
+        if entry.row is not None:
+            document.add_unsigned("row", entry.row)
+        for field, text in enumerate(entry.texts):
+            document.add_text(f"text{field}", text or "")
+        self.remove(entry.id)
+        self._writer.add_document(document)
+
+    def remove(self, name: str) -> None:
+        self._writer.delete_documents_by_term("id", name)
+
+
+class Snapshot:
+    """One commit, to be searched. Documents are ids here, and JSON."""
+
+    def __init__(self, texts: Texts, searcher: Any, schema: Any) -> None:
+        self._texts, self._searcher, self._schema = texts, searcher, schema
+        self._query = _tantivy().Query
+
+    def __len__(self) -> int:
+        return int(self._searcher.num_docs)
+
+    def search(self, query: str, count: int) -> list[Hit]:
+        """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
+        terms, occur = self._texts.analyzer.analyze(query), _tantivy().Occur.Should
+        clauses = []
+        for at, weight in enumerate(self._texts.weights):
+            for term in terms:
+                clause = self._query.term_query(self._schema, f"text{at}", term, index_option="freq")
+                clauses.append((occur, clause if weight == 1 else self._query.boost_query(clause, weight)))
+        found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
+        return [Hit(document.get_first("id"), float(score)) for score, document in found]
+
+    def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the documents that are there, by id."""
+        found = self._hits(self._query.term_set_query(self._schema, "id", list(ids)), len(ids)) if ids else []
+        return {document.get_first("id"): document.get_first("document") for _, document in found}
+
+    def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
+        """Return the ids of the documents that refer to these rows."""
+        found = self._hits(self._query.term_set_query(self._schema, "row", list(rows)), len(rows)) if rows else []
+        return {document.get_first("row"): document.get_first("id") for _, document in found}
+
+    def last_row(self) -> int:
+        """Return the highest row that a document refers to, -1 where none does."""
+        try:
+            hits = self._searcher.search(self._query.all_query(), limit=1, count=False, order_by_field="row").hits
+        except (ValueError, OSError) as error:
+            raise damaged(self._texts.folder, error) from error
+        return int(hits[0][0]) if hits and hits[0][0] is not None else -1
+
+    def _hits(self, query: Any, count: int) -> list[tuple[Any, Any]]:
+        try:
+            hits = self._searcher.search(query, limit=count, count=False).hits
+            return [(score, self._searcher.doc(address)) for score, address in hits]
+        except (ValueError, OSError) as error:
+            raise damaged(self._texts.folder, error) from error
+
+
+def _tantivy() -> Any:
+    return needed("tantivy", "index")
+
+
+def _created(folder: Path | None, fields: int) -> Any:
+    schema = _schema(fields)
+    if folder is None:
+        return _tantivy().Index(schema)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _tantivy().Index(schema, path=str(folder))
+
+
+def _opened(folder: Path | None) -> Any:
+    try:
+        return _tantivy().Index.open(str(folder))
+    except ValueError as error:
+        raise damaged(folder, error) from error
+
+
+def _analyzer(language: str | None) -> Any:
+    tantivy = _tantivy()
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.remove_long(LONGEST_WORD))
+    builder = builder.filter(tantivy.Filter.lowercase())
+    if language is not None:
+        builder = builder.filter(tantivy.Filter.stopword(language)).filter(tantivy.Filter.stemmer(language))
+    return builder.build()
+
+
+def _schema(fields: int) -> Any:
+    builder = _tantivy().SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("row", stored=True, indexed=True, fast=True)
+    builder.add_bytes_field("document", stored=True)
+    for at in range(fields):
+        builder.add_text_field(f"text{at}", tokenizer_name="podium", index_option="freq")
+    return builder.build()
