@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from podium.hosted.providers import PROVIDERS
 from podium.local.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from resp import Replay  # noqa: E402  found by the line above
+
 README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
 FAMILY_MODELS = {
     "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
@@ -34,10 +38,32 @@ FAMILY_MODELS = {
 
 
 def example() -> str:
-    """Return what the README's first Python block prints."""
-    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
-    return f"```text\n{_output([sys.executable, '-c', code.group(1)])}```"
+    return _printed(_code_before("example"))
+
+
+def searched() -> str:
+    return _printed(_code_before("searched"))
+
+
+def redis() -> str:
+    """Return what the README's block on Redis prints, on loopback, where a real server's answers are replayed."""
+    with Replay(ROOT / "tests" / "redis" / "readme.json") as replay:
+        return _printed(_code_before("redis").replace("redis://localhost:6379", replay.url))
+
+
+def side() -> str:
+    asked = [
+        "search",
+        "capital of the United States",
+        "--in",
+        "docs/documents.jsonl",
+        "--text",
+        "title,content",
+        "--limit",
+        "3",
+    ]
+    printed = _output([sys.executable, "-m", "podium", *asked])
+    return f"```console\n$ podium {shlex.join(asked)}\n{printed}```"
 
 
 def demo() -> str:
@@ -64,6 +90,9 @@ def benchmark() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "example": example,
+    "searched": searched,
+    "redis": redis,
+    "side": side,
     "demo": demo,
     "families": families,
     "providers": providers,
@@ -84,9 +113,19 @@ def filled(readme: str) -> str:
     return readme
 
 
+def _code_before(name: str) -> str:
+    """Return the last Python block before a generated part."""
+    before = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
+    return re.findall(r"```python\n(.*?)```", before, re.DOTALL)[-1]
+
+
+def _printed(code: str) -> str:
+    return f"```text\n{_output([sys.executable, '-c', code])}```"
+
+
 def _output(command: list[str]) -> str:
     environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(command, capture_output=True, check=True, env=environment).stdout.decode()
+    return subprocess.run(command, capture_output=True, check=True, env=environment, cwd=ROOT).stdout.decode()
 
 
 def run_notebook() -> None:

@@ -28,7 +28,7 @@ import resp
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.places import load_source
-from podium.sources import redis_wire
+from podium.sources import files, redis_wire
 from podium.sources.loading import identified, load_into
 from podium.sources.redis_index import RedisIndex
 from resp import Fake, Recorder, Replay, reply
@@ -349,6 +349,24 @@ def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
     assert source.search("flour", 5) == []
     for each in (index, again, source):
         each.close()
+
+
+@pytest.mark.skipif(not RECORDING, reason="docs/make.py replays this; it is only run to be recorded")
+def test_the_readmes_example_is_recorded():
+    """On an index of the README's own name, dropped afterwards."""
+    client = redis.Redis.from_url(REAL)
+    documents = list(identified(files.stream(Path(__file__).parents[1] / "docs" / "documents.jsonl"), None))
+    index = RedisIndex(REAL, "capitals", text=["title", "content"])
+    index.prepare(len(documents))
+    load_into(index, documents, lambda done: None)
+    parts = urlsplit(REAL)
+    with Recorder(parts.hostname, parts.port or 6379, RECORDINGS / "readme.json") as recorder:
+        source = podium.RedisSource.from_url(recorder.url, index="capitals", text=["title", "content"])
+        assert source.search("capital of the United States", 100)
+        source.close()
+    client.execute_command("FT.DROPINDEX", "capitals", "DD")
+    index.close()
+    client.close()
 
 
 def test_documents_without_text_are_kept(server):
