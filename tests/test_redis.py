@@ -523,6 +523,7 @@ def test_a_document_that_vanished_between_matching_and_reading_is_left_out():
         ({"FT.INFO": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
         ({"FT.INFO": INFO, "FT.SEARCH": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
         ({"FT.INFO": b"?what\r\n"}, "cannot reach|would not search"),
+        ({"FT.INFO": INFO, "FT.SEARCH": [1, "k:1", "2.5", None]}, "found 1 documents, but gives the fields of none"),
         ({"FT.INFO": []}, "FT.INFO"),
         ({"FT.INFO": 7}, "FT.INFO"),
         ({"FT.INFO": INFO, "FT.SEARCH": 7}, "FT.SEARCH"),
@@ -604,7 +605,7 @@ def test_an_index_that_was_made_anew_is_looked_at_again():
 
 
 def test_loading_waits_until_the_server_has_looked_through_what_was_there():
-    answers = {"FT._LIST": [NAME], "FT.INFO": Turns([INFO, INFO | {"indexing": 1}, INFO | {"indexing": 1}, INFO])}
+    answers = {"FT.INFO": Turns([INFO, INFO | {"indexing": 1}, INFO | {"indexing": 1}, INFO])}
     with Fake(answering(answers)) as fake:
         index = RedisIndex(fake.url, NAME)
         index.prepare(1)
@@ -614,7 +615,7 @@ def test_loading_waits_until_the_server_has_looked_through_what_was_there():
 
 def test_documents_that_the_server_could_not_index_are_said():
     failed = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
-    with Fake(answering({"FT._LIST": [NAME], "FT.INFO": failed})) as fake:
+    with Fake(answering({"FT.INFO": failed})) as fake:
         index = RedisIndex(fake.url, NAME)
         with pytest.raises(SourceError, match="could not index 2 of them: Invalid numeric value"):
             index.finish()

@@ -17,7 +17,7 @@ from podium.errors import InvalidInput, SourceError
 from podium.extras import needed
 from podium.sources import redis_wire as wire
 from podium.sources.embedding import document_vectors
-from podium.sources.redis_server import Server
+from podium.sources.redis_server import NoSuchIndex, Server
 from podium.types import Embed
 
 __all__ = ["RedisIndex"]
@@ -72,7 +72,7 @@ class RedisIndex:
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those that are there already, as they would be written."""
         names = [sorted(self._hash(document, at)) for at, document in enumerate(documents)]
-        pipeline = self.server.pipeline(transaction=False)
+        pipeline = self.server.pipeline(together=False)
         for name, fields in zip(ids, names, strict=True):
             pipeline.execute_command("HMGET", self._prefix + name, *fields, NEVER_DECODE=True)
             pipeline.execute_command("HLEN", self._prefix + name)
@@ -95,7 +95,7 @@ class RedisIndex:
         vectors = document_vectors(self._embed, [self._text_of(hashes[at]) for at in said]) if self._embed and said else ()
         for at, row in zip(said, vectors, strict=True):
             hashes[at][self._vector] = row.astype("<f4").tobytes()
-        pipeline = self.server.pipeline(transaction=True)  # the old fields go and the new come at once
+        pipeline = self.server.pipeline(together=True)  # the old fields go as the new come
         for name, fields in zip(ids, hashes, strict=True):
             pipeline.delete(self._prefix + name)
             pipeline.hset(self._prefix + name, mapping=fields)
@@ -114,10 +114,10 @@ class RedisIndex:
 
     def _info(self) -> wire.IndexInfo | None:
         """Return what the server says of the index, None where there is none."""
-        names = self.server.run(_one("FT._LIST"))
-        if self.server.index not in {name.decode() if isinstance(name, bytes) else name for name in names}:
+        try:
+            return wire.index_info(self.server.run(_one("FT.INFO", self.server.index)))
+        except NoSuchIndex:
             return None
-        return wire.index_info(self.server.run(_one("FT.INFO", self.server.index)))
 
     def _create(self, documents: int) -> None:
         algorithm = "hnsw" if documents >= HNSW_FROM else "flat"

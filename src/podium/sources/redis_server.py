@@ -15,11 +15,15 @@ from urllib.parse import urlsplit
 from podium.errors import InvalidInput, SourceError
 from podium.extras import needed
 
-__all__ = ["SCHEMES", "Server"]
+__all__ = ["SCHEMES", "NoSuchIndex", "Server"]
 
 Result = TypeVar("Result")
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 UNDECODED = {"NEVER_DECODE": True}  # of redis-py: give bytes, whatever decode_responses says
+
+
+class NoSuchIndex(SourceError):
+    """The server is there, the index is not."""
 
 
 class Server:
@@ -90,8 +94,10 @@ class Server:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
-    def pipeline(self, *, transaction: bool) -> Any:
-        return self.client().pipeline(transaction=transaction)
+    def pipeline(self, *, together: bool) -> Any:
+        """Return a pipeline whose commands take effect at once if `together`, as far as a cluster's shards can do that."""
+        client = self.client()
+        return client.pipeline(transaction=together and not _is_cluster(client))
 
     def client(self) -> Any:
         """Return the client that waits, connected."""
@@ -113,7 +119,7 @@ class Server:
 
     def _execute(self, command: Sequence[Any]) -> Any:
         client = self.client()
-        return self._translated(lambda: client.execute_command(*command, **UNDECODED), command[0])
+        return self._translated(lambda: client.execute_command(*command, **_options(client)), command[0])
 
     async def _aexecute(self, command: Sequence[Any]) -> Any:
         try:
@@ -129,7 +135,8 @@ class Server:
     async def _asked(self, command: Sequence[Any]) -> Any:
         if self._given.client is None:
             await self._given.exists()
-        return await self._given.client.execute_command(*command, **UNDECODED)
+        client = self._given.client
+        return await client.execute_command(*command, **_options(client))
 
     def _translated(self, ask: Callable[[], Any], command: str = "") -> Any:
         try:
@@ -150,6 +157,15 @@ def _drive(exchange: Generator[Sequence[Any], Any, Result], execute: Any) -> Res
             command = exchange.send(execute(command))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def _is_cluster(client: Any) -> bool:
+    return hasattr(client, "get_default_node")
+
+
+def _options(client: Any) -> dict[str, Any]:
+    """Return redis-py's options for a command of ours. A cluster must be told where one without a key goes: anywhere."""
+    return UNDECODED | ({"target_nodes": client.get_default_node()} if _is_cluster(client) else {})
 
 
 def _client_of(search_index: Any) -> Any:
@@ -198,7 +214,8 @@ def _failed(error: Exception, where: str, index: str) -> SourceError:
         ((), ("no such scorer", "unknown scorer", "could not find scorer"), _NO_SCORER),
     ):
         if (kind and isinstance(error, kind)) or any(mark in said.lower() for mark in marks):
-            return SourceError(says.format(where=where, index=index, said=said))
+            kind_of_ours = NoSuchIndex if says is _NO_INDEX else SourceError
+            return kind_of_ours(says.format(where=where, index=index, said=said))
     return SourceError(f"{where} would not search index {index!r}: {type(error).__name__}: {said}")
 
 
@@ -230,7 +247,7 @@ def _address_of(client: Any) -> str:
         return str(options["path"])
     if name := getattr(pool, "service_name", None):
         return f"sentinel {name}"
-    if hasattr(client, "get_default_node"):
+    if _is_cluster(client):
         node = client.get_default_node()
         return f"{node.host}:{node.port}"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -32,6 +32,7 @@ __all__ = [
 DISTANCE = "vector_distance"  # what redisvl has the server call it
 Parameters = ParamSpec("Parameters")
 Read = TypeVar("Read")
+Parts = tuple[str, float | None, Any]
 # What RediSearch's own tokenizer splits at (src/toksep.h), and control characters, which its query parser cannot take.
 SEPARATORS = re.compile(r"[\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f]+")
 
@@ -121,24 +122,30 @@ def index_info(reply: Any) -> IndexInfo:
 def search_rows(reply: Any, *, scored: bool) -> list[Row]:
     """Read FT.SEARCH's rows, best first. A document that was deleted meanwhile comes without fields and is left out.
 
-    Raises SourceError where the server says that it ran out of time: what it gives then is only a part.
+    Raises SourceError where the server says that it ran out of time, since what it gives then is only a part, and where
+    no document comes with fields.
     """
-    if isinstance(reply, Mapping):
-        answer = _mapping(reply)
-        _refuse_warnings(answer.get("warning", ()))
-        rows = [_mapping(each) for each in answer.get("results", ())]
-        return [
-            Row(_text(row["id"]), _number(row["score"]) if scored else None, _fields(row["extra_attributes"]))
-            for row in rows
-            if row.get("extra_attributes") is not None
-        ]
+    rows = _rows_of_map(_mapping(reply), scored) if isinstance(reply, Mapping) else _rows_of_list(reply, scored)
+    whole = [Row(key, score, _mapping(fields)) for key, score, fields in rows if fields is not None]
+    if rows and not whole:
+        raise SourceError(
+            f"the server found {len(rows)} documents, but gives the fields of none; can this user and this node read them?"
+        )
+    return whole
+
+
+def _rows_of_map(answer: Mapping[str, Any], scored: bool) -> list[Parts]:
+    _refuse_warnings(answer.get("warning", ()))
+    rows = [_mapping(each) for each in answer.get("results", ())]
+    return [(_text(row["id"]), _number(row["score"]) if scored else None, row.get("extra_attributes")) for row in rows]
+
+
+def _rows_of_list(answer: Sequence[Any], scored: bool) -> list[Parts]:
     step = 3 if scored else 2
-    if len(reply) % step != 1:
-        raise ValueError(f"{len(reply)} parts")
-    parts = [reply[at : at + step] for at in range(1, len(reply), step)]
-    return [
-        Row(_text(part[0]), _number(part[1]) if scored else None, _fields(part[-1])) for part in parts if part[-1] is not None
-    ]
+    if len(answer) % step != 1:
+        raise ValueError(f"{len(answer)} parts")
+    rows = [answer[at : at + step] for at in range(1, len(answer), step)]
+    return [(_text(row[0]), _number(row[1]) if scored else None, row[-1]) for row in rows]
 
 
 @_of("FT.SEARCH")
@@ -233,10 +240,6 @@ def _field(said: Mapping[str, Any]) -> Field:
 def _refuse_warnings(warnings: Sequence[Any]) -> None:
     if told := "; ".join(_text(each) for each in warnings):
         raise SourceError(f"the server gave only a part of the answer: {told}; allow it more time with timeout=")
-
-
-def _fields(said: Any) -> dict[str, Any]:
-    return _mapping(said)
 
 
 def _mapping(said: Any) -> dict[str, Any]:
