@@ -14,6 +14,7 @@ from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
 from podium.inputs import given, refuse
 from podium.ranking import Reranker
+from podium.types import Scorer
 
 if TYPE_CHECKING:
     import httpx
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from podium.hosted.scorer import HostedScorer
     from podium.local.scorer import LocalScorer
 
-__all__ = ["hosted_scorer", "load", "local_scorer", "provider_of"]
+__all__ = ["hosted_scorer", "identity", "load", "local_scorer", "provider_of"]
 
 
 def load(
@@ -103,6 +104,11 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
     from podium.hosted.scorer import HostedScorer
 
     return HostedScorer(provider, model, **options)
+
+
+def identity(scorer: Scorer) -> str:
+    """Return a name for a scorer that changes whenever its scores could, as far as it can tell."""
+    return f"{scorer.model}@{scorer.revision}:{getattr(scorer, 'identity', '')}"
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:

@@ -14,6 +14,7 @@ import click
 
 from podium.cli.check import check
 from podium.cli.demo import demo
+from podium.cli.eval import evaluate
 from podium.cli.index import index
 from podium.cli.models import models
 from podium.cli.rank import rank
@@ -29,7 +30,7 @@ def podium() -> None:
     """Put search results in order of relevance."""
 
 
-for command in (rank, index, search, demo, models, check):
+for command in (rank, index, search, evaluate, demo, models, check):
     podium.add_command(command)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from podium.errors import InvalidInput, ModelError, PodiumError, UnsupportedModel
 from podium.local import models, network
+from podium.local.checkpoint import Checkpoint
 from podium.local.cpu import cores
 from podium.local.files import ModelFiles
 from podium.local.graph import Precision
@@ -73,6 +74,15 @@ class LocalScorer:
     @property
     def score_kind(self) -> ScoreKind:
         return self.spec.activation.kind
+
+    @property
+    def identity(self) -> str:
+        """Return a name that changes whenever a score could: of the weights' content, the precision and the length read."""
+        checkpoint = Checkpoint(self.spec.weights)
+        try:
+            return f"{checkpoint.digest()}:{self.precision}:{self.tokenizer.max_length}"
+        finally:
+            checkpoint.close()
 
     @property
     def threads(self) -> int:

@@ -1,0 +1,227 @@
+"""podium eval: what rerankers do to a search, on a test collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from podium.cli.tables import print_rows
+from podium.errors import InvalidInput
+from podium.evaluation.collections import Collection, read_collection
+from podium.evaluation.evaluate import Evaluation, Find, System, ceiling, compared, first_run, movements, rerank_run
+from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
+from podium.evaluation.runs import read_run, write_run
+from podium.evaluation.scores import RememberingScorer, ScoreStore
+from podium.load import identity, load
+from podium.places import listed, load_source
+from podium.progress import bar
+from podium.ranking import Reranker
+from podium.sources.embedded import EmbeddedIndex
+
+__all__ = ["evaluate"]
+
+SHOWN = 3
+
+
+@click.command(name="eval")
+@click.argument("data")
+@click.option("--reranker", "names", multiple=True, metavar="NAME", help="As for podium.load; several, one after the other.")
+@click.option(
+    "--metrics", default=",".join(DEFAULT_METRICS), show_default=True, help="As ir_measures names them; the first decides."
+)
+@click.option(
+    "--candidates", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="Documents a query."
+)
+@click.option("--run", "run_file", metavar="FILE", help="The first stage: a TREC run.  [default: BM25]")
+@click.option("--in", "where", metavar="PLACE", help="The first stage: an index whose ids are the collection's.")
+@click.option("--embed", metavar="MODEL", help="The first stage: BM25 and this embedder's vectors, fused.")
+@click.option("--queries", metavar="FILE", help="Other queries than DATA's own: JSON lines, TSV, TREC topics.")
+@click.option("--qrels", metavar="FILE", help="Other judgments than DATA's own: TSV, TREC.")
+@click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file per system.")
+@click.option("--report", metavar="FILE.html", help="Write a page with the table and plots.")
+@click.option("--scores", "scores_file", metavar="FILE", help="Keep scores here, and never ask for one twice.")
+@click.option("--precision", type=click.Choice(["float32", "int8"]), help="For models on this machine.  [default: float32]")
+def evaluate(
+    data: str,
+    names: Sequence[str],
+    metrics: str,
+    candidates: int,
+    run_file: str | None,
+    where: str | None,
+    embed: str | None,
+    queries: str | None,
+    qrels: str | None,
+    runs_folder: str | None,
+    report: str | None,
+    scores_file: str | None,
+    precision: str | None,
+) -> None:
+    """Measure rerankers on a test collection.
+
+    DATA is a folder in BEIR's layout, or a CSV with the columns query, document and grade. Every reranker orders the same
+    candidates; the first row is the order they came in, the last the best that any order could be.
+    """
+    chosen = checked_metrics(listed(metrics))
+    collection = read_collection(data, queries=queries, qrels=qrels)
+    with bar(len(collection.queries), shown=True, what="searching") as advance:
+        baseline = first_run(collection, _first_stage(collection, run_file, where, embed), candidates, advance)
+    systems = [_reranked(collection, baseline, name, scores_file, precision) for name in names]
+    found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)
+    print_evaluation(found)
+    if runs_folder:
+        _write_runs(Path(runs_folder), found)
+    if report:
+        from podium.evaluation.report import write_report
+
+        write_report(report, found, warnings(found))
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """Print the table, what the differences are worth, and which queries moved."""
+    collection, first = found.collection, found.metrics[0]
+    print(f"{collection.name}: {len(collection.queries)} queries, {len(collection.documents)} documents\n")
+    systems = (found.baseline, *found.systems)
+    print_rows(
+        ("", *found.metrics), [(each.name, *(f"{found.mean(each.name, m):.4f}" for m in found.metrics)) for each in systems]
+    )
+    if found.differences:
+        print()
+        print_rows(
+            (f"Δ {first}", "mean", "95 % interval", "p", "better/same/worse", "judged@10"),
+            [(name, *_difference(found, name)) for name in found.differences],
+        )
+        print()
+        print_rows(
+            ("cost", "documents/s", "s/query", "95th", "tokens", "billed"),
+            [(each.name, *_cost(each)) for each in found.systems if each.name in found.differences],
+        )
+    for system in found.systems:
+        if system.name in found.differences:
+            _print_movements(found, system)
+    for note in warnings(found):
+        click.echo(f"note: {note}", err=True)
+
+
+def warnings(found: Evaluation) -> list[str]:
+    """Return what a reader should know before trusting the table."""
+    said = []
+    for name, each in found.differences.items():
+        unjudged = 1 - found.judged[name]
+        if unjudged > 0.1 and unjudged > abs(each.mean):
+            said.append(
+                f"{name}: {unjudged:.0%} of its first ten documents have no judgment; they count as irrelevant and could decide"
+            )
+    for system in found.systems:
+        said += [f"{system.name}: {note}" for note in system.notes]
+    return said
+
+
+def _difference(found: Evaluation, name: str) -> tuple[str, ...]:
+    each = found.differences[name]
+    return (
+        f"{each.mean:+.4f}",
+        f"{each.low:+.4f} … {each.high:+.4f}",
+        f"{found.corrected[name]:.4f}",
+        f"{each.wins}/{each.ties}/{each.losses}",
+        f"{found.judged[name]:.2f}",
+    )
+
+
+def _cost(system: System) -> tuple[str, ...]:
+    if not system.seconds:
+        return ("remembered", "", "", *_paid(system))
+    ordered = sorted(system.seconds)
+    median, late = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    return (f"{system.documents / sum(ordered):.0f}", f"{median:.3f}", f"{late:.3f}", *_paid(system))
+
+
+def _paid(system: System) -> tuple[str, str]:
+    billed = ", ".join(f"{amount:g} {unit}" for unit, amount in system.billed.items())
+    return ("" if system.tokens is None else f"{system.tokens:,}", billed or "–")
+
+
+def _print_movements(found: Evaluation, system: System) -> None:
+    for what, moved in zip(("helped most", "hurt most"), movements(found, system, SHOWN), strict=True):
+        rows = [
+            (
+                each.query,
+                f"{each.before:.2f} → {each.after:.2f}",
+                _ranks(each.rank_before, each.rank_after),
+                found.collection.queries[each.query][:60],
+            )
+            for each in moved
+        ]
+        if rows:
+            print(f"\n{system.name}, {what}")
+            print_rows(("query", found.metrics[0], "best document", ""), rows)
+
+
+def _ranks(before: int | None, after: int | None) -> str:
+    return f"{before or '–'} → {after or '–'}"
+
+
+def _first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
+    if len([each for each in (run_file, where) if each]) == 2:
+        raise InvalidInput("--run and --in are two first stages; name one")
+    if run_file:
+        run = read_run(run_file)
+        unknown = {document for found in run.values() for document in found} - set(collection.documents)
+        if unknown:
+            raise InvalidInput(f"{run_file} has documents that the collection lacks, such as {min(unknown)!r:.60}")
+        return lambda query, text, count: list(run.get(query, {}).items())[:count]
+    if where:
+        source = load_source(where, embed=embed)
+        return lambda query, text, count: _known(collection, source.search(text, count))
+    return _bm25(collection, embed)
+
+
+def _bm25(collection: Collection, embed: str | None) -> Find:
+    from podium.places import embedder
+
+    index = EmbeddedIndex.create(None, embed=embedder(embed))
+    ids = list(collection.documents)
+    index.add([collection.documents[name] for name in ids], ids=ids)
+
+    def find(query: str, text: str, count: int) -> list[tuple[str, float]]:
+        own = collection.candidates.get(query)
+        if own is None:
+            return _known(collection, index.search(text, count))
+        found = dict(_known(collection, index.search(text, len(ids)))) if own else {}
+        ranked = sorted(own, key=lambda name: -found.get(name, 0.0))  # those without a word of the query stay, at the end
+        return [(name, found.get(name, 0.0)) for name in ranked][:count]
+
+    return find
+
+
+def _known(collection: Collection, found: list[dict[str, object]]) -> list[tuple[str, float]]:
+    pairs = [(str(each["source_key"]).rpartition(":")[2], float(str(each["source_score"]))) for each in found]
+    names = [
+        (name if name in collection.documents else str(each["source_key"]), score)
+        for (name, score), each in zip(pairs, found, strict=True)
+    ]
+    if lacking := [name for name, _ in names if name not in collection.documents]:
+        raise InvalidInput(
+            f"the index has documents that the collection lacks, such as {lacking[0]!r:.60}; index it with --id _id"
+        )
+    return names
+
+
+def _reranked(collection: Collection, baseline: System, name: str, scores_file: str | None, precision: str | None) -> System:
+    pairs = sum(len(found) for found in baseline.run.values())
+    with load(name, precision=precision) as reranker:  # type: ignore[arg-type]  # click has checked it
+        remembered, known = reranker, lambda: 0
+        if scores_file:
+            scorer = RememberingScorer(reranker.scorer, ScoreStore(scores_file), identity(reranker.scorer))
+            remembered, known = Reranker(scorer), lambda: scorer.known
+        with bar(pairs, shown=True, what=f"scoring with {name}") as advance:
+            return rerank_run(collection, baseline.run, remembered, name, advance, known)
+
+
+def _write_runs(folder: Path, found: Evaluation) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for system in (found.baseline, *found.systems):
+        if system.name != "ceiling":
+            safe: Callable[[str], str] = lambda name: "".join(c if c.isalnum() or c in "-._" else "-" for c in name)  # noqa: E731
+            write_run(folder / f"{safe(system.name)}.run", system.run, system.name)

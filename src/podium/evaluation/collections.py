@@ -1,0 +1,179 @@
+"""Test collections: queries, documents and judgments, from a BEIR folder, TREC files, or a CSV of one's own."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podium.errors import InvalidInput
+
+__all__ = ["Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""Grades by query and document; above 0 is relevant."""
+
+QRELS_FILES = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv", "qrels.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents by id (each a text), queries by id, and grades. Queries without a relevant document are left out.
+
+    `candidates` are the documents that each query has to itself, where the collection says so.
+    """
+
+    name: str
+    documents: Mapping[str, str]
+    queries: Mapping[str, str]
+    qrels: Qrels
+    candidates: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
+    """Return the collection of a folder in BEIR's layout, or of a CSV with the columns query, document and grade.
+
+    A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv); candidates.tsv gives
+    each query documents of its own. `queries` (JSON lines, TSV or TREC topics) and `qrels` (TSV or TREC) take their places.
+    Raises InvalidInput, naming the file and the line.
+    """
+    where = Path(path)
+    if where.suffix.lower() == ".csv":
+        return _from_csv(where)
+    if not where.is_dir():
+        raise InvalidInput(
+            f"{where} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
+        )
+    graded = read_qrels(qrels or _first(where, QRELS_FILES))
+    asked = read_queries(queries or _first(where, ("queries.jsonl", "queries.jsonl.gz", "queries.tsv")))
+    documents = dict(_corpus(_first(where, ("corpus.jsonl", "corpus.jsonl.gz"))))
+    return _collection(where.resolve().name, documents, asked, graded, _candidates(where / "candidates.tsv"))
+
+
+def read_queries(path: str | Path) -> dict[str, str]:
+    """Return queries by id: JSON lines {_id, text}, TREC topics (<top>), or a line each, id and text with a tab between."""
+    file = Path(path)
+    content = "".join(_lines(file))
+    if "<top>" in content:
+        return dict(_topics(content, file))
+    if content.lstrip().startswith("{"):
+        return {_id(each, file): str(each["text"]) for each in _objects(file, "text")}
+    pairs = [line.rstrip("\r\n").split("\t", 1) for line in content.splitlines() if line.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InvalidInput(f"{file}: a line of queries has an id, a tab and the text")
+    return {name.strip(): text.strip() for name, text in pairs}
+
+
+def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+    """Return grades by query and document: query, document, grade (a header is skipped), or TREC's with a 0 in second place."""
+    file, grades = Path(path), {}  # type: ignore[var-annotated]  # of the return's type
+    for number, line in enumerate(_lines(file), start=1):
+        parts = line.split("\t") if "\t" in line else line.split()
+        parts = [part.strip() for part in parts]
+        if not line.strip() or (number == 1 and not _is_grade(parts[-1])):
+            continue
+        if len(parts) not in (3, 4) or not _is_grade(parts[-1]):
+            raise InvalidInput(f"{file}, line {number}: a judgment is query, document and a whole number as its grade")
+        grades.setdefault(parts[0], {})[parts[-2]] = int(float(parts[-1]))
+    if not grades:
+        raise InvalidInput(f"{file} holds no judgments")
+    return grades
+
+
+def _collection(
+    name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
+) -> Collection:
+    relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
+    asked = {query: text for query, text in queries.items() if query in relevant}
+    if not asked:
+        raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
+    return Collection(name, documents, asked, {query: dict(qrels[query]) for query in asked}, candidates)
+
+
+def _from_csv(file: Path) -> Collection:
+    documents: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    ids: dict[tuple[str, str], str] = {}
+    rows = csv.DictReader(_lines(file), strict=True)
+    if lacking := [name for name in ("query", "document", "grade") if name not in (rows.fieldnames or ())]:
+        raise InvalidInput(f"{file} has no column {', '.join(lacking)}; it has {', '.join(rows.fieldnames or ())}")
+    for row in rows:
+        if not _is_grade(row["grade"]):
+            raise InvalidInput(f"{file}, line {rows.line_num}: grade must be a whole number, not {row['grade']!r:.40}")
+        query = ids.setdefault(("query", row["query"]), f"q{len(queries) + 1}")
+        queries[query] = row["query"]
+        document = ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
+        documents[document] = row["document"]
+        qrels.setdefault(query, {})[document] = int(float(row["grade"]))
+    return _collection(file.stem, documents, queries, qrels, {query: list(grades) for query, grades in qrels.items()})
+
+
+def _corpus(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield each document's id and its text: title and text with a space between, as the field reads them."""
+    for each in _objects(file, "text"):
+        yield _id(each, file), f"{each.get('title') or ''} {each['text'] or ''}".strip()
+
+
+def _candidates(file: Path) -> dict[str, list[str]]:
+    listed: dict[str, list[str]] = {}
+    for line in list(_lines(file))[1:] if file.exists() else ():
+        query, document = line.rstrip("\r\n").split("\t")[:2]
+        listed.setdefault(query, []).append(document)
+    return listed
+
+
+def _topics(content: str, file: Path) -> Iterator[tuple[str, str]]:
+    for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
+        number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
+        title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
+        if not number or not title:
+            raise InvalidInput(f"{file}: a topic has no <num> or no <title>")
+        yield number.group(1), " ".join(title.group(1).split())
+
+
+def _objects(file: Path, needs: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            each = json.loads(line)
+        except ValueError as error:
+            raise InvalidInput(f"{file}, line {number}: not valid JSON") from error
+        if not isinstance(each, dict) or needs not in each:
+            raise InvalidInput(f"{file}, line {number}: has no {needs!r}")
+        yield each
+
+
+def _id(each: Mapping[str, Any], file: Path) -> str:
+    if (name := each.get("_id", each.get("id"))) is None:
+        raise InvalidInput(f"{file}: a line has no '_id'")
+    return str(name)
+
+
+def _lines(file: Path) -> Iterable[str]:
+    try:
+        with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(file, encoding="utf-8-sig") as lines:
+            yield from lines
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path:
+    listed = list(names)
+    for name in listed:
+        if (folder / name).exists():
+            return folder / name
+    raise InvalidInput(f"{folder} has none of {', '.join(listed)}")
+
+
+def _is_grade(said: Any) -> bool:
+    try:
+        return float(said) == int(float(said))
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -1,0 +1,327 @@
+"""Is it better? Collections, runs, metrics and statistics against hand-worked cases, ir_measures and scipy; and the command."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sqlite3
+
+import ir_measures
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import podium
+from fakes import Given, WordOverlap
+from podium.errors import InvalidInput, PodiumError
+from podium.evaluation import collections, evaluate, metrics, runs, significance
+from podium.evaluation.scores import RememberingScorer, ScoreStore
+from podium.types import Scores
+from test_cli import podium as command
+
+CORPUS = [
+    {"_id": "d1", "title": "Apples", "text": "a ripe red apple"},
+    {"_id": "d2", "title": "", "text": "the red sea at night"},
+    {"_id": "d3", "title": None, "text": "a green pear"},
+    {"_id": "d4", "text": "red red wine"},
+]
+QUERIES = [{"_id": "q1", "text": "red fruit"}, {"_id": "q2", "text": "night sea"}, {"_id": "q3", "text": "nobody judged this"}]
+QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t1\nq1\td4\t0\nq2\td2\t1\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    where = tmp_path / "fruit"
+    where.mkdir()
+    (where / "corpus.jsonl").write_text("\n".join(map(json.dumps, CORPUS)), encoding="utf-8")
+    (where / "queries.jsonl").write_text("\n".join(map(json.dumps, QUERIES)), encoding="utf-8")
+    (where / "qrels.tsv").write_text(QRELS, encoding="utf-8")
+    return where
+
+
+def test_a_beir_folder(folder):
+    found = collections.read_collection(folder)
+    assert found.name == "fruit"
+    assert found.documents == {
+        "d1": "Apples a ripe red apple",
+        "d2": "the red sea at night",
+        "d3": "a green pear",
+        "d4": "red red wine",
+    }
+    assert found.queries == {"q1": "red fruit", "q2": "night sea"}
+    assert found.qrels == {"q1": {"d1": 2, "d3": 1, "d4": 0}, "q2": {"d2": 1}}
+    packed = folder / "corpus.jsonl"
+    (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    (folder / "candidates.tsv").write_text("query-id\tcorpus-id\nq1\td1\nq1\td4\n", encoding="utf-8")
+    (folder / "qrels").mkdir()
+    (folder / "qrels.tsv").rename(folder / "qrels" / "test.tsv")
+    again = collections.read_collection(folder)
+    assert (again.documents, again.qrels, again.candidates) == (found.documents, found.qrels, {"q1": ["d1", "d4"]})
+
+
+def test_trec_files(folder, tmp_path):
+    topics, judged = tmp_path / "topics", tmp_path / "qrels.txt"
+    topics.write_text(
+        "<top>\n<num> Number: q1\n<title> red\n fruit\n<desc> Description:\nlong\n</top>\n<top><num>q2<title>sea</top>"
+    )
+    judged.write_text("q1 0 d1 2\nq1 0 d3 -1\n\nq2 0 d2 1\n")
+    found = collections.read_collection(folder, queries=topics, qrels=judged)
+    assert found.queries == {"q1": "red fruit", "q2": "sea"}
+    assert found.qrels == {"q1": {"d1": 2, "d3": -1}, "q2": {"d2": 1}}
+    (tmp_path / "q.tsv").write_text("q1\tred fruit\nq2\tthe sea\n")
+    assert collections.read_queries(tmp_path / "q.tsv") == {"q1": "red fruit", "q2": "the sea"}
+
+
+def test_a_csv_of_ones_own(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text('query,document,grade\nred,"apple, ripe",2\nred,sea,0\nblue,sea,1\n', encoding="utf-8")
+    found = collections.read_collection(file)
+    assert found.documents == {"d1": "apple, ripe", "d2": "sea"}
+    assert found.qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
+    assert found.candidates == {"q1": ["d1", "d2"], "q2": ["d2"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("qrels.tsv", "q1\td1\n", "holds no judgments|line 1"),
+        ("qrels.tsv", "q1\td1\t1\nq1\td2\thigh\n", "line 2: a judgment is query, document"),
+        ("qrels.tsv", "q9\td1\t1\n", "no query has a relevant document"),
+        ("qrels.tsv", "", "holds no judgments"),
+        ("corpus.jsonl", "{", "line 1: not valid JSON"),
+        ("corpus.jsonl", '{"_id": 1}', "line 1: has no 'text'"),
+        ("corpus.jsonl", '{"text": "x"}', "has no '_id'"),
+        ("queries.jsonl", "no tab here", "an id, a tab and the text"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(folder, name, content, says):
+    (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInput, match=says):
+        collections.read_collection(folder)
+
+
+def test_what_is_missing_is_said(tmp_path):
+    for path, says in (
+        (tmp_path / "none", "neither a folder"),
+        (tmp_path, "has none of qrels.tsv"),
+        (tmp_path / "a.csv", "cannot read"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            collections.read_collection(path)
+    (tmp_path / "a.csv").write_text("q,d\n")
+    with pytest.raises(InvalidInput, match="no column query, document, grade; it has q, d"):
+        collections.read_collection(tmp_path / "a.csv")
+
+
+scores = st.floats(-1e6, 1e6, width=32)
+found_runs = st.dictionaries(
+    st.sampled_from(["q1", "q2", "q3"]), st.dictionaries(st.sampled_from("abcdefgh"), scores, min_size=1), min_size=1
+)
+
+
+@settings(deadline=None)
+@given(found_runs)
+def test_a_run_reads_back_in_its_order_whatever_ties(tmp_path_factory, run):
+    file = tmp_path_factory.mktemp("runs") / "a.run"
+    ordered = {query: dict(sorted(found.items(), key=lambda each: -each[1])) for query, found in run.items()}
+    runs.write_run(file, ordered, "a name")
+    again = runs.read_run(file)
+    assert {query: list(found) for query, found in again.items()} == {query: list(found) for query, found in ordered.items()}
+    for found in again.values():
+        assert len({np.float32(score) for score in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize("line", ["q1 Q0 d1", "q1 Q0 d1 first 2.0 x", "q1 Q0 d1 1 nan x", "q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x"])
+def test_a_damaged_run_is_refused(tmp_path, line):
+    (tmp_path / "a.run").write_text(line)
+    with pytest.raises(InvalidInput, match=r"line 1|a document twice"):
+        runs.read_run(tmp_path / "a.run")
+
+
+def test_metrics_by_hand():
+    qrels = {"q1": {"d1": 2, "d3": 1}, "q2": {"d2": 1}}
+    run = {"q1": {"d2": 3.0, "d1": 2.0, "d3": 1.0}}
+    values = metrics.per_query(("nDCG@10", "RR@10", "R@2"), qrels, run)
+    ideal = 2 + 1 / np.log2(3)
+    assert values["nDCG@10"]["q1"] == pytest.approx((2 / np.log2(3) + 1 / np.log2(4)) / ideal)
+    assert values["RR@10"] == {"q1": 0.5, "q2": 0.0}
+    assert values["R@2"] == {"q1": 0.5, "q2": 0.0}
+    assert metrics.judged(qrels, run) == {"q1": pytest.approx(2 / 3), "q2": 1.0}
+    with pytest.raises(InvalidInput, match="knows no metric 'nDCGG@10'"):
+        metrics.checked_metrics(["nDCGG@10"])
+
+
+def test_equal_scores_keep_the_order_of_the_run():
+    """Where trec_eval left to itself would take the document whose name comes last."""
+    values = metrics.per_query(("RR@10",), {"q": {"a": 1}}, {"q": {"a": 1.0, "z": 1.0}})
+    assert values["RR@10"]["q"] == 1.0
+
+
+def test_a_difference_by_hand():
+    """Five queries, +0.1 each: of 32 changes of signs two are as far from nothing."""
+    each = significance.difference(dict.fromkeys("abcde", 0.6), dict.fromkeys("abcde", 0.5))
+    assert (each.mean, each.low, each.high) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
+    assert each.p == pytest.approx(2 / 32)
+    assert (each.wins, each.ties, each.losses) == (5, 0, 0)
+    none = significance.difference({"a": 0.5, "b": 0.2}, {"a": 0.5, "b": 0.2})
+    assert (none.p, none.mean, none.ties) == (1.0, 0.0, 2)
+
+
+@pytest.mark.parametrize("count", [8, 12, 40, 300])
+def test_p_and_interval_are_scipys(count):
+    draw = np.random.default_rng(count)
+    gains = draw.normal(0.03, 0.1, count)
+    gains[: count // 4] = 0
+    reference = scipy.stats.permutation_test(
+        (gains, np.zeros(count)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=20_000, rng=1
+    )
+    assert significance.randomisation(gains) == pytest.approx(reference.pvalue, abs=0.015)
+    low, high = significance.interval(gains)
+    booted = scipy.stats.bootstrap((gains,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
+    assert (low, high) == pytest.approx((booted.low, booted.high), abs=0.1 * (booted.high - booted.low))
+
+
+def test_the_same_numbers_give_the_same_answer():
+    gains = np.random.default_rng(0).normal(size=100)
+    assert significance.randomisation(gains) == significance.randomisation(gains)
+    assert significance.interval(gains) == significance.interval(gains)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm(ps):
+    corrected = significance.holm(ps)
+    assert all(p <= c <= 1 for p, c in zip(ps, corrected, strict=True))
+    order = np.argsort(ps, kind="stable")
+    assert [corrected[at] for at in order] == sorted(corrected)
+
+
+def test_holm_by_hand():
+    assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def evaluated(folder):
+    collection = collections.read_collection(folder)
+    found = {"q1": [("d4", 3.0), ("d1", 2.0), ("d3", 1.0)], "q2": [("d2", 1.0)]}
+    first = evaluate.first_run(collection, lambda query, text, count: found[query][:count], 100, lambda done: None)
+    return collection, first
+
+
+def test_an_evaluation_by_hand(folder):
+    collection, first = evaluated(folder)
+    fruit = Given(lambda texts: Scores([float("apple" in text) for text in texts]))
+    system = evaluate.rerank_run(collection, first.run, podium.Reranker(fruit), "fruit", lambda done: None, lambda: 0)
+    assert list(system.run["q1"]) == ["d1", "d4", "d3"]
+    best = evaluate.ceiling(collection, first.run)
+    assert list(best.run["q1"]) == ["d1", "d3", "d4"]
+    result = evaluate.compared(collection, first, [system, best], ("nDCG@10",))
+    assert result.mean("first stage", "nDCG@10") < result.mean("fruit", "nDCG@10") < result.mean("ceiling", "nDCG@10") == 1
+    assert set(result.differences) == {"fruit"}
+    assert (result.differences["fruit"].wins, result.differences["fruit"].ties) == (1, 1)
+    helped, hurt = evaluate.movements(result, system, 5)
+    assert [(each.query, each.rank_before, each.rank_after) for each in helped] == [("q1", 2, 1)]
+    assert hurt == []
+
+
+def test_scores_are_asked_for_once(tmp_path):
+    asked = []
+
+    def given_scores(texts):
+        asked.append(list(texts))
+        return Scores([float(len(text)) for text in texts], tokens=[1] * len(texts), dropped_tokens=[0] * len(texts))
+
+    store = ScoreStore(tmp_path / "s.db")
+    scorer = RememberingScorer(Given(given_scores), store, "a")
+    first = scorer.score("q", ["aa", "b", "aa"])
+    assert list(first.values) == [2.0, 1.0, 2.0]
+    assert asked == [["aa", "b"]]
+    assert list(scorer.score("q", ["b", "ccc"]).values) == [1.0, 3.0]
+    assert asked[1:] == [["ccc"]]
+    assert (scorer.known, scorer.asked) == (2, 3) or scorer.known + scorer.asked == 5
+    assert list(RememberingScorer(Given(given_scores), store, "b").score("q", ["b"]).values) == [1.0]
+    assert list(RememberingScorer(Given(given_scores), ScoreStore(tmp_path / "s.db"), "a").score("other", ["b"]).values) == [
+        1.0
+    ]
+    assert asked[2:] == [["b"], ["b"]]
+    store.close()
+
+
+def test_an_interrupted_evaluation_goes_on_without_paying_twice(folder, tmp_path):
+    collection, first = evaluated(folder)
+    paid = []
+
+    class Meter(WordOverlap):
+        def score(self, query, texts):
+            if len(paid) == 1:
+                raise KeyboardInterrupt
+            paid.append(query)
+            return super().score(query, texts)
+
+    def run():
+        store = ScoreStore(tmp_path / "s.db")
+        scorer = RememberingScorer(Meter(), store, "m")
+        try:
+            return evaluate.rerank_run(
+                collection, first.run, podium.Reranker(scorer), "m", lambda done: None, lambda: scorer.known
+            )
+        finally:
+            store.close()
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert paid == ["red fruit"]
+    paid.append("not interrupted again")
+    system = run()
+    assert paid == ["red fruit", "not interrupted again", "night sea"]
+    assert len(system.seconds) == 1
+
+
+def test_a_file_that_holds_no_scores_is_refused(tmp_path):
+    (tmp_path / "s.db").write_text("not a database, " * 100)
+    with pytest.raises(PodiumError, match="cannot keep scores"):
+        ScoreStore(tmp_path / "s.db")
+    with sqlite3.connect(tmp_path / "fine.db"):
+        ScoreStore(tmp_path / "fine.db").close()
+
+
+def test_the_command_agrees_with_ir_measures_on_the_runs_it_writes(folder, tmp_path):
+    code, out, err = command(
+        "eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs", "--metrics", "nDCG@10,AP"
+    )
+    assert code == 0, err
+    table = {
+        line.split()[0]: line.split()[-2:]
+        for line in out.partition("Δ")[0].splitlines()
+        if re.match(r"(first stage|podium-mini|ceiling) +\d", line)
+    }
+    qrels = {"q1": {"d1": 2, "d3": 1, "d4": 0}, "q2": {"d2": 1}}
+    for name, row in (("first-stage", "first"), ("podium-mini", "podium-mini")):
+        written = list(ir_measures.read_trec_run(str(tmp_path / "runs" / f"{name}.run")))
+        by_hand = ir_measures.calc_aggregate([ir_measures.nDCG @ 10, ir_measures.AP], qrels, written)
+        assert [f"{by_hand[each]:.4f}" for each in (ir_measures.nDCG @ 10, ir_measures.AP)] == table[row]
+    assert "95 % interval" in out
+    assert "better/same/worse" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_other_first_stages(folder, tmp_path):
+    (tmp_path / "a.run").write_text("q1 Q0 d3 1 2.0 x\nq1 Q0 d1 2 1.0 x\n")
+    code, out, err = command("eval", folder, "--run", tmp_path / "a.run", "--metrics", "RR@10")
+    assert code == 0, err
+    assert re.search(r"first stage +0\.5000", out)
+    assert command("index", folder / "corpus.jsonl", "--to", tmp_path / "i", "--id", "_id", "--text", "text")[0] == 0
+    code, out, err = command("eval", folder, "--in", tmp_path / "i", "--metrics", "RR@10")
+    assert code == 0, err
+    (tmp_path / "b.run").write_text("q1 Q0 unknown 1 2.0 x\n")
+    for arguments, says in (
+        (["--run", tmp_path / "b.run"], "documents that the collection lacks"),
+        (["--run", tmp_path / "a.run", "--in", tmp_path / "i"], "name one"),
+        (["--metrics", "nope"], "knows no metric"),
+        (["--reranker", "nope"], "there is no model"),
+    ):
+        code, _, err = command("eval", folder, *arguments)
+        assert code == 2
+        assert says in err
