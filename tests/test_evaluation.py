@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import podium
 from fakes import Given, WordOverlap
 from podium.errors import InvalidInput, PodiumError
-from podium.evaluation import collections, evaluate, metrics, runs, significance
+from podium.evaluation import collections, evaluate, metrics, report, runs, significance
 from podium.evaluation.scores import RememberingScorer, ScoreStore
 from podium.types import Scores
 from test_cli import podium as command
@@ -305,6 +305,49 @@ def test_the_command_agrees_with_ir_measures_on_the_runs_it_writes(folder, tmp_p
     assert "95 % interval" in out
     assert "better/same/worse" in out
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_compare(folder, tmp_path):
+    for name, best in (("a", ("d4", "d1")), ("b", ("d1", "d4"))):
+        lines = [f"q1 Q0 {document} {rank} {1 / rank} {name}" for rank, document in enumerate(best, start=1)]
+        (tmp_path / f"{name}.run").write_text("\n".join(lines))
+    asked = ["compare", tmp_path / "a.run", tmp_path / "b.run", "--qrels", folder / "qrels.tsv", "--metrics", "RR@10"]
+    code, out, err = command(*asked, "--queries", folder / "queries.jsonl")
+    assert (code, err) == (0, "note: b: 50% of its first ten documents have no judgment" if "note" in err else "")
+    assert re.search(r"^a +0\.2500", out, re.MULTILINE)
+    assert re.search(r"^b +0\.5000", out, re.MULTILINE)
+    assert re.search(r"q1 +0\.50 → 1\.00 +2 → 1 +red fruit", out)
+    for arguments, says in (
+        ([tmp_path / "a.run"], "two or more runs"),
+        ([tmp_path / "a.run", tmp_path / "none.run"], "cannot read"),
+    ):
+        code, _, err = command("compare", *arguments, "--qrels", folder / "qrels.tsv")
+        assert code == 2
+        assert says in err
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path):
+    code, _, err = command("eval", folder, "--reranker", "podium-mini", "--report", tmp_path / "r.html")
+    assert code == 0, err
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href|url\()=?.?(https?:)?//", page)
+    for part in (
+        "95 % interval",
+        "Relevant documents found",
+        "of each query against",
+        "Where scores lie",
+        "What a score promises",
+    ):
+        assert part in page
+    assert page.count("<svg") == page.count("</svg>")
+    code, _, err = command("eval", folder, "--report", tmp_path / "none" / "r.html")
+    assert code == 1
+    assert "cannot write" in err
+
+
+def test_reliability_by_hand():
+    found = report.reliability([0.05, 0.15, 0.95, 1.0], [False, True, True, False])
+    assert found == [(0.05, 0.0, 1), (0.15, 1.0, 1), (pytest.approx(0.975), 0.5, 2)]
 
 
 def test_other_first_stages(folder, tmp_path):

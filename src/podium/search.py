@@ -27,7 +27,7 @@ class Search:
         >>> ids = index.add(["a green apple", "the red sea at night", "a ripe red apple"])
         >>> search = podium.Search(index, podium.load("podium-mini"), limit=2)
         >>> [(result.document["text"], result.source_rank) for result in search.search("a red fruit")]
-        [('a ripe red apple', 1), ('the red sea at night', 2)]
+        [('a ripe red apple', 2), ('the red sea at night', 1)]
     """
 
     def __init__(

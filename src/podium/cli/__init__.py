@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from podium.cli.check import check
+from podium.cli.compare import compare
 from podium.cli.demo import demo
 from podium.cli.eval import evaluate
 from podium.cli.index import index
@@ -30,7 +31,7 @@ def podium() -> None:
     """Put search results in order of relevance."""
 
 
-for command in (rank, index, search, evaluate, demo, models, check):
+for command in (rank, index, search, evaluate, compare, demo, models, check):
     podium.add_command(command)
 
 

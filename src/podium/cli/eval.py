@@ -81,7 +81,8 @@ def evaluate(
 def print_evaluation(found: Evaluation) -> None:
     """Print the table, what the differences are worth, and which queries moved."""
     collection, first = found.collection, found.metrics[0]
-    print(f"{collection.name}: {len(collection.queries)} queries, {len(collection.documents)} documents\n")
+    documents = f", {len(collection.documents)} documents" if collection.documents else ""
+    print(f"{collection.name}: {len(collection.queries)} queries{documents}\n")
     systems = (found.baseline, *found.systems)
     print_rows(
         ("", *found.metrics), [(each.name, *(f"{found.mean(each.name, m):.4f}" for m in found.metrics)) for each in systems]
@@ -92,6 +93,7 @@ def print_evaluation(found: Evaluation) -> None:
             (f"Δ {first}", "mean", "95 % interval", "p", "better/same/worse", "judged@10"),
             [(name, *_difference(found, name)) for name in found.differences],
         )
+    if any(each.score_kind for each in found.systems):  # scored here, not read from a run
         print()
         print_rows(
             ("cost", "documents/s", "s/query", "95th", "tokens", "billed"),
