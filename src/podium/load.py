@@ -34,6 +34,7 @@ def load(
     precision: Literal["float32", "int8"] | None = None,
     threads: int | None = None,
     max_length: int | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
@@ -47,7 +48,8 @@ def load(
 ) -> Reranker:
     """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
 
-    `limit`, `rank_by` and `return_score` are defaults for every call. For models on this machine: `precision`
+    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file of `podium calibrate`, which
+    makes scores probabilities. For models on this machine: `precision`
     ("float32", exact, or "int8"), `threads`, `max_length` (tokens of query and text together), and for those of the hub
     `revision`, `cache_dir` and `token`. For hosted APIs: `api_key` (else the provider's environment variable),
     `base_url` (a server of your own that speaks the provider's API), `timeout` (seconds in all, retries included; 30),
@@ -69,13 +71,17 @@ def load(
         "client": client,
         "async_client": async_client,
     }
-    scorer: LocalScorer | HostedScorer
+    scorer: Scorer
     if provider := provider_of(name):
         refuse(local | hub, f"{provider} is a hosted API; it takes no")
         scorer = hosted_scorer(provider, str(name).partition(":")[2], **given(hosted))
     else:
         refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
         scorer = local_scorer(name, **given(local | hub))
+    if calibration is not None:
+        from podium.compose.calibrated import CalibratedScorer, read_calibration
+
+        scorer = CalibratedScorer(scorer, read_calibration(calibration))
     return Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from podium.cli.calibrate import calibrate
 from podium.cli.check import check
 from podium.cli.compare import compare
 from podium.cli.demo import demo
@@ -31,7 +32,7 @@ def podium() -> None:
     """Put search results in order of relevance."""
 
 
-for command in (rank, index, search, evaluate, compare, demo, models, check):
+for command in (rank, index, search, evaluate, compare, calibrate, demo, models, check):
     podium.add_command(command)
 
 

@@ -20,7 +20,7 @@ from podium.progress import bar
 from podium.ranking import Reranker
 from podium.sources.embedded import EmbeddedIndex
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "first_stage", "print_evaluation", "warnings"]
 
 SHOWN = 3
 
@@ -66,7 +66,7 @@ def evaluate(
     chosen = checked_metrics(listed(metrics))
     collection = read_collection(data, queries=queries, qrels=qrels)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
-        baseline = first_run(collection, _first_stage(collection, run_file, where, embed), candidates, advance)
+        baseline = first_run(collection, first_stage(collection, run_file, where, embed), candidates, advance)
     systems = [_reranked(collection, baseline, name, scores_file, precision) for name in names]
     found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)
     print_evaluation(found)
@@ -164,7 +164,7 @@ def _ranks(before: int | None, after: int | None) -> str:
     return f"{before or '–'} → {after or '–'}"
 
 
-def _first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
+def first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
     if len([each for each in (run_file, where) if each]) == 2:
         raise InvalidInput("--run and --in are two first stages; name one")
     if run_file:
