@@ -66,6 +66,12 @@ def side() -> str:
     return f"```console\n$ podium {shlex.join(asked)}\n{printed}```"
 
 
+def evaluated() -> str:
+    """Return what podium eval prints for the README's own small collection."""
+    asked = ["eval", "docs/judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10,RR@10,Success@1"]
+    return f"```console\n$ podium {shlex.join(asked)}\n{_output([sys.executable, '-m', 'podium', *asked])}```"
+
+
 def demo() -> str:
     printed = _output([sys.executable, "-m", "podium", "demo"])
     return f"```console\n$ make demo\n{printed}```"
@@ -93,6 +99,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "searched": searched,
     "redis": redis,
     "side": side,
+    "eval": evaluated,
     "demo": demo,
     "families": families,
     "providers": providers,
