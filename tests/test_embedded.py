@@ -196,16 +196,28 @@ def test_what_cannot_be_kept_is_refused_whole(index):
         with pytest.raises(InvalidInput, match=says):
             index.add(documents)
     for ids, says in (
-        (["a"], "list of 2"),
+        (["a"], "1 ids for 2 documents"),
         (["a", "a"], "two documents have the id 'a'"),
-        ("ab", "list of 2"),
-        ([1, 2], "list of 2"),
+        ("ab", "list of strings"),
+        ([1, 2], "list of strings"),
+        (5, "list of strings"),
+        (["a", "b" * 2000], "2000 letters; 1000 are the most"),
     ):
         with pytest.raises(InvalidInput, match=says):
             index.add(["x", "y"], ids=ids)
     assert len(index) == 4
-    with pytest.raises(InvalidInput, match="not one string"):
-        index.delete("n")
+    for wrong in ("n", 5, [5], [None]):
+        with pytest.raises(InvalidInput, match="ids must be a list of strings"):
+            index.delete(wrong)
+        with pytest.raises(InvalidInput, match="ids must be a list of strings"):
+            index.get(wrong)
+    assert index.get(["\ud800"]) == {}
+    for wrong in (5, [[]], {"a": "b"}):
+        with pytest.raises(InvalidInput, match="text"):
+            podium.EmbeddedIndex.create(None, text=wrong)
+    for wrong in (5, "a\0b", "x" * 5000):
+        with pytest.raises(InvalidInput, match="no path that a file or folder could have"):
+            podium.EmbeddedIndex.open(wrong)
 
 
 def test_an_embedder_that_fails_adds_nothing(tmp_path):
@@ -255,7 +267,8 @@ def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
         podium.EmbeddedIndex.open(folder)
     (folder / "vectors.f32").write_bytes(whole)
     podium.EmbeddedIndex.open(folder)
-    for name, content in ((FILE, "{}"), (FILE, "not json"), (FILE, None), ("text/meta.json", "{")):
+    wrong = json.dumps({"fields": 5, "language": None, "probe": []})
+    for name, content in ((FILE, "{}"), (FILE, wrong), (FILE, "not json"), (FILE, None), ("text/meta.json", "{")):
         kept = (folder / name).read_bytes()
         (folder / name).write_text(content) if content is not None else (folder / name).unlink()
         with pytest.raises(SourceError, match=r"cannot be used|is no index"):
@@ -382,11 +395,55 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_commit(tmp_path):
             )
 
 
-def test_a_create_that_was_killed_can_be_done_again(tmp_path):
-    (tmp_path / "i" / "text").mkdir(parents=True)
-    (tmp_path / "i" / "text" / "meta.json").write_text("{")
+def test_a_string_is_kept_as_the_field_that_is_searched(mini):
+    index = podium.EmbeddedIndex.create(None, text=["title", "body"])
+    index.add(["a ripe red apple", {"title": "sea", "body": "night"}], ids=["a", "b"])
+    assert index.get(["a"]) == {"a": {"title": "a ripe red apple"}}
+    assert podium.Search(index, mini).search("a red apple")[0].document["source_key"] == "a"
+
+
+def test_an_index_is_made_whole_or_not_at_all(tmp_path):
+    def failing(texts):
+        raise RuntimeError
+
+    with pytest.raises(SourceError, match="the embedder failed"):
+        podium.EmbeddedIndex.create(tmp_path / "i", embed=failing)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "i").mkdir()
     podium.EmbeddedIndex.create(tmp_path / "i").add(["x"])
-    assert len(podium.EmbeddedIndex.open(tmp_path / "i")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
+MAKER = """
+import sys, time, podium
+sys.stdin.readline()
+try:
+    index = podium.EmbeddedIndex.create(sys.argv[1])
+except podium.SourceError:
+    index = podium.EmbeddedIndex.open(sys.argv[1])
+for attempt in range(500):
+    try:
+        index.add([sys.argv[2]])
+        break
+    except podium.SourceError as error:
+        assert "another process is adding" in str(error), error
+        time.sleep(0.02)
+else:
+    raise SystemExit("never got to write")
+"""
+
+
+def test_two_processes_that_make_one_index_share_it(tmp_path):
+    for at in range(4):
+        folder = tmp_path / str(at)
+        makers = [subprocess.Popen([sys.executable, "-c", MAKER, str(folder), name], stdin=subprocess.PIPE) for name in "ab"]
+        for maker in makers:
+            maker.stdin.write(b"\n")
+            maker.stdin.flush()
+        for maker in makers:
+            maker.communicate()
+            assert maker.returncode == 0
+        assert len(podium.EmbeddedIndex.open(folder)) == 2
 
 
 @pytest.mark.parametrize("where", ["memory", "folder"])

@@ -169,6 +169,27 @@ def test_hybrid_is_reciprocal_rank_or_a_weighted_sum_and_says_who_fused(server):
     weighted.close()
 
 
+def test_another_index_whose_name_begins_alike_is_another(server):
+    server.loaded()
+    other = server.index(f"{NAME}2")
+    other.prepare(1)
+    other.add([{"content": "capital of another index"}], ["x"])
+    source = server.source(mode="text")
+    assert len(source.search("capital", 9)) == 3
+    for each in (other, source):
+        each.close()
+
+
+def test_tags_of_a_list_and_fields_of_odd_names(server):
+    index = server.index(text=["the content", "b-c"], tags=["tags"], numbers=[], embed=None)
+    index.prepare(1)
+    index.add([{"the content": "a red apple", "b-c": "x", "tags": ["fruit", "red thing"]}], ["a"])
+    source = server.source(text={"the content": 2, "b-c": 1}, mode="text", filter=Tag("tags") == "red thing", embed=None)
+    assert keys(source.search("apple", 3)) == ["a"]
+    for each in (index, source):
+        each.close()
+
+
 def test_filters_hold_in_every_mode(server):
     source = server.loaded().source()
     for mode in ("text", "vector", "hybrid"):
@@ -310,7 +331,7 @@ def test_what_is_not_there_is_said(server):
         ({"text": "kind"}, r"does not have the text field 'kind'"),
         ({"vector": "v"}, r"does not have the vector field 'v'"),
         ({"embed": lambda texts: [[1.0, 2.0]] * len(texts)}, r"has 4 dimensions, the embedder gives 2"),
-        ({"filter": "@nope:{"}, r"would not search index 'podium-test': \w+: .*[Ss]yntax"),
+        ({"filter": "@nope:{"}, r"refused a command for index 'podium-test': \w+: .*[Ss]yntax"),
     ):
         source = server.source(**options)
         with pytest.raises(SourceError, match=says):
@@ -389,7 +410,16 @@ def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
         index.close()
     index = server.index(tags=[], embed=None)
     with pytest.raises(InvalidInput, match="document 0 has something in 'year' that is no number"):
-        index.add([{"content": "a", "year": "x"}], ["a"])
+        index.add([{"content": "a", "title": "", "year": "x"}], ["a"])
+    for document, says in (
+        ({"content": "a", "year": "1_000"}, "no number"),
+        ({"body": "a"}, "document 0 has no field content, title; it has body"),
+        ({}, "it has no fields"),
+        (None, "it has no fields"),
+        ({"content": None}, "has nothing in any field"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            index.check([document])
     index.close()
 
 
@@ -522,7 +552,7 @@ def test_a_document_that_vanished_between_matching_and_reading_is_left_out():
         ({"FT.INFO": INFO, "FT.SEARCH": Exception("podium-test: no such index")}, "there is no index"),
         ({"FT.INFO": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
         ({"FT.INFO": INFO, "FT.SEARCH": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
-        ({"FT.INFO": b"?what\r\n"}, "cannot reach|would not search"),
+        ({"FT.INFO": b"?what\r\n"}, "cannot reach|refused a command"),
         ({"FT.INFO": INFO, "FT.SEARCH": [1, "k:1", "2.5", None]}, "found 1 documents, but gives the fields of none"),
         ({"FT.INFO": []}, "FT.INFO"),
         ({"FT.INFO": 7}, "FT.INFO"),
@@ -613,6 +643,35 @@ def test_loading_waits_until_the_server_has_looked_through_what_was_there():
         index.close()
 
 
+def test_failures_of_long_ago_are_not_told_again():
+    failed = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
+    with Fake(answering({"FT.INFO": failed})) as fake:
+        index = RedisIndex(fake.url, NAME)
+        index.prepare(1)
+        index.finish()
+        index.close()
+
+
+def test_an_index_that_was_dropped_meanwhile_is_said():
+    with Fake(answering({"FT.INFO": Turns([INFO, INFO, Exception("Unknown index name")])})) as fake:
+        index = RedisIndex(fake.url, NAME)
+        index.prepare(1)
+        with pytest.raises(SourceError, match="was dropped meanwhile; index the file again"):
+            index.finish()
+        index.close()
+
+
+def test_no_document_is_in_an_error():
+    refused = Exception("OOM command not allowed when used memory > 'maxmemory'.")
+    answers = {"FT.INFO": INFO, "DEL": 1, "MULTI": b"+OK\r\n", "HSET": refused, "EXEC": Exception("EXECABORT discarded")}
+    with Fake(answering(answers)) as fake:
+        index = RedisIndex(fake.url, NAME)
+        with pytest.raises(SourceError, match=r"refused a command for index 'podium-test': .*(maxmemory|discarded)") as caught:
+            index.add([{"content": "a secret"}], ["a"])
+        assert "secret" not in str(caught.value)
+        index.close()
+
+
 def test_documents_that_the_server_could_not_index_are_said():
     failed = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
     with Fake(answering({"FT.INFO": failed})) as fake:
@@ -633,6 +692,9 @@ def test_documents_that_the_server_could_not_index_are_said():
         ({"text": {"a": 0}}, "weight"),
         ({"return_fields": "content"}, "return_fields must be"),
         ({"timeout": 0}, "timeout must be"),
+        ({"text": 5}, "text must be"),
+        ({"return_fields": 5}, "return_fields must be"),
+        ({"filter": 5}, "filter must be"),
         ({"index": ""}, "from_url takes"),
     ],
 )
@@ -650,7 +712,7 @@ def test_bad_urls_and_calls():
     source = podium.RedisSource.from_url("redis://127.0.0.1:9", index="x")
     with pytest.raises(InvalidInput, match="limit"):
         source.search("x", 0)
-    with pytest.raises(InvalidInput, match="never asked for everything"):
+    with pytest.raises(InvalidInput, match="not asked for everything"):
         source.search("x", None)
     with pytest.raises(InvalidInput, match="query is empty"):
         source.search(" ", 1)

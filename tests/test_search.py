@@ -245,6 +245,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"], "--language is for"),
         (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag and --number are for an index on Redis"),
         (["index", "{file}", "--to", "{folder}"], "document 0 has none of the fields"),
+        (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "contnet"], "document 0 has no field contnet"),
         (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
         (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
         (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from podium.documents import texts_of
@@ -17,6 +19,7 @@ __all__ = [
     "checked_flag",
     "checked_limit",
     "checked_min_score",
+    "checked_path",
     "checked_query",
     "given",
     "refuse",
@@ -88,6 +91,17 @@ def checked_min_score(min_score: Any) -> float | None:
     if math.isnan(number):
         raise InvalidInput(f"min_score must be a number, not {min_score!r:.40}")
     return number
+
+
+def checked_path(path: Any) -> Path:
+    """Return a path that the system could have."""
+    try:
+        os.stat(Path(path))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (TypeError, ValueError, OSError):
+        raise InvalidInput(f"{path!r:.80} is no path that a file or folder could have") from None
+    return Path(path)
 
 
 def checked_flag(return_score: Any) -> bool:

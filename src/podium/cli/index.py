@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from podium.documents import TEXT_KEYS
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import InvalidInput
 from podium.places import embedder, is_url, listed, split_url
 from podium.progress import bar
 from podium.sources import files
 from podium.sources.embedded import LANGUAGES, EmbeddedIndex, is_index
-from podium.sources.loading import identified, load_into
+from podium.sources.loading import Target, identified, load_into
 
 __all__ = ["index"]
+
+Opened = tuple[Callable[[list[Any]], None], Callable[[int], contextlib.AbstractContextManager[Target]]]
 
 
 @click.command()
@@ -51,62 +52,72 @@ def index(
     interruption, it goes on where it was; run again on the same file, it changes nothing.
     """
     began = time.perf_counter()
-    count, first = _looked_through(file, kind, id_field)
-    text = listed(fields) or ([] if not is_url(where) else [_own_text_field(first, file)])
-    filters = {"tags": listed(tags), "numbers": listed(numbers)}
-    with _target(where, text, model, filters, language, count) as target, bar(count, True, what="indexing") as advance:
-        added, kept = load_into(target, identified(files.stream(file, kind), id_field), advance)
+    if (first := next(files.stream(file, kind), None)) is None:
+        raise InvalidInput(f"{file} holds no documents")
+    if is_url(where):
+        if language is not None:
+            raise InvalidInput("--language is for an index in a folder; Redis stems by its own default, English")
+        text = listed(fields) or [_own_text_field(first, file)]
+        target = _on_redis(where, text, model, listed(tags), listed(numbers))
+    else:
+        if tags or numbers:
+            raise InvalidInput("--tag and --number are for an index on Redis")
+        target = _in_folder(where, listed(fields), model, language)
+    with target as (check, begin):
+        count = _looked_through(file, kind, id_field, check)
+        with begin(count) as index, bar(count, True, what="indexing") as advance:
+            added, kept = load_into(index, identified(files.stream(file, kind), id_field), advance)
     there = f", {kept} were there already" if kept else ""
     print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
 
 
-def _looked_through(file: str, kind: str | None, id_field: str | None) -> tuple[int, Any]:
-    """Read the file once before anything is written: its documents are whole and have ids of their own."""
-    count, first = 0, None
+def _looked_through(file: str, kind: str | None, id_field: str | None, check: Callable[[list[Any]], None]) -> int:
+    """Read the file once before anything is written: its documents are whole, can be kept, and have ids of their own."""
+    count = 0
     for _, document in identified(files.stream(file, kind), id_field):
-        first = document if first is None else first
+        try:
+            check([document])
+        except InvalidInput as error:
+            raise InvalidInput(str(error).replace("document 0", f"document {count}", 1)) from None
         count += 1
-    if not count:
-        raise InvalidInput(f"{file} holds no documents")
-    return count, first
+    return count
 
 
 @contextlib.contextmanager
-def _target(
-    where: str, text: list[str], model: str | None, filters: dict[str, list[str]], language: str | None, count: int
-) -> Iterator[Any]:
-    if is_url(where):
-        if language is not None:
-            raise InvalidInput("--language is for an index in a folder; Redis stems by its own default, English")
-        from podium.sources.redis_index import RedisIndex
+def _on_redis(where: str, text: list[str], model: str | None, tags: list[str], numbers: list[str]) -> Iterator[Opened]:
+    """Give what checks documents, and what begins to take them."""
+    from podium.sources.redis_index import RedisIndex
 
-        url, name = split_url(where)
-        on_redis = RedisIndex(url, name, text=text, embed=embedder(model), tags=filters["tags"], numbers=filters["numbers"])
-        with contextlib.closing(on_redis):
-            on_redis.prepare(count)
-            yield on_redis
-            on_redis.finish()
-        return
-    if filters["tags"] or filters["numbers"]:
-        raise InvalidInput("--tag and --number are for an index on Redis")
-    made = not is_index(where)
-    folder = _folder(where, text, model, language)
-    try:
-        yield folder
-    except PodiumError:
-        if made and not len(folder):  # an empty index would only stand in the way of trying again
-            shutil.rmtree(where)
-        raise
+    url, name = split_url(where)
+    index = RedisIndex(url, name, text=text, embed=embedder(model), tags=tags, numbers=numbers)
+
+    @contextlib.contextmanager
+    def begin(count: int) -> Iterator[Target]:
+        index.prepare(count)
+        yield index
+        index.finish()
+
+    with contextlib.closing(index):
+        yield index.check, begin
 
 
-def _folder(where: str, text: list[str], model: str | None, language: str | None) -> EmbeddedIndex:
-    if not is_index(where):
-        chosen = None if language == "none" else language or "english"
-        return EmbeddedIndex.create(where, text=text or None, embed=embedder(model), language=chosen)
-    if text or language:
+@contextlib.contextmanager
+def _in_folder(where: str, text: list[str], model: str | None, language: str | None) -> Iterator[Opened]:
+    """Give what checks documents, and what begins to take them: nothing is made before all are known to fit."""
+    there = is_index(where)
+    if there and (text or language):
         raise InvalidInput(f"{where} is an index already, with fields and language of its own; leave --text and --language out")
-    own = EmbeddedIndex.open(where).embedder
-    return EmbeddedIndex.open(where, embed=embedder(model or own))
+    chosen = None if language == "none" else language or "english"
+    checked = EmbeddedIndex.open(where) if there else EmbeddedIndex.create(None, text=text or None, language=chosen)
+
+    @contextlib.contextmanager
+    def begin(count: int) -> Iterator[Target]:
+        if there:
+            yield EmbeddedIndex.open(where, embed=embedder(model or checked.embedder))
+        else:
+            yield EmbeddedIndex.create(where, text=text or None, embed=embedder(model), language=chosen)
+
+    yield checked.check, begin
 
 
 def _own_text_field(first: Any, file: str) -> str:

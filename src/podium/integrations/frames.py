@@ -23,9 +23,13 @@ def rerank_frame(
     one of these names.
     """
     kind = type(frame).__module__.partition(".")[0]
-    if kind not in _TAKEN:
+    if kind not in _TAKEN or type(frame).__name__ != "DataFrame":
         raise InvalidInput(f"rerank_frame takes a DataFrame of pandas or Polars, not a {type(frame).__name__}")
+    if not isinstance(reranker, Reranker):
+        raise InvalidInput(f"the reranker must be one that podium.load gives, not a {type(reranker).__name__}")
     given: Any = frame
+    if len(set(given.columns)) < len(given.columns):
+        raise InvalidInput("the frame has two columns of one name; rename one first")
     if clash := [name for name in ADDED if name in given.columns]:
         raise InvalidInput(f"the frame has a column {clash[0]!r} of its own, which would be lost; rename it first")
     records = given.to_dict("records") if kind == "pandas" else given.to_dicts()

@@ -49,6 +49,7 @@ class Embedder:
         token: str | bool | None = None,
     ) -> None:
         check_options(precision, threads, max_length)
+        self._closed = False
         found = find(name, revision=revision, cache_dir=cache_dir, token=token)
         if found is None:
             raise ModelNotFound(
@@ -109,10 +110,12 @@ class Embedder:
 
     def dropped_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens of each text `embed` does not read."""
-        return [dropped for _, dropped in self._tokenizer.texts(_checked(texts))]
+        before = self._prompt(None)
+        return [dropped for _, dropped in self._tokenizer.texts([before + text for text in _checked(texts)])]
 
     def close(self) -> None:
         """Give up its threads. It must not be used afterwards."""
+        self._closed = True
         self._workers.close()
 
     def vector(self, ids: Array) -> Array:
@@ -123,9 +126,11 @@ class Embedder:
         return row / max(float(np.linalg.norm(row)), 1e-12) if self._normalised else row
 
     def _prompt(self, name: str | None) -> str:
+        if self._closed:
+            raise PodiumError("this embedder was closed; make it again")
         if name is None:
             return self.prompts.get("", "")
-        if name not in self.prompts:
+        if not isinstance(name, str) or name not in self.prompts:
             raise InvalidInput(f"{self.model} has no prompt {name!r}; it has {', '.join(filter(None, self.prompts)) or 'none'}")
         return self.prompts[name]
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from podium.bundled import BUNDLED
+from podium.errors import InvalidInput
 from podium.inputs import refuse
 from podium.local import files, hub
 
@@ -24,7 +25,8 @@ def find(
     Folders win over hub models of the same name. Raises ModelNotFound where a name could be a model and there is none,
     InvalidInput where `revision`, `cache_dir` or `token` are given for what is not on the hub.
     """
-    said = os.fspath(name)
+    if not isinstance(name, str | os.PathLike) or not isinstance(said := os.fspath(name), str):
+        raise InvalidInput(f"a model is named by a string or a path, not by a {type(name).__name__}")
     from_hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     if said in BUNDLED:
         refuse(from_hub, f"{said} comes with podium; it takes no")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from podium.errors import SourceError
 from podium.sources.embedding import document_vectors
+from podium.sources.fields import checked_weights
 from podium.types import Embed
 
 __all__ = [
     "TEXT_FOLDER",
     "Description",
     "check_embedder",
-    "check_room",
     "damaged",
     "is_index",
+    "made_at_once",
     "name_of",
     "probe",
     "read",
@@ -62,15 +66,27 @@ def probe(embed: Embed | None) -> tuple[float, ...]:
     return () if embed is None else tuple(float(value) for value in document_vectors(embed, [PROBE])[0])
 
 
-def check_room(folder: Path) -> None:
-    """Refuse a folder that holds anything but what a `create` that was killed leaves, and clear that away."""
+@contextlib.contextmanager
+def made_at_once(folder: Path) -> Iterator[Path]:
+    """Give a folder to make an index in, which takes its place when it is whole: two who make one cannot mix theirs.
+
+    Raises SourceError where something is there already.
+    """
     if is_index(folder):
         raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TEXT_FOLDER}):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SourceError(
             f"{folder} is there already and is no index of podium's; name a folder that is empty or not there yet"
         )
-    shutil.rmtree(folder / TEXT_FOLDER, ignore_errors=True)
+    unfinished = folder.parent / f".{folder.name[:40]}-{uuid.uuid4().hex[:12]}"
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        os.replace(unfinished, folder)
+    except OSError as error:
+        raise SourceError(f"cannot make an index at {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def check_embedder(folder: Path, described: Description, embed: Embed | None) -> None:
@@ -105,7 +121,9 @@ def read(folder: Path) -> Description:
         raise SourceError(f"{folder} is no index of podium's: it has no {FILE}")
     try:
         said = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        described = Description(**said | {"probe": tuple(said["probe"])})
+        described = Description(**said | {"probe": tuple(map(float, said["probe"])), "fields": checked_weights(said["fields"])})
+        if described.language is not None and not isinstance(described.language, str):
+            raise ValueError("its language")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise damaged(folder, error) from error
     if described.layout != LAYOUT:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from podium.documents import texts_of, valid_unicode
 from podium.errors import InvalidInput, SourceError
-from podium.inputs import checked_documents, checked_limit, checked_query
+from podium.inputs import checked_documents, checked_limit, checked_path, checked_query
 from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
 from podium.sources.embedding import document_vectors, query_vector
@@ -32,6 +32,7 @@ __all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
 Mode = Literal["text", "vector", "hybrid"]
 
 BATCH = 2_000  # documents whose vectors are computed at once
+LONGEST_ID = 1_000
 HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 
 
@@ -92,15 +93,15 @@ class EmbeddedIndex:
         """
         if language is not None and language not in LANGUAGES:
             raise InvalidInput(f"there is no stemmer for {language!r:.40}; known: {', '.join(LANGUAGES)}, or None")
-        folder = None if path is None else Path(path)
         described = Description(checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed))
+        checked_fusion(fusion, text_weight)
+        folder = None if path is None else checked_path(path)
         if folder is not None:
-            descriptions.check_room(folder)
-        texts = _texts(folder, described, create=True)
-        made = cls(folder, described, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
-        if folder is not None:
-            descriptions.write(folder, described)
-        return made
+            with descriptions.made_at_once(folder) as unfinished:
+                _texts(unfinished, described, create=True)
+                descriptions.write(unfinished, described)
+        texts = _texts(folder, described, create=folder is None)
+        return cls(folder, described, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
 
     @classmethod
     def open(
@@ -118,7 +119,7 @@ class EmbeddedIndex:
         name of the one it was made with. Raises SourceError where the folder is no index, is damaged, or was made with
         another embedder.
         """
-        folder = Path(path)
+        folder = checked_path(path)
         described = descriptions.read(folder)
         descriptions.check_embedder(folder, described, embed)
         texts = _texts(folder, described, create=False)
@@ -164,8 +165,8 @@ class EmbeddedIndex:
                 f"this index has vectors, of {self.embedder or 'an embedder of yours'}; open it with embed= to add"
             )
         given = checked_documents(documents)
-        named = _checked_ids(ids, len(given))
-        stored = [_stored(document, at) for at, document in enumerate(given)]
+        named = _made_ids(len(given)) if ids is None else _distinct(_checked_ids(ids), len(given))
+        stored = [self._stored(document, at) for at, document in enumerate(given)]
         texts = self._read(given)
         with self._writing:
             with self._texts.writing() as writer:
@@ -180,9 +181,7 @@ class EmbeddedIndex:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Take documents out, in one commit, and return how many were there."""
-        if isinstance(ids, str):
-            raise InvalidInput("ids must be a list of ids, not one string; put it in a list")
-        named = list(dict.fromkeys(ids))
+        named = list(dict.fromkeys(_checked_ids(ids)))
         with self._writing:
             there = len(self.get(named))
             with self._texts.writing() as writer:
@@ -192,13 +191,20 @@ class EmbeddedIndex:
 
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the documents that are there, by id: a string as {"text": …}, a mapping as it was added."""
-        found = self._texts.snapshot().documents(list(ids))
+        found = self._texts.snapshot().documents(_checked_ids(ids))
         return {name: json.loads(document) for name, document in found.items()}
+
+    def check(self, documents: Iterable[Any]) -> None:
+        """Raise what `add` would raise for these documents; nothing is added."""
+        given = checked_documents(documents)
+        for at, document in enumerate(given):
+            self._stored(document, at)
+        self._read(given)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those documents that are there already, just as they are."""
         there = self.get(ids)
-        wanted = (json.loads(_stored(document, at)) for at, document in enumerate(documents))
+        wanted = (json.loads(self._stored(document, at)) for at, document in enumerate(documents))
         return {name for name, document in zip(ids, wanted, strict=True) if there.get(name) == document}
 
     def search(self, query: str, limit: int, *, mode: Mode | None = None) -> list[dict[str, Any]]:
@@ -239,6 +245,20 @@ class EmbeddedIndex:
         depth = max(count, HYBRID_DEPTH)
         text, vector = self._by_text(snapshot, query, depth), self._by_vector(snapshot, query, depth)
         return fuse(self.fusion, text, vector, self.text_weight)
+
+    def _stored(self, document: Any, at: int) -> bytes:
+        """Return a document as JSON; a string as the first field that is searched, or its text."""
+        if not isinstance(document, str | Mapping):
+            raise InvalidInput(f"document {at} is a {type(document).__name__}; an index takes strings and mappings")
+        field = (self.text_fields or ["text"])[0]
+        try:
+            held = {field: document} if isinstance(document, str) else dict(document)
+            return valid_unicode(json.dumps(held, ensure_ascii=False)).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            says = str(error)[:100]
+            raise InvalidInput(
+                f"document {at} cannot be written as JSON ({says}); keep strings, numbers, lists and dicts"
+            ) from None
 
     def _read(self, documents: list[Any]) -> list[tuple[str | None, ...]]:
         """Return each document's text of every searched field. It may lack some of them, not all."""
@@ -303,26 +323,28 @@ def _column(documents: list[Any], name: str) -> list[str | None]:
     return [next(texts) if there else None for there in has]
 
 
-def _stored(document: Any, at: int) -> bytes:
-    if not isinstance(document, str | Mapping):
-        raise InvalidInput(f"document {at} is a {type(document).__name__}; an index takes strings and mappings")
-    held = {"text": document} if isinstance(document, str) else dict(document)
-    try:
-        return valid_unicode(json.dumps(held, ensure_ascii=False)).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(
-            f"document {at} cannot be written as JSON ({error}); keep strings, numbers, lists and dicts"
-        ) from None
+def _made_ids(count: int) -> list[str]:
+    return [uuid.uuid4().hex for _ in range(count)]
 
 
-def _checked_ids(ids: Iterable[str] | None, count: int) -> list[str]:
-    if ids is None:
-        return [uuid.uuid4().hex for _ in range(count)]
-    named = [ids] if isinstance(ids, str) else list(ids)
-    if isinstance(ids, str) or len(named) != count or not all(isinstance(name, str) and name for name in named):
-        raise InvalidInput(f"ids must be a list of {count} strings, one for each document")
-    if len(set(named)) < count:
+def _checked_ids(ids: Any) -> list[str]:
+    given = [] if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) else list(ids)
+    if (
+        not isinstance(ids, Iterable)
+        or isinstance(ids, str | bytes)
+        or not all(isinstance(name, str) and name for name in given)
+    ):
+        raise InvalidInput("ids must be a list of strings, none of them empty")
+    if long := next((name for name in given if len(name) > LONGEST_ID), None):
+        raise InvalidInput(f"the id {long[:40]!r}… has {len(long)} letters; {LONGEST_ID} are the most that are kept")
+    return [valid_unicode(name) for name in given]
+
+
+def _distinct(ids: list[str], count: int) -> list[str]:
+    if len(ids) != count:
+        raise InvalidInput(f"there are {len(ids)} ids for {count} documents; give one for each, or none at all")
+    if len(set(ids)) < count:
         seen: set[str] = set()
-        twice = next(name for name in named if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # adds
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # adds
         raise InvalidInput(f"two documents have the id {twice[:80]!r}; the second would take the first's place")
-    return named
+    return ids

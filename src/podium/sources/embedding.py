@@ -52,8 +52,9 @@ def _checked(given: Any, count: int) -> Vectors:
     import numpy as np
 
     try:
-        vectors = np.asarray(given, np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what does not fit is found below
+            vectors = np.asarray(given, np.float32)
+    except (TypeError, ValueError, RuntimeError):
         vectors = np.zeros(0, np.float32)
     if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
         raise SourceError(

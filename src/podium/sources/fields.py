@@ -14,7 +14,12 @@ def checked_weights(text: Any) -> dict[str, float] | None:
     """Return a field's name, several, or {name: weight} as weights by name; None for None."""
     if text is None:
         return None
-    weights = {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
+    try:
+        weights = (
+            {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
+        )
+    except TypeError:
+        weights = {}
     if not weights or not all(isinstance(name, str) and name for name in weights):
         raise InvalidInput("text must be a field's name, several, or {name: weight}")
     if not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights.values()):

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from podium.errors import InvalidInput
 from podium.extras import needed
+from podium.inputs import checked_path
 
 __all__ = ["ENDINGS", "FORMATS", "format_of", "parse", "read", "stream"]
 
@@ -42,7 +43,7 @@ def read(path: str | Path, kind: str | None = None) -> list[Any]:
 
 def stream(path: str | Path, kind: str | None = None) -> Iterator[Any]:
     """Yield what `read` returns, one after the other, without holding the whole file where its format allows that."""
-    file = Path(path)
+    file = checked_path(path)
     try:
         with _opened(file) as content:
             known = kind or format_of(file.name, content.peek(PEEKED)[:PEEKED])
@@ -134,9 +135,22 @@ def _parquet(file: BinaryIO, name: str) -> Iterator[Any]:
     parquet, arrow = needed("pyarrow.parquet", "parquet"), needed("pyarrow", "parquet")
     try:
         for batch in parquet.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
-    except arrow.ArrowException as error:
+            yield from map(_plain, batch.to_pylist())
+    except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{name} is no Parquet file that can be read: {str(error)[:100]}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return what a Parquet file holds as JSON has it: dates and times as ISO 8601 writes them, decimals as strings."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _document(line: str, where: str) -> Any:

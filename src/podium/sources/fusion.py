@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 from podium.errors import InvalidInput
@@ -58,7 +59,7 @@ def fuse(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight
 
 
 def checked_fusion(fusion: Any, text_weight: Any) -> None:
-    if fusion not in FUSIONS:
+    if not isinstance(fusion, str) or fusion not in FUSIONS:
         raise InvalidInput(f"fusion must be one of {', '.join(FUSIONS)}, not {fusion!r:.40}")
-    if isinstance(text_weight, bool) or not isinstance(text_weight, int | float) or not 0 <= text_weight <= 1:
+    if isinstance(text_weight, bool) or not isinstance(text_weight, Real) or not 0 <= float(text_weight) <= 1:
         raise InvalidInput(f"text_weight must be a number from 0 to 1, not {text_weight!r:.40}")

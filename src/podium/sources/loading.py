@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from podium.documents import valid_unicode
 from podium.errors import InvalidInput
 from podium.types import Progress
 
@@ -23,8 +24,9 @@ class Target(Protocol):
 
     batch: int
 
+    def check(self, documents: Sequence[Any]) -> None: ...
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...
-    def add(self, documents: Sequence[Any], ids: Sequence[str]) -> Any: ...
+    def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any: ...
 
 
 def identified(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
@@ -63,7 +65,7 @@ def _named(document: Any, field: str, at: int) -> str:
         raise InvalidInput(
             f"document {at} has no {field!r} to be its id; leave --id out to have ids made from what documents say"
         )
-    return str(value)
+    return valid_unicode(str(value))
 
 
 def _digest(document: Any) -> str:

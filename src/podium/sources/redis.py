@@ -30,6 +30,7 @@ Exchange = Generator[queries.Command, Any, list[dict[str, Any]]]
 """Commands out, their replies in, documents at the end: the same steps for a client that waits and for one that is awaited."""
 Rows = Generator[queries.Command, Any, list[wire.Row]]
 
+MOST = 1_000_000  # of RediSearch itself
 HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 
 
@@ -63,6 +64,7 @@ class RedisSource:
         timeout: float = 10.0,
     ) -> None:
         checked_fusion(fusion, text_weight)
+        _check_filter(filter)
         self.mode: Mode = _checked_mode(mode or ("hybrid" if embed else "text"), embed)
         self.server = Server.of(index, _checked_timeout(timeout))
         self._weights, self._vector, self._embed = checked_weights(text), vector, embed
@@ -118,12 +120,14 @@ class RedisSource:
         Any text is a query: nothing in it is an operator. `filter` replaces the source's own. Raises InvalidInput or
         SourceError.
         """
+        _check_filter(filter)
         asked, count, chosen = self._checked(query, limit, mode)
         vector = None if chosen == "text" or self._embed is None else query_vector(self._embed, asked)
         return self.server.run(self._exchange(asked, vector, count, chosen, self.filter if filter is None else filter))
 
     async def asearch(self, query: str, limit: int, *, mode: Mode | None = None, filter: Filter = None) -> list[dict[str, Any]]:  # noqa: A002
         """Do what `search` does without blocking the event loop."""
+        _check_filter(filter)
         asked, count, chosen = self._checked(query, limit, mode)
         vector = None if chosen == "text" or self._embed is None else await aquery_vector(self._embed, asked)
         return await self.server.arun(self._exchange(asked, vector, count, chosen, self.filter if filter is None else filter))
@@ -158,8 +162,8 @@ class RedisSource:
 
     def _checked(self, query: str, limit: int, mode: Mode | None) -> tuple[str, int, Mode]:
         count = checked_limit(limit)
-        if count is None:
-            raise InvalidInput("limit must be a positive whole number: a server is never asked for everything")
+        if count is None or count > MOST:
+            raise InvalidInput(f"limit must be a positive whole number up to {MOST:,}: a server is not asked for everything")
         return checked_query(query), count, _checked_mode(mode or self.mode, self._embed)
 
     def _exchange(self, query: str, vector: Any, count: int, mode: Mode, chosen: Filter) -> Exchange:
@@ -256,9 +260,14 @@ def _hits(rows: Sequence[wire.Row]) -> list[Hit]:
 
 
 def _checked_fields(names: Any) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names) or not names:
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) and name for name in names):
         raise InvalidInput("return_fields must be a list of field names, or None for all but vectors")
     return tuple(names)
+
+
+def _check_filter(filter: Any) -> None:  # noqa: A002  as above
+    if filter is not None and not isinstance(filter, str) and type(filter).__name__ != "FilterExpression":
+        raise InvalidInput(f"filter must be a redisvl filter expression or a string, not a {type(filter).__name__}")
 
 
 def _checked_mode(mode: Any, embed: Embed | None) -> Mode:

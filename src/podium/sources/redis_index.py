@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = ["RedisIndex"]
 
 HNSW_FROM = 100_000  # documents: up to here the server looks at every vector in milliseconds and finds exactly the nearest
 SCAN_SECONDS = 600.0
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # what the server takes; Python's float takes more
 
 
 class RedisIndex:
@@ -51,6 +53,7 @@ class RedisIndex:
         self._text, self._embed, self._vector = tuple(text), embed, vector
         self._tags, self._numbers = tuple(tags), tuple(numbers)
         self._prefix = f"{index}:"
+        self._failures = 0
 
     def prepare(self, documents: int) -> None:
         """Make the index if it is missing, sized for so many documents; else check that it has the fields.
@@ -68,6 +71,12 @@ class RedisIndex:
             if time.monotonic() > ends:
                 raise SourceError(f"{self.server.where} is still scanning for index {self.server.index!r}; try again later")
             time.sleep(0.05)
+        self._failures = info.failures  # of long ago: the server never forgets them
+
+    def check(self, documents: Sequence[Any]) -> None:
+        """Raise what `add` would raise for these documents; nothing is written."""
+        for at, document in enumerate(documents):
+            self._hash(document, at)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those that are there already, as they would be written."""
@@ -102,10 +111,12 @@ class RedisIndex:
         self.server.attempt(pipeline.execute)
 
     def finish(self) -> None:
-        """Raise SourceError where the server could not index some of what was written."""
-        if (info := self._info()) is not None and info.failures:
+        """Raise SourceError where the server could not index some of what was written since `prepare`."""
+        if (info := self._info()) is None:
+            raise SourceError(f"index {self.server.index!r} on {self.server.where} was dropped meanwhile; index the file again")
+        if (failed := info.failures - self._failures) > 0:
             raise SourceError(
-                f"{self.server.where} holds every document, but could not index {info.failures} of them: {info.last_failure}; "
+                f"{self.server.where} holds every document, but could not index {failed} of them: {info.last_failure}; "
                 "fix these and index the file again"
             )
 
@@ -129,7 +140,7 @@ class RedisIndex:
             attributes = {"dims": dimensions, "algorithm": algorithm, "distance_metric": "cosine", "datatype": "float32"}
             fields.append({"name": self._vector, "type": "vector", "attrs": attributes})
         described = {
-            "index": {"name": self.server.index, "prefix": self.server.index, "storage_type": "hash"},
+            "index": {"name": self.server.index, "prefix": self._prefix, "storage_type": "hash"},
             "fields": fields,
         }
         made = needed("redisvl.index", "redis").SearchIndex.from_dict(described, redis_client=self.server.client())
@@ -156,14 +167,23 @@ class RedisIndex:
 
     def _hash(self, document: Any, at: int) -> dict[str, bytes]:
         """Return a document as the hash that is written. What is None, or no number, is not written."""
-        record = {self._text[0]: document} if isinstance(document, str) else dict(document or {})
-        fields = {str(name): _bytes(value, name, at) for name, value in record.items() if not _is_nothing(value)}
-        for name in self._numbers:
-            if name in fields and not _is_number(fields[name]):
-                raise InvalidInput(f"document {at} has something in {name!r} that is no number; leave it out of --number")
+        record = {self._text[0]: document} if isinstance(document, str) else document
+        if not isinstance(record, Mapping) or not any(name in record for name in self._text):
+            has = ", ".join(map(str, record)) if isinstance(record, Mapping) and record else "no fields"
+            raise InvalidInput(f"document {at} has no field {', '.join(self._text)}; it has {has}")
+        fields = {str(name): self._bytes(value, str(name), at) for name, value in record.items() if not _is_nothing(value)}
+        if not fields:
+            raise InvalidInput(f"document {at} has nothing in any field; Redis keeps no empty document, so leave it out")
         if self._vector in fields and self._embed is not None:
             raise InvalidInput(f"document {at} has a field {self._vector!r} of its own, where the vector goes; rename it")
         return fields
+
+    def _bytes(self, value: Any, name: str, at: int) -> bytes:
+        if name in self._tags and isinstance(value, list | tuple):
+            return ",".join(map(str, value)).encode("utf-8", "replace")  # as the server separates tags
+        if name in self._numbers and not NUMBER.fullmatch(str(value)):
+            raise InvalidInput(f"document {at} has something in {name!r} that is no number; leave it out of --number")
+        return _bytes(value, name, at)
 
     def _text_of(self, fields: Mapping[str, bytes]) -> str:
         return " ".join(fields[name].decode() for name in self._text if name in fields).strip()
@@ -175,13 +195,6 @@ def _one(*command: Any) -> Any:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _is_number(value: bytes) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
 
 
 def _bytes(value: Any, name: str, at: int) -> bytes:

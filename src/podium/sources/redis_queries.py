@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -43,7 +44,7 @@ def vector_command(asked: Asked, vector: Any) -> Command:
     wanted = None if asked.return_fields is None else [*asked.return_fields, DISTANCE]
     built = VectorQuery(
         vector.tolist(),
-        asked.vector.name,
+        _escaped(asked.vector.name),
         return_fields=wanted,
         filter_expression=asked.filter,
         dtype=asked.vector.data_type.lower(),
@@ -60,7 +61,15 @@ def hybrid_command(asked: Asked, query: str, vector: Any, depth: int) -> Command
     from redisvl.redis.utils import array_to_buffer
 
     assert asked.vector is not None  # noqa: S101  as above
-    near: list[Any] = ["VSIM", f"@{asked.vector.name}", "$vector", "KNN", 2 if asked.ef_runtime is None else 4, "K", depth]
+    near: list[Any] = [
+        "VSIM",
+        f"@{_escaped(asked.vector.name)}",
+        "$vector",
+        "KNN",
+        2 if asked.ef_runtime is None else 4,
+        "K",
+        depth,
+    ]
     near += [] if asked.ef_runtime is None else ["EF_RUNTIME", asked.ef_runtime]
     rendered = render_filter(asked.filter)
     near += ["FILTER", rendered] if rendered else []
@@ -79,7 +88,7 @@ def _text_query(asked: Asked, query: str) -> Any:
 
     return TextQuery(
         " ".join(words(query)),
-        dict(asked.weights),
+        {_escaped(name): weight for name, weight in asked.weights.items()},
         filter_expression=asked.filter,
         return_fields=list(asked.return_fields) if asked.return_fields else None,
         num_results=asked.count,
@@ -92,3 +101,8 @@ def _command(asked: Asked, built: Any) -> Command:
     built.timeout(asked.milliseconds)
     params = [part for pair in built.params.items() for part in pair]
     return ("FT.SEARCH", asked.index, *built.get_args(), *(("PARAMS", len(params), *params) if params else ()))
+
+
+def _escaped(field: str) -> str:
+    """Return a field's name as queries have it, whatever letters are in it."""
+    return re.sub(r"([^\w])", r"\\\1", field)

@@ -90,7 +90,12 @@ class Server:
         try:
             command = next(exchange)
             while True:
-                command = exchange.send(await self._aexecute(command))
+                try:
+                    reply = await self._aexecute(command)
+                except SourceError as error:
+                    command = exchange.throw(error)
+                else:
+                    command = exchange.send(reply)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
@@ -103,8 +108,17 @@ class Server:
         """Return the client that waits, connected."""
         with self._lock:
             if self._client is None:
-                self._client = self._translated(self._connect)
+                self._client = self._translated(self._connected)
         return self._client
+
+    def _connected(self) -> Any:
+        try:
+            return self._connect()
+        except (ValueError, TypeError) as error:  # of a URL or of options, and they may hold a password
+            raise SourceError(
+                f"{self.where}: redis-py does not take this URL or these connection options ({type(error).__name__}); check "
+                "their names and values"
+            ) from None
 
     def attempt(self, ask: Callable[[], Any]) -> Any:
         """Do something with the client: once more where the connection was lost, and a failure is a SourceError."""
@@ -150,11 +164,16 @@ class Server:
             return _answered(error, command, self.where, self.index)
 
 
-def _drive(exchange: Generator[Sequence[Any], Any, Result], execute: Any) -> Result:
+def _drive(exchange: Generator[Sequence[Any], Any, Result], execute: Callable[[Sequence[Any]], Any]) -> Result:
     try:
         command = next(exchange)
         while True:
-            command = exchange.send(execute(command))
+            try:
+                reply = execute(command)
+            except SourceError as error:
+                command = exchange.throw(error)
+            else:
+                command = exchange.send(reply)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
@@ -197,11 +216,8 @@ def _is_unknown(error: Exception) -> bool:
 def _failed(error: Exception, where: str, index: str) -> SourceError:
     from redis import exceptions
 
-    said = str(error)[:200]
-    if isinstance(error, ValueError | TypeError):  # of a URL or of options; they may hold a password
-        return SourceError(
-            f"{where}: redis-py does not take this URL or these connection options; check their names and values"
-        )
+    said = str(error)
+    said = said.rpartition("caused error: ")[2][:200]  # what stands before is the command itself, with a document in it
     for kind, marks, says in (
         ((exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError), (), _REFUSED),
         ((), ("noauth", "wrongpass", "noperm", "invalid username-password"), _REFUSED),
@@ -211,12 +227,13 @@ def _failed(error: Exception, where: str, index: str) -> SourceError:
         ((), ("unknown command 'ft.", "unknown command `ft.", "unknown command: ft."), _NO_MODULE),
         ((), ("no such index", "unknown index name", "index not found", "index_not_found"), _NO_INDEX),
         ((), ("timeout",), _SLOW),
+        ((RuntimeError,), (), _OTHER_LOOP),
         ((), ("no such scorer", "unknown scorer", "could not find scorer"), _NO_SCORER),
     ):
         if (kind and isinstance(error, kind)) or any(mark in said.lower() for mark in marks):
             kind_of_ours = NoSuchIndex if says is _NO_INDEX else SourceError
             return kind_of_ours(says.format(where=where, index=index, said=said))
-    return SourceError(f"{where} would not search index {index!r}: {type(error).__name__}: {said}")
+    return SourceError(f"{where} refused a command for index {index!r}: {type(error).__name__}: {said}")
 
 
 _REFUSED = (
@@ -226,6 +243,7 @@ _UNREACHABLE = "cannot reach Redis at {where}: {said}; check that it runs, host 
 _SLOW = "Redis at {where} did not answer in time; check its load, or allow more with timeout="
 _NO_MODULE = "Redis at {where} has no search module; use Redis 8, Redis Stack or Redis Cloud, or load RediSearch into this one"
 _NO_INDEX = "there is no index {index!r} on {where}; FT._LIST shows those there are, and podium index makes one"
+_OTHER_LOOP = "the AsyncSearchIndex of {index!r} belongs to another event loop ({said}); make one in each loop, or use from_url"
 _NO_SCORER = "Redis at {where} does not know the scorer BM25STD; it needs RediSearch 2.8 or later: {said}"
 
 
@@ -241,6 +259,8 @@ def _address(url: str) -> str:
 
 
 def _address_of(client: Any) -> str:
+    if client is None:
+        return "its server"
     pool = getattr(client, "connection_pool", None)
     options = getattr(pool, "connection_kwargs", {}) or {}
     if "path" in options:

@@ -70,7 +70,7 @@ class Texts:
         try:
             writer = self._index.writer(WRITER_MEMORY, 1)
         except ValueError as error:
-            if "lock" in str(error).lower():
+            if "LockBusy" in str(error):
                 where = self.folder.parent if self.folder else "this index"
                 raise SourceError(f"another process is adding to {where}; wait for it, or for its end") from None
             raise damaged(self.folder, error) from error

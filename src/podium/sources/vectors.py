@@ -111,15 +111,29 @@ class Vectors:
         """Return how many rows the graph knows and its nearest of them, with similarities computed from the rows themselves."""
         import numpy as np
 
-        known = self._graph_rows()
-        if not known:
+        known, graph = self._current_graph()
+        if graph is None:
             return 0, []
-        if self._folder is not None and (self._graph is None or self._graph[0] != known):
-            self._graph = (known, _opened(self._graph_file(known), self.dimensions, known))
-        graph = self._graph[1]
         graph.expansion_search = max(EF_SEARCH, 2 * count)
         keys = np.sort(graph.search(unit, min(count, known)).keys.astype(np.int64))
+        keys = keys[keys < known]  # a graph in memory may be growing
         return known, [(int(key), float(score)) for key, score in zip(keys, self.rows()[keys] @ unit, strict=True)]
+
+    def _current_graph(self) -> tuple[int, Any]:
+        """Return how many rows the newest graph knows, and it; opened anew where another process has replaced it."""
+        while known := self._graph_rows():
+            held = self._graph  # one look: other threads may be replacing it
+            if self._folder is None or (held is not None and held[0] == known):
+                return (known, held[1]) if held is not None else (0, None)
+            try:
+                opened = (known, _opened(self._graph_file(known), self.dimensions, known))
+            except SourceError:
+                if self._graph_file(known).exists():
+                    raise
+                continue  # it was replaced between looking and opening
+            self._graph = opened
+            return opened
+        return 0, None
 
     def _graph_rows(self) -> int:
         """Return how many rows the newest graph knows that knows no more than there are."""
