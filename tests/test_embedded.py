@@ -316,9 +316,11 @@ def test_another_embedder_is_refused(tmp_path):
         ({"text": {"a": -1}}, "weight"),
     ],
 )
-def test_bad_use(options, says):
-    with pytest.raises(InvalidInput, match=says):
-        podium.EmbeddedIndex.create(None, embed=Letters(), **options)
+def test_bad_use(tmp_path, options, says):
+    for where in (None, tmp_path / "i"):
+        with pytest.raises(InvalidInput, match=says):
+            podium.EmbeddedIndex.create(where, embed=Letters(), **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_many_threads_search_while_one_adds(tmp_path):

@@ -95,6 +95,7 @@ class EmbeddedIndex:
             raise InvalidInput(f"there is no stemmer for {language!r:.40}; known: {', '.join(LANGUAGES)}, or None")
         described = Description(checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed))
         checked_fusion(fusion, text_weight)
+        _checked_mode(mode or "text", described, embed)
         folder = None if path is None else checked_path(path)
         if folder is not None:
             with descriptions.made_at_once(folder) as unfinished:
@@ -288,15 +289,7 @@ class EmbeddedIndex:
             raise SourceError(f"the embedder gave {dimensions} dimensions; this index has {self._vectors.dimensions}")
 
     def _checked_mode(self, mode: Mode) -> Mode:
-        if mode not in _RANKED:
-            raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
-        if mode != "text" and self._vectors is None:
-            raise InvalidInput(f"mode={mode!r} needs vectors, and this index has none; create it with embed=")
-        if mode != "text" and self._embed is None:
-            raise InvalidInput(
-                f"mode={mode!r} needs the embedder of this index, {self.embedder or 'a callable'}; open it with embed="
-            )
-        return mode
+        return _checked_mode(mode, self._described, self._embed)
 
     def _check_rows(self) -> None:
         """Refuse an index whose vectors were cut short by anything but a writer of ours."""
@@ -309,6 +302,18 @@ _RANKED: dict[str, Callable[[EmbeddedIndex, Snapshot, str, int], list[Hit]]] = {
     "vector": EmbeddedIndex._by_vector,
     "hybrid": EmbeddedIndex._by_both,
 }
+
+
+def _checked_mode(mode: Any, described: Description, embed: Embed | None) -> Mode:
+    if not isinstance(mode, str) or mode not in _RANKED:
+        raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
+    if mode != "text" and not described.probe:
+        raise InvalidInput(f"mode={mode!r} needs vectors, and this index has none; create it with embed=")
+    if mode != "text" and embed is None:
+        raise InvalidInput(
+            f"mode={mode!r} needs the embedder of this index, {described.embedder or 'a callable'}; open it with embed="
+        )
+    return mode  # type: ignore[return-value]  # one of the three
 
 
 def _texts(folder: Path | None, described: Description, *, create: bool) -> Texts:
