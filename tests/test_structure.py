@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import podium
+from podium.errors import MissingPackage
+from podium.extras import needed
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
@@ -91,3 +96,10 @@ def test_public_names_are_sorted_and_documented():
 def test_every_module_says_what_it_is():
     for path in SOURCE.rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_a_package_that_is_missing_is_named_with_its_remedy():
+    with pytest.raises(MissingPackage, match=r"needs no_such_package, which is not installed: pip install 'podium\[index\]'"):
+        needed("no_such_package.part", "index")
+    assert issubclass(MissingPackage, ImportError)
+    assert needed("json", "index") is json
