@@ -79,6 +79,9 @@ def test_what_is_not_read_is_told(embedder):
     short, long = embedder.dropped_tokens(["a", "x " * 300])
     assert short == 0
     assert long == 300 - (embedder.max_length - 2)
+    before = embedder.truncated
+    embedder.embed(["a", "x " * 300, "x " * 300, "y " * 300])
+    assert embedder.truncated == before + 2
 
 
 @pytest.mark.parametrize("texts", ["one string", 7, None, [None], [b"a"], [["a"]]])

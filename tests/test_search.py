@@ -212,6 +212,9 @@ def test_an_index_with_vectors_finds_its_own_embedder_again(file, tmp_path):
     code, out, err = command("search", "zzz", "--in", tmp_path / "i", "--mode", "vector", "--json")
     assert (code, len(json.loads(out)["results"])) == (0, 4), err
     assert command("index", file, "--to", tmp_path / "i")[1].startswith("0 documents indexed, 4 were there already")
+    (tmp_path / "long.txt").write_text("word " * 500)
+    code, _, err = command("index", tmp_path / "long.txt", "--to", tmp_path / "i")
+    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors are of how they begin\n")
     code, _, err = command("search", "a", "--in", tmp_path / "i", "--embed", PARITY / "embedders" / "roberta-cls")
     assert code == 1
     assert "was made with another embedder" in err

@@ -32,7 +32,10 @@ Opened = tuple[Callable[[list[Any]], None], Callable[[int], contextlib.AbstractC
 @click.option("--tag", "tags", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as words.")
 @click.option("--number", "numbers", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as numbers.")
 @click.option(
-    "--language", type=click.Choice([*LANGUAGES, "none"]), help="In a folder: stemmer, stop-words.  [default: english]"
+    "--language",
+    type=click.Choice([*LANGUAGES, "none"]),
+    metavar="NAME",
+    help="In a folder: stemmer, stop-words.  [default: english]",
 )
 @click.option("--format", "kind", type=click.Choice(list(files.FORMATS)), help="What FILE holds.  [default: by its name]")
 def index(
@@ -69,6 +72,8 @@ def index(
             added, kept = load_into(index, identified(files.stream(file, kind), id_field), advance)
     there = f", {kept} were there already" if kept else ""
     print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
+    if cut := getattr(index.embed, "truncated", 0):
+        click.echo(f"note: {cut} of them are longer than the embedder reads; their vectors are of how they begin", err=True)
 
 
 def _looked_through(file: str, kind: str | None, id_field: str | None, check: Callable[[list[Any]], None]) -> int:

@@ -6,6 +6,7 @@ It finds candidates; it does not rank them. Where the vectors are kept is a sour
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Embedder:
     ) -> None:
         check_options(precision, threads, max_length)
         self._closed = False
+        self._lock, self._truncated = threading.Lock(), 0
         found = find(name, revision=revision, cache_dir=cache_dir, token=token)
         if found is None:
             raise ModelNotFound(
@@ -83,7 +85,8 @@ class Embedder:
         """Return one vector per text, float32 of shape (texts, dimensions), in their order.
 
         `prompt` is the name of one of the model's `prompts`, put before each text; the model's own default where None.
-        Texts longer than `max_length` tokens are read up to there; `dropped_tokens` says how much that leaves out.
+        Texts longer than `max_length` tokens are read up to there: `truncated` counts them, and `dropped_tokens` says how
+        much that leaves out.
         """
         batch = _Batch(self, texts, self._prompt(prompt))
         batch.tokenise()
@@ -112,6 +115,15 @@ class Embedder:
         """Return how many tokens of each text `embed` does not read."""
         before = self._prompt(None)
         return [dropped for _, dropped in self._tokenizer.texts([before + text for text in _checked(texts)])]
+
+    @property
+    def truncated(self) -> int:
+        """Return how many texts so far were longer than is read."""
+        return self._truncated
+
+    def count_truncated(self, count: int) -> None:
+        with self._lock:
+            self._truncated += count
 
     def close(self) -> None:
         """Give up its threads. It must not be used afterwards."""
@@ -146,7 +158,9 @@ class _Batch:
 
     def tokenise(self) -> None:
         self._places = {text: at for at, text in enumerate(dict.fromkeys(self._texts))}
-        self._ids = [ids for ids, _ in self._embedder._tokenizer.texts(list(self._places))]
+        read = list(self._embedder._tokenizer.texts(list(self._places)))
+        self._ids = [ids for ids, _ in read]
+        self._embedder.count_truncated(sum(1 for _, dropped in read if dropped))
         self._rows = [None] * len(self._ids)
 
     def work(self) -> Work:

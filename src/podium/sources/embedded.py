@@ -67,7 +67,7 @@ class EmbeddedIndex:
         checked_fusion(fusion, text_weight)
         self.path = path
         self.embedder = described.embedder
-        self._described, self._texts, self._embed = described, texts, embed
+        self._described, self._texts, self.embed = described, texts, embed
         self._vectors = Vectors(path, len(described.probe)) if described.probe else None
         self._writing = threading.Lock()
         self.mode: Mode = self._checked_mode(mode or ("hybrid" if self._vectors and embed else "text"))
@@ -161,7 +161,7 @@ class EmbeddedIndex:
         written as JSON, or has no searched field, raises InvalidInput and nothing is added. SourceError: another process
         is writing, or the disk. Where vectors become many their graph is extended here, which can take minutes.
         """
-        if self._vectors is not None and self._embed is None:
+        if self._vectors is not None and self.embed is None:
             raise InvalidInput(
                 f"this index has vectors, of {self.embedder or 'an embedder of yours'}; open it with embed= to add"
             )
@@ -230,8 +230,8 @@ class EmbeddedIndex:
     def _by_vector(self, snapshot: Snapshot, query: str, count: int) -> list[Hit]:
         """Look for more rows than asked as long as dead ones are among them."""
         assert self._vectors is not None  # noqa: S101  for the type checker: the mode was checked
-        assert self._embed is not None  # noqa: S101  as above
-        vector = query_vector(self._embed, query)
+        assert self.embed is not None  # noqa: S101  as above
+        vector = query_vector(self.embed, query)
         self._check_size(len(vector))
         rows, wanted = len(self._vectors.rows()), count
         while True:
@@ -276,9 +276,9 @@ class EmbeddedIndex:
         joined = [" ".join(filter(None, said)) for said in texts]
         said = [at for at, text in enumerate(joined) if text.strip()]
         rows: list[int | None] = [None] * len(texts)
-        if self._vectors is None or self._embed is None or not said:
+        if self._vectors is None or self.embed is None or not said:
             return rows
-        vectors = document_vectors(self._embed, [joined[at] for at in said])
+        vectors = document_vectors(self.embed, [joined[at] for at in said])
         self._check_size(vectors.shape[1])
         for at, row in zip(said, self._vectors.append(vectors), strict=True):
             rows[at] = row
@@ -289,7 +289,7 @@ class EmbeddedIndex:
             raise SourceError(f"the embedder gave {dimensions} dimensions; this index has {self._vectors.dimensions}")
 
     def _checked_mode(self, mode: Mode) -> Mode:
-        return _checked_mode(mode, self._described, self._embed)
+        return _checked_mode(mode, self._described, self.embed)
 
     def _check_rows(self) -> None:
         """Refuse an index whose vectors were cut short by anything but a writer of ours."""

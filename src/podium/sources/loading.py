@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from podium.documents import valid_unicode
 from podium.errors import InvalidInput
-from podium.types import Progress
+from podium.types import Embed, Progress
 
 __all__ = ["Target", "identified", "load_into"]
 
@@ -23,6 +23,7 @@ class Target(Protocol):
     """Where documents go."""
 
     batch: int
+    embed: Embed | None
 
     def check(self, documents: Sequence[Any]) -> None: ...
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...

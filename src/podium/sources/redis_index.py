@@ -50,7 +50,7 @@ class RedisIndex:
         connection: Mapping[str, Any] | None = None,
     ) -> None:
         self.server = Server.at(url, index, timeout, connection or {})
-        self._text, self._embed, self._vector = tuple(text), embed, vector
+        self._text, self.embed, self._vector = tuple(text), embed, vector
         self._tags, self._numbers = tuple(tags), tuple(numbers)
         self._prefix = f"{index}:"
         self._failures = 0
@@ -91,7 +91,7 @@ class RedisIndex:
         for at, (name, fields) in enumerate(zip(ids, names, strict=True)):
             values, length, has_vector = replies[3 * at : 3 * at + 3]
             wanted = self._hash(documents[at], at)
-            with_vector = bool(self._embed is not None and self._text_of(wanted))
+            with_vector = bool(self.embed is not None and self._text_of(wanted))
             whole = length == len(fields) + with_vector and bool(has_vector) == with_vector
             if whole and values == [wanted[field] for field in fields]:
                 same.add(name)
@@ -100,8 +100,8 @@ class RedisIndex:
     def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
         """Write documents under their ids, each in place of what has its id, in one round trip."""
         hashes = [self._hash(document, at) for at, document in enumerate(documents)]
-        said = [at for at, fields in enumerate(hashes) if self._text_of(fields)] if self._embed is not None else []
-        vectors = document_vectors(self._embed, [self._text_of(hashes[at]) for at in said]) if self._embed and said else ()
+        said = [at for at, fields in enumerate(hashes) if self._text_of(fields)] if self.embed is not None else []
+        vectors = document_vectors(self.embed, [self._text_of(hashes[at]) for at in said]) if self.embed and said else ()
         for at, row in zip(said, vectors, strict=True):
             hashes[at][self._vector] = row.astype("<f4").tobytes()
         pipeline = self.server.pipeline(together=True)  # the old fields go as the new come
@@ -135,8 +135,8 @@ class RedisIndex:
         fields: list[dict[str, Any]] = [{"name": name, "type": "text"} for name in self._text]
         fields += [{"name": name, "type": "tag"} for name in self._tags]
         fields += [{"name": name, "type": "numeric"} for name in self._numbers]
-        if self._embed is not None:
-            dimensions = document_vectors(self._embed, ["a"]).shape[1]
+        if self.embed is not None:
+            dimensions = document_vectors(self.embed, ["a"]).shape[1]
             attributes = {"dims": dimensions, "algorithm": algorithm, "distance_metric": "cosine", "datatype": "float32"}
             fields.append({"name": self._vector, "type": "vector", "attrs": attributes})
         described = {
@@ -151,15 +151,15 @@ class RedisIndex:
             raise SourceError(f"index {info.name!r} on {self.server.where} is over {info.storage}; podium index writes hashes")
         wanted = [(name, "TEXT") for name in self._text] + [(name, "TAG") for name in self._tags]
         wanted += [(name, "NUMERIC") for name in self._numbers]
-        wanted += [(self._vector, "VECTOR")] if self._embed is not None else []
+        wanted += [(self._vector, "VECTOR")] if self.embed is not None else []
         has = {name: field.kind for name, field in info.fields.items()}
         if lacking := [f"{name} ({kind})" for name, kind in wanted if has.get(name) != kind]:
             raise SourceError(
                 f"index {info.name!r} on {self.server.where} is there already, without {', '.join(lacking)}; it has "
                 f"{', '.join(f'{name} ({kind})' for name, kind in has.items())}. Name another, or drop it first (FT.DROPINDEX)"
             )
-        if self._embed is not None:
-            given, there = document_vectors(self._embed, ["a"]).shape[1], info.fields[self._vector].dimensions
+        if self.embed is not None:
+            given, there = document_vectors(self.embed, ["a"]).shape[1], info.fields[self._vector].dimensions
             if given != there:
                 raise SourceError(f"{self._vector!r} of index {info.name!r} has {there} dimensions, the embedder gives {given}")
         prefix = info.prefixes[0] if info.prefixes else ""
@@ -174,7 +174,7 @@ class RedisIndex:
         fields = {str(name): self._bytes(value, str(name), at) for name, value in record.items() if not _is_nothing(value)}
         if not fields:
             raise InvalidInput(f"document {at} has nothing in any field; Redis keeps no empty document, so leave it out")
-        if self._vector in fields and self._embed is not None:
+        if self._vector in fields and self.embed is not None:
             raise InvalidInput(f"document {at} has a field {self._vector!r} of its own, where the vector goes; rename it")
         return fields
 
