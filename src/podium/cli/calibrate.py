@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from podium.cli.eval import first_stage
+from podium.cli.first_stages import first_stage
 from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer, Calibration, write_calibration
 from podium.errors import InvalidInput

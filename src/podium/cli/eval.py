@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from podium.cli.first_stages import first_stage
 from podium.cli.tables import print_rows
-from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.evaluate import Evaluation, Find, System, ceiling, compared, first_run, movements, rerank_run
+from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, movements, rerank_run
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
-from podium.evaluation.runs import read_run, write_run
+from podium.evaluation.runs import write_run
 from podium.evaluation.scores import RememberingScorer, ScoreStore
 from podium.load import identity, load
-from podium.places import listed, load_source
+from podium.places import listed
 from podium.progress import bar
 from podium.ranking import Reranker
-from podium.sources.embedded import EmbeddedIndex
 
-__all__ = ["evaluate", "first_stage", "print_evaluation", "warnings"]
+__all__ = ["evaluate", "print_evaluation", "warnings"]
 
 SHOWN = 3
 
@@ -164,52 +163,6 @@ def _ranks(before: int | None, after: int | None) -> str:
     return f"{before or '–'} → {after or '–'}"
 
 
-def first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
-    if len([each for each in (run_file, where) if each]) == 2:
-        raise InvalidInput("--run and --in are two first stages; name one")
-    if run_file:
-        run = read_run(run_file)
-        unknown = {document for found in run.values() for document in found} - set(collection.documents)
-        if unknown:
-            raise InvalidInput(f"{run_file} has documents that the collection lacks, such as {min(unknown)!r:.60}")
-        return lambda query, text, count: list(run.get(query, {}).items())[:count]
-    if where:
-        source = load_source(where, embed=embed)
-        return lambda query, text, count: _known(collection, source.search(text, count))
-    return _bm25(collection, embed)
-
-
-def _bm25(collection: Collection, embed: str | None) -> Find:
-    from podium.places import embedder
-
-    index = EmbeddedIndex.create(None, embed=embedder(embed))
-    ids = list(collection.documents)
-    index.add([collection.documents[name] for name in ids], ids=ids)
-
-    def find(query: str, text: str, count: int) -> list[tuple[str, float]]:
-        own = collection.candidates.get(query)
-        if own is None:
-            return _known(collection, index.search(text, count))
-        found = dict(_known(collection, index.search(text, len(ids)))) if own else {}
-        ranked = sorted(own, key=lambda name: -found.get(name, 0.0))  # those without a word of the query stay, at the end
-        return [(name, found.get(name, 0.0)) for name in ranked][:count]
-
-    return find
-
-
-def _known(collection: Collection, found: list[dict[str, object]]) -> list[tuple[str, float]]:
-    pairs = [(str(each["source_key"]).rpartition(":")[2], float(str(each["source_score"]))) for each in found]
-    names = [
-        (name if name in collection.documents else str(each["source_key"]), score)
-        for (name, score), each in zip(pairs, found, strict=True)
-    ]
-    if lacking := [name for name, _ in names if name not in collection.documents]:
-        raise InvalidInput(
-            f"the index has documents that the collection lacks, such as {lacking[0]!r:.60}; index it with --id _id"
-        )
-    return names
-
-
 def _reranked(collection: Collection, baseline: System, name: str, scores_file: str | None, precision: str | None) -> System:
     pairs = sum(len(found) for found in baseline.run.values())
     with load(name, precision=precision) as reranker:  # type: ignore[arg-type]  # click has checked it
@@ -225,5 +178,5 @@ def _write_runs(folder: Path, found: Evaluation) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for system in (found.baseline, *found.systems):
         if system.name != "ceiling":
-            safe: Callable[[str], str] = lambda name: "".join(c if c.isalnum() or c in "-._" else "-" for c in name)  # noqa: E731
-            write_run(folder / f"{safe(system.name)}.run", system.run, system.name)
+            file = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in system.name)
+            write_run(folder / f"{file}.run", system.run, system.name)

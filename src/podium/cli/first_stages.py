@@ -1,0 +1,66 @@
+"""Where an evaluation's candidates come from: BM25 made on the spot, a run file, or an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from podium.errors import InvalidInput
+from podium.evaluation.collections import Collection
+from podium.evaluation.evaluate import Find
+from podium.evaluation.runs import read_run
+from podium.places import embedder, load_source
+from podium.sources.embedded import EmbeddedIndex
+
+__all__ = ["first_stage"]
+
+Found = list[tuple[str, float]]
+
+
+def first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
+    """Return what finds a query's candidates. Raises InvalidInput where its documents are not the collection's."""
+    if run_file and where:
+        raise InvalidInput("--run and --in are two first stages; name one")
+    if run_file:
+        return _run(collection, run_file)
+    if where:
+        source = load_source(where, embed=embed)
+        return lambda query, text, count: _known(collection, source.search(text, count))
+    return _bm25(collection, embed)
+
+
+def _run(collection: Collection, file: str) -> Find:
+    run = read_run(file)
+    unknown = {document for found in run.values() for document in found} - set(collection.documents)
+    if unknown:
+        raise InvalidInput(f"{file} has documents that the collection lacks, such as {min(unknown)!r:.60}")
+    return lambda query, text, count: list(run.get(query, {}).items())[:count]
+
+
+def _bm25(collection: Collection, embed: str | None) -> Find:
+    index = EmbeddedIndex.create(None, embed=embedder(embed))
+    ids = list(collection.documents)
+    index.add([collection.documents[name] for name in ids], ids=ids)
+
+    def find(query: str, text: str, count: int) -> Found:
+        own = collection.candidates.get(query)
+        if own is None:
+            return _known(collection, index.search(text, count))
+        found = dict(_known(collection, index.search(text, len(ids))))
+        ranked = sorted(own, key=lambda name: -found.get(name, 0.0))  # those without a word of the query stay, at the end
+        return [(name, found.get(name, 0.0)) for name in ranked][:count]
+
+    return find
+
+
+def _known(collection: Collection, found: Sequence[dict[str, object]]) -> Found:
+    """Return the collection's ids of what a source found: its keys, on Redis behind the index's prefix."""
+    named = []
+    for each in found:
+        key, score = str(each["source_key"]), float(str(each["source_score"]))
+        name = key if key in collection.documents else key.rpartition(":")[2]
+        if name not in collection.documents:
+            raise InvalidInput(
+                f"the index has documents that the collection lacks, such as {key!r:.60}; index it with --id _id"
+            )
+        named.append((name, score))
+    return named
