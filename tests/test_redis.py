@@ -28,7 +28,7 @@ import resp
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.places import load_source
-from podium.sources import files, redis_wire
+from podium.sources import files, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
 from podium.sources.redis_index import RedisIndex
 from resp import Fake, Recorder, Replay, reply
@@ -201,6 +201,18 @@ def test_filters_hold_in_every_mode(server):
     source.filter = Tag("kind") == "book"
     assert set(keys(source.search("capital", 5, mode="text"))) == {"d1", "d3"}
     source.close()
+
+
+def test_documents_are_fetched_whole_by_their_keys(server):
+    """What FT.HYBRID needs, which no server that could be recorded has."""
+    server.loaded()
+    client = redis.Redis.from_url(server.url, protocol=server.protocol)
+    keys_asked = [f"{NAME}:d{at}" for at in (3, 0, 9)]
+    asked = redis_queries.Asked(NAME, {"content": 1.0}, None, 3, None, None, None, 10_000)
+    answer = client.execute_command(*redis_queries.documents_command(asked, keys_asked), NEVER_DECODE=True)
+    rows = {row.key: row.fields for row in redis_wire.search_rows(answer, scored=False)}
+    assert {key: fields["title"] for key, fields in rows.items()} == {f"{NAME}:d3": b"Washington", f"{NAME}:d0": b"Nevada"}
+    client.close()
 
 
 def test_text_fields_can_be_several_and_weighted(server):
@@ -492,14 +504,16 @@ def answering(answers, protocol=2):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_ft_hybrid_is_one_round_trip_where_the_server_has_it(protocol):
+def test_ft_hybrid_is_one_round_trip_where_the_server_has_it_and_fields_are_named(protocol):
     rows = [
         {"__key": "k:2", "__score": "0.0325", "content": "green", "embedding": b"\x00\x00\x80?" * 4},
         {"__key": "k:1", "__score": "0.016", "content": "red"},
     ]
     hybrid = {"total_results": 2, "results": rows, "warnings": [], "execution_time": 0.4}
     with Fake(answering({"FT.INFO": INFO, "FT.HYBRID": hybrid}, protocol)) as fake:
-        source = podium.RedisSource.from_url(fake.url, index=NAME, embed=embed, connection={"protocol": protocol})
+        source = podium.RedisSource.from_url(
+            fake.url, index=NAME, embed=embed, return_fields=["content"], connection={"protocol": protocol}
+        )
         found = source.search("red | @x", 2, filter=Tag("kind") == "a")
         assert [(d["source_key"], d["source_score"], d["content"]) for d in found] == [
             ("k:2", 0.0325, "green"),
@@ -512,6 +526,22 @@ def test_ft_hybrid_is_one_round_trip_where_the_server_has_it(protocol):
         assert sent[2:4] == ("SEARCH", "@content:(red | x) (@kind:{a})")
         assert sent[sent.index("COMBINE") :][:7] == ("COMBINE", "RRF", "4", "CONSTANT", "60", "WINDOW", "100")
         assert sent[sent.index("FILTER") + 1] == "@kind:{a}"
+        assert sent[sent.index("LOAD") :][:5] == ("LOAD", "3", "@__key", "@__score", "@content")
+        source.close()
+
+
+def test_ft_hybrid_gives_keys_and_the_documents_are_fetched_whole():
+    """One document was deleted between the two."""
+    rows = [{"__key": f"k:{at}", "__score": str(1 - at / 10)} for at in range(3)]
+    hybrid = {"total_results": 3, "results": rows, "warnings": [], "execution_time": 0.4}
+    whole = [2, "k:2", ["content", "green", "more", "kept"], "k:0", ["content", "red"]]
+    with Fake(answering({"FT.INFO": INFO, "FT.HYBRID": hybrid, "FT.SEARCH": whole})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME, embed=embed)
+        assert source.search("red", 3) == [
+            {"content": "red", "source_key": "k:0", "source_score": 1.0, "source_rank": 1},
+            {"content": "green", "more": "kept", "source_key": "k:2", "source_score": 0.8, "source_rank": 2},
+        ]
+        assert fake.commands[2][2:7] == ("*", "INKEYS", "3", "k:0", "k:1")
         source.close()
 
 

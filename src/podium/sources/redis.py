@@ -40,8 +40,8 @@ class RedisSource:
     `index` is redisvl's SearchIndex, or its AsyncSearchIndex for `asearch` alone; `from_url` needs neither. `text` is the
     field searched by BM25, several as a list or as {name: weight}, or None for every text field; `vector` the field of
     vectors, `embed` an Embedder or any callable from a list of texts to vectors. `mode` is "text", "vector" or "hybrid"
-    (the default where there is an embedder). A hybrid search asks FT.HYBRID where the server has it (Redis 8.4), else
-    fuses two searches here by the same rule: `fusion` "rrf", reciprocal rank; or "weighted", always fused here, a sum in
+    (the default where there is an embedder). A hybrid search asks FT.HYBRID where the server has it (Redis 8.4; in one round
+    trip if `return_fields` are named, since it cannot give all), else fuses two searches here by the same rule: `fusion` "rrf", reciprocal rank; or "weighted", always fused here, a sum in
     which text counts `text_weight`. `filter` is a redisvl filter expression, `return_fields` the fields that come back
     (None: all but vectors), `ef_runtime` how widely an HNSW graph is searched, `timeout` the seconds a search may take.
 
@@ -168,10 +168,11 @@ class RedisSource:
 
     def _exchange(self, query: str, vector: Any, count: int, mode: Mode, chosen: Filter) -> Exchange:
         try:
-            if self._info is None:
-                self._info = wire.index_info((yield ("FT.INFO", self.server.index)))
-            self._check_fields(self._info, mode, vector)
-            found = yield from _STEPS[mode](self, self._info, query, vector, count, chosen)
+            info = self._info  # one look: another thread may forget it
+            if info is None:
+                info = self._info = wire.index_info((yield ("FT.INFO", self.server.index)))
+            self._check_fields(info, mode, vector)
+            found = yield from _STEPS[mode](self, info, query, vector, count, chosen)
         except SourceError:
             self._info = None  # the index may have been made anew: look again next time
             raise
@@ -186,15 +187,24 @@ class RedisSource:
     def _by_both(self, info: wire.IndexInfo, query: str, vector: Any, count: int, chosen: Filter) -> Exchange:
         depth = max(count, HYBRID_DEPTH)
         if self.fusion == "rrf" and self._has_hybrid is not False and wire.words(query):
-            reply = yield queries.hybrid_command(self._asked(info, count, chosen), query, vector, depth)
+            asked = self._asked(info, count, chosen)
+            reply = yield queries.hybrid_command(asked, query, vector, depth)
             self._has_hybrid = reply is not None
             if reply is not None:
-                return self._documents(info, wire.hybrid_rows(reply))
+                return self._documents(info, (yield from self._whole(asked, wire.hybrid_rows(reply))))
         text = yield from self._text_rows(info, query, depth, chosen)
         near = yield from self._vector_rows(info, vector, depth, chosen)
         rows = {row.key: row for row in (*near, *text)}
         ranked = fuse(self.fusion, _hits(text), _hits(near), self.text_weight)[:count]
         return self._documents(info, [wire.Row(hit.key, hit.score, rows[hit.key].fields) for hit in ranked])
+
+    def _whole(self, asked: queries.Asked, rows: list[wire.Row]) -> Rows:
+        """Return FT.HYBRID's rows with the fields that are wanted: it gives those that are named, and cannot give all."""
+        if self._return_fields is not None or not rows:
+            return rows
+        reply = yield queries.documents_command(asked, [row.key for row in rows])
+        fields = {row.key: row.fields for row in wire.search_rows(reply, scored=False)}
+        return [wire.Row(row.key, row.score, fields[row.key]) for row in rows if row.key in fields]
 
     def _text_rows(self, info: wire.IndexInfo, query: str, count: int, chosen: Filter) -> Rows:
         if not wire.words(query):  # punctuation alone asks for nothing

@@ -12,7 +12,7 @@ from podium.sources.redis_wire import DISTANCE, Field, words
 if TYPE_CHECKING:
     from redisvl.query.filter import FilterExpression
 
-__all__ = ["Asked", "Command", "Filter", "hybrid_command", "text_command", "vector_command"]
+__all__ = ["Asked", "Command", "Filter", "documents_command", "hybrid_command", "text_command", "vector_command"]
 
 Command = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
@@ -73,14 +73,21 @@ def hybrid_command(asked: Asked, query: str, vector: Any, depth: int) -> Command
     near += [] if asked.ef_runtime is None else ["EF_RUNTIME", asked.ef_runtime]
     rendered = render_filter(asked.filter)
     near += ["FILTER", rendered] if rendered else []
+    # Not LOAD *: with that the server leaves key and score out.
     names = ["@__key", "@__score", *(f"@{name}" for name in asked.return_fields or ())]
-    load = ["*"] if asked.return_fields is None else [len(names), *names]
     return (
         *("FT.HYBRID", asked.index, "SEARCH", _text_query(asked, query).query_string(), "SCORER", "BM25STD", *near),
-        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", 0, asked.count, "LOAD", *load),
+        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", 0, asked.count),
+        *("LOAD", len(names), *names),
         *("PARAMS", 2, "vector", array_to_buffer(vector.tolist(), asked.vector.data_type.lower())),
         *("TIMEOUT", asked.milliseconds),
     )
+
+
+def documents_command(asked: Asked, keys: Sequence[str]) -> Command:
+    """Ask for whole documents by their keys, in one command whatever keeps them."""
+    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", asked.milliseconds)
+    return ("FT.SEARCH", asked.index, "*", "INKEYS", len(keys), *keys, *limits)
 
 
 def _text_query(asked: Asked, query: str) -> Any:
