@@ -40,10 +40,12 @@ class RedisSource:
     `index` is redisvl's SearchIndex, or its AsyncSearchIndex for `asearch` alone; `from_url` needs neither. `text` is the
     field searched by BM25, several as a list or as {name: weight}, or None for every text field; `vector` the field of
     vectors, `embed` an Embedder or any callable from a list of texts to vectors. `mode` is "text", "vector" or "hybrid"
-    (the default where there is an embedder). A hybrid search asks FT.HYBRID where the server has it (Redis 8.4; in one round
-    trip if `return_fields` are named, since it cannot give all), else fuses two searches here by the same rule: `fusion` "rrf", reciprocal rank; or "weighted", always fused here, a sum in
-    which text counts `text_weight`. `filter` is a redisvl filter expression, `return_fields` the fields that come back
-    (None: all but vectors), `ef_runtime` how widely an HNSW graph is searched, `timeout` the seconds a search may take.
+    (the default where there is an embedder). `filter` is a redisvl filter expression, `return_fields` the fields that come
+    back (None: all but vectors), `ef_runtime` how widely an HNSW graph is searched, `timeout` the seconds a search may take.
+
+    A hybrid search asks FT.HYBRID where the server has it (Redis 8.4; in one round trip if `return_fields` are named, since
+    it cannot give all), else fuses two searches here by the same rule: `fusion` "rrf", reciprocal rank. "weighted", a sum in
+    which text counts `text_weight`, is always fused here.
 
     Safe to share between threads; `asearch` never blocks the event loop. Needs the package's extra `redis`.
     """
