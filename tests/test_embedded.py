@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -190,6 +191,7 @@ def test_what_cannot_be_kept_is_refused_whole(index):
         ([{"text": "a", "x": Thing()}], "document 0 cannot be written as JSON"),
         (["fine", Thing()], "document 1 is a Thing; an index takes strings and mappings"),
         ([None], "document 0 is a NoneType"),
+        ([{1: "a", "text": "b"}], "whose name is no string"),
         ("one string", "docs must be a list"),
         ([{"body": "a"}], "document 0 has none of the fields"),
     ):
@@ -278,6 +280,26 @@ def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
     (folder / FILE).write_text(json.dumps(described | {"layout": 99}))
     with pytest.raises(SourceError, match="of layout 99"):
         podium.EmbeddedIndex.open(folder)
+
+
+def test_vectors_that_change_under_an_open_index_are_noticed(tmp_path):
+    folder = tmp_path / "i"
+    texts = ["apple", "river", "stone"]
+    podium.EmbeddedIndex.create(folder, embed=Letters()).add(texts, ids=texts)
+    reader = podium.EmbeddedIndex.open(folder, embed=Letters())
+    assert keys(reader.search("apple", 1, mode="vector")) == ["apple"]
+    whole = (folder / "vectors.f32").read_bytes()
+    (folder / "vectors.f32").write_bytes(whole[: len(whole) // 3])
+    for use in (lambda: reader.search("apple", 1, mode="vector"), lambda: reader.add(["x"])):
+        with pytest.raises(SourceError, match="cut short, or taken away"):
+            use()
+    other = tmp_path / "other"
+    podium.EmbeddedIndex.create(other, embed=Letters()).add(texts[::-1], ids=texts[::-1])
+    for name in ("text", "vectors.f32"):
+        moved = folder / name
+        shutil.rmtree(moved) if moved.is_dir() else moved.unlink()
+        (other / name).rename(moved)
+    assert keys(reader.search("apple", 1, mode="vector")) == ["apple"]
 
 
 def test_segments_that_are_gone_are_said(tmp_path):

@@ -147,6 +147,16 @@ def test_places(tmp_path):
     for url in ("redis://h", "redis://h/", "redis://h/0", "unix:///run/redis.sock"):
         with pytest.raises(InvalidInput, match="names no index"):
             split_url(url)
+    for url in (
+        "redis://[bad/x",
+        "redis://u:s3c/ret@h/docs",
+        "redis://h/docs#two",
+        "REDIS://u:s3cret@h/x",
+        "http://u:s3cret@h/x",
+    ):
+        with pytest.raises(InvalidInput, match=r"%2F|%23|begins with redis") as caught:
+            load_source(url)
+        assert "s3c" not in str(caught.value)
     assert listed(" a, ,b ") == ["a", "b"]
     file = tmp_path / "docs.jsonl"
     file.write_text("\n".join(map(json.dumps, DOCUMENTS)), encoding="utf-8")

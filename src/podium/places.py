@@ -60,8 +60,13 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def is_url(where: str) -> bool:
-    """Say whether a place is a server, not a path."""
-    return where.partition("://")[0] in SCHEMES and "://" in where
+    """Say whether a place is a server, not a path. Raises InvalidInput for a URL of no kind that is known."""
+    scheme, mark, _ = where.partition("://")
+    if mark and scheme not in SCHEMES:
+        raise InvalidInput(
+            f"a place with :// is on Redis, and begins with {', '.join(SCHEMES)}; write it like that, in small letters"
+        )
+    return bool(mark)
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -72,7 +77,15 @@ def split_url(url: str) -> tuple[str, str]:
 
     A socket has it as `?index=`: unix:///run/redis.sock?index=docs. Raises InvalidInput where there is none.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which is where a password with a / in it shows
+    except ValueError:
+        raise InvalidInput(
+            "the URL cannot be read; write what is odd in its user name and password as %2F and its like"
+        ) from None
+    if parts.fragment:
+        raise InvalidInput("the URL has a # in it; write it as %23 in a password, and name an index without one")
     asked = dict(parse_qsl(parts.query))
     if (named := asked.pop("index", "")) or parts.scheme == "unix":
         path, name = parts.path, named

@@ -134,7 +134,7 @@ def cut(ranking: Ranking, limit: int | None, found: int | None = None) -> Rankin
 
     `found` is how many candidates there were, where `ranking` has fewer results than that.
     """
-    notes = _notes(len(ranking) if found is None else found, limit)
+    notes = [note for note in _notes(len(ranking) if found is None else found, limit) if note not in ranking.notes]
     return replace(ranking, results=ranking.results[:limit], notes=(*notes, *ranking.notes))
 
 

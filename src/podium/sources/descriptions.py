@@ -72,6 +72,7 @@ def made_at_once(folder: Path) -> Iterator[Path]:
 
     Raises SourceError where something is there already.
     """
+    folder = folder.resolve()  # what a link leads to; and "." cannot be replaced by that name
     if is_index(folder):
         raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

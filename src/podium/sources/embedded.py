@@ -251,6 +251,8 @@ class EmbeddedIndex:
         """Return a document as JSON; a string as the first field that is searched, or its text."""
         if not isinstance(document, str | Mapping):
             raise InvalidInput(f"document {at} is a {type(document).__name__}; an index takes strings and mappings")
+        if isinstance(document, Mapping) and not all(isinstance(name, str) for name in document):
+            raise InvalidInput(f"document {at} has a field whose name is no string; JSON keeps no other names")
         field = (self.text_fields or ["text"])[0]
         try:
             held = {field: document} if isinstance(document, str) else dict(document)

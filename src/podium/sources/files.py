@@ -134,7 +134,10 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
 def _parquet(file: BinaryIO, name: str) -> Iterator[Any]:
     parquet, arrow = needed("pyarrow.parquet", "parquet"), needed("pyarrow", "parquet")
     try:
-        for batch in parquet.ParquetFile(file).iter_batches():
+        opened = parquet.ParquetFile(file)
+        if len(set(opened.schema_arrow.names)) < len(opened.schema_arrow.names):
+            raise InvalidInput(f"{name} has two columns of one name; each needs a name of its own")
+        for batch in opened.iter_batches():
             yield from map(_plain, batch.to_pylist())
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{name} is no Parquet file that can be read: {str(error)[:100]}") from error

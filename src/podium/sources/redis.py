@@ -6,6 +6,7 @@ safe query, replies of both protocols are read alike, and every failure says whi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,7 @@ Exchange = Generator[queries.Command, Any, list[dict[str, Any]]]
 """Commands out, their replies in, documents at the end: the same steps for a client that waits and for one that is awaited."""
 Rows = Generator[queries.Command, Any, list[wire.Row]]
 
+INFO_SECONDS = 10.0  # how long a description of the index is believed: it may be made anew with other fields
 MOST = 1_000_000  # of RediSearch itself
 HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 
@@ -74,6 +76,7 @@ class RedisSource:
         self.filter, self.fusion, self.text_weight = filter, fusion, text_weight
         self._ef_runtime = checked_limit(ef_runtime)
         self._info: wire.IndexInfo | None = None
+        self._info_at = 0.0
         self._has_hybrid: bool | None = None
 
     @classmethod
@@ -171,8 +174,9 @@ class RedisSource:
     def _exchange(self, query: str, vector: Any, count: int, mode: Mode, chosen: Filter) -> Exchange:
         try:
             info = self._info  # one look: another thread may forget it
-            if info is None:
+            if info is None or time.monotonic() - self._info_at > INFO_SECONDS:
                 info = self._info = wire.index_info((yield ("FT.INFO", self.server.index)))
+                self._info_at = time.monotonic()
             self._check_fields(info, mode, vector)
             found = yield from _STEPS[mode](self, info, query, vector, count, chosen)
         except SourceError:

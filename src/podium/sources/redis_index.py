@@ -50,8 +50,12 @@ class RedisIndex:
         connection: Mapping[str, Any] | None = None,
     ) -> None:
         self.server = Server.at(url, index, timeout, connection or {})
-        self._text, self.embed, self._vector = tuple(text), embed, vector
+        self._text = (text,) if isinstance(text, str) else tuple(text)
+        self.embed, self._vector = embed, vector
         self._tags, self._numbers = tuple(tags), tuple(numbers)
+        named = [*self._text, *self._tags, *self._numbers, *([vector] if embed is not None else [])]
+        if twice := next((name for at, name in enumerate(named) if name in named[:at]), None):
+            raise InvalidInput(f"the field {twice!r} is named twice; it can be one of text, tag, number and vector")
         self._prefix = f"{index}:"
         self._failures = 0
 

@@ -228,6 +228,9 @@ def _failed(error: Exception, where: str, index: str) -> SourceError:
         ((), ("no such index", "unknown index name", "index not found", "index_not_found"), _NO_INDEX),
         ((), ("timeout",), _SLOW),
         ((RuntimeError,), (), _OTHER_LOOP),
+        ((), ("oom command not allowed", "maxmemory"), _FULL),
+        ((), ("read only replica", "noreplicas"), _NO_WRITES),
+        ((), ("syntax error",), _SYNTAX),
         ((), ("no such scorer", "unknown scorer", "could not find scorer"), _NO_SCORER),
     ):
         if (kind and isinstance(error, kind)) or any(mark in said.lower() for mark in marks):
@@ -237,12 +240,16 @@ def _failed(error: Exception, where: str, index: str) -> SourceError:
 
 
 _REFUSED = (
-    "{where} does not let this user in, or not search; check user name, password and the ACL (+@search on {index!r}): {said}"
+    "{where} does not let this user in, or not search; check user name, password, and that its ACL allows FT.INFO, FT.SEARCH "
+    "and the keys of {index!r}: {said}"
 )
 _UNREACHABLE = "cannot reach Redis at {where}: {said}; check that it runs, host and port, and TLS (rediss://)"
 _SLOW = "Redis at {where} did not answer in time; check its load, or allow more with timeout="
 _NO_MODULE = "Redis at {where} has no search module; use Redis 8, Redis Stack or Redis Cloud, or load RediSearch into this one"
 _NO_INDEX = "there is no index {index!r} on {where}; FT._LIST shows those there are, and podium index makes one"
+_FULL = "Redis at {where} is full (maxmemory); free some of it or raise it, and do this again: what is written stays"
+_NO_WRITES = "Redis at {where} takes no writes; name the primary, with its replicas in reach: {said}"
+_SYNTAX = "Redis at {where} cannot read the filter for index {index!r}: {said}; write it as a redisvl filter expression"
 _OTHER_LOOP = "the AsyncSearchIndex of {index!r} belongs to another event loop ({said}); make one in each loop, or use from_url"
 _NO_SCORER = "Redis at {where} does not know the scorer BM25STD; it needs RediSearch 2.8 or later: {said}"
 

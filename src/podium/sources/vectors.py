@@ -38,6 +38,7 @@ class Vectors:
         self.dimensions = dimensions
         self._folder = folder
         self._rows: Any = None
+        self._inode, self._seen = 0, 0  # whose rows these are, and how many there have been: they never become fewer
         self._graph: Any = None
 
     def append(self, vectors: Rows) -> range:
@@ -49,6 +50,7 @@ class Vectors:
             held = self.rows()
             self._rows = np.concatenate([held, unit]) if len(held) else unit
             return range(len(held), len(self._rows))
+        self.rows()  # refuses a file that was cut short
         with open(self._file, "ab") as file:
             size = 4 * self.dimensions
             whole = file.tell() // size  # what a killed writer left of a row is no row
@@ -66,11 +68,16 @@ class Vectors:
         size = 4 * self.dimensions
         if self._folder is None:
             return np.zeros((0, self.dimensions), np.float32) if self._rows is None else self._rows
-        count = self._file.stat().st_size // size if self._file.exists() else 0
-        if not count:
+        seen = self._seen  # before looking: another thread may be appending
+        found = self._file.stat() if self._file.exists() else None
+        count = found.st_size // size if found else 0
+        if count < seen:
+            raise SourceError(f"{self._file} is damaged: it was cut short, or taken away; index the documents again")
+        if not count or found is None:
             return np.zeros((0, self.dimensions), np.float32)
-        if self._rows is None or len(self._rows) != count:
-            self._rows = np.memmap(self._file, np.float32, "r", shape=(count, self.dimensions))
+        if self._rows is None or len(self._rows) != count or self._inode != found.st_ino:
+            self._rows, self._inode = np.memmap(self._file, np.float32, "r", shape=(count, self.dimensions)), found.st_ino
+        self._seen = max(self._seen, count)
         return self._rows  # type: ignore[no-any-return]
 
     def nearest(self, query: Rows, count: int) -> list[tuple[int, float]]:
