@@ -4,7 +4,7 @@ DEMO   := .venv/demo
 DEV    := .venv/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test guide docs bench clean help
+.PHONY: demo check test docs bench clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'

@@ -20,13 +20,16 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from redisvl.index import AsyncSearchIndex, SearchIndex
+from redisvl.query import VectorQuery
 from redisvl.query.filter import Num, Tag
 
 import podium
 import redis
 import resp
+from conftest import PARITY
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
+from podium.integrations.redisvl import Vectorizer
 from podium.places import load_source
 from podium.sources import files, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
@@ -545,6 +548,28 @@ def test_ft_hybrid_gives_keys_and_the_documents_are_fetched_whole():
         source.close()
 
 
+def test_an_embedder_goes_where_a_redisvl_index_wants_vectors():
+    """What is loaded and what is asked for are the embedder's vectors, to the bit."""
+    with_vectors = podium.Embedder(PARITY / "embedders" / "bert-mean")
+    vectorizer = Vectorizer(with_vectors)
+    found = [1, f"{NAME}:a", ["vector_distance", "0.25", "content", "a red apple"]]
+    with Fake(answering({"HSET": 2, "FT.SEARCH": found, "FT._LIST": [NAME], "FT.INFO": INFO})) as fake:
+        client = redis.Redis.from_url(fake.url, protocol=2)
+        schema = json.loads(json.dumps(SCHEMA))
+        schema["fields"][1]["attrs"]["dims"] = vectorizer.dims
+        index = SearchIndex.from_dict(schema, redis_client=client)
+        text = "a red apple"
+        index.load([{"content": text, "embedding": vectorizer.embed(text, as_buffer=True)}])
+        query = VectorQuery(vectorizer.embed(text), "embedding", return_fields=["content"], num_results=1)
+        assert index.query(query)[0]["content"] == text
+        wanted = with_vectors.embed([text])[0].tobytes().decode("latin-1")
+        sent = {words[0]: words for words in fake.commands}
+        assert wanted in sent["HSET"]
+        assert wanted in sent["FT.SEARCH"]
+        client.close()
+    with_vectors.close()
+
+
 def test_a_json_index_gives_whole_documents():
     document = {"content": "red", "embedding": [1, 2, 3, 4], "nested": {"a": 1}}
     info = INFO | {"index_definition": {"key_type": "JSON", "prefixes": [NAME]}}
@@ -667,9 +692,17 @@ def test_an_index_that_was_made_anew_is_looked_at_again():
 def test_loading_waits_until_the_server_has_looked_through_what_was_there():
     answers = {"FT.INFO": Turns([INFO, INFO | {"indexing": 1}, INFO | {"indexing": 1}, INFO])}
     with Fake(answering(answers)) as fake:
-        index = RedisIndex(fake.url, NAME)
+        index = RedisIndex(fake.url, NAME, embed=embed)
         index.prepare(1)
         assert [words[0] for words in fake.commands].count("FT.INFO") == 4
+        index.close()
+
+
+def test_vectors_are_not_lost_by_loading_without_the_embedder():
+    with Fake(answering({"FT.INFO": INFO})) as fake:
+        index = RedisIndex(fake.url, NAME)
+        with pytest.raises(SourceError, match=r"has vectors in 'embedding'; load with its embedder \(--embed\)"):
+            index.prepare(1)
         index.close()
 
 
@@ -681,7 +714,7 @@ def test_a_field_has_one_purpose():
 def test_failures_of_long_ago_are_not_told_again():
     failed = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
     with Fake(answering({"FT.INFO": failed})) as fake:
-        index = RedisIndex(fake.url, NAME)
+        index = RedisIndex(fake.url, NAME, embed=embed)
         index.prepare(1)
         index.finish()
         index.close()
@@ -689,7 +722,7 @@ def test_failures_of_long_ago_are_not_told_again():
 
 def test_an_index_that_was_dropped_meanwhile_is_said():
     with Fake(answering({"FT.INFO": Turns([INFO, INFO, Exception("Unknown index name")])})) as fake:
-        index = RedisIndex(fake.url, NAME)
+        index = RedisIndex(fake.url, NAME, embed=embed)
         index.prepare(1)
         with pytest.raises(SourceError, match="was dropped meanwhile; index the file again"):
             index.finish()

@@ -209,6 +209,11 @@ def test_indexing_into_a_folder_is_idempotent_and_goes_on(file, tmp_path):
     more = tmp_path / "more.jsonl"
     more.write_text("\n".join(map(json.dumps, [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}])))
     assert command("index", more, "--to", folder, "--id", "n")[1].startswith("2 documents indexed, 3 were there already")
+    again = command("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
+    assert again[1].startswith("0 documents indexed, 5 were there already"), again
+    code, _, err = command("index", more, "--to", folder, "--text", "body", "--id", "n")
+    assert code == 2
+    assert "was made with --text title,body and --language english; it keeps them" in err
     index = podium.EmbeddedIndex.open(folder)
     assert len(index) == 5
     assert index.get(["1"])["1"]["body"] == "changed"
@@ -256,6 +261,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body"], "cannot reach Redis at 127.0.0.1:9"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x"], "has none of the fields content, text"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"], "--language is for"),
+        (["index", "{file}", "--to", "{folder}", "--text", "title,bdy"], "has the field bdy"),
         (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag and --number are for an index on Redis"),
         (["index", "{file}", "--to", "{folder}"], "document 0 has none of the fields"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "contnet"], "document 0 has no field contnet"),

@@ -67,7 +67,7 @@ def index(
             raise InvalidInput("--tag and --number are for an index on Redis")
         target = _in_folder(where, listed(fields), model, language)
     with target as (check, begin):
-        count = _looked_through(file, kind, id_field, check)
+        count = _looked_through(file, kind, id_field, check, [*listed(fields), *listed(tags), *listed(numbers)])
         with begin(count) as index, bar(count, True, what="indexing") as advance:
             added, kept = load_into(index, identified(files.stream(file, kind), id_field), advance)
     there = f", {kept} were there already" if kept else ""
@@ -76,15 +76,23 @@ def index(
         click.echo(f"note: {cut} of them are longer than the embedder reads; their vectors are of how they begin", err=True)
 
 
-def _looked_through(file: str, kind: str | None, id_field: str | None, check: Callable[[list[Any]], None]) -> int:
-    """Read the file once before anything is written: its documents are whole, can be kept, and have ids of their own."""
-    count = 0
+def _looked_through(
+    file: str, kind: str | None, id_field: str | None, check: Callable[[list[Any]], None], named: list[str]
+) -> int:
+    """Read the file once before anything is written: its documents are whole, can be kept, and have ids of their own.
+
+    A field that is named and that no document has is a slip.
+    """
+    count, unseen = 0, set(named)
     for _, document in identified(files.stream(file, kind), id_field):
         try:
             check([document])
         except InvalidInput as error:
             raise InvalidInput(str(error).replace("document 0", f"document {count}", 1)) from None
+        unseen = unseen - set(document) if isinstance(document, dict) else set()
         count += 1
+    if unseen:
+        raise InvalidInput(f"no document of {file} has the field {', '.join(sorted(unseen))}")
     return count
 
 
@@ -110,10 +118,11 @@ def _on_redis(where: str, text: list[str], model: str | None, tags: list[str], n
 def _in_folder(where: str, text: list[str], model: str | None, language: str | None) -> Iterator[Opened]:
     """Give what checks documents, and what begins to take them: nothing is made before all are known to fit."""
     there = is_index(where)
-    if there and (text or language):
-        raise InvalidInput(f"{where} is an index already, with fields and language of its own; leave --text and --language out")
     chosen = None if language == "none" else language or "english"
     checked = EmbeddedIndex.open(where) if there else EmbeddedIndex.create(None, text=text or None, language=chosen)
+    if (text and text != checked.text_fields) or (language and chosen != checked.language):
+        searched = "each document's own text" if checked.text_fields is None else f"--text {','.join(checked.text_fields)}"
+        raise InvalidInput(f"{where} was made with {searched} and --language {checked.language or 'none'}; it keeps them")
 
     @contextlib.contextmanager
     def begin(count: int) -> Iterator[Target]:

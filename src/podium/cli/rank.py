@@ -45,7 +45,7 @@ def rank(
 ) -> None:
     """Order a file's documents by relevance.
 
-    FILE is .txt (a document a line), .jsonl, .json or .csv; - is standard input.
+    FILE is .txt (a document a line), .jsonl, .json, .csv or .parquet, also with .gz; - is standard input.
     """
     documents = _documents(file, kind)
     rank_by = None if fields is None else [name.strip() for name in fields.split(",")]

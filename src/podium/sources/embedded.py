@@ -51,8 +51,6 @@ class EmbeddedIndex:
         ['fruit']
     """
 
-    batch = 5_000  # documents of one commit, when they are loaded from a file
-
     def __init__(
         self,
         path: Path | None,
@@ -67,6 +65,7 @@ class EmbeddedIndex:
         checked_fusion(fusion, text_weight)
         self.path = path
         self.embedder = described.embedder
+        self.batch = 5_000 if embed is None else 500  # documents of one commit, when they are loaded from a file
         self._described, self._texts, self.embed = described, texts, embed
         self._vectors = Vectors(path, len(described.probe)) if described.probe else None
         self._writing = threading.Lock()
@@ -140,6 +139,11 @@ class EmbeddedIndex:
     def text_fields(self) -> list[str] | None:
         """Return the fields that are searched, None where each document's own text is."""
         return None if self._described.fields is None else list(self._described.fields)
+
+    @property
+    def language(self) -> str | None:
+        """Return the language of stemmer and stop-words, None where there are neither."""
+        return self._described.language
 
     def explain(self) -> str:
         """Say how it searches."""

@@ -162,6 +162,11 @@ class RedisIndex:
                 f"index {info.name!r} on {self.server.where} is there already, without {', '.join(lacking)}; it has "
                 f"{', '.join(f'{name} ({kind})' for name, kind in has.items())}. Name another, or drop it first (FT.DROPINDEX)"
             )
+        if self.embed is None and (vectors := info.of_kind("VECTOR")):
+            raise SourceError(
+                f"index {info.name!r} on {self.server.where} has vectors in {vectors[0]!r}; load with its embedder "
+                "(--embed), or documents would be without one"
+            )
         if self.embed is not None:
             given, there = document_vectors(self.embed, ["a"]).shape[1], info.fields[self._vector].dimensions
             if given != there:
