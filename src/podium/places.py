@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from podium.errors import InvalidInput, SourceError
 from podium.sources import files
 from podium.sources.embedded import EmbeddedIndex, is_index
+from podium.sources.fusion import Mode
 from podium.sources.redis_server import SCHEMES
 
 if TYPE_CHECKING:
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["embedder", "is_url", "listed", "load_source", "split_url"]
 
-Mode = Literal["text", "vector", "hybrid"] | None
-
 
 def load_source(
     where: str | os.PathLike[str],
     *,
     text: Sequence[str] | Mapping[str, float] | None = None,
     embed: str | None = None,
-    mode: Mode = None,
+    mode: Mode | None = None,
     filter: str | None = None,  # noqa: A002  as in RedisSource
 ) -> RedisSource | EmbeddedIndex:
     """Return the source at a place: an index on Redis by its URL, the index of a folder, or a file's documents in memory.
@@ -97,7 +96,7 @@ def split_url(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}{path}{left}", name
 
 
-def _opened(path: str, text: Any, embed: str | None, mode: Mode) -> EmbeddedIndex:
+def _opened(path: str, text: Any, embed: str | None, mode: Mode | None) -> EmbeddedIndex:
     if not Path(path).exists():
         raise SourceError(f"there is no {path[:200]}: name a file of documents, an index's folder, or redis://host/name")
     if not is_index(path):

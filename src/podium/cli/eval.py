@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def evaluate(
     collection = read_collection(data, queries=queries, qrels=qrels)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
         baseline = first_run(collection, first_stage(collection, run_file, where, embed), candidates, advance)
-    systems = [_reranked(collection, baseline, name, scores_file, precision) for name in names]
+    with contextlib.closing(ScoreStore(scores_file)) if scores_file else contextlib.nullcontext() as store:
+        systems = [_reranked(collection, baseline, name, store, precision) for name in names]
     found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)
     print_evaluation(found)
     if runs_folder:
@@ -163,12 +165,12 @@ def _ranks(before: int | None, after: int | None) -> str:
     return f"{before or '–'} → {after or '–'}"
 
 
-def _reranked(collection: Collection, baseline: System, name: str, scores_file: str | None, precision: str | None) -> System:
+def _reranked(collection: Collection, baseline: System, name: str, store: ScoreStore | None, precision: str | None) -> System:
     pairs = sum(len(found) for found in baseline.run.values())
     with load(name, precision=precision) as reranker:  # type: ignore[arg-type]  # click has checked it
         remembered, known = reranker, lambda: 0
-        if scores_file:
-            scorer = RememberingScorer(reranker.scorer, ScoreStore(scores_file), identity(reranker.scorer))
+        if store:
+            scorer = RememberingScorer(reranker.scorer, store, identity(reranker.scorer))
             remembered, known = Reranker(scorer), lambda: scorer.known
         with bar(pairs, shown=True, what=f"scoring with {name}") as advance:
             return rerank_run(collection, baseline.run, remembered, name, advance, known)

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from podium.documents import texts_of, valid_unicode
 from podium.errors import InvalidInput, SourceError
@@ -22,18 +22,15 @@ from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
 from podium.sources.embedding import document_vectors, query_vector
 from podium.sources.fields import checked_weights
-from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, checked_fusion, fuse
+from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
 from podium.sources.texts import LANGUAGES, Entry, Snapshot, Texts
 from podium.sources.vectors import Vectors
 from podium.types import Embed
 
 __all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
 
-Mode = Literal["text", "vector", "hybrid"]
-
 BATCH = 2_000  # documents whose vectors are computed at once
 LONGEST_ID = 1_000
-HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 
 
 class EmbeddedIndex:
@@ -339,12 +336,8 @@ def _made_ids(count: int) -> list[str]:
 
 
 def _checked_ids(ids: Any) -> list[str]:
-    given = [] if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) else list(ids)
-    if (
-        not isinstance(ids, Iterable)
-        or isinstance(ids, str | bytes)
-        or not all(isinstance(name, str) and name for name in given)
-    ):
+    given: list[Any] = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else [None]
+    if not all(isinstance(name, str) and name for name in given):
         raise InvalidInput("ids must be a list of strings, none of them empty")
     if long := next((name for name in given if len(name) > LONGEST_ID), None):
         raise InvalidInput(f"the id {long[:40]!r}… has {len(long)} letters; {LONGEST_ID} are the most that are kept")

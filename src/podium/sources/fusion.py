@@ -8,11 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 from podium.errors import InvalidInput
 
-__all__ = ["FUSIONS", "TEXT_WEIGHT", "Fusion", "Hit", "checked_fusion", "fuse"]
+__all__ = ["FUSIONS", "HYBRID_DEPTH", "RRF_CONSTANT", "TEXT_WEIGHT", "Fusion", "Hit", "Mode", "checked_fusion", "fuse"]
 
+Mode = Literal["text", "vector", "hybrid"]
 Fusion = Literal["rrf", "weighted"]
 
 RRF_CONSTANT = 60
+HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 # The best of 0.3 to 0.6 by mean nDCG@10 on four collections (bench/candidates.py), MiniLM beside BM25.
 TEXT_WEIGHT = 0.3
 

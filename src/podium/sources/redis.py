@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_query
@@ -16,7 +16,7 @@ from podium.sources import redis_queries as queries
 from podium.sources import redis_wire as wire
 from podium.sources.embedding import aquery_vector, query_vector
 from podium.sources.fields import checked_weights
-from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, checked_fusion, fuse
+from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
 from podium.sources.redis_queries import Filter
 from podium.sources.redis_server import Server
 from podium.types import Embed
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisSource"]
 
-Mode = Literal["text", "vector", "hybrid"]
 Exchange = Generator[queries.Command, Any, list[dict[str, Any]]]
 """Commands out, their replies in, documents at the end: the same steps for a client that waits and for one that is awaited."""
 Rows = Generator[queries.Command, Any, list[wire.Row]]
 
 INFO_SECONDS = 10.0  # how long a description of the index is believed: it may be made anew with other fields
 MOST = 1_000_000  # of RediSearch itself
-HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
 
 
 class RedisSource:

@@ -84,20 +84,19 @@ class RedisIndex:
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those that are there already, as they would be written."""
-        names = [sorted(self._hash(document, at)) for at, document in enumerate(documents)]
+        hashes = [self._hash(document, at) for at, document in enumerate(documents)]
         pipeline = self.server.pipeline(together=False)
-        for name, fields in zip(ids, names, strict=True):
-            pipeline.execute_command("HMGET", self._prefix + name, *fields, NEVER_DECODE=True)
+        for name, fields in zip(ids, hashes, strict=True):
+            pipeline.execute_command("HMGET", self._prefix + name, *sorted(fields), NEVER_DECODE=True)
             pipeline.execute_command("HLEN", self._prefix + name)
             pipeline.execute_command("HEXISTS", self._prefix + name, self._vector)
         replies = self.server.attempt(pipeline.execute)
         same = set()
-        for at, (name, fields) in enumerate(zip(ids, names, strict=True)):
+        for at, (name, fields) in enumerate(zip(ids, hashes, strict=True)):
             values, length, has_vector = replies[3 * at : 3 * at + 3]
-            wanted = self._hash(documents[at], at)
-            with_vector = bool(self.embed is not None and self._text_of(wanted))
+            with_vector = bool(self.embed is not None and self._text_of(fields))
             whole = length == len(fields) + with_vector and bool(has_vector) == with_vector
-            if whole and values == [wanted[field] for field in fields]:
+            if whole and values == [fields[field] for field in sorted(fields)]:
                 same.add(name)
         return same
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from podium.sources.fusion import RRF_CONSTANT
 from podium.sources.redis_wire import DISTANCE, Field, words
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ __all__ = ["Asked", "Command", "Filter", "documents_command", "hybrid_command", 
 
 Command = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
-RRF_CONSTANT = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class Server:
         """Return the client that waits, connected."""
         with self._lock:
             if self._client is None:
-                self._client = self._translated(self._connected)
+                self._client = self.attempt(self._connected)
         return self._client
 
     def _connected(self) -> Any:
@@ -120,10 +120,6 @@ class Server:
                 "their names and values"
             ) from None
 
-    def attempt(self, ask: Callable[[], Any]) -> Any:
-        """Do something with the client: once more where the connection was lost, and a failure is a SourceError."""
-        return self._translated(ask)
-
     def close(self) -> None:
         """Close the connections that were made here; those of an index that was given are its owner's."""
         with self._lock:
@@ -133,7 +129,7 @@ class Server:
 
     def _execute(self, command: Sequence[Any]) -> Any:
         client = self.client()
-        return self._translated(lambda: client.execute_command(*command, **_options(client)), command[0])
+        return self.attempt(lambda: client.execute_command(*command, **_options(client)), command[0])
 
     async def _aexecute(self, command: Sequence[Any]) -> Any:
         try:
@@ -152,7 +148,8 @@ class Server:
         client = self._given.client
         return await client.execute_command(*command, **_options(client))
 
-    def _translated(self, ask: Callable[[], Any], command: str = "") -> Any:
+    def attempt(self, ask: Callable[[], Any], command: str = "") -> Any:
+        """Do something with the client: once more where the connection was lost, and a failure is a SourceError."""
         try:
             return ask()
         except Exception as error:
