@@ -1,6 +1,6 @@
 """Make the parity fixtures: tiny random checkpoints per family, and the logits or vectors sentence-transformers gives.
 
-    python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript
+    python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript snowballstemmer
     reference/bin/python tests/parity/make.py [name …]
 
 Development only: nothing of this runs in the tests, which read what it wrote. Weights are drawn far wider than any
@@ -22,6 +22,7 @@ from sentence_transformers.sentence_transformer.modules import LayerNorm, Normal
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "training"))  # podium's own family is trained there
 WORDS = (HERE / "words.txt").read_text(encoding="utf-8").split()
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -340,6 +341,42 @@ def fixtures():
     }  # fmt: skip
 
 
+def late(folder):
+    """podium's own family, as training/ writes it: the reference is the model that was trained."""
+    from export import write
+    from model import Late
+
+    scratch = folder / "scratch"
+    config = hf.BertConfig(**SIZE, vocab_size=300, max_position_embeddings=64)
+    randomised(hf.BertModel(config), 31).save_pretrained(scratch)
+    write_tokenizer(scratch, wordpiece(), 64)
+    model = Late(scratch, idf=torch.linspace(0, 2, 300))
+    randomised(model.importance, 32)
+    with torch.no_grad():
+        for weight in model.encoder.parameters():
+            weight.copy_(weight.half().float())  # as they are stored
+    write(model, folder, torch.tensor([1.0, 1.5, 0.7]), -0.5, max_length=64)
+    model.weights.copy_(torch.tensor([1.0, 1.5, 0.7]))
+    shutil.rmtree(scratch)
+    record_late(folder, model, -0.5)
+
+
+@torch.inference_mode()
+def record_late(folder, model, offset):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(64)
+    asked, logits, lengths = pairs(64), [], []
+    for pair in asked:
+        encoded = tokenizer.encode(*pair)
+        cut = encoded.type_ids.index(1)  # the second [CLS]
+        sides = [torch.tensor([encoded.ids[:cut]]), torch.tensor([encoded.ids[cut:]])]
+        read = [(ids, torch.ones(ids.shape), model.encoder(input_ids=ids).last_hidden_state) for ids in sides]
+        logits.append(model(*read).item() + offset)
+        lengths.append(len(encoded.ids))
+    scores = torch.sigmoid(torch.tensor(logits)).tolist()
+    keep(folder, {"max_length": 64, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores})
+
+
 def pairs(max_length):
     """Pairs from empty-ish to far over the limit, with either side the longer one, odd and even, and odd characters."""
     draw = random.Random(1)
@@ -361,13 +398,17 @@ def record(folder):
     scores = [model.predict([pair]).item() for pair in asked]
     lengths = [len(model.tokenizer(*pair, truncation=True)["input_ids"]) for pair in asked]
     kept = {"max_length": model.max_seq_length, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores}
-    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
-        file.write(json.dumps(kept, ensure_ascii=False).encode())
     if (folder / "onnx").exists():
         (folder / "model.safetensors").unlink()  # the reference needed them; what is tested is the exported file
-    spread = max(logits) - min(logits)
+    keep(folder, kept)
+
+
+def keep(folder, kept):
+    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
+        file.write(json.dumps(kept, ensure_ascii=False).encode())
+    spread = max(kept["logits"]) - min(kept["logits"])
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(f"{folder.name:24s} {size / 1000:7.0f} kB  max length {model.max_seq_length:4d}  logits spread {spread:.2f}")
+    print(f"{folder.name:24s} {size / 1000:7.0f} kB  max length {kept['max_length']:4d}  logits spread {spread:.2f}")
     assert size < 300_000
     assert spread > 0.5
 
@@ -376,6 +417,8 @@ def main(names):
     for name, write in fixtures().items():
         if not names or name in names:
             record(written(HERE / name, write))
+    if not names or "late" in names:
+        written(HERE / "late", late)
     for name, write in embedders().items():
         if not names or name in names:
             record_vectors(written(HERE / "embedders" / name, write))

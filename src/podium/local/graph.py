@@ -75,7 +75,8 @@ class Graph:
 
     def input(self, name: str) -> str:
         """Return an input of token ids, shape (1, tokens), as (tokens,)."""
-        self.inputs.append(name)
+        if name not in self.inputs:
+            self.inputs.append(name)
         return self.op("Reshape", name, self.whole_numbers(-1))
 
     def weight(self, name: str) -> str:

@@ -69,7 +69,7 @@ class Spec:
 
     @property
     def pooling(self) -> str:
-        """Return "cls" or "mean": which rows of the encoder the head reads."""
+        """Return which rows of the encoder the head reads: "cls", "mean" of all, or all ("none")."""
         if self.modules:
             return _pooling(self.modules[0].config)
         return self.family.pooling(self.config) if self.family else "cls"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from podium.local.families import bert, deberta, distilbert, electra, modernbert, roberta
+from podium.local.families import bert, deberta, distilbert, electra, late, modernbert, roberta
 from podium.local.graph import Graph
 
 __all__ = ["FAMILIES", "Config", "Family", "family_of"]
@@ -84,6 +84,15 @@ FAMILIES = (
         head=modernbert.head,
         head_weights=("head.dense.weight", "classifier.weight"),
         pooling=modernbert.pooling,
+    ),
+    Family(
+        name="late interaction",
+        model_types=("podium-late",),
+        prefix="bert.",
+        encode=late.encode,
+        head=late.head,
+        head_weights=late.HEAD_WEIGHTS,
+        pooling=lambda config: "none",
     ),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 from podium.local.families.layers import Layers, encoder
 from podium.local.graph import Graph
 
-__all__ = ["embeddings", "encode", "head", "layers"]
+__all__ = ["embedded", "embeddings", "encode", "head", "layers"]
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
@@ -15,11 +15,15 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
 
 
 def embeddings(graph: Graph, config: dict[str, Any]) -> str:
-    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit."""
+    return embedded(graph, config, graph.input("input_ids"), graph.input("token_type_ids"))
+
+
+def embedded(graph: Graph, config: dict[str, Any], ids: str, segments: str | None = None) -> str:
+    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit. None: all segment 0."""
     graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
-    ids, segments = graph.input("input_ids"), graph.input("token_type_ids")
-    x = graph.embedding("embeddings.word_embeddings.weight", ids)
-    x = graph.op("Add", x, graph.embedding("embeddings.token_type_embeddings.weight", segments))
+    table = "embeddings.token_type_embeddings.weight"
+    kind = graph.embedding(table, graph.whole_numbers(0) if segments is None else segments)
+    x = graph.op("Add", graph.embedding("embeddings.word_embeddings.weight", ids), kind)
     x = graph.op("Add", x, graph.first(graph.weight("embeddings.position_embeddings.weight"), graph.length(ids)))
     return graph.norm(x, "embeddings.LayerNorm", config.get("layer_norm_eps", 1e-12))
 

@@ -1,0 +1,86 @@
+"""Which share of the training, and which weights of the three comparisons? Measured on collections one may tune on.
+
+python training/choose.py --collections FOLDER --work FOLDER --parent FOLDER --shares 0 0.5 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+from pathlib import Path
+
+import torch
+from export import averaged
+from model import Late
+
+from podium.cli.first_stages import first_stage
+from podium.evaluation.collections import read_collection
+from podium.evaluation.metrics import mean, per_query
+
+DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence", "xquad-en")
+MATCHES, WORDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), (0.0, 0.1, 0.2, 0.3, 0.45)
+QUERY_TOKENS, DOCUMENT_TOKENS, AT_ONCE = 64, 256, 32
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--collections", type=Path, required=True)
+    asked.add_argument("--work", type=Path, required=True)
+    asked.add_argument("--parent", type=Path, required=True)
+    asked.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    asked.add_argument("--queries", type=int, default=40, help="of each collection")
+    asked.add_argument("--names", nargs="+", default=DEV)
+    given = asked.parse_args()
+    for share in given.shares:
+        model, parent = Late(given.parent), Late(given.parent)
+        if (given.work / "kept.pt").exists():
+            model.load_state_dict(torch.load(given.work / "kept.pt", weights_only=True)["model"])
+        model = averaged(parent, model, share)
+        tables = [_measured(model, given.collections / name, given.queries) for name in given.names]
+        means = {key: sum(table[key] for table in tables) / len(tables) for key in tables[0]}
+        for key in sorted(means, key=means.__getitem__)[-4:] + ["BM25", "cosine", "fused", (1.5, 0.2)]:
+            print(f"{share:.2f} {key!s:12} {means[key]:.4f}  " + " ".join(f"{table[key]:.3f}" for table in tables), flush=True)
+
+
+@torch.inference_mode()
+def _measured(model: Late, folder: Path, count: int) -> dict[object, float]:
+    """Return nDCG@10 by weights of matches and words beside the cosine's 1, and of what is to be beaten."""
+    collection = read_collection(folder)
+    queries = sorted(collection.queries)
+    queries = random.Random(1).sample(queries, min(count, len(queries)))
+    find = first_stage(collection, None, None, None)
+    runs = {query: dict(find(query, collection.queries[query], 100)) for query in queries}
+    needed = sorted({name for run in runs.values() for name in run}, key=lambda name: len(collection.documents[name]))
+    read = {}
+    for start in range(0, len(needed), AT_ONCE):
+        names = needed[start : start + AT_ONCE]
+        for name, *parts in zip(names, *model.read([collection.documents[name] for name in names], DOCUMENT_TOKENS), strict=True):
+            length = int(parts[1].sum())
+            read[name] = [part[:length] for part in parts]
+    ranked: dict[object, dict[str, dict[str, float]]] = {}
+    for query, run in runs.items():
+        if not run:
+            continue
+        found = [nn_pad([read[name][part] for name in run]) for part in range(3)]
+        parts = model.comparisons(model.read([collection.queries[query]], QUERY_TOKENS), tuple(found))[0]
+        bm25 = torch.tensor(list(run.values()))
+        scores = {"BM25": bm25, "cosine": parts[:, 0], "fused": 0.3 * _spread(bm25) + 0.7 * _spread(parts[:, 0])}
+        for weights in itertools.product(MATCHES, WORDS):
+            scores[weights] = parts @ torch.tensor([1.0, *weights])
+        for key, values in scores.items():
+            ranked.setdefault(key, {})[query] = dict(zip(run, values.tolist(), strict=True))
+    qrels = {query: collection.qrels[query] for query in queries}
+    return {key: mean(per_query(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in ranked.items()}
+
+
+def nn_pad(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+
+
+def _spread(scores: torch.Tensor) -> torch.Tensor:
+    return (scores - scores.min()) / (scores.max() - scores.min()).clamp(min=1e-9)
+
+
+if __name__ == "__main__":
+    main()
