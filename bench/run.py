@@ -3,8 +3,8 @@
     make bench
 
 Each contender gets an environment of its own under .bench/ (the first run installs them: several minutes and 2 GB, PyTorch
-is in one of them). All rank the same passages with the bundled model. Rounds go A B C A B C …; medians count.
-Machines differ and drift: a ratio counts, an absolute figure doesn't. Writes docs/benchmark.json and docs/benchmark.svg.
+is in one of them). All rank the same passages with one cross-encoder of MiniLM-L6's shape. Rounds go A B C A B C …;
+medians count. Machines differ and drift: a ratio counts, an absolute figure doesn't. Writes docs/benchmark.json and docs/benchmark.svg.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ import chart
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
-MODEL = ROOT / "src" / "podium" / "bundled" / "podium-mini"
+VOCABULARY = ROOT / "src" / "podium" / "bundled" / "podium-mini"
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
     "podium int8": ("podium", ["-e", str(ROOT)]),
@@ -74,9 +73,8 @@ def install() -> None:
             subprocess.run([HOME / folder / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
             done.touch()
     if not (HOME / "model" / "flashrank").exists():
-        shutil.copytree(MODEL, HOME / "model", dirs_exist_ok=True)
         exporter = HOME / "reference" / "bin" / "python"
-        subprocess.run([exporter, Path(__file__).parent / "export.py", HOME / "model"], check=True)
+        subprocess.run([exporter, Path(__file__).parent / "export.py", HOME / "model", VOCABULARY], check=True)
         quantiser = HOME / "podium" / "bin" / "python"
         subprocess.run([quantiser, Path(__file__).parent / "export.py", HOME / "model", "--int8"], check=True)
 

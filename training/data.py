@@ -63,7 +63,9 @@ def make(folder: Path, parent: Path, seed: int = 7) -> Lists:
     number = {passage: at for at, passage in enumerate(listed)}
     index = EmbeddedIndex.create(None, embed=podium.Embedder(parent, precision="int8"))
     index.add(listed, ids=[str(at) for at in range(len(listed))])
-    rows = [[at, number[passage], *_hard(index, listed, query, number[passage])] for at, (query, passage, _) in enumerate(pairs)]
+    rows = [
+        [at, number[passage], *_hard(index, listed, query, number[passage])] for at, (query, passage, _) in enumerate(pairs)
+    ]
     return Lists([query for query, _, _ in pairs], listed, [name for *_, name in pairs], [row for row in rows if len(row) > 2])
 
 

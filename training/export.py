@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import torch
-from model import B, K1, USUAL_TOKENS, Late, token_importance
+from model import K1, USUAL_TOKENS, B, Late, token_importance
 from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 
@@ -44,7 +44,9 @@ def averaged(parent: Late, trained: Late, share: float) -> Late:
 
 def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_length: int = 512) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    tensors = {f"bert.{name}": tensor.half() for name, tensor in model.encoder.state_dict().items() if "position_ids" not in name}
+    tensors = {
+        f"bert.{name}": tensor.half() for name, tensor in model.encoder.state_dict().items() if "position_ids" not in name
+    }
     tensors |= {
         "late.importance.weight": model.importance.weight,
         "late.importance.bias": model.importance.bias,
@@ -58,7 +60,9 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
     config = model.encoder.config
     shape = ("hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings")
     shape += ("num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size")
-    written = {"model_type": "podium-late", "architectures": ["LateInteraction"]} | {name: getattr(config, name) for name in shape}
+    written = {"model_type": "podium-late", "architectures": ["LateInteraction"]} | {
+        name: getattr(config, name) for name in shape
+    }
     written |= {"bm25_k1": K1, "bm25_b": B, "bm25_text_tokens": USUAL_TOKENS}
     written |= {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
     (out / "config.json").write_text(json.dumps(written, indent=2) + "\n")

@@ -17,7 +17,7 @@ import torch
 from model import Late, frequencies
 from torch.nn import functional
 
-SEED, STEPS, QUERIES, HARD = 0, 800, 16, 1
+SEED, STEPS, QUERIES = 0, 480, 16
 RATE, WARM, SHARPNESS = 2e-5, 60, 8.0
 QUERY_TOKENS, PASSAGE_TOKENS = 48, 144
 KEEP_EVERY = 50

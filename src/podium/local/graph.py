@@ -97,6 +97,11 @@ class Graph:
         """Return the first `count` rows, a name of shape (1,)."""
         return self.op("Slice", x, self.whole_numbers(0), count, self.whole_numbers(0))
 
+    def cut(self, x: str, at: str, axis: int = 0) -> tuple[str, str]:
+        """Return what lies before and from a place, a name of shape (1,)."""
+        start, end, axes = self.whole_numbers(0), self.whole_numbers(1 << 40), self.whole_numbers(axis)
+        return self.op("Slice", x, start, at, axes), self.op("Slice", x, at, end, axes)
+
     def first_row(self, x: str) -> str:
         """Return the first token's row, shape (1, width): all that a head on [CLS] reads."""
         return self.first(x, self.whole_numbers(1))

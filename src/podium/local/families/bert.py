@@ -7,7 +7,7 @@ from typing import Any
 from podium.local.families.layers import Layers, encoder
 from podium.local.graph import Graph
 
-__all__ = ["embedded", "embeddings", "encode", "head", "layers"]
+__all__ = ["embedded", "embeddings", "encode", "head", "layers", "positions"]
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
@@ -15,17 +15,21 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
 
 
 def embeddings(graph: Graph, config: dict[str, Any]) -> str:
-    return embedded(graph, config, graph.input("input_ids"), graph.input("token_type_ids"))
+    ids, segments = graph.input("input_ids"), graph.input("token_type_ids")
+    return embedded(graph, config, ids, segments, positions(graph, config, graph.length(ids)))
 
 
-def embedded(graph: Graph, config: dict[str, Any], ids: str, segments: str | None = None) -> str:
-    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit. None: all segment 0."""
+def positions(graph: Graph, config: dict[str, Any], count: str) -> str:
+    """Return the rows of the first positions; `count` has shape (1,)."""
     graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
-    table = "embeddings.token_type_embeddings.weight"
-    kind = graph.embedding(table, graph.whole_numbers(0) if segments is None else segments)
-    x = graph.op("Add", graph.embedding("embeddings.word_embeddings.weight", ids), kind)
-    x = graph.op("Add", x, graph.first(graph.weight("embeddings.position_embeddings.weight"), graph.length(ids)))
-    return graph.norm(x, "embeddings.LayerNorm", config.get("layer_norm_eps", 1e-12))
+    return graph.first(graph.weight("embeddings.position_embeddings.weight"), count)
+
+
+def embedded(graph: Graph, config: dict[str, Any], ids: str, segments: str, places: str) -> str:
+    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit."""
+    x = graph.embedding("embeddings.word_embeddings.weight", ids)
+    x = graph.op("Add", x, graph.embedding("embeddings.token_type_embeddings.weight", segments))
+    return graph.norm(graph.op("Add", x, places), "embeddings.LayerNorm", config.get("layer_norm_eps", 1e-12))
 
 
 def layers(config: dict[str, Any]) -> Layers:

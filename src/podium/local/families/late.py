@@ -22,19 +22,28 @@ from podium.local.graph import Graph
 
 __all__ = ["HEAD_WEIGHTS", "encode", "head"]
 
-HEAD_WEIGHTS = ("late.importance.weight", "late.token_importance", "late.token_idf", "late.token_stem", "late.classifier.weight")
+HEAD_WEIGHTS = (
+    "late.importance.weight",
+    "late.token_importance",
+    "late.token_idf",
+    "late.token_stem",
+    "late.classifier.weight",
+)
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    """Encode each side as if it were alone; return the rows of both, the query's first."""
-    sides = [encoder(graph, bert.embedded(graph, config, ids), bert.layers(config), False) for ids in _sides(graph)]
-    return graph.op("Concat", *sides, axis=0)
+    """Encode each side as if it were alone, and both at once: all but attention works row by row."""
+    ids, cut = graph.input("input_ids"), _cut(graph)
+    places = [bert.positions(graph, config, count) for count in (cut, graph.op("Sub", graph.length(ids), cut))]
+    x = bert.embedded(graph, config, ids, graph.whole_numbers(0), graph.op("Concat", *places, axis=0))
+    return encoder(graph, x, bert.layers(config), False, cut)
 
 
 def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
     """Weigh the three comparisons. `rows` has shape (tokens, width)."""
-    asked_ids, text_ids = (_inner(graph, ids) for ids in _sides(graph))
-    asked, text = _split(graph, rows)
+    cut = _cut(graph)
+    asked_ids, text_ids = (_inner(graph, ids) for ids in graph.cut(graph.input("input_ids"), cut))
+    asked, text = graph.cut(rows, cut)
     inner = _inner(graph, asked)
     importance = graph.op("Add", _column(graph, inner), _looked_up(graph, "late.token_importance", asked_ids))
     weights = graph.op("Softmax", importance, axis=-1)
@@ -46,17 +55,11 @@ def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
     return graph.linear(graph.op("Concat", *compared, axis=-1), "late.classifier", exact=True)
 
 
-def _sides(graph: Graph) -> tuple[str, str]:
-    return _split(graph, graph.input("input_ids"))
-
-
-def _split(graph: Graph, rows: str) -> tuple[str, str]:
-    """Cut the rows of a pair before its second [CLS], which is the last token of segment 0."""
+def _cut(graph: Graph) -> str:
+    """Return where the second [CLS] is, the last token of segment 0: shape (1,)."""
     segments = graph.input("token_type_ids")
-    of_text = graph.op("Add", graph.op("ReduceSum", segments, graph.whole_numbers(0), keepdims=1), graph.whole_numbers(1))
-    cut = graph.op("Sub", graph.length(segments), of_text)
-    end, axis = graph.length(segments), graph.whole_numbers(0)
-    return graph.first(rows, cut), graph.op("Slice", rows, cut, end, axis)
+    of_text = graph.op("ReduceSum", segments, graph.whole_numbers(0), keepdims=1)
+    return graph.op("Sub", graph.op("Sub", graph.length(segments), of_text), graph.whole_numbers(1))
 
 
 def _inner(graph: Graph, rows: str) -> str:
@@ -85,7 +88,9 @@ def _best_matches(graph: Graph, asked: str, text: str, weights: str) -> str:
 
 
 def _projected(graph: Graph, rows: str) -> str:
-    return graph.linear(rows, "late.projection", bias=False, exact=True) if "late.projection.weight" in graph.checkpoint else rows
+    return (
+        graph.linear(rows, "late.projection", bias=False, exact=True) if "late.projection.weight" in graph.checkpoint else rows
+    )
 
 
 def _unit(graph: Graph, rows: str) -> str:
@@ -96,9 +101,7 @@ def _shared_words(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids
     """Return BM25's sum over the query's tokens, counted by stem, divided by the sum of their idf: (1, 1)."""
     asked, text = (graph.embedding("late.token_stem", ids) for ids in (asked_ids, text_ids))
     same = graph.op("Equal", graph.op("Reshape", asked, graph.whole_numbers(-1, 1)), _row(graph, text))
-    counts = graph.op(
-        "ReduceSum", graph.op("Cast", same, to=TensorProto.FLOAT), graph.whole_numbers(1), keepdims=1
-    )
+    counts = graph.op("ReduceSum", graph.op("Cast", same, to=TensorProto.FLOAT), graph.whole_numbers(1), keepdims=1)
     k1, b, usual = config["bm25_k1"], config["bm25_b"], config["bm25_text_tokens"]
     length = graph.op("Cast", graph.length(text_ids), to=TensorProto.FLOAT)
     saturation = graph.op("Add", graph.op("Mul", length, graph.number(k1 * b / usual)), graph.number(k1 * (1 - b)))
