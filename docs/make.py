@@ -27,12 +27,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 from resp import Replay  # noqa: E402  found by the line above
 
 README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
+CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 FAMILY_MODELS = {
     "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
     "ELECTRA": "`cross-encoder/ms-marco-electra-base`",
     "RoBERTa": "XLM-RoBERTa, DistilRoBERTa, CamemBERT: `BAAI/bge-reranker-base`, `BAAI/bge-reranker-v2-m3`",
     "DistilBERT": "distilled BERTs",
     "DeBERTa": "v2 and v3: `mixedbread-ai/mxbai-rerank-base-v1`",
+    "late interaction": "`podium-mini`, as `training/` writes it",
     "ModernBERT": "`cross-encoder/ettin-reranker-17m-v1`, `Alibaba-NLP/gte-reranker-modernbert-base`",
 }
 
@@ -94,12 +96,18 @@ def benchmark() -> str:
     return str(json.loads(FIGURES.read_text(encoding="utf-8"))["table"])
 
 
+def measured() -> str:
+    """Return what training/measure.py last wrote; it takes too long to be written anew here."""
+    return (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").strip()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "example": example,
     "searched": searched,
     "redis": redis,
     "side": side,
     "eval": evaluated,
+    "measured": measured,
     "demo": demo,
     "families": families,
     "providers": providers,
@@ -110,14 +118,17 @@ PARTS: dict[str, Callable[[], str]] = {
 def filled(readme: str) -> str:
     """Return the README with every generated part as it should be."""
     for name, made in PARTS.items():
-        readme, count = re.subn(
-            rf"<!-- {name} -->\n.*?<!-- end -->",
-            lambda _, made=made, name=name: f"<!-- {name} -->\n{made()}\n<!-- end -->",  # type: ignore[misc]
-            readme,
-            flags=re.DOTALL,
-        )
-        assert count == 1, f"README.md has {count} parts named {name}"
+        readme = with_part(readme, name, made())
     return readme
+
+
+def with_part(text: str, name: str, content: str) -> str:
+    """Return a text with one generated part replaced."""
+    filled, count = re.subn(
+        rf"<!-- {name} -->\n.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{content}\n<!-- end -->", text, flags=re.DOTALL
+    )
+    assert count == 1, f"there are {count} parts named {name}"
+    return filled
 
 
 def _code_before(name: str) -> str:
@@ -148,3 +159,4 @@ def run_notebook() -> None:
 if __name__ == "__main__":
     run_notebook()
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")

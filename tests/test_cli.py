@@ -220,7 +220,7 @@ def test_models_lists_what_there_is():
 def test_check_describes_and_measures_a_model():
     code, out, _ = podium("check", "podium-mini")
     assert code == 0
-    for words in ("BERT", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
+    for words in ("late interaction", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
         assert words in out
 
 

@@ -24,6 +24,11 @@ def test_the_generated_parts_are_what_would_be_written_now():
     assert without_widths[0] == without_widths[1], "run make docs"
 
 
+def test_the_models_card_has_the_table_that_was_measured():
+    card = make.CARD.read_text(encoding="utf-8")
+    assert make.with_part(card, "measured", make.measured()) == card, "run make docs"
+
+
 def test_every_link_leads_to_a_file():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
@@ -41,7 +46,11 @@ def test_every_error_is_told():
 
 
 def test_no_path_of_a_machine_and_no_secret_is_in_the_repository():
-    paths = [path for pattern in ("*.md", "src/**/*.py", "tests/*.py", "bench/*.py", "docs/*") for path in ROOT.glob(pattern)]
+    paths = [
+        path
+        for pattern in ("*.md", "src/**/*.py", "tests/*.py", "bench/*.py", "training/*", "docs/*")
+        for path in ROOT.glob(pattern)
+    ]
     assert len(paths) > 40
     for path in paths:
         assert not re.search(r"/(home|Users|work|root)/\w", path.read_text(encoding="utf-8")), path

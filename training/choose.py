@@ -1,4 +1,4 @@
-"""Which share of the training, and which weights of the three comparisons? Measured on collections one may tune on.
+"""Which share of the training, and which weights of the four comparisons? Measured on collections one may tune on.
 
 Prints nDCG@10, the mean and each collection's, of the best weights, of what is to be beaten, and the logit's scale and
 offset (Platt; relevant documents weigh as much as the others together, so that 0.5 is "as likely as not" among equals).
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from export import averaged
+from measure import DEV, best_first
 from model import Late
 from sklearn.linear_model import LogisticRegression
 
@@ -23,10 +24,9 @@ from podium.cli.first_stages import first_stage
 from podium.evaluation.collections import read_collection
 from podium.evaluation.metrics import mean, per_query
 
-DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence", "xquad-en")
-MATCHES, WORDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0), (0.0, 0.1, 0.2, 0.3, 0.45)
-QUERY_TOKENS, DOCUMENT_TOKENS, AT_ONCE = 64, 256, 32
-Judged = list[tuple[np.ndarray, bool]]  # the three comparisons of a query with a document, and whether it is relevant
+MATCHES, WORDS, RUNS = (1.0, 1.5, 2.0, 3.0), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)
+QUERY_TOKENS, DOCUMENT_TOKENS, AT_ONCE = 64, 400, 32
+Judged = list[tuple[np.ndarray, bool]]  # the four comparisons of a query with a document, and whether it is relevant
 
 
 def main() -> None:
@@ -46,13 +46,13 @@ def main() -> None:
         judged: Judged = []
         tables = [_measured(model, given.collections / name, given.queries, judged) for name in given.names]
         means = {key: sum(table[key] for table in tables) / len(tables) for key in tables[0]}
-        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", (1.5, 0.2)]:
+        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", (1.5, 0.2, 2.0)]:
             curve = "scale {:.2f} offset {:.2f}".format(*_curve(judged, key)) if isinstance(key, tuple) else ""
             row = " ".join(f"{table[key]:.3f}" for table in tables)
             print(f"{share:.2f} {key!s:12} {means[key]:.4f}  {row}  {curve}", flush=True)
 
 
-def _curve(judged: Judged, weights: tuple[float, float]) -> tuple[float, float]:
+def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
     scores = np.array([row @ np.array([1.0, *weights]) for row, _ in judged])
     fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(scores[:, None], [hit for _, hit in judged])
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
@@ -80,15 +80,15 @@ def _measured(model: Late, folder: Path, count: int, judged: Judged) -> dict[obj
         if not run:
             continue
         found = [_padded([read[name][part] for name in run]) for part in range(3)]
-        parts = model.comparisons(model.read([collection.queries[query]], QUERY_TOKENS), tuple(found))[0]
+        parts = model(model.read([collection.queries[query]], QUERY_TOKENS), tuple(found))[0]
         grades = collection.qrels[query]
         judged += [(row, grades.get(name, 0) > 0) for row, name in zip(parts.numpy(), run, strict=True)]
         bm25 = torch.tensor(list(run.values()))
         scores = {"BM25": bm25, "cosine": parts[:, 0], "fused": 0.3 * _spread(bm25) + 0.7 * _spread(parts[:, 0])}
-        for weights in itertools.product(MATCHES, WORDS):
+        for weights in itertools.product(MATCHES, WORDS, RUNS):
             scores[weights] = parts @ torch.tensor([1.0, *weights])
         for key, values in scores.items():
-            ranked.setdefault(key, {})[query] = dict(zip(run, values.tolist(), strict=True))
+            ranked.setdefault(key, {})[query] = best_first(run, values.tolist())
     qrels = {query: collection.qrels[query] for query in queries}
     return {key: mean(per_query(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in ranked.items()}
 

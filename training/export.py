@@ -24,7 +24,7 @@ def main() -> None:
     asked.add_argument("--parent", type=Path, required=True)
     asked.add_argument("--out", type=Path, required=True)
     asked.add_argument("--share", type=float, default=0.5)
-    asked.add_argument("--weights", type=float, nargs=3, default=(1.0, 1.5, 0.2), help="of cosine, matches, words")
+    asked.add_argument("--weights", type=float, nargs=4, default=(1.0, 1.5, 0.2, 2.0), help="of cosine, matches, words, runs")
     asked.add_argument("--scale", type=float, default=1.0, help="of the logit")
     asked.add_argument("--offset", type=float, default=0.0)
     given = asked.parse_args()
@@ -52,11 +52,13 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
         "late.importance.bias": model.importance.bias,
         "late.token_importance": token_importance(model.idf),
         "late.token_idf": model.idf,
+        "late.token_piece_idf": model.idf * model.piece,
         "late.token_stem": model.stem.float(),
         "late.classifier.weight": weights[None],
         "late.classifier.bias": torch.tensor([offset]),
     }
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, out / "model.safetensors")
+    (out / "model.safetensors").chmod(0o644)
     config = model.encoder.config
     shape = ("hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings")
     shape += ("num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size")

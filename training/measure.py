@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from podium.load import identity
 from podium.ranking import Reranker
 
 METRIC, CANDIDATES = "nDCG@10", 100
+DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence")  # one may tune on these
+DEV += ("xquad-en", "xquad-es", "xquad-ar")
 WHOLE = ("scifact", "nfcorpus-preprocessed")
 TEXT_WEIGHT = 0.3  # of BM25 in the fusion, as podium's own hybrid search has it
 
@@ -48,9 +50,14 @@ class Cosines:
             asked = self._embedder.embed_query(collection.queries[query])
             values = np.stack([rows[name] for name in found]) @ asked
             mixed = TEXT_WEIGHT * _spread(np.array(list(found.values()))) + (1 - TEXT_WEIGHT) * _spread(values)
-            cosine[query] = dict(zip(found, values.tolist(), strict=True))
-            fused[query] = dict(zip(found, mixed.tolist(), strict=True))
+            cosine[query] = best_first(found, values.tolist())
+            fused[query] = best_first(found, mixed.tolist())
         return cosine, fused
+
+
+def best_first(documents: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
+    """Return a query's part of a run, in which the order is what counts."""
+    return dict(sorted(zip(documents, scores, strict=True), key=lambda each: -each[1]))
 
 
 def _spread(scores: np.ndarray) -> np.ndarray:
@@ -115,7 +122,8 @@ def _table(rows: Sequence[Mapping[str, object]], int8: bool) -> str:
         values[best] = f"**{values[best]}**"
         gained = row["gained"]
         interval = f"{gained.mean:+.3f} ({gained.low:+.3f} … {gained.high:+.3f})"
-        lines.append(f"| {row['name']} | {row['queries']} | {' | '.join(values)} | {interval} |")
+        star = "*" if row["name"] in DEV else ""
+        lines.append(f"| {row['name']}{star} | {row['queries']} | {' | '.join(values)} | {interval} |")
     means = [f"{sum(float(row[column]) for row in rows) / len(rows):.3f}" for column in columns]
     lines.append(f"| **mean** | | {' | '.join(means)} | |")
     return "\n".join(lines) + "\n"

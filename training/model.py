@@ -1,4 +1,4 @@
-"""The reranker as it is trained: the parent's encoder, and a head that weighs three comparisons.
+"""The reranker as it is trained: the parent's encoder, and a head that weighs four comparisons.
 
 podium's own form is src/podium/local/families/late.py; tests hold the two together. Padded batches, for training only.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import snowballstemmer
 import torch
@@ -20,8 +21,12 @@ FIRST_LETTER = 999  # what comes before in BERT's vocabulary are special tokens,
 FIRST_WORD = 1996
 
 
+Read = tuple[Tensor, Tensor, Tensor]
+"""Ids and mask, (texts, tokens), and the encoder's rows, (texts, tokens, width)."""
+
+
 class Late(nn.Module):
-    """Score every passage for every query: `weights` are those of cosine, best matches and shared words."""
+    """Compare every query with every passage in four ways: cosine, best matches, shared words, runs of pieces."""
 
     def __init__(self, parent: str | Path, idf: Tensor | None = None) -> None:
         super().__init__()
@@ -31,28 +36,25 @@ class Late(nn.Module):
         self.importance = nn.Linear(width, 1)
         nn.init.zeros_(self.importance.weight)
         nn.init.zeros_(self.importance.bias)
-        self.weights = nn.Parameter(torch.tensor([1.0, 1.5, 0.2]), requires_grad=False)
         self.register_buffer("idf", torch.ones(size) if idf is None else idf)
         self.register_buffer("stem", stems(self.tokenizer))
+        self.register_buffer("piece", pieces(self.tokenizer), persistent=False)
 
-    def read(self, texts: list[str], most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ids and mask (texts, tokens), and the encoder's rows."""
+    def read(self, texts: list[str], most: int) -> Read:
         given = self.tokenizer(texts, truncation=True, max_length=most, padding=True, return_tensors="pt")
         rows = self.encoder(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
         return given["input_ids"], given["attention_mask"].float(), rows
 
-    def comparisons(self, asked: tuple[Tensor, Tensor, Tensor], read: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Return (queries, passages, 3)."""
-        return torch.stack([self._cosine(asked, read), self._best_matches(asked, read), self._shared_words(asked, read)], -1)
+    def forward(self, asked: Read, read: Read) -> Tensor:
+        """Return (queries, passages, 4)."""
+        compared = [self._cosine(asked, read), self._best_matches(asked, read), *self._lexical(asked, read)]
+        return torch.stack(compared, -1)
 
-    def forward(self, asked: tuple[Tensor, Tensor, Tensor], read: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        return self.comparisons(asked, read) @ self.weights
-
-    def _cosine(self, asked, read):
+    def _cosine(self, asked: Read, read: Read) -> Tensor:
         means = [(rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for _, mask, rows in (asked, read)]
         return functional.normalize(means[0], dim=-1) @ functional.normalize(means[1], dim=-1).T
 
-    def _best_matches(self, asked, read):
+    def _best_matches(self, asked: Read, read: Read) -> Tensor:
         (ids, mask, rows), (_, others, against) = asked, read
         inner = _without_first(mask)
         cosines = torch.einsum("qaw,pbw->qpab", functional.normalize(rows, dim=-1), functional.normalize(against, dim=-1))
@@ -61,15 +63,30 @@ class Late(nn.Module):
         weights = told.masked_fill(inner == 0, -math.inf).softmax(-1)
         return (best * weights[:, None]).sum(-1)
 
-    def _shared_words(self, asked, read):
+    def _lexical(self, asked: Read, read: Read) -> tuple[Tensor, Tensor]:
+        """Return shared words, as BM25 counts them, and runs: three tokens in a row, as far as they are pieces of words."""
         (ids, mask, _), (other_ids, others, _) = asked, read
         inner, against = _without_first(mask), _without_first(others)
-        same = self.stem[ids][:, None, :, None] == self.stem[other_ids][None, :, None, :]
-        counts = (same * against[None, :, None]).sum(-1)
-        length = against.sum(1)[None, :, None]
-        saturated = counts * (K1 + 1) / (counts + K1 * (1 - B) + K1 * B / USUAL_TOKENS * length)
+        same = (self.stem[ids][:, None, :, None] == self.stem[other_ids][None, :, None, :]) * against[None, :, None]
+        same = same * inner[:, None, :, None]
+        counts = same.sum(-1)
+        saturated = counts * (K1 + 1) / (counts + K1 * (1 - B) + K1 * B / USUAL_TOKENS * against.sum(1)[None, :, None])
         idf = self.idf[ids] * inner
-        return (saturated * idf[:, None]).sum(-1) / (idf.sum(-1, keepdim=True) + 1e-6)
+        whole = idf.sum(-1, keepdim=True) + 1e-6
+        padded, told = functional.pad(same, (0, 2, 0, 2)), functional.pad(idf * self.piece[ids], (0, 2))
+        rows, columns = same.shape[-2:]
+        runs = padded[..., :rows, :columns] * padded[..., 1 : rows + 1, 1 : columns + 1] * padded[..., 2:, 2:]
+        worth = told[:, :rows] + told[:, 1 : rows + 1] + told[:, 2:]
+        return (saturated * idf[:, None]).sum(-1) / whole, (runs.amax(-1) * worth[:, None]).sum(-1) / (3 * whole)
+
+
+def pieces(tokenizer: Any) -> Tensor:
+    """Return 1 for each token that goes on with a word, 0 for the others."""
+    return torch.tensor([float(token.startswith("##")) for token, _ in _ordered(tokenizer)])
+
+
+def _ordered(tokenizer: Any) -> list[tuple[str, int]]:
+    return sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
 
 
 def _without_first(mask: Tensor) -> Tensor:
@@ -84,16 +101,18 @@ def token_importance(idf: Tensor) -> Tensor:
     return 0.5 * idf.clamp(min=0.02).log()
 
 
-def stems(tokenizer) -> Tensor:
+def stems(tokenizer: Any) -> Tensor:
     """Return, for each token, the first token of the vocabulary that has the same English stem."""
     stemmer, first = snowballstemmer.stemmer("english"), {}
-    ordered = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     return torch.tensor(
-        [first.setdefault(stemmer.stemWord(token), at) if re.fullmatch("[a-z]{3,}", token) else at for token, at in ordered]
+        [
+            first.setdefault(stemmer.stemWord(token), at) if re.fullmatch("[a-z]{3,}", token) else at
+            for token, at in _ordered(tokenizer)
+        ]
     )
 
 
-def frequencies(tokenizer, texts: list[str]) -> Tensor:
+def frequencies(tokenizer: Any, texts: list[str]) -> Tensor:
     """Return each token's inverse document frequency, 0 to 2: counted in the texts, 30 % guessed from its number.
 
     BERT's vocabulary is ordered by how frequent a word is, which fills the gaps of what few texts can say.

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parents[1] / "training"))  # podium's own family is 
 WORDS = (HERE / "words.txt").read_text(encoding="utf-8").split()
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+WEIGHTS, OFFSET = torch.tensor([1.0, 1.5, 0.7, 2.0]), -0.5  # of the late family's comparisons
 SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -355,14 +356,13 @@ def late(folder):
     with torch.no_grad():
         for weight in model.encoder.parameters():
             weight.copy_(weight.half().float())  # as they are stored
-    write(model, folder, torch.tensor([1.0, 1.5, 0.7]), -0.5, max_length=64)
-    model.weights.copy_(torch.tensor([1.0, 1.5, 0.7]))
+    write(model, folder, WEIGHTS, OFFSET, max_length=64)
     shutil.rmtree(scratch)
-    record_late(folder, model, -0.5)
+    record_late(folder, model)
 
 
 @torch.inference_mode()
-def record_late(folder, model, offset):
+def record_late(folder, model):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(64)
     asked, logits, lengths = pairs(64), [], []
@@ -371,7 +371,7 @@ def record_late(folder, model, offset):
         cut = encoded.type_ids.index(1)  # the second [CLS]
         sides = [torch.tensor([encoded.ids[:cut]]), torch.tensor([encoded.ids[cut:]])]
         read = [(ids, torch.ones(ids.shape), model.encoder(input_ids=ids).last_hidden_state) for ids in sides]
-        logits.append(model(*read).item() + offset)
+        logits.append((model(*read) @ WEIGHTS).item() + OFFSET)
         lengths.append(len(encoded.ids))
     scores = torch.sigmoid(torch.tensor(logits)).tolist()
     keep(folder, {"max_length": 64, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores})

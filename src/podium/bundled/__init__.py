@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["BUNDLED", "folder_of"]
 
-BUNDLED = {"podium-mini": "v0"}
+BUNDLED = {"podium-mini": "v1"}
 """Every model that comes with the package, and its version, which is the revision that rankings name."""
 
 

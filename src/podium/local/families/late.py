@@ -1,11 +1,12 @@
 """Late interaction: query and text are read apart, their tokens compared after (ColBERT, Khattab & Zaharia 2020).
 
 Not a cross-encoder: no token of one side ever attends to the other. What a small encoder learnt from a billion pairs of
-texts stays as it was, and a head of a few hundred numbers weighs three comparisons of what it says:
+texts stays as it was, and a head of a few hundred numbers weighs four comparisons:
 
 - the cosine of the two mean rows, which is what the encoder was trained for
 - each token of the query against the text's token most like it, in the mean, weighted by how much the token tells
 - the words both have, as BM25 counts them; inverse document frequencies and word stems are tables in the checkpoint
+- runs of three tokens that both have, as far as they are pieces of words: names, and scripts the vocabulary spells out
 
 A pair is laid as [CLS] query [SEP] [CLS] text [SEP] with segments 0 and 1. The [CLS] rows take part in the means alone.
 """
@@ -22,13 +23,9 @@ from podium.local.graph import Graph
 
 __all__ = ["HEAD_WEIGHTS", "encode", "head"]
 
-HEAD_WEIGHTS = (
-    "late.importance.weight",
-    "late.token_importance",
-    "late.token_idf",
-    "late.token_stem",
-    "late.classifier.weight",
-)
+TABLES = ("late.token_importance", "late.token_idf", "late.token_piece_idf", "late.token_stem")
+HEAD_WEIGHTS = ("late.importance.weight", *TABLES, "late.classifier.weight")
+RUN = 3
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
@@ -40,7 +37,7 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
 
 
 def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
-    """Weigh the three comparisons. `rows` has shape (tokens, width)."""
+    """Weigh the four comparisons. `rows` has shape (tokens, width)."""
     cut = _cut(graph)
     asked_ids, text_ids = (_inner(graph, ids) for ids in graph.cut(graph.input("input_ids"), cut))
     asked, text = graph.cut(rows, cut)
@@ -50,7 +47,7 @@ def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
     compared = (
         _cosine(graph, graph.mean(asked), graph.mean(text)),
         _best_matches(graph, inner, _inner(graph, text), weights),
-        _shared_words(graph, config, asked_ids, text_ids),
+        *_lexical(graph, config, asked_ids, text_ids),
     )
     return graph.linear(graph.op("Concat", *compared, axis=-1), "late.classifier", exact=True)
 
@@ -97,18 +94,46 @@ def _unit(graph: Graph, rows: str) -> str:
     return graph.op("LpNormalization", rows, axis=-1, p=2)
 
 
-def _shared_words(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids: str) -> str:
-    """Return BM25's sum over the query's tokens, counted by stem, divided by the sum of their idf: (1, 1)."""
+def _lexical(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids: str) -> tuple[str, str]:
+    """Return shared words and shared runs, each (1, 1) and divided by the idf of the whole query."""
     asked, text = (graph.embedding("late.token_stem", ids) for ids in (asked_ids, text_ids))
     same = graph.op("Equal", graph.op("Reshape", asked, graph.whole_numbers(-1, 1)), _row(graph, text))
-    counts = graph.op("ReduceSum", graph.op("Cast", same, to=TensorProto.FLOAT), graph.whole_numbers(1), keepdims=1)
+    same = graph.op("Cast", same, to=TensorProto.FLOAT)
+    idf = _looked_up(graph, "late.token_idf", asked_ids)
+    whole = graph.op("Add", graph.op("ReduceSum", idf, graph.whole_numbers(1), keepdims=1), graph.number(1e-6))
+    words = graph.op("MatMul", idf, _saturated(graph, config, same, text_ids))
+    runs = graph.op("MatMul", _windows(graph, _looked_up(graph, "late.token_piece_idf", asked_ids)), _runs(graph, same))
+    return graph.op("Div", words, whole), graph.op("Div", runs, graph.op("Mul", whole, graph.number(RUN)))
+
+
+def _saturated(graph: Graph, config: dict[str, Any], same: str, text_ids: str) -> str:
+    """Return what BM25 makes of how often the text has each token of the query, (query tokens, 1)."""
+    counts = graph.op("ReduceSum", same, graph.whole_numbers(1), keepdims=1)
     k1, b, usual = config["bm25_k1"], config["bm25_b"], config["bm25_text_tokens"]
     length = graph.op("Cast", graph.length(text_ids), to=TensorProto.FLOAT)
     saturation = graph.op("Add", graph.op("Mul", length, graph.number(k1 * b / usual)), graph.number(k1 * (1 - b)))
-    saturated = graph.op("Div", graph.op("Mul", counts, graph.number(k1 + 1)), graph.op("Add", counts, saturation))
-    idf = _looked_up(graph, "late.token_idf", asked_ids)
-    whole = graph.op("ReduceSum", idf, graph.whole_numbers(1), keepdims=1)
-    return graph.op("Div", graph.op("MatMul", idf, saturated), graph.op("Add", whole, graph.number(1e-6)))
+    return graph.op("Div", graph.op("Mul", counts, graph.number(k1 + 1)), graph.op("Add", counts, saturation))
+
+
+def _runs(graph: Graph, same: str) -> str:
+    """Return 1 for each token of the query that begins a run the text has, else 0: (query tokens, 1)."""
+    padded = graph.op("Pad", same, graph.whole_numbers(0, 0, RUN - 1, RUN - 1))
+    shape = graph.op("Shape", same)
+    shifted = [_window(graph, padded, shape, at, (0, 1)) for at in range(RUN)]
+    run = graph.op("Mul", graph.op("Mul", shifted[0], shifted[1]), shifted[2])
+    return graph.op("ReduceMax", run, graph.whole_numbers(1), keepdims=1)
+
+
+def _windows(graph: Graph, row: str) -> str:
+    """Return the sum of each number in a row and those after it in its run, (1, query tokens)."""
+    padded, length = graph.op("Pad", row, graph.whole_numbers(0, 0, 0, RUN - 1)), graph.op("Shape", row, start=1)
+    shifted = [_window(graph, padded, length, at, (1,)) for at in range(RUN)]
+    return graph.op("Add", graph.op("Add", shifted[0], shifted[1]), shifted[2])
+
+
+def _window(graph: Graph, padded: str, size: str, at: int, axes: tuple[int, ...]) -> str:
+    start = graph.whole_numbers(*[at] * len(axes))
+    return graph.op("Slice", padded, start, graph.op("Add", size, start), graph.whole_numbers(*axes))
 
 
 def _row(graph: Graph, values: str) -> str:
