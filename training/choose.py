@@ -46,7 +46,7 @@ def main() -> None:
         judged: Judged = []
         tables = [_measured(model, given.collections / name, given.queries, judged) for name in given.names]
         means = {key: sum(table[key] for table in tables) / len(tables) for key in tables[0]}
-        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", (1.5, 0.2, 2.0)]:
+        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", (1.5, 0.3, 3.0)]:
             curve = "scale {:.2f} offset {:.2f}".format(*_curve(judged, key)) if isinstance(key, tuple) else ""
             row = " ".join(f"{table[key]:.3f}" for table in tables)
             print(f"{share:.2f} {key!s:12} {means[key]:.4f}  {row}  {curve}", flush=True)
