@@ -68,7 +68,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--collections", type=Path, required=True)
     asked.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
-    asked.add_argument("--queries", type=int, default=30, help=f"drawn from each collection; thrice as many from {' and '.join(MORE)}")
+    asked.add_argument(
+        "--queries", type=int, default=30, help=f"drawn from each collection; thrice as many from {' and '.join(MORE)}"
+    )
     asked.add_argument("--names", nargs="+")
     asked.add_argument("--int8", action="store_true", help="a row for int8, too")
     asked.add_argument("--scores", type=Path, default=Path("measured.sqlite"))

@@ -26,7 +26,7 @@ __all__ = ["Pair", "PairTokenizer", "TextTokenizer", "kept_lengths"]
 # The tokenizer classes that tell a pair's two parts apart, as transformers 5 has them; generic classes don't, whatever
 # the tokenizer's own template says. Where no class is named, the model's type decides.
 SEGMENT_CLASSES = ("Bert", "Electra", "Deberta", "DebertaV2", "MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert")
-SEGMENT_TYPES = ("bert", "electra", "deberta", "deberta-v2", "mobilebert", "squeezebert", "convbert")
+SEGMENT_TYPES = ("bert", "podium-late", "electra", "deberta", "deberta-v2", "mobilebert", "squeezebert", "convbert")
 CHUNK_CHARACTERS, CHUNK_TEXTS = 1 << 20, 128
 
 
