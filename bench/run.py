@@ -4,7 +4,8 @@
 
 Each contender gets an environment of its own under .bench/ (the first run installs them: several minutes and 2 GB, PyTorch
 is in one of them). All rank the same passages with one cross-encoder of MiniLM-L6's shape. Rounds go A B C A B C …;
-medians count. Machines differ and drift: a ratio counts, an absolute figure doesn't. Writes docs/benchmark.json and docs/benchmark.svg.
+medians count. Machines differ and drift: a ratio counts, an absolute figure doesn't. Writes docs/benchmark.json and
+docs/benchmark.svg.
 """
 
 from __future__ import annotations
