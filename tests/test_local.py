@@ -53,11 +53,11 @@ def test_the_bundled_model_puts_washington_first(mini, question, passages):
 
 
 def test_int8_puts_washington_first_too(question, passages, mini):
-    """The two best documents are close in float32 (2.45 and 2.41): int8 must keep them apart the right way round."""
+    """The best document has a logit of 0.82, the next −0.01: int8 must not move any far."""
     with podium.load("podium-mini", precision="int8") as quantised:
         exact, rounded = mini.scorer.score(question, passages).raw, quantised.scorer.score(question, passages).raw
     assert int(np.argmax(rounded)) == 3
-    assert np.abs(np.subtract(exact, rounded)).max() < 0.5
+    assert np.abs(np.subtract(exact, rounded)).max() < 0.2
 
 
 # ---- refusals, each with its remedy
