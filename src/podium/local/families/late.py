@@ -38,6 +38,8 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
 
 def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
     """Weigh the four comparisons. `rows` has shape (tokens, width)."""
+    for table in TABLES:
+        graph.expect_rows(table, config["vocab_size"])
     cut = _cut(graph)
     asked_ids, text_ids = (_inner(graph, ids) for ids in graph.cut(graph.input("input_ids"), cut))
     asked, text = graph.cut(rows, cut)
@@ -79,15 +81,9 @@ def _cosine(graph: Graph, one: str, other: str) -> str:
 
 def _best_matches(graph: Graph, asked: str, text: str, weights: str) -> str:
     """Return the weighted mean, over the query's tokens, of the cosine to the text's token most like each: (1, 1)."""
-    cosines = graph.op("Gemm", _unit(graph, _projected(graph, asked)), _unit(graph, _projected(graph, text)), transB=1)
+    cosines = graph.op("Gemm", _unit(graph, asked), _unit(graph, text), transB=1)
     best = graph.op("ReduceMax", cosines, graph.whole_numbers(1), keepdims=1)
     return graph.op("MatMul", weights, best)
-
-
-def _projected(graph: Graph, rows: str) -> str:
-    return (
-        graph.linear(rows, "late.projection", bias=False, exact=True) if "late.projection.weight" in graph.checkpoint else rows
-    )
 
 
 def _unit(graph: Graph, rows: str) -> str:
@@ -96,9 +92,8 @@ def _unit(graph: Graph, rows: str) -> str:
 
 def _lexical(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids: str) -> tuple[str, str]:
     """Return shared words and shared runs, each (1, 1) and divided by the idf of the whole query."""
-    asked, text = (graph.embedding("late.token_stem", ids) for ids in (asked_ids, text_ids))
-    same = graph.op("Equal", graph.op("Reshape", asked, graph.whole_numbers(-1, 1)), _row(graph, text))
-    same = graph.op("Cast", same, to=TensorProto.FLOAT)
+    asked, text = (_looked_up(graph, "late.token_stem", ids) for ids in (asked_ids, text_ids))
+    same = graph.op("Cast", graph.op("Equal", graph.op("Transpose", asked, perm=[1, 0]), text), to=TensorProto.FLOAT)
     idf = _looked_up(graph, "late.token_idf", asked_ids)
     whole = graph.op("Add", graph.op("ReduceSum", idf, graph.whole_numbers(1), keepdims=1), graph.number(1e-6))
     words = graph.op("MatMul", idf, _saturated(graph, config, same, text_ids))
@@ -134,7 +129,3 @@ def _windows(graph: Graph, row: str) -> str:
 def _window(graph: Graph, padded: str, size: str, at: int, axes: tuple[int, ...]) -> str:
     start = graph.whole_numbers(*[at] * len(axes))
     return graph.op("Slice", padded, start, graph.op("Add", size, start), graph.whole_numbers(*axes))
-
-
-def _row(graph: Graph, values: str) -> str:
-    return graph.op("Reshape", values, graph.whole_numbers(1, -1))
