@@ -21,7 +21,8 @@ class Family:
     `encode(graph, config, only_first)` adds the encoder and returns its hidden states, shape (tokens, width), or
     (1, width) where `only_first` says that nothing but the first token's row will be read. `head(graph, config, row)`
     adds the classifier, on all rows where `pooling` is "none". `prefix` is what the encoder's weights are called in a
-    classifier's checkpoint; `head_weights` must be there, or the model was never trained to rank. `reserved_positions` cannot be used by tokens.
+    classifier's checkpoint; `head_weights` must be there, or the model was never trained to rank.
+    `reserved_positions` cannot be used by tokens.
     """
 
     name: str
