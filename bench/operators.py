@@ -23,9 +23,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from podium.local.checkpoint import Checkpoint
-from podium.local.graph import Graph
 from podium.local.models import read
 from podium.local.quantised import Quantised
+from podium.local.runtimes.onnx_graph import OnnxGraph
 
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
 WIDTH, WIDE, HEADS = 384, 1536, 12
@@ -45,7 +45,7 @@ def profile(precision: str, tokens: int) -> Counter[str]:
     spec = read(MODEL)
     assert spec.family is not None
     checkpoint = Checkpoint(spec.weights, spec.family.prefix)
-    graph = Graph(checkpoint, Quantised(checkpoint.digest()) if precision == "int8" else None)
+    graph = OnnxGraph(checkpoint, Quantised(checkpoint.digest()) if precision == "int8" else None)
     result = spec.family.head(graph, spec.config, spec.family.encode(graph, spec.config, True))
     model = graph.model(result)
     outside = [tensor.name for tensor in model.graph.initializer if tensor.external_data]

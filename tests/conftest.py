@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ import podium
 from podium.cli.demo import DOCUMENTS, QUERY
 
 PARITY = Path(__file__).parent / "parity"
+CORE = importlib.util.find_spec("podium._native") is not None
+NEEDS_CORE = pytest.mark.skipif(not CORE, reason="podium was installed without its native core: no C++ compiler")
+RUNTIMES = ["onnx", pytest.param("native", marks=NEEDS_CORE)]
 
 
 @pytest.fixture(scope="session")

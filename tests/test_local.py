@@ -17,15 +17,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import podium
-from conftest import PARITY, SCRATCH
+from conftest import NEEDS_CORE, PARITY, SCRATCH
 from podium.errors import InvalidInput, ModelError, ModelNotFound, UnsupportedModel
 from podium.local import graph as graphs
+from podium.local.cache import cache_folder
 from podium.local.checkpoint import Checkpoint
 from podium.local.cpu import cores
 from podium.local.files import from_folder
-from podium.local.graph import Graph
-from podium.local.quantised import Quantised, cache_folder, quantise
+from podium.local.quantised import Quantised, quantise
 from podium.local.runtimes.onnx import OnnxRuntime
+from podium.local.runtimes.onnx_graph import OnnxGraph
 from podium.local.schedule import Work, Workers
 from podium.local.scorer import LocalScorer
 
@@ -146,7 +147,7 @@ def test_the_activation_is_found_where_the_reference_finds_it(model, config, kin
         (lambda m: (m / "model.safetensors").write_bytes(b"x" * 100), ModelError, "damaged"),
         (lambda m: (m / "model.safetensors").write_bytes((m / "model.safetensors").read_bytes()[:-500]), ModelError, "damaged"),
         (lambda m: (m / "model.safetensors").write_bytes(b""), ModelError, "damaged"),
-        (lambda m: edit(m / "config.json", num_attention_heads=5), ModelError, "ONNX Runtime"),
+        (lambda m: edit(m / "config.json", num_attention_heads=5), ModelError, "5 attention heads"),
         (lambda m: edit(m / "config.json", num_hidden_layers=9), ModelError, "no tensor"),
         (lambda m: edit(m / "config.json", hidden_act="mish"), UnsupportedModel, "'mish'"),
         (lambda m: edit_weights(m, lambda w: w["classifier.weight"].fill(np.nan)), ModelError, "NaN"),
@@ -292,6 +293,9 @@ def test_a_shorter_maximum_length_is_kept_and_a_longer_one_is_not():
 # ---- int8
 
 
+NATIVE = ("bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "modernbert", "ettin", "late")
+
+
 def test_quantised_weights_are_near_and_never_overflow():
     weight = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     weight[2] = 0
@@ -306,54 +310,60 @@ def test_int8_products_are_exact_whichever_way_the_processor_needs_them(signed, 
     """Weights as int8 and as uint8 must give the same; which one is used depends on the processor."""
     weight = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
     save_file({"dense.weight": weight}, tmp_path / "x.safetensors")
-    graph = Graph(Checkpoint([tmp_path / "x.safetensors"]), Quantised("none"), signed_int8=signed)
+    graph = OnnxGraph(Checkpoint([tmp_path / "x.safetensors"]), Quantised("none"), signed_int8=signed)
     rows = np.random.default_rng(2).standard_normal((3, 64)).astype(np.float32) * 30
     row = graph.op("Gather", graph.constant(rows, "rows"), graph.input("input_ids"))
     total = graph.op("ReduceSum", graph.op("Abs", graph.linear(row, "dense", bias=False)), keepdims=1)
-    got = [float(OnnxRuntime.from_graph(graph, total).run(np.array([at]), lambda: np.array([[0]]))[0]) for at in range(3)]
+    runtime = OnnxRuntime.from_graph(graph, total)
+    got = runtime.run([np.array([at]) for at in range(3)], [np.array([0])] * 3)[:, 0]
     np.testing.assert_allclose(got, np.abs(rows @ weight.T).sum(axis=1), rtol=0.02)
 
 
 @pytest.mark.parametrize(
-    "name", ["bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "deberta-v3", "modernbert", "ettin"]
+    ("name", "runtime"),
+    [(name, "onnx") for name in (*NATIVE, "deberta-v3")] + [pytest.param(name, "native", marks=NEEDS_CORE) for name in NATIVE],
 )
-def test_int8_keeps_to_float32(name):
+def test_int8_keeps_to_float32(name, runtime):
     """These weights are drawn far wider than trained ones are, so only the general direction is asked for."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]
-    with podium.load(PARITY / name) as exact, podium.load(PARITY / name, precision="int8") as quantised:
-        assert (
-            np.corrcoef(exact.scorer.score("rank the query", texts).raw, quantised.scorer.score("rank the query", texts).raw)[
-                0, 1
-            ]
-            > 0.9
-        )
+    with podium.load(PARITY / name, runtime=runtime) as exact:
+        expected = exact.scorer.score("rank the query", texts).raw
+    with podium.load(PARITY / name, precision="int8", runtime=runtime) as quantised:
+        assert np.corrcoef(expected, quantised.scorer.score("rank the query", texts).raw)[0, 1] > 0.9
 
 
-def test_int8_weights_are_made_once_and_survive_damage(model):
+@pytest.mark.parametrize(("runtime", "folder"), [("onnx", "int8"), pytest.param("native", "native", marks=NEEDS_CORE)])
+def test_int8_weights_are_made_once_and_survive_damage(model, runtime, folder):
     def cached():
-        return {path.name: path.stat().st_mtime_ns for path in (cache_folder() / "int8").glob("*.safetensors")}
+        return {path.name: path.stat().st_mtime_ns for path in (cache_folder() / folder).glob("*")}
+
+    def score():
+        with podium.load(model, precision="int8", runtime=runtime) as reranker:
+            return reranker.score("rank", ["query"])
 
     edit_weights(model, lambda weights: weights["classifier.bias"].fill(0.123))
     before = cached()
-    first = podium.load(model, precision="int8").score("rank", ["query"])
+    first = score()
     (name,) = set(cached()) - set(before)
     made = cached()[name]
-    assert podium.load(model, precision="int8").score("rank", ["query"]) == first
+    assert score() == first
     assert cached()[name] == made, "made again though it was there"
-    (cache_folder() / "int8" / name).write_bytes(b"damaged")
-    assert podium.load(model, precision="int8").score("rank", ["query"]) == first
+    (cache_folder() / folder / name).write_bytes(b"damaged")
+    assert score() == first
     edit_weights(model, lambda weights: weights["classifier.bias"].fill(0.5))
-    assert podium.load(model, precision="int8").score("rank", ["query"]) != first, "other weights, same cache"
+    assert score() != first, "other weights, same cache"
 
 
-def test_two_processes_may_make_int8_weights_at_once(model):
+@pytest.mark.parametrize(("runtime", "folder"), [("onnx", "int8"), pytest.param("native", "native", marks=NEEDS_CORE)])
+def test_two_processes_may_make_int8_weights_at_once(model, runtime, folder):
     edit_weights(model, lambda weights: weights["classifier.bias"].fill(0.777))
-    script = f"import podium; print(podium.load({str(model)!r}, precision='int8').score('rank', ['query list']))"
+    load = f"podium.load({str(model)!r}, precision='int8', runtime={runtime!r})"
+    script = f"import podium; print({load}.score('rank', ['query list']))"
     racing = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(3)]
     said = [process.communicate(timeout=120)[0] for process in racing]
     assert all(process.returncode == 0 for process in racing)
     assert len(set(said)) == 1
-    assert not list((SCRATCH / "podium" / "int8").glob("*.unfinished"))
+    assert not list((SCRATCH / "podium" / folder).glob("*.unfinished"))
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(model, tmp_path):
@@ -374,7 +384,19 @@ def test_an_exported_model_runs_as_it_is():
 def test_work_is_done_longest_first_and_once():
     done = []
     Workers(1).run(Work([3, 9, 1, 9], done.append))
-    assert done == [1, 3, 0, 2]
+    assert done == [[1], [3], [0], [2]]
+
+
+def test_short_items_are_run_together_and_fewer_towards_the_end():
+    done = []
+    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], done.append, at_once=10, workers=2))
+    assert done[0] == [0]
+    assert done[1] == [1]  # 22 tokens are left, a quarter of which is no room for a second
+    assert sorted(item for items in done for item in items) == list(range(9))
+    together = []
+    Workers(1).run(Work([5] * 40, together.append, at_once=10, workers=1))
+    assert {len(items) for items in together[:-4]} == {2}
+    assert sum(map(len, together)) == 40
 
 
 def test_identical_texts_are_computed_once():
@@ -395,7 +417,7 @@ def test_the_first_error_stops_the_rest():
 
     with pytest.raises(ValueError, match="at the first"):
         Workers(1).run(Work([1] * 50, fail))
-    assert begun == [0]
+    assert begun == [[0]]
 
 
 def test_cancelling_stops_what_has_not_started():

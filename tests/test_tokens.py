@@ -28,7 +28,7 @@ def test_pairs_are_what_the_tokenizer_itself_makes(first, second, most):
     tokenizer = PairTokenizer(FOLDER, most, "bert")
     (pair,) = tokenizer.pairs(first, [second])
     assert pair.ids.tolist() == expected.ids
-    assert tokenizer.segments(pair).tolist() == [expected.type_ids]
+    assert tokenizer.segments(pair).tolist() == expected.type_ids
 
 
 @given(st.integers(0, 600), st.integers(0, 600), st.integers(2, 512))

@@ -31,7 +31,8 @@ def load(
     limit: int | None = None,
     rank_by: str | list[str] | None = None,
     return_score: bool = True,
-    precision: Literal["float32", "int8"] | None = None,
+    precision: Literal["float32", "int8", "auto"] | None = None,
+    runtime: Literal["native", "onnx", "auto"] | None = None,
     threads: int | None = None,
     max_length: int | None = None,
     calibration: str | os.PathLike[str] | None = None,
@@ -49,18 +50,22 @@ def load(
     """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
 
     `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file of `podium calibrate`, which
-    makes scores probabilities. For models on this machine: `precision`
-    ("float32", exact, or "int8"), `threads`, `max_length` (tokens of query and text together), and for those of the hub
-    `revision`, `cache_dir` and `token`. For hosted APIs: `api_key` (else the provider's environment variable),
-    `base_url` (a server of your own that speaks the provider's API), `timeout` (seconds in all, retries included; 30),
-    `retries` (3), `max_documents` per request, and your own `client` or `async_client` of httpx.
+    makes scores probabilities.
+
+    For models on this machine: `precision` ("float32", exact; "int8", faster; or "auto"), `runtime` ("native", podium's
+    own; "onnx"; or "auto", the faster of them here), `threads`, `max_length` (tokens of query and text together), and for
+    those of the hub `revision`, `cache_dir` and `token`.
+
+    For hosted APIs: `api_key` (else the provider's environment variable), `base_url` (a server of your own that speaks the
+    provider's API), `timeout` (seconds in all, retries included; 30), `retries` (3), `max_documents` per request, and your
+    own `client` or `async_client` of httpx.
 
         >>> load("podium-mini", limit=3)
         Reranker('podium-mini')
 
     Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that don't fit.
     """
-    local = {"precision": precision, "threads": threads, "max_length": max_length}
+    local = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
     hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     hosted = {
         "api_key": api_key,
@@ -88,7 +93,8 @@ def load(
 def local_scorer(
     name: str | os.PathLike[str],
     *,
-    precision: Literal["float32", "int8"] = "float32",
+    precision: Literal["float32", "int8", "auto"] = "float32",
+    runtime: Literal["native", "onnx", "auto"] = "auto",
     threads: int | None = None,
     max_length: int | None = None,
     revision: str | None = None,
@@ -102,7 +108,7 @@ def local_scorer(
     found = find(name, revision=revision, cache_dir=cache_dir, token=token)
     if found is None:
         raise _unknown(os.fspath(name))
-    return LocalScorer(found, precision=precision, threads=threads, max_length=max_length)
+    return LocalScorer(found, precision=precision, runtime=runtime, threads=threads, max_length=max_length)
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:

@@ -26,9 +26,15 @@ SECONDS = 2.0
 
 @click.command()
 @click.argument("model")
-@click.option("--precision", type=click.Choice(["float32", "int8"]), default="float32", show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "int8", "auto"]), default="float32", show_default=True)
+@click.option("--runtime", type=click.Choice(["native", "onnx", "auto"]), default="auto", show_default=True)
 @click.option("--download/--no-download", default=True, help="Bring a model that is not here, or only say what it would take.")
-def check(model: str, precision: Literal["float32", "int8"], download: bool) -> None:
+def check(
+    model: str,
+    precision: Literal["float32", "int8", "auto"],
+    runtime: Literal["native", "onnx", "auto"],
+    download: bool,
+) -> None:
     """Describe a model, run it, measure it.
 
     MODEL is podium-mini, org/model or ./folder. Exits with 1 if it orders a known pair wrong.
@@ -39,7 +45,7 @@ def check(model: str, precision: Literal["float32", "int8"], download: bool) -> 
         _print_plan(model)
         return
     began = time.perf_counter()
-    with load(model, precision=precision) as reranker:
+    with load(model, precision=precision, runtime=runtime) as reranker:
         loaded = time.perf_counter() - began
         scorer = reranker.scorer
         assert isinstance(scorer, LocalScorer)  # noqa: S101  for the type checker: hosted ones were refused above
@@ -47,7 +53,8 @@ def check(model: str, precision: Literal["float32", "int8"], download: bool) -> 
         rows = [
             *_description(scorer),
             ("loaded in", f"{loaded:.2f} s"),
-            ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {precision}, {scorer.threads} threads"),
+            ("runtime", f"{scorer.runtime}, {scorer.precision}; {scorer.choice}"),
+            ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
             ("known pair", "ordered right" if right else "ORDERED WRONG"),
         ]
     print_rows(("model", model), rows)

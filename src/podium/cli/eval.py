@@ -42,7 +42,9 @@ SHOWN = 3
 @click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file per system.")
 @click.option("--report", metavar="FILE.html", help="Write a page with the table and plots.")
 @click.option("--scores", "scores_file", metavar="FILE", help="Keep scores here, and never ask for one twice.")
-@click.option("--precision", type=click.Choice(["float32", "int8"]), help="For models on this machine.  [default: float32]")
+@click.option(
+    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
+)
 def evaluate(
     data: str,
     names: Sequence[str],

@@ -29,7 +29,9 @@ __all__ = ["rank"]
 @click.option("--min-score", type=float, metavar="X", help="Leave out results that score less.")
 @click.option("--format", "kind", type=click.Choice(list(files.FORMATS)), help="What FILE holds.  [default: by its name]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every result whole, and what the ranking took.")
-@click.option("--precision", type=click.Choice(["float32", "int8"]), help="For models on this machine.  [default: float32]")
+@click.option(
+    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
+)
 @click.option("--base-url", metavar="URL", help="For hosted APIs: a server of your own.")
 def rank(
     query: str,
@@ -40,7 +42,7 @@ def rank(
     min_score: float | None,
     kind: str | None,
     as_json: bool,
-    precision: Literal["float32", "int8"] | None,
+    precision: Literal["float32", "int8", "auto"] | None,
     base_url: str | None,
 ) -> None:
     """Order a file's documents by relevance.

@@ -31,7 +31,9 @@ __all__ = ["search"]
 @click.option("--filter", metavar="EXPRESSION", help="On Redis: only documents that match, as in '@year:[2000 +inf]'.")
 @click.option("--by", metavar="FIELD,FIELD", help="The fields the model reads.  [default: those searched]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every result whole, and what each stage took.")
-@click.option("--precision", type=click.Choice(["float32", "int8"]), help="For models on this machine.  [default: float32]")
+@click.option(
+    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
+)
 def search(
     query: str,
     where: str,
@@ -44,7 +46,7 @@ def search(
     filter: str | None,  # noqa: A002  the option's name
     by: str | None,
     as_json: bool,
-    precision: Literal["float32", "int8"] | None,
+    precision: Literal["float32", "int8", "auto"] | None,
 ) -> None:
     """Search, then rerank.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -109,12 +110,7 @@ class Checkpoint:
 
     def digest(self) -> str:
         """Return a hash of the files' content."""
-        hashed = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    hashed.update(block)
-        return hashed.hexdigest()
+        return _digest(tuple((path, _stamp(path)) for path in self.files))
 
     def close(self) -> None:
         self._stack.close()
@@ -130,3 +126,19 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ModelError(f"{path} is damaged or cut short; delete it and bring it again") from error
     with reader:
         yield reader
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
+    """Read files once per process, unless they change: several parts of loading ask for the same hash."""
+    hashed = hashlib.sha256()
+    for path, _ in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                hashed.update(block)
+    return hashed.hexdigest()

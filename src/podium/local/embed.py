@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from podium.documents import texts_of
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
 from podium.local import models, network
 from podium.local.checkpoint import Array
+from podium.local.choice import choose
 from podium.local.cpu import cores
 from podium.local.find import find
 from podium.local.graph import Precision
+from podium.local.runtimes import RuntimeName
 from podium.local.schedule import Work, Workers
 from podium.local.scorer import check_options
 from podium.local.tokens import TextTokenizer
@@ -33,23 +35,24 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 class Embedder:
     """Turn texts into vectors: a bi-encoder of the sentence-transformers kind, named org/model or ./folder.
 
-    Pools, normalises and puts prompts in front as the model's own files say. `precision`, `threads`, `max_length`,
-    `revision`, `cache_dir` and `token` as for `podium.load`. Safe to share between threads and event loops. It is a
-    callable, texts → vectors, so it goes wherever one is asked for (`embed=`). Raises ModelError.
+    Pools, normalises and puts prompts in front as the model's own files say. `precision`, `runtime`, `threads`,
+    `max_length`, `revision`, `cache_dir` and `token` as for `podium.load`. Safe to share between threads and event loops.
+    It is a callable, texts → vectors, so it goes wherever one is asked for (`embed=`). Raises ModelError.
     """
 
     def __init__(
         self,
         name: str | os.PathLike[str],
         *,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
+        runtime: RuntimeName | Literal["auto"] = "auto",
         threads: int | None = None,
         max_length: int | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
     ) -> None:
-        check_options(precision, threads, max_length)
+        check_options(precision, threads, max_length, runtime)
         self._closed = False
         self._lock, self._truncated = threading.Lock(), 0
         found = find(name, revision=revision, cache_dir=cache_dir, token=token)
@@ -57,9 +60,9 @@ class Embedder:
             raise ModelNotFound(
                 f"there is no embedder {os.fspath(name)!r}; name a folder (./path) or one on the hub (org/model)"
             )
-        self.model, self.revision, self.precision = found.name, found.revision, precision
+        self.model, self.revision = found.name, found.revision
         try:
-            self._load(found.folder, max_length)
+            self._load(found.folder, precision, runtime, max_length)
         except PodiumError:
             raise
         except Exception as error:  # as for a cross-encoder: its files can be wrong in any way
@@ -70,13 +73,18 @@ class Embedder:
         self._workers = Workers(threads or cores())
         self.dimensions: int = self.embed(["a"]).shape[1]
 
-    def _load(self, folder: Path, max_length: int | None) -> None:
+    def _load(self, folder: Path, precision: Any, runtime: Any, max_length: int | None) -> None:
         spec = models.read(folder)
         self.max_length = min(max_length or spec.max_length, spec.max_length)
-        self._network = network.load_embedder(spec, self.precision)
+        self.choice = choose(spec, precision, runtime, network.load_embedder)
+        self._network = network.load_embedder(spec, self.choice.precision, self.choice.runtime)
         self._tokenizer = TextTokenizer(spec.weights[0].parent, self.max_length, do_lower_case=spec.do_lower_case)
         self.prompts = dict(spec.prompts)
         self._normalised = spec.modules[-1].kind == "Normalize"
+
+    @property
+    def precision(self) -> Precision:
+        return self.choice.precision
 
     def __repr__(self) -> str:
         return f"Embedder({self.model!r}, precision={self.precision!r})"
@@ -130,12 +138,15 @@ class Embedder:
         self._closed = True
         self._workers.close()
 
-    def vector(self, ids: Array) -> Array:
-        """Compute one text, here and now."""
-        row = self._network.run(ids, lambda: np.zeros((1, len(ids)), np.int64))
-        if not np.isfinite(row).all():
+    def vectors(self, ids: Sequence[Array]) -> Array:
+        """Compute texts, here and now: float32 of shape (texts, dimensions)."""
+        rows = self._network.run(ids, [np.zeros(len(each), np.int32) for each in ids])
+        if not np.isfinite(rows).all():
             raise ModelError(f"{self.model} gave a vector that is not finite; its weights are damaged")
-        return row / max(float(np.linalg.norm(row)), 1e-12) if self._normalised else row
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if self._normalised else rows
+
+    def work(self, lengths: Sequence[int], run: Callable[[Sequence[int]], None]) -> Work:
+        return Work(lengths, run, at_once=self._network.tokens_at_once, workers=self._workers.count)
 
     def _prompt(self, name: str | None) -> str:
         if self._closed:
@@ -164,10 +175,11 @@ class _Batch:
         self._rows = [None] * len(self._ids)
 
     def work(self) -> Work:
-        return Work([len(ids) for ids in self._ids], self._compute)
+        return self._embedder.work([len(ids) for ids in self._ids], self._compute)
 
-    def _compute(self, at: int) -> None:
-        self._rows[at] = self._embedder.vector(self._ids[at])
+    def _compute(self, items: Sequence[int]) -> None:
+        for at, row in zip(items, self._embedder.vectors([self._ids[at] for at in items]), strict=True):
+            self._rows[at] = row
 
     def vectors(self) -> Array:
         if not self._texts:

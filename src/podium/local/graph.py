@@ -1,147 +1,124 @@
-"""A network as ONNX nodes, written down operator by operator. Nothing is traced, and nothing is computed here.
+"""What architectures are written down in: a few operations on rows of tokens, which each runtime carries out its own way.
 
-The operators are those that ONNX Runtime runs fastest for one pair at a time (docs/performance.md has the figures):
-rows of tokens without a batch axis, Gemm with its bias, explicit attention over all heads, Add and LayerNormalization
-apart. Weights stay outside the protobuf, which could not hold more than 2 GB of them.
+A family says what is computed, once; ONNX Runtime's nodes and the native core's steps are two Graphs of the same methods.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
 
 from podium.errors import UnsupportedModel
-from podium.local.cpu import int8_is_exact_as_signed
 
 if TYPE_CHECKING:
     from podium.local.checkpoint import Array, Checkpoint
-    from podium.local.quantised import Quantised
 
-__all__ = ["Graph", "Precision"]
+__all__ = ["Attention", "Graph", "Positions", "Precision", "Rotary"]
 
 Precision = Literal["float32", "int8"]
-OPSET, MICROSOFT = 20, "com.microsoft"
+Positions = Literal["counted", "counted_by_side", "after_padding"]
 
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gelu": ("Gelu", {}),
-    "gelu_new": ("Gelu", {"approximate": "tanh"}),
-    "gelu_pytorch_tanh": ("Gelu", {"approximate": "tanh"}),
-    "gelu_fast": ("Gelu", {"approximate": "tanh"}),
-    "relu": ("Relu", {}),
-    "tanh": ("Tanh", {}),
-    "sigmoid": ("Sigmoid", {}),
+# What config.json calls an activation, and what it is.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "silu": "silu",
+    "swish": "silu",
 }
 
 
-class Graph:
-    """Nodes and weights under construction. Every method adds nodes and returns the name of their result.
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Positions as rotations (Su et al. 2021, arXiv 2104.09864), for `positions` tokens."""
 
-    Hidden states have shape (tokens, width). `weights` maps names to arrays; `quantised` is given for int8, whose
-    weights are signed where this processor sums them exactly, unless `signed_int8` says otherwise.
+    theta: float
+    positions: int
+
+    def tables(self, size: int) -> tuple[Array, Array]:
+        """Return the cosines and sines of heads of `size` columns, each float32 of shape (positions, size / 2)."""
+        frequencies = np.float32(1) / np.float32(self.theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+        angles = np.arange(self.positions, dtype=np.float32)[:, None] * frequencies
+        return np.cos(angles), np.sin(angles)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The shape of one layer's attention.
+
+    `width` is that of all heads together. `only_first`: the first token asks and no other. `window`: how far a token
+    sees to either side. `by_side`: no token sees the other side of its pair.
     """
 
-    def __init__(self, checkpoint: Checkpoint, quantised: Quantised | None = None, *, signed_int8: bool | None = None) -> None:
+    heads: int
+    width: int
+    only_first: bool = False
+    by_side: bool = False
+    window: int | None = None
+    rotary: Rotary | None = None
+
+
+class Graph(ABC):
+    """A network under construction. Every method adds to it and returns the name of what it gives.
+
+    Hidden states have shape (tokens, width), or (1, width) once only the first token's row, or the mean, is left.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self._signed = int8_is_exact_as_signed() if signed_int8 is None else signed_int8
-        self.weights: dict[str, Array] = {}
-        self.inputs: list[str] = []
-        self._quantised = quantised
-        self._nodes: list[onnx.NodeProto] = []
-        self._made = 0
 
-    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
+    @abstractmethod
+    def embedded(
+        self, words: str, *, segments: str | None, segmented: bool, places: str | None, positions: Positions, padding: int
+    ) -> str:
+        """Add up rows of the checkpoint's tables: words, then segments, then places.
 
-    def ops(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
-        self._made += 1
-        names = [f"{kind}.{self._made}.{at}" for at in range(outputs)]
-        self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
-        return names
+        `segmented`: by each token's own segment, or all by the first. `positions`: counted from 0, from 0 on each side
+        of a pair, or from one after `padding`.
+        """
 
-    def constant(self, array: Array, name: str | None = None) -> str:
-        name = name or f"constant.{len(self.weights)}"
-        self.weights[name] = array
-        return name
-
-    def whole_numbers(self, *numbers: int) -> str:
-        return self.constant(np.array(numbers, np.int64), "whole." + ".".join(map(str, numbers)))
-
-    def number(self, value: float) -> str:
-        return self.constant(np.array(value, np.float32))
-
-    def input(self, name: str) -> str:
-        """Return an input of token ids, shape (1, tokens), as (tokens,)."""
-        if name not in self.inputs:
-            self.inputs.append(name)
-        return self.op("Reshape", name, self.whole_numbers(-1))
-
-    def weight(self, name: str) -> str:
-        return name if name in self.weights else self.constant(self.checkpoint[name], name)
-
-    def embedding(self, name: str, ids: str) -> str:
-        """Look rows of a table up. A float16 table stays float16 in memory; only the rows become float32."""
-        if name not in self.weights:
-            self.constant(self.checkpoint.stored(name), name)
-        rows = self.op("Gather", name, ids)
-        return rows if self.weights[name].dtype == np.float32 else self.op("Cast", rows, to=TensorProto.FLOAT)
-
-    def length(self, ids: str) -> str:
-        """Return the number of tokens, shape (1,)."""
-        return self.op("Shape", ids)
-
-    def first(self, x: str, count: str) -> str:
-        """Return the first `count` rows, a name of shape (1,)."""
-        return self.op("Slice", x, self.whole_numbers(0), count, self.whole_numbers(0))
-
-    def cut(self, x: str, at: str, axis: int = 0) -> tuple[str, str]:
-        """Return what lies before and from a place, a name of shape (1,)."""
-        start, end, axes = self.whole_numbers(0), self.whole_numbers(1 << 40), self.whole_numbers(axis)
-        return self.op("Slice", x, start, at, axes), self.op("Slice", x, at, end, axes)
-
-    def first_row(self, x: str) -> str:
-        """Return the first token's row, shape (1, width): all that a head on [CLS] reads."""
-        return self.first(x, self.whole_numbers(1))
-
+    @abstractmethod
     def linear(self, x: str, *names: str, bias: bool = True, exact: bool = False) -> str:
         """Multiply by the checkpoint's weights of these names, side by side, and add their biases.
 
         `exact`: in float32 also where the rest is int8 (heads: one row, and the last word on every score).
         """
-        key = "|".join(names)
-        inputs, outputs = self._checked_sizes(names, bias)
-        biases = [self.checkpoint[f"{name}.bias"] for name in names if bias]
-        added = [self.constant(np.concatenate(biases), f"{key}.bias")] if bias else []
-        if self._quantised is None or exact:
-            return self.op("Gemm", x, self.constant(self._stacked(names), f"{key}.weight"), *added, transB=1)
-        whole, scale = self._quantised.get(key, inputs, outputs) or self._quantised.keep(key, self._stacked(names))
-        if not self._signed:
-            whole = (whole.view(np.uint8) ^ np.uint8(0x80)).view(np.uint8)
-        zero = np.full(len(scale), 0 if whole.dtype == np.int8 else 128, whole.dtype)
-        parts = [self.constant(whole, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
-        return self.op("DynamicQuantizeMatMul", x, *parts, *added, domain=MICROSOFT)
 
-    def _checked_sizes(self, names: tuple[str, ...], bias: bool) -> tuple[int, int]:
-        """Return inputs and outputs of weights side by side. A bias of another length could be spread, silently wrong."""
-        shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
-        fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
-        if not fits or (bias and any(self.checkpoint.shape(f"{n}.bias") != s[:1] for n, s in zip(names, shapes, strict=True))):
-            raise UnsupportedModel(f"the weights or biases of {', '.join(names)} have sizes that don't fit together: {shapes}")
-        return shapes[0][1], sum(shape[0] for shape in shapes)
-
-    def _stacked(self, names: tuple[str, ...]) -> Array:
-        weights = [self.checkpoint[f"{name}.weight"] for name in names]
-        return weights[0] if len(weights) == 1 else np.concatenate(weights)
-
+    @abstractmethod
     def norm(self, x: str, name: str, epsilon: float, *, bias: bool = True) -> str:
         """Normalise each row."""
-        parts = [f"{name}.weight"] + ([f"{name}.bias"] if bias else [])
-        if any(self.checkpoint.shape(part) in ((), (1,)) for part in parts):
-            raise UnsupportedModel(f"the weights of {name} are one number each, not one for each column")
-        return self.op("LayerNormalization", x, *map(self.weight, parts), epsilon=epsilon)
+
+    @abstractmethod
+    def activation(self, x: str, name: str) -> str: ...
+
+    @abstractmethod
+    def add(self, x: str, y: str) -> str: ...
+
+    @abstractmethod
+    def gate(self, x: str, name: str) -> str:
+        """Return the activated left half of each row times its right half."""
+
+    @abstractmethod
+    def attention(self, x: str, names: Sequence[str], shape: Attention, *, bias: bool = True) -> str:
+        """Let tokens attend to each other. `names` are the weights of queries, keys and values, or of all three in one."""
+
+    @abstractmethod
+    def first_row(self, x: str) -> str:
+        """Return the first token's row, shape (1, width): all that a head on [CLS] reads."""
+
+    @abstractmethod
+    def mean(self, x: str) -> str:
+        """Return the mean of all rows, shape (1, width)."""
+
+    # ---- refusals: what would be computed, and wrongly ----
 
     def expect_rows(self, name: str, rows: int) -> None:
         """Refuse a checkpoint whose tensor has another number of rows than config.json says, where nothing else would."""
@@ -149,48 +126,31 @@ class Graph:
             said = f"{name} has shape {self.checkpoint.shape(name)}, config.json makes it {rows} rows"
             raise UnsupportedModel(f"the checkpoint does not match its config.json: {said}")
 
-    def activation(self, x: str, name: str) -> str:
-        if name in ("silu", "swish"):
-            return self.op("Mul", x, self.op("Sigmoid", x))
+    def checked_sizes(self, names: Sequence[str], bias: bool) -> tuple[int, int]:
+        """Return inputs and outputs of weights side by side. A bias of another length could be spread, silently wrong."""
+        shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
+        fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
+        if not fits or (bias and any(self.checkpoint.shape(f"{n}.bias") != s[:1] for n, s in zip(names, shapes, strict=True))):
+            raise UnsupportedModel(f"the weights or biases of {', '.join(names)} have sizes that don't fit together: {shapes}")
+        return shapes[0][1], sum(shape[0] for shape in shapes)
+
+    def checked_norm(self, name: str, bias: bool) -> list[str]:
+        """Return the names of a norm's weights."""
+        parts = [f"{name}.weight"] + ([f"{name}.bias"] if bias else [])
+        if any(self.checkpoint.shape(part) in ((), (1,)) for part in parts):
+            raise UnsupportedModel(f"the weights of {name} are one number each, not one for each column")
+        return parts
+
+    def checked_heads(self, names: Sequence[str], shape: Attention) -> None:
+        if shape.heads < 1 or shape.width % shape.heads:
+            raise UnsupportedModel(
+                f"its config.json divides {shape.width} columns among {shape.heads} attention heads, which leaves a rest; "
+                "bring the model's own again"
+            )
+        for name in names:
+            self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
+
+    def checked_activation(self, name: str) -> str:
         if name not in ACTIVATIONS:
-            raise UnsupportedModel(f"its config.json asks for the activation {name!r}; known: {', '.join(ACTIVATIONS)}, silu")
-        kind, attributes = ACTIVATIONS[name]
-        return self.op(kind, x, **attributes)
-
-    def heads(self, x: str, count: int) -> str:
-        """Return (tokens, count × size) as (count, tokens, size)."""
-        split = self.op("Reshape", x, self.constant(np.array([0, count, -1], np.int64), f"heads.{count}"))
-        return self.op("Transpose", split, perm=[1, 0, 2])
-
-    def attention(self, query: str, key: str, value: str, scale: float, bias: str | None = None) -> str:
-        """Attend over all keys, each argument (heads, tokens, size); return (query tokens, heads × size).
-
-        `bias` is added to the scaled products before the softmax.
-        """
-        products = self.op("FusedMatMul", query, key, domain=MICROSOFT, transB=1, alpha=scale)
-        weights = self.op("Softmax", products if bias is None else self.op("Add", products, bias), axis=-1)
-        mixed = self.op("Transpose", self.op("MatMul", weights, value), perm=[1, 0, 2])
-        return self.op("Reshape", mixed, self.constant(np.array([0, -1], np.int64), "merged"))
-
-    def mean(self, x: str) -> str:
-        """Return the mean of all rows, shape (1, width)."""
-        return self.op("ReduceMean", x, self.whole_numbers(0), keepdims=1)
-
-    def model(self, result: str) -> onnx.ModelProto:
-        """Return the network with `result` as its output; the weights are declared, not stored."""
-        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self.inputs]
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
-        declared = [_declared(name, array) for name, array in self.weights.items()]
-        graph = helper.make_graph(self._nodes, "podium", inputs, [output], declared)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
-
-
-def _declared(name: str, array: Array) -> onnx.TensorProto:
-    # Small integers and scalars must be in the model itself: shapes are worked out from them.
-    if array.nbytes <= 1024 or math.prod(array.shape) == 1:
-        return onnx.numpy_helper.from_array(array, name)
-    tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="given at load")
-    return tensor
+            raise UnsupportedModel(f"its config.json asks for the activation {name!r}; known: {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[name]

@@ -6,28 +6,33 @@ A cross-encoder ends in one number, an embedder in a vector; all before that is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
 
 from podium.errors import UnsupportedModel
 from podium.local.checkpoint import Array, Checkpoint, weight_files
 from podium.local.families import Family
 from podium.local.graph import Graph, Precision
 from podium.local.models import Module, Spec
-from podium.local.quantised import Quantised
-from podium.local.runtimes.onnx import OnnxRuntime
+from podium.local.runtimes import NO_CORE, Runtime, RuntimeName, native_is_built
 
-__all__ = ["load", "load_embedder"]
+__all__ = ["load", "load_embedder", "runtimes_for"]
+
+Result = Callable[[Spec, Family, Any], str]  # adds a whole network to a Graph
 
 
-def load(spec: Spec, precision: Precision) -> OnnxRuntime:
+def load(spec: Spec, precision: Precision, runtime: RuntimeName) -> Runtime:
     """Return the network ready to run. Raises ModelError where weights are missing, untrained, damaged or unsuitable."""
     if spec.family is None:
         if precision != "float32":
             raise UnsupportedModel(f"{spec.folder} runs from its own ONNX file, as that was made; use precision='float32'")
+        from podium.local.runtimes.onnx import OnnxRuntime
+
         return OnnxRuntime.from_file(spec.weights[0])
-    return _built(spec, spec.family, precision, _score)
+    return _built(spec, spec.family, precision, runtime, _score)
 
 
-def load_embedder(spec: Spec, precision: Precision) -> OnnxRuntime:
+def load_embedder(spec: Spec, precision: Precision, runtime: RuntimeName) -> Runtime:
     """Return a network that gives one vector for a text, not yet normalised. Raises ModelError as `load` does."""
     if spec.family is None:
         raise UnsupportedModel(
@@ -43,27 +48,80 @@ def load_embedder(spec: Spec, precision: Precision) -> OnnxRuntime:
         raise UnsupportedModel(
             f"{spec.folder} leaves its prompt out of the mean (include_prompt), which podium does not know yet"
         )
-    return _built(spec, spec.family, precision, _vector)
+    return _built(spec, spec.family, precision, runtime, _vector)
 
 
-def _built(spec: Spec, family: Family, precision: Precision, result: Callable[[Spec, Family, Graph], str]) -> OnnxRuntime:
+def runtimes_for(spec: Spec, asked: RuntimeName | Literal["auto"] = "auto") -> tuple[RuntimeName, ...]:
+    """Return the runtimes that can run a model here, the one that is usually faster first; only the one that is asked for."""
+    native = spec.family is not None and spec.family.native
+    if asked == "native" and not native:
+        kind = spec.family.name if spec.family else "one that runs from its own ONNX file"
+        raise UnsupportedModel(f"{spec.folder} is {kind}, which the native core does not run; use runtime='onnx'")
+    if asked == "native" and not native_is_built():
+        raise UnsupportedModel(f"podium was installed without its native core ({NO_CORE}); use runtime='onnx'")
+    if asked != "auto":
+        return (asked,)
+    return ("native", "onnx") if native and native_is_built() else ("onnx",)
+
+
+def _built(spec: Spec, family: Family, precision: Precision, runtime: RuntimeName, result: Result) -> Runtime:
     checkpoint = Checkpoint(spec.weights, family.prefix)
     try:
-        quantised = Quantised(checkpoint.digest()) if precision == "int8" else None
-        graph = Graph(checkpoint, quantised)
-        end = result(spec, family, graph)
-        if unread := checkpoint.unread_layers():
-            raise UnsupportedModel(
-                f"{spec.folder}: its weights have layers that its config.json does not ({unread[0]} …); "
-                "bring both from one place"
-            )
-        if quantised:
-            quantised.save()
-        return OnnxRuntime.from_graph(graph, end)
+        return _RUNTIMES[runtime](spec, family, checkpoint, precision, result)
     except KeyError as error:
         raise UnsupportedModel(f"{spec.folder}: config.json lacks {error.args[0]!r}; bring the model's own again") from error
     finally:
         checkpoint.close()
+
+
+# The packages that a runtime needs are imported when it is used, not before: that is most of a short program's time.
+
+
+def _onnx(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Precision, result: Result) -> Runtime:
+    from podium.local.quantised import Quantised
+    from podium.local.runtimes.onnx import OnnxRuntime
+    from podium.local.runtimes.onnx_graph import OnnxGraph
+
+    quantised = Quantised(checkpoint.digest()) if precision == "int8" else None
+    graph = OnnxGraph(checkpoint, quantised)
+    end = result(spec, family, graph)
+    _check_all_read(spec, checkpoint)
+    if quantised:
+        quantised.save()
+    return OnnxRuntime.from_graph(graph, end)
+
+
+def _native(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Precision, result: Result) -> Runtime:
+    from podium.local.runtimes.native import NativeRuntime
+    from podium.local.runtimes.native_graph import NativeGraph
+    from podium.local.runtimes.packed import Packed
+
+    family = replace(family, head=family.native_head or family.head)
+    digest = checkpoint.digest()
+
+    def built(packed: Packed) -> Runtime:
+        graph = NativeGraph(checkpoint, packed, precision)
+        made = NativeRuntime(*graph.finish(result(spec, family, graph)))
+        _check_all_read(spec, checkpoint)
+        return made
+
+    runtime = built(packed := Packed(digest, precision))
+    if packed.complete:
+        return runtime
+    # Built once more from the file just written, whose pages are shared and need not stay in memory.
+    packed.save()
+    del runtime, packed
+    return built(Packed(digest, precision))
+
+
+_RUNTIMES = {"onnx": _onnx, "native": _native}
+
+
+def _check_all_read(spec: Spec, checkpoint: Checkpoint) -> None:
+    if unread := checkpoint.unread_layers():
+        raise UnsupportedModel(
+            f"{spec.folder}: its weights have layers that its config.json does not ({unread[0]} …); bring both from one place"
+        )
 
 
 def _score(spec: Spec, family: Family, graph: Graph) -> str:

@@ -6,26 +6,17 @@ Per output channel, symmetric, round to nearest; activations are quantised while
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from podium.local.cache import cache_folder, replaced
 from podium.local.checkpoint import Array
 
-__all__ = ["Quantised", "cache_folder", "quantise"]
+__all__ = ["Quantised", "quantise"]
 
 LAYOUT = "v1"  # change it when the same weights would be stored differently
-
-
-def cache_folder() -> Path:
-    """Return podium's own cache directory: PODIUM_CACHE, or podium under the user's cache directory."""
-    if given := os.environ.get("PODIUM_CACHE"):
-        return Path(os.path.expanduser(given))
-    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "podium"
 
 
 def quantise(weight: Array) -> tuple[Array, Array]:
@@ -60,19 +51,9 @@ class Quantised:
         return self._arrays[f"{name}.int8"], self._arrays[f"{name}.scale"]
 
     def save(self) -> None:
-        """Write what is new, whole or not at all: two processes that race each write their own and the last one stays."""
+        """Write what is new."""
         if not self._new:
             return
         # A read-only or full disk costs time on the next start, nothing else.
-        with contextlib.suppress(OSError, SafetensorError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, unfinished = tempfile.mkstemp(dir=self.path.parent, suffix=".unfinished")
-            os.close(descriptor)
-            try:
-                save_file(self._arrays, unfinished)
-                with open(unfinished, "rb") as file:
-                    os.fsync(file.fileno())  # or a power cut could leave the name without the content
-                os.replace(unfinished, self.path)
-            except BaseException:
-                os.unlink(unfinished)
-                raise
+        with contextlib.suppress(OSError, SafetensorError), replaced(self.path) as file:
+            file.write(save(self._arrays))

@@ -1,7 +1,7 @@
 """Which pairs run when, on which worker. Longest first, each at its own length, each on one thread.
 
-Pairs are not padded and not mixed, so a pair's score is the same whatever runs beside it, and what is in memory at once
-is one pair per worker.
+Pairs are not padded, and no runtime lets one see another, so a pair's score is the same whatever runs beside it. What is
+in memory at once is one pair per worker, or as many as have a few hundred tokens together.
 """
 
 from __future__ import annotations
@@ -9,26 +9,33 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["Work", "Workers"]
 
 
 class Work:
-    """Items to be run once each, longest first. `cancel` keeps what has not started from starting."""
+    """Items to be run once each, longest first. `cancel` keeps what has not started from starting.
 
-    def __init__(self, lengths: Sequence[int], run: Callable[[int], None]) -> None:
-        self._order: Iterator[int] = iter(sorted(range(len(lengths)), key=lambda item: -lengths[item]))
-        self._run = run
+    `run` is given as many items as have `at_once` tokens together, at least one; towards the end fewer, so that `workers`
+    threads end together.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], run: Callable[[Sequence[int]], None], *, at_once: int = 1, workers: int = 1
+    ) -> None:
+        self._lengths, self._run, self._at_once, self._shares = lengths, run, at_once, 2 * workers
+        self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
+        self._begun, self._tokens_left = 0, sum(lengths)
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
 
     def drain(self) -> None:
         """Run items until there are none; several threads may do so at once. The first error stops them all."""
-        while (item := self._next()) is not None:
+        while items := self._next():
             try:
-                self._run(item)
+                self._run(items)
             except BaseException:
                 self.cancel()
                 raise
@@ -36,9 +43,20 @@ class Work:
     def cancel(self) -> None:
         self._cancelled.set()
 
-    def _next(self) -> int | None:
+    def _next(self) -> Sequence[int]:
         with self._lock:
-            return None if self._cancelled.is_set() else next(self._order, None)
+            if self._cancelled.is_set():
+                return ()
+            room = min(self._at_once, self._tokens_left // self._shares)
+            begin, taken = self._begun, 0
+            while self._begun < len(self._order):
+                length = self._lengths[self._order[self._begun]]
+                if taken and taken + length > room:
+                    break
+                taken += length
+                self._begun += 1
+            self._tokens_left -= taken
+            return self._order[begin : self._begun]
 
 
 class Workers:

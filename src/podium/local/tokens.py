@@ -64,9 +64,9 @@ class PairTokenizer:
                 yield self._pair(asked, ids)
 
     def segments(self, pair: Pair) -> Array:
-        """Return the pair's segment ids, int64 of shape (1, tokens): 0, then the text's own number from its first token."""
-        segments = np.zeros((1, len(pair.ids)), np.int64)
-        segments[0, pair.text_starts :] = self._segment
+        """Return the pair's segment ids, int32 of shape (tokens,): 0, then the text's own number from its first token."""
+        segments = np.zeros(len(pair.ids), np.int32)
+        segments[pair.text_starts :] = self._segment
         return segments
 
     def _ids(self, texts: Sequence[str]) -> list[Array]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium.local.families import bert, deberta, distilbert, electra, late, modernbert, roberta
-from podium.local.graph import Graph
 
 __all__ = ["FAMILIES", "Config", "Family", "family_of"]
 
@@ -22,17 +21,20 @@ class Family:
     (1, width) where `only_first` says that nothing but the first token's row will be read. `head(graph, config, row)`
     adds the classifier, on all rows where `pooling` is "none". `prefix` is what the encoder's weights are called in a
     classifier's checkpoint; `head_weights` must be there, or the model was never trained to rank.
-    `reserved_positions` cannot be used by tokens.
+    `reserved_positions` cannot be used by tokens. `native` is False where it is written in ONNX's own operators, and
+    `native_head` stands for a head that is.
     """
 
     name: str
     model_types: tuple[str, ...]
     prefix: str
-    encode: Callable[[Graph, Config, bool], str]
-    head: Callable[[Graph, Config, str], str]
+    encode: Callable[[Any, Config, bool], str]
+    head: Callable[[Any, Config, str], str]
     head_weights: tuple[str, ...]
     pooling: Callable[[Config], str] = lambda config: "cls"
     reserved_positions: Callable[[Config], int] = lambda config: 0
+    native: bool = True
+    native_head: Callable[[Any, Config, str], str] | None = None
 
 
 FAMILIES = (
@@ -76,6 +78,7 @@ FAMILIES = (
         encode=deberta.encode,
         head=deberta.head,
         head_weights=("pooler.dense.weight", "classifier.weight"),
+        native=False,
     ),
     Family(
         name="ModernBERT",
@@ -94,6 +97,7 @@ FAMILIES = (
         head=late.head,
         head_weights=late.HEAD_WEIGHTS,
         pooling=lambda config: "none",
+        native_head=late.native_head,
     ),
 )
 

@@ -8,13 +8,15 @@ the table is sheared so that row i's distances line up with its columns: the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from podium.errors import UnsupportedModel
 from podium.local.checkpoint import Array
-from podium.local.graph import Graph
+
+if TYPE_CHECKING:
+    from podium.local.runtimes.onnx_graph import OnnxGraph
 
 __all__ = ["encode", "head"]
 
@@ -35,7 +37,7 @@ class _Relative:
     shear: tuple[str, str, str]
 
 
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
+def encode(graph: OnnxGraph, config: dict[str, Any], only_first: bool) -> str:
     if not config.get("relative_attention"):
         raise UnsupportedModel("its config.json turns relative attention off, which no published DeBERTa reranker does")
     ids = graph.input("input_ids")
@@ -49,7 +51,7 @@ def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
     return graph.first_row(x) if only_first else x
 
 
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
+def head(graph: OnnxGraph, config: dict[str, Any], row: str) -> str:
     pooled = graph.activation(graph.linear(row, "pooler.dense", exact=True), config.get("pooler_hidden_act", "gelu"))
     return graph.linear(pooled, "classifier", exact=True)
 
@@ -58,7 +60,7 @@ def _epsilon(config: dict[str, Any]) -> float:
     return float(config.get("layer_norm_eps", 1e-7))
 
 
-def _embeddings(graph: Graph, ids: str, config: dict[str, Any]) -> str:
+def _embeddings(graph: OnnxGraph, ids: str, config: dict[str, Any]) -> str:
     x = graph.embedding("embeddings.word_embeddings.weight", ids)
     if config.get("position_biased_input", True):
         graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
@@ -90,7 +92,7 @@ def _buckets(distances: Array, buckets: int, farthest: int) -> Array:
     return np.where(far <= middle, distances, shared * np.sign(distances)).astype(np.int64)
 
 
-def _relative(graph: Graph, ids: str, config: dict[str, Any]) -> _Relative:
+def _relative(graph: OnnxGraph, ids: str, config: dict[str, Any]) -> _Relative:
     buckets, farthest, span = _span(config)
     embeddings = graph.checkpoint["encoder.rel_embeddings.weight"][: 2 * span]
     if "layer_norm" in str(config.get("norm_rel_ebd", "none")).lower():
@@ -113,7 +115,7 @@ def _normalised(embeddings: Array, checkpoint: Any, epsilon: float) -> Array:
     return np.asarray(scaled * checkpoint["encoder.LayerNorm.weight"] + checkpoint["encoder.LayerNorm.bias"], np.float32)
 
 
-def _shear_shapes(graph: Graph, length: str, one: str) -> tuple[str, str, str]:
+def _shear_shapes(graph: OnnxGraph, length: str, one: str) -> tuple[str, str, str]:
     """Return where the sheared table begins in the flat one, where it ends, and its shape."""
     begin = graph.op("Sub", length, one)
     width = graph.op("Mul", begin, graph.whole_numbers(2))
@@ -121,7 +123,7 @@ def _shear_shapes(graph: Graph, length: str, one: str) -> tuple[str, str, str]:
     return begin, end, graph.op("Concat", graph.whole_numbers(-1), length, width, axis=0)
 
 
-def _sheared(graph: Graph, table: str, relative: _Relative) -> str:
+def _sheared(graph: OnnxGraph, table: str, relative: _Relative) -> str:
     """Turn (heads, tokens, distances) into (heads, tokens, tokens): in row i, column j is what stands at i's distance to j."""
     begin, end, shape = relative.shear
     flat = graph.op("Reshape", table, graph.constant(np.array([0, -1], np.int64), "merged"))
@@ -129,7 +131,7 @@ def _sheared(graph: Graph, table: str, relative: _Relative) -> str:
     return graph.op("Slice", graph.op("Reshape", kept, shape), graph.whole_numbers(0), relative.length, graph.whole_numbers(2))
 
 
-def _layer(graph: Graph, x: str, config: dict[str, Any], prefix: str, relative: _Relative, only_first: bool) -> str:
+def _layer(graph: OnnxGraph, x: str, config: dict[str, Any], prefix: str, relative: _Relative, only_first: bool) -> str:
     attended = _attended(graph, x, config, f"{prefix}attention.self.", relative)
     if only_first:
         attended, x = graph.first_row(attended), graph.first_row(x)
@@ -140,7 +142,7 @@ def _layer(graph: Graph, x: str, config: dict[str, Any], prefix: str, relative: 
     return graph.norm(graph.op("Add", narrow, x), f"{prefix}output.LayerNorm", _epsilon(config))
 
 
-def _attended(graph: Graph, x: str, config: dict[str, Any], prefix: str, relative: _Relative) -> str:
+def _attended(graph: OnnxGraph, x: str, config: dict[str, Any], prefix: str, relative: _Relative) -> str:
     count = config["num_attention_heads"]
     size = config["hidden_size"] // count
     graph.expect_rows(f"{prefix}query_proj.weight", config["hidden_size"])
@@ -161,10 +163,10 @@ def _attended(graph: Graph, x: str, config: dict[str, Any], prefix: str, relativ
         table = graph.op("FusedMatMul", key, positions, domain="com.microsoft", transB=1, alpha=scale)
         terms.append(graph.op("Transpose", _sheared(graph, table, relative), perm=[0, 2, 1]))
     bias = terms[0] if len(terms) == 1 else graph.op("Add", *terms) if terms else None
-    return graph.attention(query, key, value, scale=scale, bias=bias)
+    return graph.attend(query, key, value, scale=scale, bias=bias)
 
 
-def _positions(graph: Graph, config: dict[str, Any], name: str, relative: _Relative, rows: str) -> str:
+def _positions(graph: OnnxGraph, config: dict[str, Any], name: str, relative: _Relative, rows: str) -> str:
     """Return the projected embedding of every distance, shape (heads, distances, size). The projection is done here, once."""
     weight, count = graph.checkpoint[f"{name}.weight"], config["num_attention_heads"]
     projected = relative.embeddings @ weight.T
@@ -174,7 +176,7 @@ def _positions(graph: Graph, config: dict[str, Any], name: str, relative: _Relat
     return graph.op("Gather", graph.constant(np.ascontiguousarray(table), f"{name}.positions"), rows, axis=1)
 
 
-def _convolved(graph: Graph, embedded: str, x: str, config: dict[str, Any]) -> str:
+def _convolved(graph: OnnxGraph, embedded: str, x: str, config: dict[str, Any]) -> str:
     """Add what v2's first layer adds: a convolution over the embeddings, shape (tokens, width) like everything else."""
     size, groups = config["conv_kernel_size"], config.get("conv_groups", 1)
     channels_first = graph.op("Unsqueeze", graph.op("Transpose", embedded, perm=[1, 0]), graph.whole_numbers(0))

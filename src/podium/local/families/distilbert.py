@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from podium.local.families import bert
 from podium.local.families.layers import Layers, Names, encoder
 from podium.local.graph import Graph
 
@@ -24,15 +25,11 @@ NAMES = Names(
 
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    graph.expect_rows("embeddings.position_embeddings.weight", config["max_position_embeddings"])
-    ids = graph.input("input_ids")
-    x = graph.embedding("embeddings.word_embeddings.weight", ids)
-    x = graph.op("Add", x, graph.first(graph.weight("embeddings.position_embeddings.weight"), graph.length(ids)))
-    x = graph.norm(x, "embeddings.LayerNorm", EPSILON)
+    x = bert.embeddings(graph, config | {"layer_norm_eps": EPSILON}, segments=None)
     shape = Layers(config["n_layers"], config["n_heads"], config["dim"], config.get("activation", "gelu"), EPSILON, NAMES)
     return encoder(graph, x, shape, only_first)
 
 
 def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    dense = graph.op("Relu", graph.linear(row, "pre_classifier", exact=True))
+    dense = graph.activation(graph.linear(row, "pre_classifier", exact=True), "relu")
     return graph.linear(dense, "classifier", exact=True)

@@ -13,15 +13,17 @@ A pair is laid as [CLS] query [SEP] [CLS] text [SEP] with segments 0 and 1. The 
 
 from __future__ import annotations
 
-from typing import Any
-
-from onnx import TensorProto
+from typing import TYPE_CHECKING, Any
 
 from podium.local.families import bert
 from podium.local.families.layers import encoder
 from podium.local.graph import Graph
 
-__all__ = ["HEAD_WEIGHTS", "encode", "head"]
+if TYPE_CHECKING:
+    from podium.local.runtimes.native_graph import NativeGraph
+    from podium.local.runtimes.onnx_graph import OnnxGraph
+
+__all__ = ["HEAD_WEIGHTS", "encode", "head", "native_head"]
 
 TABLES = ("late.token_importance", "late.token_idf", "late.token_piece_idf", "late.token_stem")
 HEAD_WEIGHTS = ("late.importance.weight", *TABLES, "late.classifier.weight")
@@ -30,17 +32,21 @@ RUN = 3
 
 def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
     """Encode each side as if it were alone, and both at once: all but attention works row by row."""
-    ids, cut = graph.input("input_ids"), _cut(graph)
-    places = [bert.positions(graph, config, count) for count in (cut, graph.op("Sub", graph.length(ids), cut))]
-    x = bert.embedded(graph, config, ids, graph.whole_numbers(0), graph.op("Concat", *places, axis=0))
-    return encoder(graph, x, bert.layers(config), False, cut)
+    x = bert.embeddings(graph, config, segmented=False, positions="counted_by_side")
+    return encoder(graph, x, bert.layers(config), False, by_side=True)
 
 
-def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
+def native_head(graph: NativeGraph, config: dict[str, Any], rows: str) -> str:
+    """Do what `head` does in the native core, which has the four comparisons as one step."""
+    _check_tables(graph, config)
+    bm25 = (config["bm25_k1"], config["bm25_b"], config["bm25_text_tokens"])
+    return graph.linear(graph.compared(rows, "late.importance", TABLES, *bm25), "late.classifier", exact=True)
+
+
+def head(graph: OnnxGraph, config: dict[str, Any], rows: str) -> str:
     """Weigh the four comparisons. `rows` has shape (tokens, width)."""
-    for table in TABLES:
-        graph.expect_rows(table, config["vocab_size"])
-    cut = _cut(graph)
+    _check_tables(graph, config)
+    cut = graph.side_cut()
     asked_ids, text_ids = (_inner(graph, ids) for ids in graph.cut(graph.input("input_ids"), cut))
     asked, text = graph.cut(rows, cut)
     inner = _inner(graph, asked)
@@ -54,46 +60,44 @@ def head(graph: Graph, config: dict[str, Any], rows: str) -> str:
     return graph.linear(graph.op("Concat", *compared, axis=-1), "late.classifier", exact=True)
 
 
-def _cut(graph: Graph) -> str:
-    """Return where the second [CLS] is, the last token of segment 0: shape (1,)."""
-    segments = graph.input("token_type_ids")
-    of_text = graph.op("ReduceSum", segments, graph.whole_numbers(0), keepdims=1)
-    return graph.op("Sub", graph.op("Sub", graph.length(segments), of_text), graph.whole_numbers(1))
+def _check_tables(graph: Graph, config: dict[str, Any]) -> None:
+    for table in TABLES:
+        graph.expect_rows(table, config["vocab_size"])
 
 
-def _inner(graph: Graph, rows: str) -> str:
+def _inner(graph: OnnxGraph, rows: str) -> str:
     """Return all rows but that of [CLS]. That of [SEP] stays, so that there is always one."""
     return graph.op("Slice", rows, graph.whole_numbers(1), graph.whole_numbers(1 << 40), graph.whole_numbers(0))
 
 
-def _column(graph: Graph, rows: str) -> str:
+def _column(graph: OnnxGraph, rows: str) -> str:
     return graph.op("Reshape", graph.linear(rows, "late.importance", exact=True), graph.whole_numbers(1, -1))
 
 
-def _looked_up(graph: Graph, table: str, ids: str) -> str:
+def _looked_up(graph: OnnxGraph, table: str, ids: str) -> str:
     """Return a number per token, shape (1, tokens)."""
     return graph.op("Reshape", graph.embedding(table, ids), graph.whole_numbers(1, -1))
 
 
-def _cosine(graph: Graph, one: str, other: str) -> str:
+def _cosine(graph: OnnxGraph, one: str, other: str) -> str:
     return graph.op("Gemm", _unit(graph, one), _unit(graph, other), transB=1)
 
 
-def _best_matches(graph: Graph, asked: str, text: str, weights: str) -> str:
+def _best_matches(graph: OnnxGraph, asked: str, text: str, weights: str) -> str:
     """Return the weighted mean, over the query's tokens, of the cosine to the text's token most like each: (1, 1)."""
     cosines = graph.op("Gemm", _unit(graph, asked), _unit(graph, text), transB=1)
     best = graph.op("ReduceMax", cosines, graph.whole_numbers(1), keepdims=1)
     return graph.op("MatMul", weights, best)
 
 
-def _unit(graph: Graph, rows: str) -> str:
+def _unit(graph: OnnxGraph, rows: str) -> str:
     return graph.op("LpNormalization", rows, axis=-1, p=2)
 
 
-def _lexical(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids: str) -> tuple[str, str]:
+def _lexical(graph: OnnxGraph, config: dict[str, Any], asked_ids: str, text_ids: str) -> tuple[str, str]:
     """Return shared words and shared runs, each (1, 1) and divided by the idf of the whole query."""
     asked, text = (_looked_up(graph, "late.token_stem", ids) for ids in (asked_ids, text_ids))
-    same = graph.op("Cast", graph.op("Equal", graph.op("Transpose", asked, perm=[1, 0]), text), to=TensorProto.FLOAT)
+    same = graph.cast(graph.op("Equal", graph.op("Transpose", asked, perm=[1, 0]), text), "float32")
     idf = _looked_up(graph, "late.token_idf", asked_ids)
     whole = graph.op("Add", graph.op("ReduceSum", idf, graph.whole_numbers(1), keepdims=1), graph.number(1e-6))
     words = graph.op("MatMul", idf, _saturated(graph, config, same, text_ids))
@@ -101,16 +105,16 @@ def _lexical(graph: Graph, config: dict[str, Any], asked_ids: str, text_ids: str
     return graph.op("Div", words, whole), graph.op("Div", runs, graph.op("Mul", whole, graph.number(RUN)))
 
 
-def _saturated(graph: Graph, config: dict[str, Any], same: str, text_ids: str) -> str:
+def _saturated(graph: OnnxGraph, config: dict[str, Any], same: str, text_ids: str) -> str:
     """Return what BM25 makes of how often the text has each token of the query, (query tokens, 1)."""
     counts = graph.op("ReduceSum", same, graph.whole_numbers(1), keepdims=1)
     k1, b, usual = config["bm25_k1"], config["bm25_b"], config["bm25_text_tokens"]
-    length = graph.op("Cast", graph.length(text_ids), to=TensorProto.FLOAT)
+    length = graph.cast(graph.length(text_ids), "float32")
     saturation = graph.op("Add", graph.op("Mul", length, graph.number(k1 * b / usual)), graph.number(k1 * (1 - b)))
     return graph.op("Div", graph.op("Mul", counts, graph.number(k1 + 1)), graph.op("Add", counts, saturation))
 
 
-def _runs(graph: Graph, same: str) -> str:
+def _runs(graph: OnnxGraph, same: str) -> str:
     """Return 1 for each token of the query that begins a run the text has, else 0: (query tokens, 1)."""
     padded = graph.op("Pad", same, graph.whole_numbers(0, 0, RUN - 1, RUN - 1))
     shape = graph.op("Shape", same)
@@ -119,13 +123,13 @@ def _runs(graph: Graph, same: str) -> str:
     return graph.op("ReduceMax", run, graph.whole_numbers(1), keepdims=1)
 
 
-def _windows(graph: Graph, row: str) -> str:
+def _windows(graph: OnnxGraph, row: str) -> str:
     """Return the sum of each number in a row and those after it in its run, (1, query tokens)."""
     padded, length = graph.op("Pad", row, graph.whole_numbers(0, 0, 0, RUN - 1)), graph.op("Shape", row, start=1)
     shifted = [_window(graph, padded, length, at, (1,)) for at in range(RUN)]
     return graph.op("Add", graph.op("Add", shifted[0], shifted[1]), shifted[2])
 
 
-def _window(graph: Graph, padded: str, size: str, at: int, axes: tuple[int, ...]) -> str:
+def _window(graph: OnnxGraph, padded: str, size: str, at: int, axes: tuple[int, ...]) -> str:
     start = graph.whole_numbers(*[at] * len(axes))
     return graph.op("Slice", padded, start, graph.op("Add", size, start), graph.whole_numbers(*axes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import onnxruntime
 
 from podium.errors import ModelError, UnsupportedModel
 from podium.local.checkpoint import Array
-from podium.local.graph import Graph
+from podium.local.runtimes import RuntimeName
+from podium.local.runtimes.onnx_graph import OnnxGraph
 
 __all__ = ["OnnxRuntime"]
 
@@ -22,6 +23,9 @@ UNWANTED_FUSIONS = ["SkipLayerNormFusion"]
 class OnnxRuntime:
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread."""
 
+    name: RuntimeName = "onnx"
+    tokens_at_once = 1
+
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._inputs = {each.name for each in session.get_inputs()}
@@ -30,7 +34,7 @@ class OnnxRuntime:
             raise UnsupportedModel(f"its ONNX file wants the inputs {sorted(unknown)}, which a cross-encoder does not have")
 
     @classmethod
-    def from_graph(cls, graph: Graph, result: str) -> OnnxRuntime:
+    def from_graph(cls, graph: OnnxGraph, result: str) -> OnnxRuntime:
         options = _options()
         # Our graphs are written as they should run: nothing is left to optimise, so nothing is looked for.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -44,17 +48,13 @@ class OnnxRuntime:
     def from_file(cls, path: Path) -> OnnxRuntime:
         return cls(_session(str(path), _options(), UNWANTED_FUSIONS))
 
-    @property
-    def wants_segments(self) -> bool:
-        return "token_type_ids" in self._inputs
+    def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
+        """Return what pairs or texts give, float32 of shape (texts, outputs). Each of `ids` has shape (tokens,)."""
+        return np.stack([self._one(*each) for each in zip(ids, segments, strict=True)])
 
-    def run(self, ids: Array, segments: Callable[[], Array]) -> Array:
-        """Return what one pair or text gives, float32 of shape (outputs,). `ids` has shape (tokens,)."""
-        feeds: dict[str, Any] = {"input_ids": ids[None].astype(np.int64)}
-        if self.wants_segments:
-            feeds["token_type_ids"] = segments()
-        if "attention_mask" in self._inputs:
-            feeds["attention_mask"] = np.ones((1, len(ids)), np.int64)
+    def _one(self, ids: Array, segments: Array) -> Array:
+        given = {"input_ids": ids, "attention_mask": np.ones(len(ids)), "token_type_ids": segments}
+        feeds: dict[str, Any] = {name: given[name][None].astype(np.int64) for name in self._inputs}
         try:
             (logits,) = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's own errors share no base but this

@@ -1,0 +1,15 @@
+// What this processor can do, asked of itself at run time.
+#pragma once
+
+namespace podium {
+
+struct Cpu {
+    bool avx2 = false;         // with FMA and F16C
+    bool avxvnni = false;      // VPDPBUSD on 256 bits
+    bool avx512 = false;       // F, BW, DQ and VL
+    bool avx512vnni = false;   // VPDPBUSD on 512 bits
+};
+
+const Cpu& cpu();
+
+}  // namespace podium

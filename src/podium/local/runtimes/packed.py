@@ -1,0 +1,123 @@
+"""Weights as the native core reads them: laid out once per checkpoint and precision, kept in the cache directory, and mapped
+from there afterwards, so that a second start reads nothing and processes share their pages.
+
+A file is a line that says which format this is, the length of a JSON header, the header (a dtype, a shape and a place for
+each name), and the arrays, each beginning at a multiple of 64 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import mmap
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from podium.local.cache import cache_folder, replaced
+from podium.local.checkpoint import Array
+from podium.local.quantised import quantise
+
+__all__ = ["PANEL", "Packed", "pack_float32", "pack_int8"]
+
+MAGIC, LENGTH = b"podium packed 1\n", struct.Struct("<Q")
+LAYOUT = "v1"  # change it when the same weights would be laid out differently
+PANEL, ALIGNMENT = 64, 64
+DTYPES = ("float32", "float16", "int8", "int32")
+
+
+def pack_float32(weight: Array) -> Array:
+    """Return a weight of shape (outputs, inputs) in panels of 64 outputs: (outputs / 64, inputs, 64), filled up with 0."""
+    return np.ascontiguousarray(_panels(weight).transpose(0, 2, 1))
+
+
+def pack_int8(weight: Array) -> tuple[Array, Array, Array]:
+    """Return a weight as int8 of shape (outputs / 64, inputs / 4, 64, 4), a scale per output, and each output's sum."""
+    whole, scales = quantise(weight)
+    inputs, outputs = whole.shape
+    padded = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // 4) * 4), np.int8)
+    padded[:outputs, :inputs] = whole.T
+    panels = padded.reshape(-1, PANEL, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
+    all_scales = np.zeros(len(padded), np.float32)
+    all_scales[:outputs] = scales
+    return np.ascontiguousarray(panels), all_scales, padded.sum(axis=1, dtype=np.int32)
+
+
+def _panels(weight: Array) -> Array:
+    outputs, inputs = weight.shape
+    padded = np.zeros((-(-outputs // PANEL) * PANEL, inputs), np.float32)
+    padded[:outputs] = weight
+    return padded.reshape(-1, PANEL, inputs)
+
+
+class Packed:
+    """The arrays of one checkpoint in one precision, by name. `complete` once they are all mapped from the file."""
+
+    def __init__(self, digest: str, precision: str) -> None:
+        self.path = cache_folder() / "native" / f"{digest}-{precision}-{LAYOUT}"
+        # A file that cannot be read is made again: a cache is never a reason to fail.
+        self._arrays = _read(self.path) or {}
+        self.complete = bool(self._arrays)
+
+    def get(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> Array:
+        """Return the array of a name, made now if it is not there or not of this shape."""
+        kept = self._arrays.get(name)
+        if kept is None or kept.shape != shape:
+            kept = self._arrays[name] = np.ascontiguousarray(make())
+            self.complete = False
+        return kept
+
+    def save(self) -> None:
+        """Write everything. A read-only or full disk costs time on the next start, nothing else."""
+        with contextlib.suppress(OSError), replaced(self.path) as file:
+            header, parts = _laid_out(self._arrays)
+            file.write(header)
+            for at, array in parts:
+                file.seek(at)
+                file.write(array.tobytes())
+            file.truncate(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+
+
+def _laid_out(arrays: dict[str, Array]) -> tuple[bytes, list[tuple[int, Array]]]:
+    # The header says where arrays lie after it, so that its own length does not move them.
+    places, parts, at = {}, [], 0
+    for name, array in arrays.items():
+        places[name] = [array.dtype.name, list(array.shape), at]
+        parts.append((at, array))
+        at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    text = json.dumps({"arrays": places, "bytes": at}).encode()
+    begin = len(MAGIC) + LENGTH.size
+    text += b" " * (-(begin + len(text)) % ALIGNMENT)
+    start = begin + len(text)
+    return MAGIC + LENGTH.pack(len(text)) + text, [(start + place, array) for place, array in parts]
+
+
+def _read(path: Path) -> dict[str, Array] | None:
+    """Return the arrays of a file, mapped; None if it is not there, or not a whole file of this format."""
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # ValueError: an empty file
+        return None
+    begin = len(MAGIC) + LENGTH.size
+    if len(mapped) < begin or mapped[: len(MAGIC)] != MAGIC:
+        return None
+    (length,) = LENGTH.unpack(mapped[len(MAGIC) : begin])
+    try:
+        header = json.loads(mapped[begin : begin + length])
+        if begin + length + header["bytes"] != len(mapped):
+            return None
+        return {name: _array(mapped, begin + length, *place) for name, place in header["arrays"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _array(mapped: mmap.mmap, start: int, dtype: str, shape: list[int], at: int) -> Array:
+    if dtype not in DTYPES or at < 0 or at % ALIGNMENT or not all(isinstance(each, int) and each > 0 for each in shape):
+        raise ValueError("no array of ours")
+    array: np.ndarray[Any, Any] = np.frombuffer(mapped, dtype, math.prod(shape), start + at).reshape(shape)
+    return array
