@@ -18,12 +18,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 Rank = Callable[[str, list[str]], list[float]]
+BATCH, LONGEST = 16, 512
 
 
-def podium(folder: str, precision: Any) -> Rank:
+def podium(folder: str, precision: Any, runtime: Any = "native") -> Rank:
     from podium import load
 
-    return load(folder, precision=precision).score
+    return load(folder, precision=precision, runtime=runtime).score
 
 
 def sentence_transformers(folder: str) -> Rank:
@@ -64,12 +65,83 @@ def fastembed(folder: str) -> Rank:
     return lambda query, passages: [1 / (1 + math.exp(-logit)) for logit in model.rerank(query, passages)]
 
 
+def ctranslate2(folder: str, compute_type: str) -> Rank:
+    """As its users do it: batches of texts of like length, one thread a batch, as many at once as there are processors."""
+    import math
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    import ctranslate2
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    threads = len(os.sched_getaffinity(0))
+    where = str(Path(folder) / "ctranslate2")
+    encoder = ctranslate2.Encoder(where, compute_type=compute_type, inter_threads=threads, intra_threads=1)
+    head = np.load(Path(where) / "classifier.npz")
+    tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    tokenizer.enable_truncation(LONGEST)
+    pool = ThreadPoolExecutor(threads)
+
+    def logits(batch: list[Any]) -> Any:
+        pooled = encoder.forward_batch([each.ids for each in batch], token_type_ids=[each.type_ids for each in batch])
+        return np.array(pooled.pooler_output) @ head["weight"].T + head["bias"]
+
+    def rank(query: str, passages: list[str]) -> list[float]:
+        encoded = tokenizer.encode_batch([(query, passage) for passage in passages])
+        order = sorted(range(len(encoded)), key=lambda at: -len(encoded[at].ids))
+        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
+        found = pool.map(logits, [[encoded[at] for at in batch] for batch in batches])
+        pairs = [(at, row[0]) for batch, rows in zip(batches, found, strict=True) for at, row in zip(batch, rows, strict=True)]
+        return _in_place(len(passages), ((at, 1 / (1 + math.exp(-logit))) for at, logit in pairs))
+
+    return rank
+
+
+def openvino(folder: str, precision: str) -> Rank:
+    """As its documentation has it for throughput: requests in flight on streams of their own, one pair each."""
+    import math
+
+    import numpy as np
+    import openvino
+    from tokenizers import Tokenizer
+
+    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(Path(folder) / "openvino" / f"{precision}.xml", "CPU", settings)
+    queue = openvino.AsyncInferQueue(model)
+    tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    tokenizer.enable_truncation(LONGEST)
+
+    def rank(query: str, passages: list[str]) -> list[float]:
+        scores = [0.0] * len(passages)
+
+        def keep(request: Any, at: int) -> None:
+            scores[at] = 1 / (1 + math.exp(-float(request.get_output_tensor().data.reshape(-1)[0])))
+
+        queue.set_callback(keep)
+        encoded = tokenizer.encode_batch([(query, passage) for passage in passages])
+        for at in sorted(range(len(encoded)), key=lambda at: -len(encoded[at].ids)):
+            ids = np.array([encoded[at].ids])
+            segments = np.array([encoded[at].type_ids])
+            queue.start_async({"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}, at)
+        queue.wait_all()
+        return scores
+
+    return rank
+
+
 CONTENDERS: dict[str, Callable[[str], Rank]] = {
     "podium float32": lambda folder: podium(folder, "float32"),
     "podium int8": lambda folder: podium(folder, "int8"),
+    "podium on ONNX Runtime": lambda folder: podium(folder, "float32", "onnx"),
+    "podium on ONNX Runtime int8": lambda folder: podium(folder, "int8", "onnx"),
     "sentence-transformers": sentence_transformers,
     "FlashRank int8": flashrank,
     "fastembed": fastembed,
+    "CTranslate2": lambda folder: ctranslate2(folder, "float32"),
+    "CTranslate2 int8": lambda folder: ctranslate2(folder, "int8"),
+    "OpenVINO": lambda folder: openvino(folder, "float32"),
+    "OpenVINO int8 (NNCF)": lambda folder: openvino(folder, "int8"),
 }
 
 

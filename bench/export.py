@@ -1,7 +1,10 @@
 """Make a cross-encoder of MiniLM-L6's shape, and bring it into the forms that other contenders run.
 
-Those are an ONNX export in float32, made in the environment that has PyTorch, and its int8 for FlashRank, made in one
-that has onnxruntime. Speed does not depend on what weights say: they are random, the vocabulary is podium-mini's.
+    python export.py FOLDER VOCABULARY          the checkpoint, ONNX and CTranslate2, where PyTorch is
+    python export.py FOLDER --int8              ONNX in int8 for FlashRank, where onnxruntime is
+    python export.py FOLDER --openvino          OpenVINO's own format, and its int8 by NNCF, where these are
+
+Speed does not depend on what weights say: they are random, the vocabulary is podium-mini's.
 """
 
 from __future__ import annotations
@@ -63,6 +66,45 @@ def export(folder: Path) -> None:
     describe(folder, folder / "exported")
 
 
+def convert(folder: Path) -> None:
+    """Write the encoder for CTranslate2, which has no classifiers, and the classifier beside it."""
+    import numpy as np
+    import torch
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    model.bert.config.position_embedding_type = "absolute"  # which transformers 5 leaves out and CTranslate2 asks for
+    model.bert.save_pretrained(folder / "encoder")
+    for name in COPIED[1:]:
+        shutil.copy(folder / name, folder / "encoder" / name)
+    TransformersConverter(str(folder / "encoder")).convert(str(folder / "ctranslate2"), force=True)
+    head = {"weight": model.classifier.weight.detach().numpy(), "bias": model.classifier.bias.detach().numpy()}
+    np.savez(folder / "ctranslate2" / "classifier.npz", **head)
+
+
+def compress(folder: Path) -> None:
+    """Write OpenVINO's form in float32, and in int8 with activations measured on texts like those of the benchmark."""
+    import nncf
+    import numpy as np
+    import openvino
+    import work
+    from tokenizers import Tokenizer
+
+    model = openvino.convert_model(folder / "exported" / "onnx" / "model.onnx")
+    openvino.save_model(model, folder / "openvino" / "float32.xml", compress_to_fp16=False)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def inputs(text: str) -> dict[str, np.ndarray]:
+        encoded = tokenizer.encode(work.QUERY, text)
+        ids, segments = np.array([encoded.ids]), np.array([encoded.type_ids])
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}
+
+    texts = nncf.Dataset([inputs(text) for text in work.passages("short")])
+    whole = nncf.quantize(model, texts, model_type=nncf.ModelType.TRANSFORMER, subset_size=100)
+    openvino.save_model(whole, folder / "openvino" / "int8.xml", compress_to_fp16=False)
+
+
 def quantise(folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -83,6 +125,9 @@ if __name__ == "__main__":
     to = Path(sys.argv[1])
     if "--int8" in sys.argv:
         quantise(to)
+    elif "--openvino" in sys.argv:
+        compress(to)
     else:
         make(to, Path(sys.argv[2]))
         export(to)
+        convert(to)

@@ -27,14 +27,23 @@ import chart
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
 VOCABULARY = ROOT / "src" / "podium" / "bundled" / "podium-mini"
+# One environment converts for all and holds CTranslate2, too, whose own size is therefore not told.
+REFERENCE = ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscript", "ctranslate2"]
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
     "podium int8": ("podium", ["-e", str(ROOT)]),
-    "sentence-transformers": ("reference", ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscript"]),
+    "podium on ONNX Runtime": ("podium", ["-e", str(ROOT)]),
+    "podium on ONNX Runtime int8": ("podium", ["-e", str(ROOT)]),
+    "sentence-transformers": ("reference", REFERENCE),
     "FlashRank int8": ("flashrank", ["flashrank==0.2.10"]),
     "fastembed": ("fastembed", ["fastembed>=0.9"]),
+    "CTranslate2": ("reference", REFERENCE),
+    "CTranslate2 int8": ("reference", REFERENCE),
+    "OpenVINO": ("openvino", ["openvino", "nncf", "tokenizers"]),
+    "OpenVINO int8 (NNCF)": ("openvino", ["openvino", "nncf", "tokenizers"]),
 }
 BASELINE = "sentence-transformers"
+SHARED = ("CTranslate2", "CTranslate2 int8")
 
 
 class Contender:
@@ -78,6 +87,8 @@ def install() -> None:
         subprocess.run([exporter, Path(__file__).parent / "export.py", HOME / "model", VOCABULARY], check=True)
         quantiser = HOME / "podium" / "bin" / "python"
         subprocess.run([quantiser, Path(__file__).parent / "export.py", HOME / "model", "--int8"], check=True)
+        compressor = HOME / "openvino" / "bin" / "python"
+        subprocess.run([compressor, Path(__file__).parent / "export.py", HOME / "model", "--openvino"], check=True)
 
 
 def first_ranking(name: str) -> float:
@@ -136,6 +147,44 @@ def installed_megabytes(name: str) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
+def peaks() -> dict[str, float]:
+    """Return the best rates of matrix products that anything installed here reaches, in billions of operations a second."""
+    best: dict[str, float] = {}
+    for folder in ("reference", "podium"):
+        command = [HOME / folder / "bin" / "python", Path(__file__).parent / "peak.py"]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        best = {kind: max(rate, best.get(kind, 0.0)) for kind, rate in found.items()}
+    return best
+
+
+def operations() -> dict[str, float]:
+    """Return billions of operations in the layers' products of one pair, by workload: 2 × weights × tokens."""
+    script = (
+        "import sys; from podium.load import local_scorer; import work;"
+        "pairs = local_scorer(sys.argv[1]).tokenizer.pairs;"
+        "print([sum(len(each.ids) for each in pairs(work.QUERY, work.passages(name))) / 100 for name in ('short', 'long')])"
+    )
+    command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    tokens = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+    return {name: 2 * weights * count / 1e9 for name, count in zip(("short", "long"), tokens, strict=True)}
+
+
+def limits(best: dict[str, float], work: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
+    """Return the table's last rows: how many pairs the machine's products would allow, and podium's share of that."""
+    lines = []
+    for kind, rate in best.items():
+        own = rows[f"podium {kind}"]
+        cells = [
+            f"{rate / work[name]:.0f} (podium has {own[f'{name}_pairs_s'] * work[name] / rate:.0%})"
+            for name in ("short", "long")
+        ]
+        unit = "GFLOP/s" if kind == "float32" else "GOP/s"
+        lines.append(f"| *best matrix product here, {kind}: {rate:,.0f} {unit}* | {' | '.join(cells)} | | | | |")
+    return lines
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
     lines = [
         "| | pairs/s, ~83 tokens | pairs/s, ~310 tokens | first ranking | peak memory | installed | max Δ score |",
@@ -147,7 +196,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
             f"{row['long_pairs_s']:.0f} ({row['long_ratio']:.1f}×)",
             f"{row['first_s']:.2f} s",
             f"{row['short_peak_mb']:.0f} / {row['long_peak_mb']:.0f} MB",
-            f"{row['installed_mb']:.0f} MB",
+            "–" if name in SHARED else f"{row['installed_mb']:.0f} MB",
             "–" if name == BASELINE else f"{max(row['short_delta'], row['long_delta']):.0e}",
         ]
         shown = f"**{name}**" if name.startswith("podium") else name
@@ -161,10 +210,11 @@ def main() -> None:
     rounds = options.parse_args().rounds
     install()
     rows = summary(measure(rounds))
-    found = table(rows)
+    best = peaks()
+    found = "\n".join([table(rows), *limits(best, operations(), rows)])
     print(found)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    kept = {"table": found, "rows": rows, "rounds": rounds, "machine": machine}
+    kept = {"table": found, "rows": rows, "peaks": best, "rounds": rounds, "machine": machine}
     (ROOT / "docs" / "benchmark.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     speeds = {name: row["short_pairs_s"] for name, row in rows.items()}
     (ROOT / "docs" / "benchmark.svg").write_text(chart.bars(speeds, "pairs per second"), encoding="utf-8")

@@ -251,16 +251,18 @@ def test_all_instruction_sets_agree(name):
 
 
 def test_many_threads_get_what_one_gets():
-    scorer = LocalScorer(from_folder(PARITY / "modernbert"), runtime="native", threads=4)
-    texts = [f"query {'list ' * (at % 60)}" for at in range(120)]
-    expected, wrong = scorer.score("rank", texts).raw, []
+    spec = models.read(PARITY / "modernbert")
+    runtime, draw = network.load(spec, "int8", "native"), np.random.default_rng(0)
+    batches = [[draw.integers(5, 60, size, np.int32) for size in draw.integers(1, 90, 7)] for _ in range(8)]
+    segments = [[np.zeros(len(ids), np.int32) for ids in batch] for batch in batches]
+    expected, wrong = [runtime.run(*given) for given in zip(batches, segments, strict=True)], []
 
-    def again():
-        for _ in range(5):
-            if scorer.score("rank", texts).raw != expected:
-                wrong.append(1)
+    def again(first):
+        for at in range(first, first + 24):
+            if not (runtime.run(batches[at % 8], segments[at % 8]) == expected[at % 8]).all():
+                wrong.append(at)
 
-    threads = [threading.Thread(target=again) for _ in range(6)]
+    threads = [threading.Thread(target=again, args=(at,)) for at in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
