@@ -38,7 +38,8 @@ def make(folder: Path, vocabulary: Path) -> None:
     template = "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=template, special_tokens=special)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    shutil.copy(vocabulary / "tokenizer_config.json", folder)
+    settings = json.loads((vocabulary / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | TOKENS), encoding="utf-8")
 
 
 def export(folder: Path) -> None:

@@ -1,9 +1,10 @@
-"""Where the time of one pair goes, and how the ways of writing a layer compare in ONNX Runtime, on one thread.
+"""Where the time of one pair goes, in the native core and in ONNX Runtime, on one thread.
 
     .venv/dev/bin/python bench/operators.py
 
-First the operators of the cross-encoder that `make bench` makes (run that before), by the runtime's profiler; then
-alternatives at MiniLM's shapes, in microseconds.
+First the steps of the cross-encoder that `make bench` makes (run that before) in the native core, timed by itself, as many
+pairs at once as it is given; then its operators in ONNX Runtime, by the profiler; then alternatives there at MiniLM's
+shapes, in microseconds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from podium.local.checkpoint import Checkpoint
+from podium.local.graph import Precision
 from podium.local.models import read
+from podium.local.network import load
 from podium.local.quantised import Quantised
+from podium.local.runtimes.native import NativeRuntime
 from podium.local.runtimes.onnx_graph import OnnxGraph
 
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
@@ -40,7 +44,7 @@ def options() -> Any:
     return made
 
 
-def profile(precision: str, tokens: int) -> Counter[str]:
+def profile(precision: Precision, tokens: int) -> Counter[str]:
     """Return milliseconds per operator and pair of that model."""
     spec = read(MODEL)
     assert spec.family is not None
@@ -62,6 +66,26 @@ def profile(precision: str, tokens: int) -> Counter[str]:
     for event in json.loads(Path(session.end_profiling()).read_text()):
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             spent[event["args"]["op_name"]] += event["dur"] / 1000 / RUNS
+    return spent
+
+
+def steps(precision: Precision, tokens: int) -> Counter[str]:
+    """Return milliseconds per kind of step and pair in the native core."""
+    runtime = load(read(MODEL), precision, "native")
+    assert isinstance(runtime, NativeRuntime)
+    count = max(runtime.tokens_at_once // tokens, 1)
+    ids = DRAW.integers(1000, 20_000, count * tokens).astype(np.int32)
+    segments = np.tile((np.arange(tokens) >= QUERY_TOKENS).astype(np.int32), count)
+    offsets, result = np.arange(count + 1, dtype=np.int64) * tokens, np.empty((count, 1), np.float32)
+    network = runtime.network
+    taken = []
+    for _ in range(RUNS):
+        seconds = np.zeros(len(network.step_names()))
+        network.run(ids, segments, offsets, result, seconds)
+        taken.append(seconds)
+    spent: Counter[str] = Counter()
+    for name, seconds in zip(network.step_names(), np.median(taken, axis=0), strict=True):
+        spent[name] += seconds * 1000 / count
     return spent
 
 
@@ -158,13 +182,18 @@ ALTERNATIVES: dict[str, Callable[[Sketch], str]] = {
 }
 
 
+def print_spent(title: str, spent: dict[int, Counter[str]]) -> None:
+    print(f"| {title} | ms at 83 tokens | ms at 310 |\n|---|---|---|")
+    for kind, took in spent[83].most_common(9):
+        print(f"| {kind} | {took:.2f} | {spent[310][kind]:.2f} |")
+    print(f"| all | {sum(spent[83].values()):.2f} | {sum(spent[310].values()):.2f} |\n")
+
+
 def main() -> None:
-    for precision in ("float32", "int8"):
-        spent = {tokens: profile(precision, tokens) for tokens in (83, 310)}
-        print(f"| {precision}: operator | ms at 83 tokens | ms at 310 |\n|---|---|---|")
-        for kind, took in spent[83].most_common(9):
-            print(f"| {kind} | {took:.2f} | {spent[310][kind]:.2f} |")
-        print(f"| all | {sum(spent[83].values()):.2f} | {sum(spent[310].values()):.2f} |\n")
+    precisions: tuple[Precision, ...] = ("float32", "int8")
+    for title, timed in (("the native core", steps), ("ONNX Runtime", profile)):
+        for precision in precisions:
+            print_spent(f"{title}, {precision}", {tokens: timed(precision, tokens) for tokens in (83, 310)})
     print("| a way to write it | µs at 83 tokens | µs at 310 |\n|---|---|---|")
     for name, make in ALTERNATIVES.items():
         taken = []

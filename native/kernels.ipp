@@ -128,7 +128,8 @@ void finish_part(const Epilogue& epilogue, std::size_t rows, std::size_t from, s
         }
 }
 
-// Goes over blocks of rows, panels and tiles. `tile(first row, rows, panel, to, stride)` computes one tile.
+// Goes over blocks of rows, panels and tiles. `tile(first row, rows, panel, bias, to, stride)` computes one tile, and says
+// whether it has added a bias that it was given.
 template <std::size_t TileRows, class Tile>
 void linear(std::size_t rows, std::size_t outputs, std::size_t block, const Epilogue& epilogue, float* y, std::size_t y_stride,
             Tile tile) {
@@ -141,11 +142,12 @@ void linear(std::size_t rows, std::size_t outputs, std::size_t block, const Epil
                 if (here.added) here.added += r * here.added_stride;
                 float* to = y + r * y_stride + from;
                 if (outputs - from >= PANEL) {
-                    tile(r, now, from / PANEL, to, y_stride);
-                    finish(here, now, from, to, y_stride);
+                    const bool has_bias = tile(r, now, from / PANEL, here.bias ? here.bias + from : nullptr, to, y_stride);
+                    if (has_bias) here.bias = nullptr;
+                    if (here.bias || here.added || here.activation != Activation::none) finish(here, now, from, to, y_stride);
                 } else {
                     float part[TileRows * PANEL];
-                    tile(r, now, from / PANEL, part, PANEL);
+                    tile(r, now, from / PANEL, nullptr, part, PANEL);
                     finish_part(here, now, from, outputs - from, part, to, y_stride);
                 }
             }
@@ -156,10 +158,11 @@ void linear_f32(const float* x, std::size_t x_stride, std::size_t rows, std::siz
                 std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
     constexpr std::size_t Rows = PRODUCTS / VECTORS;
     linear<Rows>(rows, outputs, rows_at_once(inputs * sizeof(float)), epilogue, y, y_stride,
-                 [&](std::size_t r, std::size_t now, std::size_t panel, float* to, std::size_t stride) {
+                 [&](std::size_t r, std::size_t now, std::size_t panel, const float*, float* to, std::size_t stride) {
                      const float* w = packed + panel * inputs * PANEL;
                      for (std::size_t c = 0; c < PANEL; c += VECTORS * LANES)
                          rows_f32<Rows, VECTORS>(now, x + r * x_stride, x_stride, inputs, w + c, PANEL, to + c, stride);
+                     return false;
                  });
 }
 
@@ -216,7 +219,7 @@ inline Ints dot(Ints sums, std::int32_t x, const Weights& w) {
 
 template <std::size_t Rows, std::size_t Vectors>
 inline void tile_i8(const Int8Rows& x, std::size_t first, std::size_t fours, const std::int8_t* w, const float* scales,
-                    const std::int32_t* column_sums, float* y, std::size_t y_stride) {
+                    const std::int32_t* column_sums, const float* bias, float* y, std::size_t y_stride) {
     Ints sums[Rows][Vectors] = {};
     const std::uint8_t* rows = x.whole + first * x.stride;
     for (std::size_t k = 0; k < fours; ++k, w += 4 * PANEL) {
@@ -234,18 +237,18 @@ inline void tile_i8(const Int8Rows& x, std::size_t first, std::size_t fours, con
     for (std::size_t r = 0; r < Rows; ++r)
         for (std::size_t v = 0; v < Vectors; ++v) {
             const Ints whole = sums[r][v] - x.zeros[first + r] * load_ints(column_sums + v * LANES);
-            store(y + r * y_stride + v * LANES,
-                  __builtin_convertvector(whole, Floats) * (x.scales[first + r] * load(scales + v * LANES)));
+            const Floats value = __builtin_convertvector(whole, Floats) * (x.scales[first + r] * load(scales + v * LANES));
+            store(y + r * y_stride + v * LANES, bias ? value + load(bias + v * LANES) : value);
         }
 }
 
 template <std::size_t Rows, std::size_t Vectors>
 void rows_i8(std::size_t now, const Int8Rows& x, std::size_t first, std::size_t fours, const std::int8_t* w,
-             const float* scales, const std::int32_t* sums, float* y, std::size_t y_stride) {
+             const float* scales, const std::int32_t* sums, const float* bias, float* y, std::size_t y_stride) {
     if constexpr (Rows > 1) {
-        if (now < Rows) return rows_i8<Rows - 1, Vectors>(now, x, first, fours, w, scales, sums, y, y_stride);
+        if (now < Rows) return rows_i8<Rows - 1, Vectors>(now, x, first, fours, w, scales, sums, bias, y, y_stride);
     }
-    tile_i8<Rows, Vectors>(x, first, fours, w, scales, sums, y, y_stride);
+    tile_i8<Rows, Vectors>(x, first, fours, w, scales, sums, bias, y, y_stride);
 }
 
 void linear_i8(const Int8Rows& x, std::size_t rows, std::size_t inputs, const Int8Weights& weights, std::size_t outputs,
@@ -253,11 +256,12 @@ void linear_i8(const Int8Rows& x, std::size_t rows, std::size_t inputs, const In
     constexpr std::size_t Rows = PRODUCTS_I8 / VECTORS;
     const std::size_t fours = (inputs + 3) / 4;
     linear<Rows>(rows, outputs, rows_at_once(x.stride), epilogue, y, y_stride,
-                 [&](std::size_t r, std::size_t now, std::size_t panel, float* to, std::size_t stride) {
+                 [&](std::size_t r, std::size_t now, std::size_t panel, const float* bias, float* to, std::size_t stride) {
                      const std::int8_t* w = weights.packed + panel * fours * 4 * PANEL;
                      for (std::size_t c = 0; c < PANEL; c += VECTORS * LANES)
                          rows_i8<Rows, VECTORS>(now, x, r, fours, w + 4 * c, weights.scales + panel * PANEL + c,
-                                                weights.sums + panel * PANEL + c, to + c, stride);
+                                                weights.sums + panel * PANEL + c, bias ? bias + c : nullptr, to + c, stride);
+                     return true;
                  });
 }
 
@@ -266,16 +270,25 @@ void linear_i8(const Int8Rows& x, std::size_t rows, std::size_t inputs, const In
 void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t* whole, std::size_t stride, float* scales,
               std::int32_t* zeros) {
     const std::size_t full = width / LANES * LANES;
+#if PODIUM_VECTOR_BYTES < 64
     const Floats shift = all(12582912.0f);
+#endif
     for (std::size_t r = 0; r < rows; ++r, x += width, whole += stride) {
-        Floats low = all(0.0f), high = all(0.0f), nothing = all(0.0f);
-        const auto seen = [&](Floats values) {
-            low = smaller(low, values);
-            high = larger(high, values);
-            nothing += values * 0.0f;
+        // Four of each, since one would wait for itself.
+        Floats lows[4] = {}, highs[4] = {}, nothings[4] = {};
+        const auto seen = [&](std::size_t which, Floats values) {
+            lows[which] = smaller(lows[which], values);
+            highs[which] = larger(highs[which], values);
+            nothings[which] += values * 0.0f;
         };
-        for (std::size_t at = 0; at < full; at += LANES) seen(load(x + at));
-        if (full < width) seen(load_part(x + full, width - full));
+        std::size_t begin = 0;
+        for (; begin + 4 * LANES <= full; begin += 4 * LANES)
+            for (std::size_t which = 0; which < 4; ++which) seen(which, load(x + begin + which * LANES));
+        for (; begin < full; begin += LANES) seen(0, load(x + begin));
+        if (full < width) seen(1, load_part(x + full, width - full));
+        const Floats low = smaller(smaller(lows[0], lows[1]), smaller(lows[2], lows[3]));
+        const Floats high = larger(larger(highs[0], highs[1]), larger(highs[2], highs[3]));
+        const Floats nothing = (nothings[0] + nothings[1]) + (nothings[2] + nothings[3]);
         const float least = -largest(-low), most = largest(high);
         const float range = most - least;
         // Below this range a row is as good as zero, and could not be divided by.
@@ -288,36 +301,37 @@ void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t*
         for (std::size_t at = 0; at < stride; at += LANES) {
             const std::size_t now = stride - at < LANES ? stride - at : LANES;
             const Floats values = at + LANES <= width ? load(x + at) : at < width ? load_part(x + at, width - at) : all(0.0f);
-            const Floats placed = smaller(larger(values * inverse + zero, all(0.0f)), all(255.0f)) + shift;
-            const Ints bits = (Ints)placed & 0xff;
+            const Floats placed = larger(values * inverse + zero, all(0.0f));
 #if PODIUM_VECTOR_BYTES == 64
-            const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)bits);
+            const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)placed));  // which stops at 255
             std::memcpy(whole + at, &bytes, now);
 #else
+            const Ints bits = (Ints)(smaller(placed, all(255.0f)) + shift) & 0xff;
             for (std::size_t lane = 0; lane < now; ++lane) whole[at + lane] = static_cast<std::uint8_t>(bits[lane]);
 #endif
         }
     }
 }
 
+// The sum over a row of what `value` makes of it, in four sums that do not wait for each other.
+template <class Value>
+inline float added_up(const float* x, std::size_t width, float rest, Value value) {
+    Floats sums[4] = {};
+    std::size_t at = 0;
+    for (; at + 4 * LANES <= width; at += 4 * LANES)
+        for (std::size_t which = 0; which < 4; ++which) sums[which] += value(load(x + at + which * LANES));
+    for (; at + LANES <= width; at += LANES) sums[0] += value(load(x + at));
+    if (at < width) sums[1] += value(load_part(x + at, width - at, rest));
+    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
 void norm(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias, float epsilon,
           float* y) {
     const std::size_t full = width / LANES * LANES, rest = width - full;
     for (std::size_t r = 0; r < rows; ++r, x += width, y += width) {
-        Floats added = all(0.0f);
-        for (std::size_t at = 0; at < full; at += LANES) added += load(x + at);
-        if (rest) added += load_part(x + full, rest);
-        const float mean = sum(added) / static_cast<float>(width);
-        Floats squares = all(0.0f);
-        for (std::size_t at = 0; at < full; at += LANES) {
-            const Floats apart = load(x + at) - mean;
-            squares += apart * apart;
-        }
-        if (rest) {
-            const Floats apart = load_part(x + full, rest, mean) - mean;
-            squares += apart * apart;
-        }
-        const float deviation = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(width) + epsilon);
+        const float mean = added_up(x, width, 0.0f, [](Floats values) { return values; }) / static_cast<float>(width);
+        const float squares = added_up(x, width, mean, [mean](Floats values) { return (values - mean) * (values - mean); });
+        const float deviation = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon);
         for (std::size_t at = 0; at < full; at += LANES) {
             Floats value = (load(x + at) - mean) * deviation * load(weight + at);
             if (bias) value += load(bias + at);

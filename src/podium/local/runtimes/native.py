@@ -25,7 +25,7 @@ class NativeRuntime:
     tokens_at_once = 256
 
     def __init__(self, network: Network, outputs: int) -> None:
-        self._network, self._outputs = network, outputs
+        self.network, self._outputs = network, outputs
         self.instruction_set = network.instruction_set
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
@@ -34,7 +34,7 @@ class NativeRuntime:
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(each) for each in ids], out=offsets[1:])
         try:
-            self._network.run(_joined(ids), _joined(segments), offsets, result)
+            self.network.run(_joined(ids), _joined(segments), offsets, result)
         except (ValueError, IndexError) as error:
             raise ModelError(f"the native core refused {len(ids)} texts: {error}; bring the model's own files again") from error
         except MemoryError as error:
