@@ -2,9 +2,10 @@
 PYTHON ?= python3
 DEMO   := .venv/demo
 DEV    := .venv/dev
+NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test docs bench clean help
+.PHONY: demo check test docs bench sanitize clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -26,15 +27,20 @@ docs: $(DEV)/installed  ## Write the generated parts of the README and run the n
 bench:           ## Measure speed beside other libraries (installs them, each in an environment of its own)
 	$(PYTHON) bench/run.py
 
-clean:           ## Remove what make made
-	rm -rf .venv .bench
+sanitize:        ## Run the native core's tests under the compiler's sanitizers
+	native/sanitize.sh address
+	native/sanitize.sh undefined
+	native/sanitize.sh thread
 
-$(DEMO)/installed: pyproject.toml
+clean:           ## Remove what make made
+	rm -rf .venv .bench .sanitize
+
+$(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --editable .
 	@touch $@
 
-$(DEV)/installed: pyproject.toml
+$(DEV)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(DEV)/bin/python -m pip install --quiet --editable . --group dev

@@ -62,15 +62,17 @@ def write() -> None:
 
 def compare() -> None:
     import podium
+    from podium.local.models import read
+    from podium.local.network import runtimes_for
 
     for name in SHAPES:
         expected = json.loads((HOME / name / "logits.json").read_text())
-        with podium.load(HOME / name) as reranker:
-            got = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
-        apart = max(abs(each[0] - logit) for each, logit in zip(got, expected, strict=True) if each is not None)
-        print(
-            f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ| {apart:.1e}"
-        )
+        said = f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ|"
+        for runtime in runtimes_for(read(HOME / name)):
+            with podium.load(HOME / name, runtime=runtime) as reranker:
+                got = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
+            apart = max(abs(each[0] - logit) for each, logit in zip(got, expected, strict=True) if each is not None)
+            print(f"{said} {apart:.1e} ({runtime})")
 
 
 if __name__ == "__main__":
