@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-ROW, LABEL, WIDTH, FIGURE = 34, 250, 720, 70
+ROW, LABEL, WIDTH, FIGURE = 34, 290, 760, 70
 
 
 def bars(figures: dict[str, float], unit: str) -> str:

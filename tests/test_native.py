@@ -404,6 +404,29 @@ def test_what_python_could_get_wrong_is_refused_not_crashed():
             net.run(np.full(6, beyond, np.int32), none, np.array([0, 2, 6]), result)
 
 
+def test_other_weights_after_the_encoder_are_other_weights(tmp_path):
+    shutil.copytree(PARITY / "ettin", tmp_path / "model")
+    before = LocalScorer(from_folder(tmp_path / "model"), runtime="native")
+    identity = before.identity
+    (file,) = (tmp_path / "model" / "4_Dense").glob("*.safetensors")
+    save_file({name: weight * 2 for name, weight in load_file(file).items()}, file)
+    after = LocalScorer(from_folder(tmp_path / "model"), runtime="native")
+    assert after.score("rank", ["query"]).raw != before.score("rank", ["query"]).raw
+    assert after.identity != identity
+
+
+def test_where_nothing_can_be_kept_everything_still_runs(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    script = (
+        f"import podium; r = podium.load({str(PARITY / 'bert')!r}); q = podium.load('podium-mini', precision='auto');"
+        "print(r.scorer.runtime, r.score('rank', ['query'])[0], q.scorer.runtime)"
+    )
+    environment = os.environ | {"PODIUM_CACHE": str(tmp_path / "file" / "below")}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True)
+    expected = LocalScorer(from_folder(PARITY / "bert"), runtime="native").score("rank", ["query"]).values[0]
+    assert ran.stdout.split() == ["native", str(expected), "native"]
+
+
 # ---- which runtime
 
 

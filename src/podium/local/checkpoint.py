@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from podium.errors import ModelError, ModelNotFound
 
-__all__ = ["SINGLE", "Array", "Checkpoint", "weight_files"]
+__all__ = ["SINGLE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LAYER = re.compile(r"(^|\.)layers?\.\d+\.")
@@ -110,10 +110,14 @@ class Checkpoint:
 
     def digest(self) -> str:
         """Return a hash of the files' content."""
-        return _digest(tuple((path, _stamp(path)) for path in self.files))
+        return digest_of(self.files)
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _missing(path: Path) -> ModelNotFound:
+    return ModelNotFound(f"{path} is missing; bring it from where the rest of the model came from")
 
 
 @contextlib.contextmanager
@@ -121,15 +125,23 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         reader = safe_open(str(path), framework="np")
     except FileNotFoundError as error:
-        raise ModelNotFound(f"{path} is missing; bring it from where the rest of the model came from") from error
+        raise _missing(path) from error
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged or cut short; delete it and bring it again") from error
     with reader:
         yield reader
 
 
+def digest_of(files: Sequence[Path]) -> str:
+    """Return a hash of files' content. Raises ModelNotFound."""
+    return _digest(tuple((path, _stamp(path)) for path in files))
+
+
 def _stamp(path: Path) -> tuple[int, ...]:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

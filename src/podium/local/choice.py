@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,6 @@ import numpy as np
 
 from podium.local import network
 from podium.local.cache import cache_folder, replaced
-from podium.local.checkpoint import Checkpoint
 from podium.local.cpu import cpu_name
 from podium.local.graph import Precision
 from podium.local.models import Spec
@@ -83,12 +82,15 @@ def _name(runtime: RuntimeName, precision: Precision) -> str:
 
 def _path(spec: Spec) -> Path:
     """Return where the answer for this model, machine and software is kept."""
-    checkpoint = Checkpoint(spec.weights)
-    try:
-        about = (checkpoint.digest(), cpu_name(), version("podium"), version("onnxruntime"), platform.python_version())
-    finally:
-        checkpoint.close()
+    about = (spec.digest, cpu_name(), *map(_version, ("podium", "onnxruntime")), platform.python_version())
     return cache_folder() / "chosen" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its sources
+        return ""
 
 
 def _kept(path: Path) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
-from podium.local.checkpoint import weight_files
+from podium.local.checkpoint import digest_of, weight_files
 from podium.local.families import FAMILIES, Family, family_of
 from podium.types import ScoreKind
 
@@ -66,6 +66,11 @@ class Spec:
     weights: tuple[Path, ...]
     modules: tuple[Module, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of all weights, those of the modules after the encoder too."""
+        return digest_of([*self.weights, *(file for module in self.modules for file in weight_files(module.folder))])
 
     @property
     def pooling(self) -> str:

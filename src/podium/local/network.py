@@ -97,7 +97,6 @@ def _native(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Preci
     from podium.local.runtimes.packed import Packed
 
     family = replace(family, head=family.native_head or family.head)
-    digest = checkpoint.digest()
 
     def built(packed: Packed) -> Runtime:
         graph = NativeGraph(checkpoint, packed, precision)
@@ -105,13 +104,12 @@ def _native(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Preci
         _check_all_read(spec, checkpoint)
         return made
 
-    runtime = built(packed := Packed(digest, precision))
-    if packed.complete:
+    runtime = built(packed := Packed(spec.digest, precision))
+    if packed.complete or not packed.save():
         return runtime
     # Built once more from the file just written, whose pages are shared and need not stay in memory.
-    packed.save()
     del runtime, packed
-    return built(Packed(digest, precision))
+    return built(Packed(spec.digest, precision))
 
 
 _RUNTIMES = {"onnx": _onnx, "native": _native}

@@ -11,7 +11,7 @@ import numpy as np
 
 from podium.errors import InvalidInput, ModelError, PodiumError, UnsupportedModel
 from podium.local import models, network
-from podium.local.checkpoint import Array, Checkpoint
+from podium.local.checkpoint import Array
 from podium.local.choice import choose
 from podium.local.cpu import cores
 from podium.local.files import ModelFiles
@@ -91,11 +91,7 @@ class LocalScorer:
     @property
     def identity(self) -> str:
         """Return a name that changes whenever a score could: weights' content, precision, runtime and the length read."""
-        checkpoint = Checkpoint(self.spec.weights)
-        try:
-            return f"{checkpoint.digest()}:{self.precision}:{self.runtime}:{self.tokenizer.max_length}"
-        finally:
-            checkpoint.close()
+        return f"{self.spec.digest}:{self.precision}:{self.runtime}:{self.tokenizer.max_length}"
 
     @property
     def threads(self) -> int:

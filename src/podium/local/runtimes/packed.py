@@ -7,7 +7,6 @@ each name), and the arrays, each beginning at a multiple of 64 bytes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import mmap
@@ -71,15 +70,19 @@ class Packed:
             self.complete = False
         return kept
 
-    def save(self) -> None:
-        """Write everything. A read-only or full disk costs time on the next start, nothing else."""
-        with contextlib.suppress(OSError), replaced(self.path) as file:
-            header, parts = _laid_out(self._arrays)
-            file.write(header)
-            for at, array in parts:
-                file.seek(at)
-                file.write(array.tobytes())
-            file.truncate(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+    def save(self) -> bool:
+        """Write everything, and say whether that went well: a read-only or full disk costs time on the next start, no more."""
+        header, parts = _laid_out(self._arrays)
+        try:
+            with replaced(self.path) as file:
+                file.write(header)
+                for at, array in parts:
+                    file.seek(at)
+                    file.write(array.data)
+                file.truncate(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+        except OSError:
+            return False
+        return True
 
 
 def _laid_out(arrays: dict[str, Array]) -> tuple[bytes, list[tuple[int, Array]]]:
