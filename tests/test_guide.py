@@ -135,4 +135,6 @@ def test_the_notebook_runs_and_prints_what_it_shows():
 
 
 def _printed(notebook):
-    return [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    """Return what cells print; on stderr is what the log says of this machine, such as that there is no native core."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.get("text", "") for output in outputs if output.get("name") != "stderr"]

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (a model, a provider, the network), 2 bad use (argu
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:  # `>&-`: there is nowhere to print to
         return 1
+    # What a library would log, such as a missing native core, is said by `podium check`; here stderr is for errors.
+    logging.getLogger("podium").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):  # ▲ in a terminal that knows ASCII only is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

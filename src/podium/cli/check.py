@@ -14,6 +14,7 @@ from podium.load import load, provider_of
 from podium.local import hub
 from podium.local.checkpoint import Checkpoint
 from podium.local.licences import licence_of
+from podium.local.runtimes import NO_CORE, native_core
 from podium.local.scorer import LocalScorer
 
 __all__ = ["check"]
@@ -54,6 +55,7 @@ def check(
             *_description(scorer),
             ("loaded in", f"{loaded:.2f} s"),
             ("runtime", f"{scorer.runtime}, {scorer.precision}; {scorer.choice}"),
+            ("native core", f"{native.instruction_sets()[0]} here" if (native := native_core()) else f"none: {NO_CORE}"),
             ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
             ("known pair", "ordered right" if right else "ORDERED WRONG"),
         ]

@@ -14,7 +14,7 @@ from podium.local.checkpoint import Array, Checkpoint, weight_files
 from podium.local.families import Family
 from podium.local.graph import Graph, Precision
 from podium.local.models import Module, Spec
-from podium.local.runtimes import NO_CORE, Runtime, RuntimeName, native_is_built
+from podium.local.runtimes import NO_CORE, Runtime, RuntimeName, native_core
 
 __all__ = ["load", "load_embedder", "runtimes_for"]
 
@@ -57,11 +57,11 @@ def runtimes_for(spec: Spec, asked: RuntimeName | Literal["auto"] = "auto") -> t
     if asked == "native" and not native:
         kind = spec.family.name if spec.family else "one that runs from its own ONNX file"
         raise UnsupportedModel(f"{spec.folder} is {kind}, which the native core does not run; use runtime='onnx'")
-    if asked == "native" and not native_is_built():
+    if asked == "native" and not native_core():
         raise UnsupportedModel(f"podium was installed without its native core ({NO_CORE}); use runtime='onnx'")
     if asked != "auto":
         return (asked,)
-    return ("native", "onnx") if native and native_is_built() else ("onnx",)
+    return ("native", "onnx") if native and native_core() else ("onnx",)
 
 
 def _built(spec: Spec, family: Family, precision: Precision, runtime: RuntimeName, result: Result) -> Runtime:

@@ -6,11 +6,11 @@ import functools
 import importlib
 import logging
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from podium.local.checkpoint import Array
 
-__all__ = ["NO_CORE", "Runtime", "RuntimeName", "native_is_built"]
+__all__ = ["NO_CORE", "Runtime", "RuntimeName", "native_core"]
 
 RuntimeName = Literal["native", "onnx"]
 NO_CORE = "there was no C++ compiler, or one that failed; install one and then podium again to have it"
@@ -28,13 +28,11 @@ class Runtime(Protocol):
 
 
 @functools.cache
-def native_is_built() -> bool:
-    """Say whether podium was installed with its native core; where it was not, say so in the log, once."""
+def native_core() -> Any:
+    """Return podium's native core, or None where it was not built; the log then says so, once."""
     try:
-        importlib.import_module("podium._native")
+        return importlib.import_module("podium._native")
     except ImportError as error:
-        logging.getLogger("podium").warning(
-            "local models run on ONNX Runtime, without podium's native core: %s (%s)", NO_CORE, error
-        )
-        return False
-    return True
+        log = logging.getLogger("podium")
+        log.warning("local models run on ONNX Runtime, without podium's native core: %s (%s)", NO_CORE, error)
+        return None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from podium._native import Network
 from podium.errors import ModelError
 from podium.local.checkpoint import Array
 from podium.local.runtimes import RuntimeName
+
+if TYPE_CHECKING:
+    from podium._native import Network
 
 __all__ = ["NativeRuntime"]
 

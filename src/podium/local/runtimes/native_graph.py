@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from podium._native import Network
 from podium.errors import UnsupportedModel
 from podium.local.graph import Attention, Graph, Positions, Precision
+from podium.local.runtimes import native_core
 from podium.local.runtimes.packed import PANEL, Packed, pack_float32, pack_int8
 
 if TYPE_CHECKING:
+    from podium._native import Network
     from podium.local.checkpoint import Array, Checkpoint
 
 __all__ = ["NativeGraph"]
@@ -42,7 +43,7 @@ class NativeGraph(Graph):
         self, checkpoint: Checkpoint, packed: Packed, precision: Precision, *, instruction_set: str | None = None
     ) -> None:
         super().__init__(checkpoint)
-        self.network = Network(instruction_set)
+        self.network: Network = native_core().Network(instruction_set)
         self._packed, self._int8 = packed, precision == "int8"
         self._made: dict[str, int | _Product] = {}
         self._firsts: dict[int, str] = {}
