@@ -399,6 +399,42 @@ def test_short_items_are_run_together_and_fewer_towards_the_end():
     assert sum(map(len, together)) == 40
 
 
+def test_calls_take_turns():
+    """A small call that comes while a large one is under way waits for one turn of it, not for its end."""
+    done, workers, begun = [], Workers(1), threading.Event()
+
+    def large(items):
+        begun.set()
+        time.sleep(0.002)
+        done.append(("large", *items))
+
+    first = threading.Thread(target=workers.run, args=(Work([1] * 60, large),))
+    first.start()
+    begun.wait(10)
+    workers.run(Work([1] * 3, lambda items: done.append(("small", *items))))
+    assert len(done) < 30
+    assert [kind for kind, _ in done].count("small") == 3
+    first.join()
+    assert len(done) == 63
+
+
+def test_closing_lets_a_call_under_way_end():
+    workers, begun, done = Workers(2), threading.Event(), []
+
+    def slow(items):
+        begun.set()
+        time.sleep(0.005)
+        done.extend(items)
+
+    call = threading.Thread(target=workers.run, args=(Work([1] * 20, slow),))
+    call.start()
+    begun.wait(10)
+    workers.close()
+    call.join(10)
+    assert not call.is_alive()
+    assert sorted(done) == list(range(20))
+
+
 def test_identical_texts_are_computed_once():
     with podium.load(PARITY / "bert") as reranker:
         once = reranker.rerank("rank", ["query list", "red"]).usage.tokens

@@ -31,14 +31,16 @@ class Work:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
 
-    def drain(self) -> None:
-        """Run items until there are none; several threads may do so at once. The first error stops them all."""
-        while items := self._next():
+    def step(self) -> bool:
+        """Run the next items and say whether there were any; several threads may do so at once. An error stops them all."""
+        items = self._next()
+        if items:
             try:
                 self._run(items)
             except BaseException:
                 self.cancel()
                 raise
+        return bool(items)
 
     def cancel(self) -> None:
         self._cancelled.set()
@@ -60,7 +62,7 @@ class Work:
 
 
 class Workers:
-    """A fixed number of threads that all calls share, so that many calls at once don't crowd the processor."""
+    """A fixed number of threads that all calls share, in turns, so that many calls at once don't crowd the processor."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -90,7 +92,28 @@ class Workers:
         self._threads.shutdown(wait=False)  # calls that are under way are finished
 
     def _start(self, work: Work) -> list[Future[None]]:
-        return [self._submit(work.drain) for _ in range(self.count)]
+        ends: list[Future[None]] = [Future() for _ in range(self.count)]
+        for end in ends:
+            self._submit(lambda end=end: self._take_turn(work, end))  # type: ignore[misc]  # a default binds `end` now
+        return ends
+
+    def _take_turn(self, work: Work, end: Future[None]) -> None:
+        """Run one step, then stand in line again behind all other calls: a small one never waits for a large one's end."""
+        try:
+            while work.step():
+                if self._stand_in_line(work, end):
+                    return
+            end.set_result(None)
+        except BaseException as error:
+            end.set_exception(error)
+
+    def _stand_in_line(self, work: Work, end: Future[None]) -> bool:
+        """Whether there was a line to stand in: once closed there is none, and what is under way goes on to its end."""
+        try:
+            self._submit(lambda: self._take_turn(work, end))
+        except RuntimeError:
+            return False
+        return True
 
     def _submit(self, function: Callable[[], None]) -> Future[None]:
         if self._process != os.getpid():  # threads don't survive a fork, and nothing tells their pool
