@@ -399,8 +399,8 @@ def test_short_items_are_run_together_and_fewer_towards_the_end():
     assert sum(map(len, together)) == 40
 
 
-def test_calls_take_turns():
-    """A small call that comes while a large one is under way waits for one turn of it, not for its end."""
+def test_a_small_call_passes_a_large_one():
+    """… that is under way: it waits for one step of it, not for its end."""
     done, workers, begun = [], Workers(1), threading.Event()
 
     def large(items):
@@ -416,6 +416,52 @@ def test_calls_take_turns():
     assert [kind for kind, _ in done].count("small") == 3
     first.join()
     assert len(done) == 63
+
+
+def test_small_calls_without_end_do_not_starve_a_large_one():
+    """The large one is done when it would be if all had equal shares, not when the others leave it room."""
+    done, workers, first = [], Workers(1), threading.Event()
+
+    def small(items):
+        first.wait(10)
+        done.append("small")
+
+    async def main():
+        large = asyncio.create_task(workers.arun(Work([1] * 50, lambda items: done.append("large"))))
+        streams = [asyncio.create_task(stream()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        first.set()
+        await large
+        for each in streams:
+            each.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+
+    async def stream():
+        while True:
+            await workers.arun(Work([1, 1], small))
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: first.wait(10)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
+    assert done.count("large") == 50
+    assert done.count("small") < 4 * 50 * 2
+
+
+def test_equal_calls_end_in_the_order_in_which_they_came():
+    order, workers, may_go_on = [], Workers(1), threading.Event()
+
+    async def call(name):
+        await workers.arun(Work([1] * 5, lambda items: order.append(name)))
+
+    async def main():
+        await asyncio.gather(*(call(name) for name in range(4)), asyncio.to_thread(may_go_on.set))
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: may_go_on.wait(10)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
+    assert order == sorted(order)
 
 
 def test_closing_lets_a_call_under_way_end():
@@ -472,7 +518,7 @@ def test_cancelling_stops_what_has_not_started():
         with pytest.raises(asyncio.CancelledError):
             await task
         may_go_on.set()
-        await workers.acall(lambda: None)
+        await workers.arun(Work([1], lambda _: None))
         workers.close()
 
     asyncio.run(main())

@@ -106,7 +106,7 @@ class Embedder:
     async def aembed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
         """Do what `embed` does without blocking the event loop; cancelling it stops the work that has not started."""
         batch = _Batch(self, texts, self._prompt(prompt))
-        await self._workers.acall(batch.tokenise)
+        await self._workers.arun(Work([1], lambda _: batch.tokenise()))
         await self._workers.arun(batch.work())
         return batch.vectors()
 

@@ -2,11 +2,16 @@
 
 Pairs are not padded, and no runtime lets one see another, so a pair's score is the same whatever runs beside it. What is
 in memory at once is one pair per worker, or as many as have a few hundred tokens together.
+
+Calls at the same time are done in the order in which they would end if all shared the processor equally, by tokens (fair
+queueing: Demers, Keshav and Shenker, 1989). A small one passes a large one, and no stream of small ones starves a large one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -19,7 +24,7 @@ class Work:
     """Items to be run once each, longest first. `cancel` keeps what has not started from starting.
 
     `run` is given as many items as have `at_once` tokens together, at least one; towards the end fewer, so that `workers`
-    threads end together.
+    threads end together. `end` is done when nothing runs any more; it has the first error, which stops the rest.
     """
 
     def __init__(
@@ -27,98 +32,110 @@ class Work:
     ) -> None:
         self._lengths, self._run, self._at_once, self._shares = lengths, run, at_once, 2 * workers
         self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
-        self._begun, self._tokens_left = 0, sum(lengths)
-        self._cancelled = threading.Event()
+        self._begun, self._running, self._tokens_left = 0, 0, sum(lengths)
+        self._error: BaseException | None = None
         self._lock = threading.Lock()
+        self.tokens = self._tokens_left
+        self.end: Future[None] = Future()
+        self.end.set_running_or_notify_cancel()  # whoever gives up waiting calls `cancel`, which lets what runs end
 
-    def step(self) -> bool:
-        """Run the next items and say whether there were any; several threads may do so at once. An error stops them all."""
-        items = self._next()
-        if items:
-            try:
-                self._run(items)
-            except BaseException:
-                self.cancel()
-                raise
-        return bool(items)
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-
-    def _next(self) -> Sequence[int]:
+    def take(self) -> tuple[Sequence[int], int]:
+        """Return the next items and their tokens, to be given to `do`; none when all have begun."""
         with self._lock:
-            if self._cancelled.is_set():
-                return ()
             room = min(self._at_once, self._tokens_left // self._shares)
-            begin, taken = self._begun, 0
+            begin, tokens = self._begun, 0
             while self._begun < len(self._order):
                 length = self._lengths[self._order[self._begun]]
-                if taken and taken + length > room:
+                if tokens and tokens + length > room:
                     break
-                taken += length
+                tokens += length
                 self._begun += 1
-            self._tokens_left -= taken
-            return self._order[begin : self._begun]
+            self._tokens_left -= tokens
+            self._running += self._begun > begin
+            self._settle()
+            return self._order[begin : self._begun], tokens
+
+    def do(self, items: Sequence[int]) -> None:
+        """Run the items that `take` gave."""
+        error: BaseException | None = None
+        try:
+            self._run(items)
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._running -= 1
+            if error:
+                self._error = self._error or error
+                self._begun = len(self._order)
+            self._settle()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._begun = len(self._order)
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._running or self._begun < len(self._order) or self.end.done():
+            return
+        if self._error:
+            self.end.set_exception(self._error)
+        else:
+            self.end.set_result(None)
 
 
 class Workers:
-    """A fixed number of threads that all calls share, in turns, so that many calls at once don't crowd the processor."""
+    """A fixed number of threads that all calls share, so that many calls at once don't crowd the processor."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads, self._process = self._made()
+        self._begin()
 
     def run(self, work: Work) -> None:
         """Do the work and return when it is done; an error, or an interrupt, stops what has not started."""
-        futures = self._start(work)
+        self._start(work)
         try:
-            for future in futures:
-                future.result()
+            work.end.result()
         finally:
             work.cancel()
 
     async def arun(self, work: Work) -> None:
         """Do what `run` does without blocking the event loop; being cancelled stops what has not started."""
+        self._start(work)
         try:
-            await asyncio.gather(*map(asyncio.wrap_future, self._start(work)))
+            await asyncio.wrap_future(work.end)
         finally:
             work.cancel()
-
-    async def acall(self, function: Callable[[], None]) -> None:
-        """Run a function on one of the threads and wait for it without blocking the event loop."""
-        await asyncio.wrap_future(self._submit(function))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)  # calls that are under way are finished
 
-    def _start(self, work: Work) -> list[Future[None]]:
-        ends: list[Future[None]] = [Future() for _ in range(self.count)]
-        for end in ends:
-            self._submit(lambda end=end: self._take_turn(work, end))  # type: ignore[misc]  # a default binds `end` now
-        return ends
+    def _begin(self) -> None:
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._line: list[tuple[float, int, Work]] = []  # a heap: when it would end, by `_clock`; which came first
+        self._clock, self._arrivals = 0.0, itertools.count()  # tokens that each call has had, if all had equally many
 
-    def _take_turn(self, work: Work, end: Future[None]) -> None:
-        """Run one step, then stand in line again behind all other calls: a small one never waits for a large one's end."""
-        try:
-            while work.step():
-                if self._stand_in_line(work, end):
-                    return
-            end.set_result(None)
-        except BaseException as error:
-            end.set_exception(error)
-
-    def _stand_in_line(self, work: Work, end: Future[None]) -> bool:
-        """Whether there was a line to stand in: once closed there is none, and what is under way goes on to its end."""
-        try:
-            self._submit(lambda: self._take_turn(work, end))
-        except RuntimeError:
-            return False
-        return True
-
-    def _submit(self, function: Callable[[], None]) -> Future[None]:
+    def _start(self, work: Work) -> None:
         if self._process != os.getpid():  # threads don't survive a fork, and nothing tells their pool
-            self._threads, self._process = self._made()
-        return self._threads.submit(function)
+            self._begin()
+        with self._lock:
+            heapq.heappush(self._line, (self._clock + work.tokens, next(self._arrivals), work))
+        for _ in range(self.count):
+            self._threads.submit(self._serve)
 
-    def _made(self) -> tuple[ThreadPoolExecutor, int]:
-        return ThreadPoolExecutor(self.count, thread_name_prefix="podium"), os.getpid()
+    def _serve(self) -> None:
+        while taken := self._next():
+            work, items = taken
+            work.do(items)
+
+    def _next(self) -> tuple[Work, Sequence[int]] | None:
+        """Return the next items of the call whose turn it is, or None when there is nothing left to begin."""
+        with self._lock:
+            while self._line:
+                work = self._line[0][-1]
+                items, tokens = work.take()
+                if items:
+                    self._clock += tokens / len(self._line)
+                    return work, items
+                heapq.heappop(self._line)
+        return None

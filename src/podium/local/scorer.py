@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,8 @@ from podium.local.tokens import Pair, PairTokenizer
 from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "check_options"]
+
+TEXTS_READ_AT_ONCE = 64
 
 
 class LocalScorer:
@@ -102,7 +106,7 @@ class LocalScorer:
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         batch = _Batch(self, [query], [texts], None)
-        await self._workers.acall(batch.tokenise)
+        await self._workers.arun(batch.tokenising())
         await self._workers.arun(batch.work())
         return batch.scores()[0]
 
@@ -138,22 +142,28 @@ class _Batch:
     def __init__(
         self, scorer: LocalScorer, queries: Sequence[str], texts: Sequence[Sequence[str]], progress: Progress | None
     ) -> None:
-        self._scorer, self._queries, self._texts, self._progress = scorer, queries, texts, progress
+        self._scorer, self._progress = scorer, progress
         self._progress_lock = threading.Lock()
-        self._places: list[list[int]] = []  # per query, per text: which pair
-        self._pairs: list[Pair] = []
-        self._repeats: list[int] = []
-        self._logits: Any = None
+        known: dict[tuple[str, str], int] = {}
+        self._places = [  # per query, per text: which pair
+            [known.setdefault((query, text), len(known)) for text in each] for query, each in zip(queries, texts, strict=True)
+        ]
+        self._chunks = list(_chunks(list(known)))
+        self._repeats = np.bincount([at for places in self._places for at in places], minlength=len(known)).tolist()
+        self._pairs: list[Any] = [None] * len(known)  # a Pair each, once read
+        self._logits = np.zeros(len(known), np.float32)
 
     def tokenise(self) -> None:
-        known: dict[tuple[str, str], int] = {}
-        for query, texts in zip(self._queries, self._texts, strict=True):
-            fresh = [text for text in dict.fromkeys(texts) if (query, text) not in known]
-            known.update(((query, text), at) for at, text in enumerate(fresh, start=len(known)))
-            self._pairs.extend(self._scorer.tokenizer.pairs(query, fresh))
-            self._places.append([known[query, text] for text in texts])
-        self._logits = np.zeros(len(self._pairs), np.float32)
-        self._repeats = np.bincount([at for places in self._places for at in places], minlength=len(self._pairs)).tolist()
+        for chunk in range(len(self._chunks)):
+            self._read([chunk])
+
+    def tokenising(self) -> Work:
+        return Work([1] * len(self._chunks), self._read)
+
+    def _read(self, chunks: Sequence[int]) -> None:
+        for at in chunks:
+            begin, query, texts = self._chunks[at]
+            self._pairs[begin : begin + len(texts)] = self._scorer.tokenizer.pairs(query, texts)
 
     def work(self) -> Work:
         return self._scorer.work([len(pair.ids) for pair in self._pairs], self._compute)
@@ -178,6 +188,17 @@ class _Batch:
             total_tokens=sum(len(self._pairs[at].ids) for at in set(places)),
             notes=tuple(_notes(pairs)),
         )
+
+
+def _chunks(asked: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, list[str]]]:
+    """Cut pairs, those of a query together, into what is tokenised in a few milliseconds: where it begins, query, texts."""
+    begin = 0
+    for query, pairs in itertools.groupby(asked, key=itemgetter(0)):
+        texts = [text for _, text in pairs]
+        for at in range(0, len(texts), TEXTS_READ_AT_ONCE):
+            chunk = texts[at : at + TEXTS_READ_AT_ONCE]
+            yield begin, query, chunk
+            begin += len(chunk)
 
 
 def _notes(pairs: list[Pair]) -> Iterator[str]:
