@@ -3,21 +3,23 @@
 Pairs are not padded, and no runtime lets one see another, so a pair's score is the same whatever runs beside it. What is
 in memory at once is one pair per worker, or as many as have a few hundred tokens together.
 
-Calls at the same time are done in the order in which they would end if all shared the processor equally, by tokens (fair
-queueing: Demers, Keshav and Shenker, 1989). A small one passes a large one, and no stream of small ones starves a large one.
+Calls at the same time share the workers step by step: most steps go to the call that has the least left, so that a small one
+passes a large one, and every fourth to the one that came first, so that no stream of small ones starves a large one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import attrgetter
 
 __all__ = ["Work", "Workers"]
+
+OLDEST_EVERY = 4
 
 
 class Work:
@@ -32,17 +34,16 @@ class Work:
     ) -> None:
         self._lengths, self._run, self._at_once, self._shares = lengths, run, at_once, 2 * workers
         self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
-        self._begun, self._running, self._tokens_left = 0, 0, sum(lengths)
+        self._begun, self._running, self.tokens_left = 0, 0, sum(lengths)
         self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self.tokens = self._tokens_left
         self.end: Future[None] = Future()
         self.end.set_running_or_notify_cancel()  # whoever gives up waiting calls `cancel`, which lets what runs end
 
-    def take(self) -> tuple[Sequence[int], int]:
-        """Return the next items and their tokens, to be given to `do`; none when all have begun."""
+    def take(self) -> Sequence[int]:
+        """Return the next items, to be given to `do`; none when all have begun."""
         with self._lock:
-            room = min(self._at_once, self._tokens_left // self._shares)
+            room = min(self._at_once, self.tokens_left // self._shares)
             begin, tokens = self._begun, 0
             while self._begun < len(self._order):
                 length = self._lengths[self._order[self._begun]]
@@ -50,10 +51,10 @@ class Work:
                     break
                 tokens += length
                 self._begun += 1
-            self._tokens_left -= tokens
+            self.tokens_left -= tokens
             self._running += self._begun > begin
             self._settle()
-            return self._order[begin : self._begun], tokens
+            return self._order[begin : self._begun]
 
     def do(self, items: Sequence[int]) -> None:
         """Run the items that `take` gave."""
@@ -112,14 +113,14 @@ class Workers:
     def _begin(self) -> None:
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
         self._process, self._lock = os.getpid(), threading.Lock()
-        self._line: list[tuple[float, int, Work]] = []  # a heap: when it would end, by `_clock`; which came first
-        self._clock, self._arrivals = 0.0, itertools.count()  # tokens that each call has had, if all had equally many
+        self._calls: list[Work] = []  # with items that have not begun, in the order in which they came
+        self._steps = itertools.count(1)
 
     def _start(self, work: Work) -> None:
         if self._process != os.getpid():  # threads don't survive a fork, and nothing tells their pool
             self._begin()
         with self._lock:
-            heapq.heappush(self._line, (self._clock + work.tokens, next(self._arrivals), work))
+            self._calls.append(work)
         for _ in range(self.count):
             self._threads.submit(self._serve)
 
@@ -131,11 +132,10 @@ class Workers:
     def _next(self) -> tuple[Work, Sequence[int]] | None:
         """Return the next items of the call whose turn it is, or None when there is nothing left to begin."""
         with self._lock:
-            while self._line:
-                work = self._line[0][-1]
-                items, tokens = work.take()
-                if items:
-                    self._clock += tokens / len(self._line)
+            while self._calls:
+                oldest = next(self._steps) % OLDEST_EVERY == 0
+                work = self._calls[0] if oldest else min(self._calls, key=attrgetter("tokens_left"))
+                if items := work.take():
                     return work, items
-                heapq.heappop(self._line)
+                self._calls.remove(work)
         return None
