@@ -19,9 +19,11 @@ from podium.cli.compare import compare
 from podium.cli.demo import demo
 from podium.cli.eval import evaluate
 from podium.cli.index import index
+from podium.cli.key import key
 from podium.cli.models import models
 from podium.cli.rank import rank
 from podium.cli.search import search
+from podium.cli.serve import serve
 from podium.errors import InvalidInput, MissingKey, ModelNotFound, PodiumError
 
 __all__ = ["main", "podium"]
@@ -33,7 +35,7 @@ def podium() -> None:
     """Put search results in order of relevance."""
 
 
-for command in (rank, index, search, evaluate, compare, calibrate, demo, models, check):
+for command in (rank, index, search, serve, key, evaluate, compare, calibrate, demo, models, check):
     podium.add_command(command)
 
 

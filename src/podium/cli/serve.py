@@ -1,0 +1,155 @@
+"""podium serve: rerankers over HTTP, for the clients that teams already have."""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from podium.errors import InvalidInput
+from podium.extras import needed
+from podium.load import load
+
+__all__ = ["serve"]
+
+NOT_IN_A_FILE = {"client", "async_client", "api_key", "token", "return_score", "limit"}  # objects, secrets, what calls say
+
+
+def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Let a TOML file say what options can, in the options' own names; `[models.NAME]` takes what podium.load does."""
+    if path is None:
+        return None
+    said = _toml(path)
+    context.meta["models"] = said.pop("models", {})
+    names = {option.name for option in context.command.params} - {"config"}
+    asked = {name.replace("-", "_"): value for name, value in said.items()}
+    if unknown := sorted(set(asked) - names):
+        raise InvalidInput(
+            f"{path} says {', '.join(unknown)}, which is no option; there are {', '.join(sorted(map(str, names)))}"
+        )
+    context.default_map = asked
+    return path
+
+
+@click.command()
+@click.option(
+    "--model", "models", multiple=True, metavar="[AS=]NAME", help="As for podium.load; again for more. AS: its name here."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Beyond this machine, keys are needed.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
+@click.option("--config", type=click.Path(path_type=Path), is_eager=True, callback=_configured, metavar="FILE.toml",
+              help="All of these, and [models.NAME] tables with what podium.load takes.")  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Computed on at once, per model.  [default: the processors]")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; they share a model's memory."
+)
+@click.option(
+    "--index", metavar="PLACE", help="What the page can search: redis://host:port/name, an index's folder, or a file."
+)
+@click.option("--api-keys-file", "keys_file", type=click.Path(path_type=Path), help="Who may ask; podium key writes it.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
+@click.option("--cors-origin", "cors_origins", multiple=True, metavar="URL", help="Let pages from there ask.  [default: none]")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds per request."
+)
+@click.option("--max-documents", type=click.IntRange(min=1), default=10_000, show_default=True, help="… in a request.")
+@click.option("--max-characters", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="… in a document.")
+@click.option("--max-body", type=click.IntRange(min=1), default=32_000_000, show_default=True, help="Bytes of a request.")
+@click.option(
+    "--max-requests", type=click.IntRange(min=1), default=256, show_default=True, help="… in progress; others get 429."
+)
+@click.option("--drain-timeout", type=click.FloatRange(min=0), default=60.0, show_default=True,
+              help="Seconds that accepted requests have to end after SIGTERM.")  # fmt: skip
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def serve(
+    context: click.Context,
+    /,
+    models: tuple[str, ...],
+    host: str,
+    config: Path | None,
+    precision: Literal["float32", "int8", "auto"] | None,
+    threads: int | None,
+    insecure: bool,
+    keys_file: Path | None,
+    cors_origins: tuple[str, ...],
+    **others: Any,
+) -> int:
+    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI and vLLM, and a page to try them on.
+
+    \b
+    podium serve                                     podium-mini at http://127.0.0.1:8080
+    podium serve --model fast=podium-mini --model best=cohere:rerank-v3.5
+    """
+    needed("uvicorn", "serve")
+    from podium.server.keys import Keys
+    from podium.server.process import serve as run
+    from podium.server.settings import Settings
+
+    if keys_file is None and not insecure and not _is_loopback(host):
+        raise InvalidInput(
+            f"{host} can be reached from other machines: give --api-keys-file (podium key makes keys), or say --insecure"
+        )
+    if keys_file is not None:
+        Keys(keys_file)  # what is wrong with it shows now
+    wanted = _wanted(models, context.meta.get("models", {}), {"precision": precision, "threads": threads})
+    settings = Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **others)
+    return run(settings)
+
+
+def _wanted(models: tuple[str, ...], tables: Any, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return name → what podium.load takes: of tables in a file, then of options."""
+    local = {name: value for name, value in options.items() if value is not None}
+    wanted = _tables(tables)
+    for said in models if models or wanted else ("podium-mini",):
+        name, equals, loaded = said.partition("=")
+        loaded = loaded if equals else name
+        if name in wanted or not name or not loaded:
+            raise InvalidInput(f"--model {said}: a name must be there, and once; write AS=NAME to give it another")
+        wanted[name] = {"name": loaded} | ({} if _is_hosted(loaded) else local)
+    return wanted
+
+
+def _tables(tables: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise InvalidInput('models must be tables: [models.best] and under it load = "cohere:rerank-v3.5"')
+    takes = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE - {"name"}
+    for name, table in tables.items():
+        if unknown := sorted(set(table) - takes):
+            raise InvalidInput(f"[models.{name}] says {', '.join(unknown)}; it can say {', '.join(sorted(takes))}")
+    return {
+        name: {"name": table.get("load", name), **{key: table[key] for key in table if key != "load"}}
+        for name, table in tables.items()
+    }
+
+
+def _is_hosted(name: str) -> bool:
+    from podium.load import provider_of
+
+    return provider_of(name) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    toml = needed("tomllib" if sys.version_info >= (3, 11) else "tomli", "serve")
+    try:
+        found: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInput(f"{path} is no TOML: {error}") from error
+    return found

@@ -1,0 +1,142 @@
+"""The server as an ASGI application: which path leads where, and what happens when it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from podium.ranking import Reranker
+from podium.server import about, pages
+from podium.server.admission import Admission
+from podium.server.calls import Refusal
+from podium.server.dialects import DIALECTS, error_before_reading
+from podium.server.endpoints import as_json, endpoint
+from podium.server.keys import Keys
+from podium.server.logs import log
+from podium.server.metrics import Metrics
+from podium.server.models import Models
+from podium.server.rerank import rerank
+from podium.server.settings import Settings
+from podium.server.state import State
+from podium.types import Source
+
+__all__ = ["create_app"]
+
+THREADS = 64  # for what blocks: scorers without an event loop of their own, sources, large bodies
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    rerankers: Mapping[str, Reranker] | None = None,
+    source: Source | None = None,
+    failed: Callable[[BaseException], None] | None = None,
+) -> Starlette:
+    """Return the application. `rerankers` by name are served as they are; else those of the settings, loaded at its start.
+
+    `failed` is told where loading fails, which no request can see.
+    """
+    settings = settings or Settings()
+    state = State(
+        settings,
+        Models(rerankers or {}, source),
+        Admission(settings.max_requests, settings.max_waiting_body),
+        Keys(settings.keys_file) if settings.keys_file else None,
+        Metrics(),
+    )
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lambda _: _running(state, failed),
+        middleware=[Middleware(_OneSlash), *_cors(settings)],
+        exception_handlers={HTTPException: _no_such_path},
+    )
+    app.state.podium = state
+    return app
+
+
+def _routes() -> list[Route]:
+    spoken = dict.fromkeys(path for row in DIALECTS for path in row.paths)
+    return [
+        *(Route(path, endpoint(rerank), methods=["POST"]) for path in spoken),
+        Route("/search", endpoint(pages.search), methods=["POST"]),
+        Route("/v1/models", endpoint(about.models)),
+        Route("/info", endpoint(about.info)),
+        Route("/metrics", endpoint(about.metrics)),
+        Route("/health", about.health),
+        Route("/ready", about.ready),
+        Route("/openapi.json", pages.openapi),
+        Route("/docs", pages.docs),
+        Route("/", pages.playground),
+        Route("/page/{name}", pages.asset),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _running(state: State, failed: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="podium-server"))
+    loading = asyncio.ensure_future(_load(state, failed))
+    try:
+        yield
+    finally:
+        loading.cancel()
+        await state.models.close()
+
+
+async def _load(state: State, failed: Callable[[BaseException], None] | None) -> None:
+    settings, began = state.settings, time.monotonic()
+    try:
+        await state.models.load(settings.models, settings.index, settings.cache)
+        log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - began, 2))
+    except Exception as error:
+        if failed is None:
+            raise
+        failed(error)
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id", "x-request-timeout"],
+        )
+    ]
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    says = {
+        404: f"there is no {request.url.path[:100]} here; /docs lists what there is",
+        405: "not with this method; see /docs",
+    }
+    refusal = Refusal(status, says.get(status, "the request was not understood"))
+    headers = dict(getattr(error, "headers", None) or {})
+    return as_json(error_before_reading(request.url.path, refusal, ""), status, **headers)
+
+
+class _OneSlash:
+    """Some clients join a base URL that ends in a slash with a path that begins with one."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
+        await self.app(scope, receive, send)

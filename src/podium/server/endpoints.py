@@ -1,0 +1,122 @@
+"""What all endpoints have in common: a request's id, its key, its line in the log, and errors in its client's words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from podium import errors
+from podium.server.bodies import Gone
+from podium.server.calls import Refusal
+from podium.server.dialects import Dialect, error_before_reading
+from podium.server.logs import log
+from podium.server.state import State, state_of
+from podium.server.traces import span
+
+__all__ = ["Act", "Seen", "as_json", "endpoint"]
+
+GONE = 499  # nginx's number for a client that closed its request; nobody receives it
+
+# What a failure of ours is to a client: status, and in how many seconds to try again. The first that fits.
+FAILURES: tuple[tuple[type[Exception], int, int | None], ...] = (
+    (errors.InvalidInput, 400, None),
+    (errors.RequestRejected, 400, None),
+    (errors.RateLimited, 429, 5),
+    (errors.ProviderUnavailable, 503, 5),
+    (errors.SourceError, 503, 5),
+    (errors.DeadlineExceeded, 504, None),
+    (errors.ProviderError, 502, None),  # the server's own key, or a reply that is not the documented one
+    (errors.PodiumError, 500, None),
+)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a request, as far as one got: what is logged, counted and traced of it. Sizes, times and names only."""
+
+    id: str
+    path: str
+    dialect: Dialect | None = None
+    model: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+Act = Callable[[Request, State, Seen], Awaitable[Response]]
+
+
+def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that does `act` for who may, and answers whatever it raises."""
+
+    async def answer(request: Request) -> Response:
+        state, began = state_of(request), time.monotonic()
+        seen = Seen(_request_id(request), request.url.path)
+        with span(f"{request.method} {seen.path}", request.headers, seen.fields):
+            response = await _answered(act, request, state, seen)
+            response.headers["x-request-id"] = seen.id
+            _record(state, seen, response.status_code, time.monotonic() - began)
+        return response
+
+    return answer
+
+
+def as_json(content: Any, status: int = 200, **headers: str) -> Response:
+    """Return a JSON response. ASCII, so that half a surrogate pair in somebody's document comes back as it came."""
+    body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return Response(body, status, headers, "application/json")
+
+
+async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Response:
+    try:
+        if state.keys:
+            seen.fields["key"] = state.keys.check(request.headers.get("authorization"))
+        return await act(request, state, seen)
+    except Gone:
+        return Response(status_code=GONE)
+    except Refusal as refusal:
+        return _refused(refusal, seen)
+    except Exception as error:
+        return _refused(_failure(error, seen), seen)
+
+
+def _failure(error: Exception, seen: Seen) -> Refusal:
+    for kind, status, retry_after in FAILURES:
+        if isinstance(error, kind):
+            return Refusal(status, str(error), retry_after=retry_after)
+    where = traceback.extract_tb(error.__traceback__)  # without the message, which may hold what was asked
+    lines = [f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in where[-3:]]
+    log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, at=" ".join(lines))
+    return Refusal(500, f"the server failed ({type(error).__name__}); its log has more under {seen.id}")
+
+
+def _refused(refusal: Refusal, seen: Seen) -> Response:
+    if refusal.status == 400 and seen.dialect:
+        refusal.status = seen.dialect.refused
+    made = seen.dialect.error(refusal, seen.id) if seen.dialect else error_before_reading(seen.path, refusal, seen.id)
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    if refusal.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if refusal.status in (408, 413):
+        headers["connection"] = "close"  # what is left of the body is not read
+    return as_json(made, refusal.status, **headers)
+
+
+def _record(state: State, seen: Seen, status: int, seconds: float) -> None:
+    dialect = seen.dialect.name if seen.dialect else "none"
+    state.metrics.answered(dialect, seen.model or "none", status, seconds)
+    seen.fields |= {"dialect": dialect, "model": seen.model, "status": status}
+    log("request", id=seen.id, path=seen.path, **seen.fields, milliseconds=round(1000 * seconds, 1))
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[\w.:/+=@-]{1,128}", given, re.ASCII) else uuid.uuid4().hex

@@ -1,0 +1,98 @@
+"""Who may ask: keys as hashes in a file, read again whenever it changes.
+
+A line is a name and the SHA-256 of a key. Keys are 256 random bits, so that no salt or slow hash would add anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+from pathlib import Path
+
+from podium.errors import InvalidInput
+from podium.server.calls import Refusal
+
+__all__ = ["Keys", "add_key", "offered"]
+
+_LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
+_log = logging.getLogger("podium.server")
+
+
+class Keys:
+    """The keys of a file. While it cannot be read, or says nonsense, those that were good before stay good."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen = path, _state(path)
+        self._hashes = _read(path)
+
+    def check(self, authorization: str | None) -> str:
+        """Return the name of the key that a request offers. Raises Refusal."""
+        self._read_again()
+        asked = _hash(offered(authorization))
+        found = [name for name, known in self._hashes.items() if hmac.compare_digest(known, asked)]  # all, to take equally long
+        if not found:
+            raise Refusal(401, "no valid API key; send one as Authorization: Bearer …")
+        return found[0]
+
+    def _read_again(self) -> None:
+        if (state := _state(self._path)) == self._seen:
+            return
+        self._seen = state
+        try:
+            self._hashes = _read(self._path)
+            _log.info("keys", extra={"fields": {"keys": len(self._hashes)}})
+        except InvalidInput as error:
+            _log.error("keys", extra={"fields": {"error": f"{error}; the keys from before stay"}})
+
+
+def add_key(path: Path, name: str) -> str:
+    """Make a key, add its hash to the file, and return the key, which is written nowhere."""
+    if not re.fullmatch(r"[^\s#]\S{0,63}", name):
+        raise InvalidInput("a key's name is one word of at most 64 letters, such as who will use it")
+    if path.exists() and name in _read(path):
+        raise InvalidInput(f"{path} has a key named {name} already; delete its line first")
+    key = f"podium-{secrets.token_urlsafe(32)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        file.write(f"{name} {_hash(key)}\n")
+    return key
+
+
+def offered(authorization: str | None) -> str:
+    """Return the key of an Authorization header; some clients send it without the word Bearer."""
+    said = (authorization or "").strip()
+    scheme, _, key = said.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else said
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the keys in {path} cannot be read ({type(error).__name__}); make one with podium key") from error
+    hashes = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not (found := _LINE.fullmatch(line.strip())):
+            raise InvalidInput(f"{path}, line {number}: must be a name and a key's SHA-256; podium key writes such lines")
+        hashes[found[1]] = found[2]
+    if not hashes:
+        raise InvalidInput(f"{path} has no key in it; make one with podium key NAME --file {path}")
+    return hashes

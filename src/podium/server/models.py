@@ -1,0 +1,54 @@
+"""The rerankers of a server, by the names that clients use, and the index that its page can search."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from podium.load import load
+from podium.ranking import Reranker
+from podium.server.calls import Refusal
+from podium.types import Source
+
+__all__ = ["Models"]
+
+
+class Models:
+    """Rerankers by name, loaded or still to be: `loaded` says which. The first answers whoever names none."""
+
+    def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
+        self.rerankers, self.source = dict(rerankers), source
+        self.loaded = bool(rerankers)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.rerankers)
+
+    def named(self, name: str | None) -> Reranker:
+        if not self.loaded:
+            raise Refusal(503, "the models are still loading; /ready says when they are there", retry_after=1)
+        if name is None:
+            return next(iter(self.rerankers.values()))
+        if name not in self.rerankers:
+            raise Refusal(404, f"there is no model {name[:100]!r} here; there are {', '.join(self.rerankers)}")
+        return self.rerankers[name]
+
+    async def load(self, wanted: Mapping[str, Mapping[str, Any]], index: str | None, cache: str | None) -> None:
+        """Load what a server was started with. Raises PodiumError."""
+        if self.loaded:
+            return
+        rerankers = {name: await asyncio.to_thread(_loaded, options, cache) for name, options in wanted.items()}
+        if index is not None:
+            from podium.places import load_source
+
+            self.source = await asyncio.to_thread(load_source, index)
+        self.rerankers, self.loaded = rerankers, True
+
+    async def close(self) -> None:
+        for reranker in self.rerankers.values():
+            await reranker.aclose()
+
+
+def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:
+    return load(**options)

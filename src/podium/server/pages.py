@@ -1,0 +1,79 @@
+"""The pages and what only they use: the playground, the API's description, a search for candidates."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from importlib import resources
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from podium.documents import as_json as document_as_json
+from podium.inputs import checked_query
+from podium.server.calls import Refusal, count, text
+from podium.server.endpoints import Seen, as_json
+from podium.server.openapi import description
+from podium.server.rerank import in_time, posted
+from podium.server.state import State, state_of
+from podium.types import AsyncSource, Source
+
+__all__ = ["asset", "docs", "openapi", "playground", "search"]
+
+CANDIDATES, MAX_CANDIDATES = 20, 1000
+MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+# Nothing from another host, nothing inline: a document that is shown can't run anything.
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+async def playground(request: Request) -> Response:
+    return _file("playground.html", "text/html")
+
+
+async def docs(request: Request) -> Response:
+    return _file("docs.html", "text/html")
+
+
+async def asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    return _file(name, MEDIA_TYPES.get(name.rpartition(".")[2], ""))
+
+
+async def openapi(request: Request) -> Response:
+    return as_json(description(state_of(request).keys is not None))
+
+
+async def search(request: Request, state: State, seen: Seen) -> Response:
+    """Return what the server's index finds for a query, best first, for the page to have reranked."""
+    with state.admission.room() as room:
+        asked = await posted(request, state, seen, room)
+        query = checked_query(text(asked, "query"))
+        candidates = min(count(asked, "candidates") or CANDIDATES, MAX_CANDIDATES)
+        if state.models.source is None:
+            raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
+        with state.admission.place():
+            began = time.perf_counter()
+            found = await in_time(_found(state.models.source, query, candidates), request, state.settings)
+    documents = [document_as_json(document) for document in found]
+    return as_json({"documents": documents, "seconds": time.perf_counter() - began})
+
+
+async def _found(source: Source, query: str, candidates: int) -> list[object]:
+    if isinstance(source, AsyncSource):
+        return await source.asearch(query, candidates)
+    return await asyncio.to_thread(source.search, query, candidates)
+
+
+def _file(name: str, media_type: str) -> Response:
+    file = resources.files("podium.server") / "browser" / name
+    if not media_type or not file.is_file():
+        return Response("there is no such file\n", 404, media_type="text/plain")
+    return Response(file.read_bytes(), headers=HEADERS, media_type=media_type)

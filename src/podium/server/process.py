@@ -1,0 +1,160 @@
+"""A server as a process, or several: who listens, what signals do, how it ends. Blocks until then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from podium.errors import InvalidInput
+from podium.server import logs
+from podium.server.app import create_app
+from podium.server.protocol import Protocol
+from podium.server.settings import Settings
+
+__all__ = ["serve"]
+
+BACKLOG = 2048
+KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that it is they who close
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; return the exit code. Raises InvalidInput where it cannot listen."""
+    logs.set_up(settings.log_format)
+    listening = _listening(settings)
+    settings = replace(settings, port=listening.getsockname()[1])
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logs.log("listening", url=f"http://{host}:{settings.port}/", models=",".join(settings.models))
+    return _one(settings, listening) if settings.workers == 1 else _several(settings, listening)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but told to stop it first answers whom it has accepted, and says 503 to others until then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.failure = 0
+        self._settings = settings
+        self._app = create_app(settings, failed=self._failed)
+        config = uvicorn.Config(
+            self._app, http=Protocol, ws="none", access_log=False, log_config=None, server_header=False,
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._app.state.podium.admission.draining:  # told twice: now
+            self.should_exit = self.force_exit = True
+        else:
+            asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+
+    async def _drain(self) -> None:
+        admission = self._app.state.podium.admission
+        logs.log("draining", requests=admission.requests)
+        try:
+            await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
+        except asyncio.TimeoutError:
+            logs.log("drain_timeout", level=logging.WARNING, requests=admission.requests)
+        self.should_exit = True
+
+    def _failed(self, error: BaseException) -> None:
+        logs.log("failed", level=logging.ERROR, error=" ".join(str(error).split()))
+        self.failure, self.should_exit = 1, True
+
+
+def _one(settings: Settings, listening: socket.socket) -> int:
+    server = _Server(settings)
+    server.run(sockets=[listening])
+    logs.log("stopped")
+    return server.failure
+
+
+def _several(settings: Settings, listening: socket.socket) -> int:
+    """Run workers that share the socket, and start another where one dies."""
+    with tempfile.TemporaryDirectory(prefix="podium-metrics-") as meeting:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = meeting
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        begin = _beginner(settings, listening)
+        workers = [begin() for _ in range(settings.workers)]
+        code = _watch(workers, begin, stop)
+        _end(workers, settings.drain_timeout + 10)
+    return code
+
+
+def _beginner(settings: Settings, listening: socket.socket) -> Callable[[], BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+
+    def begin() -> BaseProcess:
+        worker = context.Process(target=_work, args=(settings, listening), daemon=False)
+        worker.start()
+        return worker
+
+    return begin
+
+
+def _watch(workers: list[BaseProcess], begin: Callable[[], BaseProcess], stop: threading.Event) -> int:
+    """Return when told to stop (0), or when a worker says that it can't begin (its code)."""
+    while not stop.is_set():
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)
+        for at, worker in enumerate(workers):
+            if worker.exitcode is None or stop.is_set():
+                continue
+            if worker.exitcode > 0:
+                return worker.exitcode
+            logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
+            time.sleep(0.5)  # not a busy loop, should it die at once each time
+            workers[at] = begin()
+    return 0
+
+
+def _end(workers: list[BaseProcess], seconds: float) -> None:
+    for worker in workers:
+        worker.terminate()
+    ends = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0.0, ends - time.monotonic()))
+        if worker.exitcode is None:
+            worker.kill()
+
+
+def _work(settings: Settings, listening: socket.socket) -> None:
+    logs.set_up(settings.log_format)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    raise SystemExit(_one(settings, listening))
+
+
+def _follow_parent() -> None:
+    """Stop when the parent is gone, also where it was killed and could tell nobody."""
+    parent: Any = multiprocessing.parent_process()
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _listening(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(
+            f"cannot listen on {settings.host}:{settings.port} ({why}); choose another --port or --host"
+        ) from error

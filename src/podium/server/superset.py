@@ -1,0 +1,116 @@
+"""Cohere's v1 and v2, Jina's, Voyage's and Together's rerank: one reply that has what each of their clients reads.
+
+Contracts: docs.cohere.com/reference/rerank, docs.voyageai.com/reference/reranker-api, api.jina.ai/redoc,
+docs.together.ai/reference/rerank. Fields that podium has no use for are accepted and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from podium.server.calls import Call, Refusal, count, echo, field, flag, question
+from podium.types import Ranking, Result
+
+__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+
+PAIRS_PER_SEARCH_UNIT = 100
+
+
+def read(body: Mapping[str, Any]) -> Call:
+    fields = field(body, "rank_fields", list)
+    return Call(
+        questions=[question(body, "documents")],
+        model=field(body, "model", str),
+        limit=count(body, "top_n", "top_k"),
+        rank_by=fields or None,
+        truncate=flag(body, "truncation", default=True),
+        echo=flag(body, "return_documents", default=False),
+        shape=count(body, "max_tokens_per_doc"),
+    )
+
+
+def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
+    (ranking,) = rankings
+    results = [_result(call, result) for result in ranking]
+    tokens = ranking.usage.tokens or 0
+    units = -(-call.documents // PAIRS_PER_SEARCH_UNIT)
+    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
+    if warnings := list(_warnings(call, ranking)):
+        meta["warnings"] = warnings
+    return {
+        "id": request,
+        "object": "list",
+        "model": call.model or ranking.model,
+        "results": results,
+        "data": results,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "meta": meta,
+    }
+
+
+def error(refusal: Refusal, request: str) -> dict[str, Any]:
+    """Cohere's SDK reads `message`, Voyage's `detail`."""
+    return {"id": request, "message": refusal.message, "detail": refusal.message}
+
+
+def _result(call: Call, result: Result) -> dict[str, Any]:
+    document = {"document": echo(result.document)} if call.echo else {}  # null would break clients that expect an object
+    return {"index": result.index, "relevance_score": result.score, **document}
+
+
+def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
+    yield from ranking.notes
+    if call.shape and (over := sum(1 for result in ranking if (result.tokens or 0) > call.shape)):
+        yield f"max_tokens_per_doc is not applied: {over} documents were read further than {call.shape} tokens"
+
+
+REQUEST = {
+    "type": "object",
+    "required": ["query", "documents"],
+    "properties": {
+        "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
+        "query": {"type": "string", "minLength": 1},
+        "documents": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": ["string", "object"]},
+            "description": "Strings, or objects with a field text or content, or with those that rank_fields names.",
+        },
+        "top_n": {"type": ["integer", "null"], "minimum": 0, "description": "How many results; all where 0, null or absent."},
+        "top_k": {"type": ["integer", "null"], "minimum": 0, "description": "The same in Voyage's words."},
+        "return_documents": {"type": ["boolean", "null"], "default": False},
+        "rank_fields": {"type": ["array", "null"], "items": {"type": "string"}, "description": "The fields that are read."},
+        "truncation": {
+            "type": ["boolean", "null"],
+            "default": True,
+            "description": "False: refuse documents longer than is read.",
+        },
+        "max_tokens_per_doc": {"type": ["integer", "null"], "description": "Accepted; a warning says where it mattered."},
+    },
+}
+_RESULTS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["index", "relevance_score"],
+        "properties": {
+            "index": {"type": "integer", "description": "The document's place in the request."},
+            "relevance_score": {"type": "number"},
+            "document": {"type": "object", "description": "Only where return_documents is true."},
+        },
+    },
+}
+REPLY = {
+    "type": "object",
+    "required": ["id", "object", "model", "results", "data", "usage", "meta"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "list"},
+        "model": {"type": "string"},
+        "results": {**_RESULTS, "description": "Best first, for clients of Cohere, Jina and Together."},
+        "data": {**_RESULTS, "description": "The same, for clients of Voyage."},
+        "usage": {"type": "object", "properties": {"total_tokens": {"type": "integer"}}},
+        "meta": {"type": "object", "description": "`warnings` says what one should know before trusting the order."},
+    },
+}

@@ -1,0 +1,67 @@
+"""podium's own words: a ranking with everything it says. What the page uses, and whoever wants tokens and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podium.server.calls import Call, Refusal, count, field, question
+from podium.types import Ranking
+
+__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+
+
+def read(body: Mapping[str, Any]) -> Call:
+    fields = body.get("rank_by")
+    return Call(
+        questions=[question(body, "documents")],
+        model=field(body, "model", str),
+        limit=count(body, "limit"),
+        rank_by=[fields] if isinstance(fields, str) else field(body, "rank_by", list) or None,
+    )
+
+
+def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
+    (ranking,) = rankings
+    return {"id": request, **ranking.to_dict()}
+
+
+def error(refusal: Refusal, request: str) -> dict[str, Any]:
+    return {"id": request, "message": refusal.message}
+
+
+REQUEST = {
+    "type": "object",
+    "required": ["query", "documents"],
+    "properties": {
+        "model": {"type": ["string", "null"]},
+        "query": {"type": "string", "minLength": 1},
+        "documents": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}},
+        "limit": {"type": ["integer", "null"], "minimum": 0},
+        "rank_by": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
+    },
+}
+_RESULT = {
+    "type": "object",
+    "required": ["rank", "index", "score", "tokens", "dropped_tokens", "no_text", "document"],
+    "properties": {
+        "rank": {"type": "integer"},
+        "index": {"type": "integer"},
+        "score": {"type": "number"},
+        "tokens": {"type": ["integer", "null"]},
+        "dropped_tokens": {"type": ["integer", "null"]},
+        "no_text": {"type": "boolean"},
+    },
+}
+REPLY = {
+    "type": "object",
+    "required": ["id", "model", "revision", "score_kind", "usage", "notes", "results"],
+    "properties": {
+        "id": {"type": "string"},
+        "model": {"type": "string"},
+        "score_kind": {"enum": ["logit", "probability", "similarity", "fused"]},
+        "usage": {"type": "object"},
+        "notes": {"type": "array", "items": {"type": "string"}},
+        "results": {"type": "array", "items": _RESULT},
+    },
+}
