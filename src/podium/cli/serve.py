@@ -26,13 +26,15 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
         return None
     said = _toml(path)
     context.meta["models"] = said.pop("models", {})
-    names = {option.name for option in context.command.params} - {"config"}
-    asked = {name.replace("-", "_"): value for name, value in said.items()}
-    if unknown := sorted(set(asked) - names):
+    names = {
+        option.opts[0].removeprefix("--"): str(option.name) for option in context.command.params if option.name != "config"
+    }
+    asked = {name.replace("_", "-"): value for name, value in said.items()}
+    if unknown := sorted(set(asked) - set(names)):
         raise InvalidInput(
-            f"{path} says {', '.join(unknown)}, which is no option; there are {', '.join(sorted(map(str, names)))}"
+            f"{path} says {', '.join(unknown)}, which is no option; there are {', '.join(sorted(names))}, models"
         )
-    context.default_map = asked
+    context.default_map = {names[name]: value for name, value in asked.items()}
     return path
 
 
@@ -47,7 +49,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option(
     "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Computed on at once, per model.  [default: the processors]")
+@click.option("--threads", type=click.IntRange(min=1), help="Computed on at once, per model.  [default: as many as there are]")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; they share a model's memory."
 )
@@ -90,6 +92,7 @@ def serve(
     podium serve --model fast=podium-mini --model best=cohere:rerank-v3.5
     """
     needed("uvicorn", "serve")
+    from podium.local.cpu import cores
     from podium.server.keys import Keys
     from podium.server.process import serve as run
     from podium.server.settings import Settings
@@ -100,6 +103,8 @@ def serve(
         )
     if keys_file is not None:
         Keys(keys_file)  # what is wrong with it shows now
+    if threads is None and others["workers"] > 1:
+        threads = max(1, cores() // others["workers"])
     wanted = _wanted(models, context.meta.get("models", {}), {"precision": precision, "threads": threads})
     settings = Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **others)
     return run(settings)

@@ -88,6 +88,8 @@ _WORDS = {str: "a string", bool: "true or false", int: "a whole number", list: "
 def field(body: Mapping[str, Any], name: str, kind: type) -> Any:
     """Read a field of that kind, None where it is absent or null."""
     given = body.get(name)
+    if kind is int and isinstance(given, float) and given.is_integer():
+        return int(given)  # to JSON 2.0 is a whole number
     if given is None or (isinstance(given, kind) and not (kind is int and isinstance(given, bool))):
         return given
     raise Refusal(400, f"{name} must be {_WORDS[kind]}, not {_json_name(given)}")

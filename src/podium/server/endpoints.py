@@ -70,7 +70,7 @@ def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
 
 
 def as_json(content: Any, status: int = 200, **headers: str) -> Response:
-    """Return a JSON response. ASCII, so that half a surrogate pair in somebody's document comes back as it came."""
+    """Return a JSON response, in ASCII, which no character of anybody's can break."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
     return Response(body, status, headers, "application/json")
 

@@ -19,7 +19,7 @@ class Models:
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
         self.rerankers, self.source = dict(rerankers), source
-        self.loaded = bool(rerankers)
+        self.loaded, self._own = bool(rerankers), not rerankers
 
     @property
     def names(self) -> list[str]:
@@ -46,8 +46,10 @@ class Models:
         self.rerankers, self.loaded = rerankers, True
 
     async def close(self) -> None:
-        for reranker in self.rerankers.values():
-            await reranker.aclose()
+        """Close what was loaded here; what was given is its giver's."""
+        if self._own:
+            for reranker in self.rerankers.values():
+                await reranker.aclose()
 
 
 def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:

@@ -57,11 +57,11 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
         asked = await posted(request, state, seen, room)
         query = checked_query(text(asked, "query"))
         candidates = min(count(asked, "candidates") or CANDIDATES, MAX_CANDIDATES)
-        if state.models.source is None:
+        if (source := state.models.source) is None:
             raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
         with state.admission.place():
             began = time.perf_counter()
-            found = await in_time(_found(state.models.source, query, candidates), request, state.settings)
+            found = await in_time(lambda: _found(source, query, candidates), request, state.settings)
     documents = [document_as_json(document) for document in found]
     return as_json({"documents": documents, "seconds": time.perf_counter() - began})
 

@@ -153,8 +153,8 @@ def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+    except OSError as error:
+        why = str(error.strerror or error).partition(" (")[0]
         raise InvalidInput(
             f"cannot listen on {settings.host}:{settings.port} ({why}); choose another --port or --host"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -36,7 +36,7 @@ async def rerank(request: Request, state: State, seen: Seen) -> Response:
         seen.fields["documents"] = call.documents
         _check(call, state.settings)
         with state.admission.place(), state.metrics.waiting.track_inprogress():
-            rankings = await in_time(_ranked(reranker, call), request, state.settings)
+            rankings = await in_time(lambda: _ranked(reranker, call), request, state.settings)
         _count(state, seen, call, rankings)
         reply = dialect.reply(call, rankings, seen.id)
     response = as_json(reply) if call.documents <= WRITTEN_AT_ONCE else await asyncio.to_thread(as_json, reply)
@@ -54,10 +54,10 @@ async def posted(request: Request, state: State, seen: Seen, room: Any) -> dict[
     return await bodies.json_object(body)
 
 
-async def in_time(work: Coroutine[Any, Any, T], request: Request, settings: Settings) -> T:
+async def in_time(work: Callable[[], Coroutine[Any, Any, T]], request: Request, settings: Settings) -> T:
     """Return what the work gives, unless its time is over or its client goes away, which both stop it."""
     seconds = _seconds(request, settings.timeout)
-    task, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    task, left = asyncio.ensure_future(work()), asyncio.ensure_future(_left(request))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an error after the end interests nobody
     try:
         done, _ = await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

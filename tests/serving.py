@@ -1,0 +1,102 @@
+"""podium's own server for tests: in a thread around given rerankers, or as the process that users start."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from loopback import wait_until
+from podium.server.app import create_app
+from podium.server.protocol import Protocol
+from podium.server.settings import Settings
+
+
+class Serving:
+    """The application over a real socket, in a thread. `state` is its own, to look at."""
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        self.app = create_app(settings or Settings(), **given)
+        self.state = self.app.state.podium
+        config = uvicorn.Config(
+            self.app, port=0, http=Protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
+
+    def __enter__(self) -> Serving:
+        self._thread.start()
+        wait_until(lambda: self._server.started and self.state.models.loaded)
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(path, json=body, headers=named)
+
+
+class Process:
+    """`podium serve` on a port of its own. `log` is what it has said so far."""
+
+    def __init__(self, *options: str, cwd: Path | None = None) -> None:
+        command = [sys.executable, "-m", "podium", "serve", "--port", "0", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd)
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Process:
+        wait_until(lambda: "listening" in self.log or self.process.poll() is not None, 30)
+        found = re.search(r'url["=: ]+(http://[^/\s"]+)', self.log)
+        assert found, self.log
+        self.url = found[1]
+        self.port = int(self.url.rpartition(":")[2])
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+        wait_until(lambda: self.client.get("/ready").status_code == 200, 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self._reader.join(10)
+            if self.process.stderr and not self._reader.is_alive():
+                self.process.stderr.close()
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._lines.append(line)
+
+
+def refused(*options: str) -> tuple[int, str]:
+    """Return the exit code and the words of a `podium serve` that should not start."""
+    command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr

@@ -1,0 +1,276 @@
+"""podium serve as a process: how it starts, what it refuses to start with, what signals and kills do to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from loopback import Loopback, cohere, wait_until
+from podium.server.keys import Keys
+from serving import Process, refused
+
+ASKED = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
+
+
+def test_it_starts_and_answers_its_first_request_soon_and_stops_when_told():
+    with Process() as server:
+        assert server.client.post("/v2/rerank", json=ASKED).json()["results"][0]["index"] == 1
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        wait_until(lambda: "stopped" in server.log)
+
+
+def test_sigterm_under_load_loses_nothing():
+    """Every request that was accepted is answered; every other gets a 503 or no connection, and none hangs."""
+    body = {"query": "red fruit", "documents": [f"{at} " + "a red fruit at sea " * 20 for at in range(150)]}
+
+    def ask(client: httpx.Client) -> object:
+        try:
+            reply = client.post("/v2/rerank", json=body)
+        except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as error:
+            return type(error).__name__
+        assert reply.status_code == 503 or len(reply.json()["results"]) == 150
+        return reply.status_code
+
+    def ask_on_and_on(_: int) -> list[object]:
+        said: list[object] = []
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while not said or said[-1] == 200:
+                said.append(ask(client))
+        return said
+
+    with Process() as server, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask_on_and_on, at) for at in range(8)]
+        wait_until(lambda: server.log.count("status=200") >= 8, 60)
+        server.process.send_signal(signal.SIGTERM)
+        ends = [answer.result()[-1] for answer in answers]
+        assert server.process.wait(30) == 0
+        wait_until(lambda: "stopped" in server.log)
+    accepted = int(re.findall(r"draining requests=(\d+)", server.log)[0])
+    after = server.log.partition("draining")[2]
+    assert accepted > 0
+    assert after.count("status=200") == accepted
+    assert set(ends) <= {503, "ConnectError", "ReadError", "RemoteProtocolError"}
+    assert 503 in ends
+
+
+def test_two_servers_do_not_share_a_port():
+    with Process() as server:
+        code, says = refused("--port", str(server.port))
+        assert code == 2
+        assert f"cannot listen on 127.0.0.1:{server.port} (Address already in use); choose another --port" in says
+        assert server.client.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached from other machines: give --api-keys-file"),
+        (["--host", "::"], ":: can be reached from other machines"),
+        (["--host", "203.0.113.7", "--insecure"], "cannot listen on 203.0.113.7:8080"),
+        (["--api-keys-file", "no-such-file"], "the keys in no-such-file cannot be read (FileNotFoundError)"),
+        (["--model", "a=podium-mini", "--model", "a=podium-mini"], "a name must be there, and once"),
+        (["--model", "=x"], "a name must be there, and once"),
+        (["--config", "no-such-file"], "no-such-file cannot be read"),
+        (["--port", "70000"], "70000 is not in the range"),
+        (["--timeout", "0"], "0.0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_served_is_said_at_once(options, says):
+    code, said = refused(*options)
+    assert code == 2
+    assert says in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "no-such-model"], "there is no model 'no-such-model'"),
+        (["--model", "cohere:rerank-v3.5"], "COHERE_API_KEY"),
+        (["--index", "no-such-folder"], "there is no no-such-folder"),
+    ],
+)
+def test_what_cannot_be_loaded_ends_the_server(options, says):
+    for workers in ("1", "2"):
+        code, said = refused("--port", "0", "--workers", workers, *options)
+        assert code == 1
+        assert says in said
+
+
+def test_a_file_says_what_options_can(tmp_path):
+    with Loopback(cohere) as provider:
+        file = tmp_path / "serve.toml"
+        file.write_text(
+            f"""
+            max-documents = 2
+            log_format = "json"
+            model = ["mini=podium-mini"]
+            [models.best]
+            load = "cohere:rerank-v3.5"
+            base_url = "{provider.url}"
+            [models.short]
+            load = "podium-mini"
+            max_length = 16
+            """
+        )
+        os.environ["COHERE_API_KEY"] = "k"
+        try:
+            with Process("--config", str(file)) as server:
+                assert [each["id"] for each in server.client.get("/v1/models").json()["data"]] == ["best", "short", "mini"]
+                assert server.client.post("/v2/rerank", json=ASKED | {"documents": ["a"] * 3}).status_code == 400
+                reply = server.client.post("/v2/rerank", json=ASKED | {"model": "best"})
+                assert reply.json()["results"][0]["index"] == 1
+                lines = [json.loads(line) for line in server.log.splitlines()]
+        finally:
+            del os.environ["COHERE_API_KEY"]
+    assert [line["event"] for line in lines[:2]] == ["listening", "ready"]
+    assert provider.requests[-1].json["model"] == "rerank-v3.5"
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("colour = 1", "says colour, which is no option"),
+        ("[models]\nbest = 1", "models must be tables"),
+        ("[models.best]\nload = 'podium-mini'\napi_key = 'k'", "[models.best] says api_key; it can say"),
+        ("port = ", "is no TOML"),
+        ("port = 'x'", "'x' is not a valid integer"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(tmp_path, said, says):
+    (tmp_path / "serve.toml").write_text(said)
+    code, words = refused("--config", str(tmp_path / "serve.toml"))
+    assert code == 2
+    assert says in " ".join(words.split())
+
+
+def test_keys_are_made_by_a_command(tmp_path):
+    made = subprocess.run(
+        [sys.executable, "-m", "podium", "key", "team", "--file", "keys.txt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    key = made.stdout.strip()
+    assert Keys(tmp_path / "keys.txt").check(f"Bearer {key}") == "team"
+    with Process("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
+        url = f"http://127.0.0.1:{server.port}/v2/rerank"
+        assert httpx.post(url, json=ASKED).status_code == 401
+        assert httpx.post(url, json=ASKED, headers={"authorization": f"Bearer {key}"}).status_code == 200
+        wait_until(lambda: "key=team" in server.log)
+
+
+# Several processes
+
+
+def children(server):
+    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True).stdout
+    return [int(pid) for pid in out.split()]
+
+
+def serving_workers(server):
+    """Return the processes that have said they are ready, by the metrics' own files: one label per process."""
+    return server.log.count("ready models=")
+
+
+def test_workers_share_a_port_and_are_counted_together():
+    with Process("--workers", "2") as server:
+        wait_until(lambda: serving_workers(server) == 2, 30)
+        for _ in range(20):
+            assert httpx.post(f"{server.url}/v2/rerank", json=ASKED, timeout=30).status_code == 200
+        written = server.client.get("/metrics").text
+        assert 'podium_requests_total{dialect="cohere",model="podium-mini",status="200"} 20.0' in written
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def test_a_worker_that_is_killed_is_replaced():
+    with Process("--workers", "2") as server:
+        wait_until(lambda: serving_workers(server) == 2, 30)
+        killed = max(children(server))  # the youngest: the tracker of shared resources came first
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: "worker_died" in server.log and serving_workers(server) == 3, 30)
+        assert httpx.post(f"{server.url}/v2/rerank", json=ASKED, timeout=30).status_code == 200
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed():
+    with Process("--workers", "2") as server:
+        wait_until(lambda: serving_workers(server) == 2, 30)
+        server.process.kill()
+        server.process.wait(10)
+
+        def nobody() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            except ConnectionError:
+                return True
+            return False
+
+        wait_until(nobody, 20)
+
+
+# Clients that misbehave
+
+
+def test_a_head_that_comes_too_slowly_or_is_too_large_is_hung_up_on():
+    with Process() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as large:
+            large.sendall(b"GET /health HTTP/1.1\r\nA: " + b"a" * 100_000)
+            assert hung_up(large, 3)
+        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+            slow.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost:")
+            began = time.monotonic()
+            while time.monotonic() - began < 5:
+                slow.sendall(b"x")  # a byte now and then is no excuse
+                time.sleep(0.2)
+            assert hung_up(slow, 10)
+
+
+def hung_up(connection, seconds):
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_half_closed_socket_counts_as_gone_and_leaves_nothing():
+    with Process() as server:
+        body = json.dumps(ASKED).encode()
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(10)
+                while connection.recv(10_000):
+                    pass
+        wait_until(lambda: "podium_requests_in_progress 0.0" in server.client.get("/metrics").text)
+        assert server.client.post("/v2/rerank", json=ASKED).status_code == 200
+
+
+def test_clients_that_are_killed_leave_nothing():
+    script = (
+        "import httpx, sys; httpx.post(sys.argv[1], timeout=60, json={'query': 'sea', 'documents': "
+        "[f'{at} ' + 'a red fruit at sea ' * 40 for at in range(500)]})"
+    )
+    with Process() as server:
+        for _ in range(4):
+            clients = [subprocess.Popen([sys.executable, "-c", script, f"{server.url}/v2/rerank"]) for _ in range(3)]
+            wait_until(lambda: "podium_requests_in_progress 0.0" not in server.client.get("/metrics").text)
+            for client in clients:
+                client.kill()
+                client.wait()
+        wait_until(lambda: "podium_requests_in_progress 0.0" in server.client.get("/metrics").text)
+        assert server.client.post("/v2/rerank", json=ASKED).status_code == 200

@@ -1,0 +1,445 @@
+"""The server under load, under limits, with keys, with scorers that fail: what is accepted is answered, the rest told why."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import httpx
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import podium
+from fakes import Given, WordOverlap
+from loopback import wait_until
+from podium.errors import (
+    BadResponse,
+    DeadlineExceeded,
+    InvalidInput,
+    KeyRejected,
+    PodiumError,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRejected,
+)
+from podium.server.calls import Refusal
+from podium.server.keys import Keys, add_key
+from podium.server.models import Models
+from podium.server.settings import Settings
+from podium.types import Scores
+from serving import Serving
+
+ASKED = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
+
+
+class Waiting(WordOverlap):
+    """An asynchronous scorer that waits until it may go on, and counts who was cancelled meanwhile."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.begun, self.cancelled = 0, 0
+
+    async def ascore(self, query, texts):
+        self.begun += 1
+        try:
+            while not self.may_go_on.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.score(query, texts)
+
+
+class Hanging(WordOverlap):
+    """A scorer that blocks its thread."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+
+    def score(self, query, texts):
+        self.may_go_on.wait(30)
+        return super().score(query, texts)
+
+
+def words(**others):
+    return {"words": podium.Reranker(WordOverlap()), **{name: podium.Reranker(scorer) for name, scorer in others.items()}}
+
+
+# Limits
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_again():
+    waiting = Waiting()
+    with Serving(Settings(max_requests=3), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(3) as pool:
+        asked = ASKED | {"model": "waiting"}
+        accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=asked, timeout=30) for _ in range(3)]
+        wait_until(lambda: waiting.begun == 3)
+        refused = server.post("/v2/rerank", ASKED)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        tei = server.post("/rerank", {"query": "a", "texts": ["b"]})
+        assert (tei.status_code, tei.json()["error_type"]) == (429, "Overloaded")
+        assert server.client.get("/health").status_code == server.client.get("/ready").status_code == 200
+        waiting.may_go_on.set()
+        assert [answer.result().status_code for answer in accepted] == [200] * 3
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+
+
+def test_bodies_that_wait_are_bounded_together():
+    waiting = Waiting()
+    large = ASKED | {"model": "waiting", "documents": ["x" * 6000]}
+    with Serving(Settings(max_waiting_body=10_000), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
+        wait_until(lambda: waiting.begun == 1)
+        assert server.post("/v2/rerank", large).status_code == 429
+        waiting.may_go_on.set()
+        assert first.result().status_code == 200
+        assert server.post("/v2/rerank", large).status_code == 200
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "says"),
+    [
+        (Settings(max_documents=3), ["a"] * 4, "4 documents; this server takes 3 in a request"),
+        (Settings(max_characters=9), ["a", "b" * 10], "document 1 has 10 characters; this server takes 9"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": {"deep": "b" * 10}}], "document 1 has 11 characters"),
+        (Settings(max_characters=8), ["a"], "the query has 9 characters; this server takes 8"),
+    ],
+)
+def test_limits_are_told_in_the_dialects_words(settings, asked, says):
+    with Serving(settings, rerankers=words()) as server:
+        reply = server.post("/v2/rerank", ASKED | {"documents": asked})
+        assert reply.status_code == 400
+        assert says in reply.json()["message"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused(chunked):
+    body = json.dumps(ASKED | {"documents": ["x" * 200_000]}).encode()
+    with Serving(Settings(max_body=100_000), rerankers=words()) as server:
+        content = (body[at : at + 1000] for at in range(0, len(body), 1000)) if chunked else body
+        reply = server.client.post("/v2/rerank", content=content)
+        assert reply.status_code == 413
+        assert "larger than the 100,000 bytes" in reply.json()["message"]
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+
+
+def test_a_hundred_megabytes_are_refused_before_they_are_read():
+    with Serving(rerankers=words()) as server:
+        reply = httpx.post(f"{server.url}/v2/rerank", content=b"x" * 100_000_000, timeout=30)
+        assert reply.status_code == 413
+        assert server.state.admission.bytes == 0
+
+
+# Time
+
+
+def test_a_deadline_is_a_504_and_stops_the_work():
+    waiting = Waiting()
+    with Serving(Settings(timeout=0.1), rerankers=words(waiting=waiting)) as server:
+        reply = server.post("/v2/rerank", ASKED | {"model": "waiting"})
+        assert reply.status_code == 504
+        assert "not done within 0.1 seconds" in reply.json()["message"]
+        wait_until(lambda: waiting.cancelled == 1 and server.state.admission.requests == 0)
+
+
+@pytest.mark.parametrize(("header", "status"), [("0.05", 504), ("soon", 400), ("-1", 400), ("0", 400), ("nan", 400)])
+def test_a_request_may_have_less_time(header, status):
+    with Serving(rerankers=words(waiting=Waiting())) as server:
+        reply = server.post("/v2/rerank", ASKED | {"model": "waiting"}, x_request_timeout=header)
+        assert reply.status_code == status
+
+
+def test_a_client_that_goes_away_frees_its_place():
+    waiting = Waiting()
+    with Serving(Settings(max_requests=2), rerankers=words(waiting=waiting)) as server:
+        for gone in range(1, 21):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{server.url}/v2/rerank", json=ASKED | {"model": "waiting"}, timeout=0.05)
+            wait_until(lambda gone=gone: waiting.cancelled == gone)
+        wait_until(lambda: server.state.admission.requests == 0)
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+
+
+def test_a_client_that_goes_away_stops_a_local_model(mini):
+    with Serving(rerankers={"podium-mini": mini}) as server:
+        texts = [f"{at} " + "some long text about the sea " * 60 for at in range(2000)]
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/v2/rerank", json={"query": "a", "documents": texts}, timeout=1)
+        wait_until(lambda: server.state.admission.requests == 0, 5)
+        began = time.perf_counter()
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert time.perf_counter() - began < 5  # all of them would take far longer
+
+
+def test_a_body_that_comes_too_slowly_is_refused():
+    with (
+        Serving(Settings(read_timeout=0.2), rerankers=words()) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as s,
+    ):
+        s.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        answer = b"".join(iter(lambda: s.recv(10_000), b""))  # to the end: the server hangs up
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"did not come within 0.2 seconds" in answer
+
+
+def test_a_client_that_hangs_up_in_its_body_leaves_nothing():
+    with Serving(rerankers=words()) as server:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as s:
+                s.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{" + b" " * 50)
+        wait_until(lambda: server.state.admission.bytes == 0)
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+
+
+# Scorers that fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "again"),
+    [
+        (InvalidInput("no"), 400, None),
+        (RequestRejected("no", status=422), 400, None),
+        (RateLimited("no", status=429), 429, "5"),
+        (ProviderUnavailable("no"), 503, "5"),
+        (DeadlineExceeded("no"), 504, None),
+        (KeyRejected("no", status=401), 502, None),  # the server's own key: the client's is not to blame
+        (BadResponse("no"), 502, None),
+        (PodiumError("no"), 500, None),
+    ],
+)
+def test_what_fails_below_is_told_by_its_status(error, status, again):
+    def fail(texts):
+        raise error
+
+    with Serving(rerankers=words(failing=Given(fail))) as server:
+        reply = server.post("/v2/rerank", ASKED | {"model": "failing"})
+        assert (reply.status_code, reply.headers.get("retry-after")) == (status, again)
+        assert reply.json()["message"] == "no"
+
+
+def test_an_error_of_nobodys_is_a_500_without_its_words(caplog):
+    def fail(texts):
+        raise RuntimeError(f"could not read {texts}")
+
+    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words(failing=Given(fail))) as server:
+        reply = server.post("/v2/rerank", ASKED | {"model": "failing", "documents": ["a secret"]})
+        assert reply.status_code == 500
+        assert reply.json()["message"].startswith("the server failed (RuntimeError); its log has more under ")
+        assert "secret" not in reply.text
+    failure = next(record for record in caplog.records if record.message == "failure")
+    assert "test_server.py" in failure.fields["at"]
+    assert "secret" not in str([vars(record) for record in caplog.records])
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]])
+def test_scores_that_fit_no_document_are_an_error(scores):
+    with Serving(rerankers=words(lying=Given(lambda texts: Scores(scores)))) as server:
+        assert server.post("/v2/rerank", ASKED | {"model": "lying"}).status_code == 500
+
+
+def test_a_scorer_that_hangs_holds_up_nobody_else():
+    hanging = Hanging()
+    settings = Settings(timeout=0.5)
+    with Serving(settings, rerankers=words(hanging=hanging)) as server, ThreadPoolExecutor(10) as pool:
+        asked = ASKED | {"model": "hanging"}
+        hung = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=asked, timeout=30) for _ in range(10)]
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert {answer.result().status_code for answer in hung} == {504}
+        hanging.may_go_on.set()
+
+
+# Load
+
+
+def test_many_connections_get_the_offline_answers(mini):
+    """Sixty-four at once, of many sizes: every one is answered, and by the very scores of the offline call."""
+    asked = [
+        {"query": f"fruit {at}", "documents": [f"{word} apple {at}" for word in ("red", "green", "old")[: at % 3 + 1]]}
+        for at in range(64)
+    ]
+    with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda body: httpx.post(f"{server.url}/v2/rerank", json=body, timeout=60), asked))
+    for body, answer in zip(asked, answers, strict=True):
+        expected = [(result.index, result.score) for result in mini.rerank(body["query"], body["documents"])]
+        assert [(each["index"], each["relevance_score"]) for each in answer.json()["results"]] == expected
+
+
+def test_draining_answers_the_accepted_and_refuses_the_others():
+    waiting = Waiting()
+    with Serving(rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(2) as pool:
+        accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=ASKED | {"model": "waiting"}, timeout=30)
+        wait_until(lambda: waiting.begun == 1)
+        loop = server._server.servers[0].get_loop()
+        drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), loop)
+        wait_until(lambda: server.state.admission.draining)
+        refused = server.post("/v2/rerank", ASKED)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert server.client.get("/ready").json() == {"status": "draining"}
+        assert server.client.get("/health").status_code == 200
+        assert not drained.done()
+        waiting.may_go_on.set()
+        assert accepted.result().status_code == 200
+        drained.result(10)
+
+
+def test_while_models_load_a_request_is_told_to_come_again():
+    with pytest.raises(Refusal) as refused:
+        Models({}).named(None)
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+
+
+# Keys
+
+
+@pytest.fixture
+def keyed(tmp_path):
+    path = tmp_path / "keys.txt"
+    key = add_key(path, "search-team")
+    with Serving(replace(Settings(), keys_file=path), rerankers=words()) as server:
+        yield server, path, key
+
+
+def test_a_key_is_asked_for(keyed):
+    server, _, key = keyed
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"}, {"authorization": key[:-1]}):
+        for path, body in (("/v2/rerank", ASKED), ("/rerank", {"query": "a", "texts": ["b"]}), ("/score", {}), ("/search", {})):
+            refused = server.client.post(path, json=body, headers=headers)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert "no valid API key" in refused.text
+    for path in ("/v1/models", "/info", "/metrics"):
+        assert server.client.get(path).status_code == 401
+    for path in ("/health", "/ready", "/", "/docs", "/openapi.json"):
+        assert server.client.get(path).status_code == 200
+    for authorization in (f"Bearer {key}", f"bearer {key}", key):  # the last as LlamaIndex's TEI client sends it
+        assert server.post("/v2/rerank", ASKED, authorization=authorization).status_code == 200
+
+
+def test_keys_are_hashed_at_rest_and_read_again(keyed):
+    server, path, key = keyed
+    assert key not in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    second = add_key(path, "other-team")
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {second}").status_code == 200
+    lines = path.read_text().splitlines()
+    path.write_text("# only the other team\n\n" + lines[1] + "\n")
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {second}").status_code == 200
+
+
+@pytest.mark.parametrize("damage", ["nonsense\n", "", None])
+def test_while_the_keys_cannot_be_read_those_from_before_stay(keyed, damage, caplog):
+    server, path, key = keyed
+    with caplog.at_level(logging.INFO, "podium"):
+        path.unlink() if damage is None else path.write_text(damage)
+        assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 200
+        assert server.post("/v2/rerank", ASKED).status_code == 401
+    assert any("the keys from before stay" in str(vars(record)) for record in caplog.records)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "#x", "x" * 65, "a\nb"])
+def test_a_key_has_a_name_of_one_word(tmp_path, name):
+    with pytest.raises(InvalidInput, match="one word"):
+        add_key(tmp_path / "keys.txt", name)
+
+
+def test_a_key_name_is_there_once(tmp_path):
+    add_key(tmp_path / "keys.txt", "team")
+    with pytest.raises(InvalidInput, match="has a key named team already"):
+        add_key(tmp_path / "keys.txt", "team")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        Keys(tmp_path / "none.txt")
+
+
+# What is told
+
+
+def test_nothing_that_a_request_holds_is_logged(mini, caplog):
+    asked = {"query": "my secret question", "documents": ["my secret text", {"text": "secret too"}], "user": "secret me"}
+    with caplog.at_level(logging.DEBUG), Serving(rerankers={"podium-mini": mini}) as server:
+        for path in ("/v2/rerank", "/rank"):
+            server.post(path, asked, authorization="Bearer secret-key")
+        server.client.post("/v2/rerank?key=secret", content=b'{"query": "secret')
+        server.post("/v2/rerank", asked | {"documents": [{"no": "secret"}]})
+    ours = [record for record in caplog.records if record.name.startswith(("podium", "uvicorn", "starlette"))]
+    assert len(ours) >= 4
+    assert "secret" not in str([vars(record) for record in ours])
+    request = next(record.fields for record in ours if record.message == "request")
+    assert {"id", "path", "bytes", "documents", "tokens", "dialect", "model", "status", "milliseconds"} <= set(request)
+
+
+def test_a_request_id_goes_through():
+    with Serving(rerankers=words()) as server:
+        reply = server.post("/v2/rerank", ASKED, x_request_id="trace-1234.A")
+        assert reply.headers["x-request-id"] == reply.json()["id"] == "trace-1234.A"
+        for odd in ("a b", "x" * 129, "<script>", ""):
+            made = server.post("/v2/rerank", ASKED, x_request_id=odd).headers["x-request-id"]
+            assert len(made) == 32
+
+
+def test_metrics_count_what_was_done():
+    with Serving(rerankers=words()) as server:
+        server.post("/v2/rerank", ASKED)
+        server.post("/rerank", {"query": "a", "texts": ["b"] * 3})
+        server.post("/v2/rerank", ASKED | {"model": "x" * 50})
+        written = server.client.get("/metrics").text
+    assert 'podium_requests_total{dialect="cohere",model="words",status="200"} 1.0' in written
+    assert 'podium_requests_total{dialect="cohere",model="none",status="404"} 1.0' in written  # no label of a client's choosing
+    assert 'podium_documents_total{model="words"} 5.0' in written
+    assert 'podium_request_seconds_count{model="words"} 2.0' in written
+    assert "podium_requests_in_progress 0.0" in written
+
+
+def test_pages_of_other_hosts_may_not_ask_unless_told():
+    with Serving(rerankers=words()) as server:
+        reply = server.post("/v2/rerank", ASKED, origin="http://elsewhere")
+        assert "access-control-allow-origin" not in reply.headers
+    with Serving(Settings(cors_origins=("http://friend",)), rerankers=words()) as server:
+        assert (
+            server.post("/v2/rerank", ASKED, origin="http://friend").headers["access-control-allow-origin"] == "http://friend"
+        )
+        assert "access-control-allow-origin" not in server.post("/v2/rerank", ASKED, origin="http://elsewhere").headers
+
+
+def test_a_request_is_a_span_of_the_trace_it_belongs_to():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with Serving(rerankers=words()) as server:
+        server.post("/v2/rerank", ASKED, traceparent=parent)
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "POST /v2/rerank"
+    assert f"{span.context.trace_id:032x}" in parent
+    assert span.attributes["podium.documents"] == 2
+    assert span.attributes["podium.model"] == "words"
+    assert span.attributes["podium.status"] == 200
+    assert "fruit" not in str(span.attributes)
+
+
+# The search of the page
+
+
+def test_the_index_is_searched():
+    index = podium.EmbeddedIndex.create(None)
+    index.add(["a green apple", "the red sea at night", "a ripe red apple"])
+    with Serving(rerankers=words(), source=index) as server:
+        found = server.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
+        assert [(each["text"], each["source_rank"]) for each in found] == [("a ripe red apple", 1), ("a green apple", 2)]
+        assert server.post("/search", {"query": " "}).status_code == 400
+        assert server.post("/search", {}).status_code == 400
+        assert server.client.get("/v1/models").json()["search"] is True
+    with Serving(rerankers=words()) as server:
+        refused = server.post("/search", {"query": "a"})
+        assert (refused.status_code, "--index" in refused.text) == (404, True)
