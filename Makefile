@@ -5,10 +5,10 @@ DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test docs bench sanitize clean help
+.PHONY: demo check test test-clients docs bench sanitize clean help
 
 help:            ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
 
 demo: $(DEMO)/installed  ## Install podium and rank the guide's documents
 	@$(DEMO)/bin/podium demo
@@ -20,6 +20,14 @@ check: $(DEV)/installed  ## Lint, format and types
 
 test: $(DEV)/installed  ## Run every test, the notebook and the docstrings' examples included
 	$(DEV)/bin/pytest -n auto
+
+test-clients: $(DEV)/installed  ## Ask podium serve with the real clients of the APIs that it speaks
+	@for list in frameworks newest; do \
+		test -e .venv/$$list/installed || { $(PYTHON) -m venv .venv/$$list && .venv/$$list/bin/python -m pip install --quiet \
+			--requirement tests/clients/$$list.txt && touch .venv/$$list/installed; } || exit 1; \
+		PODIUM_PYTHON=$(CURDIR)/$(DEV)/bin/python PODIUM_CLIENTS=$$list \
+			.venv/$$list/bin/python -m pytest -c tests/clients/pytest.ini tests/clients || exit 1; \
+	done
 
 docs: $(DEV)/installed  ## Write the generated parts of the README and run the notebook again
 	$(DEV)/bin/python docs/make.py
