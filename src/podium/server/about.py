@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,8 +34,6 @@ async def models(request: Request, state: State, seen: Seen) -> Response:
 
 async def info(request: Request, state: State, seen: Seen) -> Response:
     """Describe the first model as Text Embeddings Inference does."""
-    from podium import __version__
-
     reranker = state.models.named(None)
     scorer = reranker.scorer
     return as_json(
@@ -48,7 +48,7 @@ async def info(request: Request, state: State, seen: Seen) -> Response:
             "max_client_batch_size": state.settings.max_documents,
             "auto_truncate": True,
             "tokenization_workers": getattr(scorer, "threads", 1),
-            "version": __version__,
+            "version": version("podium"),
         }
     )
 

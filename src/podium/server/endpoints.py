@@ -15,7 +15,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from podium import errors
+from podium.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    PodiumError,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRejected,
+    SourceError,
+)
 from podium.server.bodies import Gone
 from podium.server.calls import Refusal
 from podium.server.dialects import Dialect, error_before_reading
@@ -29,14 +38,14 @@ GONE = 499  # nginx's number for a client that closed its request; nobody receiv
 
 # What a failure of ours is to a client: status, and in how many seconds to try again. The first that fits.
 FAILURES: tuple[tuple[type[Exception], int, int | None], ...] = (
-    (errors.InvalidInput, 400, None),
-    (errors.RequestRejected, 400, None),
-    (errors.RateLimited, 429, 5),
-    (errors.ProviderUnavailable, 503, 5),
-    (errors.SourceError, 503, 5),
-    (errors.DeadlineExceeded, 504, None),
-    (errors.ProviderError, 502, None),  # the server's own key, or a reply that is not the documented one
-    (errors.PodiumError, 500, None),
+    (InvalidInput, 400, None),
+    (RequestRejected, 400, None),
+    (RateLimited, 429, 5),
+    (ProviderUnavailable, 503, 5),
+    (SourceError, 503, 5),
+    (DeadlineExceeded, 504, None),
+    (ProviderError, 502, None),  # the server's own key, or a reply that is not the documented one
+    (PodiumError, 500, None),
 )
 
 

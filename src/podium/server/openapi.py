@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from podium.server.calls import Refusal
@@ -37,10 +38,8 @@ READING = (  # path, what it says, whether it asks for a key
 
 def description(keys: bool) -> dict[str, Any]:
     """Return the OpenAPI document. `keys`: requests need one."""
-    from podium import __version__
-
     paths: dict[str, Any] = {}
-    for path in dict.fromkeys(path for row in DIALECTS for path in row.paths):
+    for path in dict.fromkeys(path for row in sorted(DIALECTS, key=lambda row: row.marked is not None) for path in row.paths):
         paths[path] = {"post": _posted([row for row in DIALECTS if path in row.paths], keys)}
     paths["/search"] = {"post": _operation("Find candidates in the server's index", SEARCH, ANYTHING, DIALECTS[-1], keys)}
     for path, says, guarded in READING:
@@ -48,7 +47,7 @@ def description(keys: bool) -> dict[str, Any]:
         paths[path] = {"get": {"summary": says, "responses": answers, **_security(keys and guarded)}}
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "podium", "version": __version__, "description": "Puts search results in order of relevance."},
+        "info": {"title": "podium", "version": version("podium"), "description": "Puts search results in order of relevance."},
         "paths": paths,
     }
     if keys:
@@ -60,7 +59,7 @@ def _posted(rows: list[Dialect], keys: bool) -> dict[str, Any]:
     """Return one operation for all who speak on a path; where they are several, a body is one of theirs."""
     if len(rows) == 1:
         return _operation(rows[0].title, rows[0].request_schema, rows[0].reply_schema, rows[0], keys)
-    asked = {"anyOf": [row.request_schema for row in rows]}
+    asked = {"anyOf": [{"title": row.title, **row.request_schema} for row in rows]}
     given = {"anyOf": [row.reply_schema for row in rows]}
     return _operation(" · ".join(row.title for row in rows), asked, given, rows[0], keys)
 
