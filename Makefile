@@ -5,7 +5,7 @@ DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test test-clients docs bench sanitize clean help
+.PHONY: demo check test test-clients docs bench bench-serve sanitize clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -34,6 +34,9 @@ docs: $(DEV)/installed  ## Write the generated parts of the README and run the n
 
 bench:           ## Measure speed beside other libraries (installs them, each in an environment of its own)
 	$(PYTHON) bench/run.py
+
+bench-serve:     ## Measure podium serve beside the same work offline
+	$(PYTHON) bench/serve.py
 
 sanitize:        ## Run the native core's tests under the compiler's sanitizers
 	native/sanitize.sh address

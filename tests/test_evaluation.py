@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 import podium
 from fakes import Given, WordOverlap
+from podium.compose.cached import CachedScorer
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, report, runs, significance
-from podium.evaluation.scores import RememberingScorer, ScoreStore
+from podium.evaluation.scores import ScoreStore
 from podium.types import Scores
 from test_cli import podium as command
 
@@ -234,17 +235,15 @@ def test_scores_are_asked_for_once(tmp_path):
         return Scores([float(len(text)) for text in texts], tokens=[1] * len(texts), dropped_tokens=[0] * len(texts))
 
     store = ScoreStore(tmp_path / "s.db")
-    scorer = RememberingScorer(Given(given_scores), store, "a")
+    scorer = CachedScorer(Given(given_scores), store, "a")
     first = scorer.score("q", ["aa", "b", "aa"])
     assert list(first.values) == [2.0, 1.0, 2.0]
     assert asked == [["aa", "b"]]
     assert list(scorer.score("q", ["b", "ccc"]).values) == [1.0, 3.0]
     assert asked[1:] == [["ccc"]]
     assert (scorer.known, scorer.asked) == (2, 3) or scorer.known + scorer.asked == 5
-    assert list(RememberingScorer(Given(given_scores), store, "b").score("q", ["b"]).values) == [1.0]
-    assert list(RememberingScorer(Given(given_scores), ScoreStore(tmp_path / "s.db"), "a").score("other", ["b"]).values) == [
-        1.0
-    ]
+    assert list(CachedScorer(Given(given_scores), store, "b").score("q", ["b"]).values) == [1.0]
+    assert list(CachedScorer(Given(given_scores), ScoreStore(tmp_path / "s.db"), "a").score("other", ["b"]).values) == [1.0]
     assert asked[2:] == [["b"], ["b"]]
     store.close()
 
@@ -262,7 +261,7 @@ def test_an_interrupted_evaluation_goes_on_without_paying_twice(folder, tmp_path
 
     def run():
         store = ScoreStore(tmp_path / "s.db")
-        scorer = RememberingScorer(Meter(), store, "m")
+        scorer = CachedScorer(Meter(), store, "m")
         try:
             return evaluate.rerank_run(
                 collection, first.run, podium.Reranker(scorer), "m", lambda done: None, lambda: scorer.known

@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from loopback import Loopback, cohere, wait_until
+from podium.server import process as process_module
 from podium.server.keys import Keys
+from podium.server.settings import Settings
 from serving import Process, refused
 
 ASKED = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
@@ -222,6 +224,14 @@ def test_workers_do_not_outlive_a_parent_that_is_killed():
 
 
 # Clients that misbehave
+
+
+def test_a_reply_is_not_held_back():
+    """A head and a body are two writes; without this the second waits for the first to be acknowledged."""
+    with process_module._listening(Settings(port=0)) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_head_that_comes_too_slowly_or_is_too_large_is_hung_up_on():

@@ -18,10 +18,11 @@ import numpy as np
 
 import podium
 from podium.cli.first_stages import first_stage
+from podium.compose.cached import CachedScorer
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, compared, first_run, rerank_run
 from podium.evaluation.runs import Run
-from podium.evaluation.scores import RememberingScorer, ScoreStore
+from podium.evaluation.scores import ScoreStore
 from podium.load import identity
 from podium.ranking import Reranker
 
@@ -101,7 +102,7 @@ def _evaluated(folder: Path, count: int, cosines: Cosines, given: argparse.Names
 def _reranked(collection: Collection, baseline: System, precision: str, scores: Path) -> System:
     store = ScoreStore(scores)
     with podium.load("podium-mini", precision=precision) as reranker:
-        scorer = RememberingScorer(reranker.scorer, store, identity(reranker.scorer))
+        scorer = CachedScorer(reranker.scorer, store, identity(reranker.scorer))
         name = "podium-mini" if precision == "float32" else precision
         system = rerank_run(collection, baseline.run, Reranker(scorer), name, lambda done: None, lambda: scorer.known)
     store.close()

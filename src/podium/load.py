@@ -36,6 +36,7 @@ def load(
     threads: int | None = None,
     max_length: int | None = None,
     calibration: str | os.PathLike[str] | None = None,
+    cache: str | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
@@ -50,7 +51,7 @@ def load(
     """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
 
     `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file of `podium calibrate`, which
-    makes scores probabilities.
+    makes scores probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that name it.
 
     For models on this machine: `precision` ("float32", exact; "int8", faster; or "auto"), `runtime` ("native", podium's
     own; "onnx"; or "auto", the faster of them here), `threads`, `max_length` (tokens of query and text together), and for
@@ -83,6 +84,8 @@ def load(
     else:
         refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
         scorer = local_scorer(name, **given(local | hub))
+    if cache is not None:
+        scorer = _cached(scorer, cache)
     if calibration is not None:
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
@@ -116,6 +119,15 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
     from podium.hosted.scorer import HostedScorer
 
     return HostedScorer(provider, model, **options)
+
+
+def _cached(scorer: Scorer, url: str) -> Scorer:
+    from podium.compose.cached import CachedScorer
+    from podium.compose.redis_scores import RedisScores
+
+    if getattr(scorer, "listwise", False):
+        raise InvalidInput(f"{scorer.model} scores documents against each other; no score of it can be remembered for others")
+    return CachedScorer(scorer, RedisScores(url), identity(scorer))
 
 
 def identity(scorer: Scorer) -> str:

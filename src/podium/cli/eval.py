@@ -10,11 +10,12 @@ import click
 
 from podium.cli.first_stages import first_stage
 from podium.cli.tables import print_rows
+from podium.compose.cached import CachedScorer
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, movements, rerank_run
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
 from podium.evaluation.runs import write_run
-from podium.evaluation.scores import RememberingScorer, ScoreStore
+from podium.evaluation.scores import ScoreStore
 from podium.load import identity, load
 from podium.places import listed
 from podium.progress import bar
@@ -172,7 +173,7 @@ def _reranked(collection: Collection, baseline: System, name: str, store: ScoreS
     with load(name, precision=precision) as reranker:  # type: ignore[arg-type]  # click has checked it
         remembered, known = reranker, lambda: 0
         if store:
-            scorer = RememberingScorer(reranker.scorer, store, identity(reranker.scorer))
+            scorer = CachedScorer(reranker.scorer, store, identity(reranker.scorer))
             remembered, known = Reranker(scorer), lambda: scorer.known
         with bar(pairs, shown=True, what=f"scoring with {name}") as advance:
             return rerank_run(collection, baseline.run, remembered, name, advance, known)

@@ -56,6 +56,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option(
     "--index", metavar="PLACE", help="What the page can search: redis://host:port/name, an index's folder, or a file."
 )
+@click.option("--cache", metavar="URL", help="A Redis that remembers scores, for all servers that name it.")
 @click.option("--api-keys-file", "keys_file", type=click.Path(path_type=Path), help="Who may ask; podium key writes it.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
 @click.option("--cors-origin", "cors_origins", multiple=True, metavar="URL", help="Let pages from there ask.  [default: none]")

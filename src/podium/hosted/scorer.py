@@ -107,6 +107,11 @@ class HostedScorer:
         return f"{self.provider.name}:{self._model}"
 
     @property
+    def listwise(self) -> bool:
+        """Whether documents are scored against each other, so that a score depends on what was beside it."""
+        return any(self._model.startswith(each) for each in self.provider.listwise)
+
+    @property
     def revision(self) -> str | None:
         return None
 

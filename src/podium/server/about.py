@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,11 +36,11 @@ async def models(request: Request, state: State, seen: Seen) -> Response:
 async def info(request: Request, state: State, seen: Seen) -> Response:
     """Describe the first model as Text Embeddings Inference does."""
     reranker = state.models.named(None)
-    scorer = reranker.scorer
+    scorer = _innermost(reranker)
     return as_json(
         {
             "model_id": reranker.model,
-            "model_sha": scorer.revision,
+            "model_sha": reranker.scorer.revision,
             "model_dtype": getattr(scorer, "precision", None),
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_concurrent_requests": state.settings.max_requests,
@@ -72,4 +73,12 @@ def _model(name: str, reranker: Reranker) -> dict[str, object]:
 
 
 def _max_length(reranker: Reranker) -> int | None:
-    return getattr(getattr(reranker.scorer, "tokenizer", None), "max_length", None)
+    return getattr(getattr(_innermost(reranker), "tokenizer", None), "max_length", None)
+
+
+def _innermost(reranker: Reranker) -> Any:
+    """Return the scorer that others may be made of: it is what knows of tokens and threads."""
+    scorer: Any = reranker.scorer
+    while hasattr(scorer, "scorer"):
+        scorer = scorer.scorer
+    return scorer

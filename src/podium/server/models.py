@@ -53,4 +53,5 @@ class Models:
 
 
 def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:
-    return load(**options)
+    wanted: dict[str, Any] = {"cache": cache, **options}
+    return load(**wanted)

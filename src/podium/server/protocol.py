@@ -22,7 +22,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_head()
+        self._wait(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -36,17 +36,17 @@ class Protocol(HttpToolsProtocol):
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        if not self._patience:
-            self._wait_for_head()
+        self._stop_waiting()
+        self._wait(HEAD_SECONDS)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         super().on_headers_complete()
 
-    def _wait_for_head(self) -> None:
+    def _wait(self, seconds: float) -> None:
         self._head_bytes = 0
-        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._patience = self.loop.call_later(seconds, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._patience:
