@@ -5,13 +5,17 @@ DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo check test test-clients docs bench bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients docs bench bench-serve sanitize clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
 
 demo: $(DEMO)/installed  ## Install podium and rank the guide's documents
 	@$(DEMO)/bin/podium demo
+
+serve: $(DEMO)/installed  ## Serve the bundled model, and a page to try it on, at http://127.0.0.1:8080
+	@test -e $(DEMO)/serve || { $(DEMO)/bin/python -m pip install --quiet --editable '.[serve]' && touch $(DEMO)/serve; }
+	@$(DEMO)/bin/podium serve
 
 check: $(DEV)/installed  ## Lint, format and types
 	$(DEV)/bin/ruff check .

@@ -7,13 +7,15 @@ A generated part stands between `<!-- name -->` and `<!-- end -->`. A test holds
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -27,6 +29,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from resp import Replay  # noqa: E402  found by the line above
 
 README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
+SERVING, SERVED = ROOT / "docs" / "serving.md", ROOT / "docs" / "serve.json"
+PICTURE = ROOT / "docs" / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 FAMILY_MODELS = {
     "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
@@ -101,12 +105,39 @@ def measured() -> str:
     return (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").strip()
 
 
+def sdk() -> str:
+    """Return what the README's block of Cohere's SDK prints, at a server on a port of its own."""
+    with serving() as url:
+        return _printed(_code_before("sdk").replace("http://127.0.0.1:8080", url))
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Run podium serve and yield its URL."""
+    command = [sys.executable, "-m", "podium", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr
+    try:
+        log = ""
+        while "ready" not in log:
+            log += process.stderr.readline()
+        yield re.search(r"url=(\S+)/ ", log)[1]  # type: ignore[index]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def served() -> str:
+    return str(json.loads(SERVED.read_text(encoding="utf-8"))["table"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "example": example,
     "searched": searched,
     "redis": redis,
     "side": side,
     "eval": evaluated,
+    "sdk": sdk,
     "measured": measured,
     "demo": demo,
     "families": families,
@@ -156,7 +187,27 @@ def run_notebook() -> None:
     nbformat.write(notebook, NOTEBOOK)
 
 
+def picture() -> None:
+    """Photograph the playground, with the Chromium of the machine."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with serving() as url, sync_playwright() as started:
+        page = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
+            viewport={"width": 880, "height": 760}
+        )
+        page.goto(url)
+        page.wait_for_selector("#models input")
+        page.click("#rank")
+        page.locator(".result .text").first.click()
+        page.wait_for_selector("mark")
+        page.locator('.result [data-grade="1"]').first.click()
+        page.screenshot(path=PICTURE, full_page=True)
+
+
 if __name__ == "__main__":
     run_notebook()
+    picture()
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
     CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")

@@ -6,6 +6,10 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
+
+from podium.cli.serve import serve
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 import make  # noqa: E402  found by the line above
@@ -29,6 +33,16 @@ def test_the_models_card_has_the_table_that_was_measured():
     assert make.with_part(card, "measured", make.measured()) == card, "run make docs"
 
 
+def test_the_page_on_serving_is_true():
+    """Its figures are those that were measured, its examples could be used, and all options are ones that there are."""
+    page = make.SERVING.read_text(encoding="utf-8")
+    assert make.with_part(page, "served", make.served()) == page, "run make docs"
+    manifests = yaml.safe_load_all(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    assert [each["kind"] for each in manifests] == ["Deployment", "Service"]
+    options = {name for option in serve.params for name in option.opts}
+    assert set(re.findall(r"(?<![\w`-])`?(--[a-z][a-z-]*)", page)) <= options | {"--file", "--soak", "--beside"}
+
+
 def test_every_link_leads_to_a_file():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
@@ -50,6 +64,7 @@ def test_no_path_of_a_machine_and_no_secret_is_in_the_repository():
         path
         for pattern in ("*.md", "src/**/*.py", "tests/*.py", "bench/*.py", "training/*", "docs/*")
         for path in ROOT.glob(pattern)
+        if path.suffix != ".png"
     ]
     assert len(paths) > 40
     for path in paths:
