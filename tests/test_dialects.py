@@ -231,6 +231,24 @@ def test_malformed_json_is_a_400(served, path, raw):
     json.loads(reply.content)
 
 
+@pytest.mark.parametrize("depth", [100, 900, 5000])
+@pytest.mark.parametrize("part", ['{"a":%s}', "[%s]", '{"text":"a","b":%s}'])
+def test_documents_that_are_deep_are_ranked_or_refused(served, depth, part):
+    begin, end = part.split("%s")
+    deep = begin * depth + "1" + end * depth
+    for path in ("/v2/rerank", "/rank"):
+        body = '{"query":"a","return_documents":true,"documents":["b",{"text":"c","meta":' + deep + "}]}"
+        assert served.client.post(path, content=body).status_code in (200, 400)
+
+
+def test_many_questions_at_once_are_answered(served, mini):
+    count = 300
+    first, second = [f"query {at}" for at in range(count)], ["a ripe red apple"] * count
+    said = served.post("/score", {"text_1": first, "text_2": second, "model": "podium-mini"}).json()
+    assert [each["score"] for each in said["data"][:5]] == [mini.score(query, ["a ripe red apple"])[0] for query in first[:5]]
+    assert len(said["data"]) == count
+
+
 def test_an_unknown_model_is_a_404_with_the_names(served):
     reply = served.post("/v2/rerank", {"query": QUERY, "documents": TEXTS, "model": "rerank-v9"})
     assert reply.status_code == 404

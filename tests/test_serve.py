@@ -66,6 +66,22 @@ def test_sigterm_under_load_loses_nothing():
     assert 503 in ends
 
 
+def test_it_stops_while_a_model_is_loading():
+    """A download that nothing can interrupt is no reason to stay; and who asks meanwhile is told to come again."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        command = [sys.executable, "-m", "podium", "serve", "--port", "0", "--model", "org/model"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | hub)
+        url = re.search(r"url=(\S+)/ ", process.stderr.readline())[1]
+        wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
+        assert httpx.get(f"{url}/ready").json() == {"status": "loading"}
+        refused = httpx.post(f"{url}/v2/rerank", json=ASKED)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        process.send_signal(signal.SIGTERM)
+        process.wait(25)
+        process.stderr.close()
+
+
 def test_two_servers_do_not_share_a_port():
     with Process() as server:
         code, says = refused("--port", str(server.port))

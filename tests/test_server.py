@@ -113,6 +113,7 @@ def test_bodies_that_wait_are_bounded_together():
         (Settings(max_documents=3), ["a"] * 4, "4 documents; this server takes 3 in a request"),
         (Settings(max_characters=9), ["a", "b" * 10], "document 1 has 10 characters; this server takes 9"),
         (Settings(max_characters=9), ["a", {"text": "b", "n": {"deep": "b" * 10}}], "document 1 has 11 characters"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": ["bbbbb", ["bbbbb"]]}], "document 1 has 11 characters"),
         (Settings(max_characters=8), ["a"], "the query has 9 characters; this server takes 8"),
     ],
 )

@@ -93,6 +93,8 @@ async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Res
         return Response(status_code=GONE)
     except Refusal as refusal:
         return _refused(refusal, seen)
+    except RecursionError:
+        return _refused(Refusal(400, "the body is nested too deep"), seen)
     except Exception as error:
         return _refused(_failure(error, seen), seen)
 

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 
 from podium.errors import InvalidInput
 from podium.server import logs
@@ -29,6 +30,7 @@ from podium.server.settings import Settings
 __all__ = ["serve"]
 
 BACKLOG = 2048
+STOP_SECONDS = 10
 KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that it is they who close
 
 
@@ -61,7 +63,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._app.state.podium.admission.draining:  # told twice: now
-            self.should_exit = self.force_exit = True
+            self.force_exit = True
+            self._stop(1)
         else:
             asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
 
@@ -72,11 +75,18 @@ class _Server(uvicorn.Server):
             await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
         except asyncio.TimeoutError:
             logs.log("drain_timeout", level=logging.WARNING, requests=admission.requests)
-        self.should_exit = True
+        self._stop(0)
 
     def _failed(self, error: BaseException) -> None:
         logs.log("failed", level=logging.ERROR, error=" ".join(str(error).split()))
-        self.failure, self.should_exit = 1, True
+        self._stop(1)
+
+    def _stop(self, code: int) -> None:
+        """End; where a thread that nothing can interrupt would hold that up, such as a download's, without it."""
+        self.failure, self.should_exit = code, True
+        hard = threading.Timer(STOP_SECONDS, os._exit, (code,))
+        hard.daemon = True
+        hard.start()
 
 
 def _one(settings: Settings, listening: socket.socket) -> int:
@@ -120,6 +130,7 @@ def _watch(workers: list[BaseProcess], begin: Callable[[], BaseProcess], stop: t
                 continue
             if worker.exitcode > 0:
                 return worker.exitcode
+            mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
             time.sleep(0.5)  # not a busy loop, should it die at once each time
             workers[at] = begin()

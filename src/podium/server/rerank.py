@@ -23,6 +23,8 @@ __all__ = ["in_time", "posted", "rerank"]
 
 WRITTEN_AT_ONCE = 500  # results; more are written in a thread, so that the event loop goes on
 
+QUESTIONS_AT_ONCE = 8  # of a request with many; others have questions, too
+
 T = TypeVar("T")
 
 
@@ -74,7 +76,13 @@ async def in_time(work: Callable[[], Coroutine[Any, Any, T]], request: Request, 
 async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
     if len(call.questions) == 1:
         return [await _rank(reranker, call, call.questions[0])]
-    return await asyncio.gather(*(_rank(reranker, call, question) for question in call.questions))
+    some = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+
+    async def one(question: Question) -> Ranking:
+        async with some:
+            return await _rank(reranker, call, question)
+
+    return await asyncio.gather(*map(one, call.questions))
 
 
 async def _rank(reranker: Reranker, call: Call, question: Question) -> Ranking:
@@ -93,9 +101,15 @@ def _check(call: Call, settings: Settings) -> None:
 
 
 def _characters(document: Any) -> int:
-    if isinstance(document, dict):
-        return sum(_characters(value) for value in document.values())
-    return len(document) if isinstance(document, str) else 0
+    """Count the letters in all that a document holds, however deep."""
+    left, total = [document], 0
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            total += len(part)
+        elif isinstance(part, dict | list):
+            left.extend(part.values() if isinstance(part, dict) else part)
+    return total
 
 
 def _count(state: State, seen: Seen, call: Call, rankings: Sequence[Ranking]) -> None:

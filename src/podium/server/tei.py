@@ -15,7 +15,7 @@ from podium.types import Ranking
 
 __all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
 
-ERROR_TYPES = {400: "Empty", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
+ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
 
 def read(body: Mapping[str, Any]) -> Call:
