@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -286,17 +287,29 @@ def test_a_half_closed_socket_counts_as_gone_and_leaves_nothing():
         assert server.client.post("/v2/rerank", json=ASKED).status_code == 200
 
 
-def test_clients_that_are_killed_leave_nothing():
-    script = (
-        "import httpx, sys; httpx.post(sys.argv[1], timeout=60, json={'query': 'sea', 'documents': "
-        "[f'{at} ' + 'a red fruit at sea ' * 40 for at in range(500)]})"
-    )
+def test_a_thousand_clients_that_are_killed_leave_nothing():
+    """The system resets a killed client's connections, which is what a socket that does not linger does; some are killed."""
+    asked = {"query": "sea", "documents": [f"{at} " + "a red fruit at sea " * 40 for at in range(100)]}
+    script = "import httpx, json, sys; httpx.post(sys.argv[1], timeout=60, content=sys.stdin.read())"
+    body = json.dumps(asked).encode()
+    request = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with Process() as server:
-        for _ in range(4):
-            clients = [subprocess.Popen([sys.executable, "-c", script, f"{server.url}/v2/rerank"]) for _ in range(3)]
-            wait_until(lambda: "podium_requests_in_progress 0.0" not in server.client.get("/metrics").text)
-            for client in clients:
-                client.kill()
-                client.wait()
-        wait_until(lambda: "podium_requests_in_progress 0.0" in server.client.get("/metrics").text)
+        for at in range(1000):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(request if at % 2 else request[: -at - 1])
+                time.sleep(0.002 if at % 10 else 0.02)  # a few are under way by then
+        clients = [
+            subprocess.Popen([sys.executable, "-c", script, f"{server.url}/v2/rerank"], stdin=subprocess.PIPE) for _ in range(3)
+        ]
+        for client in clients:
+            client.stdin.write(body)
+            client.stdin.close()
+        wait_until(lambda: "podium_requests_in_progress 0.0" not in server.client.get("/metrics").text, 30)
+        for client in clients:
+            client.kill()
+            client.wait()
+        wait_until(lambda: "podium_requests_in_progress 0.0" in server.client.get("/metrics").text, 30)
         assert server.client.post("/v2/rerank", json=ASKED).status_code == 200
+        assert server.log.count("status=499") > 100
+        assert "failure" not in server.log

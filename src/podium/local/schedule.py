@@ -25,8 +25,8 @@ OLDEST_EVERY = 4
 class Work:
     """Items to be run once each, longest first. `cancel` keeps what has not started from starting.
 
-    `run` is given as many items as have `at_once` tokens together, at least one; towards the end fewer, so that `workers`
-    threads end together. `end` is done when nothing runs any more; it has the first error, which stops the rest.
+    `run` is given as many items as have `at_once` tokens together, at least one; of a call that is alone fewer towards its
+    end, so that `workers` threads end together. `end` is done when nothing runs any more; it has the first error, which stops the rest.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Work:
         self.end: Future[None] = Future()
         self.end.set_running_or_notify_cancel()  # whoever gives up waiting calls `cancel`, which lets what runs end
 
-    def take(self) -> Sequence[int]:
+    def take(self, *, alone: bool = True) -> Sequence[int]:
         """Return the next items, to be given to `do`; none when all have begun."""
         with self._lock:
-            room = min(self._at_once, self.tokens_left // self._shares)
+            room = min(self._at_once, self.tokens_left // self._shares) if alone else self._at_once
             begin, tokens = self._begun, 0
             while self._begun < len(self._order):
                 length = self._lengths[self._order[self._begun]]
@@ -135,7 +135,7 @@ class Workers:
             while self._calls:
                 oldest = next(self._steps) % OLDEST_EVERY == 0
                 work = self._calls[0] if oldest else min(self._calls, key=attrgetter("tokens_left"))
-                if items := work.take():
+                if items := work.take(alone=len(self._calls) < self.count):
                     return work, items
                 self._calls.remove(work)
         return None
