@@ -464,8 +464,9 @@ def test_equal_calls_end_in_the_order_in_which_they_came():
     assert order == sorted(order)
 
 
-def test_closing_lets_a_call_under_way_end():
-    workers, begun, done = Workers(2), threading.Event(), []
+@pytest.mark.parametrize("threads", [1, 2, 8, 64])  # with many, a close falls between asking one and the next
+def test_closing_lets_a_call_under_way_end(threads):
+    workers, begun, done = Workers(threads), threading.Event(), []
 
     def slow(items):
         begun.set()

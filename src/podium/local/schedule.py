@@ -26,7 +26,8 @@ class Work:
     """Items to be run once each, longest first. `cancel` keeps what has not started from starting.
 
     `run` is given as many items as have `at_once` tokens together, at least one; of a call that is alone fewer towards its
-    end, so that `workers` threads end together. `end` is done when nothing runs any more; it has the first error, which stops the rest.
+    end, so that `workers` threads end together. `end` is done when nothing runs any more; it has the first error, which
+    stops the rest.
     """
 
     def __init__(
@@ -121,8 +122,13 @@ class Workers:
             self._begin()
         with self._lock:
             self._calls.append(work)
-        for _ in range(self.count):
-            self._threads.submit(self._serve)
+        for asked in range(self.count):
+            try:
+                self._threads.submit(self._serve)
+            except RuntimeError:  # closed meanwhile; one thread that was asked before does all of it
+                if not asked:
+                    work.cancel()
+                    raise
 
     def _serve(self) -> None:
         while taken := self._next():
@@ -135,7 +141,7 @@ class Workers:
             while self._calls:
                 oldest = next(self._steps) % OLDEST_EVERY == 0
                 work = self._calls[0] if oldest else min(self._calls, key=attrgetter("tokens_left"))
-                if items := work.take(alone=len(self._calls) < self.count):
+                if items := work.take(alone=len(self._calls) < max(2, self.count)):
                     return work, items
                 self._calls.remove(work)
         return None
