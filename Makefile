@@ -1,5 +1,6 @@
 # Everything a newcomer needs: a virtual environment of its own for each purpose, made on first use.
 PYTHON ?= python3
+PORT   ?= 8080
 DEMO   := .venv/demo
 DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
@@ -13,9 +14,9 @@ help:            ## Say what there is
 demo: $(DEMO)/installed  ## Install podium and rank the guide's documents
 	@$(DEMO)/bin/podium demo
 
-serve: $(DEMO)/installed  ## Serve the bundled model, and a page to try it on, at http://127.0.0.1:8080
+serve: $(DEMO)/installed  ## Serve the bundled model, and a page to try it on, at http://127.0.0.1:8080 (make serve PORT=8081)
 	@test -e $(DEMO)/serve || { $(DEMO)/bin/python -m pip install --quiet --editable '.[serve]' && touch $(DEMO)/serve; }
-	@$(DEMO)/bin/podium serve
+	@$(DEMO)/bin/podium serve --port $(PORT)
 
 check: $(DEV)/installed  ## Lint, format and types
 	$(DEV)/bin/ruff check .

@@ -137,12 +137,12 @@ def test_redis_gives_back_what_was_put(server):
     assert store.get([b"k1", b"none", b"k2", b"k3"]) == rows
     assert store.get([]) == {}
     raw = redis.Redis.from_url(server)
-    assert 6 * 86_400 < raw.ttl(PREFIX + b"k1") <= 7 * 86_400
+    assert 6 * 86_400 < raw.ttl(PREFIX + b"k1".hex()) <= 7 * 86_400
     for nonsense in (b"", b"short", b"\xff" * 24):  # the last is a NaN where a score should be
-        raw.set(PREFIX + b"odd", nonsense)
+        raw.set(PREFIX + b"odd".hex(), nonsense)
         assert store.get([b"odd"]) == {}
-    raw.delete(PREFIX + b"odd")
-    raw.lpush(PREFIX + b"odd", "a list")
+    raw.delete(PREFIX + b"odd".hex())
+    raw.lpush(PREFIX + b"odd".hex(), "a list")
     assert store.get([b"odd"]) == {}
     store.close()
 
@@ -172,11 +172,13 @@ def test_threads_share_a_store(server):
     assert found == [expected] * 32
 
 
-def test_a_redis_that_is_not_there_costs_little_and_is_said():
+def test_a_redis_that_is_not_there_costs_little_and_is_said(caplog):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         reranker = podium.load("podium-mini", cache=f"redis://127.0.0.1:{unused.getsockname()[1]}")
-        first = reranker.rerank("red", TEXTS)
+        with caplog.at_level("WARNING", "podium"):
+            first = reranker.rerank("red", TEXTS)
+        assert "the score cache failed (ConnectionError)" in caplog.text
         assert first.notes == ("the score cache failed (ConnectionError); scores were computed",)
         again = reranker.rerank("red", TEXTS)
         assert again.notes == ("the score cache could not be reached a moment ago; scores were computed",)

@@ -59,6 +59,16 @@ def test_tei_gives_every_text(served, mini):
     assert [each["text"] for each in echoed] == [TEXTS[each["index"]] for each in echoed]
 
 
+def test_tei_may_choose_among_models(served):
+    asked = {"query": QUERY, "texts": TEXTS, "raw_scores": True}
+    assert served.post("/rerank", asked | {"model": "words"}).json()[0] == {"index": 3, "score": 2.0}
+    refused = served.post("/rerank", asked | {"model": "nope"})
+    assert (refused.status_code, refused.json()["error"]) == (
+        404,
+        "there is no model 'nope' here; there are podium-mini, words, likely",
+    )
+
+
 def test_tei_gives_probabilities_or_logits_as_asked(served, words_first):
     asked = {"query": QUERY, "texts": TEXTS}
     likely = {each["index"]: each["score"] for each in served.post("/rerank", asked).json()}
@@ -95,7 +105,7 @@ def test_vllm_scores_pairs_of_many_with_as_many(served, mini):
 def test_podium_says_everything(served, mini):
     said = served.post("/rank", {"query": QUERY, "documents": TEXTS, "limit": 2}).json()
     ranking = mini.rerank(QUERY, TEXTS, limit=2).to_dict()
-    assert said["results"] == ranking["results"]
+    assert [{**each, "text": TEXTS[each["index"]]} for each in ranking["results"]] == said["results"]
     assert said["notes"] == ranking["notes"]
     assert said["score_kind"] == "probability"
 
@@ -139,10 +149,27 @@ def test_rank_fields_are_what_is_read(served):
     assert "no field 'nope'" in missing.json()["message"]
 
 
+def test_podium_says_what_it_read(served):
+    records = [{"title": "Sea", "text": "red fruit"}, {"title": "Red", "text": ""}]
+    asked = {"query": QUERY, "documents": records}
+    read = {each["index"]: each["text"] for each in served.post("/rank", asked).json()["results"]}
+    assert read == {0: "red fruit", 1: None}
+    asked["rank_by"] = ["title", "text"]
+    read = {each["index"]: each["text"] for each in served.post("/rank", asked).json()["results"]}
+    assert read[0] == "title: Sea\ntext: red fruit\n"
+
+
+def test_a_path_may_end_in_a_slash(served):
+    assert served.post("/v2/rerank/", {"query": QUERY, "documents": TEXTS}).status_code == 200
+
+
 def test_what_is_cut_is_said(served):
     long = "red fruit " * 2000
     reply = served.post("/v2/rerank", {"query": QUERY, "documents": [long, "b"], "max_tokens_per_doc": 100})
     assert reply.headers["x-podium-truncated"] == "1"
+    dropped = {each["index"]: each.get("dropped_tokens") for each in reply.json()["results"]}
+    assert dropped[0] > 1000
+    assert dropped[1] is None
     warnings = reply.json()["meta"]["warnings"]
     assert "1 of 2 documents are longer than the model reads; see dropped_tokens" in warnings
     assert "max_tokens_per_doc is not applied: 1 documents were read further than 100 tokens" in warnings

@@ -100,6 +100,7 @@ def test_two_servers_do_not_share_a_port():
         (["--api-keys-file", "no-such-file"], "the keys in no-such-file cannot be read (FileNotFoundError)"),
         (["--model", "a=podium-mini", "--model", "a=podium-mini"], "a name must be there, and once"),
         (["--model", "=x"], "a name must be there, and once"),
+        (["--cors-origin", "example.com"], "--cors-origin example.com is no origin; write https://host"),
         (["--config", "no-such-file"], "no-such-file cannot be read"),
         (["--port", "70000"], "70000 is not in the range"),
         (["--timeout", "0"], "0.0 is not in the range"),
@@ -151,6 +152,8 @@ def test_a_file_says_what_options_can(tmp_path):
                 reply = server.client.post("/v2/rerank", json=ASKED | {"model": "best"})
                 assert reply.json()["results"][0]["index"] == 1
                 lines = [json.loads(line) for line in server.log.splitlines()]
+            with Process("--config", str(file), "--model", "podium-mini") as server:  # the command line goes before the file
+                assert [each["id"] for each in server.client.get("/v1/models").json()["data"]] == ["podium-mini"]
         finally:
             del os.environ["COHERE_API_KEY"]
     assert [line["event"] for line in lines[:2]] == ["listening", "ready"]
@@ -160,7 +163,8 @@ def test_a_file_says_what_options_can(tmp_path):
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ("colour = 1", "says colour, which is no option"),
+        ("colour = 1", "says colour, which is no option; there are"),
+        ("prot = 1", "says prot, which is no option; did you mean port?"),
         ("[models]\nbest = 1", "models must be tables"),
         ("[models.best]\nload = 'podium-mini'\napi_key = 'k'", "[models.best] says api_key; it can say"),
         ("port = ", "is no TOML"),
@@ -172,6 +176,21 @@ def test_a_file_that_makes_no_sense_is_refused(tmp_path, said, says):
     code, words = refused("--config", str(tmp_path / "serve.toml"))
     assert code == 2
     assert says in " ".join(words.split())
+
+
+def test_an_index_is_searched_by_the_fields_that_are_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"title": "sourdough", "content": "bread"}\n{"title": "sea", "content": "water"}\n')
+    with Process("--index", str(tmp_path / "a.jsonl"), "--text", "title,content") as server:
+        said = server.client.post("/search", json={"query": "sourdough"}).json()
+        assert [each["content"] for each in said["documents"]] == ["bread"]
+        assert said["fields"] == ["title", "content"]
+
+
+def test_a_key_needs_a_folder_that_is_there(tmp_path):
+    command = [sys.executable, "-m", "podium", "key", "team", "--file", str(tmp_path / "none" / "keys.txt")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "keys.txt cannot be written: No such file or directory; name a file in a folder that is there" in done.stderr
 
 
 def test_keys_are_made_by_a_command(tmp_path):

@@ -389,6 +389,16 @@ def test_a_request_id_goes_through():
             assert len(made) == 32
 
 
+def test_what_leads_nowhere_has_an_id_and_a_line_too(caplog):
+    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words()) as server:
+        for method, path, status in (("GET", "/nope%0Aa line", 404), ("GET", "/v2/rerank", 405), ("POST", "/health", 405)):
+            reply = server.client.request(method, path)
+            assert reply.status_code == status
+            assert reply.json()["id"] == reply.headers["x-request-id"] != ""
+    said = [record.fields["path"] for record in caplog.records if record.message == "request"]
+    assert said == ["/nope%0Aa%20line", "/v2/rerank", "/health"]
+
+
 def test_metrics_count_what_was_done():
     with Serving(rerankers=words()) as server:
         server.post("/v2/rerank", ASKED)

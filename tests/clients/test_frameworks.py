@@ -92,6 +92,14 @@ def test_haystack_jina(base, offline):
     assert said["meta"]["model"] == "podium-mini"
 
 
+def test_litellm_infinity(base, offline):
+    """It wants documents as strings, which no other client takes; without them it is as the others."""
+    litellm = of("litellm", "litellm")
+    asked = {"model": "infinity/podium-mini", "query": QUERY, "documents": TEXTS, "api_base": base, "api_key": KEY}
+    said = litellm.rerank(**asked, return_documents=False)
+    assert [(each["index"], each["relevance_score"]) for each in said.results] == offline
+
+
 @pytest.mark.parametrize("model", ["cohere", "hosted_vllm", "jina_ai", "voyage", "huggingface"])
 @pytest.mark.parametrize("echoed", [False, True])
 def test_litellm(base, offline, model, echoed):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.load import load
+from podium.places import listed
 
 __all__ = ["serve"]
 
@@ -31,9 +34,9 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
     }
     asked = {name.replace("_", "-"): value for name, value in said.items()}
     if unknown := sorted(set(asked) - set(names)):
-        raise InvalidInput(
-            f"{path} says {', '.join(unknown)}, which is no option; there are {', '.join(sorted(names))}, models"
-        )
+        near = [each for name in unknown for each in difflib.get_close_matches(name, [*names, "models"], n=1)]
+        there = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(names))}, models"
+        raise InvalidInput(f"{path} says {', '.join(unknown)}, which is no option; {there}")
     context.default_map = {names[name]: value for name, value in asked.items()}
     return path
 
@@ -56,6 +59,8 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option(
     "--index", metavar="PLACE", help="What the page can search: redis://host:port/name, an index's folder, or a file."
 )
+@click.option("--text", metavar="FIELD,FIELD", help="The index's fields to search.  [default: the index's own]")
+@click.option("--embed", metavar="MODEL", help="The index's embedder.  [default: a folder's index knows its own]")
 @click.option("--cache", metavar="URL", help="A Redis that remembers scores, for all servers that name it.")
 @click.option("--api-keys-file", "keys_file", type=click.Path(path_type=Path), help="Who may ask; podium key writes it.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
@@ -84,6 +89,8 @@ def serve(
     insecure: bool,
     keys_file: Path | None,
     cors_origins: tuple[str, ...],
+    text: str | None,
+    embed: str | None,
     **others: Any,
 ) -> int:
     """Serve rerankers to clients of Cohere, Voyage, Jina, TEI and vLLM, and a page to try them on.
@@ -102,13 +109,17 @@ def serve(
         raise InvalidInput(
             f"{host} can be reached from other machines: give --api-keys-file (podium key makes keys), or say --insecure"
         )
+    if odd := [origin for origin in cors_origins if not re.fullmatch(r"https?://[^/\s]+|\*", origin)]:
+        raise InvalidInput(f"--cors-origin {odd[0]} is no origin; write https://host or https://host:port, without a path")
     if keys_file is not None:
         Keys(keys_file)  # what is wrong with it shows now
     if threads is None and others["workers"] > 1:
         threads = max(1, cores() // others["workers"])
-    wanted = _wanted(models, context.meta.get("models", {}), {"precision": precision, "threads": threads})
-    settings = Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **others)
-    return run(settings)
+    given = context.get_parameter_source("models") is ParameterSource.COMMANDLINE
+    tables = {} if given else context.meta.get("models", {})  # what is said on the command line goes before the file
+    wanted = _wanted(models, tables, {"precision": precision, "threads": threads})
+    index: dict[str, Any] = {"index_text": tuple(listed(text)), "index_embed": embed}
+    return run(Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **index, **others))
 
 
 def _wanted(models: tuple[str, ...], tables: Any, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 import threading
@@ -15,7 +16,8 @@ from podium.extras import needed
 
 __all__ = ["RedisScores"]
 
-PREFIX = b"podium:score:1:"  # 1: the layout below
+_log = logging.getLogger("podium")
+PREFIX = "podium:score:1:"  # 1: the layout below
 LAYOUT = struct.Struct("<ddii")  # value, raw (NaN: none), tokens, dropped tokens (-1: not known)
 DAYS = 7  # a hosted model may change under its name; none is believed for longer
 PATIENCE, REST = 0.5, 5.0  # seconds that Redis may take; seconds it is left alone after it failed
@@ -34,7 +36,7 @@ class RedisScores:
         self._rests_until, self._lock = 0.0, threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        rows = self._asked(lambda: self._redis.mget([PREFIX + key for key in keys])) if keys else []
+        rows = self._asked(lambda: self._redis.mget([PREFIX + key.hex() for key in keys])) if keys else []
         return {key: row for key, said in zip(keys, rows, strict=True) if (row := _read(said)) is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
@@ -46,7 +48,7 @@ class RedisScores:
     def _put(self, rows: Mapping[bytes, Row]) -> None:
         together = self._redis.pipeline(transaction=False)
         for key, row in rows.items():
-            together.set(PREFIX + key, _written(row), ex=DAYS * 86_400)
+            together.set(PREFIX + key.hex(), _written(row), ex=DAYS * 86_400)
         together.execute()
 
     def _asked(self, ask: Any) -> Any:
@@ -57,6 +59,7 @@ class RedisScores:
         except self._failure as error:
             with self._lock:
                 self._rests_until = time.monotonic() + REST
+            _log.warning("the score cache failed (%s); scores are computed", type(error).__name__)
             raise PodiumError(f"the score cache failed ({type(error).__name__}); scores were computed") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,16 +15,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from podium.ranking import Reranker
 from podium.server import about, pages
 from podium.server.admission import Admission
-from podium.server.calls import Refusal
-from podium.server.dialects import DIALECTS, error_before_reading
-from podium.server.endpoints import as_json, endpoint
+from podium.server.dialects import DIALECTS
+from podium.server.endpoints import endpoint, unrouted
 from podium.server.keys import Keys
 from podium.server.logs import log
 from podium.server.metrics import Metrics
@@ -61,7 +59,7 @@ def create_app(
         routes=_routes(),
         lifespan=lambda _: _running(state, failed),
         middleware=[Middleware(_OneSlash), *_cors(settings)],
-        exception_handlers={HTTPException: _no_such_path},
+        exception_handlers={HTTPException: unrouted},
     )
     app.state.podium = state
     return app
@@ -96,10 +94,10 @@ async def _running(state: State, failed: Callable[[BaseException], None] | None)
 
 
 async def _load(state: State, failed: Callable[[BaseException], None] | None) -> None:
-    settings, began = state.settings, time.monotonic()
+    began = time.monotonic()
     try:
-        await state.models.load(settings.models, settings.index, settings.cache)
-        log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - began, 2))
+        await state.models.load(state.settings)
+        log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - began, 2), process=os.getpid())
     except Exception as error:
         if failed is None:
             raise
@@ -119,24 +117,13 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-async def _no_such_path(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    says = {
-        404: f"there is no {request.url.path[:100]} here; /docs lists what there is",
-        405: "not with this method; see /docs",
-    }
-    refusal = Refusal(status, says.get(status, "the request was not understood"))
-    headers = dict(getattr(error, "headers", None) or {})
-    return as_json(error_before_reading(request.url.path, refusal, ""), status, **headers)
-
-
 class _OneSlash:
-    """Some clients join a base URL that ends in a slash with a path that begins with one."""
+    """Some clients join a base URL that ends in a slash with a path that begins with one, or put one at the end."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
+            scope = {**scope, "path": re.sub("//+", "/", scope["path"]).rstrip("/") or "/"}
         await self.app(scope, receive, send)

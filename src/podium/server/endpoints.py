@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,7 +34,7 @@ from podium.server.logs import log
 from podium.server.state import State, state_of
 from podium.server.traces import span
 
-__all__ = ["Act", "Seen", "as_json", "endpoint"]
+__all__ = ["Act", "Seen", "as_json", "endpoint", "unrouted"]
 
 GONE = 499  # nginx's number for a client that closed its request; nobody receives it
 
@@ -76,6 +78,22 @@ def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
         return response
 
     return answer
+
+
+async def unrouted(request: Request, error: Exception) -> Response:
+    """Answer what leads nowhere: a path that is not there, or a method that it does not take."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path = str(request.scope["path"])[:100]
+    says = {
+        404: f"there is no {path} here; /docs lists what there is",
+        405: f"{path} does not take {request.method}; see /docs",
+    }
+    seen = Seen(_request_id(request), quote(path))
+    response = _refused(Refusal(status, says.get(status, "the request was not understood")), seen)
+    response.headers.update(dict(getattr(error, "headers", None) or {}))
+    response.headers["x-request-id"] = seen.id
+    _record(state_of(request), seen, status, 0.0)
+    return response
 
 
 def as_json(content: Any, status: int = 200, **headers: str) -> Response:

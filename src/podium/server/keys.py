@@ -56,7 +56,10 @@ def add_key(path: Path, name: str) -> str:
     if path.exists() and name in _read(path):
         raise InvalidInput(f"{path} has a key named {name} already; delete its line first")
     key = f"podium-{secrets.token_urlsafe(32)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}; name a file in a folder that is there") from error
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(f"{name} {_hash(key)}\n")
     return key

@@ -9,6 +9,7 @@ from typing import Any
 from podium.load import load
 from podium.ranking import Reranker
 from podium.server.calls import Refusal
+from podium.server.settings import Settings
 from podium.types import Source
 
 __all__ = ["Models"]
@@ -34,15 +35,15 @@ class Models:
             raise Refusal(404, f"there is no model {name[:100]!r} here; there are {', '.join(self.rerankers)}")
         return self.rerankers[name]
 
-    async def load(self, wanted: Mapping[str, Mapping[str, Any]], index: str | None, cache: str | None) -> None:
+    async def load(self, settings: Settings) -> None:
         """Load what a server was started with. Raises PodiumError."""
         if self.loaded:
             return
-        rerankers = {name: await asyncio.to_thread(_loaded, options, cache) for name, options in wanted.items()}
-        if index is not None:
-            from podium.places import load_source
-
-            self.source = await asyncio.to_thread(load_source, index)
+        rerankers = {
+            name: await asyncio.to_thread(_loaded, options, settings.cache) for name, options in settings.models.items()
+        }
+        if settings.index is not None:
+            self.source = await asyncio.to_thread(_source, settings.index, settings)
         self.rerankers, self.loaded = rerankers, True
 
     async def close(self) -> None:
@@ -55,3 +56,9 @@ class Models:
 def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:
     wanted: dict[str, Any] = {"cache": cache, **options}
     return load(**wanted)
+
+
+def _source(index: str, settings: Settings) -> Source:
+    from podium.places import load_source
+
+    return load_source(index, text=settings.index_text or None, embed=settings.index_embed)

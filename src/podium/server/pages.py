@@ -62,8 +62,10 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
         with state.admission.place():
             began = time.perf_counter()
             found = await in_time(lambda: _found(source, query, candidates), request, state.settings)
+            seconds = time.perf_counter() - began
     documents = [document_as_json(document) for document in found]
-    return as_json({"documents": documents, "seconds": time.perf_counter() - began})
+    fields = list(getattr(source, "text_fields", None) or ())
+    return as_json({"documents": documents, "fields": fields, "seconds": seconds})
 
 
 async def _found(source: Source, query: str, candidates: int) -> list[object]:

@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         admission = self._app.state.podium.admission
-        logs.log("draining", requests=admission.requests)
+        logs.log("draining", requests=admission.requests, process=os.getpid())
         try:
             await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
         except asyncio.TimeoutError:
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
 def _one(settings: Settings, listening: socket.socket) -> int:
     server = _Server(settings)
     server.run(sockets=[listening])
-    logs.log("stopped")
+    logs.log("stopped", process=os.getpid())
     return server.failure
 
 

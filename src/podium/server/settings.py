@@ -25,6 +25,8 @@ class Settings:
     keys_file: Path | None = None
     cors_origins: tuple[str, ...] = ()
     index: str | None = None
+    index_text: tuple[str, ...] = ()
+    index_embed: str | None = None
     cache: str | None = None
     max_body: int = 32_000_000
     max_documents: int = 10_000

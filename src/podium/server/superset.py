@@ -55,8 +55,12 @@ def error(refusal: Refusal, request: str) -> dict[str, Any]:
 
 
 def _result(call: Call, result: Result) -> dict[str, Any]:
-    document = {"document": echo(result.document)} if call.echo else {}  # null would break clients that expect an object
-    return {"index": result.index, "relevance_score": result.score, **document}
+    said: dict[str, Any] = {"index": result.index, "relevance_score": result.score}
+    if call.echo:
+        said["document"] = echo(result.document)  # never null, which breaks clients that expect an object
+    if result.dropped_tokens:
+        said["dropped_tokens"] = result.dropped_tokens
+    return said
 
 
 def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
@@ -98,6 +102,7 @@ _RESULTS = {
             "index": {"type": "integer", "description": "The document's place in the request."},
             "relevance_score": {"type": "number"},
             "document": {"type": "object", "description": "Only where return_documents is true."},
+            "dropped_tokens": {"type": "integer", "description": "Only where the model could not read all of the document."},
         },
     },
 }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.calls import Call, Refusal, flag, question
+from podium.server.calls import Call, Refusal, field, flag, question
 from podium.types import Ranking
 
 __all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
@@ -24,6 +24,7 @@ def read(body: Mapping[str, Any]) -> Call:
         raise Refusal(422, "texts must be strings")
     return Call(
         questions=[asked],
+        model=field(body, "model", str),  # none of TEI's, which serves one model; here it chooses among several
         truncate=flag(body, "truncate", default=True),
         raw=flag(body, "raw_scores", default=False),
         echo=flag(body, "return_text", default=False),
@@ -67,6 +68,7 @@ REQUEST = {
     "properties": {
         "query": {"type": "string", "minLength": 1},
         "texts": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
         "truncate": {"type": ["boolean", "null"], "default": True},
         "raw_scores": {"type": ["boolean", "null"], "default": False, "description": "Logits instead of probabilities."},
         "return_text": {"type": ["boolean", "null"], "default": False},

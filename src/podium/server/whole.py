@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from podium.documents import texts_of, valid_unicode
+from podium.inputs import checked_fields
 from podium.server.calls import Call, Refusal, count, field, question
 from podium.types import Ranking
 
@@ -22,8 +24,13 @@ def read(body: Mapping[str, Any]) -> Call:
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
+    """Return the ranking, each result with its text as it was read, which with several fields is not the document's own."""
     (ranking,) = rankings
-    return {"id": request, **ranking.to_dict()}
+    said = ranking.to_dict()
+    texts = texts_of(call.questions[0].documents, checked_fields(call.rank_by))
+    for result in said["results"]:
+        result["text"] = None if (text := texts[result["index"]]) is None else valid_unicode(text)
+    return {"id": request, **said}
 
 
 def error(refusal: Refusal, request: str) -> dict[str, Any]:
@@ -43,7 +50,7 @@ REQUEST = {
 }
 _RESULT = {
     "type": "object",
-    "required": ["rank", "index", "score", "tokens", "dropped_tokens", "no_text", "document"],
+    "required": ["rank", "index", "score", "tokens", "dropped_tokens", "no_text", "document", "text"],
     "properties": {
         "rank": {"type": "integer"},
         "index": {"type": "integer"},
@@ -51,6 +58,7 @@ _RESULT = {
         "tokens": {"type": ["integer", "null"]},
         "dropped_tokens": {"type": ["integer", "null"]},
         "no_text": {"type": "boolean"},
+        "text": {"type": ["string", "null"], "description": "What was read of the document."},
     },
 }
 REPLY = {

@@ -39,5 +39,6 @@ function kind(field) {
 function example(path, { properties, required }) {
   const one = { query: "capital of the USA", documents: ["Ottawa …", "Washington …"], texts: ["Ottawa …", "Washington …"], text_1: "capital of the USA", text_2: ["Ottawa …"] };
   const body = Object.fromEntries(Object.keys(properties).filter((name) => required.includes(name)).map((name) => [name, one[name]]));
-  return `curl ${location.origin}${path} -H 'Content-Type: application/json' \\\n  -d '${JSON.stringify(body)}'`;
+  const key = described.components ? ' -H "Authorization: Bearer $PODIUM_API_KEY"' : "";
+  return `curl ${location.origin}${path} -H 'Content-Type: application/json'${key} \\\n  -d '${JSON.stringify(body)}'`;
 }

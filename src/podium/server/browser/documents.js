@@ -1,6 +1,4 @@
-// What was pasted or dropped → documents, and a document → the text that is shown. The server decides what is read of it.
-
-const TEXT_KEYS = ["content", "text", "page_content", "passage"];
+// What was pasted or dropped → documents. What is read of one, and so shown, is what the server says.
 
 /** One document per line: JSON where a line is an object or a string of it, else the line itself. */
 export function parse(lines) {
@@ -35,15 +33,6 @@ export function fromCsv(content) {
   const [names, ...rows] = cells(content.replace(/^\ufeff/, ""));
   if (!names || !rows.length) throw new Error("the CSV needs a first line of names, and lines after it");
   return rows.map((row) => Object.fromEntries(names.map((name, at) => [name, row[at] ?? ""])));
-}
-
-/** A document's text as it is shown: of the fields read, else of the usual ones, else all of it as JSON. */
-export function textOf(document, fields) {
-  if (typeof document === "string") return document;
-  if (fields.length) return fields.filter((name) => name in document).map((name) => String(document[name])).join("\n");
-  const key = TEXT_KEYS.find((name) => name in document);
-  const title = typeof document.title === "string" && key ? `${document.title}\n` : "";
-  return key ? title + String(document[key] ?? "") : JSON.stringify(document);
 }
 
 function cells(content) {

@@ -1,6 +1,6 @@
 // The playground: what is typed, what came back, what was judged. Everything from a document goes in as text, never as markup.
 
-import { fromFile, parse, textOf, toLines } from "./documents.js";
+import { fromFile, parse, toLines } from "./documents.js";
 import { curl, judgedCsv, python } from "./exports.js";
 import { bar, ndcg, passages, sentences } from "./measures.js";
 import { ask, useKey } from "./server.js";
@@ -33,6 +33,7 @@ function say(text, failed = false) {
 }
 
 const fields = () => $("fields").value.split(",").map((name) => name.trim()).filter(Boolean);
+const plural = (count, what) => `${number(count)} ${what}${count === 1 ? "" : "s"}`;
 const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
 
 // Asking
@@ -71,14 +72,15 @@ function atMostThree(event) {
 }
 
 function counted() {
-  const found = parse($("documents").value).length;
-  $("count").textContent = `${number(found)} document${found === 1 ? "" : "s"}`;
+  $("count").textContent = plural(parse($("documents").value).length, "document");
 }
 
 async function rank(event) {
   event?.preventDefault();
   const [query, documents, models] = [$("query").value, parse($("documents").value), chosen()];
-  if (!query.trim() || !documents.length || !models.length) return say("a query, documents and a reranker are needed", true);
+  const missing = [[query.trim(), "a query"], [documents.length, "documents"], [models.length, "a reranker"]].filter(([there]) => !there);
+  if (!state.models.length) return listModels(); // which says what is wrong, such as a key that is missing
+  if (missing.length) return say(`what is missing: ${missing.map(([, what]) => what).join(", ")}`, true);
   say("ranking …");
   $("rank").disabled = true;
   const began = performance.now();
@@ -86,9 +88,14 @@ async function rank(event) {
     const asked = { query, documents, ...(fields().length ? { rank_by: fields() } : {}) };
     const rankings = await Promise.all(models.map((model) => ranked(model, asked)));
     if (state.asked?.query !== query || JSON.stringify(state.asked.documents) !== JSON.stringify(documents)) state.judged = new Map();
-    Object.assign(state, { asked, rankings, texts: documents.map((each) => textOf(each, fields())) });
+    const [some] = rankings.filter((each) => !each.failed);
+    const texts = documents.map(() => "");
+    for (const { index, text } of some?.results ?? []) texts[index] = text ?? "";
+    Object.assign(state, { asked, rankings, texts });
     show();
-    say(`${number(documents.length)} documents, ${number(performance.now() - began)} ms in all`);
+    const failures = rankings.filter((each) => each.failed).length;
+    if (failures) say(failures < rankings.length ? `${failures} of ${rankings.length} rerankers failed` : "ranking failed", true);
+    else say(`${plural(documents.length, "document")}, ${number(performance.now() - began)} ms in all`);
   } catch (error) {
     failed(error);
   } finally {
@@ -110,9 +117,13 @@ async function search() {
   say("searching …");
   try {
     const found = await ask("/search", { query: $("query").value, candidates: Number($("candidates").value) || 20 });
+    if (!found.documents.length) return say("the index has nothing for this query", true);
     $("documents").value = toLines(found.documents);
+    $("fields").value ||= found.fields.join(",");
     counted();
-    say(`${number(found.documents.length)} found in ${number(1000 * found.seconds)} ms`);
+    await rank();
+    const took = `${plural(found.documents.length, "document")} found in ${number(1000 * found.seconds)} ms`;
+    if (!$("status").classList.contains("error")) say(`${took}, then ranked`);
   } catch (error) {
     failed(error);
   }
