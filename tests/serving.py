@@ -54,9 +54,11 @@ class Serving:
 class Process:
     """`podium serve` on a port of its own. `log` is what it has said so far."""
 
-    def __init__(self, *options: str, cwd: Path | None = None) -> None:
+    def __init__(self, *options: str, cwd: Path | None = None, start_new_session: bool = False) -> None:
         command = [sys.executable, "-m", "podium", "serve", "--port", "0", *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd)
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd, start_new_session=start_new_session
+        )
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -259,6 +259,18 @@ def test_workers_do_not_outlive_a_parent_that_is_killed():
         wait_until(nobody, 20)
 
 
+def test_ctrl_c_drains_workers_too():
+    """A terminal's interrupt goes to the whole group of processes; the workers are told once, and by their parent."""
+    body = {"query": "red fruit", "documents": [f"{at} " + "a red fruit at sea " * 40 for at in range(200)]}
+    with Process("--workers", "2", start_new_session=True) as server, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: serving_workers(server) == 2, 30)
+        answer = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=body, timeout=60)
+        wait_until(lambda: "podium_requests_in_progress 1.0" in server.client.get("/metrics").text)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert answer.result().status_code == 200
+        assert server.process.wait(30) == 0
+
+
 # Clients that misbehave
 
 

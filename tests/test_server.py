@@ -399,6 +399,14 @@ def test_what_leads_nowhere_has_an_id_and_a_line_too(caplog):
     assert said == ["/nope%0Aa%20line", "/v2/rerank", "/health"]
 
 
+@pytest.mark.parametrize("host", ["a b", "[", "x:y:z", "", "[::1", "\\"])
+def test_an_odd_host_is_no_failure(host):
+    with Serving(rerankers=words()) as server, socket.create_connection(("127.0.0.1", server.port)) as s:
+        s.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: s.recv(10_000), b""))
+        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")), answer
+
+
 def test_metrics_count_what_was_done():
     with Serving(rerankers=words()) as server:
         server.post("/v2/rerank", ASKED)

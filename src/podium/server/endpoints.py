@@ -70,7 +70,7 @@ def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
 
     async def answer(request: Request) -> Response:
         state, began = state_of(request), time.monotonic()
-        seen = Seen(_request_id(request), request.url.path)
+        seen = Seen(_request_id(request), request.scope["path"])  # not request.url, which trusts Host
         with span(f"{request.method} {seen.path}", request.headers, seen.fields):
             response = await _answered(act, request, state, seen)
             response.headers["x-request-id"] = seen.id

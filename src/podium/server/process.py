@@ -49,6 +49,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, settings: Settings) -> None:
         self.failure = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
         self._app = create_app(settings, failed=self._failed)
         config = uvicorn.Config(
@@ -62,7 +63,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._app.state.podium.admission.draining:  # told twice: now
+        if self._loop is None or self._app.state.podium.admission.draining:  # told twice: now
             self.force_exit = True
             self._stop(1)
         else:
@@ -100,11 +101,17 @@ def _several(settings: Settings, listening: socket.socket) -> int:
     """Run workers that share the socket, and start another where one dies."""
     with tempfile.TemporaryDirectory(prefix="podium-metrics-") as meeting:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = meeting
-        stop = threading.Event()
+        stop, workers = threading.Event(), list[BaseProcess]()
+
+        def told(*_: object) -> None:
+            for worker in workers if stop.is_set() else ():
+                worker.terminate()  # the second time, for them as well: now
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, told)
         begin = _beginner(settings, listening)
-        workers = [begin() for _ in range(settings.workers)]
+        workers += [begin() for _ in range(settings.workers)]
         code = _watch(workers, begin, stop)
         _end(workers, settings.drain_timeout + 10)
     return code
@@ -148,6 +155,8 @@ def _end(workers: list[BaseProcess], seconds: float) -> None:
 
 
 def _work(settings: Settings, listening: socket.socket) -> None:
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C is for the parent, which tells us once
     logs.set_up(settings.log_format)
     threading.Thread(target=_follow_parent, daemon=True).start()
     raise SystemExit(_one(settings, listening))
