@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
 RESULTS = ROOT / "docs" / "serve.json"
 CONNECTIONS = (1, 8, 32, 128)
-INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.77"]
+INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.78", "click<8.2"]  # its command line needs the last
 
 
 def requests(count: int) -> list[dict[str, Any]]:

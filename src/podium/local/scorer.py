@@ -25,7 +25,7 @@ from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "check_options"]
 
-TEXTS_READ_AT_ONCE = 64
+TEXTS_READ_AT_ONCE, CHARACTERS_READ_AT_ONCE = 64, 200_000
 
 
 class LocalScorer:
@@ -194,11 +194,16 @@ def _chunks(asked: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, list[s
     """Cut pairs, those of a query together, into what is tokenised in a few milliseconds: where it begins, query, texts."""
     begin = 0
     for query, pairs in itertools.groupby(asked, key=itemgetter(0)):
-        texts = [text for _, text in pairs]
-        for at in range(0, len(texts), TEXTS_READ_AT_ONCE):
-            chunk = texts[at : at + TEXTS_READ_AT_ONCE]
-            yield begin, query, chunk
-            begin += len(chunk)
+        chunk: list[str] = []
+        characters = 0
+        for _, text in pairs:
+            if chunk and (len(chunk) == TEXTS_READ_AT_ONCE or characters + len(text) > CHARACTERS_READ_AT_ONCE):
+                yield begin, query, chunk
+                begin, chunk, characters = begin + len(chunk), [], 0
+            chunk.append(text)
+            characters += len(text)
+        yield begin, query, chunk
+        begin += len(chunk)
 
 
 def _notes(pairs: list[Pair]) -> Iterator[str]:

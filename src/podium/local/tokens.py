@@ -6,6 +6,7 @@ what makes other packages fail under threads. The special tokens around a pair a
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,13 +53,15 @@ class PairTokenizer:
         if not _has_segments(settings, model_type):
             self._segment = 0
         self.max_length = max_length
+        # A call's texts come in several parts, each with the query, which may be as long as all of them.
+        self._query_ids = functools.lru_cache(maxsize=4)(lambda query: self._ids([query])[0])
         self._room = max_length - len(self._before) - len(self._between) - len(self._after)
         if self._room < 2:
             raise UnsupportedModel(f"max_length={max_length} leaves no room for a query and a text; 8 or more is sensible")
 
     def pairs(self, query: str, texts: Sequence[str]) -> Iterator[Pair]:
         """Yield one Pair per text, in order. Holds the tokens of a bounded number of texts at a time."""
-        asked = self._ids([query])[0]
+        asked = self._query_ids(query)
         for chunk in _chunks(texts):
             for ids in self._ids(chunk):
                 yield self._pair(asked, ids)
