@@ -391,12 +391,22 @@ def test_a_request_id_goes_through():
 
 def test_what_leads_nowhere_has_an_id_and_a_line_too(caplog):
     with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words()) as server:
-        for method, path, status in (("GET", "/nope%0Aa line", 404), ("GET", "/v2/rerank", 405), ("POST", "/health", 405)):
+        nowhere = [
+            ("GET", "/nope%0Aa line", 404),
+            ("GET", "/v2/rerank", 405),
+            ("POST", "/health", 405),
+            ("GET", "/page/..", 404),
+        ]
+        nowhere += [
+            ("GET", f"/page/{name}", 404) for name in ("a" * 5000 + ".js", "a%00.js", ".%2e%2fapp.py", "playground.html")
+        ]
+        for method, path, status in nowhere:
             reply = server.client.request(method, path)
             assert reply.status_code == status
             assert reply.json()["id"] == reply.headers["x-request-id"] != ""
     said = [record.fields["path"] for record in caplog.records if record.message == "request"]
-    assert said == ["/nope%0Aa%20line", "/v2/rerank", "/health"]
+    assert said[:3] == ["/nope%0Aa%20line", "/v2/rerank", "/health"]
+    assert len(said) == len(nowhere)
 
 
 @pytest.mark.parametrize("host", ["a b", "[", "x:y:z", "", "[::1", "\\"])

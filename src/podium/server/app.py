@@ -59,7 +59,7 @@ def create_app(
         routes=_routes(),
         lifespan=lambda _: _running(state, failed),
         middleware=[Middleware(_OneSlash), *_cors(settings)],
-        exception_handlers={HTTPException: unrouted},
+        exception_handlers={HTTPException: unrouted, Exception: unrouted},
     )
     app.state.podium = state
     return app

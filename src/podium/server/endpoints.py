@@ -81,18 +81,21 @@ def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def unrouted(request: Request, error: Exception) -> Response:
-    """Answer what leads nowhere: a path that is not there, or a method that it does not take."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    """Answer what leads nowhere: a path that is not there, or a method that it does not take; or what fails on its way."""
     path = str(request.scope["path"])[:100]
     says = {
         404: f"there is no {path} here; /docs lists what there is",
         405: f"{path} does not take {request.method}; see /docs",
     }
     seen = Seen(_request_id(request), quote(path))
-    response = _refused(Refusal(status, says.get(status, "the request was not understood")), seen)
+    if isinstance(error, HTTPException):
+        refusal = Refusal(error.status_code, says.get(error.status_code, "the request was not understood"))
+    else:
+        refusal = _failure(error, seen)
+    response = _refused(refusal, seen)
     response.headers.update(dict(getattr(error, "headers", None) or {}))
     response.headers["x-request-id"] = seen.id
-    _record(state_of(request), seen, status, 0.0)
+    _record(state_of(request), seen, refusal.status, 0.0)
     return response
 
 

@@ -22,7 +22,7 @@ def set_up(form: str) -> None:
     """Send the server's lines to stderr. Called by the process that serves, not by the library."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
-    for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

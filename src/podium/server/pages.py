@@ -6,6 +6,7 @@ import asyncio
 import time
 from importlib import resources
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -75,7 +76,7 @@ async def _found(source: Source, query: str, candidates: int) -> list[object]:
 
 
 def _file(name: str, media_type: str) -> Response:
-    file = resources.files("podium.server") / "browser" / name
-    if not media_type or not file.is_file():
-        return Response("there is no such file\n", 404, media_type="text/plain")
-    return Response(file.read_bytes(), headers=HEADERS, media_type=media_type)
+    files = {file.name: file for file in (resources.files("podium.server") / "browser").iterdir()}
+    if not media_type or name not in files:
+        raise HTTPException(404)
+    return Response(files[name].read_bytes(), headers=HEADERS, media_type=media_type)
