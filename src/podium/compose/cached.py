@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from podium.compose.wrapped import Wrapped
 from podium.errors import PodiumError
 from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
 
@@ -23,24 +24,17 @@ class Store(Protocol):
     def put(self, rows: Mapping[bytes, Row]) -> None: ...
 
 
-class CachedScorer:
+class CachedScorer(Wrapped):
     """A scorer that remembers. `identity` must change whenever a score could; `asked` and `known` count texts so far.
 
     A store that fails (with a PodiumError) is no failure of the call: everything is computed, and a note says so.
     """
 
     def __init__(self, scorer: Scorer, store: Store, identity: str) -> None:
-        self.scorer, self._store, self._identity = scorer, store, identity
+        super().__init__(scorer)
+        self._store, self._identity = store, identity
         self.asked = self.known = 0
         self._lock = threading.Lock()
-
-    @property
-    def model(self) -> str:
-        return self.scorer.model
-
-    @property
-    def revision(self) -> str | None:
-        return self.scorer.revision
 
     @property
     def score_kind(self) -> ScoreKind:
@@ -78,16 +72,6 @@ class CachedScorer:
         else:
             given = [self._asked(query, each, progress) for query, each in zip(queries, found, strict=True)]
         return [self._scores(each, scores) for each, scores in zip(found, given, strict=True)]
-
-    def close(self) -> None:
-        if callable(close := getattr(self.scorer, "close", None)):
-            close()
-
-    async def aclose(self) -> None:
-        if callable(aclose := getattr(self.scorer, "aclose", None)):
-            await aclose()
-        else:
-            self.close()
 
     def _asked(self, query: str, found: _Found, progress: Progress | None) -> Scores:
         given = self.scorer.score(query, found.missing_texts) if found.missing else Scores(())

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from podium.compose.wrapped import Wrapped
 from podium.errors import InvalidInput
 from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
 
@@ -42,7 +43,7 @@ class Calibration:
         return y + (next_y - y) * (score - x) / (next_x - x)
 
 
-class CalibratedScorer:
+class CalibratedScorer(Wrapped):
     """A scorer whose values are probabilities; the order stays the other's, ties that a calibration makes included."""
 
     score_kind: ScoreKind = "probability"
@@ -53,15 +54,8 @@ class CalibratedScorer:
                 f"this calibration is of {calibration.model} ({calibration.revision or 'no revision'}), not of {scorer.model} "
                 f"({scorer.revision or 'no revision'}); fit one with podium calibrate"
             )
-        self.scorer, self.calibration = scorer, calibration
-
-    @property
-    def model(self) -> str:
-        return self.scorer.model
-
-    @property
-    def revision(self) -> str | None:
-        return self.scorer.revision
+        super().__init__(scorer)
+        self.calibration = calibration
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self._calibrated(self.scorer.score(query, texts))
@@ -85,16 +79,6 @@ class CalibratedScorer:
             if progress:
                 progress(len(texts))
         return scores
-
-    def close(self) -> None:
-        if callable(close := getattr(self.scorer, "close", None)):
-            close()
-
-    async def aclose(self) -> None:
-        if callable(aclose := getattr(self.scorer, "aclose", None)):
-            await aclose()
-        else:
-            self.close()
 
     def _calibrated(self, given: Scores) -> Scores:
         keys = given.values if given.raw is None else given.raw
