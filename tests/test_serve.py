@@ -83,6 +83,18 @@ def test_it_stops_while_a_model_is_loading():
         process.stderr.close()
 
 
+def test_what_is_not_done_when_the_time_to_drain_is_over_is_told():
+    body = {"query": "red fruit", "documents": [f"{at} " + "a red fruit at sea " * 60 for at in range(2000)]}
+    with Process("--drain-timeout", "0.2") as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=body, timeout=60)
+        wait_until(lambda: "podium_requests_in_progress 1.0" in server.client.get("/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        said = answer.result()
+        assert (said.status_code, said.headers["retry-after"]) == (503, "1")
+        assert "had to end" in said.json()["message"]
+        server.process.wait(20)
+
+
 def test_two_servers_do_not_share_a_port():
     with Process() as server:
         code, says = refused("--port", str(server.port))
@@ -168,6 +180,15 @@ def test_a_file_says_what_options_can(tmp_path):
         ("[models]\nbest = 1", "models must be tables"),
         ("[models.best]\nload = 'podium-mini'\napi_key = 'k'", "[models.best] says api_key; it can say"),
         ("port = ", "is no TOML"),
+        ("api-keys-file = 5", "the keys in 5 cannot be read"),
+        ("workers = 1.5", "'1.5' is not a valid integer"),
+        ("workers = true", "'True' is not a valid integer"),
+        ("timeout = nan", "must be numbers of seconds"),
+        ("max-body = 1979-05-27", "max-body must be a string or a number"),
+        ("[timeout]", "timeout must be a string or a number"),
+        ("model = 'podium-mini'", "model and cors-origin are lists of strings"),
+        ('host = "a\\u0000b"', "host must be a string or a number"),
+        ('[models."a\\nb"]', "cannot be a model's name"),
         ("port = 'x'", "'x' is not a valid integer"),
     ],
 )

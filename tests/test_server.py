@@ -112,8 +112,8 @@ def test_bodies_that_wait_are_bounded_together():
     [
         (Settings(max_documents=3), ["a"] * 4, "4 documents; this server takes 3 in a request"),
         (Settings(max_characters=9), ["a", "b" * 10], "document 1 has 10 characters; this server takes 9"),
-        (Settings(max_characters=9), ["a", {"text": "b", "n": {"deep": "b" * 10}}], "document 1 has 11 characters"),
-        (Settings(max_characters=9), ["a", {"text": "b", "n": ["bbbbb", ["bbbbb"]]}], "document 1 has 11 characters"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": {"deep": "b" * 10}}], "document 1 has 20 characters"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": ["bbbbb", ["bbbbb"]]}], "document 1 has 16 characters"),
         (Settings(max_characters=8), ["a"], "the query has 9 characters; this server takes 8"),
     ],
 )
@@ -140,6 +140,34 @@ def test_a_hundred_megabytes_are_refused_before_they_are_read():
         reply = httpx.post(f"{server.url}/v2/rerank", content=b"x" * 100_000_000, timeout=30)
         assert reply.status_code == 413
         assert server.state.admission.bytes == 0
+
+
+def test_a_body_of_too_many_values_is_refused():
+    with Serving(rerankers=words()) as server:
+        body = b'{"query":"a","documents":[' + b"1," * 2_000_000 + b"1]}"
+        assert server.client.post("/v2/rerank", content=body).status_code == 413
+        body = b'{"query":"a","documents":[{"text":[' + b"1," * 500_000 + b"1]}]}"
+        assert server.client.post("/v2/rerank", content=body).status_code == 400
+
+
+def test_a_number_that_is_no_float_is_no_failure():
+    with Serving(rerankers=words()) as server:
+        asked = {
+            "query": "red",
+            "documents": [{"text": "red", "source_score": 10**400, "n": 10**400}],
+            "return_documents": True,
+        }
+        for path in ("/v2/rerank", "/rank"):
+            assert server.post(path, asked).status_code == 200
+
+
+def test_a_question_that_is_refused_stops_the_others(mini):
+    with Serving(rerankers={"podium-mini": mini}) as server:
+        asked = {"text_1": ["", *(f"q{at}" for at in range(2000))], "text_2": ["the sea " * 50] * 2001}
+        assert server.post("/score", asked).status_code == 400
+        began = time.perf_counter()
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert time.perf_counter() - began < 3
 
 
 # Time
@@ -339,7 +367,7 @@ def test_keys_are_hashed_at_rest_and_read_again(keyed):
     assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {second}").status_code == 200
 
 
-@pytest.mark.parametrize("damage", ["nonsense\n", "", None])
+@pytest.mark.parametrize("damage", ["nonsense\n", None])
 def test_while_the_keys_cannot_be_read_those_from_before_stay(keyed, damage, caplog):
     server, path, key = keyed
     with caplog.at_level(logging.INFO, "podium"):
@@ -347,6 +375,14 @@ def test_while_the_keys_cannot_be_read_those_from_before_stay(keyed, damage, cap
         assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 200
         assert server.post("/v2/rerank", ASKED).status_code == 401
     assert any("the keys from before stay" in str(vars(record)) for record in caplog.records)
+
+
+def test_the_last_key_can_be_taken_away_and_a_late_one_is_noticed(keyed):
+    server, path, key = keyed
+    path.write_text("# nobody\n")
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
+    path.write_text("# nobody")  # without an end of its line
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {add_key(path, 'next')}").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", "two words", "#x", "x" * 65, "a\nb"])

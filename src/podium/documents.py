@@ -47,6 +47,8 @@ def first_stage(document: Any) -> tuple[float | None, int | None]:
     if not isinstance(document, Mapping):
         return None, None
     score, rank = (_plain_number(document.get(name)) for name in ("source_score", "source_rank"))
+    if isinstance(score, int) and abs(score) > 1e308:
+        score = None  # a number of JSON's, but no float
     return (
         float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
         rank if isinstance(rank, int) and not isinstance(rank, bool) else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import ipaddress
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -38,7 +39,12 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
         near = [each for name in unknown for each in difflib.get_close_matches(name, [*names, "models"], n=1)]
         there = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(names))}, models"
         raise InvalidInput(f"{path} says {', '.join(unknown)}, which is no option; {there}")
-    context.default_map = {names[name]: value for name, value in asked.items()}
+    if odd := sorted(name for name, value in asked.items() if not _is_plain(value, name in ("model", "cors-origin"))):
+        raise InvalidInput(f"{path}: {', '.join(odd)} must be a string or a number; model and cors-origin are lists of strings")
+    flags = {option.name for option in context.command.params if isinstance(option, click.Option) and option.is_flag}
+    # As words, so that they are checked just as the command line's are.
+    said_as = {names[name]: value if isinstance(value, list) else str(value) for name, value in asked.items()}
+    context.default_map = {name: value if name not in flags else value == "True" for name, value in said_as.items()}
     return path
 
 
@@ -106,6 +112,10 @@ def serve(
     from podium.server.process import serve as run
     from podium.server.settings import Settings
 
+    if not math.isfinite(others["timeout"] + others["drain_timeout"]):
+        raise InvalidInput("--timeout and --drain-timeout must be numbers of seconds")
+    if not host or not host.isprintable():
+        raise InvalidInput("--host must be an address or a name, such as 127.0.0.1")
     if keys_file is None and not insecure and not _is_loopback(host):
         raise InvalidInput(
             f"{host} can be reached from other machines: give --api-keys-file (podium key makes keys), or say --insecure"
@@ -130,10 +140,16 @@ def _wanted(models: tuple[str, ...], tables: Any, options: Mapping[str, Any]) ->
     for said in models if models or wanted else ("podium-mini",):
         name, equals, loaded = said.partition("=")
         loaded = loaded if equals else name
-        if name in wanted or not name or not loaded:
+        if name in wanted or not name or not loaded or not name.isprintable():
             raise InvalidInput(f"--model {said}: a name must be there, and once; write AS=NAME to give it another")
         wanted[name] = {"name": loaded} | ({} if _is_hosted(loaded) else local)
     return wanted
+
+
+def _is_plain(value: Any, several: bool) -> bool:
+    if several:
+        return isinstance(value, list) and all(isinstance(each, str) and each.isprintable() for each in value)
+    return isinstance(value, str | int | float) and str(value).isprintable()
 
 
 def _tables(tables: Any) -> dict[str, dict[str, Any]]:
@@ -141,6 +157,8 @@ def _tables(tables: Any) -> dict[str, dict[str, Any]]:
         raise InvalidInput('models must be tables: [models.best] and under it load = "cohere:rerank-v3.5"')
     takes = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE - {"name"}
     for name, table in tables.items():
+        if not name.isprintable():
+            raise InvalidInput(f"{name!r} cannot be a model's name: it has letters that no one can see")
         if unknown := sorted(set(table) - takes):
             raise InvalidInput(f"[models.{name}] says {', '.join(unknown)}; it can say {', '.join(sorted(takes))}")
     return {

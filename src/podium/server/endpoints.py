@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -114,6 +115,8 @@ async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Res
         return Response(status_code=GONE)
     except Refusal as refusal:
         return _refused(refusal, seen)
+    except asyncio.CancelledError:  # the time that a server has to end is over
+        return _refused(Refusal(503, "this server had to end before this was done; ask another", retry_after=1), seen)
     except RecursionError:
         return _refused(Refusal(400, "the body is nested too deep"), seen)
     except Exception as error:

@@ -27,7 +27,10 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen = path, _state(path)
+        self._complained_of: object = ()
         self._hashes = _read(path)
+        if not self._hashes:
+            raise InvalidInput(f"{path} has no key in it; make one with podium key NAME --file {path}")
 
     def check(self, authorization: str | None) -> str:
         """Return the name of the key that a request offers. Raises Refusal."""
@@ -41,12 +44,13 @@ class Keys:
     def _read_again(self) -> None:
         if (state := _state(self._path)) == self._seen:
             return
-        self._seen = state
         try:
-            self._hashes = _read(self._path)
+            self._hashes, self._seen = _read(self._path), state
             _log.info("keys", extra={"fields": {"keys": len(self._hashes)}})
         except InvalidInput as error:
-            _log.error("keys", extra={"fields": {"error": f"{error}; the keys from before stay"}})
+            if state != self._complained_of:  # once; but it is tried again on each request
+                _log.error("keys", extra={"fields": {"error": f"{error}; the keys from before stay"}})
+            self._complained_of = state
 
 
 def add_key(path: Path, name: str) -> str:
@@ -55,13 +59,14 @@ def add_key(path: Path, name: str) -> str:
         raise InvalidInput("a key's name is one word of at most 64 letters, such as who will use it")
     if path.exists() and name in _read(path):
         raise InvalidInput(f"{path} has a key named {name} already; delete its line first")
+    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"
     key = f"podium-{secrets.token_urlsafe(32)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}; name a file in a folder that is there") from error
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(f"{name} {_hash(key)}\n")
+        file.write(f"{separator}{name} {_hash(key)}\n")
     return key
 
 
@@ -96,6 +101,4 @@ def _read(path: Path) -> dict[str, str]:
         if not (found := _LINE.fullmatch(line.strip())):
             raise InvalidInput(f"{path}, line {number}: must be a name and a key's SHA-256; podium key writes such lines")
         hashes[found[1]] = found[2]
-    if not hashes:
-        raise InvalidInput(f"{path} has no key in it; make one with podium key NAME --file {path}")
     return hashes

@@ -30,7 +30,7 @@ from podium.server.settings import Settings
 __all__ = ["serve"]
 
 BACKLOG = 2048
-STOP_SECONDS = 10
+WRITE_SECONDS, STOP_SECONDS = 20, 25  # to send replies when all is computed; to end after that, whatever hangs
 KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that it is they who close
 
 
@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
         self._app = create_app(settings, failed=self._failed)
         config = uvicorn.Config(
             self._app, http=Protocol, ws="none", access_log=False, log_config=None, server_header=False,
-            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=5,
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=WRITE_SECONDS,
         )  # fmt: skip
         super().__init__(config)
 
@@ -63,8 +63,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._loop is None or self._app.state.podium.admission.draining:  # told twice: now
-            self.force_exit = True
+        if self._loop is None or self._app.state.podium.admission.draining:
+            if self._settings.workers > 1:
+                return  # told by whoever ends a whole group of processes, then by its parent: that is once
+            self.force_exit = True  # told twice: now
             self._stop(1)
         else:
             asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
@@ -76,6 +78,7 @@ class _Server(uvicorn.Server):
             await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
         except asyncio.TimeoutError:
             logs.log("drain_timeout", level=logging.WARNING, requests=admission.requests)
+            self.config.timeout_graceful_shutdown = 1
         self._stop(0)
 
     def _failed(self, error: BaseException) -> None:
@@ -85,7 +88,8 @@ class _Server(uvicorn.Server):
     def _stop(self, code: int) -> None:
         """End; where a thread that nothing can interrupt would hold that up, such as a download's, without it."""
         self.failure, self.should_exit = code, True
-        hard = threading.Timer(STOP_SECONDS, os._exit, (code,))
+        seconds = STOP_SECONDS if self._app.state.podium.models.loaded else 5  # then there is no reply to wait for
+        hard = threading.Timer(seconds, os._exit, (code,))
         hard.daemon = True
         hard.start()
 
@@ -105,7 +109,7 @@ def _several(settings: Settings, listening: socket.socket) -> int:
 
         def told(*_: object) -> None:
             for worker in workers if stop.is_set() else ():
-                worker.terminate()  # the second time, for them as well: now
+                worker.kill()  # told twice: now
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -82,7 +82,12 @@ async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
         async with some:
             return await _rank(reranker, call, question)
 
-    return await asyncio.gather(*map(one, call.questions))
+    tasks = [asyncio.ensure_future(one(question)) for question in call.questions]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:  # one that was refused stops the others
+            task.cancel()
 
 
 async def _rank(reranker: Reranker, call: Call, question: Question) -> Ranking:
@@ -101,14 +106,19 @@ def _check(call: Call, settings: Settings) -> None:
 
 
 def _characters(document: Any) -> int:
-    """Count the letters in all that a document holds, however deep."""
+    """Count the letters of all that a document holds, however deep: keys too, and four for what is no text."""
     left, total = [document], 0
     while left:
         part = left.pop()
         if isinstance(part, str):
             total += len(part)
-        elif isinstance(part, dict | list):
-            left.extend(part.values() if isinstance(part, dict) else part)
+        elif isinstance(part, dict):
+            left.extend(part.values())
+            total += sum(map(len, part))
+        elif isinstance(part, list):
+            left.extend(part)
+        else:
+            total += 4
     return total
 
 
