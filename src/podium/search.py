@@ -12,7 +12,7 @@ from podium.inputs import checked_documents, checked_fields, checked_limit, chec
 from podium.ranking import Reranker
 from podium.types import AsyncSource, Ranking, Result, Source
 
-__all__ = ["Search", "cut"]
+__all__ = ["Search", "cut", "found_by"]
 
 
 class Search:
@@ -90,7 +90,7 @@ class Search:
         """Do what `search` does without blocking the event loop."""
         asked, limit = checked_query(query), self._limit(limit)
         began = time.perf_counter()
-        found = checked_documents(await self._found(asked, self._candidates(candidates)))
+        found = checked_documents(await found_by(self.source, asked, self._candidates(candidates)))
         took = time.perf_counter() - began
         rank_by = self.fields(found, rank_by)
         ranking = await self.reranker.arerank(asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score)
@@ -106,18 +106,20 @@ class Search:
         searched = getattr(self.source, "text_fields", None) or ()
         return [name for name in searched if any(isinstance(each, Mapping) and name in each for each in found)] or None
 
-    async def _found(self, query: str, candidates: int) -> list[Any]:
-        if isinstance(self.source, AsyncSource):
-            return await self.source.asearch(query, candidates)
-        import asyncio  # as in ranking.py: only for those who need it
-
-        return await asyncio.to_thread(self.source.search, query, candidates)
-
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
 
     def _candidates(self, candidates: int | None) -> int:
         return self.candidates if candidates is None else _checked_candidates(candidates)
+
+
+async def found_by(source: Source, query: str, candidates: int) -> list[Any]:
+    """Return what a source finds, without blocking the event loop."""
+    if isinstance(source, AsyncSource):
+        return await source.asearch(query, candidates)
+    import asyncio  # as in ranking.py: only for those who need it
+
+    return await asyncio.to_thread(source.search, query, candidates)
 
 
 def _checked_candidates(candidates: Any) -> int:

@@ -53,6 +53,10 @@ class Provider:
     query_counts_per_document: bool = False
     listwise: tuple[str, ...] = ()
 
+    def is_listwise(self, model: str) -> bool:
+        """Say whether a model scores documents against each other."""
+        return any(model.startswith(each) for each in self.listwise)
+
 
 PROVIDERS = (
     Provider(

@@ -109,7 +109,7 @@ class HostedScorer:
     @property
     def listwise(self) -> bool:
         """Whether documents are scored against each other, so that a score depends on what was beside it."""
-        return any(self._model.startswith(each) for each in self.provider.listwise)
+        return self.provider.is_listwise(self._model)
 
     @property
     def revision(self) -> str | None:

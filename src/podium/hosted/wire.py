@@ -80,7 +80,7 @@ def parts(row: Provider, model: str, query: str, texts: Sequence[str], max_docum
     Raises InvalidInput where a listwise model's documents don't fit in one: its scores would not compare.
     """
     cut = list(_runs(row, query, texts, max_documents or row.max_documents or len(texts)))
-    if len(cut) > 1 and any(model.startswith(each) for each in row.listwise):
+    if len(cut) > 1 and row.is_listwise(model):
         raise InvalidInput(
             f"{row.name}:{model} compares all documents with each other, and {len(texts)} documents do not fit in one "
             "request; pass fewer, or use a model that scores each on its own"

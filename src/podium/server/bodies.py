@@ -23,9 +23,8 @@ class Gone(Exception):
 
 async def read(request: Request, room: Room, *, max_bytes: int, seconds: float) -> bytes:
     """Return the body. Raises Refusal where it is too large or comes too slowly, Gone where it does not come at all."""
-    if (request.headers.get("content-length") or "0").isdecimal() and int(
-        request.headers.get("content-length") or 0
-    ) > max_bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     try:
         return await asyncio.wait_for(_chunks(request, room, max_bytes), seconds)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from podium.errors import InvalidInput
 from podium.server.calls import Refusal
+from podium.server.logs import log
 
 __all__ = ["Keys", "add_key", "offered"]
 
 _LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
-_log = logging.getLogger("podium.server")
 
 
 class Keys:
@@ -46,10 +46,10 @@ class Keys:
             return
         try:
             self._hashes, self._seen = _read(self._path), state
-            _log.info("keys", extra={"fields": {"keys": len(self._hashes)}})
+            log("keys", keys=len(self._hashes))
         except InvalidInput as error:
             if state != self._complained_of:  # once; but it is tried again on each request
-                _log.error("keys", extra={"fields": {"error": f"{error}; the keys from before stay"}})
+                log("keys", level=logging.ERROR, error=f"{error}; the keys from before stay")
             self._complained_of = state
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from importlib import resources
 
@@ -12,12 +11,12 @@ from starlette.responses import Response
 
 from podium.documents import as_json as document_as_json
 from podium.inputs import checked_query
+from podium.search import found_by
 from podium.server.calls import Refusal, count, text
 from podium.server.endpoints import Seen, as_json
 from podium.server.openapi import description
 from podium.server.rerank import in_time, posted
 from podium.server.state import State, state_of
-from podium.types import AsyncSource, Source
 
 __all__ = ["asset", "docs", "openapi", "playground", "search"]
 
@@ -62,17 +61,11 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
             raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
         with state.admission.place():
             began = time.perf_counter()
-            found = await in_time(lambda: _found(source, query, candidates), request, state.settings)
+            found = await in_time(lambda: found_by(source, query, candidates), request, state.settings)
             seconds = time.perf_counter() - began
     documents = [document_as_json(document) for document in found]
     fields = list(getattr(source, "text_fields", None) or ())
     return as_json({"documents": documents, "fields": fields, "seconds": seconds})
-
-
-async def _found(source: Source, query: str, candidates: int) -> list[object]:
-    if isinstance(source, AsyncSource):
-        return await source.asearch(query, candidates)
-    return await asyncio.to_thread(source.search, query, candidates)
 
 
 def _file(name: str, media_type: str) -> Response:
