@@ -19,6 +19,7 @@ __all__ = [
     "checked_flag",
     "checked_limit",
     "checked_min_score",
+    "checked_offset",
     "checked_path",
     "checked_query",
     "given",
@@ -78,6 +79,16 @@ def checked_limit(limit: Any) -> int | None:
         number = None
     if number is None or number < 1:
         raise InvalidInput(f"limit must be a positive whole number (or None for all), not {limit!r:.40}")
+    return number
+
+
+def checked_offset(offset: Any) -> int:
+    try:
+        number = -1 if isinstance(offset, bool) else operator.index(offset)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise InvalidInput(f"offset must be a whole number from 0, not {offset!r:.40}")
     return number
 
 

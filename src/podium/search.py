@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from podium.errors import InvalidInput
-from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query
+from podium.inputs import checked_documents, checked_fields, checked_limit, checked_offset, checked_query
 from podium.ranking import Reranker
-from podium.types import AsyncSource, Ranking, Result, Source
+from podium.types import AsyncSource, Candidates, Ranking, Result, Source
 
 __all__ = ["Search", "cut", "found_by"]
 
@@ -56,6 +56,7 @@ class Search:
         query: str,
         *,
         limit: int | None = None,
+        offset: int = 0,
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
@@ -63,38 +64,42 @@ class Search:
     ) -> Ranking:
         """Return a Ranking whose results carry both stages' ranks and scores; `usage` says what each stage took.
 
-        Its notes say when reranking could not have changed which documents are in the answer. Raises InvalidInput,
-        SourceError, and what the reranker raises.
+        `offset` leaves out the best so many of the reranked candidates: a later page of the same ranking. `total` is how many
+        documents matched, where the source knows. Notes are the source's, and one where reranking could not have changed
+        which documents are in the answer. Raises InvalidInput, SourceError, and what the reranker raises.
         """
         if not callable(getattr(self.source, "search", None)):
             raise InvalidInput(f"{type(self.source).__name__} can only be awaited; use asearch")
-        asked, limit = checked_query(query), self._limit(limit)
+        asked, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
         began = time.perf_counter()
-        found = checked_documents(self.source.search(asked, self._candidates(candidates)))
+        candidates_found = self.source.search(asked, count)
+        found = checked_documents(candidates_found)
         took = time.perf_counter() - began
         rank_by = self.fields(found, rank_by)
         ranking = self.reranker.rerank(
             asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score, progress=progress
         )
-        return cut(_with_first_stage(ranking, took), limit, len(found))
+        return cut(_with_first_stage(ranking, took, candidates_found), limit, len(found), offset=offset)
 
     async def asearch(
         self,
         query: str,
         *,
         limit: int | None = None,
+        offset: int = 0,
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
     ) -> Ranking:
         """Do what `search` does without blocking the event loop."""
-        asked, limit = checked_query(query), self._limit(limit)
+        asked, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
         began = time.perf_counter()
-        found = checked_documents(await found_by(self.source, asked, self._candidates(candidates)))
+        candidates_found = await found_by(self.source, asked, count)
+        found = checked_documents(candidates_found)
         took = time.perf_counter() - began
         rank_by = self.fields(found, rank_by)
         ranking = await self.reranker.arerank(asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score)
-        return cut(_with_first_stage(ranking, took), limit, len(found))
+        return cut(_with_first_stage(ranking, took, candidates_found), limit, len(found), offset=offset)
 
     def fields(self, found: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
         """Return the fields that the reranker reads: what is asked, else as set up, else the reranker's, else the source's.
@@ -109,17 +114,21 @@ class Search:
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
 
-    def _candidates(self, candidates: int | None) -> int:
-        return self.candidates if candidates is None else _checked_candidates(candidates)
+    def _candidates(self, candidates: int | None, offset: int) -> int:
+        count = self.candidates if candidates is None else _checked_candidates(candidates)
+        if checked_offset(offset) >= count:
+            raise InvalidInput(f"offset={offset} leaves none of {count} candidates; ask for more with candidates=")
+        return count
 
 
-async def found_by(source: Source, query: str, candidates: int) -> list[Any]:
-    """Return what a source finds, without blocking the event loop."""
+async def found_by(source: Source, query: str, candidates: int, offset: int = 0) -> list[Any]:
+    """Return what a source finds, without blocking the event loop. An offset is for podium's own sources."""
+    options: dict[str, Any] = {"offset": offset} if offset else {}
     if isinstance(source, AsyncSource):
-        return await source.asearch(query, candidates)
+        return await source.asearch(query, candidates, **options)
     import asyncio  # as in ranking.py: only for those who need it
 
-    return await asyncio.to_thread(source.search, query, candidates)
+    return await asyncio.to_thread(source.search, query, candidates, **options)
 
 
 def _checked_candidates(candidates: Any) -> int:
@@ -131,18 +140,23 @@ def _checked_candidates(candidates: Any) -> int:
         raise InvalidInput(f"candidates must be a positive whole number, not {candidates!r:.40}") from None
 
 
-def cut(ranking: Ranking, limit: int | None, found: int | None = None) -> Ranking:
-    """Return the best `limit` results of what a search gave, and say where that cuts nothing off.
+def cut(ranking: Ranking, limit: int | None, found: int | None = None, *, offset: int = 0) -> Ranking:
+    """Return `limit` results of a search after the `offset` best, with a note where that leaves none out.
 
     `found` is how many candidates there were, where `ranking` has fewer results than that.
     """
-    notes = [note for note in _notes(len(ranking) if found is None else found, limit) if note not in ranking.notes]
-    return replace(ranking, results=ranking.results[:limit], notes=(*notes, *ranking.notes))
+    end = None if limit is None else offset + limit
+    told = _notes(len(ranking) if found is None else found, None if offset else limit)
+    notes = [note for note in told if note not in ranking.notes]
+    return replace(ranking, results=ranking.results[offset:end], notes=(*notes, *ranking.notes))
 
 
-def _with_first_stage(ranking: Ranking, seconds: float) -> Ranking:
+def _with_first_stage(ranking: Ranking, seconds: float, found: Any) -> Ranking:
+    """Add what the source said: ranks, time, and, of podium's own sources, how many matched and notes."""
     results = tuple(_with_source_rank(result) for result in ranking)
-    return replace(ranking, results=results, usage=replace(ranking.usage, source_seconds=seconds))
+    usage = replace(ranking.usage, source_seconds=seconds)
+    total, notes = (found.total, found.notes) if isinstance(found, Candidates) else (None, ())
+    return replace(ranking, results=results, usage=usage, notes=(*notes, *ranking.notes), total=total)
 
 
 def _with_source_rank(result: Result) -> Result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload, runtime_checkable
 
@@ -12,6 +12,7 @@ from podium.errors import InvalidInput
 __all__ = [
     "AsyncScorer",
     "AsyncSource",
+    "Candidates",
     "Embed",
     "ManyScorer",
     "Progress",
@@ -100,11 +101,35 @@ class ManyScorer(Protocol):
     ) -> list[Scores]: ...
 
 
+class Candidates(list[Any]):
+    """The documents that a source found, best first: a list, with what else the source knows.
+
+    `notes` say what a reader should know, such as an index that is still being built. `total` may be given as a function,
+    which is called when it is first needed.
+    """
+
+    def __init__(
+        self, documents: Iterable[Any] = (), *, total: int | Callable[[], int] | None = None, notes: Iterable[str] = ()
+    ) -> None:
+        super().__init__(documents)
+        self._total, self.notes = total, tuple(notes)
+
+    @property
+    def total(self) -> int | None:
+        """How many documents match, None if unknown. A search by vectors ranks every document, so all of them match."""
+        if callable(self._total):
+            self._total = self._total()
+        return self._total
+
+
 class Source(Protocol):
     """Where candidates come from."""
 
     def search(self, query: str, limit: int) -> list[Any]:
-        """Return at most `limit` documents, best first; mappings may say `source_score` and `source_rank` (from 1)."""
+        """Return at most `limit` documents, best first; mappings may say `source_score` and `source_rank` (from 1).
+
+        podium's own sources return Candidates, and take `offset`, how many of the best to leave out.
+        """
         ...
 
 
@@ -160,7 +185,8 @@ class Result:
 class Ranking(Sequence[Result]):
     """Results in order of relevance, best first, and how they came about.
 
-    `notes` says in words whatever a reader should know before trusting the order, such as texts cut short.
+    `notes` says in words whatever a reader should know before trusting the order, such as texts cut short. `total` is how
+    many documents matched in the source, where a Search asked one that knows.
     """
 
     results: tuple[Result, ...]
@@ -169,6 +195,7 @@ class Ranking(Sequence[Result]):
     score_kind: ScoreKind
     usage: Usage
     notes: tuple[str, ...] = ()
+    total: int | None = None
 
     @overload
     def __getitem__(self, at: int) -> Result: ...
@@ -192,5 +219,6 @@ class Ranking(Sequence[Result]):
             "score_kind": self.score_kind,
             "usage": usage | {"billed": dict(self.usage.billed)},
             "notes": list(self.notes),
+            **({} if self.total is None else {"total": self.total}),
             "results": [result.to_dict() for result in self.results],
         }

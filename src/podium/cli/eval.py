@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from podium.cli.first_stages import first_stage
+from podium.cli.source_options import source_options
 from podium.cli.tables import print_rows
 from podium.compose.cached import CachedScorer
 from podium.evaluation.collections import Collection, read_collection
@@ -17,7 +18,7 @@ from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
 from podium.evaluation.runs import write_run
 from podium.evaluation.scores import ScoreStore
 from podium.load import identity, load
-from podium.places import listed
+from podium.places import SourceOptions, listed
 from podium.progress import bar
 from podium.ranking import Reranker
 
@@ -37,7 +38,7 @@ SHOWN = 3
 )
 @click.option("--run", "run_file", metavar="FILE", help="The first stage: a TREC run.  [default: BM25]")
 @click.option("--in", "where", metavar="PLACE", help="The first stage: an index whose ids are the collection's.")
-@click.option("--embed", metavar="MODEL", help="The first stage: BM25 and this embedder's vectors, fused.")
+@source_options()
 @click.option("--queries", metavar="FILE", help="Other queries than DATA's own: JSON lines, TSV, TREC topics.")
 @click.option("--qrels", metavar="FILE", help="Other judgments than DATA's own: TSV, TREC.")
 @click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file per system.")
@@ -53,7 +54,7 @@ def evaluate(
     candidates: int,
     run_file: str | None,
     where: str | None,
-    embed: str | None,
+    source_options: SourceOptions,
     queries: str | None,
     qrels: str | None,
     runs_folder: str | None,
@@ -64,12 +65,13 @@ def evaluate(
     """Measure rerankers on a test collection.
 
     DATA is a folder in BEIR's layout, or a CSV with the columns query, document and grade. Every reranker orders the same
-    candidates; the first row is the order they came in, the last the best that any order could be.
+    candidates; the first row is the order they came in, the last the best that any order could be. The options of a search
+    are for --in; --embed without it adds the embedder's vectors to BM25.
     """
     chosen = checked_metrics(listed(metrics))
     collection = read_collection(data, queries=queries, qrels=qrels)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
-        baseline = first_run(collection, first_stage(collection, run_file, where, embed), candidates, advance)
+        baseline = first_run(collection, first_stage(collection, run_file, where, source_options), candidates, advance)
     with contextlib.closing(ScoreStore(scores_file)) if scores_file else contextlib.nullcontext() as store:
         systems = [_reranked(collection, baseline, name, store, precision) for name in names]
     found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)

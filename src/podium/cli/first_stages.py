@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection
 from podium.evaluation.evaluate import Find
 from podium.evaluation.runs import read_run
-from podium.places import embedder, load_source
+from podium.inputs import given
+from podium.places import SourceOptions, embedder, load_source
 from podium.sources.embedded import EmbeddedIndex
 
 __all__ = ["first_stage"]
@@ -16,16 +18,19 @@ __all__ = ["first_stage"]
 Found = list[tuple[str, float]]
 
 
-def first_stage(collection: Collection, run_file: str | None, where: str | None, embed: str | None) -> Find:
+def first_stage(collection: Collection, run_file: str | None, where: str | None, options: SourceOptions | None) -> Find:
     """Return what finds a query's candidates. Raises InvalidInput where its documents are not the collection's."""
+    options = options or SourceOptions()
+    if not where and (unfit := [name for name in given(asdict(options)) if name != "embed"]):
+        raise InvalidInput(f"{', '.join('--' + name.replace('_', '-') for name in unfit)}: only with --in, an index to search")
     if run_file and where:
         raise InvalidInput("--run and --in are two first stages; name one")
     if run_file:
         return _run(collection, run_file)
     if where:
-        source = load_source(where, embed=embed)
+        source = load_source(where, options)
         return lambda query, text, count: _known(collection, source.search(text, count))
-    return _bm25(collection, embed)
+    return _bm25(collection, options.embed)
 
 
 def _run(collection: Collection, file: str) -> Find:

@@ -1,36 +1,43 @@
-"""podium index: put the documents of a file where they can be searched."""
+"""podium index: put the documents of a file where they can be searched; list, thin out and drop such indexes."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from podium.cli.index_targets import FolderTarget, IndexOptions, IndexTarget, delete, drop, listing, redis_target
+from podium.cli.tables import print_rows
 from podium.documents import TEXT_KEYS
 from podium.errors import InvalidInput
-from podium.places import embedder, is_url, listed, split_url
+from podium.places import is_url, listed, weights
 from podium.progress import bar
 from podium.sources import files
-from podium.sources.embedded import LANGUAGES, EmbeddedIndex, is_index
-from podium.sources.loading import Target, identified, load_into
+from podium.sources.embedded import LANGUAGES
+from podium.sources.loading import identified, load_into
 
 __all__ = ["index"]
 
-Opened = tuple[Callable[[list[Any]], None], Callable[[int], contextlib.AbstractContextManager[Target]]]
-
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="[FILE]", required=False)
 @click.option("--to", "where", required=True, metavar="PLACE", help="redis://host:port/name, or a folder.")
-@click.option("--text", "fields", metavar="FIELD,FIELD", help="The fields to search.  [default: content, text …]")
-@click.option("--embed", "model", metavar="MODEL", help="An embedder, to search by vectors too: org/model or ./folder.")
+@click.option("--text", metavar="FIELD,FIELD", help="The fields to search, weighted as in title^2,text.  [default: content, …]")
+@click.option("--embed", metavar="MODEL", help="An embedder, to search by vectors too: org/model or ./folder.")
 @click.option("--id", "id_field", metavar="FIELD", help="The field that says which document it is.  [default: all it says]")
 @click.option("--tag", "tags", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as words.")
 @click.option("--number", "numbers", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as numbers.")
+@click.option("--storage", type=click.Choice(["hash", "json"]), help="On Redis: how documents are kept.  [default: hash]")
+@click.option("--prefix", metavar="PREFIX", help="On Redis: how the documents' keys begin.  [default: the index's name and :]")
+@click.option("--vector", metavar="FIELD", help="On Redis: the field of the vectors.  [default: embedding]")
+@click.option("--tag-separator", metavar="LETTER", help="On Redis: what stands between tags.  [default: ,]")
+@click.option("--m", type=click.IntRange(min=1), metavar="N", help="On Redis: HNSW's M, neighbours per vector.  [default: 16]")
+@click.option("--ef-construction", type=click.IntRange(min=1), metavar="N", help="On Redis: of HNSW.  [default: 200]")
 @click.option(
     "--language",
     type=click.Choice([*LANGUAGES, "none"]),
@@ -38,55 +45,82 @@ Opened = tuple[Callable[[list[Any]], None], Callable[[int], contextlib.AbstractC
     help="In a folder: stemmer, stop-words.  [default: english]",
 )
 @click.option("--format", "kind", type=click.Choice(list(files.FORMATS)), help="What FILE holds.  [default: by its name]")
+@click.option("--list", "is_list", is_flag=True, help="List the index at PLACE, or all those of a server or folder.")
+@click.option("--delete", "deleted", multiple=True, metavar="ID", help="Delete a document; again for more.")
+@click.option("--drop", "is_drop", is_flag=True, help="Delete the index and all of its documents.")
 def index(
-    file: str,
+    file: str | None,
     where: str,
-    fields: str | None,
-    model: str | None,
+    text: str | None,
     id_field: str | None,
     tags: str | None,
     numbers: str | None,
-    language: str | None,
     kind: str | None,
+    is_list: bool,
+    deleted: Sequence[str],
+    is_drop: bool,
+    **options: Any,
 ) -> None:
-    """Index a file's documents.
+    """Index a file's documents, or look after an index.
 
     FILE is .jsonl, .csv, .parquet, .json or .txt, also with .gz. An index that is missing is made. Run again after an
     interruption, it goes on where it was; run again on the same file, it changes nothing.
     """
+    actions: list[tuple[bool, Callable[[], None]]] = [
+        (is_list, lambda: print_rows(("index", "documents", "fields"), listing(where))),
+        (bool(deleted), lambda: print(f"{delete(where, deleted)} documents deleted")),
+        (is_drop, lambda: print(f"{where.rpartition('/')[2]} dropped, with {drop(where)} documents")),
+    ]
+    chosen = [action for is_chosen, action in actions if is_chosen]
+    if len(chosen) + (file is not None) != 1:
+        raise InvalidInput("name one FILE to index, or one of --list, --delete and --drop")
+    if file is None:
+        return chosen[0]()
+    made_with = IndexOptions(text=weights(text), ids_from=id_field or "", tags=listed(tags), numbers=listed(numbers), **options)
+    return _load(file, kind, where, made_with)
+
+
+def _load(file: str, kind: str | None, where: str, options: IndexOptions) -> None:
     began = time.perf_counter()
+    named = [*(options.text or ()), *options.tags, *options.numbers]
+    with contextlib.closing(_target(file, kind, where, options)) as target:
+        count = _checked_documents(file, kind, options.ids_from, target, named)
+        with bar(100, True, what="waiting for the server to scan its keys") as waited:
+            target.prepare(count, waited)
+        with bar(count, True, what="indexing") as advance:
+            added, kept = load_into(target, identified(files.stream(file, kind), options.ids_from or None), advance)
+        target.finish()
+    there = f", {kept} were there already" if kept else ""
+    print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
+    truncated = getattr(target.embed, "truncated", 0)
+    note = f"{truncated} of them are longer than the embedder reads; their vectors are of how they begin"
+    for each in (*([note] if truncated else []), *target.notes):
+        click.echo(f"note: {each}", err=True)
+
+
+def _target(file: str, kind: str | None, where: str, options: IndexOptions) -> IndexTarget:
     if (first := next(files.stream(file, kind), None)) is None:
         raise InvalidInput(f"{file} holds no documents")
     if is_url(where):
-        if language is not None:
+        if options.language is not None:
             raise InvalidInput("--language is for an index in a folder; Redis stems by its own default, English")
-        text = listed(fields) or [_own_text_field(first, file)]
-        target = _on_redis(where, text, model, listed(tags), listed(numbers))
-    else:
-        if tags or numbers:
-            raise InvalidInput("--tag and --number are for an index on Redis")
-        target = _in_folder(where, listed(fields), model, language)
-    with target as (check, begin):
-        count = _looked_through(file, kind, id_field, check, [*listed(fields), *listed(tags), *listed(numbers)])
-        with begin(count) as index, bar(count, True, what="indexing") as advance:
-            added, kept = load_into(index, identified(files.stream(file, kind), id_field), advance)
-    there = f", {kept} were there already" if kept else ""
-    print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
-    if cut := getattr(index.embed, "truncated", 0):
-        click.echo(f"note: {cut} of them are longer than the embedder reads; their vectors are of how they begin", err=True)
+        return redis_target(where, replace(options, text=options.text or {_own_text_field(first, file): 1.0}))
+    if unfit := options.on_redis():
+        names = {"tags": "tag", "numbers": "number"}
+        flags = ", ".join(f"--{names.get(name, name).replace('_', '-')}" for name in unfit)
+        raise InvalidInput(f"{flags}: only for an index on Redis, not one in a folder")
+    return FolderTarget(where, options)
 
 
-def _looked_through(
-    file: str, kind: str | None, id_field: str | None, check: Callable[[list[Any]], None], named: list[str]
-) -> int:
+def _checked_documents(file: str, kind: str | None, ids_from: str, target: IndexTarget, named: list[str]) -> int:
     """Read the file once before anything is written: its documents are whole, can be kept, and have ids of their own.
 
     A field that is named and that no document has is a slip.
     """
     count, unseen = 0, set(named)
-    for _, document in identified(files.stream(file, kind), id_field):
+    for _, document in identified(files.stream(file, kind), ids_from or None):
         try:
-            check([document])
+            target.check([document])
         except InvalidInput as error:
             raise InvalidInput(str(error).replace("document 0", f"document {count}", 1)) from None
         unseen = unseen - set(document) if isinstance(document, dict) else set()
@@ -96,46 +130,8 @@ def _looked_through(
     return count
 
 
-@contextlib.contextmanager
-def _on_redis(where: str, text: list[str], model: str | None, tags: list[str], numbers: list[str]) -> Iterator[Opened]:
-    """Give what checks documents, and what begins to take them."""
-    from podium.sources.redis_index import RedisIndex
-
-    url, name = split_url(where)
-    index = RedisIndex(url, name, text=text, embed=embedder(model), tags=tags, numbers=numbers)
-
-    @contextlib.contextmanager
-    def begin(count: int) -> Iterator[Target]:
-        index.prepare(count)
-        yield index
-        index.finish()
-
-    with contextlib.closing(index):
-        yield index.check, begin
-
-
-@contextlib.contextmanager
-def _in_folder(where: str, text: list[str], model: str | None, language: str | None) -> Iterator[Opened]:
-    """Give what checks documents, and what begins to take them: nothing is made before all are known to fit."""
-    there = is_index(where)
-    chosen = None if language == "none" else language or "english"
-    checked = EmbeddedIndex.open(where) if there else EmbeddedIndex.create(None, text=text or None, language=chosen)
-    if (text and text != checked.text_fields) or (language and chosen != checked.language):
-        searched = "each document's own text" if checked.text_fields is None else f"--text {','.join(checked.text_fields)}"
-        raise InvalidInput(f"{where} was made with {searched} and --language {checked.language or 'none'}; it keeps them")
-
-    @contextlib.contextmanager
-    def begin(count: int) -> Iterator[Target]:
-        if there:
-            yield EmbeddedIndex.open(where, embed=embedder(model or checked.embedder))
-        else:
-            yield EmbeddedIndex.create(where, text=text or None, embed=embedder(model), language=chosen)
-
-    yield checked.check, begin
-
-
 def _own_text_field(first: Any, file: str) -> str:
-    """Return the field that says what a document is about, where none was named."""
+    """Return the field that holds a document's text, where none was named."""
     if isinstance(first, str):
         return "content"
     has = [key for key in TEXT_KEYS if key in first]

@@ -7,9 +7,11 @@ from typing import Literal
 
 import click
 
+from podium.cli.source_options import source_options
 from podium.cli.tables import print_search
+from podium.errors import InvalidInput
 from podium.load import load
-from podium.places import listed, load_source
+from podium.places import SourceOptions, listed, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
@@ -19,16 +21,14 @@ __all__ = ["search"]
 @click.argument("query")
 @click.option("--in", "where", required=True, metavar="PLACE", help="redis://host:port/name, an index's folder, or a file.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="How many results.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
 @click.option(
     "--candidates", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="… of how many found."
 )
 @click.option(
     "--model", default="podium-mini", show_default=True, help="A name as for podium.load: org/model, ./folder, cohere:…"
 )
-@click.option("--mode", type=click.Choice(["text", "vector", "hybrid"]), help="[default: hybrid with an embedder, else text]")
-@click.option("--text", "fields", metavar="FIELD,FIELD", help="The fields to search.  [default: the index's own]")
-@click.option("--embed", metavar="MODEL", help="The embedder of the index.  [default: a folder's index knows its own]")
-@click.option("--filter", metavar="EXPRESSION", help="On Redis: only documents that match, as in '@year:[2000 +inf]'.")
+@source_options()
 @click.option("--by", metavar="FIELD,FIELD", help="The fields the model reads.  [default: those searched]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every result whole, and what each stage took.")
 @click.option(
@@ -40,10 +40,8 @@ def search(
     limit: int,
     candidates: int,
     model: str,
-    mode: Literal["text", "vector", "hybrid"] | None,
-    fields: str | None,
-    embed: str | None,
-    filter: str | None,  # noqa: A002  the option's name
+    offset: int,
+    source_options: SourceOptions,
     by: str | None,
     as_json: bool,
     precision: Literal["float32", "int8", "auto"] | None,
@@ -52,12 +50,14 @@ def search(
 
     PLACE is an index on Redis, the folder of one that podium index made, or a file that is indexed on the spot.
     """
-    source = load_source(where, text=listed(fields) or None, embed=embed, mode=mode, filter=filter)
+    source = load_source(where, source_options)
+    if offset >= candidates:
+        raise InvalidInput(f"--offset {offset} leaves none of {candidates} candidates; ask for more with --candidates")
     with load(model, precision=precision) as reranker:
         everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=listed(by) or None)
         ranking = everything.search(query, progress=True)
     if as_json:
-        print(json.dumps(cut(ranking, limit).to_dict(), ensure_ascii=False, indent=2))
+        print(json.dumps(cut(ranking, limit, offset=offset).to_dict(), ensure_ascii=False, indent=2))
     else:
         documents = [result.document for result in ranking]
-        print_search(ranking, limit, everything.fields(documents, listed(by) or None))
+        print_search(ranking, limit, everything.fields(documents, listed(by) or None), offset)

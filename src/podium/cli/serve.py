@@ -15,10 +15,11 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
+from podium.cli.source_options import source_options
 from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.load import load
-from podium.places import listed
+from podium.places import SourceOptions
 
 __all__ = ["serve"]
 
@@ -66,8 +67,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option(
     "--index", metavar="PLACE", help="What the page can search: redis://host:port/name, an index's folder, or a file."
 )
-@click.option("--text", metavar="FIELD,FIELD", help="The index's fields to search.  [default: the index's own]")
-@click.option("--embed", metavar="MODEL", help="The index's embedder.  [default: a folder's index knows its own]")
+@source_options(prefixed=("timeout",))
 @click.option("--cache", metavar="URL", help="A Redis that remembers scores, for all servers that name it.")
 @click.option("--api-keys-file", "keys_file", type=click.Path(path_type=Path), help="Who may ask; podium key writes it.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
@@ -96,8 +96,7 @@ def serve(
     insecure: bool,
     keys_file: Path | None,
     cors_origins: tuple[str, ...],
-    text: str | None,
-    embed: str | None,
+    source_options: SourceOptions,
     **others: Any,
 ) -> int:
     """Serve rerankers to clients of Cohere, Voyage, Jina, TEI and vLLM, and a page to try them on.
@@ -129,8 +128,8 @@ def serve(
     given = context.get_parameter_source("models") is ParameterSource.COMMANDLINE
     tables = {} if given else context.meta.get("models", {})  # what is said on the command line goes before the file
     wanted = _wanted(models, tables, {"precision": precision, "threads": threads})
-    index: dict[str, Any] = {"index_text": tuple(listed(text)), "index_embed": embed}
-    return run(Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **index, **others))
+    cors = tuple(cors_origins)
+    return run(Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=cors, source=source_options, **others))
 
 
 def _wanted(models: tuple[str, ...], tables: Any, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -34,8 +34,8 @@ def print_ranking(ranking: Ranking, texts: Sequence[str | None]) -> None:
     _print_notes(ranking)
 
 
-def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None) -> None:
-    """Print the best `limit` of a search's results beside the best of its first stage, each with its score there."""
+def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, offset: int = 0) -> None:
+    """Print `limit` of a search's results, after the `offset` best, beside those of its first stage, with its scores."""
     texts = {result.index: text for result, text in zip(ranking, _texts(ranking, fields), strict=True)}
     found = sorted(ranking, key=lambda result: result.source_rank or 0)
     console = Console(highlight=False)
@@ -45,11 +45,12 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None) -> 
     for name, right in (("rank", True), ("reranked", False), (ranking.score_kind, True), ("moved", True), ("as found", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    for rank, (best, first) in enumerate(zip(ranking[:limit], found, strict=False), start=1):
+    page = slice(offset, offset + limit)
+    for rank, (best, first) in enumerate(zip(ranking[page], found[page], strict=False), start=offset + 1):
         table.add_row(str(rank), *_sides(best, first, texts, room))
     console.print(table)
     console.print(_took(ranking))
-    _print_notes(cut(ranking, limit))
+    _print_notes(cut(ranking, limit, offset=offset))
 
 
 def _sides(best: Result, first: Result, texts: Mapping[int, str | None], room: int) -> tuple[str | Text, ...]:
@@ -65,7 +66,8 @@ def _texts(ranking: Ranking, fields: Sequence[str] | None) -> list[str | None]:
 
 def _took(ranking: Ranking) -> str:
     searched, reranked = ranking.usage.source_seconds or 0.0, ranking.usage.seconds
-    return f"{len(ranking)} found in {1000 * searched:.0f} ms, reranked in {1000 * reranked:.0f} ms"
+    total = "" if ranking.total is None else f" of {ranking.total}"
+    return f"{len(ranking)}{total} found in {1000 * searched:.0f} ms, reranked in {1000 * reranked:.0f} ms"
 
 
 def _print_notes(ranking: Ranking) -> None:

@@ -61,4 +61,4 @@ def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:
 def _source(index: str, settings: Settings) -> Source:
     from podium.places import load_source
 
-    return load_source(index, text=settings.index_text or None, embed=settings.index_embed)
+    return load_source(index, settings.source)

@@ -26,7 +26,11 @@ ANYTHING = {"type": "object"}
 SEARCH = {
     "type": "object",
     "required": ["query"],
-    "properties": {"query": {"type": "string", "minLength": 1}, "candidates": {"type": ["integer", "null"], "minimum": 0}},
+    "properties": {
+        "query": {"type": "string", "minLength": 1},
+        "candidates": {"type": ["integer", "null"], "minimum": 0},
+        "offset": {"type": ["integer", "null"], "minimum": 0},
+    },
 }
 READING = (  # path, what it says, whether it asks for a key
     ("/v1/models", "The models, by the names that requests use", True),

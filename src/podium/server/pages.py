@@ -17,6 +17,7 @@ from podium.server.endpoints import Seen, as_json
 from podium.server.openapi import description
 from podium.server.rerank import in_time, posted
 from podium.server.state import State, state_of
+from podium.types import Candidates
 
 __all__ = ["asset", "docs", "openapi", "playground", "search"]
 
@@ -57,15 +58,18 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
         asked = await posted(request, state, seen, room)
         query = checked_query(text(asked, "query"))
         candidates = min(count(asked, "candidates") or CANDIDATES, MAX_CANDIDATES)
+        offset = count(asked, "offset") or 0
         if (source := state.models.source) is None:
             raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
         with state.admission.place():
             began = time.perf_counter()
-            found = await in_time(lambda: found_by(source, query, candidates), request, state.settings)
+            found = await in_time(lambda: found_by(source, query, candidates, offset), request, state.settings)
             seconds = time.perf_counter() - began
     documents = [document_as_json(document) for document in found]
     fields = list(getattr(source, "text_fields", None) or ())
-    return as_json({"documents": documents, "fields": fields, "seconds": seconds})
+    total, notes = (found.total, found.notes) if isinstance(found, Candidates) else (None, ())
+    answer = {"documents": documents, "total": total, "notes": list(notes), "fields": fields, "seconds": seconds}
+    return as_json(answer)
 
 
 def _file(name: str, media_type: str) -> Response:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from podium.places import SourceOptions
+
 __all__ = ["Settings"]
 
 
@@ -16,6 +18,7 @@ class Settings:
 
     `models` are names by which clients ask → what `podium.load` takes, as keyword arguments with its `name`; the first
     answers requests that name none. `limits` are bytes, documents, characters, requests and seconds, as their names say.
+    `source` is how `index` is searched.
     """
 
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"podium-mini": {"name": "podium-mini"}})
@@ -25,8 +28,7 @@ class Settings:
     keys_file: Path | None = None
     cors_origins: tuple[str, ...] = ()
     index: str | None = None
-    index_text: tuple[str, ...] = ()
-    index_embed: str | None = None
+    source: SourceOptions = field(default_factory=SourceOptions)
     cache: str | None = None
     max_body: int = 32_000_000
     max_documents: int = 10_000

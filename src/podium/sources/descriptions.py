@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.errors import SourceError
-from podium.sources.embedding import document_vectors
+from podium.errors import InvalidInput, SourceError
+from podium.sources.embedding import PROBE, document_vectors, is_same_embedder
 from podium.sources.fields import checked_weights
 from podium.types import Embed
 
@@ -21,7 +21,9 @@ __all__ = [
     "TEXT_FOLDER",
     "Description",
     "check_embedder",
+    "check_ids",
     "damaged",
+    "drop",
     "is_index",
     "made_at_once",
     "name_of",
@@ -31,9 +33,6 @@ __all__ = [
 ]
 
 FILE, TEXT_FOLDER, LAYOUT = "podium-index.json", "text", 1
-# How alike the vectors of one sentence must be for two embedders to count as the same: int8 weights stay above 0.98 of
-# float32's, other models are near 0.
-PROBE, SAME_EMBEDDER = "podium puts search results in order of relevance", 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,8 @@ class Description:
     """What an index was made with.
 
     `fields` maps names to weights; None: a document's own text, as podium reads it. `probe` is the vector of one sentence
-    by the embedder it was made with, () without one: it tells another embedder, whatever that calls itself.
+    by the embedder it was made with, () without one: comparing it detects another embedder, even one of the same name.
+    `ids_from` is the field that ids were taken from, "" where they are digests of the documents, None where unknown.
     """
 
     fields: dict[str, float] | None
@@ -49,6 +49,7 @@ class Description:
     embedder: str | None = None
     probe: tuple[float, ...] = ()
     layout: int = LAYOUT
+    ids_from: str | None = None
 
 
 def is_index(path: str | os.PathLike[str]) -> bool:
@@ -96,15 +97,21 @@ def check_embedder(folder: Path, described: Description, embed: Embed | None) ->
         return
     if not described.probe:
         raise SourceError(f"{folder} was made without an embedder; leave embed= out, or index the documents again with it")
-    import numpy as np
-
-    now, then = np.array(probe(embed)), np.array(described.probe)
-    lengths = np.linalg.norm(now) * np.linalg.norm(then)
-    if now.shape != then.shape or not lengths or now @ then / lengths < SAME_EMBEDDER:
+    now, then = probe(embed), described.probe
+    if not is_same_embedder(now, then):
         raise SourceError(
             f"{folder} was made with another embedder ({described.embedder or 'a callable'}, {len(then)} dimensions) than "
             f"{name_of(embed) or 'the one given'} ({len(now)} dimensions); open it with that one, or index the documents again"
         )
+
+
+def check_ids(index: str, made_with: str | None, ids_from: str | None) -> None:
+    """Refuse ids that are taken from another field: documents would be in the index twice. None: unknown."""
+    if made_with is None or ids_from is None or made_with == ids_from:
+        return
+    remedy = f"use --id {made_with} again" if made_with else "leave --id out, as then"
+    was = f"--id {made_with}" if made_with else "ids made from what documents say"
+    raise InvalidInput(f"{index} was made with {was}; {remedy}, or its documents would be there twice")
 
 
 def write(folder: Path, described: Description) -> None:
@@ -130,6 +137,21 @@ def read(folder: Path) -> Description:
     if described.layout != LAYOUT:
         raise SourceError(f"{folder} is of layout {described.layout}, this podium reads {LAYOUT}; index the documents again")
     return described
+
+
+def drop(folder: Path) -> None:
+    """Delete the index of a folder; the folder, too, where nothing else is in it. Raises SourceError."""
+    if not is_index(folder):
+        raise SourceError(f"{folder} is not an index of podium, so nothing was deleted")
+    try:
+        (folder / FILE).unlink()  # first of all: from now on it is not an index
+        shutil.rmtree(folder / TEXT_FOLDER)
+        for path in (*folder.glob("vectors.f32*"), *folder.glob("graph-*")):
+            path.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise SourceError(f"cannot delete all of {folder}: {error.strerror or error}") from error
 
 
 def damaged(path: Path | None, error: Exception) -> SourceError:

@@ -17,7 +17,7 @@ from typing import Any
 
 from podium.documents import texts_of, valid_unicode
 from podium.errors import InvalidInput, SourceError
-from podium.inputs import checked_documents, checked_limit, checked_path, checked_query
+from podium.inputs import checked_documents, checked_limit, checked_offset, checked_path, checked_query
 from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
 from podium.sources.embedding import document_vectors, query_vector
@@ -25,7 +25,7 @@ from podium.sources.fields import checked_weights
 from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
 from podium.sources.texts import LANGUAGES, Entry, Snapshot, Texts
 from podium.sources.vectors import Vectors
-from podium.types import Embed
+from podium.types import Candidates, Embed
 
 __all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
 
@@ -80,16 +80,20 @@ class EmbeddedIndex:
         mode: Mode | None = None,
         fusion: Fusion = "weighted",
         text_weight: float = TEXT_WEIGHT,
+        ids_from: str | None = None,
     ) -> EmbeddedIndex:
         """Make an empty index in a folder that is empty or not there yet; None keeps it in memory.
 
         `text` names the fields to search, several of them with weights if given as {name: weight}; None reads each
         document's own text as `rerank` does. `language` chooses stemmer and stop-words; None has neither. `embed` is an
-        Embedder, or any callable from a list of texts to vectors. Raises InvalidInput or SourceError.
+        Embedder, a redisvl vectorizer, or any function, also async, from a list of texts to vectors. `ids_from` is kept with
+        the index: the field that its ids will be taken from, "" for digests of documents. Raises InvalidInput or SourceError.
         """
         if language is not None and language not in LANGUAGES:
             raise InvalidInput(f"there is no stemmer for {language!r:.40}; known: {', '.join(LANGUAGES)}, or None")
-        described = Description(checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed))
+        described = Description(
+            checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed), ids_from=ids_from
+        )
         checked_fusion(fusion, text_weight)
         _checked_mode(mode or "text", described, embed)
         folder = None if path is None else checked_path(path)
@@ -138,9 +142,19 @@ class EmbeddedIndex:
         return None if self._described.fields is None else list(self._described.fields)
 
     @property
+    def text_weights(self) -> dict[str, float] | None:
+        """Return the fields that are searched, with their weights; None where each document's own text is."""
+        return self._described.fields
+
+    @property
     def language(self) -> str | None:
         """Return the language of stemmer and stop-words, None where there are neither."""
         return self._described.language
+
+    @property
+    def ids_from(self) -> str | None:
+        """Return the field that ids are taken from, "" where they are digests of the documents, None where unknown."""
+        return self._described.ids_from
 
     def explain(self) -> str:
         """Say how it searches."""
@@ -209,21 +223,26 @@ class EmbeddedIndex:
         wanted = (json.loads(self._stored(document, at)) for at, document in enumerate(documents))
         return {name for name, document in zip(ids, wanted, strict=True) if there.get(name) == document}
 
-    def search(self, query: str, limit: int, *, mode: Mode | None = None) -> list[dict[str, Any]]:
-        """Return at most `limit` documents, best first: each a dict of its fields, `source_key` (its id), `source_score`
-        and `source_rank`.
+    def search(self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None) -> Candidates:
+        """Return at most `limit` documents, best first, after the `offset` best: each a dict of its fields, `source_key` (its
+        id), `source_score` and `source_rank`.
 
-        Any text is a query: nothing in it is an operator. Raises InvalidInput or SourceError.
+        Any text is a query: nothing in it is an operator. The result is a list with `total`. Raises InvalidInput or
+        SourceError.
         """
-        asked, ranked = checked_query(query), _RANKED[self._checked_mode(mode or self.mode)]
+        query, mode, first = checked_query(query), self._checked_mode(mode or self.mode), checked_offset(offset)
         snapshot = self._texts.snapshot()
-        count = min(checked_limit(limit) or len(snapshot), len(snapshot))
-        hits = ranked(self, snapshot, asked, count)[:count] if count else []
+        size = len(snapshot)
+        last = min(first + (checked_limit(limit) or size), size)
+        hits = _RANKED[mode](self, snapshot, query, last)[first:last] if first < last else []
         documents = snapshot.documents([hit.key for hit in hits])
-        return [
-            json.loads(documents[hit.key]) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
-            for rank, hit in enumerate(hits, start=1)
-        ]
+        return Candidates(
+            (
+                json.loads(documents[hit.key]) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
+                for rank, hit in enumerate(hits, start=first + 1)
+            ),
+            total=(lambda: snapshot.count(query)) if mode == "text" else size,
+        )
 
     def _by_text(self, snapshot: Snapshot, query: str, count: int) -> list[Hit]:
         return snapshot.search(query, count)

@@ -1,37 +1,42 @@
-"""RedisIndex: makes an index on a Redis where there is none, and puts documents into it. Finding them is RedisSource's.
+"""RedisIndex: makes an index on a Redis where there is none, and puts documents into it. RedisSource searches it.
 
-Every document is one command, so it is there whole or not at all, and one that is there as it would be written is left
-alone: loading that was interrupted goes on where it was. Rewriting costs more than time: the server never takes a
-rewritten document's words out of its average length, and with it BM25 drifts.
+Every document is written whole or not at all, and one that is there as it would be written is left alone: loading that was
+interrupted goes on where it was. Rewriting costs more than time: the server never takes a rewritten document's words out of
+its average length, and with it BM25 drifts.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
-from podium.extras import needed
+from podium.sources import redis_description
 from podium.sources import redis_wire as wire
+from podium.sources.descriptions import check_ids, name_of, probe
 from podium.sources.embedding import document_vectors
-from podium.sources.redis_server import NoSuchIndex, Server
-from podium.types import Embed
+from podium.sources.redis_description import Description, default_prefix, description_key, lease_key, separated
+from podium.sources.redis_failures import NoSuchIndex
+from podium.sources.redis_lease import Lease
+from podium.sources.redis_schema import Storage, checked_schema, create_command
+from podium.sources.redis_server import Server
+from podium.sources.redis_storage import storage_for
+from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]
 
-HNSW_FROM = 100_000  # documents: up to here the server looks at every vector in milliseconds and finds exactly the nearest
 SCAN_SECONDS = 600.0
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # what the server takes; Python's float takes more
 
 
 class RedisIndex:
-    """An index of hashes at a URL. `text` are the fields that can be searched, `vector` where `embed`'s vectors go.
+    """An index at a URL. `text` are the fields that can be searched, with weights if given as {name: weight}.
 
-    `tags` and `numbers` are fields to filter by. Other fields are kept and come back. Raises InvalidInput or SourceError.
+    `vector` is the field for `embed`'s vectors; `tags` and `numbers` are fields to filter by. Other fields are kept and come
+    back. `storage` is "hash" or "json", `prefix` how the documents' keys begin, `m` and `ef_construction` are HNSW's.
+    `ids_from` is the field that ids are taken from, "" for digests: it is kept, and another one refused. `notes` is what a
+    reader should know after `finish`. Raises InvalidInput or SourceError.
     """
 
     batch = 500
@@ -41,80 +46,97 @@ class RedisIndex:
         url: str,
         index: str,
         *,
-        text: Sequence[str] = ("content",),
+        text: str | Sequence[str] | Mapping[str, float] = ("content",),
         embed: Embed | None = None,
         vector: str = "embedding",
         tags: Sequence[str] = (),
         numbers: Sequence[str] = (),
+        storage: Storage = "hash",
+        prefix: str | None = None,
+        tag_separator: str = ",",
+        m: int | None = None,
+        ef_construction: int | None = None,
+        ids_from: str | None = None,
         timeout: float = 30.0,
         connection: Mapping[str, Any] | None = None,
     ) -> None:
         self.server = Server.at(url, index, timeout, connection or {})
-        self._text = (text,) if isinstance(text, str) else tuple(text)
-        self.embed, self._vector = embed, vector
-        self._tags, self._numbers = tuple(tags), tuple(numbers)
-        named = [*self._text, *self._tags, *self._numbers, *([vector] if embed is not None else [])]
-        if twice := next((name for at, name in enumerate(named) if name in named[:at]), None):
-            raise InvalidInput(f"the field {twice!r} is named twice; it can be one of text, tag, number and vector")
-        self._prefix = f"{index}:"
-        self._failures = 0
+        self.embed = embed
+        self.notes: list[str] = []
+        self._schema = checked_schema(
+            text=text,
+            vector=vector if embed is not None else None,
+            tags=tags,
+            numbers=numbers,
+            storage=storage,
+            tag_separator=tag_separator,
+            m=m,
+            ef_construction=ef_construction,
+        )
+        self._storage = storage_for(self._schema)
+        self._chosen_prefix = None if prefix is None else separated(prefix)
+        self._prefix = self._chosen_prefix or default_prefix(index)
+        self._ids_from = ids_from
+        self._lease: Lease | None = None
+        self._failures = self._expected = 0
 
-    def prepare(self, documents: int) -> None:
-        """Make the index if it is missing, sized for so many documents; else check that it has the fields.
+    def prepare(self, documents: int, waited: Progress = lambda percent: None) -> None:
+        """Make the index if it is missing, sized for so many documents; else check that it fits.
 
-        Waits until the server has looked through keys that were there before: what is written meanwhile could be counted
-        twice.
+        Waits until the server has scanned the keys that were there before, which `waited` is told in percent: what is written
+        meanwhile could be counted twice. Raises SourceError where another process is loading.
         """
         info = self._info()
+        if info is not None:
+            self._prefix = self._prefix_of(info)
+        self._lease = Lease(self.server, lease_key(self._prefix))
+        self._lease.acquire()
+        info = info or self._info()  # another loader may have made it meanwhile
         if info is None:
             self._create(documents)
         else:
             self._check(info)
-        ends = time.monotonic() + SCAN_SECONDS
-        while (info := self._info()) is None or info.indexing:
-            if time.monotonic() > ends:
-                raise SourceError(f"{self.server.where} is still scanning for index {self.server.index!r}; try again later")
-            time.sleep(0.05)
-        self._failures = info.failures  # of long ago: the server never forgets them
+        info = self._scanned(waited)
+        self._failures, self._expected = info.failures, info.documents  # the server never forgets old failures
 
     def check(self, documents: Sequence[Any]) -> None:
         """Raise what `add` would raise for these documents; nothing is written."""
-        for at, document in enumerate(documents):
-            self._hash(document, at)
+        for number, document in enumerate(documents):
+            self._storage.encoded(document, number)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those that are there already, as they would be written."""
-        hashes = [self._hash(document, at) for at, document in enumerate(documents)]
-        pipeline = self.server.pipeline(together=False)
-        for name, fields in zip(ids, hashes, strict=True):
-            pipeline.execute_command("HMGET", self._prefix + name, *sorted(fields), NEVER_DECODE=True)
-            pipeline.execute_command("HLEN", self._prefix + name)
-            pipeline.execute_command("HEXISTS", self._prefix + name, self._vector)
-        replies = self.server.attempt(pipeline.execute)
+        encoded = [self._storage.encoded(document, number) for number, document in enumerate(documents)]
+        reading = [self._storage.reading(self._key(name), fields) for name, fields in zip(ids, encoded, strict=True)]
+        replies = iter(self._sent([command for commands in reading for command in commands], together=False))
         same = set()
-        for at, (name, fields) in enumerate(zip(ids, hashes, strict=True)):
-            values, length, has_vector = replies[3 * at : 3 * at + 3]
-            with_vector = bool(self.embed is not None and self._text_of(fields))
-            whole = length == len(fields) + with_vector and bool(has_vector) == with_vector
-            if whole and values == [fields[field] for field in sorted(fields)]:
+        for name, fields, commands in zip(ids, encoded, reading, strict=True):
+            with_vector = bool(self.embed is not None and self._storage.text(fields))
+            if self._storage.is_same([next(replies) for _ in commands], fields, with_vector):
                 same.add(name)
         return same
 
     def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
         """Write documents under their ids, each in place of what has its id, in one round trip."""
-        hashes = [self._hash(document, at) for at, document in enumerate(documents)]
-        said = [at for at, fields in enumerate(hashes) if self._text_of(fields)] if self.embed is not None else []
-        vectors = document_vectors(self.embed, [self._text_of(hashes[at]) for at in said]) if self.embed and said else ()
-        for at, row in zip(said, vectors, strict=True):
-            hashes[at][self._vector] = row.astype("<f4").tobytes()
-        pipeline = self.server.pipeline(together=True)  # the old fields go as the new come
-        for name, fields in zip(ids, hashes, strict=True):
-            pipeline.delete(self._prefix + name)
-            pipeline.hset(self._prefix + name, mapping=fields)
-        self.server.attempt(pipeline.execute)
+        encoded = [self._storage.encoded(document, number) for number, document in enumerate(documents)]
+        vectors: list[Any] = [None] * len(encoded)
+        if self.embed is not None and (texts := {i: text for i, fields in enumerate(encoded) if (text := self._text(fields))}):
+            for i, row in zip(texts, document_vectors(self.embed, list(texts.values())), strict=True):
+                vectors[i] = row
+        if self._lease is not None:
+            self._lease.check()
+        writing = [
+            self._storage.writing(self._key(name), fields, vector)
+            for name, fields, vector in zip(ids, encoded, vectors, strict=True)
+        ]
+        # Together: the old fields go as the new ones come.
+        replies = iter(self._sent([command for commands in writing for command in commands], together=True))
+        for commands in writing:
+            deleted, *_ = [next(replies) for _ in commands]
+            self._expected += 0 if deleted else 1
 
     def finish(self) -> None:
-        """Raise SourceError where the server could not index some of what was written since `prepare`."""
+        """Raise SourceError where documents that were written since `prepare`, or were there before, cannot be found."""
         if (info := self._info()) is None:
             raise SourceError(f"index {self.server.index!r} on {self.server.where} was dropped meanwhile; index the file again")
         if (failed := info.failures - self._failures) > 0:
@@ -122,95 +144,153 @@ class RedisIndex:
                 f"{self.server.where} holds every document, but could not index {failed} of them: {info.last_failure}; "
                 "fix these and index the file again"
             )
+        missing, policy = self._expected - info.documents, self._eviction_policy()
+        if missing > 0 and info.filter:
+            self.notes.append(f"{missing} documents do not pass the index's FILTER ({info.filter}), so no search finds them")
+        elif missing > 0:
+            raise SourceError(
+                f"{missing} of {self._expected} documents are missing from index {info.name!r} on {self.server.where}: they "
+                f"were deleted meanwhile, or evicted (maxmemory-policy {policy or 'unknown'}); give it more memory, set "
+                "maxmemory-policy noeviction, and index the file again"
+            )
+        if policy.startswith("allkeys-"):
+            self.notes.append(
+                f"maxmemory-policy is {policy}: when its memory is full, {self.server.where} deletes documents without a word; "
+                "set it to noeviction"
+            )
 
     def close(self) -> None:
+        if self._lease is not None:
+            try:
+                self._lease.release()
+            except SourceError:  # of a server that is gone; the lease expires by itself
+                pass
+            self._lease = None
         self.server.close()
+
+    def _key(self, name: str) -> str:
+        if name in redis_description.RESERVED:
+            raise InvalidInput(f"a document cannot have the id {name!r}: podium keeps a key of its own there")
+        return self._prefix + name
+
+    def _text(self, fields: Any) -> str:
+        return self._storage.text(fields)
+
+    def _sent(self, commands: Sequence[tuple[Any, ...]], *, together: bool) -> list[Any]:
+        """Send commands in one round trip and return their replies."""
+
+        def send() -> Any:
+            pipeline = self.server.pipeline(together=together)  # anew each time: a pipeline that failed forgets its commands
+            for command in commands:
+                pipeline.execute_command(*command, NEVER_DECODE=True)
+            return pipeline.execute()
+
+        return list(self.server.attempt(send))
 
     def _info(self) -> wire.IndexInfo | None:
         """Return what the server says of the index, None where there is none."""
         try:
-            return wire.index_info(self.server.run(_one("FT.INFO", self.server.index)))
+            return wire.index_info(self.server.execute("FT.INFO", self.server.index))
         except NoSuchIndex:
             return None
 
+    def _scanned(self, waited: Progress) -> wire.IndexInfo:
+        ends, percent = time.monotonic() + SCAN_SECONDS, 0
+        while (info := self._info()) is None or info.indexing:
+            if time.monotonic() > ends:
+                raise SourceError(f"{self.server.where} is still scanning for index {self.server.index!r}; try again later")
+            done = int(100 * info.indexed_share) if info else 0
+            waited(max(0, done - percent))
+            percent = max(done, percent)
+            time.sleep(0.05)
+        return info
+
     def _create(self, documents: int) -> None:
-        algorithm = "hnsw" if documents >= HNSW_FROM else "flat"
-        fields: list[dict[str, Any]] = [{"name": name, "type": "text"} for name in self._text]
-        fields += [{"name": name, "type": "tag"} for name in self._tags]
-        fields += [{"name": name, "type": "numeric"} for name in self._numbers]
-        if self.embed is not None:
-            dimensions = document_vectors(self.embed, ["a"]).shape[1]
-            attributes = {"dims": dimensions, "algorithm": algorithm, "distance_metric": "cosine", "datatype": "float32"}
-            fields.append({"name": self._vector, "type": "vector", "attrs": attributes})
-        described = {
-            "index": {"name": self.server.index, "prefix": self._prefix, "storage_type": "hash"},
-            "fields": fields,
-        }
-        made = needed("redisvl.index", "redis").SearchIndex.from_dict(described, redis_client=self.server.client())
-        self.server.attempt(made.create)
+        self._check_prefix()
+        fingerprint = probe(self.embed)
+        self._describe(fingerprint)
+        command = create_command(
+            self.server.index, self._prefix, self._schema, dimensions=len(fingerprint), documents=documents
+        )
+        self.server.execute(*command)
+
+    def _describe(self, fingerprint: tuple[float, ...]) -> None:
+        vector = self._schema.vector or ""
+        description = Description(vector, name_of(self.embed), fingerprint, self._ids_from)
+        self.server.execute("SET", description_key(self._prefix), description.to_json())
+
+    def _check_prefix(self) -> None:
+        """Refuse a prefix that keys of others have: they would be overwritten, and found."""
+        own = {self._prefix + name for name in redis_description.RESERVED}
+        pattern = re.sub(r"([*?\[\]^\\])", r"\\\1", self._prefix) + "*"
+
+        def first() -> str | None:
+            found = (_decoded(key) for key in self.server.client().scan_iter(match=pattern, count=1000))
+            return next((key for key in found if key not in own), None)
+
+        remedy = "name another prefix with --prefix (prefix=), or another index"
+        if (key := self.server.attempt(first)) is not None:
+            raise SourceError(
+                f"{self.server.where} has keys that begin with {self._prefix!r} already, such as {key[:80]!r}; index "
+                f"{self.server.index!r} would overwrite or find them: {remedy}"
+            )
+        for name in map(_decoded, self.server.execute("FT._LIST")):
+            for prefix in wire.index_info(self.server.execute("FT.INFO", name)).prefixes:
+                # An index without a prefix is over all keys on purpose.
+                if prefix and (prefix.startswith(self._prefix) or self._prefix.startswith(prefix)):
+                    raise SourceError(
+                        f"the prefix {self._prefix!r} overlaps with {prefix!r} of index {name!r} on {self.server.where}: one "
+                        f"would find the other's documents: {remedy}"
+                    )
+
+    def _prefix_of(self, info: wire.IndexInfo) -> str:
+        prefix = separated(info.prefixes[0] if info.prefixes else "")
+        if self._chosen_prefix not in (None, prefix):
+            raise InvalidInput(f"index {info.name!r} keeps its documents under {prefix!r}; leave --prefix (prefix=) out")
+        return prefix
 
     def _check(self, info: wire.IndexInfo) -> None:
-        if info.storage != "HASH":
-            raise SourceError(f"index {info.name!r} on {self.server.where} is over {info.storage}; podium index writes hashes")
-        wanted = [(name, "TEXT") for name in self._text] + [(name, "TAG") for name in self._tags]
-        wanted += [(name, "NUMERIC") for name in self._numbers]
-        wanted += [(self._vector, "VECTOR")] if self.embed is not None else []
-        has = {name: field.kind for name, field in info.fields.items()}
-        if lacking := [f"{name} ({kind})" for name, kind in wanted if has.get(name) != kind]:
+        where = f"index {info.name!r} on {self.server.where}"
+        if info.storage != self._schema.storage.upper():
             raise SourceError(
-                f"index {info.name!r} on {self.server.where} is there already, without {', '.join(lacking)}; it has "
-                f"{', '.join(f'{name} ({kind})' for name, kind in has.items())}. Name another, or drop it first (FT.DROPINDEX)"
+                f"{where} is over {info.storage}; load with --storage {info.storage.lower()} (storage=), or name another"
+            )
+        has = {name: field.kind for name, field in info.fields.items()}
+        if lacking := [f"{name} ({kind})" for name, kind in self._schema.kinds() if has.get(name) != kind]:
+            raise SourceError(
+                f"{where} is there already, without {', '.join(lacking)}; it has "
+                f"{', '.join(f'{name} ({kind})' for name, kind in has.items())}. Name another, or drop it first (--drop)"
             )
         if self.embed is None and (vectors := info.of_kind("VECTOR")):
             raise SourceError(
-                f"index {info.name!r} on {self.server.where} has vectors in {vectors[0]!r}; load with its embedder "
-                "(--embed), or documents would be without one"
+                f"{where} has vectors in {vectors[0]!r}; load with its embedder (--embed), or documents would be without one"
             )
-        if self.embed is not None:
-            given, there = document_vectors(self.embed, ["a"]).shape[1], info.fields[self._vector].dimensions
-            if given != there:
-                raise SourceError(f"{self._vector!r} of index {info.name!r} has {there} dimensions, the embedder gives {given}")
-        prefix = info.prefixes[0] if info.prefixes else ""
-        self._prefix = prefix if prefix.endswith(":") or not prefix else f"{prefix}:"
+        fingerprint = probe(self.embed)
+        if self._schema.vector and len(fingerprint) != (there := info.fields[self._schema.vector].dimensions):
+            raise SourceError(
+                f"{self._schema.vector!r} of index {info.name!r} has {there} dimensions, the embedder gives {len(fingerprint)}"
+            )
+        self._check_description(info, fingerprint)
 
-    def _hash(self, document: Any, at: int) -> dict[str, bytes]:
-        """Return a document as the hash that is written. What is None, or no number, is not written."""
-        record = {self._text[0]: document} if isinstance(document, str) else document
-        if not isinstance(record, Mapping) or not any(name in record for name in self._text):
-            has = ", ".join(map(str, record)) if isinstance(record, Mapping) and record else "no fields"
-            raise InvalidInput(f"document {at} has no field {', '.join(self._text)}; it has {has}")
-        fields = {str(name): self._bytes(value, str(name), at) for name, value in record.items() if not _is_nothing(value)}
-        if not fields:
-            raise InvalidInput(f"document {at} has nothing in any field; Redis keeps no empty document, so leave it out")
-        if self._vector in fields and self.embed is not None:
-            raise InvalidInput(f"document {at} has a field {self._vector!r} of its own, where the vector goes; rename it")
-        return fields
+    def _check_description(self, info: wire.IndexInfo, fingerprint: tuple[float, ...]) -> None:
+        """Compare embedder and --id with those that the index was made with, as far as that is known."""
+        description = redis_description.read(self.server.execute("GET", description_key(self._prefix)))
+        if description is None and not info.documents:
+            return self._describe(fingerprint)
+        redis_description.check_embedder(description, self._schema.vector or "", fingerprint, info.name)
+        if description is not None:
+            check_ids(f"index {info.name!r}", description.ids_from, self._ids_from)
+        return None
 
-    def _bytes(self, value: Any, name: str, at: int) -> bytes:
-        if name in self._tags and isinstance(value, list | tuple):
-            return ",".join(map(str, value)).encode("utf-8", "replace")  # as the server separates tags
-        if name in self._numbers and not NUMBER.fullmatch(str(value)):
-            raise InvalidInput(f"document {at} has something in {name!r} that is no number; leave it out of --number")
-        return _bytes(value, name, at)
-
-    def _text_of(self, fields: Mapping[str, bytes]) -> str:
-        return " ".join(fields[name].decode() for name in self._text if name in fields).strip()
-
-
-def _one(*command: Any) -> Any:
-    return (yield command)
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _bytes(value: Any, name: str, at: int) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, list | tuple | dict):
+    def _eviction_policy(self) -> str:
+        """Return the server's maxmemory-policy, "" where it does not tell."""
         try:
-            value = json.dumps(value, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"document {at}: {name!r} cannot be written as JSON ({error})") from None
-    return str(value).encode("utf-8", "replace")
+            memory = self.server.attempt(lambda: self.server.client().info("memory"))
+        except SourceError:
+            return ""
+        nodes = [memory, *(node for node in memory.values() if isinstance(node, dict))]  # a cluster's answer is by node
+        return next((str(node["maxmemory_policy"]) for node in nodes if "maxmemory_policy" in node), "")
+
+
+def _decoded(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

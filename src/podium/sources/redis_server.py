@@ -1,29 +1,47 @@
-"""Server: one Redis and an index on it. Runs commands with redis-py, waiting or awaited, and turns failures into SourceError.
+"""Server: one Redis and an index on it. Runs commands with redis-py, blocking or awaited, each search within one deadline.
 
-What the commands are and what their replies mean is not known here.
+The commands themselves are in redis_queries and redis_schema, the meaning of replies in redis_wire.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from podium.errors import InvalidInput, SourceError
+from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.extras import needed
+from podium.sources.redis_failures import TOO_SLOW, NoSuchIndex, is_lost, is_unknown_command, source_error
 
-__all__ = ["SCHEMES", "NoSuchIndex", "Server"]
+__all__ = ["SCHEMES", "Deadline", "NoSuchIndex", "Server"]
 
 Result = TypeVar("Result")
+Steps = Generator[Sequence[Any], Any, Result]
+"""Commands out, their replies in, a result at the end: the same steps for a blocking and an async client."""
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
-UNDECODED = {"NEVER_DECODE": True}  # of redis-py: give bytes, whatever decode_responses says
+UNDECODED = {"NEVER_DECODE": True}  # redis-py's option: return bytes, whatever decode_responses says
+KEYLESS = ("FT.", "INFO")
 
 
-class NoSuchIndex(SourceError):
-    """The server is there, the index is not."""
+class Deadline:
+    """The moment at which a search must be over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._ends - time.monotonic())
+
+    def milliseconds_left(self) -> int:
+        """Return what a command's TIMEOUT may be: at least 1, since 0 means no limit to the server."""
+        return max(1, int(1000 * self.seconds_left()))
 
 
 class Server:
@@ -33,8 +51,7 @@ class Server:
     """
 
     def __init__(self, index: str, seconds: float, connect: Callable[[], Any], *, where: str = "", given: Any = None) -> None:
-        self.index = index
-        self.milliseconds = max(1, int(1000 * seconds))
+        self.index, self.seconds = index, seconds
         self._connect, self._where, self._given = connect, where, given
         self._client: Any = None
         self._is_async = inspect.iscoroutinefunction(getattr(given, "exists", None))
@@ -64,40 +81,91 @@ class Server:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        # One more try is made here, for every kind of client alike; redis-py's own would multiply with it.
-        options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+        options = {
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            # One more try is made here, for every kind of client alike; redis-py's own would multiply with it.
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 3,  # in RESP3 a search that ran out of time says so
+        }
         return cls(
             index, seconds, lambda: factory.get_redis_connection(url, **(options | dict(connection))), where=_address(url)
         )
 
     @property
     def where(self) -> str:
-        return self._where or _address_of(getattr(self._given, "client", None))
+        return self._where or _address_of(self._given)
 
-    def run(self, exchange: Generator[Sequence[Any], Any, Result]) -> Result:
-        """Run an exchange's commands one after the other and return what it ends with."""
+    def run(self, steps: Steps[Result], deadline: Deadline | None = None) -> Result:
+        """Run the steps' commands one after the other and return their result. Raises SourceError after the deadline."""
         if self._is_async:
-            exchange.close()
+            steps.close()
             raise InvalidInput(
                 "this source has an AsyncSearchIndex, which can only be awaited; use asearch, or give a SearchIndex"
             )
-        return _drive(exchange, self._execute)
-
-    async def arun(self, exchange: Generator[Sequence[Any], Any, Result]) -> Result:
-        """Do what `run` does without blocking the event loop: awaited where the client is, else on a thread."""
-        if not self._is_async:
-            return await asyncio.to_thread(self.run, exchange)
+        deadline = deadline or Deadline(self.seconds)
         try:
-            command = next(exchange)
+            return self._started(steps, deadline).result(deadline.seconds_left())
+        except FutureTimeout:
+            raise self._too_slow() from None
+
+    async def arun(self, steps: Steps[Result], deadline: Deadline | None = None) -> Result:
+        """Do what `run` does without blocking the event loop: awaited where the client is async, else on a thread."""
+        deadline = deadline or Deadline(self.seconds)
+        work = self._adrive(steps, deadline) if self._is_async else asyncio.wrap_future(self._started(steps, deadline))
+        try:
+            return await asyncio.wait_for(work, deadline.seconds_left())
+        except (asyncio.TimeoutError, FutureTimeout):
+            raise self._too_slow() from None
+
+    def _started(self, steps: Steps[Result], deadline: Deadline) -> Future[Result]:
+        """Run the steps on a daemon thread: a client that is given may have no socket timeout, and would wait for ever."""
+        future: Future[Result] = Future()
+        future.set_running_or_notify_cancel()  # so that an abandoned call cannot cancel it under the thread
+
+        def work() -> None:
+            try:
+                future.set_result(self._drive(steps, deadline))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="podium-redis").start()
+        return future
+
+    def _drive(self, steps: Steps[Result], deadline: Deadline) -> Result:
+        try:
+            command = next(steps)
             while True:
                 try:
-                    reply = await self._aexecute(command)
+                    self._check_time(deadline)
+                    reply = self._execute(command)
                 except SourceError as error:
-                    command = exchange.throw(error)
+                    command = steps.throw(error)
                 else:
-                    command = exchange.send(reply)
+                    command = steps.send(reply)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+    async def _adrive(self, steps: Steps[Result], deadline: Deadline) -> Result:
+        try:
+            command = next(steps)
+            while True:
+                try:
+                    self._check_time(deadline)
+                    reply = await self._aexecute(command)
+                except SourceError as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send(reply)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _check_time(self, deadline: Deadline) -> None:
+        if not deadline.seconds_left():
+            raise self._too_slow()
+
+    def _too_slow(self) -> SourceError:
+        return SourceError(TOO_SLOW.format(where=self.where))
 
     def pipeline(self, *, together: bool) -> Any:
         """Return a pipeline whose commands take effect at once if `together`, as far as a cluster's shards can do that."""
@@ -105,7 +173,7 @@ class Server:
         return client.pipeline(transaction=together and not _is_cluster(client))
 
     def client(self) -> Any:
-        """Return the client that waits, connected."""
+        """Return the blocking client, connected."""
         with self._lock:
             if self._client is None:
                 self._client = self.attempt(self._connected)
@@ -114,141 +182,80 @@ class Server:
     def _connected(self) -> Any:
         try:
             return self._connect()
-        except (ValueError, TypeError) as error:  # of a URL or of options, and they may hold a password
+        except (ValueError, TypeError) as error:  # they may quote a password
             raise SourceError(
-                f"{self.where}: redis-py does not take this URL or these connection options ({type(error).__name__}); check "
-                "their names and values"
+                f"redis-py does not take this URL or these connection options ({type(error).__name__}); check what stands "
+                "after ? in the URL, and the names and values of connection="
             ) from None
 
     def close(self) -> None:
-        """Close the connections that were made here; those of an index that was given are its owner's."""
+        """Close the connections that were made here; those of a given index belong to its owner."""
         with self._lock:
             if self._given is None and self._client is not None:
                 self._client.close()
                 self._client = None
 
+    def execute(self, *command: Any) -> Any:
+        """Run one command, outside of any search, and return its reply. Raises SourceError."""
+        return self._execute(command)
+
     def _execute(self, command: Sequence[Any]) -> Any:
         client = self.client()
-        return self.attempt(lambda: client.execute_command(*command, **_options(client)), command[0])
+        return self.attempt(lambda: client.execute_command(*command, **_options(client, command)), command[0])
 
     async def _aexecute(self, command: Sequence[Any]) -> Any:
         try:
-            return await self._asked(command)
+            return await self._awaited(command)
         except Exception as error:
-            if not _is_lost(error):
-                return _answered(error, command[0], self.where, self.index)
+            if not is_lost(error):
+                return self._reply_to(error, command[0])
         try:
-            return await self._asked(command)
+            return await self._awaited(command)
         except Exception as error:
-            return _answered(error, command[0], self.where, self.index)
+            return self._reply_to(error, command[0])
 
-    async def _asked(self, command: Sequence[Any]) -> Any:
+    async def _awaited(self, command: Sequence[Any]) -> Any:
         if self._given.client is None:
             await self._given.exists()
         client = self._given.client
-        return await client.execute_command(*command, **_options(client))
+        return await client.execute_command(*command, **_options(client, command))
 
-    def attempt(self, ask: Callable[[], Any], command: str = "") -> Any:
-        """Do something with the client: once more where the connection was lost, and a failure is a SourceError."""
+    def attempt(self, call: Callable[[], Any], command: str = "") -> Any:
+        """Use the client: once more where the connection was lost. Every failure is a SourceError."""
         try:
-            return ask()
+            return call()
         except Exception as error:
-            if not _is_lost(error):
-                return _answered(error, command, self.where, self.index)
+            if not is_lost(error):
+                return self._reply_to(error, command)
         try:
-            return ask()
+            return call()
         except Exception as error:
-            return _answered(error, command, self.where, self.index)
+            return self._reply_to(error, command)
 
-
-def _drive(exchange: Generator[Sequence[Any], Any, Result], execute: Callable[[Sequence[Any]], Any]) -> Result:
-    try:
-        command = next(exchange)
-        while True:
-            try:
-                reply = execute(command)
-            except SourceError as error:
-                command = exchange.throw(error)
-            else:
-                command = exchange.send(reply)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+    def _reply_to(self, error: Exception, command: str) -> Any:
+        """Raise the SourceError of a failure; return None for a command that is optional and unknown to the server."""
+        if isinstance(error, PodiumError):
+            raise error
+        if command == "FT.HYBRID" and is_unknown_command(error):
+            return None
+        raise source_error(error, self.where, self.index) from error
 
 
 def _is_cluster(client: Any) -> bool:
     return hasattr(client, "get_default_node")
 
 
-def _options(client: Any) -> dict[str, Any]:
-    """Return redis-py's options for a command of ours. A cluster must be told where one without a key goes: anywhere."""
-    return UNDECODED | ({"target_nodes": client.get_default_node()} if _is_cluster(client) else {})
+def _options(client: Any, command: Sequence[Any]) -> dict[str, Any]:
+    """Return redis-py's options for a command of ours. In a cluster, one without a key may go to any node."""
+    anywhere = _is_cluster(client) and str(command[0]).startswith(KEYLESS)
+    return UNDECODED | ({"target_nodes": client.get_default_node()} if anywhere else {})
 
 
 def _client_of(search_index: Any) -> Any:
-    """Return the client of a redisvl index, which connects when it is first asked for something."""
+    """Return the client of a redisvl index, which connects at its first command."""
     if search_index.client is None:
         search_index.exists()
     return search_index.client
-
-
-def _is_lost(error: Exception) -> bool:
-    """Say whether a connection broke. One that was slow is not asked again: it may still be at work."""
-    from redis import exceptions
-
-    refused = exceptions.AuthenticationError | exceptions.AuthorizationError | exceptions.BusyLoadingError
-    return isinstance(error, exceptions.ConnectionError | OSError) and not isinstance(error, refused | TimeoutError)
-
-
-def _answered(error: Exception, command: str, where: str, index: str) -> Any:
-    """Raise the SourceError of a failure; return None for a command that is optional and that the server doesn't know."""
-    if command == "FT.HYBRID" and _is_unknown(error):
-        return None
-    raise _failed(error, where, index) from error
-
-
-def _is_unknown(error: Exception) -> bool:
-    return "unknown command" in str(error).lower()
-
-
-def _failed(error: Exception, where: str, index: str) -> SourceError:
-    from redis import exceptions
-
-    said = str(error)
-    said = said.rpartition("caused error: ")[2][:200]  # what stands before is the command itself, with a document in it
-    for kind, marks, says in (
-        ((exceptions.AuthenticationError, exceptions.NoPermissionError, exceptions.AuthorizationError), (), _REFUSED),
-        ((), ("noauth", "wrongpass", "noperm", "invalid username-password"), _REFUSED),
-        ((exceptions.BusyLoadingError,), (), "{where} is still loading its data; try again when it is ready"),
-        ((exceptions.TimeoutError, TimeoutError), (), _SLOW),
-        ((exceptions.ConnectionError, OSError), (), _UNREACHABLE),
-        ((), ("unknown command 'ft.", "unknown command `ft.", "unknown command: ft."), _NO_MODULE),
-        ((), ("no such index", "unknown index name", "index not found", "index_not_found"), _NO_INDEX),
-        ((), ("timeout",), _SLOW),
-        ((RuntimeError,), (), _OTHER_LOOP),
-        ((), ("oom command not allowed", "maxmemory"), _FULL),
-        ((), ("read only replica", "noreplicas"), _NO_WRITES),
-        ((), ("syntax error",), _SYNTAX),
-        ((), ("no such scorer", "unknown scorer", "could not find scorer"), _NO_SCORER),
-    ):
-        if (kind and isinstance(error, kind)) or any(mark in said.lower() for mark in marks):
-            kind_of_ours = NoSuchIndex if says is _NO_INDEX else SourceError
-            return kind_of_ours(says.format(where=where, index=index, said=said))
-    return SourceError(f"{where} refused a command for index {index!r}: {type(error).__name__}: {said}")
-
-
-_REFUSED = (
-    "{where} does not let this user in, or not search; check user name, password, and that its ACL allows FT.INFO, FT.SEARCH "
-    "and the keys of {index!r}: {said}"
-)
-_UNREACHABLE = "cannot reach Redis at {where}: {said}; check that it runs, host and port, and TLS (rediss://)"
-_SLOW = "Redis at {where} did not answer in time; check its load, or allow more with timeout="
-_NO_MODULE = "Redis at {where} has no search module; use Redis 8, Redis Stack or Redis Cloud, or load RediSearch into this one"
-_NO_INDEX = "there is no index {index!r} on {where}; FT._LIST shows those there are, and podium index makes one"
-_FULL = "Redis at {where} is full (maxmemory); free some of it or raise it, and do this again: what is written stays"
-_NO_WRITES = "Redis at {where} takes no writes; name the primary, with its replicas in reach: {said}"
-_SYNTAX = "Redis at {where} cannot read the filter for index {index!r}: {said}; write it as a redisvl filter expression"
-_OTHER_LOOP = "the AsyncSearchIndex of {index!r} belongs to another event loop ({said}); make one in each loop, or use from_url"
-_NO_SCORER = "Redis at {where} does not know the scorer BM25STD; it needs RediSearch 2.8 or later: {said}"
 
 
 def _address(url: str) -> str:
@@ -256,15 +263,18 @@ def _address(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "that URL"
+        return "the server of that URL"
     if parts.scheme == "unix":
         return parts.path
     return f"{host or 'localhost'}:{port or 6379}"
 
 
-def _address_of(client: Any) -> str:
+def _address_of(search_index: Any) -> str:
+    """Return where a redisvl index is; before it is connected only its URL says that."""
+    client = getattr(search_index, "client", None)
     if client is None:
-        return "its server"
+        url = getattr(search_index, "_redis_url", None)
+        return _address(url) if isinstance(url, str) else "the server of that index"
     pool = getattr(client, "connection_pool", None)
     options = getattr(pool, "connection_kwargs", {}) or {}
     if "path" in options:

@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -26,6 +27,8 @@ __all__ = [
     "nearest_rows",
     "search_rows",
     "similarity",
+    "tokens",
+    "total",
     "words",
 ]
 
@@ -37,9 +40,32 @@ Parts = tuple[str, float | None, Any]
 SEPARATORS = re.compile(r"[\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f]+")
 
 
+def tokens(text: str) -> list[str]:
+    """Split a text where the server splits a document, which is at ASCII punctuation only."""
+    return [token for token in SEPARATORS.split(text) if token.strip("_").strip()]
+
+
 def words(query: str) -> list[str]:
-    """Return the query's words as the server would split a document's, so that none of it can be an operator."""
-    return [word for word in SEPARATORS.split(query) if word.strip("_").strip()]
+    """Return the words to search for; none of them can be an operator.
+
+    A word with other punctuation in it, such as a typographic apostrophe, is searched for whole, which is how the server
+    keeps it of a document, and by its parts.
+    """
+    return [word for token in tokens(query) for word in dict.fromkeys((token, *_parts(token)))]
+
+
+def _parts(token: str) -> list[str]:
+    if token.isascii():
+        return []
+    return "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
+
+
+def _is_punctuation(letter: str) -> bool:
+    """Say whether a letter separates words: punctuation, spaces, accents on their own, and full-width forms of symbols."""
+    if letter.isascii():
+        return False
+    category = unicodedata.category(letter)
+    return category[0] in "PZ" or category == "Sk" or bool(SEPARATORS.fullmatch(unicodedata.normalize("NFKC", letter)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +82,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What FT.INFO says of an index."""
+    """An index as FT.INFO describes it. `indexed_share` is how much of what it scans at its creation is done, from 0 to 1."""
 
     name: str
     storage: str
@@ -64,8 +90,10 @@ class IndexInfo:
     fields: Mapping[str, Field]
     documents: int
     indexing: bool
+    indexed_share: float
     failures: int
     last_failure: str
+    filter: str
 
     def of_kind(self, kind: str) -> list[str]:
         return [name for name, field in self.fields.items() if field.kind == kind]
@@ -113,8 +141,10 @@ def index_info(reply: Any) -> IndexInfo:
         fields={each.name: each for each in fields},
         documents=int(info["num_docs"]),
         indexing=_number(info.get("indexing", 0)) > 0,
+        indexed_share=_number(info.get("percent_indexed", 1)),
         failures=int(_number(info.get("hash_indexing_failures", 0))),
         last_failure=_text(errors.get("last indexing error", "")),
+        filter=_text(definition.get("filter", "")),
     )
 
 
@@ -146,6 +176,12 @@ def _rows_of_list(answer: Sequence[Any], scored: bool) -> list[Parts]:
         raise ValueError(f"{len(answer)} parts")
     rows = [answer[at : at + step] for at in range(1, len(answer), step)]
     return [(_text(row[0]), _number(row[1]) if scored else None, row[-1]) for row in rows]
+
+
+@_of("FT.SEARCH")
+def total(reply: Any) -> int:
+    """Return how many documents match, of which the reply has some."""
+    return int(_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
 
 
 @_of("FT.SEARCH")
@@ -182,18 +218,19 @@ def similarity(distance: float, metric: str) -> float:
     return 1 / (1 + distance) if metric == "L2" else 1 - distance
 
 
-def document(row: Row, info: IndexInfo, asked: Sequence[str] | None) -> dict[str, Any]:
-    """Return a row's fields as a user wants them. `asked`: None for all but vectors, which come as lists of numbers."""
+@_of("FT.SEARCH")
+def document(row: Row, info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the named fields of a row; None: all but vectors, which come as lists of numbers."""
     vectors = {field.path.removeprefix("$."): field for field in info.fields.values() if field.kind == "VECTOR"}
-    if "$" in row.fields and asked is None:  # a JSON index gives each document whole
-        held = json.loads(row.fields["$"])
-        whole = held if isinstance(held, dict) else {"$": held}
+    if info.storage == "JSON" and "$" in row.fields and names is None:  # a JSON index gives each document whole
+        value = json.loads(row.fields["$"])
+        whole = value if isinstance(value, dict) else {"$": value}
         return {name: value for name, value in whole.items() if name not in vectors}
     numbers = _json_numbers if info.storage == "JSON" else _hash_numbers
     return {
         name: numbers(value, vectors[name]) if name in vectors else _as_text(value)
         for name, value in row.fields.items()
-        if name not in vectors or name in (asked or ())
+        if name not in vectors or name in (names or ())
     }
 
 

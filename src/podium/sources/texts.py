@@ -121,14 +121,23 @@ class Snapshot:
 
     def search(self, query: str, count: int) -> list[Hit]:
         """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
+        clauses = self._clauses(query)
+        found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
+        return [Hit(document.get_first("id"), float(score)) for score, document in found]
+
+    def count(self, query: str) -> int:
+        """Return how many documents have a word of the query. It takes longer than the best few: all of them are visited."""
+        clauses = self._clauses(query)
+        return self._counted(self._query.boolean_query(clauses)) if clauses else 0
+
+    def _clauses(self, query: str) -> list[tuple[Any, Any]]:
         terms, occur = self._texts.analyzer.analyze(query), _tantivy().Occur.Should
         clauses = []
         for at, weight in enumerate(self._texts.weights):
             for term in terms:
                 clause = self._query.term_query(self._schema, f"text{at}", term, index_option="freq")
                 clauses.append((occur, clause if weight == 1 else self._query.boost_query(clause, weight)))
-        found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
-        return [Hit(document.get_first("id"), float(score)) for score, document in found]
+        return clauses
 
     def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the documents that are there, by id."""
@@ -147,6 +156,12 @@ class Snapshot:
         except (ValueError, OSError) as error:
             raise damaged(self._texts.folder, error) from error
         return int(hits[0][0]) if hits and hits[0][0] is not None else -1
+
+    def _counted(self, query: Any) -> int:
+        try:
+            return int(self._searcher.search(query, limit=1, count=True).count)
+        except (ValueError, OSError) as error:
+            raise damaged(self._texts.folder, error) from error
 
     def _hits(self, query: Any, count: int) -> list[tuple[Any, Any]]:
         try:
