@@ -15,7 +15,7 @@ import podium
 from conftest import PARITY
 from podium.errors import InvalidInput, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
-from podium.sources.embedding import document_vectors, query_vector
+from podium.sources.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 
 FOLDERS = sorted(path.parent for path in PARITY.glob("embedders/*/expected.json.gz"))
 MEAN = PARITY / "embedders" / "bert-mean"
@@ -128,7 +128,7 @@ def test_any_callable_embeds_and_is_checked():
     assert document_vectors(lambda texts: [[1, 2]] * len(texts), ["a", "b"]).tolist() == [[1.0, 2.0]] * 2
     assert query_vector(lambda texts: [[1, 2]], "a").tolist() == [1.0, 2.0]
     for wrong in ([[1, 2]], [[1], [1, 2]], "vectors", None, [["a"], ["b"]], [[float("nan")], [1.0]], [[], []]):
-        with pytest.raises(SourceError, match="the embedder gave"):
+        with pytest.raises(SourceError, match="the embedder returned"):
             document_vectors(lambda texts, wrong=wrong: wrong, ["a", "b"])
 
     def failing(texts):
@@ -137,3 +137,46 @@ def test_any_callable_embeds_and_is_checked():
     with pytest.raises(SourceError, match="failed with RuntimeError") as caught:
         document_vectors(failing, ["a"])
     assert "a document" not in str(caught.value)
+
+
+class Vectorizer:
+    """As redisvl's vectorizers are: `embed` takes one string, `embed_many` several, and the object cannot be called."""
+
+    def embed(self, content):
+        return self.embed_many([content])[0]
+
+    def embed_many(self, contents):
+        return [[float(len(content)), 1.0] for content in contents]
+
+
+async def embedded_later(texts):
+    await asyncio.sleep(0)
+    return [[float(len(text)), 1.0] for text in texts]
+
+
+@pytest.mark.parametrize("embed", [Vectorizer(), embedded_later], ids=["redisvl", "async"])
+def test_a_redisvl_vectorizer_and_an_async_function_embed(embed):
+    assert document_vectors(embed, ["a", "abc"]).tolist() == [[1, 1], [3, 1]]
+    assert query_vector(embed, "ab").tolist() == [2, 1]
+
+    async def awaited():
+        from_loop = query_vector(embed, "abc").tolist()  # a blocking call on an event loop's own thread
+        return from_loop, (await aquery_vector(embed, "ab")).tolist(), (await adocument_vectors(embed, ["a"])).tolist()
+
+    assert asyncio.run(awaited()) == ([3, 1], [2, 1], [[1, 1]])
+    index = podium.EmbeddedIndex.create(None, embed=embed)
+    index.add(["a red apple", "sea"], ids=["apple", "sea"])
+    assert {found["source_key"] for found in index.search("apple", 2)} == {"apple", "sea"}
+
+
+def test_an_async_function_keeps_one_event_loop():
+    """An async HTTP client is bound to the loop it was first used on."""
+    loops = []
+
+    async def embed(texts):
+        loops.append(asyncio.get_running_loop())
+        return [[1.0]] * len(texts)
+
+    query_vector(embed, "a")
+    query_vector(embed, "b")
+    assert loops[0] is loops[1]

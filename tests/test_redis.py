@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,9 +33,14 @@ from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.integrations.redisvl import Vectorizer
 from podium.places import load_source
-from podium.sources import files, redis_queries, redis_wire
+from podium.sources import files, redis_admin, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
+from podium.sources.redis import _complete
 from podium.sources.redis_index import RedisIndex
+from podium.sources.redis_lease import Lease
+from podium.sources.redis_schema import checked_schema, create_command
+from podium.sources.redis_server import Server
+from podium.sources.redis_storage import storage_for
 from resp import Fake, Recorder, Replay, reply
 
 RECORDINGS = Path(__file__).parent / "redis"
@@ -355,7 +362,10 @@ def test_what_is_not_there_is_said(server):
         ({"embed": lambda texts: [[1.0, 2.0]] * len(texts)}, r"has 4 dimensions, the embedder gives 2"),
         ({"filter": "@kind:{"}, r"cannot read the filter for index 'podium-test'"),
         ({"filter": "@nope:{x}"}, r"does not have the field 'nope' of the filter; it has content \(TEXT\)"),
-        ({"filter": Num("content") == 3}, "does not have a NUMERIC or GEO field 'content', which the filter compares with a range"),
+        (
+            {"filter": Num("content") == 3},
+            "does not have a NUMERIC or GEO field 'content', which the filter compares with a range",
+        ),
         ({"filter": Tag("year") == "3"}, "does not have a TAG field 'year', which the filter compares with tags"),
         ({"filter": "@year:apple"}, "does not have a TEXT field 'year', which the filter compares with words"),
         ({"filter": "@kind > 3"}, "does not have a NUMERIC field 'kind', which the filter compares with a number"),
@@ -671,7 +681,10 @@ def test_the_same_for_a_client_that_is_awaited():
     answers = {"FT.INFO": INFO, "FT.SEARCH": FOUND, "FT._LIST": []}
     with Fake(answering(answers, 2)) as fake:
         assert keys(asyncio.run(searched(fake))) == ["k:1"]
-    with Fake(answering(answers | {"FT.SEARCH": None}, 2)) as fake, pytest.raises(SourceError, match="cannot reach Redis at 127"):
+    with (
+        Fake(answering(answers | {"FT.SEARCH": None}, 2)) as fake,
+        pytest.raises(SourceError, match="cannot reach Redis at 127"),
+    ):
         asyncio.run(searched(fake))
 
 
@@ -815,3 +828,494 @@ def test_ids_are_what_documents_say_or_a_field_of_theirs():
     for documents in ([{"id": 1}, {"id": "1"}], [{"id": None}], ["x"], [{}]):
         with pytest.raises(InvalidInput, match=r"document [01] has"):
             list(identified(documents, "id"))
+
+
+# One deadline for a whole search, and no part of an answer
+
+
+def given_index(url, **options):
+    """Return redisvl's index over a client of the caller's own: RESP2, and no socket timeout."""
+    client = redis.Redis.from_url(url, protocol=2, socket_timeout=None, **options)
+    return SearchIndex.from_dict(SCHEMA, redis_client=client), client
+
+
+def test_a_command_that_took_its_whole_timeout_is_refused():
+    """RESP2 has no other sign that the reply is only a part."""
+    request = redis_queries.Request(NAME, {"content": 1.0}, None, 3, None, None, None, milliseconds=1)
+    steps = _complete(("FT.SEARCH",), request)
+    next(steps)
+    time.sleep(0.002)
+    with pytest.raises(SourceError, match="gave only a part of the answer"):
+        steps.send([0])
+    steps = _complete(("FT.SEARCH",), replace(request, milliseconds=600_000))
+    next(steps)
+    with pytest.raises(StopIteration) as stop:
+        steps.send([0])
+    assert stop.value.value == [0]
+
+
+def test_from_url_speaks_resp3():
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": {"results": [], "total_results": 0, "warning": ["Timeout"]}})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        with pytest.raises(SourceError, match="only a part of the answer: Timeout"):
+            source.search("red", 5)
+        source.close()
+
+
+def test_the_timeout_holds_for_a_given_index_whose_client_has_none():
+    gate = resp.Gate()
+    with Fake(gate) as fake:
+        index, client = given_index(fake.url)
+        source = podium.RedisSource(index, timeout=0.2)
+        with pytest.raises(SourceError, match="did not answer in time"):  # while the gate is closed
+            source.search("red", 5)
+        with pytest.raises(SourceError, match="did not answer in time"):
+            asyncio.run(source.asearch("red", 5))
+
+        async def awaited():
+            theirs = redis.asyncio.Redis.from_url(fake.url, protocol=2, socket_timeout=None)
+            source = podium.RedisSource(AsyncSearchIndex.from_dict(SCHEMA, redis_client=theirs), timeout=0.2)
+            with pytest.raises(SourceError, match="did not answer in time"):
+                await source.asearch("red", 5)
+            await theirs.aclose()
+
+        asyncio.run(awaited())
+        gate.open()
+        client.close()
+
+
+def test_one_deadline_covers_all_commands_of_a_search():
+    """Each later command may take only what is left of it."""
+    answers = answering({"FT.INFO": INFO, "FT.SEARCH": Turns([[1, "k:1", "2.5", ["content", "red"]], [0]])})
+
+    def slowly(words):
+        time.sleep(0.05)
+        return answers(words)
+
+    with Fake(slowly) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME, embed=embed, fusion="weighted", timeout=600)
+        source.search("red", 5)
+        allowed = [int(words[words.index("TIMEOUT") + 1]) for words in fake.commands if words[0] == "FT.SEARCH"]
+        assert len(allowed) == 2
+        assert allowed[0] <= 600_000 - 50  # FT.INFO took some of it
+        assert allowed[1] <= allowed[0] - 50
+        source.close()
+
+
+# What loading refuses, and what it says at its end
+
+
+def test_keys_under_the_prefix_are_neither_overwritten_nor_found(server):
+    client = redis.Redis.from_url(server.url)
+    client.hset(f"{NAME}:1", mapping={"name": "Ann", "content": "a private apple"})
+    index = server.index()
+    with pytest.raises(SourceError, match=rf"has keys that begin with '{NAME}:' already, such as '{NAME}:1'; .*--prefix"):
+        index.prepare(1)
+    index.close()
+    assert client.hgetall(f"{NAME}:1") == {b"name": b"Ann", b"content": b"a private apple"}
+    other = server.index(prefix=f"{NAME}-docs")
+    other.prepare(1)
+    other.add([{"content": "german apple"}], ["1"])
+    other.finish()
+    other.close()
+    source = server.source(mode="text")
+    assert [found["source_key"] for found in source.search("apple", 5)] == [f"{NAME}-docs:1"]
+    again = server.index(prefix="elsewhere")
+    with pytest.raises(InvalidInput, match=rf"keeps its documents under '{NAME}-docs:'; leave --prefix"):
+        again.prepare(1)
+    for each in (again, source, client):
+        each.close()
+
+
+def test_a_prefix_that_overlaps_with_another_index_is_refused(server):
+    client = redis.Redis.from_url(server.url)
+    client.execute_command("FT.CREATE", f"{NAME}-wide", "PREFIX", 1, f"{NAME}-w", "SCHEMA", "content", "TEXT")
+    index = server.index(f"{NAME}-wiki")
+    with pytest.raises(SourceError, match=rf"overlaps with '{NAME}-w' of index '{NAME}-wide' .*--prefix"):
+        index.prepare(1)
+    index.close()
+    client.close()
+
+
+def test_documents_that_vanished_while_loading_are_counted(server):
+    index = server.index()
+    index.prepare(len(DOCUMENTS))
+    index.add(DOCUMENTS, IDS)
+    client = redis.Redis.from_url(server.url)
+    client.delete(f"{NAME}:d0", f"{NAME}:d1")
+    with pytest.raises(SourceError, match=r"2 of 5 documents are missing from index 'podium-test' .*evicted .*noeviction"):
+        index.finish()
+    index.close()
+    server.loaded()
+    client.close()
+
+
+def test_an_eviction_policy_that_deletes_documents_is_told():
+    with Fake(answering({"FT.INFO": INFO, "INFO": "# Memory\r\nmaxmemory_policy:allkeys-lru\r\n"})) as fake:
+        index = RedisIndex(fake.url, NAME, embed=embed)
+        index.prepare(1)
+        index.finish()
+        assert "maxmemory-policy is allkeys-lru" in index.notes[0]
+        index.close()
+
+
+def test_a_filter_of_the_index_is_told(server):
+    client = redis.Redis.from_url(server.url)
+    client.execute_command(
+        *("FT.CREATE", NAME, "PREFIX", 1, f"{NAME}:", "FILTER", "@year > 1700"),
+        *("SCHEMA", "content", "TEXT", "title", "TEXT", "kind", "TAG", "year", "NUMERIC"),
+    )
+    index = server.index(embed=None)
+    index.prepare(len(DOCUMENTS))
+    index.add(DOCUMENTS, IDS)
+    index.finish()
+    assert index.notes == ["2 documents do not pass the index's FILTER (@year > 1700), so no search finds them"]
+    for each in (index, client):
+        each.close()
+
+
+def other_embed(texts):
+    """Return vectors of the same dimension as `embed`'s, far from them."""
+    return np.array([[-1 - text.count("e"), 1, -3, 1] for text in texts], np.float32)
+
+
+def test_another_embedder_is_refused_in_loading_and_searching(server):
+    server.loaded()
+    index = server.index(embed=other_embed)
+    with pytest.raises(SourceError, match="was made with another embedder"):
+        index.prepare(1)
+    index.close()
+    for mode in ("vector", "hybrid"):
+        source = server.source(embed=other_embed, mode=mode)
+        for _ in range(2):
+            with pytest.raises(SourceError, match="was made with another embedder"):
+                source.search("capital", 3)
+        assert source.search("capital", 1, mode="text")
+        source.close()
+
+
+def test_loading_with_other_ids_is_refused(server):
+    server.loaded(ids_from="id")
+    index = server.index(ids_from="")
+    with pytest.raises(InvalidInput, match="was made with --id id; use --id id again, or its documents would be there twice"):
+        index.prepare(1)
+    index.close()
+    server.index(ids_from="id").close()
+
+
+def test_a_user_who_may_not_read_the_fingerprint_can_search():
+    answers = {"FT.INFO": INFO, "GET": Exception("NOPERM no permission to access a key"), "FT.SEARCH": [0]}
+    with Fake(answering(answers)) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME, embed=embed, mode="vector")
+        assert "may not GET 'podium-test:.podium'" in source.search("red", 1).notes[0]
+        source.close()
+
+
+class Keys:
+    """The string keys of a server, answered; time passes only when a test moves it."""
+
+    def __init__(self):
+        self.values, self.expires, self.now = {}, {}, 0
+
+    def __call__(self, words):
+        return reply(getattr(self, words[0].lower())(*words[1:]), 3)
+
+    def _expire(self):
+        for key in [key for key, at in self.expires.items() if at <= self.now]:
+            del self.values[key], self.expires[key]
+
+    def set(self, key, value, *options):
+        self._expire()
+        if key in self.values:
+            return None
+        self.values[key], self.expires[key] = value, self.now + int(options[-1])
+        return "OK"
+
+    def get(self, key):
+        self._expire()
+        return self.values.get(key)
+
+    def pttl(self, key):
+        self._expire()
+        return self.expires[key] - self.now if key in self.values else -2
+
+    def pexpire(self, key, milliseconds):
+        self.expires[key] = self.now + int(milliseconds)
+        return 1
+
+    def delete(self, key):
+        self.expires.pop(key, None)
+        return int(self.values.pop(key, None) is not None)
+
+
+def leases(url, **options):
+    server = Server.at(url, NAME, 10.0, {})
+    return server, Lease(server, f"{NAME}:.podium-lease", **options)
+
+
+class Clock(Keys):
+    """Keys whose time passes with every PTTL that is asked for."""
+
+    def pttl(self, key):
+        self.now += 1000
+        return super().pttl(key)
+
+
+def answered(keys):
+    return lambda words: reply(keys.delete(*words[1:]), 3) if words[0] == "DEL" else keys(words)
+
+
+def test_a_second_loader_is_refused_while_the_first_one_lives():
+    keys = Keys()
+    with Fake(answered(keys)) as fake:
+        server, first = leases(fake.url, renewed_each=0.01)
+        first.acquire()
+        keys.now += 5000  # renewed soon, which the second one sees
+        other, second = leases(fake.url, renewed_each=600)
+        keys.expires = {key: at - 1 for key, at in keys.expires.items()}
+
+        def renewed_meanwhile(words):
+            if words[0] == "PTTL":
+                keys.now += 100
+            return answered(keys)(words)
+
+        fake.answer = renewed_meanwhile
+        with pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"):
+            second.acquire()
+        first.check()
+        first.release()
+        assert keys.values == {}
+        fake.answer = answered(keys)
+        second.acquire()
+        second.release()
+        for each in (server, other):
+            each.close()
+
+
+def test_the_lease_of_a_loader_that_was_killed_is_waited_for():
+    keys = Clock()
+    with Fake(answered(keys)) as fake:
+        keys.set(f"{NAME}:.podium-lease", "of a killed one", "NX", "PX", 3000)
+        server, lease = leases(fake.url, renewed_each=600)
+        lease.acquire()
+        assert keys.now >= 3000
+        lease.release()
+        server.close()
+
+
+def test_a_loader_that_lost_its_lease_writes_nothing_more():
+    keys = Keys()
+    with Fake(answered(keys)) as fake:
+        server, lease = leases(fake.url, renewed_each=0.01)
+        lease.acquire()
+        keys.values[f"{NAME}:.podium-lease"] = "another's"
+        wait_until(lambda: lease._is_lost)
+        with pytest.raises(SourceError, match="another process is loading"):
+            lease.check()
+        lease.release()
+        assert keys.values == {f"{NAME}:.podium-lease": "another's"}
+        server.close()
+
+
+def test_a_batch_whose_connection_broke_is_sent_again():
+    """redis-py's pipeline forgets its commands when it fails."""
+    answers = {"FT.INFO": INFO, "MULTI": Turns([None, b"+OK\r\n"]), "DEL": b"+QUEUED\r\n", "HSET": b"+QUEUED\r\n"}
+    with Fake(answering(answers | {"EXEC": [0, 2]})) as fake:
+        index = RedisIndex(fake.url, NAME)
+        index.add([{"content": "red"}], ["a"])
+        assert [words[0] for words in fake.commands][-4:] == ["MULTI", "DEL", "HSET", "EXEC"]
+        index.close()
+
+
+def test_an_index_that_is_being_built_is_told_with_the_ranking(mini):
+    info = INFO | {"indexing": 1, "percent_indexed": "0.25"}
+    with Fake(answering({"FT.INFO": Turns([info, INFO]), "FT.SEARCH": FOUND})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        search = podium.Search(source, mini)
+        note = "index 'podium-test' is still being built (25% done): documents may be missing"
+        assert note in search.search("red").notes
+        assert note not in search.search("red").notes
+        source.close()
+
+
+def test_an_answer_that_is_short_is_checked_against_the_index_of_now():
+    """An index may have been made anew with other fields since it was last looked at."""
+    other = INFO | {"attributes": [{"identifier": "body", "attribute": "body", "type": "TEXT"}]}
+    with Fake(answering({"FT.INFO": Turns([INFO, other]), "FT.SEARCH": Turns([FOUND, [0]])})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        assert keys(source.search("red", 1)) == ["k:1"]
+        with pytest.raises(SourceError, match="text field 'content'"):
+            source.search("red", 1)
+        source.close()
+
+
+# Words, fields and pages
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["statin…", "statin’s", "statin—", "«statin»", "„statin“", "¿statin?", "statin。", "statin，cancer", "statin–cancer"],
+)
+def test_words_end_at_typographic_and_full_width_punctuation(typed):
+    assert "statin" in redis_wire.words(typed)
+    assert redis_wire.tokens(typed)[0] in redis_wire.words(typed)  # as the server keeps it of a document
+
+
+def test_a_word_is_searched_whole_and_in_parts():
+    assert redis_wire.words("don’t stop") == ["don’t", "don", "t", "stop"]
+    assert redis_wire.words("naïve col·lecció") == ["naïve", "col·lecció", "col", "lecció"]
+
+
+def test_typographic_punctuation_finds_both_spellings(server):
+    index = server.index(embed=None)
+    index.prepare(2)
+    index.add([{"content": "a statin helps"}, {"content": "the statin’s effect"}], ["plain", "curly"])
+    index.finish()
+    source = server.source(mode="text")
+    assert set(keys(source.search("statin’s", 5))) == {"plain", "curly"}
+    assert keys(source.search("statin，", 5)) == ["plain"]
+    for each in (index, source):
+        each.close()
+
+
+def test_a_field_named_dollar_in_a_hash_is_a_field(server):
+    server.loaded(embed=None)
+    client = redis.Redis.from_url(server.url)
+    client.hset(f"{NAME}:odd", mapping={"$": '{"content": "replaced"}', "content": "zebra"})
+    source = server.source(mode="text", embed=None)
+    (found,) = source.search("zebra", 3)
+    assert (found["$"], found["content"]) == ('{"content": "replaced"}', "zebra")
+    index = server.index(embed=None)
+    with pytest.raises(InvalidInput, match=r"document 0 has a field named '\$'"):
+        index.check([{"content": "a", "$": 1}])
+    for each in (index, source, client):
+        each.close()
+
+
+def test_blank_cells_of_tags_and_numbers_are_left_out():
+    index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], numbers=["year"])
+    rows = [{"content": "a", "kind": "", "year": " "}, {"content": "a", "kind": "b", "year": " 7 "}]
+    index.check(rows)
+    assert [index._storage.encoded(row, 0) for row in rows] == [
+        {"content": b"a"},
+        {"content": b"a", "kind": b"b", "year": b"7"},
+    ]
+    index.close()
+
+
+def test_pages_and_totals(server):
+    server.loaded()
+    for mode, total in (("text", 3), ("vector", 5), ("hybrid", 5)):
+        source = server.source(mode=mode)
+        whole = source.search("the capital city?", 5)
+        pages = [source.search("the capital city?", 2, offset=offset) for offset in (0, 2, 4)]
+        assert [document for page in pages for document in page] == whole
+        assert {page.total for page in pages} == {whole.total} == {total}
+        assert source.search("capital", 2, offset=9) == []
+        assert asyncio.run(source.asearch("the capital city?", 2, offset=2)) == pages[1]
+        source.close()
+
+
+def test_a_search_gives_a_page_and_the_total(server, mini):
+    source = server.loaded().source(mode="text")
+    search = podium.Search(source, mini, candidates=3)
+    whole = search.search("the capital city?")
+    page = search.search("the capital city?", limit=1, offset=1)
+    assert [result.rank for result in page] == [2]
+    assert page[0].document == whole[1].document
+    assert page.total == whole.total == page.to_dict()["total"] == 3
+    with pytest.raises(InvalidInput, match="offset=3 leaves none of 3 candidates"):
+        search.search("capital", offset=3)
+    source.close()
+
+
+# Making and looking after indexes
+
+
+def test_an_index_is_made_with_its_options(server):
+    index = server.index(text={"title": 3, "content": 1}, vector="vec", tag_separator=";", m=8, ef_construction=50)
+    index.prepare(2)
+    index.add([{"content": "red", "kind": ["a,b", "c"]}, {"content": "green"}], ["x", "y"])
+    index.finish()
+    source = server.source(text=None, vector="vec", filter=Tag("kind") == "a,b")
+    assert keys(source.search("red", 5)) == ["x"]
+    client = redis.Redis.from_url(server.url, protocol=2, decode_responses=True)
+    described = str(client.execute_command("FT.INFO", NAME))
+    assert all(said in described for said in ("'HNSW'", "'M', 8", "'ef_construction', 50", "'WEIGHT', '3'"))
+    for each in (index, source, client):
+        each.close()
+
+
+def test_json_documents_keep_their_types():
+    """Only the commands: no server that could be recorded has a JSON module."""
+    schema = checked_schema(
+        text=["the text"], vector="embedding", tags=["tags"], numbers=["year"], storage="json", tag_separator=","
+    )
+    assert create_command("x", "x:", schema, dimensions=4, documents=1) == (
+        *("FT.CREATE", "x", "ON", "JSON", "PREFIX", 1, "x:", "SKIPINITIALSCAN", "SCHEMA"),
+        *('$["the text"]', "AS", "the text", "TEXT", '$["tags"]', "AS", "tags", "TAG", '$["year"]', "AS", "year", "NUMERIC"),
+        *('$["embedding"]', "AS", "embedding", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 4, "DISTANCE_METRIC", "COSINE"),
+    )
+    storage = storage_for(schema)
+    fields = storage.encoded({"the text": "red", "tags": ["a", "b"], "year": "1864", "more": {"n": [1]}, "none": None}, 0)
+    assert fields == {"the text": "red", "tags": ["a", "b"], "year": 1864.0, "more": {"n": [1]}}
+    deleted, written = storage.writing("x:1", fields, np.array([1, 2], np.float32))
+    assert deleted == ("DEL", "x:1")
+    assert written[:3] == ("JSON.SET", "x:1", "$")
+    assert json.loads(written[3]) == fields | {"embedding": [1.0, 2.0]}
+    assert storage.reading("x:1", fields) == [("JSON.GET", "x:1")]
+    assert storage.is_same([written[3].encode()], fields, True)
+    assert not storage.is_same([written[3].encode()], fields, False)
+    assert not storage.is_same([None], fields, True)
+
+
+def test_a_json_index_of_ours_gives_documents_without_their_vectors():
+    info = INFO | {"index_definition": {"key_type": "JSON", "prefixes": [f"{NAME}:"]}}
+    info["attributes"] = [each | {"identifier": f'$["{each["attribute"]}"]'} for each in INFO["attributes"]]
+    document = json.dumps({"content": "red", "embedding": [1, 2, 3, 4]})
+    with Fake(answering({"FT.INFO": info, "FT.SEARCH": [1, "k:1", "2.5", ["$", document]]})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        assert source.search("red", 1) == [{"content": "red", "source_key": "k:1", "source_score": 2.5, "source_rank": 1}]
+        source.close()
+
+
+def test_indexes_are_listed_thinned_out_and_dropped(server):
+    server.loaded()
+    rows = redis_admin.indexes(server.url)
+    assert (NAME, "5") in [row[:2] for row in rows]
+    assert redis_admin.indexes(server.url, NAME)[0][2].startswith("content (TEXT), title (TEXT), kind (TAG)")
+    assert redis_admin.delete(server.url, NAME, ["d0", "d1", "none"]) == 2
+    assert redis_admin.drop(server.url, NAME) == 3
+    client = redis.Redis.from_url(server.url)
+    assert not list(client.scan_iter(f"{NAME}*"))
+    with pytest.raises(SourceError, match="there is no index 'podium-test'"):
+        redis_admin.drop(server.url, NAME)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"FT.SEARCH": Exception("LIMIT exceeds maximum of 50")}, r"ask for fewer \(candidates=, --candidates\), or raise"),
+        ({"FT.INFO": Exception("Cannot create index on db != 0")}, "keeps indexes in database 0 only"),
+        ({"FT.INFO": Exception("NOPERM User x has no permissions to run the 'FT.CREATE' command")}, "ACL allows .*FT.CREATE"),
+    ],
+)
+def test_refusals_of_the_server_name_their_remedy(answers, says):
+    with Fake(answering({"FT.INFO": INFO} | answers)) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        with pytest.raises(SourceError, match=says):
+            source.search("red", 5)
+        source.close()
+
+
+def test_options_that_redis_py_does_not_take_are_told_once():
+    source = podium.RedisSource.from_url("redis://127.0.0.1:9?nonsense=1", index="k")
+    with pytest.raises(SourceError, match=r"^redis-py does not take this URL or these connection options"):
+        source.search("red", 5)
+
+
+def test_an_async_index_whose_server_is_gone_is_named():
+    index = AsyncSearchIndex.from_dict(SCHEMA, redis_url="redis://127.0.0.1:9")
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:9"):
+        asyncio.run(podium.RedisSource(index).asearch("red", 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 import podium
 from conftest import PARITY
 from fakes import WordOverlap
+from podium.cli import podium as podium_command
 from podium.errors import InvalidInput, SourceError
-from podium.places import listed, load_source, split_url
+from podium.places import SourceOptions, listed, load_source, split_url, weights
+from resp import Fake, reply
 from test_cli import podium as command
 from test_embedded import Letters
 
@@ -141,7 +144,13 @@ def test_bad_use(index, reranker):
 
 
 def test_places(tmp_path):
-    assert split_url("redis://u:p@h:1/2/docs?ssl=x") == ("redis://u:p@h:1/2?ssl=x", "docs")
+    assert split_url("redis://u:p@h:1/docs?ssl=x") == ("redis://u:p@h:1?ssl=x", "docs")
+    assert split_url("redis://u:p@h:1/0/docs") == ("redis://u:p@h:1/0", "docs")
+    assert split_url("redis://h?index=a/b") == ("redis://h", "a/b")
+    for url in ("redis://h/2/docs", "redis://h/a/b/docs", "redis://u:123/s3c@h/docs", "redis+sentinel://h/main/3/docs"):
+        with pytest.raises(InvalidInput, match="database 0 only") as caught:
+            split_url(url)
+        assert "s3c" not in str(caught.value)
     assert split_url("unix:///run/redis.sock?db=1&index=docs") == ("unix:///run/redis.sock?db=1", "docs")
     assert split_url("redis+sentinel://h:26379/main/0/docs") == ("redis+sentinel://h:26379/main/0", "docs")
     for url in ("redis://h", "redis://h/", "redis://h/0", "unix:///run/redis.sock"):
@@ -166,8 +175,10 @@ def test_places(tmp_path):
     assert load_source(folder).search("flour", 3)[0]["n"] == 4
     for use, error, says in (
         (lambda: load_source(folder, text=["title"]), InvalidInput, "leave them out"),
-        (lambda: load_source(folder, filter="@n:[1 2]"), InvalidInput, "a filter is for an index on Redis"),
-        (lambda: load_source(tmp_path), SourceError, "is no index of podium's; make one"),
+        (lambda: load_source(folder, vector="v", timeout=2), InvalidInput, "vector, timeout: only for an index on Redis"),
+        (lambda: load_source(folder, candidates=3), InvalidInput, "no option candidates of a source; there are text, embed"),
+        (lambda: load_source(folder, filter="@n:[1 2]"), InvalidInput, "a filter: only for an index on Redis"),
+        (lambda: load_source(tmp_path), SourceError, "is not an index of podium; make one"),
         (lambda: load_source(tmp_path / "nothing"), SourceError, "there is no"),
     ):
         with pytest.raises(error, match=says):
@@ -235,6 +246,99 @@ def test_an_index_with_vectors_finds_its_own_embedder_again(file, tmp_path):
     assert "was made with another embedder" in err
 
 
+def test_indexing_a_folder_with_other_ids_is_refused(file, tmp_path):
+    """Else every document would be in the index twice."""
+    folder = tmp_path / "i"
+    assert command("index", file, "--to", folder, "--text", "body", "--id", "n")[0] == 0
+    code, _, err = command("index", file, "--to", folder)
+    assert code == 2
+    assert "was made with --id n; use --id n again, or its documents would be there twice" in err
+    digests = tmp_path / "digests"
+    assert command("index", file, "--to", digests, "--text", "body")[0] == 0
+    code, _, err = command("index", file, "--to", digests, "--id", "n")
+    assert code == 2
+    assert "was made with ids made from what documents say; leave --id out" in err
+    assert len(podium.EmbeddedIndex.open(digests)) == len(podium.EmbeddedIndex.open(folder)) == 4
+
+
+def test_an_index_in_a_folder_is_listed_thinned_out_and_dropped(file, tmp_path):
+    folder = tmp_path / "indexes" / "one"
+    command("index", file, "--to", folder, "--text", "title,body", "--id", "n")
+    for place in (folder, folder.parent):
+        code, out, _ = command("index", "--list", "--to", place)
+        assert code == 0
+        assert out.split()[:3] == ["index", "documents", "fields"]
+        assert out.split()[-3:] == ["4", "title,", "body"]
+    assert command("index", "--delete", "1", "--delete", "2", "--delete", "99", "--to", folder)[1] == "2 documents deleted\n"
+    assert len(podium.EmbeddedIndex.open(folder)) == 2
+    (folder / "notes.txt").write_text("not part of the index")
+    assert command("index", "--drop", "--to", folder)[1] == "one dropped, with 2 documents\n"
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    command("index", file, "--to", folder.parent / "two", "--text", "body")
+    assert command("index", "--drop", "--to", folder.parent / "two")[0] == 0
+    assert not (folder.parent / "two").exists()
+
+
+def test_pages_of_a_folder_and_of_the_command_line(file):
+    index = podium.EmbeddedIndex.create(None, text=["title", "body"])
+    index.add(DOCUMENTS)
+    whole = index.search("capital of the United States", 9)
+    pages = [index.search("capital of the United States", 1, offset=offset) for offset in range(3)]
+    assert [document for page in pages for document in page] == whole
+    assert [page.total for page in pages] == [len(whole)] * 3
+    assert index.search("capital", 5, offset=9) == []
+    with pytest.raises(InvalidInput, match="offset must be a whole number from 0"):
+        index.search("capital", 5, offset=-1)
+    place = ("--in", file, "--text", "title,body", "--json")
+    first, second = (
+        json.loads(command("search", "capital of the United States", *place, "--limit", "1", "--offset", str(offset))[1])
+        for offset in (0, 1)
+    )
+    assert [ranking["results"][0]["rank"] for ranking in (first, second)] == [1, 2]
+    assert first["total"] == second["total"] == len(whole)
+
+
+def test_weights_of_fields_are_written_with_a_caret(file):
+    assert weights("title^2.5, body") == {"title": 2.5, "body": 1.0}
+    assert weights("x^y") == {"x^y": 1.0}
+    assert weights(None) is None
+    out = json.loads(command("search", "capital", "--in", file, "--text", "title^9,body", "--json")[1])
+    assert out["results"]
+
+
+def test_every_command_that_searches_takes_the_same_options():
+    """Of a source there is one table of options; serve has a --timeout of its own."""
+    fields = {each.name.replace("_", "-") for each in dataclasses.fields(SourceOptions)}
+    for name, timeout in (("search", "--timeout"), ("eval", "--timeout"), ("serve", "--index-timeout")):
+        flags = {flag for parameter in podium_command.commands[name].params for flag in parameter.opts}
+        assert {f"--{field}" for field in fields - {"timeout"}} | {timeout} <= flags, name
+
+
+def test_options_of_a_source_reach_redis(tmp_path):
+    """Each option of the command line is seen in the commands that are sent."""
+    info = {
+        "index_name": "i",
+        "index_definition": {"key_type": "HASH", "prefixes": ["i:"]},
+        "attributes": [
+            {"identifier": "title", "attribute": "title", "type": "TEXT"},
+            {"identifier": "year", "attribute": "year", "type": "NUMERIC"},
+        ],
+        "num_docs": 1,
+    }
+    found = {"FT.INFO": info, "FT.SEARCH": [1, "i:1", "2.5", ["title", "red"]]}
+    with Fake(lambda words: reply(found[words[0]], 3)) as fake:
+        code, _, err = command(
+            *("search", "red", "--in", f"{fake.url}/i", "--text", "title^2", "--filter", "@year:[2000 +inf]", "--json"),
+            *("--return-fields", "title", "--timeout", "100"),
+        )
+        assert code == 0, err
+        (sent,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+        assert "@title:(red) => { $weight: 2.0 }" in sent[2]
+        assert "@year:[2000 +inf]" in sent[2]
+        assert sent[sent.index("RETURN") :][:3] == ("RETURN", "1", "title")
+        assert int(sent[sent.index("TIMEOUT") + 1]) > 10_000
+
+
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     from podium.sources.loading import identified, load_into
 
@@ -262,13 +366,18 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x"], "has none of the fields content, text"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"], "--language is for"),
         (["index", "{file}", "--to", "{folder}", "--text", "title,bdy"], "has the field bdy"),
-        (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag and --number are for an index on Redis"),
+        (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag: only for an index on Redis"),
         (["index", "{file}", "--to", "{folder}"], "document 0 has none of the fields"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "contnet"], "document 0 has no field contnet"),
         (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
         (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
         (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),
         (["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"], "create it with embed="),
+        (["search", "a", "--in", "{file}", "--text", "body", "--offset", "100"], "leaves none of 100 candidates"),
+        (["search", "a", "--in", "{file}", "--text", "body", "--vector", "v"], "vector: only for an index on Redis"),
+        (["index", "{file}", "--to", "{folder}", "--text", "body", "--list"], "name one FILE to index, or one of --list"),
+        (["index", "--to", "{folder}"], "name one FILE to index, or one of --list"),
+        (["index", "--drop", "--to", "{folder}"], "is not an index of podium, so nothing was deleted"),
         (["search", " ", "--in", "{file}", "--text", "body"], "the query is empty"),
     ],
 )

@@ -501,6 +501,9 @@ def test_the_index_is_searched():
     with Serving(rerankers=words(), source=index) as server:
         found = server.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
         assert [(each["text"], each["source_rank"]) for each in found] == [("a ripe red apple", 1), ("a green apple", 2)]
+        first, second = (server.post("/search", {"query": "red apple", "candidates": 1, "offset": at}).json() for at in (0, 1))
+        assert [*first["documents"], *second["documents"]] == found
+        assert first["total"] == second["total"] == 3
         assert server.post("/search", {"query": " "}).status_code == 400
         assert server.post("/search", {}).status_code == 400
         assert server.client.get("/v1/models").json()["search"] is True

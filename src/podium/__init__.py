@@ -31,6 +31,7 @@ from podium.errors import (
     RequestRejected,
     SourceError,
     UnsupportedModel,
+    WrongType,
 )
 from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.load import load
@@ -76,6 +77,7 @@ __all__ = [
     "UnsupportedModel",
     "Usage",
     "VoyageAIReranker",
+    "WrongType",
     "__version__",
     "load",
 ]

@@ -2,6 +2,7 @@
 
     PodiumError
     ├── InvalidInput            the call itself: a query, documents, a field name, a limit (also a ValueError)
+    │   └── WrongType             … of a type that cannot be meant (also a TypeError, as redisvl's rerankers raise)
     ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing
@@ -37,6 +38,7 @@ __all__ = [
     "RequestRejected",
     "SourceError",
     "UnsupportedModel",
+    "WrongType",
 ]
 
 
@@ -46,6 +48,10 @@ class PodiumError(Exception):
 
 class InvalidInput(PodiumError, ValueError):
     """What was passed in cannot be ranked as it is."""
+
+
+class WrongType(InvalidInput, TypeError):
+    """A query that is not a string, or documents that are not a list."""
 
 
 class MissingPackage(PodiumError, ImportError):

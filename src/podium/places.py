@@ -149,8 +149,8 @@ def _check_path(scheme: str, path: str) -> None:
         before = before[1:]  # the service
     if before not in ([], ["0"]):
         raise InvalidInput(
-            f"the URL has {'/'.join(before)!r} before the index's name; RediSearch keeps indexes in database 0 only, so write "
-            "redis://host:port/name, and a name that has a / in it as ?index=name"
+            "the URL has more than an index's name after the host; RediSearch keeps indexes in database 0 only, so write "
+            "redis://host:port/name, a name that has a / in it as ?index=name, and a / in a password as %2F"
         )
 
 

@@ -128,7 +128,13 @@ async def found_by(source: Source, query: str, candidates: int, offset: int = 0)
         return await source.asearch(query, candidates, **options)
     import asyncio  # as in ranking.py: only for those who need it
 
-    return await asyncio.to_thread(source.search, query, candidates, **options)
+    def search() -> list[Any]:
+        found = source.search(query, candidates, **options)
+        if isinstance(found, Candidates):
+            _ = found.total  # counted here: it may take as long as the search
+        return found
+
+    return await asyncio.to_thread(search)
 
 
 def _checked_candidates(candidates: Any) -> int:

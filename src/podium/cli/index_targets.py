@@ -160,6 +160,6 @@ def _folder_row(folder: Path) -> Row:
     try:
         index = EmbeddedIndex.open(folder)
     except SourceError as error:
-        return (str(folder), "?", str(error))
+        return (folder.name, "?", str(error))
     fields = ", ".join(index.text_fields or ["each document's own text"])
-    return (str(folder), str(len(index)), f"{fields}; vectors of {index.embedder}" if index.embedder else fields)
+    return (folder.name, str(len(index)), f"{fields}; vectors of {index.embedder}" if index.embedder else fields)

@@ -66,7 +66,7 @@ def _texts(ranking: Ranking, fields: Sequence[str] | None) -> list[str | None]:
 
 def _took(ranking: Ranking) -> str:
     searched, reranked = ranking.usage.source_seconds or 0.0, ranking.usage.seconds
-    total = "" if ranking.total is None else f" of {ranking.total}"
+    total = f" of {ranking.total}" if ranking.total is not None and ranking.total > len(ranking) else ""
     return f"{len(ranking)}{total} found in {1000 * searched:.0f} ms, reranked in {1000 * reranked:.0f} ms"
 
 

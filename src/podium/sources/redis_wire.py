@@ -221,7 +221,7 @@ def similarity(distance: float, metric: str) -> float:
 @_of("FT.SEARCH")
 def document(row: Row, info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
     """Return the named fields of a row; None: all but vectors, which come as lists of numbers."""
-    vectors = {field.path.removeprefix("$."): field for field in info.fields.values() if field.kind == "VECTOR"}
+    vectors = {_member(field.path): field for field in info.fields.values() if field.kind == "VECTOR"}
     if info.storage == "JSON" and "$" in row.fields and names is None:  # a JSON index gives each document whole
         value = json.loads(row.fields["$"])
         whole = value if isinstance(value, dict) else {"$": value}
@@ -232,6 +232,13 @@ def document(row: Row, info: IndexInfo, names: Sequence[str] | None) -> dict[str
         for name, value in row.fields.items()
         if name not in vectors or name in (names or ())
     }
+
+
+def _member(path: str) -> str:
+    """Return the member of a document that a path leads to: the name itself in a hash, $.name or $["name"] in JSON."""
+    if path.startswith('$["') and path.endswith('"]'):
+        return str(json.loads(path[2:-1]))
+    return path.removeprefix("$.")
 
 
 def _as_text(value: Any) -> Any:
