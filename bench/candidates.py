@@ -1,8 +1,10 @@
 """How good the first stage is: nDCG@10 of the embedded index by text, vector and hybrid search, on test collections.
 
     python bench/candidates.py FOLDER… [--embed MODEL]
+    python bench/candidates.py FOLDER… --redis redis://localhost:6379
 
 FOLDER holds corpus.jsonl.gz {_id, title, text}, queries.jsonl {_id, text} and qrels.tsv. Needs `pip install ir_measures`.
+With --redis, an index of that server is measured by text instead, in both forms that a query over two fields can have.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from ir_measures import nDCG
 
 from podium import EmbeddedIndex, Embedder
 from podium.sources.fusion import TEXT_WEIGHT
+from podium.sources.loading import load_into
 
 DEPTH = 100
+NAME = "podium-bench"
 
 
 def read(folder: Path):
@@ -46,10 +50,36 @@ def measured(index, queries, qrels, mode, fusion, weight):
     return ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10], 1000 * took
 
 
+def measured_on_redis(url, documents, queries, qrels):
+    """Print nDCG@10 of a query that names each field on its own, as podium's do, and of one over the union of the fields."""
+    from podium.sources import redis_admin, redis_queries, redis_wire
+    from podium.sources.redis_index import RedisIndex
+    from podium.sources.redis_server import Server
+
+    index, name = RedisIndex(url, NAME, text=["title", "text"]), NAME
+    index.prepare(len(documents))
+    load_into(index, documents.items(), lambda done: None)
+    index.finish()
+    index.close()
+    server = Server.at(url, name, 60.0, {})
+    for form, fields in (("each field", ["title", "text"]), ("union", ["title|text"]), ("text alone", ["text"])):
+        run = {}
+        for query, text in queries.items():
+            request = redis_queries.Request(name, dict.fromkeys(fields, 1.0), None, DEPTH, None, ("_id",), None, 60_000)
+            command = list(redis_queries.text_command(request, text))
+            command[2] = command[2].replace("\\|", "|")
+            rows = redis_wire.search_rows(server.execute(*command), scored=True) if redis_wire.words(text) else []
+            run[query] = {row.key.rpartition(":")[2]: row.score for row in rows}
+        yield form, ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
+    server.close()
+    redis_admin.drop(url, name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--embed", metavar="MODEL")
+    parser.add_argument("--redis", metavar="URL")
     asked = parser.parse_args()
     embed = Embedder(asked.embed) if asked.embed else None
     ways = [("text", "rrf", TEXT_WEIGHT)]
@@ -61,6 +91,10 @@ def main() -> None:
         ]
     for folder in asked.folders:
         documents, queries, qrels = read(folder)
+        if asked.redis:
+            for form, score in measured_on_redis(asked.redis, documents, queries, qrels):
+                print(f"{folder.name:24} Redis, {form:14} nDCG@10 {score:.4f}", flush=True)
+            continue
         index = EmbeddedIndex.create(None, text=["title", "text"], embed=embed)
         index.add(documents.values(), ids=documents)
         for mode, fusion, weight in ways:

@@ -1065,31 +1065,24 @@ def answered(keys):
     return lambda words: reply(keys.delete(*words[1:]), 3) if words[0] == "DEL" else keys(words)
 
 
-def test_a_second_loader_is_refused_while_the_first_one_lives():
+def test_a_second_loader_is_refused_while_the_lease_is_renewed():
+    with Fake(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake:
+        server, lease = leases(fake.url)
+        with pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"):
+            lease.acquire()
+        server.close()
+
+
+def test_a_lease_is_renewed_and_given_back():
     keys = Keys()
     with Fake(answered(keys)) as fake:
-        server, first = leases(fake.url, renewed_each=0.01)
-        first.acquire()
-        keys.now += 5000  # renewed soon, which the second one sees
-        other, second = leases(fake.url, renewed_each=600)
-        keys.expires = {key: at - 1 for key, at in keys.expires.items()}
-
-        def renewed_meanwhile(words):
-            if words[0] == "PTTL":
-                keys.now += 100
-            return answered(keys)(words)
-
-        fake.answer = renewed_meanwhile
-        with pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"):
-            second.acquire()
-        first.check()
-        first.release()
+        server, lease = leases(fake.url, renewed_each=0.01)
+        lease.acquire()
+        wait_until(lambda: "PEXPIRE" in [words[0] for words in fake.commands])
+        lease.check()
+        lease.release()
         assert keys.values == {}
-        fake.answer = answered(keys)
-        second.acquire()
-        second.release()
-        for each in (server, other):
-            each.close()
+        server.close()
 
 
 def test_the_lease_of_a_loader_that_was_killed_is_waited_for():

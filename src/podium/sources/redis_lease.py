@@ -29,11 +29,11 @@ class Lease:
 
     def acquire(self) -> None:
         """Raises SourceError where another process is loading."""
-        left = self._milliseconds_left()
+        left, ends = self._milliseconds_left(), time.monotonic() + 2 * self._milliseconds / 1000
         while not self._taken():
             time.sleep(POLLED_EACH)
             before, left = left, self._milliseconds_left()
-            if left > before > 0 or left == -1:  # -1: a key that never expires
+            if left > before > 0 or left == -1 or time.monotonic() > ends:  # -1: a key that never expires
                 raise self._busy()
         self._thread.start()
 
