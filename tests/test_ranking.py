@@ -264,3 +264,11 @@ def test_order_is_a_stable_descending_sort(keys):
     places = order(keys)
     assert sorted(places) == list(range(len(keys)))
     assert all(keys[a] > keys[b] or (keys[a] == keys[b] and a < b) for a, b in itertools.pairwise(places))
+
+
+@pytest.mark.parametrize("call", [lambda mini: mini.rank(123, ["a"]), lambda mini: mini.rank("q", "one document")])
+def test_a_query_or_documents_of_a_wrong_type_are_a_type_error_too(mini, call):
+    """redisvl's rerankers raise TypeError, and its users catch that."""
+    for kind in (TypeError, ValueError, InvalidInput):
+        with pytest.raises(kind):
+            call(mini)

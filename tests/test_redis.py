@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from redisvl.index import AsyncSearchIndex, SearchIndex
 from redisvl.query import VectorQuery
-from redisvl.query.filter import Num, Tag
+from redisvl.query.filter import FilterExpression, Num, Tag
 
 import podium
 import redis
@@ -36,6 +36,7 @@ from podium.places import load_source
 from podium.sources import files, redis_admin, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
 from podium.sources.redis import _complete
+from podium.sources.redis_filters import checked_filter, misused_field
 from podium.sources.redis_index import RedisIndex
 from podium.sources.redis_lease import Lease
 from podium.sources.redis_schema import checked_schema, create_command
@@ -413,7 +414,6 @@ def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
 @pytest.mark.skipif(not RECORDING, reason="docs/make.py replays this; it is only run to be recorded")
 def test_the_readmes_example_is_recorded():
     """On an index of the README's own name, dropped afterwards."""
-    client = redis.Redis.from_url(REAL)
     documents = list(identified(files.stream(Path(__file__).parents[1] / "docs" / "documents.jsonl"), None))
     index = RedisIndex(REAL, "capitals", text=["title", "content"])
     index.prepare(len(documents))
@@ -423,9 +423,8 @@ def test_the_readmes_example_is_recorded():
         source = podium.RedisSource.from_url(recorder.url, index="capitals", text=["title", "content"])
         assert source.search("capital of the United States", 100)
         source.close()
-    client.execute_command("FT.DROPINDEX", "capitals", "DD")
     index.close()
-    client.close()
+    redis_admin.drop(REAL, "capitals")
 
 
 def test_documents_without_text_are_kept(server):
@@ -793,6 +792,8 @@ def test_documents_that_the_server_could_not_index_are_said():
         ({"text": 5}, "text must be"),
         ({"return_fields": 5}, "return_fields must be"),
         ({"filter": 5}, "filter must be"),
+        ({"filter": "year > 2000"}, "the filter 'year > 2000' names no field"),
+        ({"filter": FilterExpression()}, "the filter expression is not complete"),
         ({"index": ""}, "from_url takes"),
     ],
 )
@@ -1312,3 +1313,29 @@ def test_an_async_index_whose_server_is_gone_is_named():
     index = AsyncSearchIndex.from_dict(SCHEMA, redis_url="redis://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:9"):
         asyncio.run(podium.RedisSource(index).asearch("red", 5))
+
+
+def test_fields_of_one_weight_are_one_union():
+    """In clauses of their own, a word that is in both would count twice."""
+    request = redis_queries.Request(NAME, {"title": 1.0, "b-c": 1.0}, None, 3, None, None, None, 1000)
+    assert redis_queries.text_command(request, "red apple")[2] == r"@title|b\-c:(red | apple)"
+    request = replace(request, weights={"title": 2.0, "a": 1.0, "b": 1.0})
+    assert redis_queries.text_command(request, "red")[2] == "(@title:(red) => { $weight: 2.0 } | @a|b:(red))"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        r"@year:[2000 +inf] -@kind:{a\|b | c}",
+        '(@content:("an apple @nope:[1]") | ismissing(@year))',
+        r"@b\-c:{x@y}",
+        "@content|title:(red)",
+        "@year>=3 @year==4",
+    ],
+)
+def test_filters_that_fit_are_let_through(text):
+    fields = {name: redis_wire.Field(name, name, kind) for name, kind in (("year", "NUMERIC"), ("kind", "TAG"), ("b-c", "TAG"))}
+    fields |= {name: redis_wire.Field(name, name, "TEXT") for name in ("content", "title")}
+    checked = checked_filter(text)
+    assert checked is None or misused_field(checked, fields) is None

@@ -96,12 +96,23 @@ def _text_query(request: Request, query: str) -> Any:
 
     return TextQuery(
         " ".join(words(query)),
-        {_escaped(name): weight for name, weight in request.weights.items()},
+        _unions(request.weights),
         filter_expression=request.filter,
         return_fields=list(request.return_fields) if request.return_fields else None,
         num_results=request.count,
         stopwords=None,  # the index has its own, on the server
     )
+
+
+def _unions(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the fields of each weight as one clause: a word counts once in it, whatever fields it is in.
+
+    In clauses of their own, RediSearch takes a word's frequency in the whole document for each of the fields.
+    """
+    names: dict[float, list[str]] = {}
+    for name, weight in weights.items():
+        names.setdefault(weight, []).append(_escaped(name))
+    return {"|".join(union): weight for weight, union in names.items()}
 
 
 def _command(request: Request, built: Any) -> Command:
