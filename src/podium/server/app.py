@@ -24,6 +24,7 @@ from podium.server.dialects import DIALECTS
 from podium.server.endpoints import endpoint, unrouted
 from podium.server.keys import Keys
 from podium.server.logs import log
+from podium.server.memory import RequestMemory
 from podium.server.metrics import Metrics
 from podium.server.models import Models
 from podium.server.rerank import rerank
@@ -33,7 +34,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-THREADS = 64  # for what blocks: scorers without an event loop of their own, sources, large bodies
+THREADS = 64  # for short steps that would hold up the event loop; models and sources that block have threads of their own
 
 
 def create_app(
@@ -51,14 +52,14 @@ def create_app(
     state = State(
         settings,
         Models(rerankers or {}, source),
-        Admission(settings.max_requests, settings.max_waiting_body),
+        Admission(settings.max_requests, settings.max_memory),
         Keys(settings.keys_file) if settings.keys_file else None,
         Metrics(),
     )
     app = Starlette(
         routes=_routes(),
         lifespan=lambda _: _running(state, failed),
-        middleware=[Middleware(_PathVariants), *_cors(settings)],
+        middleware=[Middleware(RequestMemory, admission=state.admission), Middleware(_PathVariants), *_cors(settings)],
         exception_handlers={HTTPException: unrouted, Exception: unrouted},
     )
     app.state.podium = state

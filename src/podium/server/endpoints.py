@@ -32,6 +32,7 @@ from podium.server.bodies import Gone
 from podium.server.dialects import error_before_reading
 from podium.server.dialects.call import Dialect, Refusal
 from podium.server.logs import log
+from podium.server.origins import check_origin
 from podium.server.state import State, state_of
 from podium.server.traces import span
 
@@ -112,6 +113,8 @@ async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Res
             # Pinecone's clients send their key as Api-Key.
             key = request.headers.get("authorization") or request.headers.get("api-key")
             seen.fields["key"] = state.keys.check(key)
+        else:
+            check_origin(request.headers, state.settings)
         return await act(request, state, seen)
     except Gone:
         return Response(status_code=GONE)

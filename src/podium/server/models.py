@@ -10,6 +10,7 @@ from podium.load import load
 from podium.ranking import Reranker
 from podium.server.dialects.call import Refusal
 from podium.server.settings import Settings
+from podium.server.threads import with_own_threads
 from podium.types import Source
 
 __all__ = ["Models"]
@@ -22,7 +23,8 @@ class Models:
     """Rerankers by name, loaded or still to be: `loaded` says which. The first answers whoever names none."""
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
-        self.rerankers, self.source = dict(rerankers), source
+        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
+        self.source = with_own_threads(source)
         self.loaded, self._own = bool(rerankers), not rerankers
 
     @property
@@ -52,8 +54,9 @@ class Models:
             name: await asyncio.to_thread(_loaded, options, settings.cache) for name, options in settings.models.items()
         }
         if settings.index is not None:
-            self.source = await asyncio.to_thread(_source, settings.index, settings)
-        self.rerankers, self.loaded = rerankers, True
+            self.source = with_own_threads(await asyncio.to_thread(_source, settings.index, settings))
+        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
+        self.loaded = True
 
     async def close(self) -> None:
         """Close what was loaded here; what was given is its giver's."""

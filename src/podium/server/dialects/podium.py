@@ -19,6 +19,7 @@ def read(body: Mapping[str, Any]) -> Call:
         questions=[question(body, "documents")],
         model=field(body, "model", str),
         limit=count(body, "limit"),
+        echo=True,
         rank_by=[fields] if isinstance(fields, str) else field(body, "rank_by", list) or None,
     )
 

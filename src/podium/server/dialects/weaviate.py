@@ -20,7 +20,7 @@ def read(body: Mapping[str, Any]) -> Call:
     ranked = question(body, "documents")
     if not all(isinstance(document, str) for document in ranked.documents):
         raise Refusal(400, "documents must be strings")
-    return Call(questions=[ranked])
+    return Call(questions=[ranked], echo=True)
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
