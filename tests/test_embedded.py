@@ -529,3 +529,14 @@ def test_candidates_are_as_good_as_bm25_should_be(collection, at_least):
         discounted = [sum(gain / np.log2(at + 2) for at, gain in enumerate(each[:10])) for each in (found, wanted)]
         gains.append(discounted[0] / discounted[1])
     assert np.mean(gains) >= at_least
+
+
+def test_repeated_words_of_a_query_count_and_cost_little():
+    """A word twice weighs twice. Thousands of repetitions are one clause, where each used to take memory of its own."""
+    index = podium.EmbeddedIndex.create(None)
+    index.add(["a red apple", "the sea", "a red red sea"])
+    once = {hit["source_rank"]: hit["source_score"] for hit in index.search("red", 3)}
+    twice = {hit["source_rank"]: hit["source_score"] for hit in index.search("red red", 3)}
+    assert twice == {rank: pytest.approx(2 * score) for rank, score in once.items()}
+    many = index.search("red " * 100_000 + "apple", 3)
+    assert many[0]["source_score"] == pytest.approx(100_000 * once[1], rel=1e-3)

@@ -77,11 +77,12 @@ class ThreadedSource:
         self.text_fields = getattr(source, "text_fields", None)
         self._threads = Threads()
 
-    def search(self, query: str, limit: int) -> list[Any]:
-        return self.source.search(query, limit)
+    def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
+        # Only podium's own sources take an offset.
+        return self.source.search(query, limit, **({"offset": offset} if offset else {}))
 
-    async def asearch(self, query: str, limit: int) -> list[Any]:
-        return await self._threads.run(self.source.search, query, limit)
+    async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
+        return await self._threads.run(lambda: self.search(query, limit, offset=offset))
 
 
 def with_own_threads(used: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,12 +122,13 @@ class Snapshot:
 
     def search(self, query: str, count: int) -> list[Hit]:
         """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
-        terms, occur = self._texts.analyzer.analyze(query), _tantivy().Occur.Should
+        term_counts, occur = Counter(self._texts.analyzer.analyze(query)), _tantivy().Occur.Should
         clauses = []
         for at, weight in enumerate(self._texts.weights):
-            for term in terms:
+            for term, count_in_query in term_counts.items():  # one clause for a word however often it is repeated
                 clause = self._query.term_query(self._schema, f"text{at}", term, index_option="freq")
-                clauses.append((occur, clause if weight == 1 else self._query.boost_query(clause, weight)))
+                boost = weight * count_in_query
+                clauses.append((occur, clause if boost == 1 else self._query.boost_query(clause, boost)))
         found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
         return [Hit(document.get_first("id"), float(score)) for score, document in found]
 
