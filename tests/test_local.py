@@ -127,8 +127,8 @@ def test_an_activation_that_could_change_the_order_is_refused(model, activation)
     [
         ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "logit"),
         ({"sentence_transformers": {}, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "logit"),
-        ({"sentence_transformers": None, "sbert_ce_default_activation_function": None}, "probability"),
-        ({"sentence_transformers": {"activation_fn": "mine.Activation"}}, "probability"),
+        ({"sentence_transformers": None, "sbert_ce_default_activation_function": None}, "sigmoid"),
+        ({"sentence_transformers": {"activation_fn": "mine.Activation"}}, "sigmoid"),
     ],
 )
 def test_the_activation_is_found_where_the_reference_finds_it(model, config, kind):

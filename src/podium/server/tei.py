@@ -45,10 +45,13 @@ def error(refusal: Refusal, request: str) -> dict[str, Any]:
 
 
 def _scale(kind: str, raw: bool) -> Any:
-    """TEI gives probabilities, or logits where they are asked for. Similarities and fused scores are neither and stay."""
+    """Return the function that gives TEI's scores: between 0 and 1, or logits for `raw_scores`.
+
+    Similarities and fused scores are neither and stay as they are.
+    """
     if kind == "logit" and not raw:
         return _sigmoid
-    if kind == "probability" and raw:
+    if kind in ("sigmoid", "probability") and raw:
         return _logit
     return float
 
@@ -57,8 +60,8 @@ def _sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(max(logit, -700)) / (1 + math.exp(max(logit, -700)))
 
 
-def _logit(probability: float) -> float:
-    inside = min(max(probability, 1e-300), 1 - 2**-53)  # 0 and 1 stand for what a double can no longer tell from them
+def _logit(score: float) -> float:
+    inside = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 stand for what a double can no longer tell from them
     return math.log(inside) - math.log1p(-inside)
 
 
@@ -70,7 +73,11 @@ REQUEST = {
         "texts": {"type": "array", "minItems": 1, "items": {"type": "string"}},
         "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
         "truncate": {"type": ["boolean", "null"], "default": True},
-        "raw_scores": {"type": ["boolean", "null"], "default": False, "description": "Logits instead of probabilities."},
+        "raw_scores": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Logits, not scores from 0 to 1.",
+        },
         "return_text": {"type": ["boolean", "null"], "default": False},
     },
 }
