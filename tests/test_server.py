@@ -31,7 +31,7 @@ from podium.errors import (
     RateLimited,
     RequestRejected,
 )
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 from podium.server.keys import Keys, add_key
 from podium.server.models import Models
 from podium.server.settings import Settings
@@ -324,7 +324,7 @@ def test_draining_answers_the_accepted_and_refuses_the_others():
 
 def test_while_models_load_a_request_is_told_to_come_again():
     with pytest.raises(Refusal) as refused:
-        Models({}).named(None)
+        Models({}).served_name(None)
     assert (refused.value.status, refused.value.retry_after) == (503, 1)
 
 

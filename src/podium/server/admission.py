@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 
 __all__ = ["Admission"]
 

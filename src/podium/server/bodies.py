@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from podium.server.admission import Room
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 
 __all__ = ["Gone", "json_object", "read"]
 

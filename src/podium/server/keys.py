@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from podium.errors import InvalidInput
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 from podium.server.logs import log
 
 __all__ = ["Keys", "add_key", "offered"]

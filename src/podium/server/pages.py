@@ -12,7 +12,7 @@ from starlette.responses import Response
 from podium.documents import as_json as document_as_json
 from podium.inputs import checked_query
 from podium.search import found_by
-from podium.server.calls import Refusal, count, text
+from podium.server.dialects.call import Refusal, count, text
 from podium.server.endpoints import Seen, as_json
 from podium.server.openapi import description
 from podium.server.rerank import in_time, posted

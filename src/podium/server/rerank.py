@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from podium.ranking import Reranker
 from podium.server import bodies
-from podium.server.calls import Call, Question, Refusal
-from podium.server.dialects import speaking
+from podium.server.dialects import dialect_of
+from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints import Seen, as_json
 from podium.server.settings import Settings
 from podium.server.state import State
@@ -31,10 +31,10 @@ T = TypeVar("T")
 async def rerank(request: Request, state: State, seen: Seen) -> Response:
     with state.admission.room() as room:
         asked = await posted(request, state, seen, room)
-        dialect = seen.dialect = speaking(seen.path, asked)
+        dialect = seen.dialect = dialect_of(seen.path, asked)
         call = dialect.read(asked)
-        reranker = state.models.named(call.model)
-        seen.model = call.model or state.models.names[0]
+        seen.model = state.models.served_name(call.model)
+        reranker = state.models.rerankers[seen.model]
         seen.fields["documents"] = call.documents
         _check(call, state.settings)
         with state.admission.place(), state.metrics.waiting.track_inprogress():
