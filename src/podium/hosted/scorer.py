@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from podium.errors import InvalidInput, MissingKey, ProviderError
+from podium.forks import renew_after_fork
 from podium.hosted import wire
 from podium.hosted.connections import SINGLE_CONNECTION, Connections
 from podium.hosted.providers import Provider, provider
@@ -99,7 +100,10 @@ class HostedScorer:
         self._given_client, self._given_async_client = client, async_client
         # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
         self._loops: weakref.WeakKeyDictionary[Any, _LoopClient] = weakref.WeakKeyDictionary()
-        self._open()
+        if client is None:
+            _make_client().close()  # the environment may name a proxy or certificates that cannot be used
+        self.renew()
+        renew_after_fork(self)
 
     def __repr__(self) -> str:
         return f"HostedScorer({self.model!r})"
@@ -122,8 +126,6 @@ class HostedScorer:
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        if self._process != os.getpid():
-            self._open()  # after a fork: a connection shared with the parent would bring the parent's answers
         runs, requests = self._prepared(query, texts)
         return self._scores(exchange(requests, self._connections, self._policy), runs)
 
@@ -136,13 +138,12 @@ class HostedScorer:
     def close(self) -> None:
         self._finish()
 
-    def _open(self) -> None:
-        """Make the connections of this process. A forgotten reranker closes them when it is collected."""
-        self._process = os.getpid()
-        make_client = functools.partial(_made, httpx.Client, SINGLE_CONNECTION)
-        if self._given_client is None:
-            make_client().close()  # the environment may name a proxy or certificates that cannot be used
-        self._connections = Connections(make_client, self._given_client)
+    def renew(self) -> None:
+        """Begin without connections: one shared with a parent process would bring the parent's answers.
+
+        A forgotten reranker closes them when it is collected.
+        """
+        self._connections = Connections(_make_client, self._given_client)
         self._finish = weakref.finalize(self, self._connections.close)
 
     async def aclose(self) -> None:
@@ -199,6 +200,10 @@ def _made(kind: Callable[..., Client], limits: httpx.Limits) -> Client:
             f"no HTTP client can be made with this environment ({type(error).__name__}); check the variables HTTP_PROXY, "
             "HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
         ) from None  # the error may repeat a proxy's password
+
+
+def _make_client() -> httpx.Client:
+    return _made(httpx.Client, SINGLE_CONNECTION)
 
 
 @functools.lru_cache(maxsize=4)
