@@ -8,8 +8,6 @@ from __future__ import annotations
 import zlib
 from typing import BinaryIO
 
-import numpy as np
-
 __all__ = ["checksum", "file_checksum"]
 
 BLOCK_BYTES, CHUNK_BYTES = 4 << 10, 1 << 20
@@ -33,6 +31,8 @@ def file_checksum(file: BinaryIO, length: int, start: int = 0) -> int:
 
 
 def _extended(before: int, chunk: memoryview) -> int:
+    import numpy as np  # here, because an index that is searched by text alone needs none
+
     whole = len(chunk) // BLOCK_BYTES * BLOCK_BYTES
     words = np.frombuffer(chunk[:whole], "<u8").reshape(-1, BLOCK_BYTES // 8)
     return zlib.crc32(chunk[whole:], zlib.crc32(words.sum(axis=1, dtype=np.uint64).tobytes(), before))
