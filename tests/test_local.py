@@ -664,3 +664,17 @@ def test_many_texts_are_prepared_outside_the_event_loop():
     assert list(scores.values) == [scores.values[0]] * 5_000
     assert texts.threads
     assert threading.current_thread().name not in texts.threads
+
+
+def test_damaged_int8_weights_are_made_again():
+    weight = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    first = Quantised("damaged")
+    whole, _ = first.keep("a", weight)
+    first.save()
+    kept = Quantised("damaged").get("a", 32, 64)
+    assert kept is not None
+    assert (kept[0] == whole).all()
+    content = bytearray(first.path.read_bytes())
+    content[-100] ^= 4
+    first.path.write_bytes(content)
+    assert Quantised("damaged").get("a", 32, 64) is None
