@@ -39,7 +39,7 @@ def test_rank_prints_a_table(texts):
     code, out, err = podium("rank", "a red fruit", texts)
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0].split() == ["rank", "probability", "moved", "document"]
+    assert lines[0].split() == ["rank", "score", "moved", "document"]
     assert lines[1].split()[0] == "1"
     assert "a ripe red apple" in lines[1]
     assert "▲1" in lines[1]

@@ -77,12 +77,18 @@ def test_tei_may_choose_among_models(served):
     )
 
 
-def test_tei_gives_probabilities_or_logits_as_asked(served, words_first):
+def test_tei_scores_lie_between_0_and_1_or_are_logits_for_raw_scores(served, words_first):
     asked = {"query": QUERY, "texts": TEXTS}
-    likely = {each["index"]: each["score"] for each in served.post("/rerank", asked).json()}
-    raw = {each["index"]: each["score"] for each in served.post("/rerank", asked | {"raw_scores": True}).json()}
-    for index in (0, 1, 3, 4):
-        assert 1 / (1 + math.exp(-raw[index])) == pytest.approx(likely[index], abs=1e-12)
+    for model in ("podium-mini", "likely"):  # of the kinds "sigmoid" and "probability"
+        scores, raw = (
+            {
+                each["index"]: each["score"]
+                for each in served.post("/rerank", {**asked, "model": model, "raw_scores": flag}).json()
+            }
+            for flag in (False, True)
+        )
+        for index in (0, 1, 3, 4):
+            assert 1 / (1 + math.exp(-raw[index])) == pytest.approx(scores[index], abs=1e-12)
     logits = {each["index"]: each["score"] for each in words_first.post("/rerank", asked | {"raw_scores": True}).json()}
     assert [logits[at] for at in (0, 1, 3, 4)] == [0.0, 1.0, 2.0, 0.0]
     squashed = {each["index"]: each["score"] for each in words_first.post("/rerank", asked).json()}
@@ -115,7 +121,7 @@ def test_podium_says_everything(served, mini):
     ranking = mini.rerank(QUERY, TEXTS, limit=2).to_dict()
     assert [{**each, "text": TEXTS[each["index"]]} for each in ranking["results"]] == said["results"]
     assert said["notes"] == ranking["notes"]
-    assert said["score_kind"] == "probability"
+    assert said["score_kind"] == "sigmoid"
 
 
 NULLS = {"top_n": None, "top_k": None, "max_tokens_per_doc": None, "return_documents": None, "rank_fields": None, "model": None}

@@ -335,7 +335,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path):
         "Relevant documents found",
         "of each query against",
         "Where scores lie",
-        "What a score promises",
+        "Share of relevant documents at each score",
     ):
         assert part in page
     assert page.count("<svg") == page.count("</svg>")

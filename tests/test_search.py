@@ -189,7 +189,7 @@ def test_searching_a_file_shows_both_orders_side_by_side(file):
     code, out, err = command("search", "capital of the United States", "--in", file, "--text", "title,body", "--limit", "2")
     lines = out.splitlines()
     assert code == 0, err
-    assert lines[0].split() == ["rank", "reranked", "probability", "moved", "as", "found", "score"]
+    assert lines[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
     assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
     assert "3 found in" in lines[3]
     assert all(len(line) <= 80 for line in lines)

@@ -18,7 +18,7 @@ from podium.extras import needed
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents", "inputs", "extras", "_native"},
+    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "_native"},
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},

@@ -50,8 +50,9 @@ def load(
 ) -> Reranker:
     """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
 
-    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file of `podium calibrate`, which
-    makes scores probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that name it.
+    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file that `podium calibrate`
+    wrote: it turns scores into probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that
+    name it.
 
     For models on this machine: `precision` ("float32", exact; "int8", faster; or "auto"), `runtime` ("native", podium's
     own; "onnx"; or "auto", the faster of them here), `threads`, `max_length` (tokens of query and text together), and for

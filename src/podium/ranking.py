@@ -30,6 +30,7 @@ __all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
 
 NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "logit": -3.4028234663852886e38,  # the lowest float32: no model computes less
+    "sigmoid": 0.0,
     "probability": 0.0,
     "similarity": -1.0,
     "fused": 0.0,

@@ -24,8 +24,13 @@ __all__ = [
     "Usage",
 ]
 
-ScoreKind = Literal["logit", "probability", "similarity", "fused"]
-"""What a score means: any real number, between 0 and 1, a similarity, or a mixture. Kinds and models don't compare."""
+ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
+"""What a score means. Scores of different kinds, or of different models, cannot be compared.
+
+"logit": any real number. "sigmoid": between 0 and 1 and higher for more relevant documents, but not calibrated; 0.9 does
+not mean that nine of ten such documents are relevant. "probability": calibrated, so it does. "similarity": from -1 to 1.
+"fused": a mixture of several scores.
+"""
 
 Progress = Callable[[int], None]
 """Called with how many more texts have been scored."""

@@ -62,7 +62,7 @@ def calibrate(
         kind = reranker.scorer.score_kind
         CalibratedScorer(reranker.scorer, calibration)  # refuses what could not be loaded again
     write_calibration(out, calibration)
-    _print(parts[1], calibration, kind == "probability")
+    _print(parts[1], calibration, kind in ("sigmoid", "probability"))
     print(f"\nwritten to {out}: podium.load({model!r}, calibration={out!r})")
 
 
@@ -94,11 +94,11 @@ def _fitted(reranker: Reranker, judged: Judged, method: Literal["platt", "isoton
     return Calibration(model, revision, "platt", slope, offset)
 
 
-def _print(held_out: Judged, calibration: Calibration, was_probability: bool) -> None:
+def _print(held_out: Judged, calibration: Calibration, from_0_to_1: bool) -> None:
     relevant = [hit for _, _, hit in held_out]
     after = [calibration(key) for _, key, _ in held_out]
     rows = [("after", after)]
-    if was_probability:
+    if from_0_to_1:
         rows.insert(0, ("before", [value for value, _, _ in held_out]))
     print_rows(
         (f"held out: {len(held_out)} documents, {sum(relevant)} relevant", "ECE", "Brier"),

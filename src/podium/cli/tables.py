@@ -22,11 +22,11 @@ MOST_SHOWN = 1000
 def print_ranking(ranking: Ranking, texts: Sequence[str | None]) -> None:
     """Print score, rank, how far each document moved, and how its text begins. `texts` are in input order."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("rank", ranking.score_kind, "moved"):
+    for column in ("rank", "score", "moved"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("document", no_wrap=True, overflow="ellipsis")
     console = Console(highlight=False)
-    room = console.width - sum(len(column) + 2 for column in ("rank", ranking.score_kind, "moved"))
+    room = console.width - sum(len(column) + 2 for column in ("rank", " no text", "moved"))
     for result in ranking:
         score = "no text" if result.no_text else f"{result.score:.4f}"
         table.add_row(str(result.rank), score, _moved(result.index + 1 - result.rank), _shown(texts[result.index], room))
@@ -40,9 +40,9 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None) -> 
     found = sorted(ranking, key=lambda result: result.source_rank or 0)
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    others = ("rank", ranking.score_kind, "moved", "00.000")
+    others = ("rank", " no text", "moved", "00.000")
     room = max((console.width - sum(len(name) + 2 for name in others) - 2) // 2, 10)
-    for name, right in (("rank", True), ("reranked", False), (ranking.score_kind, True), ("moved", True), ("as found", False)):
+    for name, right in (("rank", True), ("reranked", False), ("score", True), ("moved", True), ("as found", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     for rank, (best, first) in enumerate(zip(ranking[:limit], found, strict=False), start=1):

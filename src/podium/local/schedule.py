@@ -12,16 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
-__all__ = ["Job", "Work", "Workers", "job"]
+from podium.errors import PodiumError
+from podium.forks import renew_after_fork
+
+__all__ = ["Job", "Work", "Workers", "beside_loop", "job"]
 
 OLDEST_EVERY = 4
+FEW_TEXTS = 1_000  # preparing so many takes a millisecond
+
+Value = TypeVar("Value")
 
 
 class Job:
@@ -127,7 +133,8 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._begin()
+        self.renew()
+        renew_after_fork(self)
 
     def run(self, work: Work) -> None:
         """Do the work and return when it is done; an error, or an interrupt, stops what has not started."""
@@ -148,25 +155,24 @@ class Workers:
     def close(self) -> None:
         self._threads.shutdown(wait=False)  # calls that are under way are finished
 
-    def _begin(self) -> None:
+    def renew(self) -> None:
+        """Begin without work, on threads of this process."""
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
-        self._process, self._lock = os.getpid(), threading.Lock()
+        self._lock = threading.Lock()
         self._calls: list[Work] = []  # with items that have not begun, in the order in which they came
         self._steps = itertools.count(1)
 
     def _start(self, work: Work) -> None:
-        if self._process != os.getpid():  # threads don't survive a fork, and nothing tells their pool
-            self._begin()
         with self._lock:
             self._calls.append(work)
             work.job.tokens_begun += work.tokens_left
-        for asked in range(self.count):
+        for started in range(self.count):
             try:
                 self._threads.submit(self._serve)
-            except RuntimeError:  # closed meanwhile; one thread that was asked before does all of it
-                if not asked:
+            except RuntimeError:  # closed meanwhile; a thread that was started before does all of it
+                if not started:
                     work.cancel()
-                    raise
+                    raise PodiumError("this model was closed while it was called; load it again") from None
 
     def _serve(self) -> None:
         while taken := self._next():
@@ -194,3 +200,8 @@ def _arrival(work: Work) -> int:
 
 def _tokens_left(work: Work) -> int:
     return work.job.tokens_left
+
+
+async def beside_loop(texts: int, function: Callable[..., Value], *arguments: Any) -> Value:
+    """Call a function that prepares or collects `texts` texts, on another thread where that would block the event loop."""
+    return function(*arguments) if texts <= FEW_TEXTS else await asyncio.to_thread(function, *arguments)

@@ -19,7 +19,7 @@ from podium.local.cpu import cores
 from podium.local.files import ModelFiles
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
-from podium.local.schedule import Work, Workers
+from podium.local.schedule import Work, Workers, beside_loop
 from podium.local.tokens import Pair, PairTokenizer
 from podium.types import Progress, ScoreKind, Scores
 
@@ -106,10 +106,10 @@ class LocalScorer:
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        batch = _Batch(self, [query], [texts], None)
+        batch = await beside_loop(len(texts), _Batch, self, [query], [texts], None)
         await self._workers.arun(batch.tokenising())
-        await self._workers.arun(batch.work())
-        return batch.scores()[0]
+        await self._workers.arun(await beside_loop(len(texts), batch.work))
+        return (await beside_loop(len(texts), batch.scores))[0]
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None

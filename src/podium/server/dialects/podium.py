@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from podium.documents import texts_of, valid_unicode
 from podium.inputs import checked_fields
 from podium.server.dialects.call import Call, Dialect, Refusal, count, field, question
-from podium.types import Ranking
+from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
 
@@ -68,7 +68,7 @@ REPLY = {
     "properties": {
         "id": {"type": "string"},
         "model": {"type": "string"},
-        "score_kind": {"enum": ["logit", "probability", "similarity", "fused"]},
+        "score_kind": {"enum": list(get_args(ScoreKind))},
         "usage": {"type": "object"},
         "notes": {"type": "array", "items": {"type": "string"}},
         "results": {"type": "array", "items": _RESULT},

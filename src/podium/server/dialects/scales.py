@@ -1,4 +1,4 @@
-"""Scores as logits or as probabilities, for APIs that promise one of the two. Other kinds of score stay as they are."""
+"""Scores as logits or between 0 and 1, for APIs that promise one of the two. Other kinds of score stay as they are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 from podium.types import ScoreKind
 
-__all__ = ["as_logit", "as_probability"]
+__all__ = ["as_logit", "as_sigmoid"]
 
 
-def as_probability(score: float, kind: ScoreKind) -> float:
+def as_sigmoid(score: float, kind: ScoreKind) -> float:
     """Return a logit's sigmoid, and any other score unchanged."""
     if kind != "logit":
         return score
@@ -17,8 +17,8 @@ def as_probability(score: float, kind: ScoreKind) -> float:
 
 
 def as_logit(score: float, kind: ScoreKind) -> float:
-    """Return a probability's logit, and any other score unchanged."""
-    if kind != "probability":
+    """Return the logit of a score between 0 and 1, and any other score unchanged."""
+    if kind not in ("sigmoid", "probability"):
         return score
     inside = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit; these are their neighbours
     return math.log(inside) - math.log1p(-inside)

@@ -10,7 +10,7 @@ from typing import Any
 
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Dialect, Refusal, field, flag, question
-from podium.server.dialects.scales import as_logit, as_probability
+from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
@@ -33,7 +33,7 @@ def read(body: Mapping[str, Any]) -> Call:
 
 def reply(call: Call, rankings: Sequence[Ranking], request: str) -> list[dict[str, Any]]:
     (ranking,) = rankings
-    scale = as_logit if call.raw else as_probability
+    scale = as_logit if call.raw else as_sigmoid
     results = []
     for result in ranking:
         entry: dict[str, Any] = {"index": result.index, "score": scale(result.score, ranking.score_kind)}
@@ -55,7 +55,11 @@ REQUEST = {
         "texts": {"type": "array", "minItems": 1, "items": {"type": "string"}},
         "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
         "truncate": {"type": ["boolean", "null"], "default": True},
-        "raw_scores": {"type": ["boolean", "null"], "default": False, "description": "Logits instead of probabilities."},
+        "raw_scores": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Logits, not scores from 0 to 1.",
+        },
         "return_text": {"type": ["boolean", "null"], "default": False},
     },
 }
