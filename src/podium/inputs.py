@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.documents import texts_of
-from podium.errors import InvalidInput
+from podium.errors import Argument, InvalidInput
 
 __all__ = [
     "checked_batches",
@@ -35,9 +35,9 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
         return None
     fields = (rank_by,) if isinstance(rank_by, str) else rank_by
     if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
-        raise InvalidInput("rank_by must be a field name, or a list of field names")
+        raise InvalidInput(Argument("rank_by"), " must be a field name, or a list of field names")
     if not fields or len(set(fields)) < len(fields):
-        raise InvalidInput("rank_by must name at least one field, and each field once")
+        raise InvalidInput(Argument("rank_by"), " must name at least one field, and each field once")
     return tuple(fields)
 
 
@@ -118,4 +118,5 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 def refuse(options: Mapping[str, Any], why: str) -> None:
     """Raise InvalidInput, naming them, where any of the options was given."""
     if unfit := sorted(given(options)):
-        raise InvalidInput(f"{why} {', '.join(unfit)}")
+        names = [part for name in unfit for part in (", ", Argument(name))]
+        raise InvalidInput(f"{why} ", *names[1:])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podium.documents import has_field
 from podium.errors import InvalidInput
 from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query
 from podium.ranking import Reranker
@@ -104,7 +105,7 @@ class Search:
         if chosen := rank_by or self.rank_by or self.reranker.rank_by:
             return list(checked_fields(chosen) or ())
         searched = getattr(self.source, "text_fields", None) or ()
-        return [name for name in searched if any(isinstance(each, Mapping) and name in each for each in found)] or None
+        return [name for name in searched if any(isinstance(each, Mapping) and has_field(each, name) for each in found)] or None
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
