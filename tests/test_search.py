@@ -274,7 +274,10 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
         (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
         (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),
-        (["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"], "--mode vector needs vectors, and this index has none; make a new index with --embed"),
+        (
+            ["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"],
+            "--mode vector needs vectors, and this index has none; make a new index with --embed",
+        ),
         (["search", " ", "--in", "{file}", "--text", "body"], "the query is empty"),
     ],
 )

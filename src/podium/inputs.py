@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from podium.documents import texts_of
 from podium.errors import Argument, InvalidInput
@@ -23,7 +24,30 @@ __all__ = [
     "checked_query",
     "given",
     "refuse",
+    "refuse_other_names",
 ]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OTHER_NAMES = {
+    "top_n": "use limit= for the number of results",
+    "top_k": "use limit= for the number of results",
+    "device": "models run on the CPU; use threads= with podium.load for the number of cores",
+}
+"""Arguments that other libraries have, and what podium has in their place."""
+
+
+def refuse_other_names(function: Function) -> Function:
+    """Let a function raise InvalidInput, with the right argument, for one that other libraries have."""
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        for name in named.keys() & OTHER_NAMES.keys():
+            raise InvalidInput(f"{function.__name__} has no argument {name}; {OTHER_NAMES[name]}")
+        return function(*arguments, **named)
+
+    return checked  # type: ignore[return-value]  # it has the same arguments
 
 
 def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from podium.documents import has_field
 from podium.errors import InvalidInput
-from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query
+from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query, refuse_other_names
 from podium.ranking import Reranker
 from podium.types import AsyncSource, Ranking, Result, Source
 
@@ -52,6 +52,7 @@ class Search:
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"
 
+    @refuse_other_names
     def search(
         self,
         query: str,
@@ -79,6 +80,7 @@ class Search:
         )
         return cut(_with_first_stage(ranking, took), limit, len(found))
 
+    @refuse_other_names
     async def asearch(
         self,
         query: str,

@@ -51,14 +51,18 @@ class EmbeddedIndex:
     def __init__(
         self,
         path: Path | None,
-        described: Description,
-        texts: Texts,
+        described: Description | None = None,
+        texts: Texts | None = None,
         *,
-        embed: Embed | None,
-        mode: Mode | None,
-        fusion: Fusion,
-        text_weight: float,
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        fusion: Fusion = "weighted",
+        text_weight: float = TEXT_WEIGHT,
     ) -> None:
+        if described is None or texts is None:
+            raise InvalidInput(
+                "make an index with EmbeddedIndex.create(path), or open one that is there with EmbeddedIndex.open(path)"
+            )
         checked_fusion(fusion, text_weight)
         self.path = path
         self.embedder = described.embedder
