@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Literal
+from typing import Any
 
 import click
 
+from podium.cli.options import model_options
+from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options
-from podium.cli.tables import print_search
-from podium.errors import InvalidInput
+from podium.cli.tables import print_search, shown_texts
+from podium.errors import Argument, InvalidInput
 from podium.load import load
 from podium.places import SourceOptions, listed, load_source
 from podium.search import Search, cut
@@ -30,10 +31,8 @@ __all__ = ["search"]
 )
 @source_options()
 @click.option("--by", metavar="FIELD,FIELD", help="The fields the model reads.  [default: those searched]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: every result whole, and what each stage took.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
-)
+@output_options
+@model_options
 def search(
     query: str,
     where: str,
@@ -43,8 +42,8 @@ def search(
     offset: int,
     source_options: SourceOptions,
     by: str | None,
-    as_json: bool,
-    precision: Literal["float32", "int8", "auto"] | None,
+    output: str | None,
+    options: dict[str, Any],
 ) -> None:
     """Search, then rerank.
 
@@ -52,12 +51,15 @@ def search(
     """
     source = load_source(where, source_options)
     if offset >= candidates:
-        raise InvalidInput(f"--offset {offset} leaves none of {candidates} candidates; ask for more with --candidates")
-    with load(model, precision=precision) as reranker:
+        raise InvalidInput(
+            Argument("offset", offset), f" leaves none of {candidates} candidates; ask for more with ", Argument("candidates")
+        )
+    with load(model, **options) as reranker:
         everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=listed(by) or None)
         ranking = everything.search(query, progress=True)
-    if as_json:
-        print(json.dumps(cut(ranking, limit, offset=offset).to_dict(), ensure_ascii=False, indent=2))
+    read = everything.fields([result.document for result in ranking], listed(by) or None)
+    if output:
+        page = cut(ranking, limit, offset=offset)
+        print_for_programs(output, page, shown_texts(((each.index, each.document) for each in ranking), read))
     else:
-        documents = [result.document for result in ranking]
-        print_search(ranking, limit, everything.fields(documents, listed(by) or None), offset)
+        print_search(ranking, limit, read, offset)
