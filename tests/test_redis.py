@@ -782,7 +782,7 @@ def test_documents_that_the_server_could_not_index_are_said():
     ("options", "says"),
     [
         ({"mode": "fuzzy"}, "mode must be"),
-        ({"mode": "vector"}, "give embed="),
+        ({"mode": "vector"}, "give an embedder as embed="),
         ({"fusion": "max"}, "fusion must be"),
         ({"text_weight": 2}, "from 0 to 1"),
         ({"text": []}, "text must be"),
