@@ -52,7 +52,11 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 
 @click.command()
 @click.option(
-    "--model", "models", multiple=True, metavar="[AS=]NAME", help="As for podium.load; again for more. AS: its name here."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[AS=]NAME",
+    help="As for podium.load; again for more. AS: its name here, * for any other.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Beyond this machine, keys are needed.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
@@ -107,7 +111,7 @@ def serve(
     embed: str | None,
     **others: Any,
 ) -> int:
-    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI and vLLM, and a page to try them on.
+    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs, and a page to try them on.
 
     \b
     podium serve                                     podium-mini at http://127.0.0.1:8080
