@@ -12,14 +12,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from loopback import Loopback, cohere, wait_until
+from podium.server import bodies, pages
 from podium.server import process as process_module
 from podium.server.keys import Keys, add_key
+from podium.server.protocol import MAX_CONNECTIONS, Protocol
 from podium.server.settings import Settings
+from podium.server.threads import THREADS
 from serving import Process, refused
 
 ASKED = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
@@ -295,6 +299,28 @@ def test_ctrl_c_drains_workers_too():
 
 
 # Clients that misbehave
+
+
+def test_the_documented_limits_are_the_real_ones():
+    table = (Path(__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+    settings = Settings()
+    for documented in (
+        f"`--max-requests`, {settings.max_requests} |",
+        f"blocks | {THREADS} |",
+        f"`--max-memory`, {settings.max_memory:,} bytes",
+        f"`--timeout`, {settings.timeout:g} s",
+        f"`--max-body`, {settings.max_body:,} bytes, {bodies.MAX_VALUES:,} values, within {settings.read_timeout:g} s",
+        f"`--max-documents`, {settings.max_documents:,}; `--max-characters`, {settings.max_characters:,} |",
+        f"to `/search` | {pages.MAX_QUERY_CHARACTERS:,} |",
+        f"{Protocol.head_bytes // 1024} KiB, within {Protocol.head_seconds:g} s of connecting",
+        f"after its reply | {Protocol.rest_seconds:g} s |",
+        f"reading a reply | {Protocol.reply_seconds:g} s from",
+        f"between two requests | {process_module.KEEP_ALIVE} s |",
+        f"requests that wait | {Protocol.max_pipelined} |",
+        f"of a process | {MAX_CONNECTIONS:,}, fewer",
+        f"and {bodies.BYTES_PER_VALUE} bytes per value",
+    ):
+        assert documented in table
 
 
 def test_a_reply_is_not_held_back():

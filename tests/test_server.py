@@ -232,11 +232,12 @@ def test_a_request_may_have_less_time(header, status):
         assert reply.status_code == status
 
 
-def post_without_waiting(server, request):
+def post_without_waiting(server, request, path="/v2/rerank"):
     """Send a request and return its connection."""
     body = json.dumps(request).encode()
     connection = socket.create_connection(("127.0.0.1", server.port))
-    connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
     return connection
 
 
@@ -545,13 +546,13 @@ def test_a_small_request_is_answered_before_a_large_one(mini, path):
         "/score": {"text_1": [f"question {at}" for at in range(1000)], "text_2": [f"{at} {text}" for at in range(1000)]},
         "/rank": {"query": "question", "documents": [f"{at} {text}" for at in range(1000)]},
     }
-    with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(httpx.post, f"{server.url}{path}", json=large[path], timeout=60)
-        wait_until(lambda: server.state.admission.requests == 1)
-        documents = [f"a red fruit {text}{number}" for number in range(5)]
-        assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
-        assert not under_way.done()
-        assert under_way.result().status_code == 200
+    with Serving(rerankers={"podium-mini": mini}) as server:
+        with post_without_waiting(server, large[path], path):
+            wait_until(lambda: server.state.admission.requests == 1)
+            documents = [f"a red fruit {text}{number}" for number in range(5)]
+            assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
+            assert server.state.admission.requests == 1  # the large one
+        wait_until(lambda: server.state.admission.requests == 0)
 
 
 def test_draining_answers_the_accepted_and_refuses_the_others():
