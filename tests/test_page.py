@@ -19,6 +19,7 @@ from podium.server.settings import Settings
 from podium.types import Scores
 from serving import Serving
 
+expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 

@@ -6,13 +6,14 @@ The packages that a model or a provider needs are imported when one is loaded, n
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import given, refuse
+from podium.inputs import given, refuse, refuse_other_names
 from podium.ranking import Reranker
 from podium.types import Scorer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["hosted_scorer", "identity", "load", "local_scorer", "provider_of"]
 
 
+@refuse_other_names
 def load(
     name: str | os.PathLike[str],
     *,
@@ -62,6 +64,8 @@ def load(
     provider's API), `timeout` (seconds in all, retries included; 30), `retries` (3), `max_documents` per request, and your
     own `client` or `async_client` of httpx.
 
+    The reranker can be pickled, for processes that are spawned: it is loaded again there, with keys from their environment.
+
         >>> load("podium-mini", limit=3)
         Reranker('podium-mini')
 
@@ -91,7 +95,10 @@ def load(
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
-    return Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    settings = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
+    reranker._load_again = functools.partial(load, name, **given(settings | local | hub | hosted))
+    return reranker
 
 
 def local_scorer(

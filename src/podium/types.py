@@ -161,7 +161,7 @@ class Result:
             raise InvalidInput(f"document {self.index} holds itself, or is too deep to be written as JSON") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ranking(Sequence[Result]):
     """Results in order of relevance, best first, and how they came about.
 
@@ -187,6 +187,18 @@ class Ranking(Sequence[Result]):
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self.results)
+
+    def __repr__(self) -> str:
+        scores = [result.score for result in self.results if not result.no_text]
+        reach = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
+        count = f"{len(self)} result{'' if len(self) == 1 else 's'}"
+        return f"<Ranking of {count} by {self.model}{reach}, {len(self.notes)} notes; iterate over it, or use to_dict()>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook, documents included."""
+        from podium.notebook import table
+
+        return table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole ranking as `json.dumps` takes it."""

@@ -8,13 +8,13 @@ import ipaddress
 import math
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from podium.cli.options import fitting, model_options
 from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.load import check_name, load
@@ -62,9 +62,6 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
 @click.option("--config", type=click.Path(path_type=Path), is_eager=True, callback=_configured, metavar="FILE.toml",
               help="All of these, and [models.NAME] tables with what podium.load takes.")  # fmt: skip
-@click.option(
-    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
-)
 @click.option("--threads", type=click.IntRange(min=1), help="Computed on at once, per model.  [default: as many as there are]")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; they share a model's memory."
@@ -94,6 +91,7 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option("--drain-timeout", type=click.FloatRange(min=0), default=60.0, show_default=True,
               help="Seconds that accepted requests have to end after SIGTERM.")  # fmt: skip
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@model_options
 @click.pass_context
 def serve(
     context: click.Context,
@@ -101,7 +99,6 @@ def serve(
     models: tuple[str, ...],
     host: str,
     config: Path | None,
-    precision: Literal["float32", "int8", "auto"] | None,
     threads: int | None,
     insecure: bool,
     keys_file: Path | None,
@@ -109,6 +106,7 @@ def serve(
     allowed_hosts: tuple[str, ...],
     text: str | None,
     embed: str | None,
+    options: dict[str, Any],
     **others: Any,
 ) -> int:
     """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs, and a page to try them on.
@@ -139,24 +137,26 @@ def serve(
         threads = max(1, cores() // others["workers"])
     given = context.get_parameter_source("models") is ParameterSource.COMMANDLINE
     tables = {} if given else context.meta.get("models", {})  # what is said on the command line goes before the file
-    wanted = _wanted(models, tables, {"precision": precision, "threads": threads})
-    for options in wanted.values():
-        check_name(options["name"])  # before the server listens
+    wanted = _wanted(models, tables, options, threads)
+    for arguments in wanted.values():
+        check_name(arguments["name"])  # before the server listens
     index: dict[str, Any] = {"index_text": tuple(listed(text)), "index_embed": embed}
     names: dict[str, Any] = {"cors_origins": tuple(cors_origins), "allowed_hosts": tuple(allowed_hosts)}
     return run(Settings(models=wanted, host=host, keys_file=keys_file, **names, **index, **others))
 
 
-def _wanted(models: tuple[str, ...], tables: Any, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return name → what podium.load takes: of tables in a file, then of options."""
-    local = {name: value for name, value in options.items() if value is not None}
+def _wanted(models: tuple[str, ...], tables: Any, options: dict[str, Any], threads: int | None) -> dict[str, dict[str, Any]]:
+    """Return name → arguments of podium.load: from the tables of a file, then from the command line."""
     wanted = _tables(tables)
-    for said in models if models or wanted else ("podium-mini",):
+    named = models if models or wanted else ("podium-mini",)
+    names = [said.partition("=")[2] or said for said in named]
+    for said in named:
         name, equals, loaded = said.partition("=")
         loaded = loaded if equals else name
         if name in wanted or not name or not loaded or not name.isprintable():
             raise InvalidInput(f"--model {said}: a name must be there, and once; write AS=NAME to give it another")
-        wanted[name] = {"name": loaded} | ({} if _is_hosted(loaded) else local)
+        limits = {} if threads is None or _is_hosted(loaded) else {"threads": threads}
+        wanted[name] = {"name": loaded} | limits | fitting(options, loaded, names)
     return wanted
 
 

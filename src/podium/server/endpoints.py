@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.errors import (
+    Argument,
     DeadlineExceeded,
     InvalidInput,
     PodiumError,
@@ -131,11 +132,21 @@ async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Res
 def _failure(error: Exception, seen: Seen) -> Refusal:
     for kind, status, retry_after in FAILURES:
         if isinstance(error, kind):
-            return Refusal(status, str(error), retry_after=retry_after)
+            return Refusal(status, _message(error), retry_after=retry_after)
     where = traceback.extract_tb(error.__traceback__)  # without the message, which may hold what was asked
     lines = [f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in where[-3:]]
     log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, at=" ".join(lines))
     return Refusal(500, f"the server failed ({type(error).__name__}); its log has more under {seen.id}")
+
+
+def _message(error: Exception) -> str:
+    """Return an error's message, with arguments named as they are in a request."""
+
+    def spell(argument: Argument) -> str:
+        name = {"rank_by": "rank_fields"}.get(argument.name, argument.name)
+        return f"{name}: {json.dumps(argument.value)}" if isinstance(argument.value, list) else name
+
+    return error.message(spell) if isinstance(error, PodiumError) else str(error)
 
 
 def _refused(refusal: Refusal, seen: Seen) -> Response:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.errors import SourceError
+from podium.errors import Argument, SourceError
 from podium.sources.embedding import document_vectors
 from podium.sources.fields import checked_weights
 from podium.types import Embed
@@ -95,7 +95,11 @@ def check_embedder(folder: Path, described: Description, embed: Embed | None) ->
     if embed is None:
         return
     if not described.probe:
-        raise SourceError(f"{folder} was made without an embedder; leave embed= out, or index the documents again with it")
+        raise SourceError(
+            f"{folder} was made without an embedder; leave out ",
+            Argument("embed"),
+            ", or index the documents again with it",
+        )
     import numpy as np
 
     now, then = np.array(probe(embed)), np.array(described.probe)
@@ -133,5 +137,9 @@ def read(folder: Path) -> Description:
 
 
 def damaged(path: Path | None, error: Exception) -> SourceError:
+    """Return the error for an index whose files cannot be read or written."""
     where = "in memory" if path is None else f"in {path.parent if path.name == TEXT_FOLDER else path}"
-    return SourceError(f"the index {where} cannot be used: {str(error)[:200]}; if this stays, index the documents again")
+    message = str(error)
+    full = any(part in message for part in ("No space left", "os error 28)", "Disk quota"))
+    remedy = "free some space on its disk, and do it again" if full else "if this stays, index the documents again"
+    return SourceError(f"the index {where} cannot be used: {message[:200]}; {remedy}")

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from podium.documents import texts_of, valid_unicode
-from podium.errors import InvalidInput, SourceError
+from podium.documents import has_field, texts_of, valid_unicode
+from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_documents, checked_limit, checked_path, checked_query
 from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
@@ -51,14 +51,18 @@ class EmbeddedIndex:
     def __init__(
         self,
         path: Path | None,
-        described: Description,
-        texts: Texts,
+        described: Description | None = None,
+        texts: Texts | None = None,
         *,
-        embed: Embed | None,
-        mode: Mode | None,
-        fusion: Fusion,
-        text_weight: float,
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        fusion: Fusion = "weighted",
+        text_weight: float = TEXT_WEIGHT,
     ) -> None:
+        if described is None or texts is None:
+            raise InvalidInput(
+                "make an index with EmbeddedIndex.create(path), or open one that is there with EmbeddedIndex.open(path)"
+            )
         checked_fusion(fusion, text_weight)
         self.path = path
         self.embedder = described.embedder
@@ -92,7 +96,7 @@ class EmbeddedIndex:
         described = Description(checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed))
         checked_fusion(fusion, text_weight)
         _checked_mode(mode or "text", described, embed)
-        folder = None if path is None else checked_path(path)
+        folder = None if path is None else _checked_folder(path)
         if folder is not None:
             with descriptions.made_at_once(folder) as unfinished:
                 _texts(unfinished, described, create=True)
@@ -116,7 +120,7 @@ class EmbeddedIndex:
         name of the one it was made with. Raises SourceError where the folder is no index, is damaged, or was made with
         another embedder.
         """
-        folder = checked_path(path)
+        folder = _checked_folder(path)
         described = descriptions.read(folder)
         descriptions.check_embedder(folder, described, embed)
         texts = _texts(folder, described, create=False)
@@ -164,7 +168,8 @@ class EmbeddedIndex:
         """
         if self._vectors is not None and self.embed is None:
             raise InvalidInput(
-                f"this index has vectors, of {self.embedder or 'an embedder of yours'}; open it with embed= to add"
+                f"this index has vectors, of {self.embedder or 'an embedder of yours'}; to add, open it with ",
+                Argument("embed", ...),
             )
         given = checked_documents(documents)
         named = _made_ids(len(given)) if ids is None else _distinct(_checked_ids(ids), len(given))
@@ -194,7 +199,7 @@ class EmbeddedIndex:
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the documents that are there, by id: a string as {"text": …}, a mapping as it was added."""
         found = self._texts.snapshot().documents(_checked_ids(ids))
-        return {name: json.loads(document) for name, document in found.items()}
+        return {name: self._document(document) for name, document in found.items()}
 
     def check(self, documents: Iterable[Any]) -> None:
         """Raise what `add` would raise for these documents; nothing is added."""
@@ -221,9 +226,19 @@ class EmbeddedIndex:
         hits = ranked(self, snapshot, asked, count)[:count] if count else []
         documents = snapshot.documents([hit.key for hit in hits])
         return [
-            json.loads(documents[hit.key]) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
+            self._document(documents.get(hit.key)) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
             for rank, hit in enumerate(hits, start=1)
         ]
+
+    def _document(self, stored: bytes | None) -> dict[str, Any]:
+        """Return a document from its JSON. Raises SourceError where the index has lost or changed it."""
+        try:
+            document = json.loads(stored or b"")
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise descriptions.damaged(self.path, ValueError("a document cannot be read"))
+        return document
 
     def _by_text(self, snapshot: Snapshot, query: str, count: int) -> list[Hit]:
         return snapshot.search(query, count)
@@ -268,9 +283,9 @@ class EmbeddedIndex:
         """Return each document's text of every searched field. It may lack some of them, not all."""
         fields = self._described.fields
         if fields is None:
-            return [(text,) for text in texts_of(documents)]
+            return [(text,) for text in texts_of(documents, argument="text")]
         for at, document in enumerate(documents):
-            if not isinstance(document, str) and not any(name in document for name in fields):
+            if not isinstance(document, str) and not any(has_field(document, name) for name in fields):
                 raise InvalidInput(f"document {at} has no field {', '.join(fields)}; it has {', '.join(map(str, document))}")
         return list(zip(*(_column(documents, name) for name in fields), strict=True))
 
@@ -311,12 +326,24 @@ def _checked_mode(mode: Any, described: Description, embed: Embed | None) -> Mod
     if not isinstance(mode, str) or mode not in _RANKED:
         raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
     if mode != "text" and not described.probe:
-        raise InvalidInput(f"mode={mode!r} needs vectors, and this index has none; create it with embed=")
+        says = " needs vectors, and this index has none; make a new index with "
+        raise InvalidInput(Argument("mode", mode), says, Argument("embed", ...))
     if mode != "text" and embed is None:
         raise InvalidInput(
-            f"mode={mode!r} needs the embedder of this index, {described.embedder or 'a callable'}; open it with embed="
+            Argument("mode", mode),
+            f" needs the embedder of this index, {described.embedder or 'a callable'}; open it with ",
+            Argument("embed", ...),
         )
     return mode  # type: ignore[return-value]  # one of the three
+
+
+def _checked_folder(path: Any) -> Path:
+    folder = checked_path(path)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{str(folder)!r:.80} is not UTF-8, as an index's path must be; choose another name") from None
+    return folder
 
 
 def _texts(folder: Path | None, described: Description, *, create: bool) -> Texts:
@@ -326,8 +353,10 @@ def _texts(folder: Path | None, described: Description, *, create: bool) -> Text
 
 def _column(documents: list[Any], name: str) -> list[str | None]:
     """Return one field of every document as text; a string is its own first and only field."""
-    has = [isinstance(document, str) or name in document for document in documents]
-    texts = iter(texts_of([document for document, there in zip(documents, has, strict=True) if there], (name,)))
+    has = [isinstance(document, str) or has_field(document, name) for document in documents]
+    texts = iter(
+        texts_of([document for document, there in zip(documents, has, strict=True) if there], (name,), argument="text")
+    )
     return [next(texts) if there else None for there in has]
 
 

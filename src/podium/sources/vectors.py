@@ -48,7 +48,7 @@ class Vectors:
         self._rows: Any = None
         self._inode, self._seen = 0, 0  # whose rows these are, and how many there have been: they never become fewer
         self._graph: tuple[_GraphFile | None, int, Any] | None = None  # its file if it has one, how many rows it knows, it
-        self._damaged: set[Path] = set()
+        self._damaged: set[_GraphFile] = set()
 
     def append(self, vectors: Rows) -> range:
         """Add rows and return their numbers; they are on the disk when this returns. For one writer at a time."""
@@ -143,14 +143,14 @@ class Vectors:
         for file in _graph_files(self._folder, len(self.rows())):
             if held is not None and held[0] == file and not writable:
                 return held[1:]
-            if file.path in self._damaged:
+            if file in self._damaged:
                 continue
             if (graph := _opened(file, self.dimensions, writable=writable)) is not None:
                 if not writable:
                     self._graph = (file, file.rows, graph)
                 return file.rows, graph
             if file.path.exists():  # else a writer has replaced it since it was listed
-                self._damaged.add(file.path)
+                self._damaged.add(file)
                 _log.warning("%s is damaged; searches are exact but slower until documents are next added", file.path)
         return 0, None
 
@@ -187,14 +187,16 @@ class _GraphFile:
     path: Path
     rows: int
     checksum: int
+    modified: int  # nanoseconds: a file that was made again is another one
 
 
 def _graph_files(folder: Path, rows: int) -> list[_GraphFile]:
     """Return the graphs that know no more rows than there are, the largest first."""
-    named = [
-        (path, re.fullmatch(r"graph-([0-9]+)-([0-9a-f]{8})\.usearch", path.name)) for path in folder.glob("graph-*.usearch")
-    ]
-    files = [_GraphFile(path, int(match[1]), int(match[2], 16)) for path, match in named if match]
+    files = []
+    for path in folder.glob("graph-*.usearch"):
+        if match := re.fullmatch(r"graph-([0-9]+)-([0-9a-f]{8})\.usearch", path.name):
+            with contextlib.suppress(OSError):  # replaced since it was listed
+                files.append(_GraphFile(path, int(match[1]), int(match[2], 16), path.stat().st_mtime_ns))
     return sorted((file for file in files if 0 < file.rows <= rows), key=lambda file: -file.rows)
 
 

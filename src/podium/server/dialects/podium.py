@@ -14,13 +14,14 @@ __all__ = ["DIALECT"]
 
 
 def read(body: Mapping[str, Any]) -> Call:
-    fields = body.get("rank_by")
+    name = "rank_fields" if body.get("rank_fields") is not None else "rank_by"  # Cohere's name for it, or podium's
+    fields = body.get(name)
     return Call(
         questions=[question(body, "documents")],
         model=field(body, "model", str),
         limit=count(body, "limit"),
         echo=True,
-        rank_by=[fields] if isinstance(fields, str) else field(body, "rank_by", list) or None,
+        rank_by=[fields] if isinstance(fields, str) else field(body, name, list) or None,
     )
 
 
@@ -38,6 +39,7 @@ def error(refusal: Refusal, request: str) -> dict[str, Any]:
     return {"id": request, "message": refusal.message}
 
 
+_FIELDS: dict[str, Any] = {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]}
 REQUEST = {
     "type": "object",
     "required": ["query", "documents"],
@@ -46,7 +48,8 @@ REQUEST = {
         "query": {"type": "string", "minLength": 1},
         "documents": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}},
         "limit": {"type": ["integer", "null"], "minimum": 0},
-        "rank_by": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
+        "rank_by": _FIELDS,
+        "rank_fields": {**_FIELDS, "description": "The same as rank_by."},
     },
 }
 _RESULT = {
