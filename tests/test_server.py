@@ -125,6 +125,15 @@ def test_bodies_that_wait_are_bounded_together():
         wait_until(lambda: server.state.admission.bytes == 0)
 
 
+def test_a_request_that_alone_takes_too_much_memory_is_refused_for_good():
+    with Serving(Settings(max_memory=20_000), rerankers=words()) as server:
+        for content in (b"x" * 30_000, json.dumps({"query": "a", "documents": ["\U0001f600" * 2000]}).encode()):
+            refused = server.client.post("/v2/rerank", content=content)
+            assert (refused.status_code, "more than the 20,000 bytes of memory" in refused.text) == (413, True)
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
 @pytest.mark.parametrize(
     ("settings", "asked", "says"),
     [
