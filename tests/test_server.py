@@ -15,6 +15,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from hypothesis import given, strategies
+from hypothesis import settings as hypothesis_settings
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -190,6 +191,7 @@ OBJECTS = strategies.dictionaries(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(strategies.lists(LEAVES | OBJECTS, max_size=5))
 def test_values_are_counted_outside_strings(value):
     body = json.dumps([value], separators=(",", ":")).encode()
