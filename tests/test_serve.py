@@ -120,6 +120,7 @@ def test_two_servers_do_not_share_a_port():
         (["--config", "no-such-file"], "no-such-file cannot be read"),
         (["--model", "no-such-model"], "there is no model 'no-such-model'"),
         (["--model", "cohre:rerank-v3.5"], "did you mean cohere:rerank-v3.5?"),
+        (["--max-body", "1000", "--max-memory", "2999"], "--max-body 1000 needs at least --max-memory 3000"),
         (["--port", "70000"], "70000 is not in the range"),
         (["--timeout", "0"], "0.0 is not in the range"),
     ],

@@ -587,6 +587,17 @@ def test_draining_answers_the_accepted_and_refuses_the_others():
         drained.result(10)
 
 
+def test_several_names_can_stand_for_one_model():
+    """It is loaded once, with one set of threads; and it is the server's only model."""
+    options = {"name": "podium-mini"}
+    with Serving(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
+        mini, wildcard, short = server.state.models.rerankers.values()
+        assert mini is wildcard
+        assert mini is not short
+        assert server.state.models.distinct == [mini, short]
+        assert server.post("/v2/rerank", ASKED | {"model": "any"}).status_code == 200
+
+
 def test_while_models_load_a_request_is_told_to_come_again():
     with pytest.raises(Refusal) as refused:
         Models({}).served_name(None)

@@ -123,6 +123,11 @@ def serve(
 
     if not math.isfinite(others["timeout"] + others["drain_timeout"]):
         raise InvalidInput("--timeout and --drain-timeout must be numbers of seconds")
+    if (needed_memory := 3 * others["max_body"]) > others["max_memory"]:
+        raise InvalidInput(
+            f"--max-body {others['max_body']} needs at least --max-memory {needed_memory}: "
+            "a body, its text and what is decoded of it are in memory at once"
+        )
     if not host or not host.isprintable():
         raise InvalidInput("--host must be an address or a name, such as 127.0.0.1")
     if keys_file is None and not insecure and not _is_loopback(host):
