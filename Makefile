@@ -26,13 +26,20 @@ check: $(DEV)/installed  ## Lint, format and types
 test: $(DEV)/installed  ## Run every test, the notebook and the docstrings' examples included
 	$(DEV)/bin/pytest -n auto
 
-test-clients: $(DEV)/installed  ## Ask podium serve with the real clients of the APIs that it speaks
+test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  ## Ask podium serve with the real clients of the APIs that it speaks
 	@for list in frameworks newest; do \
-		test -e .venv/$$list/installed || { $(PYTHON) -m venv .venv/$$list && .venv/$$list/bin/python -m pip install --quiet \
-			--requirement tests/clients/$$list.txt && touch .venv/$$list/installed; } || exit 1; \
-		PODIUM_PYTHON=$(CURDIR)/$(DEV)/bin/python PODIUM_CLIENTS=$$list \
-			.venv/$$list/bin/python -m pytest -c tests/clients/pytest.ini tests/clients || exit 1; \
+		cmp -s tests/clients/$$list.txt .venv/$$list/installed || { $(PYTHON) -m venv .venv/$$list && \
+			.venv/$$list/bin/python -m pip install --quiet --requirement tests/clients/$$list.txt && \
+			cp tests/clients/$$list.txt .venv/$$list/installed; } || exit 1; \
+		PODIUM_PYTHON=$(CURDIR)/$(DEV)/bin/python PODIUM_CLIENTS=$$list .venv/$$list/bin/python -m pytest \
+			-c tests/clients/pytest.ini --ignore tests/clients/test_javascript.py tests/clients || exit 1; \
 	done
+	$(DEV)/bin/pytest -c tests/clients/pytest.ini tests/clients/test_javascript.py
+
+tests/clients/javascript/node_modules/installed: tests/clients/javascript/package.json
+	@command -v npm >/dev/null || { apt-get update -q && apt-get install -qy nodejs npm; }
+	npm install --prefix tests/clients/javascript --no-package-lock --no-fund --no-audit
+	@touch $@
 
 docs: $(DEV)/installed  ## Write the generated parts of the README and run the notebook again
 	$(DEV)/bin/python docs/make.py
@@ -49,7 +56,7 @@ sanitize:        ## Run the native core's tests under the compiler's sanitizers
 	native/sanitize.sh thread
 
 clean:           ## Remove what make made
-	rm -rf .venv .bench .sanitize
+	rm -rf .venv .bench .sanitize tests/clients/javascript/node_modules
 
 $(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)

@@ -199,8 +199,8 @@ class Hub:
         return as_json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": siblings})
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that happens soon; fail if it doesn't."""
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for something that happens soon, or late on a busy machine; fail if it never does."""
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "what was waited for did not happen"

@@ -69,13 +69,13 @@ class Process:
         self._reader.start()
 
     def __enter__(self) -> Process:
-        wait_until(lambda: "listening" in self.log or self.process.poll() is not None, 30)
+        wait_until(lambda: "listening" in self.log or self.process.poll() is not None)
         found = re.search(r'url["=: ]+(http://[^/\s"]+)', self.log)
         assert found, self.log
         self.url = found[1]
         self.port = int(self.url.rpartition(":")[2])
         self.client = httpx.Client(base_url=self.url, timeout=60)
-        wait_until(lambda: self.client.get("/ready").status_code == 200, 30)
+        wait_until(lambda: self.client.get("/ready").status_code == 200)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +83,7 @@ class Process:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -110,5 +110,5 @@ class Process:
 def refused(*options: str) -> tuple[int, str]:
     """Return the exit code and the words of a `podium serve` that should not start."""
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr

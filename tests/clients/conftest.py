@@ -18,7 +18,7 @@ import pytest
 
 PYTHON = os.environ.get("PODIUM_PYTHON", sys.executable)
 LIST = Path(__file__).parent / f"{os.environ.get('PODIUM_CLIENTS', 'frameworks')}.txt"
-LISTED = {line.partition("==")[0] for line in LIST.read_text(encoding="utf-8").splitlines()}
+LISTED = {re.split(r"[=\[]", line)[0] for line in LIST.read_text(encoding="utf-8").splitlines()}
 QUERY = "capital of the USA"
 TEXTS = [
     "Carson City is the capital of Nevada.",

@@ -1,9 +1,10 @@
-"""LangChain, LlamaIndex, Haystack and litellm, whichever of their rerankers this environment has."""
+"""LangChain, LlamaIndex, Haystack, litellm, redisvl and others, whichever of their rerankers this environment has."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 
 import pytest
 
@@ -109,3 +110,64 @@ def test_litellm(base, offline, model, echoed):
     assert [(each["index"], each["relevance_score"]) for each in said.results] == offline
     said = asyncio.run(litellm.arerank(**asked, top_n=2))
     assert [each["index"] for each in said.results][:2] == [index for index, _ in offline[:2]]
+
+
+def test_litellm_nim(base, offline):
+    litellm = of("litellm", "litellm")
+    request = {"query": QUERY, "documents": TEXTS, "api_base": base, "api_key": KEY}
+    response = litellm.rerank(model="nvidia_nim/ranking/podium-mini", **request)
+    assert [each["index"] for each in response.results] == [index for index, _ in offline]
+
+
+def test_langchain_nvidia(base, offline):
+    module = of("langchain-nvidia-ai-endpoints", "langchain_nvidia_ai_endpoints")
+    documents = importlib.import_module("langchain_core.documents")
+    reranker = module.NVIDIARerank(model="podium-mini", base_url=f"{base}/v1", api_key=KEY, top_n=3)
+    ranked = reranker.compress_documents([documents.Document(page_content=text) for text in TEXTS], QUERY)
+    scores = [1 / (1 + math.exp(-each.metadata["relevance_score"])) for each in ranked]
+    expected_scores = [(text, pytest.approx(score.expected, abs=1e-6)) for text, score in expected(offline, 3)]
+    assert [(each.page_content, score) for each, score in zip(ranked, scores, strict=True)] == expected_scores
+
+
+@pytest.mark.parametrize(("name", "path"), [("CohereReranker", ""), ("VoyageAIReranker", "/v1")])
+def test_redisvl(base, offline, name, path):
+    module = of("redisvl", "redisvl.utils.rerank")
+    options = {"limit": 3, "return_score": True, "api_config": {"api_key": KEY}, "base_url": f"{base}{path}"}
+    reranker = getattr(module, name)(model="podium-mini", **options)
+    assert list(zip(*reranker.rank(query=QUERY, docs=TEXTS), strict=True)) == expected(offline, 3)
+    assert list(zip(*asyncio.run(reranker.arank(query=QUERY, docs=TEXTS)), strict=True)) == expected(offline, 3)
+
+
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [
+        ("cohere", "/v2/rerank"),
+        ("jina", "/v1/rerank"),
+        ("voyage", "/v1/rerank"),
+        ("mixedbread.ai", "/v1/reranking"),
+        ("pinecone", "/rerank"),
+        ("text-embeddings-inference", "/rerank"),
+    ],
+)
+def test_rerankers(base, offline, provider, path):
+    module = of("rerankers", "rerankers")
+    url = f"{base}{path}"
+    reranker = module.Reranker("podium-mini", model_type="APIRanker", api_provider=provider, api_key=KEY, url=url, verbose=0)
+    results = reranker.rank(QUERY, TEXTS).results
+    assert [(result.document.doc_id, result.score) for result in results] == offline
+
+
+def test_mixedbread(base, offline):
+    client = of("mixedbread", "mixedbread").Mixedbread(base_url=base, api_key=KEY)
+    response = client.rerank(model="podium-mini", query=QUERY, input=TEXTS, return_input=True)
+    assert [(each.index, each.score) for each in response.data] == offline
+    assert [each.input for each in response.data] == [TEXTS[index] for index, _ in offline]
+
+
+def test_pinecone(base, offline, keyed):
+    module = of("pinecone", "pinecone")
+    for url, key in ((base, KEY), keyed):
+        client = module.Pinecone(api_key=key, host=url)
+        response = client.inference.rerank(model="podium-mini", query=QUERY, documents=TEXTS)
+        assert [(each.index, each.score) for each in response.data] == offline
+        assert response.usage.rerank_units == 1

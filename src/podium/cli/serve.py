@@ -53,7 +53,11 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 
 @click.command()
 @click.option(
-    "--model", "models", multiple=True, metavar="[AS=]NAME", help="As for podium.load; again for more. AS: its name here."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[AS=]NAME",
+    help="As for podium.load; again for more. AS: its name here, * for any other.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Beyond this machine, keys are needed.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
@@ -104,7 +108,7 @@ def serve(
     options: dict[str, Any],
     **others: Any,
 ) -> int:
-    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI and vLLM, and a page to try them on.
+    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs, and a page to try them on.
 
     \b
     podium serve                                     podium-mini at http://127.0.0.1:8080
@@ -118,6 +122,11 @@ def serve(
 
     if not math.isfinite(others["timeout"] + others["drain_timeout"]):
         raise InvalidInput("--timeout and --drain-timeout must be numbers of seconds")
+    if (needed_memory := 3 * others["max_body"]) > others["max_memory"]:
+        raise InvalidInput(
+            f"--max-body {others['max_body']} needs at least --max-memory {needed_memory}: "
+            "a body, its text and what is decoded of it are in memory at once"
+        )
     if not host or not host.isprintable():
         raise InvalidInput("--host must be an address or a name, such as 127.0.0.1")
     if keys_file is None and not insecure and not _is_loopback(host):

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from podium.server.dialects.call import Refusal
@@ -20,7 +20,7 @@ class Admission:
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.requests, self.bytes = 0, 0
-        self._of_model: Counter[str] = Counter()
+        self._of_model: Counter[Hashable] = Counter()
         self._usual = 1.0  # seconds that a request took lately
         self._draining = False
         self._empty = asyncio.Event()
@@ -31,7 +31,7 @@ class Admission:
         return self._draining
 
     @contextmanager
-    def place(self, model: str, *, only_model: bool) -> Iterator[None]:
+    def place(self, model: Hashable, *, only_model: bool) -> Iterator[None]:
         """Hold one of the places, or refuse. Where there are several models, one alone never gets the last quarter."""
         self.check()
         of_model = self.max_requests if only_model else self.max_requests - self.max_requests // 4

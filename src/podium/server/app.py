@@ -117,7 +117,7 @@ def _cors(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id", "x-request-timeout"],
+            allow_headers=["api-key", "authorization", "content-type", "x-request-id", "x-request-timeout"],
         )
     ]
 

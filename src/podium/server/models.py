@@ -31,6 +31,11 @@ class Models:
     def names(self) -> list[str]:
         return list(self.rerankers)
 
+    @property
+    def distinct(self) -> list[Reranker]:
+        """Return each reranker once, also where several names stand for it."""
+        return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
+
     def served_name(self, requested: str | None) -> str:
         """Return the name of the model that answers a request: the requested one, else the wildcard, if it is served.
 
@@ -50,18 +55,19 @@ class Models:
         """Load what a server was started with. Raises PodiumError."""
         if self.loaded:
             return
-        rerankers = {
-            name: await asyncio.to_thread(_loaded, options, settings.cache) for name, options in settings.models.items()
-        }
+        rerankers: dict[str, Reranker] = {}
+        for name, options in settings.models.items():
+            alias = next((other for other in rerankers if settings.models[other] == options), None)
+            loaded = rerankers[alias] if alias else await asyncio.to_thread(_loaded, options, settings.cache)
+            rerankers[name] = with_own_threads(loaded)
         if settings.index is not None:
             self.source = with_own_threads(await asyncio.to_thread(_source, settings.index, settings))
-        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
-        self.loaded = True
+        self.rerankers, self.loaded = rerankers, True
 
     async def close(self) -> None:
         """Close what was loaded here; what was given is its giver's."""
         if self._own:
-            for reranker in self.rerankers.values():
+            for reranker in self.distinct:
                 await reranker.aclose()
 
 

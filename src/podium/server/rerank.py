@@ -43,8 +43,8 @@ async def rerank(request: Request, state: State, seen: Seen) -> Response:
     seen.fields["documents"] = call.documents
     _check(call, state.settings)
     room_of(request).grow(_reply_memory(call, room_of(request)))
-    only_model = len(state.models.names) == 1
-    with state.admission.place(seen.model, only_model=only_model), state.metrics.waiting.track_inprogress():
+    only_model = len(state.models.distinct) == 1
+    with state.admission.place(id(reranker), only_model=only_model), state.metrics.waiting.track_inprogress():
         rankings = await in_time(lambda: _ranked(reranker, call), request, state.settings)
     _count(state, seen, call, rankings)
     reply = dialect.reply(call, rankings, seen.id)

@@ -1,0 +1,57 @@
+"""JavaScript clients, run by Node.js: each returns the offline scores. Their calls are in javascript/rerank.mjs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import KEY, QUERY, TEXTS
+
+FOLDER = Path(__file__).parent / "javascript"
+CLIENTS = [
+    "cohere-ai v2",
+    "cohere-ai v1",
+    "voyageai",
+    "@ai-sdk/cohere",
+    "@ai-sdk/togetherai",
+    "voyage-ai-provider",
+    "together-ai",
+    "@pinecone-database/pinecone",
+    "@mixedbread/sdk",
+    "@langchain/cohere",
+    "@llamaindex/cohere",
+]
+
+
+def run(client, base, key=KEY):
+    command = ["node", "rerank.mjs", client, base, key]
+    request = json.dumps({"query": QUERY, "texts": TEXTS})
+    done = subprocess.run(command, cwd=FOLDER, input=request, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_client_returns_the_offline_scores(base, offline, client):
+    assert [tuple(result) for result in run(client, base)] == offline
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_client_sends_its_key(keyed, offline, client):
+    base, key = keyed
+    assert [tuple(result) for result in run(client, base, key)] == offline
+
+
+def test_cohere_checks_a_key(base, keyed):
+    assert run("cohere-ai checkApiKey", base) is True
+    assert run("cohere-ai checkApiKey", *keyed) is True
+
+
+def test_every_client_of_the_script_is_tested():
+    script = (FOLDER / "rerank.mjs").read_text(encoding="utf-8")
+    table = script[script.index("const clients = {") : script.index("console.log")]
+    names = [line.split(":")[0].strip(' "') for line in table.splitlines() if line.startswith("  ") and line[2] not in " }"]
+    assert set(names) == {*CLIENTS, "cohere-ai checkApiKey"}
