@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from podium.errors import PodiumError
@@ -34,7 +34,7 @@ class ScoreStore:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         found = {}
-        with self._lock:
+        with self._lock, self._typed_errors():
             for key in keys:
                 row = self._file.execute("SELECT value, raw, tokens, dropped FROM scores WHERE key = ?", (key,)).fetchone()
                 if row is not None:
@@ -42,10 +42,17 @@ class ScoreStore:
         return found
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        with self._lock, self._file:
+        with self._lock, self._typed_errors(), self._file:
             self._file.executemany(
                 "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", [(key, *row) for key, row in rows.items()]
             )
+
+    @contextlib.contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise PodiumError(f"the file of scores failed ({error}); scores were computed and not kept") from error
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
