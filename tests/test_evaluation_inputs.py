@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -138,13 +139,27 @@ def test_run_that_cannot_be_written_leaves_nothing(tmp_path):
 
 def test_file_of_scores_that_fails_later_is_an_error_of_podium(tmp_path: Path):
     store = ScoreStore(tmp_path / "scores")
-    store.put({b"a": (0.5, None, None, None)})
+    store.put({b"a": (0.5, None, None, None, None, None)})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
     try:
         with pytest.raises(PodiumError, match="not kept"):
-            store.put({bytes([number]) * 20: (0.5, None, None, None) for number in range(200)})
+            store.put({bytes([number]) * 20: (0.5, None, None, None, None, None) for number in range(200)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert store.get([b"a"]) == {b"a": (0.5, None, None, None)}
+    assert store.get([b"a"]) == {b"a": (0.5, None, None, None, None, None)}
+    store.close()
+
+
+def test_file_of_scores_of_an_earlier_version_is_read(tmp_path):
+    with sqlite3.connect(tmp_path / "old") as file:
+        file.execute(
+            "CREATE TABLE scores (key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) "
+            "WITHOUT ROWID"
+        )
+        file.execute("INSERT INTO scores VALUES (?, 0.5, 1.5, 3, 4)", (b"a",))
+    file.close()
+    store = ScoreStore(tmp_path / "old")
+    store.put({b"b": (1.0, None, None, None, 2, 3)})
+    assert store.get([b"a", b"b"]) == {b"a": (0.5, 1.5, 3, 4, None, None), b"b": (1.0, None, None, None, 2, 3)}
     store.close()

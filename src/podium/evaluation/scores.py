@@ -12,8 +12,14 @@ from podium.errors import PodiumError
 
 __all__ = ["ScoreStore"]
 
-Row = tuple[float, float | None, int | None, int | None]
-"""Value, raw, tokens, dropped tokens."""
+Row = tuple[float, float | None, int | None, int | None, int | None, int | None]
+"""Value, raw, the text's tokens and dropped tokens, the query's."""
+
+SELECT = "SELECT value, raw, tokens, dropped, query_tokens, query_dropped FROM scores WHERE key = ?"
+INSERT = (
+    "INSERT OR REPLACE INTO scores (key, value, raw, tokens, dropped, query_tokens, query_dropped) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+LATER_COLUMNS = ("query_tokens", "query_dropped")  # a file of an earlier version lacks them
 
 
 class ScoreStore:
@@ -29,6 +35,10 @@ class ScoreStore:
                     "CREATE TABLE IF NOT EXISTS scores "
                     "(key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
                 )
+                present = {column[1] for column in self._file.execute("PRAGMA table_info(scores)")}
+                for column in LATER_COLUMNS:
+                    if column not in present:
+                        self._file.execute(f"ALTER TABLE scores ADD COLUMN {column} INTEGER")
         except sqlite3.Error as error:
             raise PodiumError(f"{path} cannot keep scores ({error}); delete it, or name another file") from error
 
@@ -36,7 +46,7 @@ class ScoreStore:
         found = {}
         with self._lock, self._typed_errors():
             for key in keys:
-                row = self._file.execute("SELECT value, raw, tokens, dropped FROM scores WHERE key = ?", (key,)).fetchone()
+                row = self._file.execute(SELECT, (key,)).fetchone()
                 if row is not None:
                     found[key] = row
         return found
@@ -44,7 +54,8 @@ class ScoreStore:
     def put(self, rows: Mapping[bytes, Row]) -> None:
         with self._lock, self._typed_errors(), self._file:
             self._file.executemany(
-                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", [(key, *row) for key, row in rows.items()]
+                INSERT,
+                [(key, *row) for key, row in rows.items()],
             )
 
     @contextlib.contextmanager
