@@ -199,7 +199,7 @@ class Hub:
         return as_json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": siblings})
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something that happens soon; fail if it doesn't."""
     ends = time.monotonic() + seconds
     while not condition():

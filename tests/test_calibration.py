@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from fakes import AsyncWordOverlap, Given, WordOverlap
 from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibration, write_calibration
 from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
-from podium.types import Scores
+from podium.hosted.providers import PROVIDERS
+from podium.ranking import NO_TEXT_SCORES
+from podium.types import ScoreKind, Scores
 from test_cli import podium as command
 
 HALF = Calibration("word-overlap", "1", "platt", slope=2.0, offset=-3.0)
@@ -99,6 +102,14 @@ def test_values_become_probabilities_and_the_order_stays():
         assert ranking.score_kind == "probability"
         assert asyncio.run(reranker.arerank("a b c", texts)).results == ranking.results
         assert [result.document for result in reranker.rerank("a b c", texts, min_score=0.5)] == ["a b c", "a b"]
+
+
+def test_only_a_calibrated_scorer_calls_its_scores_probabilities(mini):
+    fitted = Calibration(mini.model, mini.scorer.revision, "platt", 2.0, -3.0)
+    assert mini.rerank("a", ["b"]).score_kind == "sigmoid"
+    assert podium.Reranker(CalibratedScorer(mini.scorer, fitted)).rerank("a", ["b"]).score_kind == "probability"
+    assert {row.score_kind for row in PROVIDERS} == {"sigmoid", "logit"}
+    assert set(NO_TEXT_SCORES) == set(get_args(ScoreKind))
 
 
 def test_ties_that_a_calibration_makes_keep_the_models_order():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -39,7 +42,7 @@ def test_rank_prints_a_table(texts):
     code, out, err = podium("rank", "a red fruit", texts)
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0].split() == ["rank", "probability", "moved", "document"]
+    assert lines[0].split() == ["rank", "score", "moved", "document"]
     assert lines[1].split()[0] == "1"
     assert "a ripe red apple" in lines[1]
     assert "▲1" in lines[1]
@@ -60,6 +63,8 @@ def test_rank_prints_json_for_machines(texts):
         ("d.jsonl", b'{"title": "x", "text": "the sea"}\n\n{"title": "y", "text": "a ripe red apple"}\n"a string"\nnull\n'),
         ("d.json", b'[{"text": "the sea"}, {"text": "a ripe red apple"}]'),
         ("d.csv", b'id,text\r\n1,the sea\r\n2,"a ripe red apple,\nand more"\r\n'),
+        ("d.csv", b'id;text\r\n1;the sea, the sea\r\n2;"a ripe red apple; and more"\r\n'),
+        ("d.tsv", b'id\ttext\n1\tthe sea\n2\ta ripe red apple, "so to say"\n'),
         ("d.txt", b"\xef\xbb\xbfthe sea\na ripe red apple\n"),
     ],
 )
@@ -81,6 +86,67 @@ def test_standard_input_is_recognised_by_how_it_begins():
     assert files.format_of("", b"plain") == "txt"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("d.py", b"import this\n", "ends in .py, which is not a known kind of file; known: .txt, .text, .md, .jsonl"),
+        ("d.pdf", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first, for example with pdftotext"),
+        ("d", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first"),
+        ("d.xlsx", b"PK\x03\x04", "XLSX file, not text: save it as CSV"),
+    ],
+)
+def test_unknown_kinds_of_files_are_refused_with_what_is_known(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    code, out, err = podium("rank", "q", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_any_text_is_read_line_by_line_where_its_format_is_named(tmp_path):
+    for name, more in (("d.md", []), ("notes", []), ("d.py", ["--format", "txt"])):
+        (tmp_path / name).write_text("# the sea\n\na red apple\n")
+        code, out, err = podium("rank", "apple", tmp_path / name, "--jsonl", *more)
+        assert code == 0, err
+        assert [json.loads(line)["document"] for line in out.splitlines()] == ["a red apple", "# the sea"]
+
+
+def test_a_row_with_too_few_cells_names_the_delimiter():
+    with pytest.raises(InvalidInput, match="line 2: not as many cells as the header has, which has semicolons between"):
+        files.parse(b"a;b;c,d\n1;2\n", "csv", "docs")
+
+
+def test_dotted_names_reach_into_nested_records(tmp_path):
+    (tmp_path / "d.jsonl").write_text(
+        '{"title": "Seas", "body": {"text": "the sea"}}\n{"title": "Fruit", "body": {"text": "a red apple"}}\n'
+    )
+    code, out, err = podium("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
+    assert code == 0, err
+    assert out.splitlines()[1].endswith(",Fruit · a red apple")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("titel", "did you mean 'title'?"),
+        ("Title", "did you mean 'title'?"),
+        ("text", "did you mean 'body.text'?"),
+        ("title,Body.Text", "--by names 'Body.Text', which no document has; the first has 'title', 'body'; did you mean"),
+        ("", "--by must be a field name"),
+    ],
+)  # fmt: skip
+def test_misspelt_fields_are_suggested(fields, words):
+    content = b'{"title": "Seas", "body": {"text": "the sea"}}\n'
+    code, _, err = podium("rank", "q", "-", "--by", fields, stdin=content)
+    assert code == 2
+    assert words in err
+
+
+def test_a_record_without_a_usual_text_field_is_told_the_option_to_use():
+    code, _, err = podium("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
+    assert code == 2
+    assert err.rstrip().endswith("Name the fields to read, for example with --by Title,Body")
+
+
 def test_fields_are_chosen(tmp_path):
     (tmp_path / "d.jsonl").write_text('{"a": "the sea", "b": "red apple"}\n{"a": "red apple", "b": "the sea"}\n')
     for field, best in (("a", 1), ("b", 0)):
@@ -98,6 +164,63 @@ def test_a_terminal_is_not_steered_by_a_document(tmp_path):
     assert "[bold]x[/bold]" in out
 
 
+def test_results_are_written_for_other_programs_with_their_ids(tmp_path):
+    records = [{"_id": "s1", "text": "the sea"}, {"_id": "f2", "text": 'a "red" apple,\nripe'}, {"_id": "e3", "text": ""}]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, records)))
+    for command in (["rank", "red apple", tmp_path / "d.jsonl"], ["search", "red apple sea", "--in", tmp_path / "d.jsonl"]):
+        code, out, err = podium(*command, "--jsonl")
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert code == 0, err
+        assert [(row["rank"], row["id"], row["document"]["text"]) for row in rows[:2]] == [
+            (1, "f2", records[1]["text"]),
+            (2, "s1", "the sea"),
+        ]
+        code, out, err = podium(*command, "--csv")
+        table = list(csv.DictReader(io.StringIO(out)))
+        assert [(row["rank"], row["id"], row["text"]) for row in table[:2]] == [
+            ("1", "f2", records[1]["text"]),
+            ("2", "s1", "the sea"),
+        ]
+        assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
+    assert "have no text" in podium("rank", "red apple", tmp_path / "d.jsonl", "--jsonl")[2]
+    code, _, err = podium("rank", "q", tmp_path / "d.jsonl", "--json", "--csv")
+    assert (code, "cannot be used together" in err) == (2, True)
+
+
+def test_tables_show_ids_and_piped_output_is_not_cut(tmp_path):
+    text = "a red apple " * 200
+    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "some-long-identifier", "text": text}) + "\n")
+    for columns in ("", "0", "nonsense"):  # no width that could be used, and no terminal
+        _, out, _ = podium("rank", "apple", tmp_path / "d.jsonl", COLUMNS=columns)
+        assert out.splitlines()[1].split()[3] == "some-long-identifier"
+        assert out.splitlines()[1].endswith(text.strip())
+    _, out, _ = podium("rank", "apple", tmp_path / "d.jsonl", COLUMNS="80")
+    assert re.fullmatch(r" +1 +0\.\d{4} +=  some-long-i…  (a red apple )+a.*…", out.splitlines()[1])
+    assert len(out.splitlines()[1]) == 80
+
+
+@pytest.mark.parametrize("columns", ["1", "12", "39"])
+def test_a_very_narrow_terminal_keeps_every_column(texts, columns):
+    _, out, err = podium("rank", "a red fruit", texts, COLUMNS=columns)
+    assert (out.splitlines()[0].split(), err) == (["rank", "score", "moved", "document"], "")
+    assert "▲1" in out.splitlines()[1]
+
+
+def test_arrows_and_dots_have_forms_in_ascii(texts):
+    for environment in ({"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0"}):
+        _, out, _ = podium("rank", "a red fruit", texts, **environment)
+        assert [line.split()[2] for line in out.splitlines()[1:]] == ["+1", "-1", "="]
+
+
+def test_both_orders_stand_side_by_side_where_there_is_room(tmp_path):
+    (tmp_path / "d.txt").write_text("the sea at night\nthe night, the sea and a red apple\n")
+    asked = ["search", "the sea and red fruit", "--in", tmp_path / "d.txt"]
+    wide, narrow = (podium(*asked, COLUMNS=columns)[1].splitlines() for columns in ("120", "80"))
+    assert wide[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
+    assert [line for line in narrow if line in ("reranked", "as found")] == ["reranked", "as found"]
+    assert sum("apple" in line for line in narrow) == 2
+
+
 def test_lines_fit_the_terminal(tmp_path):
     (tmp_path / "d.txt").write_text("word 東京 " * 100 + "\nshort\n", encoding="utf-8")
     for model in ("podium-mini", PARITY / "bert"):
@@ -109,14 +232,15 @@ def test_lines_fit_the_terminal(tmp_path):
     ("arguments", "code", "words"),
     [
         (["rank", "q", "nowhere.txt"], 2, "cannot read nowhere.txt: No such file"),
-        (["rank", "q", "."], 2, "cannot read ."),
+        (["rank", "q", "."], 2, "is a folder; name a file of documents"),
         (["rank", "", "-"], 2, "the query is empty"),
         (["rank", "q"], 2, "Missing argument"),
         (["rank", "q", "-", "--limit", "0"], 2, "limit"),
-        (["rank", "q", "-", "--by", ""], 2, "rank_by"),
+        (["rank", "q", "-", "--by", ""], 2, "--by must be a field name"),
         (["rank", "q", "-", "--model", "coher:x"], 2, "did you mean cohere:x?"),
         (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
-        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "precision"),
+        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "it takes no --precision"),
+        (["rank", "q", "-", "--base-url", "http://x"], 2, "it takes no --base-url"),
         (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),
         (["rank", "q", "-", "--model", "cohere:x", "--base-url", "http://127.0.0.1:9"], 1, "could not be reached"),
         (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
@@ -158,10 +282,14 @@ def test_files_that_are_not_what_they_say_are_named_with_their_line(kind, conten
         files.parse(content, kind, "docs")
 
 
-def test_an_empty_file_ranks_to_nothing():
+def test_an_empty_file_ranks_to_nothing_and_says_so(texts):
     code, out, _ = podium("rank", "q", "-", "--json")
     assert code == 0
     assert json.loads(out)["results"] == []
+    assert podium("rank", "q", "-") == (0, "", "note: there are no documents, so nothing was ranked\n")
+    code, out, err = podium("rank", "q", texts, "--min-score", "2")
+    assert (code, out) == (0, "")
+    assert err == "note: none of 3 documents scores as much as --min-score\n"
 
 
 def test_a_terminal_that_knows_only_ascii_is_no_error(texts):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
+from loopback import wait_until
 from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
 from podium.sources.descriptions import FILE
@@ -326,7 +328,7 @@ def test_another_embedder_is_refused(tmp_path):
     podium.EmbeddedIndex.create(tmp_path / "t").add(["x"])
     with pytest.raises(SourceError, match="made without an embedder"):
         podium.EmbeddedIndex.open(tmp_path / "t", embed=Letters())
-    with pytest.raises(InvalidInput, match="create it with embed="):
+    with pytest.raises(InvalidInput, match="make a new index with embed="):
         podium.EmbeddedIndex.open(tmp_path / "t", mode="hybrid")
 
 
@@ -390,6 +392,10 @@ while True:
 """
 
 
+def _has_more(index, count):
+    return len(index) > count
+
+
 def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_commit(tmp_path):
     """Whole batches are there or not; each document has its vector; and the next writer goes on."""
     folder = tmp_path / "i"
@@ -398,10 +404,8 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_commit(tmp_path):
     seen = 0
     for _ in range(12):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)])
-        before = time.monotonic()
         reader = podium.EmbeddedIndex.open(folder, embed=Letters())
-        while len(reader) <= seen and time.monotonic() - before < 20:
-            time.sleep(0.005)
+        wait_until(partial(_has_more, reader, seen), 120)
         time.sleep(draw.random() * 0.15)
         writer.kill()
         writer.wait()
@@ -601,3 +605,14 @@ def test_candidates_are_as_good_as_bm25_should_be(collection, at_least):
         discounted = [sum(gain / np.log2(at + 2) for at, gain in enumerate(each[:10])) for each in (found, wanted)]
         gains.append(discounted[0] / discounted[1])
     assert np.mean(gains) >= at_least
+
+
+def test_repeated_words_of_a_query_count_and_cost_little():
+    """A word twice weighs twice. Thousands of repetitions are one clause, where each used to take memory of its own."""
+    index = podium.EmbeddedIndex.create(None)
+    index.add(["a red apple", "the sea", "a red red sea"])
+    once = {hit["source_rank"]: hit["source_score"] for hit in index.search("red", 3)}
+    twice = {hit["source_rank"]: hit["source_score"] for hit in index.search("red red", 3)}
+    assert twice == {rank: pytest.approx(2 * score) for rank, score in once.items()}
+    many = index.search("red " * 100_000 + "apple", 3)
+    assert many[0]["source_score"] == pytest.approx(100_000 * once[1], rel=1e-3)

@@ -312,9 +312,9 @@ def test_compare(folder, tmp_path):
         (tmp_path / f"{name}.run").write_text("\n".join(lines))
     asked = ["compare", tmp_path / "a.run", tmp_path / "b.run", "--qrels", folder / "qrels.tsv", "--metrics", "RR@10"]
     code, out, err = command(*asked, "--queries", folder / "queries.jsonl")
-    assert (code, err) == (0, "note: b: 50% of its first ten documents have no judgment" if "note" in err else "")
-    assert re.search(r"^a +0\.2500", out, re.MULTILINE)
-    assert re.search(r"^b +0\.5000", out, re.MULTILINE)
+    assert (code, err) == (0, "note: 1 of 2 judged queries are in no run and were left out\n")
+    assert re.search(r"^a +0\.5000", out, re.MULTILINE)
+    assert re.search(r"^b +1\.0000", out, re.MULTILINE)
     assert re.search(r"q1 +0\.50 → 1\.00 +2 → 1 +red fruit", out)
     for arguments, says in (
         ([tmp_path / "a.run"], "two or more runs"),
@@ -335,7 +335,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path):
         "Relevant documents found",
         "of each query against",
         "Where scores lie",
-        "What a score promises",
+        "Share of relevant documents at each score",
     ):
         assert part in page
     assert page.count("<svg") == page.count("</svg>")
@@ -367,3 +367,51 @@ def test_other_first_stages(folder, tmp_path):
         code, _, err = command("eval", folder, *arguments)
         assert code == 2
         assert says in err
+
+
+def written_runs(folder, tmp_path):
+    """Let podium eval write the runs of a collection with more judgments than it has queries."""
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, QUERIES[:2])), encoding="utf-8")
+    more = "".join(f"other{number}\td1\t1\n" for number in range(50))
+    (folder / "qrels.tsv").write_text(QRELS + more, encoding="utf-8")
+    code, out, err = command(
+        "eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs", "--metrics", "nDCG@10,RR@10"
+    )
+    assert code == 0, err
+    return out, [tmp_path / "runs" / "first-stage.run", tmp_path / "runs" / "podium-mini.run"]
+
+
+def test_compare_agrees_with_eval_on_the_runs_that_eval_wrote(folder, tmp_path):
+    evaluated_by_eval, files = written_runs(folder, tmp_path)
+    means = re.search(r"first stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", evaluated_by_eval).groups()
+    asked = ["compare", *files, "--qrels", folder / "qrels.tsv", "--metrics", "nDCG@10,RR@10"]
+    code, out, err = command(*asked)
+    assert code == 0, err
+    assert re.search(r"first-stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", out).groups() == means
+    assert "2 queries" in out
+    assert "50 of 52 judged queries are in no run and were left out" in err
+    code, out, err = command(*asked, "--queries", folder / "queries.jsonl")
+    assert re.search(r"first-stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", out).groups() == means
+    assert "left out" not in err
+
+
+def test_compare_takes_only_the_queries_it_is_given(folder, tmp_path):
+    _, files = written_runs(folder, tmp_path)
+    (tmp_path / "one.tsv").write_text("q2\tnight sea\n", encoding="utf-8")
+    (tmp_path / "none.tsv").write_text("q9\tunknown\n", encoding="utf-8")
+    asked = ["compare", *files, "--qrels", folder / "qrels.tsv", "--queries"]
+    assert "1 queries" in command(*asked, tmp_path / "one.tsv")[1]
+    code, _, err = command(*asked, tmp_path / "none.tsv")
+    assert (code, "has no query that" in err) == (2, True)
+
+
+def test_notes_are_added_up_over_queries():
+    cut = "documents are longer than the model reads; see dropped_tokens"
+    long_queries = [f"the query is longer than the model reads; {count} of its tokens were dropped" for count in (3, 295)]
+    notes = [(f"2 of 100 {cut}", "100 of 100 scores were remembered", long_queries[0]), (f"1 of 90 {cut}",), (long_queries[1],)]
+    assert evaluate.combined_notes(notes) == (
+        f"3 of 190 {cut} (in 2 of 3 queries)",
+        "100 of 100 scores were remembered (in 1 of 3 queries)",
+        f"{long_queries[0]} (in 2 of 3 queries)",
+    )
+    assert evaluate.combined_notes([("one note",)]) == ("one note",)

@@ -27,7 +27,7 @@ from podium.local.files import from_folder
 from podium.local.quantised import Quantised, quantise
 from podium.local.runtimes.onnx import OnnxRuntime
 from podium.local.runtimes.onnx_graph import OnnxGraph
-from podium.local.schedule import Work, Workers
+from podium.local.schedule import Work, Workers, job
 from podium.local.scorer import LocalScorer
 
 
@@ -127,8 +127,8 @@ def test_an_activation_that_could_change_the_order_is_refused(model, activation)
     [
         ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "logit"),
         ({"sentence_transformers": {}, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "logit"),
-        ({"sentence_transformers": None, "sbert_ce_default_activation_function": None}, "probability"),
-        ({"sentence_transformers": {"activation_fn": "mine.Activation"}}, "probability"),
+        ({"sentence_transformers": None, "sbert_ce_default_activation_function": None}, "sigmoid"),
+        ({"sentence_transformers": {"activation_fn": "mine.Activation"}}, "sigmoid"),
     ],
 )
 def test_the_activation_is_found_where_the_reference_finds_it(model, config, kind):
@@ -446,6 +446,48 @@ def test_small_calls_without_end_do_not_starve_a_large_one():
     blocker.join()
     assert done.count("large") == 50
     assert done.count("small") < 4 * 2 * 50
+
+
+@pytest.mark.parametrize("tokens_to_come", [0, 5000])
+def test_many_calls_of_one_job_do_not_pass_a_smaller_call(tokens_to_come):
+    """Each of the job's calls is smaller than the other call; together they are larger, begun or still to come."""
+    order, workers, first = [], Workers(1), threading.Event()
+    calls = 2 if tokens_to_come else 40
+
+    async def main():
+        with job(tokens_to_come):
+            large = [asyncio.create_task(workers.arun(Work([10], lambda _: order.append("large")))) for _ in range(calls)]
+        small = asyncio.create_task(workers.arun(Work([10] * 5, lambda _: order.append("small"))))
+        await asyncio.sleep(0)  # each of them is in the queue
+        first.set()
+        await asyncio.gather(small, *large)
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: first.wait(60)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
+    assert order.count("small") == 5
+    assert order[:7].count("small") >= 5  # but for each fourth step, which is for the job that came first
+
+
+def test_a_job_that_was_cancelled_leaves_no_tokens():
+    workers, first = Workers(1), threading.Event()
+
+    async def main():
+        with job(0) as cancelled:
+            task = asyncio.create_task(workers.arun(Work([10] * 5, lambda _: None)))
+        await asyncio.sleep(0)
+        assert cancelled.tokens_left == 50
+        task.cancel()
+        first.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await workers.arun(Work([1], lambda _: None))
+        assert cancelled.tokens_left == 0
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: first.wait(60)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
 
 
 def test_equal_calls_end_in_the_order_in_which_they_came():

@@ -19,6 +19,7 @@ from podium.server.settings import Settings
 from podium.types import Scores
 from serving import Serving
 
+expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
@@ -38,7 +39,7 @@ def served(mini):
         "podium-mini": mini,
         "words": podium.Reranker(WordOverlap()),
         "away": podium.Reranker(Given(fail)),
-        "billed": podium.Reranker(Given(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "probability")),
+        "billed": podium.Reranker(Given(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "sigmoid")),
     }
     with Serving(rerankers=rerankers, source=index) as server:
         yield server
@@ -93,7 +94,7 @@ def test_it_shows_the_order_the_scores_and_how_far_each_moved(page, mini):
         moved = result.index + 1 - result.rank
         assert (f"▲{moved}" if moved > 0 else f"▼{-moved}" if moved else "=") in shown
     facts = page.locator(".facts").inner_text()
-    assert f"{ranking.usage.tokens} tokens · nothing billed · scores are probabilities" in facts
+    assert f"{ranking.usage.tokens} tokens · nothing billed · scores are between 0 and 1, not calibrated" in facts
 
 
 def test_rerankers_stand_side_by_side_and_one_that_fails_hides_no_other(page):
@@ -203,7 +204,7 @@ def test_why_marks_the_sentences_and_the_passage(page, mini):
     expect(item.locator("mark")).to_have_count(6)
     assert item.locator("mark.s4").all_inner_texts() == [sentences[1]]
     scores = mini.score(QUERY, sentences)
-    assert f"{max(scores):.4f} (probability) alone" == item.locator("mark.s4").get_attribute("title")
+    assert f"{max(scores):.4f} (sigmoid) alone" == item.locator("mark.s4").get_attribute("title")
     assert sentences[1] in item.locator("mark.won").all_inner_texts()
     assert 1 < item.locator("mark.won").count() < 6
     assert "".join(texts(page)[0].split()) == "".join(" ".join(sentences).split())

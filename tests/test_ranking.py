@@ -111,7 +111,7 @@ def test_documents_without_text_are_at_the_bottom_flagged_and_never_sent():
 
 
 def test_documents_without_text_are_below_even_scores_that_are_lower_than_they_should_be():
-    scorer = fakes.Given(lambda texts: Scores([-0.25] * len(texts)), "probability")
+    scorer = fakes.Given(lambda texts: Scores([-0.25] * len(texts)), "sigmoid")
     assert [(result.index, result.score) for result in podium.Reranker(scorer).rerank("q", [None, "a"])] == [
         (1, -0.25),
         (0, -0.25),
@@ -134,7 +134,7 @@ def test_min_score_keeps_what_scores_at_least_that():
 
 def test_order_is_decided_on_raw_scores():
     """Two logits so high that their sigmoids are the same number keep their order."""
-    scorer = fakes.Given(lambda texts: Scores([1.0, 1.0], raw=[40.0, 41.0]), "probability")
+    scorer = fakes.Given(lambda texts: Scores([1.0, 1.0], raw=[40.0, 41.0]), "sigmoid")
     assert [result.index for result in podium.Reranker(scorer).rerank("q", ["a", "b"])] == [1, 0]
 
 

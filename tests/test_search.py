@@ -185,14 +185,20 @@ def file(tmp_path):
     return path
 
 
-def test_searching_a_file_shows_both_orders_side_by_side(file):
-    code, out, err = command("search", "capital of the United States", "--in", file, "--text", "title,body", "--limit", "2")
+def test_searching_a_file_shows_both_orders(file):
+    asked = ["search", "capital of the United States", "--in", file, "--text", "title,body", "--limit", "2"]
+    code, out, err = command(*asked)
     lines = out.splitlines()
     assert code == 0, err
-    assert lines[0].split() == ["rank", "reranked", "probability", "moved", "as", "found", "score"]
-    assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
-    assert "3 found in" in lines[3]
+    assert (lines[0], lines[5]) == ("reranked", "as found")
+    assert lines[1].split() == ["rank", "score", "moved", "id", "document"]
+    assert [line.split()[0] for line in (*lines[2:4], *lines[7:9])] == ["1", "2", "1", "2"]
+    assert "3 found in" in lines[9]
     assert all(len(line) <= 80 for line in lines)
+    lines = command(*asked, COLUMNS="120")[1].splitlines()
+    assert lines[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
+    assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
+    assert all(len(line) <= 120 for line in lines)
     code, out, _ = command("search", "capital", "--in", file, "--text", "title,body", "--limit", "1", "--json")
     ranking = json.loads(out)
     assert (code, len(ranking["results"])) == (0, 1)
@@ -268,7 +274,10 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
         (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
         (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),
-        (["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"], "create it with embed="),
+        (
+            ["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"],
+            "--mode vector needs vectors, and this index has none; make a new index with --embed",
+        ),
         (["search", " ", "--in", "{file}", "--text", "body"], "the query is empty"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,17 @@ import pytest
 
 import podium
 from podium.errors import MissingPackage
-from podium.extras import needed
+from podium.extras import needed, requirements
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "_native"},
+    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "notebook", "_native"},
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
@@ -99,7 +105,26 @@ def test_every_module_says_what_it_is():
 
 
 def test_a_package_that_is_missing_is_named_with_its_remedy():
-    with pytest.raises(MissingPackage, match=r"needs no_such_package, which is not installed: pip install 'podium\[index\]'"):
+    """The command names the packages themselves, so it works wherever podium was installed from."""
+    command = "pip install 'tantivy>=0.24' 'usearch>=2.16' (podium's extra 'index')"
+    with pytest.raises(MissingPackage, match=re.escape(f"needs no_such_package, which is not installed: {command}")):
         needed("no_such_package.part", "index")
     assert issubclass(MissingPackage, ImportError)
     assert needed("json", "index") is json
+
+
+def test_every_extra_lists_its_packages_and_all_has_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    names = set(extras) - {"all"}
+    assert extras["all"] == [f"podium[{','.join(name for name in extras if name != 'all')}]"]
+    assert "ir-measures>=0.3.7" in requirements("eval")
+    assert "tantivy>=0.24" in requirements("eval")  # of the extra index, which eval includes
+    for name in names:
+        assert all(not requirement.startswith("podium") for requirement in requirements(name))
+    assert {each for name in names for each in requirements(name)} == set(requirements("all"))
+
+
+def test_metadata_names_no_address_that_does_not_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "urls" not in project

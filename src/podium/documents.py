@@ -6,14 +6,15 @@ scorer; it is never changed and never replaced. What a scorer does with the text
 
 from __future__ import annotations
 
+import difflib
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from podium.errors import InvalidInput
+from podium.errors import Argument, InvalidInput
 
-__all__ = ["TEXT_KEYS", "as_json", "first_stage", "texts_of", "valid_unicode"]
+__all__ = ["TEXT_KEYS", "as_json", "first_stage", "has_field", "id_of", "texts_of", "valid_unicode"]
 
 # The first of these that a mapping has (and an object: its own three first) is what it says.
 TEXT_KEYS = ("content", "text", "page_content", "passage")
@@ -21,12 +22,13 @@ TEXT_ATTRIBUTES = ("page_content", "content", "text")
 _ABSENT = object()
 
 
-def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) -> list[str | None]:
+def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by") -> list[str | None]:
     """Read each document's text, in order; None stands for a document without any (None, empty, only white space).
 
     With `fields`, mappings and objects are read by those fields, in that order: one field gives its text, several give
     YAML of them, which is what Cohere recommends for models that take only strings. Strings stay as they are. A field
     that a document lacks is left out as long as the document has another of them and some other document has that one.
+    A dotted name such as "body.text" reads a field of a nested record. `argument` is what errors call `fields`.
 
         >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
         ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
@@ -34,12 +36,18 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None) ->
     Raises InvalidInput, naming the document by its index and the keys it has, never its text.
     """
     found: set[str] = set()
-    texts = [_text(document, index, fields, found) for index, document in enumerate(documents)]
+    texts = [_text(document, index, fields, found, argument) for index, document in enumerate(documents)]
     unknown = [field for field in fields or () if field not in found]
     if unknown and any(not isinstance(document, str | None) for document in documents):
         first = next((document for document in documents if isinstance(document, Mapping)), {})
-        raise InvalidInput(f"rank_by names {_listed(unknown)}, which no document has; the first has {_listed(first)}")
+        says = f" names {_listed(unknown)}, which no document has; the first has {_listed(first)}"
+        raise InvalidInput(Argument(argument), says + _suggestion(unknown, documents))
     return texts
+
+
+def has_field(document: Any, name: str) -> bool:
+    """Say whether a mapping or an object has a field; a dotted name is a field of a nested record."""
+    return _field(document, name) is not _ABSENT
 
 
 def first_stage(document: Any) -> tuple[float | None, int | None]:
@@ -53,6 +61,15 @@ def first_stage(document: Any) -> tuple[float | None, int | None]:
         float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
         rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
     )
+
+
+def id_of(document: Any) -> str | None:
+    """Return a document's id: its own field `_id` or `id`, else the key its source gave it; None where it has none."""
+    if not isinstance(document, Mapping):
+        return None
+    ids = (_plain_number(document.get(name)) for name in ("_id", "id", "source_key"))
+    found = next((each for each in ids if isinstance(each, str | int) and not isinstance(each, bool) and each != ""), None)
+    return None if found is None else str(found)
 
 
 def as_json(document: Any) -> Any:
@@ -75,9 +92,9 @@ def as_json(document: Any) -> Any:
     return str(document)
 
 
-def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str | None:
+def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str], argument: str) -> str | None:
     try:
-        text = _read(document, index, fields, found)
+        text = _read(document, index, fields, found, argument)
     except InvalidInput:
         raise
     except Exception as error:  # a property of the document's own, a number too long to write, a loop
@@ -85,14 +102,14 @@ def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[
     return valid_unicode(text) if any(map(_is_visible, text)) else None
 
 
-def _read(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str]) -> str:
+def _read(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str], argument: str) -> str:
     if document is None or isinstance(document, str):
         return document or ""
     if _is_empty(document):  # a missing cell of a data frame
         return ""
     if fields is not None:
         return _fields_text(document, index, fields, found)
-    return _plain(_own_text(document, index), index)
+    return _plain(_own_text(document, index, argument), index)
 
 
 def _is_visible(letter: str) -> bool:
@@ -100,14 +117,16 @@ def _is_visible(letter: str) -> bool:
     return unicodedata.category(letter) not in ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 
-def _own_text(document: Any, index: int) -> Any:
+def _own_text(document: Any, index: int, argument: str) -> Any:
     if isinstance(document, Mapping):
         has = [key for key in TEXT_KEYS if key in document]
         if has:
             return next((document[key] for key in has if not _is_empty(document[key])), None)
+        example = [name for name, value in document.items() if isinstance(value, str) and name not in ("_id", "id")][:3]
         raise InvalidInput(
             f"document {index} has none of the fields {_listed(TEXT_KEYS)}; it has {_listed(document)}. "
-            "Name the fields to read with rank_by=[…]"
+            "Name the fields to read, for example with ",
+            Argument(argument, [str(name) for name in example or [*document][:1]] or ["title"]),
         )
     if (text := _first_attribute(document)) is not _ABSENT:
         return text
@@ -131,7 +150,8 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], found: set[
     values = {name: value for name in fields if (value := _field(document, name)) is not _ABSENT}
     if not values:
         has = document if isinstance(document, Mapping) else vars(document) if hasattr(document, "__dict__") else ()
-        raise InvalidInput(f"document {index} has no field {_listed(fields)}; it has {_listed(has)}")
+        says = f"document {index} has no field {_listed(fields)}; it has {_listed(has)}"
+        raise InvalidInput(says + _suggestion(fields, [document]))
     found.update(values)
     said = {name: value for name, value in values.items() if not _is_empty(value)}
     if len(fields) == 1 or not said:
@@ -140,12 +160,45 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], found: set[
 
 
 def _field(document: Any, name: str) -> Any:
-    """Return a field by its name: a mapping's, or an object's own or its `metadata`'s."""
+    """Return a field by its name: the document's own, else that of a nested record where the name is dotted."""
+    value = _own_field(document, name)
+    outer, dot, inner = name.partition(".")
+    if value is not _ABSENT or not dot:
+        return value
+    record = _own_field(document, outer)
+    return _field(record, inner) if isinstance(record, Mapping) else _ABSENT
+
+
+def _own_field(document: Any, name: str) -> Any:
+    """Return a mapping's field, or an object's attribute or entry of its `metadata`."""
     if isinstance(document, Mapping):
         return document.get(name, _ABSENT)
     value = getattr(document, name, _ABSENT)
     metadata = getattr(document, "metadata", None)
     return metadata.get(name, _ABSENT) if value is _ABSENT and isinstance(metadata, Mapping) else value
+
+
+def _suggestion(unknown: Iterable[str], documents: Sequence[Any]) -> str:
+    """Return "; did you mean …?" with the fields of the first record that are closest to unknown names, or nothing."""
+    record = next((document for document in documents if isinstance(document, Mapping)), {})
+    known = list(_field_names(record))
+    nearest = [near for name in unknown if (near := _nearest(name, known)) is not None]
+    return f"; did you mean {_listed(nearest)}?" if nearest else ""
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that differs only in case, that is nested under another field, or that is spelt most alike."""
+    folded = name.casefold()
+    same = [each for each in known if each.casefold() == folded or each.casefold().endswith(f".{folded}")]
+    return next(iter(same or difflib.get_close_matches(name, known, n=1)), None)
+
+
+def _field_names(record: Mapping[Any, Any], depth: int = 3) -> Iterator[str]:
+    """Yield the names of a record's fields, those of nested records with dots between."""
+    for name, value in record.items():
+        yield str(name)
+        if isinstance(value, Mapping) and depth > 1:
+            yield from (f"{name}.{inner}" for inner in _field_names(value, depth - 1))
 
 
 def _is_empty(value: Any) -> bool:
@@ -180,7 +233,7 @@ def _yaml(value: Any, index: int) -> str:
         return str(yaml.dump(readable, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
-            f"document {index} has a field of a kind that has no text; rank_by may name text, numbers, dates, lists and dicts"
+            f"document {index} has a field of a kind that has no text; name fields of text, numbers, dates, lists or dicts"
         ) from error
 
 

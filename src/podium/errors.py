@@ -21,7 +21,12 @@ No message, and no attribute, holds an API key or the text of a document.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 __all__ = [
+    "Argument",
     "BadResponse",
     "DeadlineExceeded",
     "InvalidInput",
@@ -40,8 +45,34 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument's name inside an error message, with an example value or none (... stands for any value).
+
+    `str` writes it as Python does, `rank_by=['title']`; the command line writes `--by title`, the server `rank_fields`.
+    """
+
+    name: str
+    value: Any = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return self.name
+        return f"{self.name}={'…' if self.value is ... else repr(self.value)}"
+
+
 class PodiumError(Exception):
-    """The root: catch this to catch everything podium raises on purpose."""
+    """The root: catch this to catch everything podium raises on purpose.
+
+    Its arguments are the parts of its message: strings, and an Argument wherever the message names one.
+    """
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def message(self, spell: Callable[[Argument], str] = str) -> str:
+        """Return the message, with the names of arguments as `spell` writes them."""
+        return "".join(spell(part) if isinstance(part, Argument) else str(part) for part in self.args)
 
 
 class InvalidInput(PodiumError, ValueError):
@@ -71,8 +102,8 @@ class SourceError(PodiumError):
 class ProviderError(PodiumError):
     """A rerank API failed. `status` is the HTTP status, None where there was no reply."""
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, *message: str | Argument, status: int | None = None) -> None:
+        super().__init__(*message)
         self.status = status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -49,6 +50,19 @@ class HFCrossEncoderReranker(Reranker):
             token=token,
         )
         super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+        self._load_again = functools.partial(
+            type(self),
+            model,
+            limit=limit,
+            return_score=return_score,
+            rank_by=rank_by,
+            precision=precision,
+            threads=threads,
+            max_length=max_length,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+        )
 
     def _as_returned(self, document: Any) -> Any:
         return {"content": document} if isinstance(document, str) else document
@@ -87,6 +101,18 @@ class _HostedReranker(Reranker):
             async_client=async_client,
         )
         super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+        self._load_again = functools.partial(
+            type(self),
+            model,
+            limit=limit,
+            rank_by=rank_by,
+            return_score=return_score,
+            api_config=api_config,
+            timeout=timeout,
+            retries=retries,
+            client=client,
+            async_client=async_client,
+        )
 
 
 class CohereReranker(_HostedReranker):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from podium.documents import texts_of
-from podium.errors import InvalidInput
+from podium.errors import Argument, InvalidInput
 
 __all__ = [
     "checked_batches",
@@ -23,7 +24,30 @@ __all__ = [
     "checked_query",
     "given",
     "refuse",
+    "refuse_other_names",
 ]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OTHER_NAMES = {
+    "top_n": "use limit= for the number of results",
+    "top_k": "use limit= for the number of results",
+    "device": "models run on the CPU; use threads= with podium.load for the number of cores",
+}
+"""Arguments that other libraries have, and what podium has in their place."""
+
+
+def refuse_other_names(function: Function) -> Function:
+    """Let a function raise InvalidInput, with the right argument, for one that other libraries have."""
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        for name in named.keys() & OTHER_NAMES.keys():
+            raise InvalidInput(f"{function.__name__} has no argument {name}; {OTHER_NAMES[name]}")
+        return function(*arguments, **named)
+
+    return checked  # type: ignore[return-value]  # it has the same arguments
 
 
 def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
@@ -35,9 +59,9 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
         return None
     fields = (rank_by,) if isinstance(rank_by, str) else rank_by
     if not isinstance(fields, list | tuple) or not all(isinstance(name, str) and name for name in fields):
-        raise InvalidInput("rank_by must be a field name, or a list of field names")
+        raise InvalidInput(Argument("rank_by"), " must be a field name, or a list of field names")
     if not fields or len(set(fields)) < len(fields):
-        raise InvalidInput("rank_by must name at least one field, and each field once")
+        raise InvalidInput(Argument("rank_by"), " must name at least one field, and each field once")
     return tuple(fields)
 
 
@@ -118,4 +142,5 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 def refuse(options: Mapping[str, Any], why: str) -> None:
     """Raise InvalidInput, naming them, where any of the options was given."""
     if unfit := sorted(given(options)):
-        raise InvalidInput(f"{why} {', '.join(unfit)}")
+        names = [part for name in unfit for part in (", ", Argument(name))]
+        raise InvalidInput(f"{why} ", *names[1:])

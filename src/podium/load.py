@@ -6,13 +6,14 @@ The packages that a model or a provider needs are imported when one is loaded, n
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import given, refuse
+from podium.inputs import given, refuse, refuse_other_names
 from podium.ranking import Reranker
 from podium.types import Scorer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["hosted_scorer", "identity", "load", "local_scorer", "provider_of"]
 
 
+@refuse_other_names
 def load(
     name: str | os.PathLike[str],
     *,
@@ -50,8 +52,9 @@ def load(
 ) -> Reranker:
     """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
 
-    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file of `podium calibrate`, which
-    makes scores probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that name it.
+    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file that `podium calibrate`
+    wrote: it turns scores into probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that
+    name it.
 
     For models on this machine: `precision` ("float32", exact; "int8", faster; or "auto"), `runtime` ("native", podium's
     own; "onnx"; or "auto", the faster of them here), `threads`, `max_length` (tokens of query and text together), and for
@@ -60,6 +63,8 @@ def load(
     For hosted APIs: `api_key` (else the provider's environment variable), `base_url` (a server of your own that speaks the
     provider's API), `timeout` (seconds in all, retries included; 30), `retries` (3), `max_documents` per request, and your
     own `client` or `async_client` of httpx.
+
+    The reranker can be pickled, for processes that are spawned: it is loaded again there, with keys from their environment.
 
         >>> load("podium-mini", limit=3)
         Reranker('podium-mini')
@@ -90,7 +95,10 @@ def load(
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
-    return Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    settings = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
+    reranker._load_again = functools.partial(load, name, **given(settings | local | hub | hosted))
+    return reranker
 
 
 def local_scorer(
@@ -119,6 +127,15 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
     from podium.hosted.scorer import HostedScorer
 
     return HostedScorer(provider, model, **options)
+
+
+def check_name(name: str) -> None:
+    """Raise ModelNotFound where no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
+    from podium.local.find import find
+    from podium.local.hub import is_hub_name
+
+    if provider_of(name) is None and not is_hub_name(name) and find(name) is None:
+        raise _unknown(name)
 
 
 def _cached(scorer: Scorer, url: str) -> Scorer:

@@ -6,14 +6,16 @@ documents again, ties, cuts, thresholds. Nothing here knows a model or a provide
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from podium.documents import first_stage, texts_of
-from podium.errors import PodiumError
+from podium.errors import InvalidInput, PodiumError
 from podium.inputs import (
     checked_batches,
     checked_documents,
@@ -22,6 +24,8 @@ from podium.inputs import (
     checked_limit,
     checked_min_score,
     checked_query,
+    given,
+    refuse_other_names,
 )
 from podium.progress import bar
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
@@ -30,6 +34,7 @@ __all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
 
 NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "logit": -3.4028234663852886e38,  # the lowest float32: no model computes less
+    "sigmoid": 0.0,
     "probability": 0.0,
     "similarity": -1.0,
     "fused": 0.0,
@@ -74,12 +79,17 @@ class Reranker:
         rank_by: str | list[str] | None = None,
         return_score: bool = True,
     ) -> None:
-        self.scorer = scorer
+        self.scorer = _checked_scorer(scorer)
         self.limit = checked_limit(limit)
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
         self.return_score = checked_flag(return_score)
         self._closed = False
+        self._load_again: functools.partial[Any] | None = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle the call that loads this reranker again, never its weights, connections or keys."""
+        return super().__reduce_ex__(protocol) if self._load_again is None else (_checked_call(self._load_again), ())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
@@ -88,6 +98,7 @@ class Reranker:
     def model(self) -> str:
         return self.scorer.model
 
+    @refuse_other_names
     def rank(
         self,
         query: str,
@@ -105,6 +116,7 @@ class Reranker:
         with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
+    @refuse_other_names
     async def arank(
         self,
         query: str,
@@ -118,6 +130,7 @@ class Reranker:
         with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
+    @refuse_other_names
     def rerank(
         self,
         query: str,
@@ -136,6 +149,7 @@ class Reranker:
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 
+    @refuse_other_names
     async def arerank(
         self,
         query: str,
@@ -166,6 +180,7 @@ class Reranker:
             scores[result.index] = result.score
         return scores
 
+    @refuse_other_names
     def rerank_many(
         self,
         queries: Iterable[str],
@@ -236,10 +251,10 @@ class Reranker:
         """Score only the requests that have texts; the others get none."""
         asked = [request for request in requests if request.texts]
         if isinstance(self.scorer, ManyScorer) and asked:
-            given = self.scorer.score_many([r.query for r in asked], [r.texts for r in asked], progress=advance)
+            scored = self.scorer.score_many([r.query for r in asked], [r.texts for r in asked], progress=advance)
         else:
-            given = [self._score_one(request, advance) for request in asked]
-        left = iter(given)
+            scored = [self._score_one(request, advance) for request in asked]
+        left = iter(scored)
         return [next(left) if request.texts else Scores(()) for request in requests]
 
     def _score_one(self, request: _Request, advance: Progress) -> Scores:
@@ -260,6 +275,30 @@ class Reranker:
             usage=_usage(scores, len(request.texts), time.perf_counter() - began),
             notes=_notes(request, scores),
         )
+
+
+def _checked_scorer(scorer: Any) -> Scorer:
+    if isinstance(scorer, str | os.PathLike):
+        raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
+    if not callable(getattr(scorer, "score", None)) and not isinstance(scorer, AsyncScorer | ManyScorer):
+        raise InvalidInput(f"a scorer has a score(query, texts) method; {type(scorer).__name__} has none")
+    return scorer  # type: ignore[no-any-return]  # the rest of the protocol is read when it is used
+
+
+def _checked_call(load: functools.partial[Reranker]) -> functools.partial[Reranker]:
+    """Return a call that can be pickled: without secrets, and without connections."""
+    options = given(load.keywords | dict(load.keywords.get("api_config") or {}))
+    for name in ("client", "async_client"):
+        if name in options:
+            raise InvalidInput(f"a reranker with a {name} of yours cannot be pickled; load it in each process")
+    secrets = [name for name in ("api_key", "token") if isinstance(options.get(name), str)]
+    secrets += [name for name in ("base_url", "cache") if "@" in str(options.get(name, ""))]
+    if secrets:
+        raise InvalidInput(
+            f"a reranker that was given a secret ({', '.join(secrets)}) cannot be pickled; "
+            "put the secret into the environment instead, or load the reranker in each process"
+        )
+    return load
 
 
 def order(keys: Sequence[float]) -> list[int]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podium.documents import has_field
 from podium.errors import InvalidInput
-from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query
+from podium.inputs import checked_documents, checked_fields, checked_limit, checked_query, refuse_other_names
 from podium.ranking import Reranker
 from podium.types import AsyncSource, Ranking, Result, Source
 
@@ -51,6 +52,7 @@ class Search:
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"
 
+    @refuse_other_names
     def search(
         self,
         query: str,
@@ -78,6 +80,7 @@ class Search:
         )
         return cut(_with_first_stage(ranking, took), limit, len(found))
 
+    @refuse_other_names
     async def asearch(
         self,
         query: str,
@@ -104,7 +107,7 @@ class Search:
         if chosen := rank_by or self.rank_by or self.reranker.rank_by:
             return list(checked_fields(chosen) or ())
         searched = getattr(self.source, "text_fields", None) or ()
-        return [name for name in searched if any(isinstance(each, Mapping) and name in each for each in found)] or None
+        return [name for name in searched if any(isinstance(each, Mapping) and has_field(each, name) for each in found)] or None
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)

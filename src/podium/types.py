@@ -24,8 +24,13 @@ __all__ = [
     "Usage",
 ]
 
-ScoreKind = Literal["logit", "probability", "similarity", "fused"]
-"""What a score means: any real number, between 0 and 1, a similarity, or a mixture. Kinds and models don't compare."""
+ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
+"""What a score means. Scores of different kinds, or of different models, cannot be compared.
+
+"logit": any real number. "sigmoid": between 0 and 1 and higher for more relevant documents, but not calibrated; 0.9 does
+not mean that nine of ten such documents are relevant. "probability": calibrated, so it does. "similarity": from -1 to 1.
+"fused": a mixture of several scores.
+"""
 
 Progress = Callable[[int], None]
 """Called with how many more texts have been scored."""
@@ -158,7 +163,7 @@ class Result:
             raise InvalidInput(f"document {self.index} holds itself, or is too deep to be written as JSON") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ranking(Sequence[Result]):
     """Results in order of relevance, best first, and how they came about.
 
@@ -184,6 +189,18 @@ class Ranking(Sequence[Result]):
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self.results)
+
+    def __repr__(self) -> str:
+        scores = [result.score for result in self.results if not result.no_text]
+        reach = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
+        count = f"{len(self)} result{'' if len(self) == 1 else 's'}"
+        return f"<Ranking of {count} by {self.model}{reach}, {len(self.notes)} notes; iterate over it, or use to_dict()>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook, documents included."""
+        from podium.notebook import table
+
+        return table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole ranking as `json.dumps` takes it."""

@@ -21,6 +21,7 @@ from podium.cli.eval import evaluate
 from podium.cli.index import index
 from podium.cli.key import key
 from podium.cli.models import models
+from podium.cli.options import as_option
 from podium.cli.rank import rank
 from podium.cli.search import search
 from podium.cli.serve import serve
@@ -69,7 +70,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         _leave_stdout()
         return _failed(f"cannot write: {error.strerror or type(error).__name__}", 1)
     except PodiumError as error:
-        return _failed(str(error), 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1)
+        return _failed(error.message(as_option), 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1)
 
 
 def _failed(says: str, code: int) -> int:

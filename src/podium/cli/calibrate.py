@@ -1,13 +1,14 @@
-"""podium calibrate: fit scores to judgments, so that 0.5 means that every other such document is relevant."""
+"""podium calibrate: turn scores into probabilities: of the documents that score 0.5, half are relevant."""
 
 from __future__ import annotations
 
 import random
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from podium.cli.first_stages import first_stage
+from podium.cli.options import model_options
 from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer, Calibration, write_calibration
 from podium.errors import InvalidInput
@@ -34,12 +35,21 @@ Judged = list[tuple[float, float, bool]]
 )
 @click.option("--judged-only", is_flag=True, help="Leave out documents that nobody judged; else they count as not relevant.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which half of the queries is held out.")
+@model_options
 def calibrate(
-    model: str, data: str, out: str, method: Literal["platt", "isotonic"], candidates: int, judged_only: bool, seed: int
+    model: str,
+    data: str,
+    out: str,
+    method: Literal["platt", "isotonic"],
+    candidates: int,
+    judged_only: bool,
+    seed: int,
+    options: dict[str, Any],
 ) -> None:
     """Fit a model's scores to judgments.
 
-    Half of the queries fit, the other half shows what it is worth. Use it with podium.load(MODEL, calibration=FILE).
+    Half of the queries fit, the other half shows what it is worth. Use it with --calibration FILE.json, or in Python with
+    podium.load(MODEL, calibration=FILE). With --calibration here, "before" shows what an earlier one is worth.
     """
     collection = read_collection(data)
     with bar(len(collection.queries), True, what="searching") as advance:
@@ -50,7 +60,7 @@ def calibrate(
         raise InvalidInput(
             f"{collection.name} has one query; a calibration needs some to fit and others to show what it is worth"
         )
-    with load(model) as reranker:
+    with load(model, **options) as reranker:
         pairs = sum(len(found) for found in run.values())
         with bar(pairs, True, what="scoring") as advance:
             half = len(queries) // 2
@@ -62,8 +72,8 @@ def calibrate(
         kind = reranker.scorer.score_kind
         CalibratedScorer(reranker.scorer, calibration)  # refuses what could not be loaded again
     write_calibration(out, calibration)
-    _print(parts[1], calibration, kind == "probability")
-    print(f"\nwritten to {out}: podium.load({model!r}, calibration={out!r})")
+    _print(parts[1], calibration, kind in ("sigmoid", "probability"))
+    print(f"\nwritten to {out}: use it with --calibration {out}, or podium.load({model!r}, calibration={out!r})")
 
 
 def _judged(
@@ -94,11 +104,11 @@ def _fitted(reranker: Reranker, judged: Judged, method: Literal["platt", "isoton
     return Calibration(model, revision, "platt", slope, offset)
 
 
-def _print(held_out: Judged, calibration: Calibration, was_probability: bool) -> None:
+def _print(held_out: Judged, calibration: Calibration, from_0_to_1: bool) -> None:
     relevant = [hit for _, _, hit in held_out]
     after = [calibration(key) for _, key, _ in held_out]
     rows = [("after", after)]
-    if was_probability:
+    if from_0_to_1:
         rows.insert(0, ("before", [value for value, _, _ in held_out]))
     print_rows(
         (f"held out: {len(held_out)} documents, {sum(relevant)} relevant", "ECE", "Brier"),

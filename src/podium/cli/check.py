@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from podium.cli.demo import DOCUMENTS, QUERY
+from podium.cli.options import model_options
 from podium.cli.tables import print_rows
+from podium.compose.calibrated import CalibratedScorer
 from podium.errors import InvalidInput, ModelError
 from podium.load import load, provider_of
 from podium.local import hub
@@ -27,15 +29,10 @@ SECONDS = 2.0
 
 @click.command()
 @click.argument("model")
-@click.option("--precision", type=click.Choice(["float32", "int8", "auto"]), default="float32", show_default=True)
 @click.option("--runtime", type=click.Choice(["native", "onnx", "auto"]), default="auto", show_default=True)
 @click.option("--download/--no-download", default=True, help="Bring a model that is not here, or only say what it would take.")
-def check(
-    model: str,
-    precision: Literal["float32", "int8", "auto"],
-    runtime: Literal["native", "onnx", "auto"],
-    download: bool,
-) -> None:
+@model_options
+def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool, options: dict[str, Any]) -> None:
     """Describe a model, run it, measure it.
 
     MODEL is podium-mini, org/model or ./folder. Exits with 1 if it orders a known pair wrong.
@@ -46,9 +43,11 @@ def check(
         _print_plan(model)
         return
     began = time.perf_counter()
-    with load(model, precision=precision, runtime=runtime) as reranker:
+    with load(model, runtime=runtime, **options) as reranker:
         loaded = time.perf_counter() - began
         scorer = reranker.scorer
+        if isinstance(scorer, CalibratedScorer):
+            scorer = scorer.scorer
         assert isinstance(scorer, LocalScorer)  # noqa: S101  for the type checker: hosted ones were refused above
         right = [result.index for result in reranker.rerank(KNOWN_QUERY, [KNOWN_WRONG, KNOWN_RIGHT])] == [1, 0]
         rows = [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from podium.cli.tables import print_ranking
-from podium.documents import texts_of
+from podium.cli.tables import print_ranking, shown_texts
 from podium.load import load
 
 __all__ = ["DOCUMENTS", "QUERY", "demo"]
@@ -49,11 +48,11 @@ def demo() -> None:
     with load("podium-mini") as reranker:
         print(f"{QUERY}\n")
         ranking = reranker.rerank(QUERY, strings)
-        print_ranking(ranking, strings)
+        print_ranking(ranking, dict(enumerate(strings)))
         print(f"\n{_took(ranking.usage.pairs, ranking.usage.tokens, ranking.usage.seconds)}")
         print('\nThe same as records, read by rank_by=["passage", "source"]:\n')
         fields = ["passage", "source"]
-        print_ranking(reranker.rerank(QUERY, DOCUMENTS, rank_by=fields), texts_of(DOCUMENTS, tuple(fields)))
+        print_ranking(reranker.rerank(QUERY, DOCUMENTS, rank_by=fields), shown_texts(enumerate(DOCUMENTS), fields))
 
 
 def _took(pairs: int, tokens: int | None, seconds: float) -> str:

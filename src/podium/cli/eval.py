@@ -6,10 +6,12 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from podium.cli.first_stages import first_stage
+from podium.cli.options import fitting, model_options
 from podium.cli.tables import print_rows
 from podium.compose.cached import CachedScorer
 from podium.errors import PodiumError
@@ -45,9 +47,7 @@ SHOWN = 3
 @click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file per system.")
 @click.option("--report", metavar="FILE.html", help="Write a page with the table and plots.")
 @click.option("--scores", "scores_file", metavar="FILE", help="Keep scores here, and never ask for one twice.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
-)
+@model_options
 def evaluate(
     data: str,
     names: Sequence[str],
@@ -61,7 +61,7 @@ def evaluate(
     runs_folder: str | None,
     report: str | None,
     scores_file: str | None,
-    precision: str | None,
+    options: dict[str, Any],
 ) -> None:
     """Measure rerankers on a test collection.
 
@@ -69,12 +69,13 @@ def evaluate(
     candidates; the first row is the order they came in, the last the best that any order could be.
     """
     chosen = checked_metrics(listed(metrics))
+    fitted = {name: fitting(options, name, names) for name in names}
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
         baseline = first_run(collection, first_stage(collection, run_file, where, embed), candidates, advance)
     with contextlib.closing(ScoreStore(scores_file)) if scores_file else contextlib.nullcontext() as store:
-        systems = [_reranked(collection, baseline, name, store, precision) for name in names]
+        systems = [_reranked(collection, baseline, name, store, fitted[name]) for name in names]
     found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)
     print_evaluation(found)
     if runs_folder:
@@ -171,9 +172,9 @@ def _ranks(before: int | None, after: int | None) -> str:
     return f"{before or '–'} → {after or '–'}"
 
 
-def _reranked(collection: Collection, baseline: System, name: str, store: ScoreStore | None, precision: str | None) -> System:
+def _reranked(collection: Collection, baseline: System, name: str, store: ScoreStore | None, options: dict[str, Any]) -> System:
     pairs = sum(len(found) for found in baseline.run.values())
-    with load(name, precision=precision) as reranker:  # type: ignore[arg-type]  # click has checked it
+    with load(name, **options) as reranker:
         remembered, known = reranker, lambda: 0
         if store:
             scorer = CachedScorer(reranker.scorer, store, identity(reranker.scorer))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from podium.cli.tables import print_search
+from podium.cli.options import model_options
+from podium.cli.outputs import output_options, print_for_programs
+from podium.cli.tables import print_search, shown_texts
 from podium.load import load
 from podium.places import listed, load_source
 from podium.search import Search, cut
@@ -30,10 +31,8 @@ __all__ = ["search"]
 @click.option("--embed", metavar="MODEL", help="The embedder of the index.  [default: a folder's index knows its own]")
 @click.option("--filter", metavar="EXPRESSION", help="On Redis: only documents that match, as in '@year:[2000 +inf]'.")
 @click.option("--by", metavar="FIELD,FIELD", help="The fields the model reads.  [default: those searched]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: every result whole, and what each stage took.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
-)
+@output_options
+@model_options
 def search(
     query: str,
     where: str,
@@ -45,19 +44,19 @@ def search(
     embed: str | None,
     filter: str | None,  # noqa: A002  the option's name
     by: str | None,
-    as_json: bool,
-    precision: Literal["float32", "int8", "auto"] | None,
+    output: str | None,
+    options: dict[str, Any],
 ) -> None:
     """Search, then rerank.
 
     PLACE is an index on Redis, the folder of one that podium index made, or a file that is indexed on the spot.
     """
     source = load_source(where, text=listed(fields) or None, embed=embed, mode=mode, filter=filter)
-    with load(model, precision=precision) as reranker:
+    with load(model, **options) as reranker:
         everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=listed(by) or None)
         ranking = everything.search(query, progress=True)
-    if as_json:
-        print(json.dumps(cut(ranking, limit).to_dict(), ensure_ascii=False, indent=2))
+    read = everything.fields([result.document for result in ranking], listed(by) or None)
+    if output:
+        print_for_programs(output, cut(ranking, limit), shown_texts(((each.index, each.document) for each in ranking), read))
     else:
-        documents = [result.document for result in ranking]
-        print_search(ranking, limit, everything.fields(documents, listed(by) or None))
+        print_search(ranking, limit, read)

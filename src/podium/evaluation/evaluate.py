@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from podium.evaluation.significance import Difference, difference, holm
 from podium.ranking import Reranker
 from podium.types import Progress
 
-__all__ = ["Evaluation", "Moved", "System", "ceiling", "compared", "first_run", "movements", "rerank_run"]
+__all__ = ["Evaluation", "Moved", "System", "ceiling", "combined_notes", "compared", "first_run", "movements", "rerank_run"]
 
 Find = Callable[[str, str, int], Sequence[tuple[str, float]]]
 """(query's id, its text, how many) → documents' ids and scores, best first."""
@@ -81,7 +82,8 @@ def rerank_run(
 
     `known` counts the texts whose scores were remembered: a query that had any is left out of the times.
     """
-    run, seconds, documents, tokens, billed, notes = {}, [], 0, 0, {}, []  # type: ignore[var-annotated]  # empty
+    run, seconds, documents, tokens, billed = {}, [], 0, 0, {}  # type: ignore[var-annotated]  # empty
+    notes: list[tuple[str, ...]] = []
     counted = True
     for query, found in baseline.items():
         listed = list(found)
@@ -97,10 +99,33 @@ def rerank_run(
             documents += len(listed)
         counted, tokens = counted and ranking.usage.tokens is not None, tokens + (ranking.usage.tokens or 0)
         billed = {unit: billed.get(unit, 0) + ranking.usage.billed.get(unit, 0) for unit in {*billed, *ranking.usage.billed}}
-        notes += [note for note in ranking.notes if note not in notes]
+        notes.append(ranking.notes)
         advance(len(listed))
     kind = reranker.scorer.score_kind
-    return System(name, run, seconds, documents, tokens if counted else None, billed, kind, tuple(notes[:5]))
+    return System(name, run, seconds, documents, tokens if counted else None, billed, kind, combined_notes(notes))
+
+
+def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the notes of many queries as one list: the counts of "2 of 100 documents …" are added up over queries.
+
+    Other notes that differ only in their numbers are given once, with the number of queries that have them.
+    """
+    alike: dict[str, list[str]] = {}
+    for notes in notes_per_query:
+        for note in notes:
+            alike.setdefault(re.sub(r"\d[\d,]*", "#", note), []).append(note)
+    total = len(notes_per_query)
+    return tuple(
+        _combined(same) + (f" (in {len(same):,} of {total:,} queries)" if total > 1 else "") for same in alike.values()
+    )
+
+
+def _combined(notes: Sequence[str]) -> str:
+    counts = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
+    numbers = [(int(each[1].replace(",", "")), int(each[2].replace(",", ""))) for each in counts if each]
+    if len(numbers) < len(notes) or counts[0] is None:
+        return notes[0]
+    return f"{sum(part for part, _ in numbers):,} of {sum(whole for _, whole in numbers):,} {counts[0][3]}"
 
 
 def ceiling(collection: Collection, baseline: Run) -> System:

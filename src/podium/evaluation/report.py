@@ -139,12 +139,12 @@ def _score_plots(found: Evaluation, system: System) -> Iterator[str]:
     reach = (float(np.percentile(scores, 0.1)), float(scores.max()))
     series = [(name, _histogram(scores[mask], reach)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
     most = max(y for _, points in series for _, y in points)
-    yield lines("Where scores lie", series, x_name=system.score_kind or "score", y_name="share", x_reach=reach, y_most=most)
-    if system.score_kind == "probability":
+    yield lines("Where scores lie", series, x_name="score", y_name="share", x_reach=reach, y_most=most)
+    if system.score_kind in ("sigmoid", "probability"):
         points = [(mean, share) for mean, share, _ in reliability(scores.tolist(), relevant.tolist())]
         perfect = [(0.0, 0.0), (1.0, 1.0)]
         yield lines(
-            "What a score promises, and what came true", [("judged relevant", points), ("as promised", perfect)],
+            "Share of relevant documents at each score", [(system.name, points), ("a perfectly calibrated score", perfect)],
             x_name="score", y_name="share relevant", x_reach=(0, 1),
         )  # fmt: skip
 

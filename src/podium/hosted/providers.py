@@ -39,7 +39,7 @@ class Provider:
     wrap_query: str | None = None
     results_key: str = "results"
     score_key: str = "relevance_score"
-    score_kind: ScoreKind = "probability"
+    score_kind: ScoreKind = "sigmoid"
     always: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     key_header: str = "Authorization"

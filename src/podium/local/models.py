@@ -38,7 +38,7 @@ def _sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-SIGMOID = Activation("sigmoid", "probability", _sigmoid)
+SIGMOID = Activation("sigmoid", "sigmoid", _sigmoid)
 IDENTITY = Activation("identity", "logit", float)
 TANH = Activation("tanh", "similarity", math.tanh)
 ACTIVATIONS = {"Sigmoid": SIGMOID, "Identity": IDENTITY, "Tanh": TANH}

@@ -26,6 +26,7 @@ from podium.types import Progress, ScoreKind, Scores
 __all__ = ["LocalScorer", "check_options"]
 
 TEXTS_READ_AT_ONCE, CHARACTERS_READ_AT_ONCE = 64, 200_000
+CHARACTERS_PER_TOKEN = 4  # about; for a fair share of the workers only
 
 
 class LocalScorer:
@@ -158,7 +159,8 @@ class _Batch:
             self._read([chunk])
 
     def tokenising(self) -> Work:
-        return Work([1] * len(self._chunks), self._read)
+        characters = (sum(map(len, texts)) for _, _, texts in self._chunks)
+        return Work([1 + count // CHARACTERS_PER_TOKEN for count in characters], self._read)
 
     def _read(self, chunks: Sequence[int]) -> None:
         for at in chunks:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.errors import (
+    Argument,
     DeadlineExceeded,
     InvalidInput,
     PodiumError,
@@ -29,9 +30,10 @@ from podium.errors import (
     SourceError,
 )
 from podium.server.bodies import Gone
-from podium.server.calls import Refusal
-from podium.server.dialects import Dialect, error_before_reading
+from podium.server.dialects import error_before_reading
+from podium.server.dialects.call import Dialect, Refusal
 from podium.server.logs import log
+from podium.server.origins import check_origin
 from podium.server.state import State, state_of
 from podium.server.traces import span
 
@@ -109,7 +111,11 @@ def as_json(content: Any, status: int = 200, **headers: str) -> Response:
 async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Response:
     try:
         if state.keys:
-            seen.fields["key"] = state.keys.check(request.headers.get("authorization"))
+            # Pinecone's clients send their key as Api-Key.
+            key = request.headers.get("authorization") or request.headers.get("api-key")
+            seen.fields["key"] = state.keys.check(key)
+        else:
+            check_origin(request.headers, state.settings)
         return await act(request, state, seen)
     except Gone:
         return Response(status_code=GONE)
@@ -126,16 +132,26 @@ async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Res
 def _failure(error: Exception, seen: Seen) -> Refusal:
     for kind, status, retry_after in FAILURES:
         if isinstance(error, kind):
-            return Refusal(status, str(error), retry_after=retry_after)
+            return Refusal(status, _message(error), retry_after=retry_after)
     where = traceback.extract_tb(error.__traceback__)  # without the message, which may hold what was asked
     lines = [f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in where[-3:]]
     log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, at=" ".join(lines))
     return Refusal(500, f"the server failed ({type(error).__name__}); its log has more under {seen.id}")
 
 
+def _message(error: Exception) -> str:
+    """Return an error's message, with arguments named as they are in a request."""
+
+    def spell(argument: Argument) -> str:
+        name = {"rank_by": "rank_fields"}.get(argument.name, argument.name)
+        return f"{name}: {json.dumps(argument.value)}" if isinstance(argument.value, list) else name
+
+    return error.message(spell) if isinstance(error, PodiumError) else str(error)
+
+
 def _refused(refusal: Refusal, seen: Seen) -> Response:
     if refusal.status == 400 and seen.dialect:
-        refusal.status = seen.dialect.refused
+        refusal = Refusal(seen.dialect.invalid_status, refusal.message)
     made = seen.dialect.error(refusal, seen.id) if seen.dialect else error_before_reading(seen.path, refusal, seen.id)
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     if refusal.status == 401:

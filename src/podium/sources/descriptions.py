@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.errors import SourceError
+from podium.errors import Argument, SourceError
 from podium.sources.embedding import document_vectors
 from podium.sources.fields import checked_weights
 from podium.types import Embed
@@ -95,7 +95,11 @@ def check_embedder(folder: Path, described: Description, embed: Embed | None) ->
     if embed is None:
         return
     if not described.probe:
-        raise SourceError(f"{folder} was made without an embedder; leave embed= out, or index the documents again with it")
+        raise SourceError(
+            f"{folder} was made without an embedder; leave out ",
+            Argument("embed"),
+            ", or index the documents again with it",
+        )
     import numpy as np
 
     now, then = np.array(probe(embed)), np.array(described.probe)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from podium.documents import texts_of, valid_unicode
-from podium.errors import InvalidInput, SourceError
+from podium.documents import has_field, texts_of, valid_unicode
+from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_documents, checked_limit, checked_path, checked_query
 from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
@@ -51,14 +51,18 @@ class EmbeddedIndex:
     def __init__(
         self,
         path: Path | None,
-        described: Description,
-        texts: Texts,
+        described: Description | None = None,
+        texts: Texts | None = None,
         *,
-        embed: Embed | None,
-        mode: Mode | None,
-        fusion: Fusion,
-        text_weight: float,
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        fusion: Fusion = "weighted",
+        text_weight: float = TEXT_WEIGHT,
     ) -> None:
+        if described is None or texts is None:
+            raise InvalidInput(
+                "make an index with EmbeddedIndex.create(path), or open one that is there with EmbeddedIndex.open(path)"
+            )
         checked_fusion(fusion, text_weight)
         self.path = path
         self.embedder = described.embedder
@@ -164,7 +168,8 @@ class EmbeddedIndex:
         """
         if self._vectors is not None and self.embed is None:
             raise InvalidInput(
-                f"this index has vectors, of {self.embedder or 'an embedder of yours'}; open it with embed= to add"
+                f"this index has vectors, of {self.embedder or 'an embedder of yours'}; to add, open it with ",
+                Argument("embed", ...),
             )
         given = checked_documents(documents)
         named = _made_ids(len(given)) if ids is None else _distinct(_checked_ids(ids), len(given))
@@ -278,9 +283,9 @@ class EmbeddedIndex:
         """Return each document's text of every searched field. It may lack some of them, not all."""
         fields = self._described.fields
         if fields is None:
-            return [(text,) for text in texts_of(documents)]
+            return [(text,) for text in texts_of(documents, argument="text")]
         for at, document in enumerate(documents):
-            if not isinstance(document, str) and not any(name in document for name in fields):
+            if not isinstance(document, str) and not any(has_field(document, name) for name in fields):
                 raise InvalidInput(f"document {at} has no field {', '.join(fields)}; it has {', '.join(map(str, document))}")
         return list(zip(*(_column(documents, name) for name in fields), strict=True))
 
@@ -321,10 +326,13 @@ def _checked_mode(mode: Any, described: Description, embed: Embed | None) -> Mod
     if not isinstance(mode, str) or mode not in _RANKED:
         raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
     if mode != "text" and not described.probe:
-        raise InvalidInput(f"mode={mode!r} needs vectors, and this index has none; create it with embed=")
+        says = " needs vectors, and this index has none; make a new index with "
+        raise InvalidInput(Argument("mode", mode), says, Argument("embed", ...))
     if mode != "text" and embed is None:
         raise InvalidInput(
-            f"mode={mode!r} needs the embedder of this index, {described.embedder or 'a callable'}; open it with embed="
+            Argument("mode", mode),
+            f" needs the embedder of this index, {described.embedder or 'a callable'}; open it with ",
+            Argument("embed", ...),
         )
     return mode  # type: ignore[return-value]  # one of the three
 
@@ -345,8 +353,10 @@ def _texts(folder: Path | None, described: Description, *, create: bool) -> Text
 
 def _column(documents: list[Any], name: str) -> list[str | None]:
     """Return one field of every document as text; a string is its own first and only field."""
-    has = [isinstance(document, str) or name in document for document in documents]
-    texts = iter(texts_of([document for document, there in zip(documents, has, strict=True) if there], (name,)))
+    has = [isinstance(document, str) or has_field(document, name) for document in documents]
+    texts = iter(
+        texts_of([document for document, there in zip(documents, has, strict=True) if there], (name,), argument="text")
+    )
     return [next(texts) if there else None for there in has]
 
 

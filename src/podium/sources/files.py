@@ -1,6 +1,6 @@
-"""Documents from a file: a line each (text), an object each (JSON lines, a JSON array), a row each (CSV, Parquet).
+"""Documents from a file: a line each (text), an object each (JSON lines, a JSON array), a row each (CSV, TSV, Parquet).
 
-Files are read as a stream, as far as their format allows; what a name ends with .gz is unpacked.
+Files are read as a stream, as far as their format allows. A file whose name ends with .gz is unpacked.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,16 @@ from podium.inputs import checked_path
 __all__ = ["ENDINGS", "FORMATS", "format_of", "parse", "read", "stream"]
 
 PEEKED = 4096
+DELIMITERS = ",;\t"
+"""What may stand between the cells of a CSV: spreadsheets write semicolons where the comma is the decimal mark."""
+CONVERT = {
+    "pdf": "convert it to text first, for example with pdftotext",
+    "docx": "save it as plain text (.txt) first",
+    "xlsx": "save it as CSV (.csv) first",
+}
+"""What to do with files that hold documents in a form that is not read."""
+MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
+"""How such files begin, where their name does not say what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +45,9 @@ class Format:
 
 
 def read(path: str | Path, kind: str | None = None) -> list[Any]:
-    """Return the documents of a file; `kind` is one of FORMATS, told by the file's name where None.
+    """Return the documents of a file; `kind` is one of FORMATS, taken from the file's name where None.
 
-    Raises InvalidInput, naming the line, where a file is not what its name says.
+    Raises InvalidInput for a file of another kind, and, with the line, for one that is not what its name says.
     """
     return list(stream(path, kind))
 
@@ -44,6 +55,10 @@ def read(path: str | Path, kind: str | None = None) -> list[Any]:
 def stream(path: str | Path, kind: str | None = None) -> Iterator[Any]:
     """Yield what `read` returns, one after the other, without holding the whole file where its format allows that."""
     file = checked_path(path)
+    if file.is_dir():
+        raise InvalidInput(
+            f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
+        )
     try:
         with _opened(file) as content:
             known = kind or format_of(file.name, content.peek(PEEKED)[:PEEKED])
@@ -52,7 +67,7 @@ def stream(path: str | Path, kind: str | None = None) -> Iterator[Any]:
         with _opened(file) as content:
             raise InvalidInput(f"{file}, line {_bad_line(content)}: not UTF-8; convert it, for example with iconv") from error
     except (EOFError, zlib.error) as error:
-        raise InvalidInput(f"{file} is not whole: unpacking it failed; bring it again") from error
+        raise InvalidInput(f"{file} is not whole: unpacking it failed; download or copy it again") from error
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror or error}") from error
 
@@ -68,10 +83,22 @@ def parse(content: bytes, kind: str, name: str) -> list[Any]:
 
 
 def format_of(name: str, content: bytes = b"") -> str:
-    """Tell a format by a file's name, and where that says nothing by how its content begins."""
+    """Return the format that a file's name stands for; of a name without an ending, what its content begins like.
+
+    Raises InvalidInput for any other ending, and for a PDF or an office document.
+    """
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
+    foreign = ending if ending in CONVERT else next((kind for mark, kind in MAGIC.items() if content.startswith(mark)), None)
+    if foreign is not None:
+        raise InvalidInput(f"{name or 'standard input'} is a {foreign.upper()} file, not text: {CONVERT[foreign]}")
+    if ending:
+        known = ", ".join(f".{each}" for each in ENDINGS)
+        raise InvalidInput(
+            f"{name} ends in .{ending}, which is not a known kind of file; known: {known}, each also with .gz. "
+            "If it is text with a document a line, read it with --format txt"
+        )
     begins = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     return "json" if begins == b"[" else "jsonl" if begins in (b"{", b'"') else "txt"
 
@@ -98,7 +125,7 @@ def _bad_line(content: Any) -> int:
 
 
 def _lines(lines: Iterable[str], name: str) -> Iterator[Any]:
-    """Yield each line that isn't blank: blank lines separate, they are no documents."""
+    """Yield each line that is not blank, without its end."""
     return (line.rstrip("\r\n") for line in lines if line.strip())
 
 
@@ -117,15 +144,29 @@ def _json_array(file: Any, name: str) -> Iterator[Any]:
 
 
 def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
+    """Yield the rows of a CSV, whose delimiter is the one that splits its header into the most names."""
+    first = next(iter(lines), "")
+    yield from _delimited(itertools.chain([first], lines), name, max(DELIMITERS, key=first.count))
+
+
+def _tab_rows(lines: Iterable[str], name: str) -> Iterator[Any]:
+    return _delimited(lines, name, "\t")
+
+
+def _delimited(lines: Iterable[str], name: str, delimiter: str) -> Iterator[Any]:
     csv.field_size_limit(1 << 30)  # a cell may hold a whole document
-    rows = csv.DictReader(lines, strict=True)
+    rows = csv.DictReader(lines, strict=True, delimiter=delimiter)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
             raise InvalidInput(f"{name}: its header names a column twice; each needs a name of its own")
         for row in rows:
             if None in row or None in row.values():
-                raise InvalidInput(f"{name}, line {rows.line_num}: not as many cells as the header has")
+                between = {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
+                raise InvalidInput(
+                    f"{name}, line {rows.line_num}: not as many cells as the header has, which has {between} between its "
+                    "names; put a cell that contains them in double quotes"
+                )
             yield row
     except csv.Error as error:
         raise InvalidInput(f"{name}, line {rows.line_num}: {error}") from error
@@ -178,14 +219,18 @@ FORMATS = {
     "jsonl": Format(_json_lines),
     "json": Format(_json_array),
     "csv": Format(_rows, newline=""),
+    "tsv": Format(_tab_rows, newline=""),
     "parquet": Format(_parquet, text=False),
 }
 ENDINGS = {
     "txt": "txt",
     "text": "txt",
+    "md": "txt",
     "jsonl": "jsonl",
     "ndjson": "jsonl",
     "json": "json",
     "csv": "csv",
+    "tsv": "tsv",
+    "tab": "tsv",
     "parquet": "parquet",
 }

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from podium.errors import InvalidInput, SourceError
+from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_query
 from podium.sources import redis_queries as queries
 from podium.sources import redis_wire as wire
@@ -288,7 +288,7 @@ def _checked_mode(mode: Any, embed: Embed | None) -> Mode:
     if mode not in ("text", "vector", "hybrid"):
         raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
     if mode != "text" and embed is None:
-        raise InvalidInput(f"mode={mode!r} needs vectors of the query; give embed=, an Embedder or a callable")
+        raise InvalidInput(Argument("mode", mode), " needs vectors of the query; give an embedder as ", Argument("embed", ...))
     return mode  # type: ignore[no-any-return]  # one of the three
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,13 +161,14 @@ class Snapshot:
         """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
         occur, clauses = _tantivy().Occur.Should, []
         with _typed_errors(self._texts.folder):
-            terms = self._texts.analyzer.analyze(query)
+            term_counts = Counter(self._texts.analyzer.analyze(query))
             for field, weight in enumerate(self._texts.weights):
-                for term in terms:
+                for term, count_in_query in term_counts.items():  # one clause for a word however often it is repeated
                     clause = self._query.term_query(self._schema, f"text{field}", term, index_option="freq")
-                    clauses.append((occur, clause if weight == 1 else self._query.boost_query(clause, weight)))
-            found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
-            return [Hit(document.get_first("id"), float(score)) for score, document in found]
+                    boost = weight * count_in_query
+                    clauses.append((occur, clause if boost == 1 else self._query.boost_query(clause, boost)))
+            hits = self._hits(self._query.boolean_query(clauses), count) if clauses else []
+            return [Hit(document.get_first("id"), float(score)) for score, document in hits]
 
     def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the documents that are there, by id."""

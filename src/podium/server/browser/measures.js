@@ -7,9 +7,9 @@ export function ndcg(order, judged, k = 10) {
   return ideal ? gain(order.map((place) => judged.get(place) ?? 0)) / ideal : null;
 }
 
-/** How long a bar is, from 0 to 1: a probability as it is, other scores between the lowest and the highest beside them. */
+/** How long a bar is, from 0 to 1: a score between 0 and 1 as it is, others between the lowest and the highest of the list. */
 export function bar(score, scores, kind) {
-  if (kind === "probability") return score;
+  if (kind === "sigmoid" || kind === "probability") return score;
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
   return high > low ? (score - low) / (high - low) : 1;
 }

@@ -13,6 +13,10 @@ const EXAMPLE = [
   "Ottawa is the capital of Canada.",
 ];
 const MOST_SHOWN = 100;
+const SCORE_KINDS = {
+  logit: "logits", sigmoid: "between 0 and 1, not calibrated", probability: "calibrated probabilities",
+  similarity: "similarities", fused: "fused",
+}; // prettier-ignore
 
 const $ = (id) => document.getElementById(id);
 const state = { models: [], asked: null, rankings: [], judged: new Map(), texts: [] };
@@ -178,7 +182,7 @@ function facts({ usage, score_kind, model, name }) {
     `${number(1000 * usage.seconds)} ms`,
     usage.tokens === null ? null : `${number(usage.tokens)} tokens`,
     billed.length ? billed.join(", ") : "nothing billed",
-    `scores are ${{ probability: "probabilities", similarity: "similarities", logit: "logits", fused: "fused" }[score_kind]}`,
+    `scores are ${SCORE_KINDS[score_kind]}`,
   ];
   return el("p", { class: "facts" }, parts.filter(Boolean).join(" · "), " · nDCG@10 ", el("strong", { class: "ndcg" }, "–"));
 }

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from podium.documents import texts_of, valid_unicode
 from podium.inputs import checked_fields
-from podium.server.calls import Call, Refusal, count, field, question
-from podium.types import Ranking
+from podium.server.dialects.call import Call, Dialect, Refusal, count, field, question
+from podium.types import Ranking, ScoreKind
 
-__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+__all__ = ["DIALECT"]
 
 
 def read(body: Mapping[str, Any]) -> Call:
-    fields = body.get("rank_by")
+    name = "rank_fields" if body.get("rank_fields") is not None else "rank_by"  # Cohere's name for it, or podium's
+    fields = body.get(name)
     return Call(
         questions=[question(body, "documents")],
         model=field(body, "model", str),
         limit=count(body, "limit"),
-        rank_by=[fields] if isinstance(fields, str) else field(body, "rank_by", list) or None,
+        echo=True,
+        rank_by=[fields] if isinstance(fields, str) else field(body, name, list) or None,
     )
 
 
@@ -37,6 +39,7 @@ def error(refusal: Refusal, request: str) -> dict[str, Any]:
     return {"id": request, "message": refusal.message}
 
 
+_FIELDS: dict[str, Any] = {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]}
 REQUEST = {
     "type": "object",
     "required": ["query", "documents"],
@@ -45,7 +48,8 @@ REQUEST = {
         "query": {"type": "string", "minLength": 1},
         "documents": {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}},
         "limit": {"type": ["integer", "null"], "minimum": 0},
-        "rank_by": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}]},
+        "rank_by": _FIELDS,
+        "rank_fields": {**_FIELDS, "description": "The same as rank_by."},
     },
 }
 _RESULT = {
@@ -67,9 +71,20 @@ REPLY = {
     "properties": {
         "id": {"type": "string"},
         "model": {"type": "string"},
-        "score_kind": {"enum": ["logit", "probability", "similarity", "fused"]},
+        "score_kind": {"enum": list(get_args(ScoreKind))},
         "usage": {"type": "object"},
         "notes": {"type": "array", "items": {"type": "string"}},
         "results": {"type": "array", "items": _RESULT},
     },
 }
+
+DIALECT = Dialect(
+    name="podium",
+    title="podium",
+    paths=("/rank",),
+    read=read,
+    reply=reply,
+    error=error,
+    request_schema=REQUEST,
+    reply_schema=REPLY,
+)
