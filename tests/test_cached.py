@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,31 @@ def test_a_pair_is_asked_for_once_and_the_ranking_says_so():
     assert [(r.index, r.score) for r in again] == [(r.index, r.score) for r in plain]
 
 
+@pytest.mark.parametrize("ask", ["score", "ascore", "score_many"])
+def test_notes_on_the_query_and_on_unknown_texts_are_the_same_from_the_store(mini, ask):
+    cached = podium.Reranker(CachedScorer(mini.scorer, Kept(), "mini"))
+
+    def rerank(reranker, query, texts):
+        if ask == "ascore":
+            return asyncio.run(reranker.arerank(query, texts))
+        return reranker.rerank_many([query], [texts])[0] if ask == "score_many" else reranker.rerank(query, texts)
+
+    long, unknown = "apple " * 1000, "\u0301"
+    for query, texts in ((long, [*TEXTS, "sea " * 1000]), ("red", ["a", unknown]), (unknown, TEXTS), (long, ["short"])):
+        expected = rerank(mini, query, texts).notes
+        assert expected
+        assert rerank(cached, query, texts).notes == expected
+        assert rerank(cached, query, texts).notes == (f"{len(texts)} of {len(texts)} scores were remembered", *expected)
+
+
+def test_query_without_known_tokens_gets_a_note(mini):
+    for query in ("\u0301", "\ufe0f\ufe0f"):
+        assert (
+            "the query has nothing that the model's tokenizer knows; the scores mean little" in mini.rerank(query, ["a"]).notes
+        )
+    assert mini.rerank("red", ["a"]).notes == ()
+
+
 def test_another_identity_query_or_text_is_another_pair():
     store = Kept()
     CachedScorer(counted(), store, "a").score("q", ["t"])
@@ -132,13 +158,19 @@ def test_a_store_that_fails_is_said_and_no_failure():
 @NEEDS_REDIS
 def test_redis_gives_back_what_was_put(server):
     store = RedisScores(server)
-    rows = {b"k1": (0.25, -1.5, 7, 0), b"k2": (1.0, None, None, None), b"k3": (-3.4e38, 0.0, 0, 12)}
+    rows = {
+        b"k1": (0.25, -1.5, 7, 0, 3, 0),
+        b"k2": (1.0, None, None, None, None, None),
+        b"k3": (-3.4e38, 0.0, 0, 12, 0, 5),
+    }
     store.put(rows)
     assert store.get([b"k1", b"none", b"k2", b"k3"]) == rows
     assert store.get([]) == {}
     raw = redis.Redis.from_url(server)
     assert 6 * 86_400 < raw.ttl(PREFIX + b"k1".hex()) <= 7 * 86_400
-    for nonsense in (b"", b"short", b"\xff" * 24):  # the last is a NaN where a score should be
+    raw.set(PREFIX + b"old".hex(), struct.pack("<ddii", 0.5, -1.0, 7, 2))  # as earlier versions wrote it
+    assert store.get([b"old"]) == {b"old": (0.5, -1.0, 7, 2, None, None)}
+    for nonsense in (b"", b"short", b"\xff" * 24, b"\xff" * 32):  # the last is a NaN where a score should be
         raw.set(PREFIX + b"odd".hex(), nonsense)
         assert store.get([b"odd"]) == {}
     raw.delete(PREFIX + b"odd".hex())

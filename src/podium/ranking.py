@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -342,9 +342,21 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
 
 
 def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:
-    notes = list(scores.notes)
+    return (*scores.notes, *_query_notes(scores), *_text_notes(request, scores))
+
+
+def _query_notes(scores: Scores) -> Iterator[str]:
+    if 0 in (scores.query_tokens or ()):
+        yield "the query has nothing that the model's tokenizer knows; the scores mean little"
+    if dropped := max((count or 0 for count in scores.query_dropped_tokens or ()), default=0):
+        yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
+
+
+def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
+    count = len(request.documents)
+    if unread := sum(1 for tokens in scores.tokens or () if tokens == 0):
+        yield f"{unread} of {len(request.texts)} texts have nothing that the model's tokenizer knows; their scores mean little"
     if cut := sum(1 for dropped in scores.dropped_tokens or () if dropped):
-        notes.append(f"{cut} of {len(request.documents)} documents are longer than the model reads; see dropped_tokens")
-    if silent := len(request.documents) - len(request.texts):
-        notes.append(f"{silent} of {len(request.documents)} documents have no text; they stand at the bottom, unscored")
-    return tuple(notes)
+        yield f"{cut} of {count} documents are longer than the model reads; see dropped_tokens"
+    if silent := count - len(request.texts):
+        yield f"{silent} of {count} documents have no text; they stand at the bottom, unscored"

@@ -62,14 +62,16 @@ class Scores:
     """What a scorer gives for one query: a number per text, in the order of the texts.
 
     `values` are what users see; `raw` decide the order where they are given (a sigmoid in front of them would make
-    ties). `tokens` and `dropped_tokens` are per text, None where a provider doesn't say. `billed` and `notes` as on
-    Usage and Ranking.
+    ties). `tokens` and `dropped_tokens` are per text, None where a provider doesn't say; `query_tokens` and
+    `query_dropped_tokens` are those of the query beside each text. `billed` and `notes` as on Usage and Ranking.
     """
 
     values: Sequence[float]
     raw: Sequence[float] | None = None
     tokens: Sequence[int | None] | None = None
     dropped_tokens: Sequence[int | None] | None = None
+    query_tokens: Sequence[int | None] | None = None
+    query_dropped_tokens: Sequence[int | None] | None = None
     total_tokens: int | None = None
     billed: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

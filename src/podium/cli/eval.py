@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from podium.cli.options import fitting, model_options
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_rows
 from podium.compose.cached import CachedScorer
+from podium.errors import PodiumError
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, movements, rerank_run
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
-from podium.evaluation.runs import write_run
+from podium.evaluation.runs import check_ids, write_run
 from podium.evaluation.scores import ScoreStore
 from podium.load import identity, load
 from podium.places import SourceOptions, listed
@@ -71,6 +73,7 @@ def evaluate(
     chosen = checked_metrics(listed(metrics))
     fitted = {name: fitting(options, name, names) for name in names}
     collection = read_collection(data, queries=queries, qrels=qrels)
+    _check_outputs(collection, runs_folder, report)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
         baseline = first_run(collection, first_stage(collection, run_file, where, source_options), candidates, advance)
     with contextlib.closing(ScoreStore(scores_file)) if scores_file else contextlib.nullcontext() as store:
@@ -182,8 +185,23 @@ def _reranked(collection: Collection, baseline: System, name: str, store: ScoreS
             return rerank_run(collection, baseline.run, remembered, name, advance, known)
 
 
+def _check_outputs(collection: Collection, runs_folder: str | None, report: str | None) -> None:
+    """Raise before anything is computed what could not be written afterwards."""
+    if runs_folder:
+        check_ids(collection.queries)
+        check_ids(collection.documents)
+        try:
+            Path(runs_folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PodiumError(f"--runs: cannot make the folder {runs_folder} ({error.strerror}); name another") from error
+    for option, path in (("--runs", runs_folder), ("--report", report and os.path.dirname(os.path.abspath(report)))):
+        if path and not (os.path.isdir(path) and os.access(path, os.W_OK)):
+            raise PodiumError(f"{option}: cannot write into {path}; name a folder that is there and may be written")
+    if report and os.path.isdir(report):
+        raise PodiumError(f"--report: cannot write {report}, which is a folder; name a file in it")
+
+
 def _write_runs(folder: Path, found: Evaluation) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for system in (found.baseline, *found.systems):
         if system.name != "ceiling":
             file = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in system.name)

@@ -13,8 +13,8 @@ from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, S
 
 __all__ = ["CachedScorer", "Row", "Store"]
 
-Row = tuple[float, float | None, int | None, int | None]
-"""What is remembered of a pair: value, raw, tokens, dropped tokens."""
+Row = tuple[float, float | None, int | None, int | None, int | None, int | None]
+"""What is remembered of a pair: value, raw, and the text's tokens and dropped tokens, then the query's."""
 
 
 class Store(Protocol):
@@ -119,18 +119,22 @@ class _Found:
         return list(self.missing.values())
 
 
-def _rows(given: Scores) -> list[Row]:
-    unknown = [None] * len(given.values)
-    return list(zip(given.values, given.raw or unknown, given.tokens or unknown, given.dropped_tokens or unknown, strict=True))
+def _rows(scores: Scores) -> list[Row]:
+    unknown = [None] * len(scores.values)
+    columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
+    return list(zip(scores.values, *(column or unknown for column in columns), strict=True))
 
 
 def _scores(rows: Sequence[Row], given: Scores, notes: tuple[str, ...]) -> Scores:
-    values, raw, tokens, dropped = zip(*rows, strict=True) if rows else ((), (), (), ())
+    columns = zip(*rows, strict=True) if rows else [()] * 6
+    values, raw, tokens, dropped, query_tokens, query_dropped = columns
     return Scores(
         values=values,
         raw=None if None in raw else raw,
         tokens=tokens,
         dropped_tokens=dropped,
+        query_tokens=query_tokens,
+        query_dropped_tokens=query_dropped,
         total_tokens=given.total_tokens or 0,
         billed=given.billed,
         notes=notes,

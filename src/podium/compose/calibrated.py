@@ -87,6 +87,8 @@ class CalibratedScorer(Wrapped):
             raw=keys,
             tokens=given.tokens,
             dropped_tokens=given.dropped_tokens,
+            query_tokens=given.query_tokens,
+            query_dropped_tokens=given.query_dropped_tokens,
             total_tokens=given.total_tokens,
             billed=given.billed,
             notes=given.notes,

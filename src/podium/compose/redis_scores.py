@@ -18,7 +18,8 @@ __all__ = ["RedisScores"]
 
 _log = logging.getLogger("podium")
 PREFIX = "podium:score:1:"  # 1: the layout below
-LAYOUT = struct.Struct("<ddii")  # value, raw (NaN: none), tokens, dropped tokens (-1: not known)
+# value, raw (NaN: none), the text's tokens and dropped tokens, the query's (-1: not known); the query's came later
+LAYOUT, SHORT_LAYOUT = struct.Struct("<ddiiii"), struct.Struct("<ddii")
 DAYS = 7  # a hosted model may change under its name; none is believed for longer
 PATIENCE, REST = 0.5, 5.0  # seconds that Redis may take; seconds it is left alone after it failed
 
@@ -64,17 +65,17 @@ class RedisScores:
 
 
 def _written(row: Row) -> bytes:
-    value, raw, tokens, dropped = row
-    return LAYOUT.pack(
-        value, math.nan if raw is None else raw, -1 if tokens is None else tokens, -1 if dropped is None else dropped
-    )
+    value, raw, *counts = row
+    return LAYOUT.pack(value, math.nan if raw is None else raw, *(-1 if count is None else count for count in counts))
 
 
-def _read(said: Any) -> Row | None:
-    """Return a row, or None for what is absent or none of ours."""
-    if not isinstance(said, bytes) or len(said) != LAYOUT.size:
+def _read(stored: Any) -> Row | None:
+    """Return a row, or None for what is absent or not one of podium's."""
+    if not isinstance(stored, bytes) or len(stored) not in (LAYOUT.size, SHORT_LAYOUT.size):
         return None
-    value, raw, tokens, dropped = LAYOUT.unpack(said)
+    long = len(stored) == LAYOUT.size
+    value, raw, *counts = LAYOUT.unpack(stored) if long else (*SHORT_LAYOUT.unpack(stored), -1, -1)
     if not math.isfinite(value) or math.isinf(raw):
         return None
-    return value, None if math.isnan(raw) else raw, None if tokens < 0 else tokens, None if dropped < 0 else dropped
+    tokens, dropped, query_tokens, query_dropped = (None if count < 0 else count for count in counts)
+    return value, None if math.isnan(raw) else raw, tokens, dropped, query_tokens, query_dropped

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from podium.documents import texts_of
 from podium.errors import InvalidInput
 
-__all__ = ["Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
+__all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Grades by query and document; above 0 is relevant."""
 
+LARGEST_GRADE = 10_000  # trec_eval takes memory for every grade up to the highest
 QRELS_FILES = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv", "qrels.txt")
 
 
@@ -52,7 +54,8 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
     graded = read_qrels(qrels or _first(where, QRELS_FILES))
     asked = read_queries(queries or _first(where, ("queries.jsonl", "queries.jsonl.gz", "queries.tsv")))
     documents = dict(_corpus(_first(where, ("corpus.jsonl", "corpus.jsonl.gz"))))
-    return _collection(where.resolve().name, documents, asked, graded, _candidates(where / "candidates.tsv"))
+    own = _candidates(where / "candidates.tsv", asked, documents)
+    return _collection(where.resolve().name, documents, asked, graded, own)
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
@@ -62,7 +65,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
     if "<top>" in content:
         return dict(_topics(content, file))
     if content.lstrip().startswith("{"):
-        return {_id(each, file): str(each["text"]) for each in _objects(file, "text")}
+        return {_id(each, file): "" if each["text"] is None else str(each["text"]) for each in _objects(file, "text")}
     pairs = [line.rstrip("\r\n").split("\t", 1) for line in content.splitlines() if line.strip()]
     if any(len(pair) != 2 for pair in pairs):
         raise InvalidInput(f"{file}: a line of queries has an id, a tab and the text")
@@ -75,10 +78,12 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     for number, line in enumerate(_lines(file), start=1):
         parts = line.split("\t") if "\t" in line else line.split()
         parts = [part.strip() for part in parts]
-        if not line.strip() or (number == 1 and not _is_grade(parts[-1])):
+        if not line.strip() or (number == 1 and not _is_number(parts[-1])):
             continue
         if len(parts) not in (3, 4) or not _is_grade(parts[-1]):
-            raise InvalidInput(f"{file}, line {number}: a judgment is query, document and a whole number as its grade")
+            raise InvalidInput(
+                f"{file}, line {number}: a judgment is query, document and a whole number up to {LARGEST_GRADE:,} as its grade"
+            )
         grades.setdefault(parts[0], {})[parts[-2]] = int(float(parts[-1]))
     if not grades:
         raise InvalidInput(f"{file} holds no judgments")
@@ -92,6 +97,9 @@ def _collection(
     asked = {query: text for query, text in queries.items() if query in relevant}
     if not asked:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
+    for query, text in zip(asked, texts_of(list(asked.values())), strict=True):
+        if text is None:
+            raise InvalidInput(f"{name}: the query {query!r:.60} is empty; give it a text, or remove it and its judgments")
     return Collection(name, documents, asked, {query: dict(qrels[query]) for query in asked}, candidates)
 
 
@@ -105,7 +113,11 @@ def _from_csv(file: Path) -> Collection:
         raise InvalidInput(f"{file} has no column {', '.join(lacking)}; it has {', '.join(rows.fieldnames or ())}")
     for row in rows:
         if not _is_grade(row["grade"]):
-            raise InvalidInput(f"{file}, line {rows.line_num}: grade must be a whole number, not {row['grade']!r:.40}")
+            raise InvalidInput(
+                f"{file}, line {rows.line_num}: grade must be a whole number up to {LARGEST_GRADE:,}, not {row['grade']!r:.40}"
+            )
+        if texts_of([row["query"]]) == [None]:
+            raise InvalidInput(f"{file}, line {rows.line_num}: the query is empty; give it a text, or remove the line")
         query = ids.setdefault(("query", row["query"]), f"q{len(queries) + 1}")
         queries[query] = row["query"]
         document = ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
@@ -120,11 +132,20 @@ def _corpus(file: Path) -> Iterator[tuple[str, str]]:
         yield _id(each, file), f"{each.get('title') or ''} {each['text'] or ''}".strip()
 
 
-def _candidates(file: Path) -> dict[str, list[str]]:
+def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return each query's own documents: a query and a document on each line. A first line with neither is a header."""
     listed: dict[str, list[str]] = {}
-    for line in list(_lines(file))[1:] if file.exists() else ():
-        query, document = line.rstrip("\r\n").split("\t")[:2]
-        listed.setdefault(query, []).append(document)
+    for number, line in enumerate(_lines(file) if file.exists() else (), start=1):
+        if not line.strip():
+            continue
+        query, *rest = (part.strip() for part in line.rstrip("\r\n").split("\t"))
+        if number == 1 and query not in queries and (not rest or rest[0] not in documents):
+            continue
+        if not rest:
+            raise InvalidInput(f"{file}, line {number}: a candidate is a query, a tab and a document")
+        if rest[0] not in documents:
+            raise InvalidInput(f"{file}, line {number}: there is no document {rest[0]!r:.60} in the collection")
+        listed.setdefault(query, []).append(rest[0])
     return listed
 
 
@@ -172,8 +193,16 @@ def _first(folder: Path, names: Iterable[str]) -> Path:
     raise InvalidInput(f"{folder} has none of {', '.join(listed)}")
 
 
-def _is_grade(said: Any) -> bool:
+def _is_grade(value: Any) -> bool:
     try:
-        return float(said) == int(float(said))
+        return float(value) == int(float(value)) and abs(float(value)) <= LARGEST_GRADE
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection
 from podium.evaluation.metrics import judged, mean, per_query
 from podium.evaluation.runs import Run
@@ -86,6 +87,8 @@ def rerank_run(
     counted = True
     for query, found in baseline.items():
         listed = list(found)
+        if unknown := next((each for each in listed if each not in collection.documents), None):
+            raise InvalidInput(f"query {query!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
         before = known()
         ranking = reranker.rerank(
             collection.queries[query], [collection.documents[each] for each in listed], limit=len(listed) or None

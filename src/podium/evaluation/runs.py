@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 
-__all__ = ["Run", "read_run", "write_run"]
+__all__ = ["Run", "check_ids", "read_run", "write_run"]
 
 Run = Mapping[str, Mapping[str, float]]
 """Scores by query and document; the mapping's order is the ranking, and its scores fall."""
@@ -49,8 +49,12 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
     """Write a run, in its order.
 
     Scores are float32, as trec_eval reads them, and each is below the one before, by the last bit where they tie: every
-    tool that reads the file sees this order, however it breaks ties.
+    tool that reads the file sees this order, however it breaks ties. Raises InvalidInput for an id with white space, which
+    no tool could read back, and PodiumError where the file cannot be written.
     """
+    check_ids(run)
+    for found in run.values():
+        check_ids(found)
     tag = "-".join(name.split()) or "podium"
     lines = [
         f"{query} Q0 {document} {rank} {score!r} {tag}"
@@ -58,8 +62,19 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         for rank, (document, score) in enumerate(zip(found, _strictly_falling(found.values()), strict=True), start=1)
     ]
     unfinished = Path(f"{path}.unfinished")
-    unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise InvalidInput for an id that a TREC run cannot hold: its columns are separated by white space."""
+    for name in ids:
+        if name.split() != [name]:
+            raise InvalidInput(f"the id {name!r:.60} has white space in it, which TREC run files cannot hold; rename it")
 
 
 def _strictly_falling(scores: Iterable[float]) -> Iterator[float]:

@@ -187,8 +187,9 @@ class _Batch:
             raw=raw,
             tokens=[pair.text_tokens for pair in pairs],
             dropped_tokens=[pair.text_dropped for pair in pairs],
+            query_tokens=[pair.query_tokens for pair in pairs],
+            query_dropped_tokens=[pair.query_dropped for pair in pairs],
             total_tokens=sum(len(self._pairs[at].ids) for at in set(places)),
-            notes=tuple(_notes(pairs)),
         )
 
 
@@ -206,13 +207,6 @@ def _chunks(asked: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, list[s
             characters += len(text)
         yield begin, query, chunk
         begin += len(chunk)
-
-
-def _notes(pairs: list[Pair]) -> Iterator[str]:
-    if unread := sum(1 for pair in pairs if not pair.text_tokens):
-        yield f"{unread} of {len(pairs)} texts have nothing that the model's tokenizer knows; their scores mean little"
-    if dropped := max((pair.query_dropped for pair in pairs), default=0):
-        yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
 
 
 def check_options(precision: Any, threads: Any, max_length: Any, runtime: Any = "auto") -> None:

@@ -39,6 +39,7 @@ class Pair:
     text_starts: int
     text_tokens: int
     text_dropped: int
+    query_tokens: int
     query_dropped: int
 
 
@@ -77,10 +78,16 @@ class PairTokenizer:
 
     def _pair(self, query: Array, text: Array) -> Pair:
         query_room, text_room = kept_lengths(len(query), len(text), self._room)
-        asked, read = self._cut(query, query_room), self._cut(text, text_room)
-        ids = np.concatenate([self._before, asked, self._between, read, self._after])
-        starts = len(ids) - len(self._after) - len(read)
-        return Pair(ids, starts, len(read), len(text) - len(read), len(query) - len(asked))
+        query_ids, text_ids = self._cut(query, query_room), self._cut(text, text_room)
+        ids = np.concatenate([self._before, query_ids, self._between, text_ids, self._after])
+        return Pair(
+            ids,
+            text_starts=len(ids) - len(self._after) - len(text_ids),
+            text_tokens=len(text_ids),
+            text_dropped=len(text) - len(text_ids),
+            query_tokens=len(query_ids),
+            query_dropped=len(query) - len(query_ids),
+        )
 
     def _cut(self, ids: Array, room: int) -> Array:
         return _cut(ids, room, self._from_left)
