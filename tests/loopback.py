@@ -59,6 +59,7 @@ class Loopback:
         self.answer = answer
         self.requests: list[Request] = []
         self.connections: set[Any] = set()
+        self.finished = 0  # replies that were sent to their end
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -99,6 +100,8 @@ class Loopback:
         self._stopped.wait(answer.seconds)
         with contextlib.suppress(OSError):
             self._send(handler, answer, request.method == "HEAD")
+            with self._lock:
+                self.finished += 1
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, head: bool) -> None:
         if answer.drop:

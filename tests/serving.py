@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -24,11 +25,11 @@ from podium.server.settings import Settings
 class Serving:
     """The application over a real socket, in a thread. `state` is its own, to look at."""
 
-    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+    def __init__(self, settings: Settings | None = None, *, protocol: type[Protocol] = Protocol, **given: Any) -> None:
         self.app = create_app(settings or Settings(), **given)
         self.state = self.app.state.podium
         config = uvicorn.Config(
-            self.app, port=0, http=Protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
+            self.app, port=0, http=protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
@@ -54,8 +55,12 @@ class Serving:
 class Process:
     """`podium serve` on a port of its own. `log` is what it has said so far."""
 
-    def __init__(self, *options: str, cwd: Path | None = None, start_new_session: bool = False) -> None:
+    def __init__(
+        self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
+    ) -> None:
         command = [sys.executable, "-m", "podium", "serve", "--port", "0", *options]
+        if open_files is not None:
+            command = ["bash", "-c", f'ulimit -n {open_files}; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd, start_new_session=start_new_session
         )
@@ -86,6 +91,11 @@ class Process:
             self._reader.join(10)
             if self.process.stderr and not self._reader.is_alive():
                 self.process.stderr.close()
+
+    def resident_bytes(self) -> int:
+        """Return how much memory the process has now."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     @property
     def log(self) -> str:

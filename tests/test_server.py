@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import re
 import socket
 import threading
 import time
@@ -13,6 +15,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from hypothesis import given, strategies
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -31,10 +34,13 @@ from podium.errors import (
     RateLimited,
     RequestRejected,
 )
-from podium.server.calls import Refusal
+from podium.server.bodies import count_outside_strings, string_width
+from podium.server.dialects.call import Refusal
 from podium.server.keys import Keys, add_key
 from podium.server.models import Models
+from podium.server.protocol import Protocol
 from podium.server.settings import Settings
+from podium.server.threads import THREADS
 from podium.types import Scores
 from serving import Serving
 
@@ -97,7 +103,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again():
 def test_bodies_that_wait_are_bounded_together():
     waiting = Waiting()
     large = ASKED | {"model": "waiting", "documents": ["x" * 6000]}
-    with Serving(Settings(max_waiting_body=10_000), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(1) as pool:
+    with Serving(Settings(max_memory=20_000), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
         wait_until(lambda: waiting.begun == 1)
         assert server.post("/v2/rerank", large).status_code == 429
@@ -148,6 +154,31 @@ def test_a_body_of_too_many_values_is_refused():
         assert server.client.post("/v2/rerank", content=body).status_code == 413
         body = b'{"query":"a","documents":[{"text":[' + b"1," * 500_000 + b"1]}]}"
         assert server.client.post("/v2/rerank", content=body).status_code == 400
+
+
+@pytest.mark.parametrize("text", ["word, " * 700_000, "1,2,[3,{" * 300_000, '\\"a,\\\\,[' * 300_000 + "\\"])
+def test_commas_and_brackets_in_strings_are_no_values(text):
+    with Serving(Settings(max_characters=10_000_000), rerankers=words()) as server:
+        body = json.dumps({"query": "a", "documents": [text, "b"]}).encode()
+        assert server.client.post("/v2/rerank", content=body).status_code == 200
+
+
+@given(strategies.recursive(
+    strategies.none() | strategies.integers() | strategies.text('a,[{"\\\u00e9', max_size=6),
+    lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text('a,{"\\', max_size=4), inner),
+))  # fmt: skip
+def test_values_are_counted_outside_strings(value):
+    body = json.dumps([value], separators=(",", ":")).encode()
+    without_strings = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body)
+    assert count_outside_strings(body) == sum(map(without_strings.count, (b",", b"[", b"{")))
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [('"a"', 1), ('"é"', 2), ('"中"', 2), ('"a😀"', 4), (json.dumps("é"), 2), (json.dumps("😀"), 4), (json.dumps("a"), 1)],
+)
+def test_decoded_strings_are_counted_by_their_widest_character(text, width):
+    assert string_width(text.encode()) == width
 
 
 def test_a_number_that_is_no_float_is_no_failure():
@@ -231,6 +262,116 @@ def test_a_client_that_hangs_up_in_its_body_leaves_nothing():
         assert server.post("/v2/rerank", ASKED).status_code == 200
 
 
+class Impatient(Protocol):
+    """The server's protocol, with limits that tests can wait for."""
+
+    head_seconds = rest_seconds = reply_seconds = 0.2
+
+
+def hung_up(connection):
+    """Whether the server closes a connection; it waits for that."""
+    connection.settimeout(60)
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"POST /v2/rerank HTTP/1.1\r\nHost:",
+        b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n",
+    ],
+    ids=["nothing", "an empty line", "half a head", "half a second head", "half a body", "half of the trailers"],
+)
+def test_connections_that_stop_in_the_middle_are_closed(sent):
+    with (
+        Serving(rerankers=words(), protocol=Impatient) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(sent)
+        assert hung_up(connection)
+
+
+def test_a_head_that_comes_byte_by_byte_is_hung_up_on():
+    with (
+        Serving(rerankers=words(), protocol=Impatient) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost:")
+        wait_until(lambda: not send(connection, b"x"), 60)
+
+
+def send(connection, data):
+    """Whether a connection still takes data."""
+    try:
+        connection.sendall(data)
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_a_reply_that_is_not_read_is_given_up():
+    """Its connection is closed, and its memory is free again."""
+    request = {"query": "a", "documents": [{"text": "a", "padding": "b" * 900_000}] * 10, "return_documents": True}
+    body = json.dumps(request).encode()
+    with Serving(rerankers=words(), protocol=Impatient) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        wait_until(lambda: server.state.admission.bytes == 0, 60)
+        connection.settimeout(60)
+        assert len(received_until_closed(connection)) < 18_000_000
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+
+
+def received_until_closed(connection):
+    received = bytearray()
+    try:
+        while part := connection.recv(65_536):
+            received += part
+    except ConnectionError:
+        pass
+    return received
+
+
+def test_a_large_reply_counts_until_it_is_read():
+    request = {"query": "a", "documents": [{"text": "a", "padding": "b" * 900_000}] * 10, "return_documents": True}
+    body = json.dumps(request).encode()
+    with Serving(rerankers=words()) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        wait_until(lambda: server.state.admission.bytes > 18_000_000)
+        connection.close()
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
+def test_pipelined_requests_are_answered_in_order_and_bounded():
+    one = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+    bodies = [json.dumps(ASKED | {"top_n": limit}).encode() for limit in (1, 2, 1)]
+    with Serving(rerankers=words()) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"".join(one % (len(body), body) for body in bodies))
+            connection.settimeout(60)
+            answers = b""
+            while answers.count(b"HTTP/1.1 200") < 3 or not answers.endswith(b"}"):
+                answers += connection.recv(65_536)
+        assert [part.count(b"relevance_score") for part in answers.split(b"HTTP/1.1 200")[1:]] == [2, 4, 2]
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+            assert hung_up(connection)
+
+
 # Scorers that fail
 
 
@@ -288,6 +429,57 @@ def test_a_scorer_that_hangs_holds_up_nobody_else():
         hanging.may_go_on.set()
 
 
+class CountingHang(Hanging):
+    """A scorer that blocks its threads, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = 0
+
+    def score(self, query, texts):
+        self.threads += 1
+        return super().score(query, texts)
+
+
+def test_a_model_that_hangs_takes_neither_all_threads_nor_all_places():
+    """Twice as many requests as the server has threads, of which the last quarter of the places is never its own."""
+    hanging, asked = CountingHang(), ASKED | {"model": "hanging"}
+    settings = Settings(timeout=1, max_requests=128)
+    with Serving(settings, rerankers=words(hanging=hanging)) as server, ThreadPoolExecutor(128) as pool:
+        hung = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=asked, timeout=60) for _ in range(128)]
+        wait_until(lambda: server.state.admission.requests == 96 or sum(each.done() for each in hung) > 32)
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert {answer.result().status_code for answer in hung} <= {429, 504}
+        assert hanging.threads == THREADS  # which are still held, and will be
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert server.post("/v2/rerank", asked).status_code == 504
+        hanging.may_go_on.set()
+        wait_until(lambda: server.post("/v2/rerank", asked).status_code == 200)
+
+
+class HangingSource:
+    """A source that blocks its threads."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+
+    def search(self, query, limit):
+        self.may_go_on.wait(60)
+        return []
+
+
+def test_an_index_that_hangs_holds_up_no_model():
+    source = HangingSource()
+    with (
+        Serving(Settings(timeout=0.2), rerankers=words(), source=source) as server,
+        ThreadPoolExecutor(70) as pool,
+    ):
+        hung = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "a"}, timeout=60) for _ in range(70)]
+        assert {answer.result().status_code for answer in hung} == {504}
+        assert server.post("/v2/rerank", ASKED).status_code == 200
+        source.may_go_on.set()
+
+
 # Load
 
 
@@ -302,6 +494,23 @@ def test_many_connections_get_the_offline_answers(mini):
     for body, answer in zip(asked, answers, strict=True):
         expected = [(result.index, result.score) for result in mini.rerank(body["query"], body["documents"])]
         assert [(each["index"], each["relevance_score"]) for each in answer.json()["results"]] == expected
+
+
+@pytest.mark.parametrize("path", ["/score", "/rank"])
+def test_a_small_request_is_answered_before_a_large_one(mini, path):
+    text = "the sea at night " * 20
+    large = {
+        "/score": {"text_1": [f"question {at}" for at in range(1000)], "text_2": [f"{at} {text}" for at in range(1000)]},
+        "/rank": {"query": "question", "documents": [f"{at} {text}" for at in range(1000)]},
+    }
+    with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(httpx.post, f"{server.url}{path}", json=large[path], timeout=60)
+        wait_until(lambda: server.state.admission.requests == 1)
+        for at in range(5):
+            documents = [f"a red fruit {at} {text}{number}" for number in range(5)]
+            assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
+        assert not under_way.done()
+        assert under_way.result().status_code == 200
 
 
 def test_draining_answers_the_accepted_and_refuses_the_others():
@@ -324,7 +533,7 @@ def test_draining_answers_the_accepted_and_refuses_the_others():
 
 def test_while_models_load_a_request_is_told_to_come_again():
     with pytest.raises(Refusal) as refused:
-        Models({}).named(None)
+        Models({}).served_name(None)
     assert (refused.value.status, refused.value.retry_after) == (503, 1)
 
 
@@ -383,6 +592,31 @@ def test_the_last_key_can_be_taken_away_and_a_late_one_is_noticed(keyed):
     assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
     path.write_text("# nobody")  # without an end of its line
     assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {add_key(path, 'next')}").status_code == 200
+
+
+def test_a_copy_of_the_same_size_and_time_is_noticed(keyed):
+    """`cp -p` and rsync keep the modification time, and write into the same file."""
+    server, path, key = keyed
+    before = path.stat()
+    last = path.read_text()[-2]
+    path.write_text(path.read_text()[:-2] + ("0" if last != "0" else "1") + "\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
+
+
+def test_two_keys_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "keys.txt"
+    add_key(path, "team")
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(InvalidInput, match=r"line 2: a second key has the name team; rename or delete one of them"):
+        Keys(path)
+
+
+def test_a_key_may_be_sent_as_api_key(keyed):
+    server, _, key = keyed
+    assert server.post("/v2/rerank", ASKED, api_key=key).status_code == 200
+    assert server.post("/v2/rerank", ASKED, api_key="wrong").status_code == 401
 
 
 @pytest.mark.parametrize("name", ["", "two words", "#x", "x" * 65, "a\nb"])
@@ -465,15 +699,55 @@ def test_metrics_count_what_was_done():
     assert "podium_requests_in_progress 0.0" in written
 
 
-def test_pages_of_other_hosts_may_not_ask_unless_told():
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8080"}, 200),
+        ({"host": "[::1]:8080"}, 200),
+        ({"host": "podium"}, 200),  # a name without a dot: nobody outside can register one
+        ({"host": "evil.example"}, 403),  # DNS rebinding
+        ({"host": "127.0.0.1.evil.example:8080"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),  # a sandboxed frame, a file
+        ({"origin": "http://127.0.0.1:9999"}, 403),  # another server on this machine
+        ({"origin": "http://localhost:8080", "host": "localhost:8080"}, 200),
+        ({"origin": "https://rerank.example.com", "host": "podium", "sec-fetch-site": "same-origin"}, 200),  # by a proxy
+        ({"origin": "https://evil.example", "host": "podium", "sec-fetch-site": "cross-site"}, 403),
+        ({"content-type": "text/plain"}, 415),  # what a page sends without asking first
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": "multipart/form-data; boundary=x"}, 415),
+        ({"content-type": "application/json; charset=utf-8"}, 200),
+    ],
+)
+def test_a_server_without_keys_refuses_pages_of_other_origins(headers, status):
     with Serving(rerankers=words()) as server:
-        reply = server.post("/v2/rerank", ASKED, origin="http://elsewhere")
+        reply = server.client.post("/rank", content=json.dumps(ASKED), headers={"content-type": "application/json"} | headers)
+        assert reply.status_code == status, reply.text
         assert "access-control-allow-origin" not in reply.headers
-    with Serving(Settings(cors_origins=("http://friend",)), rerankers=words()) as server:
-        assert (
-            server.post("/v2/rerank", ASKED, origin="http://friend").headers["access-control-allow-origin"] == "http://friend"
-        )
-        assert "access-control-allow-origin" not in server.post("/v2/rerank", ASKED, origin="http://elsewhere").headers
+        if status == 403 and "host" in headers:
+            assert server.client.get("/info", headers=headers).status_code == 403
+
+
+def test_names_and_origins_of_the_server_can_be_given():
+    settings = Settings(allowed_hosts=("rerank.example.com",), cors_origins=("http://friend",))
+    with Serving(settings, rerankers=words()) as server:
+        assert server.post("/v2/rerank", ASKED, host="rerank.example.com").status_code == 200
+        assert server.post("/v2/rerank", ASKED, host="evil.example").status_code == 403
+        friend = server.post("/v2/rerank", ASKED, origin="http://friend")
+        assert (friend.status_code, friend.headers["access-control-allow-origin"]) == (200, "http://friend")
+        assert server.post("/v2/rerank", ASKED, origin="http://elsewhere").status_code == 403
+    with Serving(Settings(allowed_hosts=("*",), cors_origins=("*",)), rerankers=words()) as server:
+        reply = server.post("/v2/rerank", ASKED, host="any.example", origin="http://elsewhere")
+        assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "*")
+
+
+def test_with_keys_any_host_and_origin_may_ask(keyed):
+    server, _, key = keyed
+    headers = {"authorization": f"Bearer {key}", "host": "rerank.example.com", "origin": "http://elsewhere"}
+    reply = server.client.post("/v2/rerank", json=ASKED, headers=headers)
+    assert reply.status_code == 200
+    assert "access-control-allow-origin" not in reply.headers
 
 
 def test_a_request_is_a_span_of_the_trace_it_belongs_to():
@@ -504,6 +778,8 @@ def test_the_index_is_searched():
         assert server.post("/search", {"query": " "}).status_code == 400
         assert server.post("/search", {}).status_code == 400
         assert server.client.get("/v1/models").json()["search"] is True
+        long = server.post("/search", {"query": "apple " * 2000})
+        assert (long.status_code, "the query has 12,000 characters; /search takes 10,000" in long.text) == (400, True)
     with Serving(rerankers=words()) as server:
         refused = server.post("/search", {"query": "a"})
         assert (refused.status_code, "--index" in refused.text) == (404, True)

@@ -129,6 +129,15 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
     return HostedScorer(provider, model, **options)
 
 
+def check_name(name: str) -> None:
+    """Raise ModelNotFound where no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
+    from podium.local.find import find
+    from podium.local.hub import is_hub_name
+
+    if provider_of(name) is None and not is_hub_name(name) and find(name) is None:
+        raise _unknown(name)
+
+
 def _cached(scorer: Scorer, url: str) -> Scorer:
     from podium.compose.cached import CachedScorer
     from podium.compose.redis_scores import RedisScores

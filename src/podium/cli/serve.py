@@ -17,12 +17,14 @@ from click.core import ParameterSource
 from podium.cli.options import fitting, model_options
 from podium.errors import InvalidInput
 from podium.extras import needed
-from podium.load import load
+from podium.load import check_name, load
 from podium.places import listed
 
 __all__ = ["serve"]
 
 NOT_IN_A_FILE = {"client", "async_client", "api_key", "token", "return_score", "limit"}  # objects, secrets, what calls say
+
+LISTS = ("allowed-host", "cors-origin", "model")  # options that can be given several times
 
 
 def _configured(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -39,8 +41,8 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
         near = [each for name in unknown for each in difflib.get_close_matches(name, [*names, "models"], n=1)]
         there = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(names))}, models"
         raise InvalidInput(f"{path} says {', '.join(unknown)}, which is no option; {there}")
-    if odd := sorted(name for name, value in asked.items() if not _is_plain(value, name in ("model", "cors-origin"))):
-        raise InvalidInput(f"{path}: {', '.join(odd)} must be a string or a number; model and cors-origin are lists of strings")
+    if odd := sorted(name for name, value in asked.items() if not _is_plain(value, name in LISTS)):
+        raise InvalidInput(f"{path}: {', '.join(odd)} must be a string or a number; {', '.join(LISTS)} are lists of strings")
     flags = {option.name for option in context.command.params if isinstance(option, click.Option) and option.is_flag}
     # As words, so that they are checked just as the command line's are.
     said_as = {names[name]: value if isinstance(value, list) else str(value) for name, value in asked.items()}
@@ -69,11 +71,15 @@ def _configured(context: click.Context, _: click.Parameter, path: Path | None) -
 @click.option("--api-keys-file", "keys_file", type=click.Path(path_type=Path), help="Who may ask; podium key writes it.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without keys.")
 @click.option("--cors-origin", "cors_origins", multiple=True, metavar="URL", help="Let pages from there ask.  [default: none]")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
+              help="Without keys: a name of this server, beside addresses and names without a dot.")  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds per request."
 )
 @click.option("--max-documents", type=click.IntRange(min=1), default=10_000, show_default=True, help="… in a request.")
 @click.option("--max-characters", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="… in a document.")
+@click.option("--max-memory", type=click.IntRange(min=1), default=512_000_000, show_default=True,
+              help="Bytes that all requests and replies may take together.")  # fmt: skip
 @click.option("--max-body", type=click.IntRange(min=1), default=32_000_000, show_default=True, help="Bytes of a request.")
 @click.option(
     "--max-requests", type=click.IntRange(min=1), default=256, show_default=True, help="… in progress; others get 429."
@@ -93,6 +99,7 @@ def serve(
     insecure: bool,
     keys_file: Path | None,
     cors_origins: tuple[str, ...],
+    allowed_hosts: tuple[str, ...],
     text: str | None,
     embed: str | None,
     options: dict[str, Any],
@@ -127,8 +134,11 @@ def serve(
     given = context.get_parameter_source("models") is ParameterSource.COMMANDLINE
     tables = {} if given else context.meta.get("models", {})  # what is said on the command line goes before the file
     wanted = _wanted(models, tables, options, threads)
+    for arguments in wanted.values():
+        check_name(arguments["name"])  # before the server listens
     index: dict[str, Any] = {"index_text": tuple(listed(text)), "index_embed": embed}
-    return run(Settings(models=wanted, host=host, keys_file=keys_file, cors_origins=tuple(cors_origins), **index, **others))
+    names: dict[str, Any] = {"cors_origins": tuple(cors_origins), "allowed_hosts": tuple(allowed_hosts)}
+    return run(Settings(models=wanted, host=host, keys_file=keys_file, **names, **index, **others))
 
 
 def _wanted(models: tuple[str, ...], tables: Any, options: dict[str, Any], threads: int | None) -> dict[str, dict[str, Any]]:

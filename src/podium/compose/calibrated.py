@@ -61,10 +61,10 @@ class CalibratedScorer(Wrapped):
         return self._calibrated(self.scorer.score(query, texts))
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        if isinstance(self.scorer, AsyncScorer):
-            return self._calibrated(await self.scorer.ascore(query, texts))
         import asyncio
 
+        if isinstance(self.scorer, AsyncScorer):
+            return await asyncio.to_thread(self._calibrated, await self.scorer.ascore(query, texts))
         return await asyncio.to_thread(self.score, query, texts)
 
     def score_many(

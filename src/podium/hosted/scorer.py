@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import functools
 import os
+import ssl
 import weakref
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from podium.errors import InvalidInput, MissingKey, ProviderError
+from podium.forks import renew_after_fork
 from podium.hosted import wire
+from podium.hosted.connections import SINGLE_CONNECTION, Connections
 from podium.hosted.providers import Provider, provider
 from podium.hosted.transport import Exchange, Policy, aexchange, exchange
 from podium.types import ScoreKind, Scores
@@ -23,23 +29,19 @@ CONCURRENT_REQUESTS = 8  # of one call
 CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 SOCKET_TIMEOUT = 15.0  # seconds of silence after which a server is asked again, if time is left
 
+Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
-class _Key:
-    """An API key that no repr, log or debugger's list of locals shows."""
 
-    __slots__ = ("_value",)
+class _Credentials:
+    """The headers that authorise requests, and the secrets in them, which no repr or list of local variables shows."""
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    __slots__ = ("headers", "secrets")
+
+    def __init__(self, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+        self.headers, self.secrets = headers, secrets
 
     def __repr__(self) -> str:
-        return "<API key>"
-
-    def header(self, row: Provider) -> dict[str, str]:
-        return {row.key_header: row.key_format.format(self._value)}
-
-    def value(self) -> str:
-        return self._value
+        return "<credentials>"
 
 
 class _LoopClient:
@@ -70,6 +72,7 @@ class HostedScorer:
     COHERE_BASE_URL in the environment) may need none. `timeout` is seconds in all, `retries` how often a failed request
     is sent again. A call with more documents than the provider takes at once (or than `max_documents`) becomes several
     requests, at most 8 at a time. A `client` or `async_client` of yours is used as it is and stays yours to close.
+    A user and password in `base_url` are sent as basic authentication, in place of the key where both use that header.
     Raises MissingKey, InvalidInput; when scoring, ProviderError.
     """
 
@@ -88,16 +91,19 @@ class HostedScorer:
     ) -> None:
         self.provider = provider(name)
         self._model = _checked_model(self.provider, model)
-        base = _found_url(self.provider, base_url)
+        base, login = _without_login(_found_url(self.provider, base_url))
         self._url = wire.request_url(self.provider, self._model, base)
-        self._key = _found_key(self.provider, api_key, required=base is None)
+        self._credentials = _credentials(self.provider, api_key, login, required=base is None)
         self._policy = _checked_policy(timeout, retries)
         self._max_documents = _checked_count(max_documents)
         _check_clients(client, async_client)
         self._given_client, self._given_async_client = client, async_client
         # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
         self._loops: weakref.WeakKeyDictionary[Any, _LoopClient] = weakref.WeakKeyDictionary()
-        self._open()
+        if client is None:
+            _make_client().close()  # the environment may name a proxy or certificates that cannot be used
+        self.renew()
+        renew_after_fork(self)
 
     def __repr__(self) -> str:
         return f"HostedScorer({self.model!r})"
@@ -120,24 +126,25 @@ class HostedScorer:
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        if self._process != os.getpid():
-            self._open()  # after a fork: a connection shared with the parent would bring the parent's answers
-        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        return self._scores(exchange(self._exchanges(query, texts, runs), self._client, self._policy), runs)
+        runs, requests = self._prepared(query, texts)
+        return self._scores(exchange(requests, self._connections, self._policy), runs)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        requests, client = self._exchanges(query, texts, runs), await self._async_client()
-        return self._scores(await aexchange(requests, client, self._policy), runs)
+        # Megabytes of JSON are written and read on other threads, so that the event loop goes on.
+        runs, requests = await asyncio.to_thread(self._prepared, query, texts)
+        replies = await aexchange(requests, await self._async_client(), self._policy)
+        return await asyncio.to_thread(self._scores, replies, runs)
 
     def close(self) -> None:
         self._finish()
 
-    def _open(self) -> None:
-        """Make the client of this process. A forgotten reranker closes it when it is collected."""
-        self._process = os.getpid()
-        self._client = self._given_client or httpx.Client(limits=CONNECTIONS)
-        self._finish = weakref.finalize(self, (lambda: None) if self._given_client else self._client.close)
+    def renew(self) -> None:
+        """Begin without connections: one shared with a parent process would bring the parent's answers.
+
+        A forgotten reranker closes them when it is collected.
+        """
+        self._connections = Connections(_make_client, self._given_client)
+        self._finish = weakref.finalize(self, self._connections.close)
 
     async def aclose(self) -> None:
         kept = self._loops.pop(asyncio.get_running_loop(), None)
@@ -150,22 +157,24 @@ class HostedScorer:
             return self._given_async_client
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            self._loops[loop] = _LoopClient(httpx.AsyncClient(limits=CONNECTIONS))
+            self._loops[loop] = _LoopClient(_made(httpx.AsyncClient, CONNECTIONS))
             await self._loops[loop].begin()
         return self._loops[loop].client
 
-    def _exchanges(self, query: str, texts: Sequence[str], runs: list[range]) -> list[Exchange]:
-        return [self._exchange(query, [texts[at] for at in run]) for run in runs]
+    def _prepared(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Exchange]]:
+        """Return which texts go into which request, and the requests."""
+        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
+        return runs, [self._exchange(query, [texts[index] for index in run]) for run in runs]
 
     def _exchange(self, query: str, texts: list[str]) -> Exchange:
-        row, key = self.provider, self._key
+        row, credentials = self.provider, self._credentials
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "podium", **row.headers}
 
         def error_for(status: int, content: bytes) -> ProviderError:
-            return wire.error_for(row, status, content, [query, *texts, *([key.value()] if key else [])])
+            return wire.error_for(row, status, content, [query, *texts], credentials.secrets)
 
         content = wire.request_body(row, self._model, query, texts)
-        return Exchange(row.title, self._url, headers | (key.header(row) if key else {}), content, error_for)
+        return Exchange(row.title, self._url, {**headers, **credentials.headers}, content, error_for)
 
     def _scores(self, contents: list[bytes], runs: list[range]) -> Scores:
         replies = [wire.read_reply(self.provider, content, len(run)) for content, run in zip(contents, runs, strict=True)]
@@ -182,7 +191,40 @@ class HostedScorer:
         )
 
 
-def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:
+def _made(kind: Callable[..., Client], limits: httpx.Limits) -> Client:
+    """Return a client. Raises InvalidInput where the environment asks for what no client can do."""
+    try:
+        return kind(limits=limits, verify=_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
+        raise InvalidInput(
+            f"no HTTP client can be made with this environment ({type(error).__name__}); check the variables HTTP_PROXY, "
+            "HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from None  # the error may repeat a proxy's password
+
+
+def _make_client() -> httpx.Client:
+    return _made(httpx.Client, SINGLE_CONNECTION)
+
+
+@functools.lru_cache(maxsize=4)
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return the certificates to trust, read once: httpx finds these two variables itself. They take 20 ms to read."""
+    return httpx.create_ssl_context()
+
+
+def _credentials(row: Provider, api_key: Any, login: tuple[str, str] | None, *, required: bool) -> _Credentials:
+    """Return what authorises requests. Raises MissingKey, InvalidInput."""
+    headers, secrets = {}, []
+    if key := _found_key(row, api_key, required=required):
+        headers[row.key_header] = row.key_format.format(key)
+        secrets.append(key)
+    if login is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+        secrets += [login[1], headers["Authorization"]]
+    return _Credentials(headers, secrets)
+
+
+def _found_key(row: Provider, given: Any, *, required: bool) -> str | None:
     if given is not None and not isinstance(given, str):
         raise InvalidInput(f"api_key must be a string, not a {type(given).__name__}")
     key = (given or (os.environ.get(row.key_variable, "") if row.key_variable else "")).strip()
@@ -190,7 +232,17 @@ def _found_key(row: Provider, given: Any, *, required: bool) -> _Key | None:
         raise MissingKey(f"the API key for {row.title} holds characters that no HTTP header can; copy it again")
     if not key and required and row.key_variable:
         raise MissingKey(f"{row.title} needs an API key; set {row.key_variable}, or pass api_key")
-    return _Key(key) if key else None
+    return key or None
+
+
+def _without_login(base_url: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    """Return the address without user and password, and these: httpx logs addresses as they are."""
+    if base_url is None or "@" not in urlsplit(base_url).netloc:
+        return base_url, None
+    parts = urlsplit(base_url)
+    login, _, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    return parts._replace(netloc=host).geturl(), (unquote(user), unquote(password))
 
 
 def _checked_model(row: Provider, model: Any) -> str:

@@ -12,18 +12,20 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 from podium.errors import BadResponse, DeadlineExceeded, ProviderError, ProviderUnavailable
+from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
+from podium.hosted.connections import Connection, Connections
 from podium.hosted.waits import advised_wait, jittered_wait
 from podium.hosted.wire import RETRIED
 
 __all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
 
-MAX_REPLY_BYTES = 64 << 20
 GRACE = 0.25  # seconds for an exchange to say itself why it ended at the deadline
 
 
@@ -56,11 +58,12 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered. The repr leaves out what may repeat a key or a document."""
+    """What a server answered. The repr leaves out what may repeat a key or a document. `error`: what its status means."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
+    error: ProviderError | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,33 +85,69 @@ Outcome = Answer | Exception | None
 Steps = Generator[Send | Wait, Outcome, bytes]
 
 
-def exchange(requests: Sequence[Exchange], client: httpx.Client, policy: Policy) -> list[bytes]:
+def exchange(requests: Sequence[Exchange], connections: Connections, policy: Policy) -> list[bytes]:
     """Return the bodies of the success replies, in order, within one deadline. Raises the first ProviderError.
 
-    Works on threads of its own, so that an interrupt or the deadline ends the call whatever a server is doing: what has
-    not been sent is not sent any more, and a thread that is left behind keeps nothing from ending.
+    Works on threads of its own, so that an interrupt or the deadline ends the call whatever a server is doing. Requests
+    that are under way then are cut off, so that no thread or connection is left behind; the others are not sent.
     """
     deadline = time.monotonic() + policy.timeout
-    waiting, lock, stopped = iter(enumerate(requests)), threading.Lock(), threading.Event()
-    replies: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
-
-    def work() -> None:
-        while not stopped.is_set():
-            with lock:
-                at, request = next(waiting, (-1, None))
-            if request is None:
-                return
-            try:
-                replies.put((at, _exchange(request, client, policy, deadline, stopped)))
-            except BaseException as error:
-                replies.put((at, error))
-
+    calls = _Calls(requests, connections, policy, deadline)
     try:
         for _ in range(min(policy.at_once, len(requests))):
-            threading.Thread(target=work, daemon=True, name="podium-request").start()
-        return _collected(replies, requests, deadline, policy)
-    finally:
-        stopped.set()
+            threading.Thread(target=calls.work, daemon=True, name="podium-request").start()
+        return _collected(calls.replies, requests, deadline, policy)
+    except BaseException:
+        calls.give_up()
+        raise
+
+
+class _Calls:
+    """The requests of one `exchange`, shared by its threads."""
+
+    def __init__(self, requests: Sequence[Exchange], connections: Connections, policy: Policy, deadline: float) -> None:
+        self.replies: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
+        self.stopped = threading.Event()
+        self._waiting = iter(enumerate(requests))
+        self._connections, self._policy, self._deadline = connections, policy, deadline
+        self._busy: set[Connection] = set()
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        """Send requests one after the other, over one connection, until none is left."""
+        while (numbered := self._next()) is not None:
+            index, request = numbered
+            try:
+                with self._connection() as connection:
+                    self.replies.put((index, _exchange(request, connection, self._policy, self._deadline, self.stopped)))
+            except httpx.PoolTimeout:
+                self.replies.put((index, _no_answer(request.title, self._policy)))
+            except BaseException as error:
+                self.replies.put((index, error))
+
+    def give_up(self) -> None:
+        """Send nothing more and cut off what is being sent or read."""
+        with self._lock:
+            self.stopped.set()
+            for connection in self._busy:
+                connection.cut_off()
+
+    def _next(self) -> tuple[int, Exchange] | None:
+        with self._lock:
+            return None if self.stopped.is_set() else next(self._waiting, None)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with self._connections.borrow(self._deadline - time.monotonic()) as connection:
+            with self._lock:
+                self._busy.add(connection)
+                if self.stopped.is_set():
+                    connection.cut_off()
+            try:
+                yield connection
+            finally:
+                with self._lock:  # before it goes back: another call may use it next
+                    self._busy.remove(connection)
 
 
 def _collected(
@@ -149,7 +188,7 @@ async def aexchange(requests: Sequence[Exchange], client: httpx.AsyncClient, pol
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _exchange(request: Exchange, client: httpx.Client, policy: Policy, deadline: float, stopped: threading.Event) -> bytes:
+def _exchange(request: Exchange, connection: Connection, policy: Policy, deadline: float, stopped: threading.Event) -> bytes:
     steps = _steps(request, policy, deadline)
     outcome: Outcome = None
     while True:
@@ -162,7 +201,7 @@ def _exchange(request: Exchange, client: httpx.Client, policy: Policy, deadline:
                 return b""  # nobody waits for it any more, so it is not sent again
             outcome = None
         else:
-            outcome = _sent(request, client, step)
+            outcome = _sent(request, connection, step)
 
 
 async def _aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy, deadline: float) -> bytes:
@@ -187,7 +226,7 @@ def _steps(request: Exchange, policy: Policy, deadline: float) -> Steps:
         if (left := deadline - time.monotonic()) <= 0:
             break
         outcome = yield Send(min(policy.socket_timeout, left), deadline)
-        if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
+        if isinstance(outcome, Answer) and outcome.error is None:
             return outcome.content
         problem, advised = _judged(request, outcome, policy)
         if attempt == policy.retries:
@@ -201,11 +240,10 @@ def _steps(request: Exchange, policy: Policy, deadline: float) -> Steps:
 
 def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[ProviderError, float | None]:
     """Return what is wrong and how long the server says to wait. Raises it at once where trying again is no use."""
-    if isinstance(outcome, Answer):
-        error = request.error_for(outcome.status, outcome.content)
+    if isinstance(outcome, Answer) and outcome.error is not None:
         if outcome.status not in RETRIED:
-            raise error
-        return error, advised_wait(outcome.headers, outcome.status)
+            raise outcome.error
+        return outcome.error, advised_wait(outcome.headers, outcome.status)
     if isinstance(outcome, ProviderError):
         raise outcome
     if isinstance(outcome, httpx.TransportError | TimeoutError):
@@ -228,45 +266,67 @@ def _no_answer(title: str, policy: Policy) -> DeadlineExceeded:
     return DeadlineExceeded(f"{title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
 
 
-def _sent(request: Exchange, client: httpx.Client, step: Send) -> Outcome:
+def _sent(request: Exchange, connection: Connection, step: Send) -> Outcome:
     try:
-        response = client.send(_built(request, client, step), stream=True, follow_redirects=False)
+        http_request = _built(request, connection.client, step, {"trace": connection.trace})
+        response = connection.client.send(http_request, stream=True, follow_redirects=False)
         with contextlib.closing(response):
             body = bytearray()
-            for block in response.iter_bytes():
-                _check_progress(request, body, block, step)
-            return Answer(response.status_code, response.headers, bytes(body))
+            for block in response.iter_raw():
+                _take(request, body, block, step)
+        return _answer(request, response, bytes(body))
     except Exception as error:  # judged above: httpx's errors, a user's own client's errors, ours
         return error
 
 
 async def _asent(request: Exchange, client: httpx.AsyncClient, step: Send) -> Outcome:
     try:
-        return await asyncio.wait_for(_areply(request, client, step), max(0.001, step.deadline - time.monotonic()))
+        seconds = max(0.001, step.deadline - time.monotonic())
+        response, body = await asyncio.wait_for(_areply(request, client, step), seconds)
+        if 200 <= response.status_code < 300 and not response.headers.get("Content-Encoding"):
+            return Answer(response.status_code, response.headers, body, None)
+        # Decoding megabytes, or looking for repeated documents in an error, would hold up the event loop.
+        return await asyncio.to_thread(_answer, request, response, body)
     except Exception as error:  # as above
         return TimeoutError() if isinstance(error, asyncio.TimeoutError) else error
 
 
-async def _areply(request: Exchange, client: httpx.AsyncClient, step: Send) -> Answer:
-    response = await client.send(_built(request, client, step), stream=True, follow_redirects=False)
+async def _areply(request: Exchange, client: httpx.AsyncClient, step: Send) -> tuple[httpx.Response, bytes]:
+    response = await client.send(_built(request, client, step, {}), stream=True, follow_redirects=False)
     try:
         body = bytearray()
-        async for block in response.aiter_bytes():
-            _check_progress(request, body, block, step)
-        return Answer(response.status_code, response.headers, bytes(body))
+        async for block in response.aiter_raw():
+            _take(request, body, block, step)
+        return response, bytes(body)
     finally:
         await response.aclose()
 
 
-def _built(request: Exchange, client: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
+def _built(
+    request: Exchange, client: httpx.Client | httpx.AsyncClient, step: Send, extensions: dict[str, Any]
+) -> httpx.Request:
+    headers = {**request.headers, "Accept-Encoding": ACCEPTED_ENCODING}
     timeout = httpx.Timeout(step.seconds)
-    return client.build_request("POST", request.url, headers=dict(request.headers), content=request.content, timeout=timeout)
+    return client.build_request(
+        "POST", request.url, headers=headers, content=request.content, timeout=timeout, extensions=extensions
+    )
 
 
-def _check_progress(request: Exchange, body: bytearray, block: bytes, step: Send) -> None:
-    """Take a block in. A server that drips bytes, or never stops, is left at the deadline or at the bound."""
+def _take(request: Exchange, body: bytearray, block: bytes, step: Send) -> None:
+    """Add a block to the body. A server that drips bytes, or never stops, is left at the deadline or at the bound."""
     body += block
     if time.monotonic() > step.deadline:
         raise TimeoutError
-    if len(body) > MAX_REPLY_BYTES:
-        raise BadResponse(f"{request.title}'s reply is larger than {MAX_REPLY_BYTES >> 20} MB; check base_url")
+    check_size(request.title, len(body))
+
+
+def _answer(request: Exchange, response: httpx.Response, body: bytes) -> Answer:
+    """Decode the body; where the status is an error, find out which. Raises BadResponse."""
+    status, encoding = response.status_code, response.headers.get("Content-Encoding", "")
+    if 200 <= status < 300:
+        return Answer(status, response.headers, decode(request.title, encoding, body), None)
+    try:
+        content = decode(request.title, encoding, body)
+    except BadResponse:
+        content = b""  # the status says enough
+    return Answer(status, response.headers, content, request.error_for(status, content))

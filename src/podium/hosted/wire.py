@@ -6,7 +6,9 @@ Replies are matched by index and checked in full; documents that a provider echo
 from __future__ import annotations
 
 import json
+import json.scanner
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +42,10 @@ REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     498: (KeyRejected, "the API key is on the provider's deny list"),
 }
 SAID_CHARACTERS, WINDOW = 200, 12
+SECRET_WINDOW = 4  # so many letters of a key in a row are too many to repeat
+PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # such as sk- or jina_: it tells the provider, no secret
+ENCODER = json.JSONEncoder(ensure_ascii=False)
+LARGE_REPLY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,21 @@ def request_url(row: Provider, model: str, base_url: str | None) -> str:
 
 
 def request_body(row: Provider, model: str, query: str, texts: Sequence[str]) -> bytes:
-    """Return the JSON of one request. Nothing is sent as null: some servers refuse it."""
-    body: dict[str, Any] = {row.model_key: model} if row.model_key else {}
-    body["query"] = {row.wrap_query: query} if row.wrap_query else query
-    body[row.documents_key] = [{row.wrap: text} for text in texts] if row.wrap else list(texts)
+    """Return the JSON of one request. Nothing is sent as null: some servers refuse it.
+
+    Documents are written one by one, which lets other threads run in between.
+    """
+    fields: dict[str, Any] = {row.model_key: model} if row.model_key else {}
+    fields["query"] = {row.wrap_query: query} if row.wrap_query else query
     if row.limit_key:
-        body[row.limit_key] = len(texts)
-    return json.dumps(body | dict(row.always), ensure_ascii=False).encode()
+        fields[row.limit_key] = len(texts)
+    written = {name: _written(value) for name, value in (fields | dict(row.always)).items()}
+    written[row.documents_key] = b"[%s]" % b", ".join([_written({row.wrap: text} if row.wrap else text) for text in texts])
+    return b"{%s}" % b", ".join([b"%s: %s" % (_written(name), value) for name, value in written.items()])
+
+
+def _written(value: Any) -> bytes:
+    return ENCODER.encode(value).encode()
 
 
 def parts(row: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
@@ -102,7 +116,7 @@ def _runs(row: Provider, query: str, texts: Sequence[str], most: int) -> Iterato
 def read_reply(row: Provider, content: bytes, asked: int) -> Reply:
     """Return the scores of a success reply, by index: each there once, in range and finite. Raises BadResponse."""
     try:
-        payload = json.loads(content)
+        payload = _parsed(content)
     except (ValueError, RecursionError):
         raise BadResponse(f"{row.title} answered with {_looks_like(content)} instead of JSON; check base_url") from None
     results = _at(payload, row.results_key) if row.results_key else payload
@@ -121,8 +135,21 @@ def read_reply(row: Provider, content: bytes, asked: int) -> Reply:
     return Reply([score for score in scores if score is not None], _tokens(row, payload), dict(_billed(row, payload)))
 
 
-def error_for(row: Provider, status: int, content: bytes, sent: Iterable[str]) -> ProviderError:
-    """Return the error that a status means, with what the provider said unless that holds any of what was `sent`."""
+def _parsed(content: bytes) -> Any:
+    """Return the value of a JSON document. A large one is read without holding up other threads.
+
+    The parser in C keeps all threads waiting until it is done, seconds for some tens of megabytes. The one in Python
+    is slower, but reads each string, such as a document that is sent back, at the same speed.
+    """
+    if len(content) < LARGE_REPLY_BYTES:
+        return json.loads(content)
+    decoder: Any = json.JSONDecoder()
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    return decoder.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
+
+
+def error_for(row: Provider, status: int, content: bytes, sent: Iterable[str], secrets: Iterable[str] = ()) -> ProviderError:
+    """Return the error that a status means, with the provider's message unless that repeats anything `sent` or secret."""
     if status in REMEDIES:
         kind, remedy = REMEDIES[status]
     elif status >= 500:
@@ -132,7 +159,7 @@ def error_for(row: Provider, status: int, content: bytes, sent: Iterable[str]) -
     else:
         kind, remedy = RequestRejected, "check the model's name and base_url"
     said = _message(content)
-    quoted = f" ({said})" if said and not _repeats(said, sent) else ""
+    quoted = f" ({said})" if said and not _repeats(said, sent) and not _reveals(said, secrets) else ""
     return kind(f"{row.title} answered {status}{quoted}; {remedy}", status=status)
 
 
@@ -155,6 +182,21 @@ def _repeats(said: str, sent: Iterable[str]) -> bool:
     windows = {said[at : at + WINDOW] for at in range(max(1, len(said) - WINDOW + 1))}
     flat = (" ".join(text.lower().split()) for text in sent)
     return any(text and (text in said or any(window in text for window in windows)) for text in flat)
+
+
+def _reveals(message: str, secrets: Iterable[str]) -> bool:
+    """Say whether a message holds a part of a secret, whatever the message puts between its letters."""
+    letters = _letters(message)
+    for secret in secrets:
+        hidden = _letters(PUBLIC_PREFIX.sub("", secret, count=1))
+        windows = {hidden[start : start + SECRET_WINDOW] for start in range(max(1, len(hidden) - SECRET_WINDOW + 1))}
+        if hidden and any(window in letters for window in windows):
+            return True
+    return False
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
 def _index(row: Provider, result: Any, asked: int) -> int:

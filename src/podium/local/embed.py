@@ -22,7 +22,7 @@ from podium.local.cpu import cores
 from podium.local.find import find
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
-from podium.local.schedule import Work, Workers
+from podium.local.schedule import Work, Workers, beside_loop
 from podium.local.scorer import check_options
 from podium.local.tokens import TextTokenizer
 
@@ -105,10 +105,12 @@ class Embedder:
 
     async def aembed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
         """Do what `embed` does without blocking the event loop; cancelling it stops the work that has not started."""
-        batch = _Batch(self, texts, self._prompt(prompt))
+        prefix = self._prompt(prompt)
+        listed = _listed(texts)
+        batch = await beside_loop(len(listed), _Batch, self, listed, prefix)
         await self._workers.arun(Work([1], lambda _: batch.tokenise()))
-        await self._workers.arun(batch.work())
-        return batch.vectors()
+        await self._workers.arun(await beside_loop(len(listed), batch.work))
+        return await beside_loop(len(listed), batch.vectors)
 
     def embed_query(self, query: str) -> Array:
         """Return a query's vector, shape (dimensions,), with the model's prompt for queries where it has one."""
@@ -187,10 +189,14 @@ class _Batch:
         return np.stack([self._rows[self._places[text]] for text in self._texts]).astype(np.float32, copy=False)
 
 
-def _checked(texts: Any) -> list[str]:
+def _listed(texts: Any) -> list[Any]:
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise InvalidInput(f"texts must be a list of strings, not one {type(texts).__name__}; put it in a list")
-    read = list(texts)
+    return list(texts)
+
+
+def _checked(texts: Any) -> list[str]:
+    read = _listed(texts)
     for at, text in enumerate(read):
         if not isinstance(text, str):
             raise InvalidInput(f"text {at} is a {type(text).__name__}; an embedder takes strings")

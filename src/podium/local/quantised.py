@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from podium.checksums import checksum
 from podium.local.cache import cache_folder, replaced
 from podium.local.checkpoint import Array
 
@@ -35,7 +36,9 @@ class Quantised:
         self._new = False
         # A file that cannot be read is made again: a cache is never a reason to fail.
         with contextlib.suppress(FileNotFoundError, SafetensorError, OSError), safe_open(str(self.path), "np") as file:
-            self._arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            if (file.metadata() or {}).get("checksum") == _checksum(arrays):
+                self._arrays = arrays
 
     def get(self, name: str, inputs: int, outputs: int) -> tuple[Array, Array] | None:
         """Return what is kept under a name, None if there is nothing, or not what fits."""
@@ -56,4 +59,12 @@ class Quantised:
             return
         # A read-only or full disk costs time on the next start, nothing else.
         with contextlib.suppress(OSError, SafetensorError), replaced(self.path) as file:
-            file.write(save(self._arrays))
+            file.write(save(self._arrays, {"checksum": _checksum(self._arrays)}))
+
+
+def _checksum(arrays: dict[str, Array]) -> str:
+    """Return what tells whether any of the arrays was damaged on the disk, where damage would only show in scores."""
+    total = 0
+    for name, array in sorted(arrays.items()):
+        total = checksum(array.data, checksum(f"{name} {array.dtype} {array.shape}".encode(), total))
+    return f"{total:08x}"

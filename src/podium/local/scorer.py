@@ -19,13 +19,14 @@ from podium.local.cpu import cores
 from podium.local.files import ModelFiles
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
-from podium.local.schedule import Work, Workers
+from podium.local.schedule import Work, Workers, beside_loop
 from podium.local.tokens import Pair, PairTokenizer
 from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "check_options"]
 
 TEXTS_READ_AT_ONCE, CHARACTERS_READ_AT_ONCE = 64, 200_000
+CHARACTERS_PER_TOKEN = 4  # about; for a fair share of the workers only
 
 
 class LocalScorer:
@@ -105,10 +106,10 @@ class LocalScorer:
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        batch = _Batch(self, [query], [texts], None)
+        batch = await beside_loop(len(texts), _Batch, self, [query], [texts], None)
         await self._workers.arun(batch.tokenising())
-        await self._workers.arun(batch.work())
-        return batch.scores()[0]
+        await self._workers.arun(await beside_loop(len(texts), batch.work))
+        return (await beside_loop(len(texts), batch.scores))[0]
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -158,7 +159,8 @@ class _Batch:
             self._read([chunk])
 
     def tokenising(self) -> Work:
-        return Work([1] * len(self._chunks), self._read)
+        characters = (sum(map(len, texts)) for _, _, texts in self._chunks)
+        return Work([1 + count // CHARACTERS_PER_TOKEN for count in characters], self._read)
 
     def _read(self, chunks: Sequence[int]) -> None:
         for at in chunks:

@@ -12,7 +12,7 @@ from podium.ranking import Reranker
 from podium.server.endpoints import Seen, as_json
 from podium.server.state import State, state_of
 
-__all__ = ["health", "info", "metrics", "models", "ready"]
+__all__ = ["check_api_key", "health", "info", "metrics", "models", "ready"]
 
 
 async def health(request: Request) -> Response:
@@ -35,7 +35,7 @@ async def models(request: Request, state: State, seen: Seen) -> Response:
 
 async def info(request: Request, state: State, seen: Seen) -> Response:
     """Describe the first model as Text Embeddings Inference does."""
-    reranker = state.models.named(None)
+    reranker = state.models.rerankers[state.models.served_name(None)]
     scorer = _innermost(reranker)
     return as_json(
         {
@@ -52,6 +52,11 @@ async def info(request: Request, state: State, seen: Seen) -> Response:
             "version": version("podium"),
         }
     )
+
+
+async def check_api_key(request: Request, state: State, seen: Seen) -> Response:
+    """Answer Cohere's check of a key. A wrong key never gets here: it is a 401 before."""
+    return as_json({"valid": True, "organization_id": "", "owner_id": ""})
 
 
 async def metrics(request: Request, state: State, seen: Seen) -> Response:

@@ -1,24 +1,26 @@
-"""Who may come in: a bounded number of requests at once, and of bytes of theirs. Refusing is cheap and at once."""
+"""Bounds on how many requests are served at once, of all models and of each, and on the memory that they take together."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "Room"]
 
 
 class Admission:
-    """Places for requests, and room for their bodies. Used from one event loop only, so that it needs no lock."""
+    """Places for requests, and room for their data. Used from one event loop only, so that it needs no lock."""
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.requests, self.bytes = 0, 0
+        self._of_model: Counter[str] = Counter()
         self._usual = 1.0  # seconds that a request took lately
         self._draining = False
         self._empty = asyncio.Event()
@@ -29,12 +31,14 @@ class Admission:
         return self._draining
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places, or refuse."""
+    def place(self, model: str, *, only_model: bool) -> Iterator[None]:
+        """Hold one of the places, or refuse. Where there are several models, one alone never gets the last quarter."""
         self.check()
-        if self.requests >= self.max_requests:
+        of_model = self.max_requests if only_model else self.max_requests - self.max_requests // 4
+        if self.requests >= self.max_requests or self._of_model[model] >= of_model:
             raise Refusal(429, "too many requests are waiting; try again later", retry_after=self.retry_after)
         self.requests += 1
+        self._of_model[model] += 1
         self._empty.clear()
         began = time.monotonic()
         try:
@@ -42,17 +46,18 @@ class Admission:
         finally:
             self._usual += 0.1 * (time.monotonic() - began - self._usual)
             self.requests -= 1
+            self._of_model[model] -= 1
             if not self.requests:
                 self._empty.set()
 
     @contextmanager
     def room(self) -> Iterator[Room]:
-        """Hold room for a body, which grows as it is read."""
+        """Hold room for the data of one request: its body, what is decoded of it, its reply."""
         room = Room(self)
         try:
             yield room
         finally:
-            self.bytes -= room.bytes
+            room.resize(0)
 
     def check(self) -> None:
         if self._draining:
@@ -69,16 +74,24 @@ class Admission:
 
 
 class Room:
-    """The bytes that one request holds."""
+    """The bytes that one request holds. `ascii_bytes` is the most that its documents take as JSON in ASCII."""
 
     def __init__(self, admission: Admission) -> None:
-        self._admission, self.bytes = admission, 0
+        self._admission, self.bytes, self.ascii_bytes = admission, 0, 0
 
     def grow(self, count: int) -> None:
-        if self._admission.bytes + count > self._admission.max_bytes:
+        """Hold more bytes. Raises Refusal where all requests together would hold too many."""
+        limit = self._admission.max_bytes
+        if self.bytes + count > limit:
+            raise Refusal(413, f"the request takes more than the {limit:,} bytes of memory that this server has; send less")
+        if self._admission.bytes + count > limit:
             raise Refusal(
                 429, "the requests that are waiting are too large together; try again later",
                 retry_after=self._admission.retry_after,
             )  # fmt: skip
-        self._admission.bytes += count
-        self.bytes += count
+        self.resize(self.bytes + count)
+
+    def resize(self, count: int) -> None:
+        """Hold this many bytes, which are there already or are fewer than before."""
+        self._admission.bytes += count - self.bytes
+        self.bytes = count

@@ -24,6 +24,7 @@ from podium.server.dialects import DIALECTS
 from podium.server.endpoints import endpoint, unrouted
 from podium.server.keys import Keys
 from podium.server.logs import log
+from podium.server.memory import RequestMemory
 from podium.server.metrics import Metrics
 from podium.server.models import Models
 from podium.server.rerank import rerank
@@ -33,7 +34,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-THREADS = 64  # for what blocks: scorers without an event loop of their own, sources, large bodies
+THREADS = 64  # for short steps that would hold up the event loop; models and sources that block have threads of their own
 
 
 def create_app(
@@ -51,14 +52,14 @@ def create_app(
     state = State(
         settings,
         Models(rerankers or {}, source),
-        Admission(settings.max_requests, settings.max_waiting_body),
+        Admission(settings.max_requests, settings.max_memory),
         Keys(settings.keys_file) if settings.keys_file else None,
         Metrics(),
     )
     app = Starlette(
         routes=_routes(),
         lifespan=lambda _: _running(state, failed),
-        middleware=[Middleware(_OneSlash), *_cors(settings)],
+        middleware=[Middleware(RequestMemory, admission=state.admission), Middleware(_PathVariants), *_cors(settings)],
         exception_handlers={HTTPException: unrouted, Exception: unrouted},
     )
     app.state.podium = state
@@ -66,15 +67,19 @@ def create_app(
 
 
 def _routes() -> list[Route]:
-    spoken = dict.fromkeys(path for row in DIALECTS for path in row.paths)
+    paths = dict.fromkeys(path for dialect in DIALECTS for path in dialect.paths)
     return [
-        *(Route(path, endpoint(rerank), methods=["POST"]) for path in spoken),
+        *(Route(path, endpoint(rerank), methods=["POST"]) for path in paths),
+        Route("/v1/check-api-key", endpoint(about.check_api_key), methods=["POST"]),
         Route("/search", endpoint(pages.search), methods=["POST"]),
         Route("/v1/models", endpoint(about.models)),
         Route("/info", endpoint(about.info)),
         Route("/metrics", endpoint(about.metrics)),
         Route("/health", about.health),
         Route("/ready", about.ready),
+        Route("/.well-known/live", about.health),  # Weaviate asks these two and /meta when it starts
+        Route("/.well-known/ready", about.ready),
+        Route("/meta", endpoint(about.info)),
         Route("/openapi.json", pages.openapi),
         Route("/docs", pages.docs),
         Route("/", pages.playground),
@@ -117,13 +122,17 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-class _OneSlash:
-    """Some clients join a base URL that ends in a slash with a path that begins with one, or put one at the end."""
+class _PathVariants:
+    """Middleware that maps the paths that clients join wrongly to the one they mean.
+
+    A base URL that ends in a slash gives `//rerank`, one that already has a version gives `/v1/v2/rerank`.
+    """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("//+", "/", scope["path"]).rstrip("/") or "/"}
+            one_slash = re.sub("//+", "/", scope["path"]).rstrip("/") or "/"
+            scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", one_slash)}
         await self.app(scope, receive, send)

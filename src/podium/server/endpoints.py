@@ -30,9 +30,10 @@ from podium.errors import (
     SourceError,
 )
 from podium.server.bodies import Gone
-from podium.server.calls import Refusal
-from podium.server.dialects import Dialect, error_before_reading
+from podium.server.dialects import error_before_reading
+from podium.server.dialects.call import Dialect, Refusal
 from podium.server.logs import log
+from podium.server.origins import check_origin
 from podium.server.state import State, state_of
 from podium.server.traces import span
 
@@ -110,7 +111,11 @@ def as_json(content: Any, status: int = 200, **headers: str) -> Response:
 async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Response:
     try:
         if state.keys:
-            seen.fields["key"] = state.keys.check(request.headers.get("authorization"))
+            # Pinecone's clients send their key as Api-Key.
+            key = request.headers.get("authorization") or request.headers.get("api-key")
+            seen.fields["key"] = state.keys.check(key)
+        else:
+            check_origin(request.headers, state.settings)
         return await act(request, state, seen)
     except Gone:
         return Response(status_code=GONE)
@@ -146,7 +151,7 @@ def _message(error: Exception) -> str:
 
 def _refused(refusal: Refusal, seen: Seen) -> Response:
     if refusal.status == 400 and seen.dialect:
-        refusal.status = seen.dialect.refused
+        refusal = Refusal(seen.dialect.invalid_status, refusal.message)
     made = seen.dialect.error(refusal, seen.id) if seen.dialect else error_before_reading(seen.path, refusal, seen.id)
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     if refusal.status == 401:

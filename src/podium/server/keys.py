@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from podium.errors import InvalidInput
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 from podium.server.logs import log
 
 __all__ = ["Keys", "add_key", "offered"]
@@ -81,12 +81,13 @@ def _hash(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes whenever a file does. A copy can keep size and modification time; st_ctime nobody can set."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -100,5 +101,7 @@ def _read(path: Path) -> dict[str, str]:
             continue
         if not (found := _LINE.fullmatch(line.strip())):
             raise InvalidInput(f"{path}, line {number}: must be a name and a key's SHA-256; podium key writes such lines")
+        if found[1] in hashes:
+            raise InvalidInput(f"{path}, line {number}: a second key has the name {found[1]}; rename or delete one of them")
         hashes[found[1]] = found[2]
     return hashes

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["log", "set_up"]
+__all__ = ["RateLimitedLog", "log", "set_up"]
 
 _log = logging.getLogger("podium.server")
 
@@ -16,6 +16,22 @@ _log = logging.getLogger("podium.server")
 def log(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log an event with what is known of it. Fields that are None are left out."""
     _log.log(level, event, extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+
+
+class RateLimitedLog:
+    """Warnings of one kind, at most one every ten seconds; each says how many were left out before it."""
+
+    SECONDS = 10.0
+
+    def __init__(self, event: str) -> None:
+        self._event, self._next, self._left_out = event, 0.0, 0
+
+    def warn(self, **fields: Any) -> None:
+        if (now := time.monotonic()) < self._next:
+            self._left_out += 1
+            return
+        log(self._event, level=logging.WARNING, **fields, left_out=self._left_out or None)
+        self._next, self._left_out = now + self.SECONDS, 0
 
 
 def set_up(form: str) -> None:

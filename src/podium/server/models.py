@@ -8,32 +8,43 @@ from typing import Any
 
 from podium.load import load
 from podium.ranking import Reranker
-from podium.server.calls import Refusal
+from podium.server.dialects.call import Refusal
 from podium.server.settings import Settings
+from podium.server.threads import with_own_threads
 from podium.types import Source
 
 __all__ = ["Models"]
+
+WILDCARD = "*"
+"""The name of a model that answers requests for any name that is not served."""
 
 
 class Models:
     """Rerankers by name, loaded or still to be: `loaded` says which. The first answers whoever names none."""
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
-        self.rerankers, self.source = dict(rerankers), source
+        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
+        self.source = with_own_threads(source)
         self.loaded, self._own = bool(rerankers), not rerankers
 
     @property
     def names(self) -> list[str]:
         return list(self.rerankers)
 
-    def named(self, name: str | None) -> Reranker:
+    def served_name(self, requested: str | None) -> str:
+        """Return the name of the model that answers a request: the requested one, else the wildcard, if it is served.
+
+        The result is one of `names`, so it is safe as a label of metrics. Raises Refusal.
+        """
         if not self.loaded:
             raise Refusal(503, "the models are still loading; /ready says when they are there", retry_after=1)
-        if name is None:
-            return next(iter(self.rerankers.values()))
-        if name not in self.rerankers:
-            raise Refusal(404, f"there is no model {name[:100]!r} here; there are {', '.join(self.rerankers)}")
-        return self.rerankers[name]
+        if requested is None:
+            return next(iter(self.rerankers))
+        if requested in self.rerankers:
+            return requested
+        if WILDCARD in self.rerankers:
+            return WILDCARD
+        raise Refusal(404, f"there is no model {requested[:100]!r} here; there are {', '.join(self.rerankers)}")
 
     async def load(self, settings: Settings) -> None:
         """Load what a server was started with. Raises PodiumError."""
@@ -43,8 +54,9 @@ class Models:
             name: await asyncio.to_thread(_loaded, options, settings.cache) for name, options in settings.models.items()
         }
         if settings.index is not None:
-            self.source = await asyncio.to_thread(_source, settings.index, settings)
-        self.rerankers, self.loaded = rerankers, True
+            self.source = with_own_threads(await asyncio.to_thread(_source, settings.index, settings))
+        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
+        self.loaded = True
 
     async def close(self) -> None:
         """Close what was loaded here; what was given is its giver's."""

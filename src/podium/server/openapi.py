@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from podium.server.calls import Refusal
-from podium.server.dialects import DIALECTS, Dialect
+from podium.server.dialects import DIALECTS, cohere
+from podium.server.dialects.call import Dialect, Refusal
 
 __all__ = ["description"]
 
@@ -28,23 +28,27 @@ SEARCH = {
     "required": ["query"],
     "properties": {"query": {"type": "string", "minLength": 1}, "candidates": {"type": ["integer", "null"], "minimum": 0}},
 }
-READING = (  # path, what it says, whether it asks for a key
-    ("/v1/models", "The models, by the names that requests use", True),
-    ("/info", "The first model, as Text Embeddings Inference describes one", True),
-    ("/health", "Whether the process lives", False),
-    ("/ready", "Whether requests are taken", False),
+WITHOUT_BODY = (  # method, path, summary, whether it needs a key
+    ("post", "/v1/check-api-key", "Whether the request's key is valid, for Cohere's clients", True),
+    ("get", "/v1/models", "The models, by the names that requests use", True),
+    ("get", "/info", "The first model, as Text Embeddings Inference describes one", True),
+    ("get", "/meta", "The same, for Weaviate", True),
+    ("get", "/health", "Whether the process lives", False),
+    ("get", "/ready", "Whether requests are taken", False),
+    ("get", "/.well-known/live", "Whether the process lives, for Weaviate", False),
+    ("get", "/.well-known/ready", "Whether requests are taken, for Weaviate", False),
 )
 
 
 def description(keys: bool) -> dict[str, Any]:
     """Return the OpenAPI document. `keys`: requests need one."""
     paths: dict[str, Any] = {}
-    for path in dict.fromkeys(path for row in sorted(DIALECTS, key=lambda row: row.marked is not None) for path in row.paths):
+    for path in dict.fromkeys(path for row in DIALECTS for path in row.paths):
         paths[path] = {"post": _posted([row for row in DIALECTS if path in row.paths], keys)}
-    paths["/search"] = {"post": _operation("Find candidates in the server's index", SEARCH, ANYTHING, DIALECTS[-1], keys)}
-    for path, says, guarded in READING:
-        answers = _answers(ANYTHING, DIALECTS[-1], (401,) if keys and guarded else (503,) if path == "/ready" else ())
-        paths[path] = {"get": {"summary": says, "responses": answers, **_security(keys and guarded)}}
+    paths["/search"] = {"post": _operation("Find candidates in the server's index", SEARCH, ANYTHING, cohere.DIALECT, keys)}
+    for method, path, summary, guarded in WITHOUT_BODY:
+        answers = _answers(ANYTHING, cohere.DIALECT, (401,) if keys and guarded else (503,) if path.endswith("/ready") else ())
+        paths[path] = {method: {"summary": summary, "responses": answers, **_security(keys and guarded)}}
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "podium", "version": version("podium"), "description": "Puts search results in order of relevance."},

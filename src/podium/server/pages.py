@@ -12,7 +12,7 @@ from starlette.responses import Response
 from podium.documents import as_json as document_as_json
 from podium.inputs import checked_query
 from podium.search import found_by
-from podium.server.calls import Refusal, count, text
+from podium.server.dialects.call import Refusal, count, text
 from podium.server.endpoints import Seen, as_json
 from podium.server.openapi import description
 from podium.server.rerank import in_time, posted
@@ -21,6 +21,7 @@ from podium.server.state import State, state_of
 __all__ = ["asset", "docs", "openapi", "playground", "search"]
 
 CANDIDATES, MAX_CANDIDATES = 20, 1000
+MAX_QUERY_CHARACTERS = 10_000  # a search looks up every word
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 # Nothing from another host, nothing inline: a document that is shown can't run anything.
 HEADERS = {
@@ -53,16 +54,17 @@ async def openapi(request: Request) -> Response:
 
 async def search(request: Request, state: State, seen: Seen) -> Response:
     """Return what the server's index finds for a query, best first, for the page to have reranked."""
-    with state.admission.room() as room:
-        asked = await posted(request, state, seen, room)
-        query = checked_query(text(asked, "query"))
-        candidates = min(count(asked, "candidates") or CANDIDATES, MAX_CANDIDATES)
-        if (source := state.models.source) is None:
-            raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
-        with state.admission.place():
-            began = time.perf_counter()
-            found = await in_time(lambda: found_by(source, query, candidates), request, state.settings)
-            seconds = time.perf_counter() - began
+    body = await posted(request, state, seen)
+    query = checked_query(text(body, "query"))
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise Refusal(400, f"the query has {len(query):,} characters; /search takes {MAX_QUERY_CHARACTERS:,}")
+    candidates = min(count(body, "candidates") or CANDIDATES, MAX_CANDIDATES)
+    if (source := state.models.source) is None:
+        raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
+    with state.admission.place("search", only_model=False):
+        began = time.perf_counter()
+        found = await in_time(lambda: found_by(source, query, candidates), request, state.settings)
+        seconds = time.perf_counter() - began
     documents = [document_as_json(document) for document in found]
     fields = list(getattr(source, "text_fields", None) or ())
     return as_json({"documents": documents, "fields": fields, "seconds": seconds})

@@ -30,6 +30,7 @@ from podium.server.settings import Settings
 __all__ = ["serve"]
 
 BACKLOG = 2048
+ACCEPTED_AT_ONCE = 16  # connections, before any of them is closed because there are too many
 WRITE_SECONDS, STOP_SECONDS = 20, 25  # to send replies when all is computed; to end after that, whatever hangs
 KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that it is they who close
 
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> int:
     listening = _listening(settings)
     settings = replace(settings, port=listening.getsockname()[1])
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logs.log("listening", url=f"http://{host}:{settings.port}/", models=",".join(settings.models))
+    logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
     return _one(settings, listening) if settings.workers == 1 else _several(settings, listening)
 
 
@@ -54,13 +55,16 @@ class _Server(uvicorn.Server):
         self._app = create_app(settings, failed=self._failed)
         config = uvicorn.Config(
             self._app, http=Protocol, ws="none", access_log=False, log_config=None, server_header=False,
-            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=WRITE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=WRITE_SECONDS, backlog=ACCEPTED_AT_ONCE,
         )  # fmt: skip
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log_loop_failure)
         await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)  # asyncio has set it to the number that it accepts at once
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._loop is None or self._app.state.podium.admission.draining:
@@ -92,6 +96,15 @@ class _Server(uvicorn.Server):
         hard = threading.Timer(seconds, os._exit, (code,))
         hard.daemon = True
         hard.start()
+
+
+_loop_failures = logs.RateLimitedLog("event_loop")
+
+
+def _log_loop_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio reports, such as an accept without a free file descriptor, which it can do thousands of times."""
+    error = context.get("exception")
+    _loop_failures.warn(message=context.get("message"), error=f"{type(error).__name__}: {error}" if error else None)
 
 
 def _one(settings: Settings, listening: socket.socket) -> int:

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from podium.local.schedule import job
 from podium.ranking import Reranker
 from podium.server import bodies
-from podium.server.calls import Call, Question, Refusal
-from podium.server.dialects import speaking
+from podium.server.admission import Room
+from podium.server.dialects import dialect_of
+from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints import Seen, as_json
+from podium.server.memory import room_of
 from podium.server.settings import Settings
 from podium.server.state import State
 from podium.types import Ranking
@@ -23,37 +26,47 @@ __all__ = ["in_time", "posted", "rerank"]
 
 WRITTEN_AT_ONCE = 500  # results; more are written in a thread, so that the event loop goes on
 
+REPLY_BYTES_PER_DOCUMENT = 400  # without the document
+
+CHARACTERS_PER_TOKEN = 4  # about; for a fair share of the processor only
 QUESTIONS_AT_ONCE = 8  # of a request with many; others have questions, too
 
 T = TypeVar("T")
 
 
 async def rerank(request: Request, state: State, seen: Seen) -> Response:
-    with state.admission.room() as room:
-        asked = await posted(request, state, seen, room)
-        dialect = seen.dialect = speaking(seen.path, asked)
-        call = dialect.read(asked)
-        reranker = state.models.named(call.model)
-        seen.model = call.model or state.models.names[0]
-        seen.fields["documents"] = call.documents
-        _check(call, state.settings)
-        with state.admission.place(), state.metrics.waiting.track_inprogress():
-            rankings = await in_time(lambda: _ranked(reranker, call), request, state.settings)
-        _count(state, seen, call, rankings)
-        reply = dialect.reply(call, rankings, seen.id)
+    body = await posted(request, state, seen)
+    dialect = seen.dialect = dialect_of(seen.path, body)
+    call = dialect.read(body)
+    seen.model = state.models.served_name(call.model)
+    reranker = state.models.rerankers[seen.model]
+    seen.fields["documents"] = call.documents
+    _check(call, state.settings)
+    room_of(request).grow(_reply_memory(call, room_of(request)))
+    only_model = len(state.models.names) == 1
+    with state.admission.place(seen.model, only_model=only_model), state.metrics.waiting.track_inprogress():
+        rankings = await in_time(lambda: _ranked(reranker, call), request, state.settings)
+    _count(state, seen, call, rankings)
+    reply = dialect.reply(call, rankings, seen.id)
     response = as_json(reply) if call.documents <= WRITTEN_AT_ONCE else await asyncio.to_thread(as_json, reply)
     if truncated := seen.fields.get("truncated"):
         response.headers["x-podium-truncated"] = str(truncated)
     return response
 
 
-async def posted(request: Request, state: State, seen: Seen, room: Any) -> dict[str, Any]:
+async def posted(request: Request, state: State, seen: Seen) -> dict[str, Any]:
     """Return the JSON object that was sent, of a request that may be accepted."""
     state.admission.check()
-    limits = state.settings
+    limits, room = state.settings, room_of(request)
     body = await bodies.read(request, room, max_bytes=limits.max_body, seconds=limits.read_timeout)
     seen.fields["bytes"] = len(body)
-    return await bodies.json_object(body)
+    return await bodies.json_object(body, room)
+
+
+def _reply_memory(call: Call, room: Room) -> int:
+    """Return the most memory that writing the reply can take: as text, and as bytes. Replies repeat documents at most twice."""
+    documents = 2 * room.ascii_bytes if call.echo else 0
+    return 2 * (documents + REPLY_BYTES_PER_DOCUMENT * call.documents)
 
 
 async def in_time(work: Callable[[], Coroutine[Any, Any, T]], request: Request, settings: Settings) -> T:
@@ -74,20 +87,26 @@ async def in_time(work: Callable[[], Coroutine[Any, Any, T]], request: Request, 
 
 
 async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
-    if len(call.questions) == 1:
-        return [await _rank(reranker, call, call.questions[0])]
-    some = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+    """Rank all questions of a request as one job, so that many small questions are scheduled as the large request they are."""
+    sizes = [_estimated_tokens(question) for question in call.questions]
+    with job(sum(sizes)) as request_job:
+        some = asyncio.Semaphore(QUESTIONS_AT_ONCE)
 
-    async def one(question: Question) -> Ranking:
-        async with some:
-            return await _rank(reranker, call, question)
+        async def ranking(question: Question, size: int) -> Ranking:
+            async with some:
+                request_job.tokens_to_come -= size
+                return await _rank(reranker, call, question)
 
-    tasks = [asyncio.ensure_future(one(question)) for question in call.questions]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:  # one that was refused stops the others
-            task.cancel()
+        tasks = [asyncio.ensure_future(ranking(*each)) for each in zip(call.questions, sizes, strict=True)]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # one that was refused stops the others
+                task.cancel()
+
+
+def _estimated_tokens(question: Question) -> int:
+    return sum(len(question.query) + _characters(document) for document in question.documents) // CHARACTERS_PER_TOKEN
 
 
 async def _rank(reranker: Reranker, call: Call, question: Question) -> Ranking:

@@ -1,4 +1,4 @@
-"""What a server is started with. Checked here, so that it fails before it listens; also what its workers are given."""
+"""What a server and its workers are started with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Settings:
     """All of a server's choices.
 
     `models` are names by which clients ask → what `podium.load` takes, as keyword arguments with its `name`; the first
-    answers requests that name none. `limits` are bytes, documents, characters, requests and seconds, as their names say.
+    answers requests that name none. `max_memory` is bytes of bodies, decoded requests and replies together; the other
+    limits are bytes, documents, characters, requests and seconds, as their names say.
     """
 
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"podium-mini": {"name": "podium-mini"}})
@@ -24,6 +25,7 @@ class Settings:
     workers: int = 1
     keys_file: Path | None = None
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     index: str | None = None
     index_text: tuple[str, ...] = ()
     index_embed: str | None = None
@@ -32,7 +34,7 @@ class Settings:
     max_documents: int = 10_000
     max_characters: int = 1_000_000
     max_requests: int = 256
-    max_waiting_body: int = 256_000_000
+    max_memory: int = 512_000_000
     timeout: float = 60.0
     read_timeout: float = 15.0
     drain_timeout: float = 60.0

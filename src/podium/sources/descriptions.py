@@ -137,5 +137,9 @@ def read(folder: Path) -> Description:
 
 
 def damaged(path: Path | None, error: Exception) -> SourceError:
+    """Return the error for an index whose files cannot be read or written."""
     where = "in memory" if path is None else f"in {path.parent if path.name == TEXT_FOLDER else path}"
-    return SourceError(f"the index {where} cannot be used: {str(error)[:200]}; if this stays, index the documents again")
+    message = str(error)
+    full = any(part in message for part in ("No space left", "os error 28)", "Disk quota"))
+    remedy = "free some space on its disk, and do it again" if full else "if this stays, index the documents again"
+    return SourceError(f"the index {where} cannot be used: {message[:200]}; {remedy}")

@@ -96,7 +96,7 @@ class EmbeddedIndex:
         described = Description(checked_weights(text), language, descriptions.name_of(embed), descriptions.probe(embed))
         checked_fusion(fusion, text_weight)
         _checked_mode(mode or "text", described, embed)
-        folder = None if path is None else checked_path(path)
+        folder = None if path is None else _checked_folder(path)
         if folder is not None:
             with descriptions.made_at_once(folder) as unfinished:
                 _texts(unfinished, described, create=True)
@@ -120,7 +120,7 @@ class EmbeddedIndex:
         name of the one it was made with. Raises SourceError where the folder is no index, is damaged, or was made with
         another embedder.
         """
-        folder = checked_path(path)
+        folder = _checked_folder(path)
         described = descriptions.read(folder)
         descriptions.check_embedder(folder, described, embed)
         texts = _texts(folder, described, create=False)
@@ -199,7 +199,7 @@ class EmbeddedIndex:
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the documents that are there, by id: a string as {"text": …}, a mapping as it was added."""
         found = self._texts.snapshot().documents(_checked_ids(ids))
-        return {name: json.loads(document) for name, document in found.items()}
+        return {name: self._document(document) for name, document in found.items()}
 
     def check(self, documents: Iterable[Any]) -> None:
         """Raise what `add` would raise for these documents; nothing is added."""
@@ -226,9 +226,19 @@ class EmbeddedIndex:
         hits = ranked(self, snapshot, asked, count)[:count] if count else []
         documents = snapshot.documents([hit.key for hit in hits])
         return [
-            json.loads(documents[hit.key]) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
+            self._document(documents.get(hit.key)) | {"source_key": hit.key, "source_score": hit.score, "source_rank": rank}
             for rank, hit in enumerate(hits, start=1)
         ]
+
+    def _document(self, stored: bytes | None) -> dict[str, Any]:
+        """Return a document from its JSON. Raises SourceError where the index has lost or changed it."""
+        try:
+            document = json.loads(stored or b"")
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise descriptions.damaged(self.path, ValueError("a document cannot be read"))
+        return document
 
     def _by_text(self, snapshot: Snapshot, query: str, count: int) -> list[Hit]:
         return snapshot.search(query, count)
@@ -325,6 +335,15 @@ def _checked_mode(mode: Any, described: Description, embed: Embed | None) -> Mod
             Argument("embed", ...),
         )
     return mode  # type: ignore[return-value]  # one of the three
+
+
+def _checked_folder(path: Any) -> Path:
+    folder = checked_path(path)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{str(folder)!r:.80} is not UTF-8, as an index's path must be; choose another name") from None
+    return folder
 
 
 def _texts(folder: Path | None, described: Description, *, create: bool) -> Texts:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,38 +55,73 @@ class Texts:
     def __init__(self, folder: Path | None, weights: Sequence[float], language: str | None, *, create: bool) -> None:
         self.folder = folder
         self.weights = tuple(weights)
-        self.analyzer = _analyzer(language)
-        self._index = _created(folder, len(self.weights)) if create else _opened(folder)
-        self._index.register_tokenizer("podium", self.analyzer)
+        self._mirror: _Mirror | None = None
+        with _typed_errors(folder):
+            self.analyzer = _analyzer(language)
+            self._index = _created(folder, len(self.weights)) if create else self._opened()
+            self._index.register_tokenizer("podium", self.analyzer)
 
     def snapshot(self) -> Snapshot:
         """Return the last commit, which stays as it is while it is searched."""
-        try:
+        with _typed_errors(self.folder):
+            if self._mirror is not None:
+                self._mirror.refresh()
             self._index.reload()
-        except ValueError as error:
-            raise damaged(self.folder, error) from error
-        return Snapshot(self, self._index.searcher(), self._index.schema)
+            return Snapshot(self, self._index.searcher(), self._index.schema)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:
         """Give a writer whose work is committed at the end, or not at all. Raises SourceError while another one writes."""
+        with _typed_errors(self.folder):
+            writer = self._writer()
+            try:
+                yield Writer(writer)
+                writer.commit()
+            except BaseException:
+                with contextlib.suppress(ValueError, OSError):  # the first error is the one to know
+                    writer.rollback()
+                raise
+            finally:
+                writer.wait_merging_threads()  # and lets others write
+
+    def _writer(self) -> Any:
+        where = self.folder.parent if self.folder else "this index"
+        if self._mirror is not None:
+            raise SourceError(f"{where} cannot be written by this user; ask its owner, or copy the folder")
         try:
-            writer = self._index.writer(WRITER_MEMORY, 1)
+            return self._index.writer(WRITER_MEMORY, 1)
         except ValueError as error:
             if "LockBusy" in str(error):
-                where = self.folder.parent if self.folder else "this index"
                 raise SourceError(f"another process is adding to {where}; wait for it, or for its end") from None
-            raise damaged(self.folder, error) from error
-        try:
-            yield Writer(writer)
-            writer.commit()
-        except BaseException as error:
-            writer.rollback()
-            if isinstance(error, ValueError | OSError) and not isinstance(error, PodiumError):
-                raise damaged(self.folder, error) from error
             raise
-        finally:
-            writer.wait_merging_threads()  # and lets others write
+
+    def _opened(self) -> Any:
+        """Return the index of the folder. Where that cannot be written, tantivy's lock file is made in a mirror of it."""
+        assert self.folder is not None  # noqa: S101  for the type checker
+        try:
+            return _tantivy().Index.open(str(self.folder))
+        except ValueError:
+            if not self.folder.is_dir() or os.access(self.folder, os.W_OK):
+                raise
+            self._mirror = _Mirror(self.folder)
+            return _tantivy().Index.open(self._mirror.folder)
+
+
+class _Mirror:
+    """A folder of links to the files of another folder, removed when it is collected."""
+
+    def __init__(self, mirrored: Path) -> None:
+        self._mirrored = mirrored.resolve()
+        self._temporary = tempfile.TemporaryDirectory(prefix="podium-", ignore_cleanup_errors=True)
+        self.folder = self._temporary.name
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Link the files that have been added."""
+        for path in self._mirrored.iterdir():
+            if path.suffix != ".lock":
+                with contextlib.suppress(FileExistsError):
+                    os.symlink(path, os.path.join(self.folder, path.name))
 
 
 class Writer:
@@ -121,39 +159,56 @@ class Snapshot:
 
     def search(self, query: str, count: int) -> list[Hit]:
         """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
-        terms, occur = self._texts.analyzer.analyze(query), _tantivy().Occur.Should
-        clauses = []
-        for at, weight in enumerate(self._texts.weights):
-            for term in terms:
-                clause = self._query.term_query(self._schema, f"text{at}", term, index_option="freq")
-                clauses.append((occur, clause if weight == 1 else self._query.boost_query(clause, weight)))
-        found = self._hits(self._query.boolean_query(clauses), count) if clauses else []
-        return [Hit(document.get_first("id"), float(score)) for score, document in found]
+        occur, clauses = _tantivy().Occur.Should, []
+        with _typed_errors(self._texts.folder):
+            term_counts = Counter(self._texts.analyzer.analyze(query))
+            for field, weight in enumerate(self._texts.weights):
+                for term, count_in_query in term_counts.items():  # one clause for a word however often it is repeated
+                    clause = self._query.term_query(self._schema, f"text{field}", term, index_option="freq")
+                    boost = weight * count_in_query
+                    clauses.append((occur, clause if boost == 1 else self._query.boost_query(clause, boost)))
+            hits = self._hits(self._query.boolean_query(clauses), count) if clauses else []
+            return [Hit(document.get_first("id"), float(score)) for score, document in hits]
 
     def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the documents that are there, by id."""
-        found = self._hits(self._query.term_set_query(self._schema, "id", list(ids)), len(ids)) if ids else []
-        return {document.get_first("id"): document.get_first("document") for _, document in found}
+        with _typed_errors(self._texts.folder):
+            found = self._hits(self._query.term_set_query(self._schema, "id", list(ids)), len(ids)) if ids else []
+            return {document.get_first("id"): document.get_first("document") for _, document in found}
 
     def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the ids of the documents that refer to these rows."""
-        found = self._hits(self._query.term_set_query(self._schema, "row", list(rows)), len(rows)) if rows else []
-        return {document.get_first("row"): document.get_first("id") for _, document in found}
+        with _typed_errors(self._texts.folder):
+            found = self._hits(self._query.term_set_query(self._schema, "row", list(rows)), len(rows)) if rows else []
+            return {document.get_first("row"): document.get_first("id") for _, document in found}
 
     def last_row(self) -> int:
         """Return the highest row that a document refers to, -1 where none does."""
-        try:
+        with _typed_errors(self._texts.folder):
             hits = self._searcher.search(self._query.all_query(), limit=1, count=False, order_by_field="row").hits
-        except (ValueError, OSError) as error:
-            raise damaged(self._texts.folder, error) from error
-        return int(hits[0][0]) if hits and hits[0][0] is not None else -1
+            return int(hits[0][0]) if hits and hits[0][0] is not None else -1
 
     def _hits(self, query: Any, count: int) -> list[tuple[Any, Any]]:
-        try:
-            hits = self._searcher.search(query, limit=count, count=False).hits
-            return [(score, self._searcher.doc(address)) for score, address in hits]
-        except (ValueError, OSError) as error:
-            raise damaged(self._texts.folder, error) from error
+        hits = self._searcher.search(query, limit=count, count=False).hits
+        return [(score, self._searcher.doc(address)) for score, address in hits]
+
+
+@contextlib.contextmanager
+def _typed_errors(folder: Path | None) -> Iterator[None]:
+    """Turn whatever a damaged index or a full disk makes of tantivy's work into a SourceError.
+
+    Where its Rust code panics the exception is not even an Exception, and its class cannot be imported.
+    """
+    try:
+        yield
+    except PodiumError:
+        raise
+    except (ValueError, OSError, KeyError) as error:
+        raise damaged(folder, error) from error
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise damaged(folder, RuntimeError("its files are damaged")) from error
 
 
 def _tantivy() -> Any:
@@ -166,13 +221,6 @@ def _created(folder: Path | None, fields: int) -> Any:
         return _tantivy().Index(schema)
     folder.mkdir(parents=True, exist_ok=True)
     return _tantivy().Index(schema, path=str(folder))
-
-
-def _opened(folder: Path | None) -> Any:
-    try:
-        return _tantivy().Index.open(str(folder))
-    except ValueError as error:
-        raise damaged(folder, error) from error
 
 
 def _analyzer(language: str | None) -> Any:

@@ -6,10 +6,14 @@ Which rows belong to documents is not known here: a row that nobody refers to is
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podium.checksums import file_checksum
 from podium.errors import SourceError
 from podium.extras import needed
 
@@ -21,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXACT_BELOW", "Vectors"]
 
+_log = logging.getLogger("podium")
 EXACT_BELOW = 100_000  # rows: up to here looking at all of them takes 4 ms and finds exactly the nearest
 # The share of rows that may lie outside the HNSW graph, where all are looked at, before it is extended and saved again.
 OUTSIDE_GRAPH = 0.2
+SQUARES_UNDERFLOW, SQUARES_OVERFLOW = 1e-15, 1e15  # lengths of vectors beyond which float32 cannot hold their squares' sum
 EF_SEARCH = 200  # how many neighbours HNSW keeps in view: 100 candidates are what is usually asked for
 
 
@@ -31,7 +37,9 @@ class Vectors:
     """Unit vectors of one length. `folder` is None for those that live in memory only.
 
     Readers in other processes may map the file while one process appends: it never changes what is there. The graph is
-    derived from the rows, written beside them under a name that says how many it knows, and put in place at once.
+    derived from the rows, written beside them under a name that holds its number of rows and its checksum, and put in
+    place at once. A graph that is damaged is left out: all rows are compared, which is slower and as right, until the
+    next `improve` makes it again.
     """
 
     def __init__(self, folder: Path | None, dimensions: int) -> None:
@@ -39,7 +47,8 @@ class Vectors:
         self._folder = folder
         self._rows: Any = None
         self._inode, self._seen = 0, 0  # whose rows these are, and how many there have been: they never become fewer
-        self._graph: Any = None
+        self._graph: tuple[_GraphFile | None, int, Any] | None = None  # its file if it has one, how many rows it knows, it
+        self._damaged: set[_GraphFile] = set()
 
     def append(self, vectors: Rows) -> range:
         """Add rows and return their numbers; they are on the disk when this returns. For one writer at a time."""
@@ -95,24 +104,21 @@ class Vectors:
     def improve(self) -> None:
         """Extend the graph where too many rows lie outside it. Takes minutes for a million; only for the writer."""
         rows = self.rows()
-        known = self._graph_rows()
-        if len(rows) < EXACT_BELOW or len(rows) - known <= OUTSIDE_GRAPH * len(rows):
+        if len(rows) < EXACT_BELOW or len(rows) - self._current_graph()[0] <= OUTSIDE_GRAPH * len(rows):
             return
         import numpy as np
 
-        graph = needed("usearch.index", "index").Index(ndim=self.dimensions, metric="ip", dtype="f16")
-        if self._folder is not None and known:
-            graph.load(str(self._graph_file(known)))
-        elif self._graph is not None:
-            graph = self._graph[1]
+        known, graph = self._current_graph(writable=True)
+        if graph is None:
+            graph = needed("usearch.index", "index").Index(ndim=self.dimensions, metric="ip", dtype="f16")
         step = 50_000  # float32 copies of no more than these are held
         for start in range(known, len(rows), step):
             end = min(start + step, len(rows))
             graph.add(np.arange(start, end, dtype=np.uint64), np.array(rows[start:end]))
         if self._folder is None:
-            self._graph = (len(rows), graph)
+            self._graph = (None, len(rows), graph)
         else:
-            self._save(graph, len(rows), known)
+            self._save(self._folder, graph, len(rows))
 
     def _from_graph(self, unit: Rows, count: int) -> tuple[int, list[tuple[int, float]]]:
         """Return how many rows the graph knows and its nearest of them, with similarities computed from the rows themselves."""
@@ -126,63 +132,100 @@ class Vectors:
         keys = keys[keys < known]  # a graph in memory may be growing
         return known, [(int(key), float(score)) for key, score in zip(keys, self.rows()[keys] @ unit, strict=True)]
 
-    def _current_graph(self) -> tuple[int, Any]:
-        """Return how many rows the newest graph knows, and it; opened anew where another process has replaced it."""
-        while known := self._graph_rows():
-            held = self._graph  # one look: other threads may be replacing it
-            if self._folder is None or (held is not None and held[0] == known):
-                return (known, held[1]) if held is not None else (0, None)
-            try:
-                opened = (known, _opened(self._graph_file(known), self.dimensions, known))
-            except SourceError:
-                if self._graph_file(known).exists():
-                    raise
-                continue  # it was replaced between looking and opening
-            self._graph = opened
-            return opened
+    def _current_graph(self, *, writable: bool = False) -> tuple[int, Any]:
+        """Return how many rows the newest intact graph knows, and it; (0, None) without one.
+
+        `writable`: as a copy in memory, where it is in a file, which can be extended.
+        """
+        held = self._graph  # one look: other threads may be replacing it
+        if self._folder is None:
+            return (0, None) if held is None else held[1:]
+        for file in _graph_files(self._folder, len(self.rows())):
+            if held is not None and held[0] == file and not writable:
+                return held[1:]
+            if file in self._damaged:
+                continue
+            if (graph := _opened(file, self.dimensions, writable=writable)) is not None:
+                if not writable:
+                    self._graph = (file, file.rows, graph)
+                return file.rows, graph
+            if file.path.exists():  # else a writer has replaced it since it was listed
+                self._damaged.add(file)
+                _log.warning("%s is damaged; searches are exact but slower until documents are next added", file.path)
         return 0, None
 
-    def _graph_rows(self) -> int:
-        """Return how many rows the newest graph knows that knows no more than there are."""
-        if self._folder is None:
-            return self._graph[0] if self._graph else 0
-        names = (path.stem.removeprefix("graph-") for path in self._folder.glob("graph-*.usearch"))
-        return max((int(name) for name in names if name.isdecimal() and int(name) <= len(self.rows())), default=0)
-
-    def _save(self, graph: Any, rows: int, before: int) -> None:
-        unfinished = self._graph_file(rows).with_suffix(".unfinished")
-        graph.save(str(unfinished))
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, self._graph_file(rows))
-        if before:  # readers that have it mapped keep it; those that open it now find the new one
-            with contextlib.suppress(OSError):
-                self._graph_file(before).unlink()
+    def _save(self, folder: Path, graph: Any, rows: int) -> None:
+        """Put the graph in place of the ones before. Without room for it, the rows are still searched exactly."""
+        outdated = [*folder.glob("graph-*.usearch"), *folder.glob("graph-*.unfinished")]
+        unfinished = folder / f"graph-{rows}.unfinished"
+        try:
+            graph.save(str(unfinished))
+            with open(unfinished, "rb+") as file:
+                total = file_checksum(file, unfinished.stat().st_size)
+                os.fsync(file.fileno())
+            saved = folder / f"graph-{rows}-{total:08x}.usearch"
+            os.replace(unfinished, saved)
+        except (OSError, RuntimeError, ValueError) as error:
+            unfinished.unlink(missing_ok=True)
+            _log.warning("the graph of %s could not be saved (%s); searches are exact and slower", folder, str(error)[:100])
+            return
+        for path in outdated:  # readers that have one mapped keep it; those that open it now find the new one
+            if path not in (saved, unfinished):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     @property
     def _file(self) -> Path:
         assert self._folder is not None  # noqa: S101  for the type checker
         return self._folder / "vectors.f32"
 
-    def _graph_file(self, rows: int) -> Path:
-        assert self._folder is not None  # noqa: S101  as above
-        return self._folder / f"graph-{rows}.usearch"
+
+@dataclass(frozen=True, slots=True)
+class _GraphFile:
+    """A graph's file with what its name says. Graphs without a checksum, of earlier versions, are made again."""
+
+    path: Path
+    rows: int
+    checksum: int
+    modified: int  # nanoseconds: a file that was made again is another one
 
 
-def _opened(file: Path, dimensions: int, rows: int) -> Any:
+def _graph_files(folder: Path, rows: int) -> list[_GraphFile]:
+    """Return the graphs that know no more rows than there are, the largest first."""
+    files = []
+    for path in folder.glob("graph-*.usearch"):
+        if match := re.fullmatch(r"graph-([0-9]+)-([0-9a-f]{8})\.usearch", path.name):
+            with contextlib.suppress(OSError):  # replaced since it was listed
+                files.append(_GraphFile(path, int(match[1]), int(match[2], 16), path.stat().st_mtime_ns))
+    return sorted((file for file in files if 0 < file.rows <= rows), key=lambda file: -file.rows)
+
+
+def _opened(file: _GraphFile, dimensions: int, *, writable: bool) -> Any:
+    """Return the graph of a file, None where it is missing or damaged: walking a damaged one can end the process."""
     Index = needed("usearch.index", "index").Index  # noqa: N806  a class
     try:
-        described = Index.metadata(str(file))
-        if described is None or int(described["dimensions"]) != dimensions or int(described["count_present"]) != rows:
-            raise SourceError(f"{file} is damaged; delete it, and it is made again when documents are next added")
-        return Index.restore(str(file), view=True)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{file} is damaged; delete it, and it is made again when documents are next added") from error
+        with open(file.path, "rb") as content:
+            if file_checksum(content, os.fstat(content.fileno()).st_size) != file.checksum:
+                return None
+        described = Index.metadata(str(file.path))
+        if described is None or int(described["dimensions"]) != dimensions or int(described["count_present"]) != file.rows:
+            return None
+        return Index.restore(str(file.path), view=not writable)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _unit(vectors: Rows) -> Rows:
+    """Return the vectors at length 1; those of length 0 as they are."""
     import numpy as np
 
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        extreme = ~((lengths > SQUARES_UNDERFLOW) & (lengths < SQUARES_OVERFLOW))[:, 0]
+        if extreme.any():  # their squares leave the range of float32
+            vectors = vectors.copy()
+            largest = np.abs(vectors[extreme]).max(axis=1, keepdims=True)
+            vectors[extreme] = (vectors[extreme] / np.where(largest > 0, largest.astype(np.float64), 1)).astype(np.float32)
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Rows = vectors / np.where(lengths > 0, lengths, np.float32(1))
     return unit

@@ -1,8 +1,9 @@
 """Weights as the native core reads them: laid out once per checkpoint and precision, kept in the cache directory, and mapped
 from there afterwards, so that a second start reads nothing and processes share their pages.
 
-A file is a line that says which format this is, the length of a JSON header, the header (a dtype, a shape and a place for
-each name), and the arrays, each beginning at a multiple of 64 bytes.
+A file is a line that says which format this is, the length of a JSON header, the header (a dtype, a shape, a place and a
+checksum for each name), and the arrays, each beginning at a multiple of 64 bytes. The checksums are compared at every start:
+damaged weights give scores that look like any others.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import mmap
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from podium.checksums import checksum, file_checksum
 from podium.local.cache import cache_folder, replaced
 from podium.local.checkpoint import Array
 from podium.local.quantised import quantise
@@ -92,7 +94,8 @@ def _laid_out(arrays: dict[str, Array]) -> tuple[bytes, list[tuple[int, Array]]]
         places[name] = [array.dtype.name, list(array.shape), at]
         parts.append((at, array))
         at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-    text = json.dumps({"arrays": places, "bytes": at}).encode()
+    checksums = {name: checksum(array.data, _seed(name, *places[name])) for name, array in arrays.items()}
+    text = json.dumps({"arrays": places, "bytes": at, "checksums": checksums}).encode()
     begin = len(MAGIC) + LENGTH.size
     text += b" " * (-(begin + len(text)) % ALIGNMENT)
     start = begin + len(text)
@@ -100,23 +103,44 @@ def _laid_out(arrays: dict[str, Array]) -> tuple[bytes, list[tuple[int, Array]]]
 
 
 def _read(path: Path) -> dict[str, Array] | None:
-    """Return the arrays of a file, mapped; None if it is not there, or not a whole file of this format."""
+    """Return the arrays of a file, mapped; None if it is missing, damaged, or not of this format."""
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # ValueError: an empty file
+            begin, header = _header(mapped)
+            if not _is_intact(file, begin, header):
+                return None
+            return {name: _array(mapped, begin, *place) for name, place in header["arrays"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
         return None
-    begin = len(MAGIC) + LENGTH.size
-    if len(mapped) < begin or mapped[: len(MAGIC)] != MAGIC:
-        return None
-    (length,) = LENGTH.unpack(mapped[len(MAGIC) : begin])
-    try:
-        header = json.loads(mapped[begin : begin + length])
-        if begin + length + header["bytes"] != len(mapped):
-            return None
-        return {name: _array(mapped, begin + length, *place) for name, place in header["arrays"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+
+
+def _header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
+    """Return where the arrays begin, and the header. Raises ValueError or KeyError where this is not a whole file."""
+    if mapped[: len(MAGIC)] != MAGIC:
+        raise ValueError("not a file of packed weights")
+    (length,) = LENGTH.unpack(mapped[len(MAGIC) : len(MAGIC) + LENGTH.size])
+    begin = len(MAGIC) + LENGTH.size + length
+    header: dict[str, Any] = json.loads(mapped[len(MAGIC) + LENGTH.size : begin])
+    if begin + header["bytes"] != len(mapped):
+        raise ValueError("not a whole file")
+    return begin, header
+
+
+def _is_intact(file: BinaryIO, begin: int, header: dict[str, Any]) -> bool:
+    """Compare the checksums. Reads the file instead of the map, which would put pages into memory that nobody needs."""
+    for name, (dtype, shape, place) in header["arrays"].items():
+        if dtype not in DTYPES:
+            return False
+        file.seek(begin + place)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if file_checksum(file, size, _seed(name, dtype, shape, place)) != header["checksums"][name]:
+            return False
+    return True
+
+
+def _seed(name: str, dtype: str, shape: list[int], place: int) -> int:
+    return checksum(f"{name} {dtype} {shape} {place}".encode())
 
 
 def _array(mapped: mmap.mmap, start: int, dtype: str, shape: list[int], at: int) -> Array:

@@ -1,6 +1,6 @@
 """vLLM's score: one text with many, or many with as many, and a score for each pair in the order of the request.
 
-Contract: docs.vllm.ai, "Score API". Its rerank is the superset's.
+Contract: docs.vllm.ai, "Score API". Its rerank is Cohere's.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podium.server.calls import Call, Question, Refusal, field, flag
+from podium.server.dialects.call import Call, Dialect, Question, Refusal, field, flag
 from podium.types import Ranking
 
-__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+__all__ = ["DIALECT"]
 
 FIRST, SECOND = ("text_1", "queries", "data_1"), ("text_2", "documents", "data_2")
 ERROR_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError"}
@@ -84,3 +84,14 @@ REPLY = {
         }
     },
 }
+
+DIALECT = Dialect(
+    name="vllm",
+    title="vLLM",
+    paths=("/v1/score", "/score"),
+    read=read,
+    reply=reply,
+    error=error,
+    request_schema=REQUEST,
+    reply_schema=REPLY,
+)

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 from podium.documents import texts_of, valid_unicode
 from podium.inputs import checked_fields
-from podium.server.calls import Call, Refusal, count, field, question
+from podium.server.dialects.call import Call, Dialect, Refusal, count, field, question
 from podium.types import Ranking, ScoreKind
 
-__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+__all__ = ["DIALECT"]
 
 
 def read(body: Mapping[str, Any]) -> Call:
@@ -20,6 +20,7 @@ def read(body: Mapping[str, Any]) -> Call:
         questions=[question(body, "documents")],
         model=field(body, "model", str),
         limit=count(body, "limit"),
+        echo=True,
         rank_by=[fields] if isinstance(fields, str) else field(body, name, list) or None,
     )
 
@@ -76,3 +77,14 @@ REPLY = {
         "results": {"type": "array", "items": _RESULT},
     },
 }
+
+DIALECT = Dialect(
+    name="podium",
+    title="podium",
+    paths=("/rank",),
+    read=read,
+    reply=reply,
+    error=error,
+    request_schema=REQUEST,
+    reply_schema=REPLY,
+)

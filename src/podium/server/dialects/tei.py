@@ -5,15 +5,15 @@ Contract: huggingface/text-embeddings-inference, router/src/http (its `top_n` do
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.calls import Call, Refusal, field, flag, question
+from podium.server.dialects.call import Call, Dialect, Refusal, field, flag, question
+from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
-__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+__all__ = ["DIALECT"]
 
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
@@ -33,36 +33,18 @@ def read(body: Mapping[str, Any]) -> Call:
 
 def reply(call: Call, rankings: Sequence[Ranking], request: str) -> list[dict[str, Any]]:
     (ranking,) = rankings
-    scaled = _scale(ranking.score_kind, call.raw)
-    return [
-        {"index": result.index, "score": scaled(result.score), **({"text": as_json(result.document)} if call.echo else {})}
-        for result in ranking
-    ]
+    scale = as_logit if call.raw else as_sigmoid
+    results = []
+    for result in ranking:
+        entry: dict[str, Any] = {"index": result.index, "score": scale(result.score, ranking.score_kind)}
+        if call.echo:
+            entry["text"] = as_json(result.document)
+        results.append(entry)
+    return results
 
 
 def error(refusal: Refusal, request: str) -> dict[str, Any]:
     return {"error": refusal.message, "error_type": ERROR_TYPES.get(refusal.status, "Backend")}
-
-
-def _scale(kind: str, raw: bool) -> Any:
-    """Return the function that gives TEI's scores: between 0 and 1, or logits for `raw_scores`.
-
-    Similarities and fused scores are neither and stay as they are.
-    """
-    if kind == "logit" and not raw:
-        return _sigmoid
-    if kind in ("sigmoid", "probability") and raw:
-        return _logit
-    return float
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(max(logit, -700)) / (1 + math.exp(max(logit, -700)))
-
-
-def _logit(score: float) -> float:
-    inside = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 stand for what a double can no longer tell from them
-    return math.log(inside) - math.log1p(-inside)
 
 
 REQUEST = {
@@ -89,3 +71,16 @@ REPLY = {
         "properties": {"index": {"type": "integer"}, "score": {"type": "number"}, "text": {"type": "string"}},
     },
 }
+
+DIALECT = Dialect(
+    name="tei",
+    title="Text Embeddings Inference",
+    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # llama.cpp speaks it on all of these
+    read=read,
+    reply=reply,
+    error=error,
+    request_schema=REQUEST,
+    reply_schema=REPLY,
+    invalid_status=422,
+    marker="texts",
+)

@@ -1,14 +1,15 @@
-"""What any dialect asks for, and what any can be refused with. Pure; the words on the wire are each dialect's own."""
+"""What a dialect is, what all of them read a request into, and how fields of a body are read. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from podium.documents import as_json
+from podium.types import Ranking
 
-__all__ = ["Call", "Question", "Refusal", "count", "echo", "field", "flag", "question", "text"]
+__all__ = ["Call", "Dialect", "Question", "Refusal", "count", "echo", "field", "flag", "question", "text"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,6 +51,26 @@ class Refusal(Exception):
         self.status, self.message, self.retry_after = status, message, retry_after
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The wire format of one kind of client: pure functions, and the JSON Schema of what they read and reply.
+
+    Several dialects can share a path. `marker` is a field that only this dialect's requests have; the dialect without a
+    marker is the path's default. `invalid_status` is the status of a request with a missing or wrong field.
+    """
+
+    name: str
+    title: str
+    paths: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Call]
+    reply: Callable[[Call, Sequence[Ranking], str], Any]
+    error: Callable[[Refusal, str], dict[str, Any]]
+    request_schema: Mapping[str, Any]
+    reply_schema: Mapping[str, Any]
+    invalid_status: int = 400
+    marker: str | None = None
+
+
 def question(body: Mapping[str, Any], documents: str) -> Question:
     """Read the query and the documents, which are in the field of that name."""
     given = field(body, documents, list)
@@ -67,8 +88,12 @@ def text(body: Mapping[str, Any], name: str) -> str:
 
 
 def flag(body: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    given = field(body, name, bool)
-    return default if given is None else bool(given)
+    """Read a boolean. Some clients write it as the string "true" or "false"."""
+    value = body.get(name)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    checked = field(body, name, bool)
+    return default if checked is None else bool(checked)
 
 
 def count(body: Mapping[str, Any], *names: str) -> int | None:

@@ -1,7 +1,7 @@
-"""Cohere's v1 and v2, Jina's, Voyage's and Together's rerank: one reply that has what each of their clients reads.
+"""The rerank APIs of Cohere (v1 and v2), Jina, Voyage, Together, Pinecone and llama.cpp: one reply with all their fields.
 
 Contracts: docs.cohere.com/reference/rerank, docs.voyageai.com/reference/reranker-api, api.jina.ai/redoc,
-docs.together.ai/reference/rerank. Fields that podium has no use for are accepted and left alone.
+docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rerank. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from podium.server.calls import Call, Refusal, count, echo, field, flag, question
+from podium.server.dialects.call import Call, Dialect, Refusal, count, echo, field, flag, question
 from podium.types import Ranking, Result
 
-__all__ = ["REPLY", "REQUEST", "error", "read", "reply"]
+__all__ = ["DIALECT"]
 
 PAIRS_PER_SEARCH_UNIT = 100
 
@@ -44,7 +44,8 @@ def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, An
         "model": call.model or ranking.model,
         "results": results,
         "data": results,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        # Together's clients require completion_tokens, Pinecone's read rerank_units.
+        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens, "rerank_units": units},
         "meta": meta,
     }
 
@@ -55,12 +56,13 @@ def error(refusal: Refusal, request: str) -> dict[str, Any]:
 
 
 def _result(call: Call, result: Result) -> dict[str, Any]:
-    said: dict[str, Any] = {"index": result.index, "relevance_score": result.score}
+    # Pinecone's clients read `score`, all others `relevance_score`.
+    fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
     if call.echo:
-        said["document"] = echo(result.document)  # never null, which breaks clients that expect an object
+        fields["document"] = echo(result.document)  # never null, which breaks clients that expect an object
     if result.dropped_tokens:
-        said["dropped_tokens"] = result.dropped_tokens
-    return said
+        fields["dropped_tokens"] = result.dropped_tokens
+    return fields
 
 
 def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
@@ -97,10 +99,11 @@ _RESULTS = {
     "type": "array",
     "items": {
         "type": "object",
-        "required": ["index", "relevance_score"],
+        "required": ["index", "relevance_score", "score"],
         "properties": {
             "index": {"type": "integer", "description": "The document's place in the request."},
             "relevance_score": {"type": "number"},
+            "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
             "document": {"type": "object", "description": "Only where return_documents is true."},
             "dropped_tokens": {"type": "integer", "description": "Only where the model could not read all of the document."},
         },
@@ -114,8 +117,19 @@ REPLY = {
         "object": {"const": "list"},
         "model": {"type": "string"},
         "results": {**_RESULTS, "description": "Best first, for clients of Cohere, Jina and Together."},
-        "data": {**_RESULTS, "description": "The same, for clients of Voyage."},
+        "data": {**_RESULTS, "description": "The same, for clients of Voyage and Pinecone."},
         "usage": {"type": "object", "properties": {"total_tokens": {"type": "integer"}}},
         "meta": {"type": "object", "description": "`warnings` says what one should know before trusting the order."},
     },
 }
+
+DIALECT = Dialect(
+    name="cohere",
+    title="Cohere, Jina, Voyage, Together, Pinecone, llama.cpp",
+    paths=("/v2/rerank", "/v1/rerank", "/rerank", "/v1/reranking", "/reranking"),
+    read=read,
+    reply=reply,
+    error=error,
+    request_schema=REQUEST,
+    reply_schema=REPLY,
+)
