@@ -12,6 +12,7 @@ from podium.errors import InvalidInput, SourceError
 from podium.sources import files
 from podium.sources.embedded import EmbeddedIndex, is_index
 from podium.sources.fusion import Mode
+from podium.sources.loading import identified
 from podium.sources.redis_server import SCHEMES
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def load_source(
     if Path(said).is_dir() or not Path(said).exists():
         return _opened(said, text, embed, mode)
     made = EmbeddedIndex.create(None, text=text, embed=embedder(embed), mode=mode)
-    made.add(files.read(said))
+    documents = list(identified(files.stream(said), None))  # ids that are the same each time
+    made.add([document for _, document in documents], ids=[name for name, _ in documents])
     return made
 
 
