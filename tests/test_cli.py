@@ -14,6 +14,7 @@ import pytest
 
 import loopback
 from conftest import PARITY
+from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput
 from podium.sources import files
 
@@ -241,6 +242,8 @@ def test_lines_fit_the_terminal(tmp_path):
         (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
         (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "it takes no --precision"),
         (["rank", "q", "-", "--base-url", "http://x"], 2, "it takes no --base-url"),
+        (["serve", "--base-url", "http://x"], 2, "--base-url is for hosted APIs"),
+        (["serve", "--model", "cohere:m", "--max-length", "9"], 2, "--max-length is for models on this machine"),
         (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),
         (["rank", "q", "-", "--model", "cohere:x", "--base-url", "http://127.0.0.1:9"], 1, "could not be reached"),
         (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
@@ -374,3 +377,28 @@ def test_help_tells_every_command_and_option():
     assert all(command in out for command in ("rank", "demo", "models", "check"))
     _, out, _ = podium("rank", "-h")
     assert all(option in out for option in ("--by", "--model", "--limit", "--json", "--precision", "--min-score"))
+
+
+def test_a_calibration_can_be_used_wherever_a_model_is_named(tmp_path, texts):
+    fitted = Calibration("podium-mini", "v1", "platt", slope=0.5, offset=0.0)
+    write_calibration(tmp_path / "c.json", fitted)
+    write_calibration(tmp_path / "other.json", Calibration("other", None, "platt"))
+    rows = ["query,document,grade"] + [
+        f"a red fruit {n},a ripe red apple {n},1\na red fruit {n},the sea at night {n},0" for n in range(4)
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    for arguments in (
+        ["rank", "a red fruit", texts, "--json"],
+        ["search", "a red apple", "--in", texts, "--json"],
+        ["eval", tmp_path / "mine.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10"],
+        ["calibrate", "podium-mini", "--data", tmp_path / "mine.csv", "--out", tmp_path / "new.json"],
+        ["check", "podium-mini"],
+    ):
+        code, out, err = podium(*arguments, "--calibration", tmp_path / "c.json", "--max-length", "64")
+        assert code == 0, err
+        if "--json" in arguments:
+            assert json.loads(out)["score_kind"] == "probability"
+        assert podium(*arguments, "--calibration", tmp_path / "other.json")[0] == 2
+        code, _, err = podium(*arguments, "--base-url", "http://127.0.0.1:9")
+        assert (code, "--base-url" in err) == (2, True)
+    assert "max_length" not in podium("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")[2]

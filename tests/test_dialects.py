@@ -124,6 +124,17 @@ def test_podium_says_everything(served, mini):
     assert said["score_kind"] == "sigmoid"
 
 
+@pytest.mark.parametrize("path", ["/rank", "/v2/rerank"])
+def test_errors_name_the_fields_as_the_request_does(served, path):
+    asked = {"query": QUERY, "documents": [{"Title": "red fruit", "Body": "apples"}]}
+    refused = served.post(path, asked)
+    assert refused.status_code == 400
+    assert refused.json()["message"].endswith('Name the fields to read, for example with rank_fields: ["Title", "Body"]')
+    misspelt = served.post(path, asked | {"rank_fields": ["title"]}).json()["message"]
+    assert misspelt.endswith("did you mean 'Title'?")
+    assert served.post(path, asked | {"rank_fields": ["Title"]}).status_code == 200
+
+
 NULLS = {"top_n": None, "top_k": None, "max_tokens_per_doc": None, "return_documents": None, "rank_fields": None, "model": None}
 
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import podium
 from fakes import Given, WordOverlap
+from podium.cli.first_stages import first_stage_name, without_passwords
+from podium.cli.options import fitting
 from podium.compose.cached import CachedScorer
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, report, runs, significance
@@ -415,3 +417,48 @@ def test_notes_are_added_up_over_queries():
         f"{long_queries[0]} (in 2 of 3 queries)",
     )
     assert evaluate.combined_notes([("one note",)]) == ("one note",)
+
+
+def test_a_csv_may_name_documents_and_leave_some_unjudged(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("query,document,grade,id\nred,apple,1,a7\nred,sea,,\nred,wine,,w1\n", encoding="utf-8")
+    found = collections.read_collection(file)
+    assert found.documents == {"a7": "apple", "d2": "sea", "w1": "wine"}
+    assert (found.qrels, found.candidates) == ({"q1": {"a7": 1}}, {"q1": ["a7", "d2", "w1"]})
+    code, _, err = command("eval", file, "--metrics", "nDCG@10")
+    assert (code, err) == (0, "note: 2 of 3 candidates have no judgment; they count as not relevant\n")
+    file.write_text("query,document,grade,id\nred,apple,1,a7\nred,sea,0,a7\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="line 3: the id 'a7' stands for two documents"):
+        collections.read_collection(file)
+
+
+def test_the_page_says_how_it_came_about(folder, tmp_path):
+    report_file = tmp_path / "r.html"
+    code, _, err = command("eval", folder, "--reranker", "podium-mini", "--max-length", "64", "--report", report_file)
+    assert code == 0, err
+    page = report_file.read_text(encoding="utf-8")
+    for name, value in (
+        ("first stage", "BM25"),
+        ("rerankers", r"podium-mini \(revision v1\)"),
+        ("date", r"20\d\d-\d\d-\d\d \d\d:\d\d[+-]\d\d:\d\d"),
+        ("command", f"podium eval {folder} --reranker podium-mini --max-length 64 --report {report_file}"),
+    ):
+        assert re.search(f"<dt>{name}</dt><dd>{value}</dd>", page), name
+
+
+def test_passwords_of_places_are_not_in_the_page():
+    assert (
+        without_passwords("podium eval x --in redis://me:p@ss@host/i --embed a")
+        == "podium eval x --in redis://…@host/i --embed a"
+    )
+    assert first_stage_name(None, "redis://:secret@host/i", "m") == "the index redis://…@host/i, with the embedder m"
+
+
+def test_options_go_to_the_models_they_are_for(folder):
+    code, _, err = command("eval", folder, "--reranker", "podium-mini", "--base-url", "http://127.0.0.1:9")
+    assert (code, "--base-url is for hosted APIs" in err) == (2, True)
+    options = {"max_length": 64, "base_url": "http://127.0.0.1:9"}
+    names = ("podium-mini", "cohere:m")
+    assert [list(fitting(options, name, names)) for name in names] == [["max_length"], ["base_url"]]
+    with pytest.raises(InvalidInput, match="a calibration belongs to one model"):
+        fitting({"calibration": "c.json"}, "podium-mini", names)

@@ -18,6 +18,7 @@ from podium.server.keys import add_key
 from podium.server.settings import Settings
 from podium.types import Scores
 from serving import Serving
+from test_cli import podium as command
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -128,6 +129,39 @@ def test_judging_gives_ndcg_and_a_file_that_podium_eval_reads(page, tmp_path):
     found = read_collection(tmp_path / "judged.csv")
     assert list(found.queries.values()) == [QUERY]
     assert sorted(grade for grades in found.qrels.values() for grade in grades.values()) == [0, 1]
+    assert [found.documents[name] for names in found.candidates.values() for name in names] == DOCUMENTS
+    code, out, err = command("eval", tmp_path / "judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10")
+    assert (code, "1 queries, 4 documents" in out) == (0, True)
+    assert "2 of 4 candidates have no judgment; they count as not relevant" in err
+
+
+def test_records_show_their_id_and_title_and_keep_the_id_in_the_csv(page, tmp_path):
+    records = [
+        {"_id": "MED-1", "title": "Seas", "text": "the sea"},
+        {"id": 7, "text": "a <b>red</b> apple"},
+        {"text": "the red sea"},
+    ]
+    rank(page, [json.dumps(each) for each in records])
+    shown = [item.locator(".source").all_inner_texts() for item in page.locator(".result").all()]
+    assert sorted(shown) == [[], ["7"], ["MED-1 · Seas"]]
+    page.locator('[data-place="1"] [aria-label="relevant"]').click()
+    with page.expect_download() as download:
+        page.click("text=Save judgements as CSV")
+    download.value.save_as(tmp_path / "judged.csv")
+    found = read_collection(tmp_path / "judged.csv")
+    assert found.documents == {"MED-1": "the sea", "7": "a <b>red</b> apple", "d3": "the red sea"}
+    assert found.qrels == {"q1": {"7": 1}}
+
+
+def test_on_a_phone_the_second_order_stands_beside_the_first(browser, served):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(served.url)
+    expect(page.locator("#models input")).to_have_count(4)
+    rank(page, models=("podium-mini", "words"))
+    first, second = (page.locator("#columns section").nth(at).bounding_box() for at in range(2))
+    assert first["y"] == second["y"]
+    assert second["x"] < 390  # its edge can be seen
+    page.close()
 
 
 def test_what_was_asked_can_be_taken_away_and_run(page, served, mini):
@@ -156,6 +190,8 @@ def test_what_was_asked_can_be_taken_away_and_run(page, served, mini):
         ("a.txt", "the sea\r\n\r\na red apple\n", ["a red apple", "the sea"]),
         ("a.jsonl", '{"text": "the sea"}\n"a red apple"\n', ["a red apple", "the sea"]),
         ("a.json", '[{"content": "the sea"}, "a red apple"]', ["a red apple", "the sea"]),
+        ("a.csv", 'text;year\nthe sea, at night;1\n"a red apple";2\n', ["a red apple", "the sea, at night"]),
+        ("a.tsv", "text\tyear\nthe sea\t1\na red apple\t2\n", ["a red apple", "the sea"]),
         ("a.csv", '\ufefftext,year\n"the ""sea"",\nat night",1\na red apple,2\n', ["a red apple", 'the "sea",\nat night']),
     ],
 )
@@ -189,6 +225,8 @@ def test_the_index_can_be_searched(page):
     expect(page.locator("#count")).to_have_text("1 document")
     expect(page.locator("#status")).to_contain_text("1 document found in")
     assert page.input_value("#fields") == "title,content"
+    box = json.loads(page.input_value("#documents"))
+    assert (list(box), box["title"]) == (["id", "title", "content"], "Apples")
     assert texts(page) == ["title: Apples\ncontent: a ripe red apple\n"]  # what is read, and so what is judged
     page.fill("#query", "zzz")
     page.click("#search")

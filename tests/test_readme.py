@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def test_the_generated_parts_are_what_would_be_written_now():
     without_times = [re.sub(r"[0-9]+ ms|(?<=podium-mini ) +[0-9]+ +0\.[0-9]+ +0\.[0-9]+", "…", text) for text in texts()]
     without_widths = [re.sub(r" +", " ", text) for text in without_times]
     assert without_widths[0] == without_widths[1], "run make docs"
+
+
+def test_the_examples_of_python_work_in_an_empty_folder(tmp_path):
+    for name in ("example", "searched"):
+        code = make._code_before(name)
+        printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, text=True).stdout
+        assert f"<!-- {name} -->\n```text\n{printed}```" in README
+
+
+def test_no_package_is_installed_from_an_index_where_podium_is_not():
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")):
+        assert not re.search(r"pip install ['\"]?podium", file.read_text(encoding="utf-8")), file
 
 
 def test_the_models_card_has_the_table_that_was_measured():

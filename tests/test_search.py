@@ -210,6 +210,8 @@ def test_searching_a_file_shows_both_orders(file):
     assert lines[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
     assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
     assert all(len(line) <= 120 for line in lines)
+    ids = [json.loads(line)["document"]["source_key"] for line in command(*asked, "--jsonl")[1].splitlines()]
+    assert ids == [json.loads(line)["document"]["source_key"] for line in command(*asked, "--jsonl")[1].splitlines()]
     code, out, _ = command("search", "capital", "--in", file, "--text", "title,body", "--limit", "1", "--json")
     ranking = json.loads(out)
     assert (code, len(ranking["results"])) == (0, 1)

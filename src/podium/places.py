@@ -14,6 +14,7 @@ from podium.inputs import given
 from podium.sources import files
 from podium.sources.embedded import EmbeddedIndex, is_index
 from podium.sources.fusion import Fusion, Mode
+from podium.sources.loading import identified
 from podium.sources.redis_server import SCHEMES
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def load_source(
     if Path(place).is_dir() or not Path(place).exists():
         return _opened(place, options)
     made = EmbeddedIndex.create(None, text=options.text, embed=embedder(options.embed), **options.named("mode", *FUSION))
-    made.add(files.read(place))
+    documents = list(identified(files.stream(place), None))  # ids that are the same each time
+    made.add([document for _, document in documents], ids=[name for name, _ in documents])
     return made
 
 

@@ -53,8 +53,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # ▲ in a terminal that knows ASCII only is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = int(podium.main(arguments, prog_name="podium", standalone_mode=False) or 0)
+        code = int(podium.main(words, prog_name="podium", standalone_mode=False, obj=words) or 0)
         sys.stdout.flush()
         return code
     except click.ClickException as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import shlex
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 
-from podium.cli.first_stages import first_stage
+from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.cli.options import fitting, model_options
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_rows
@@ -85,7 +88,21 @@ def evaluate(
     if report:
         from podium.evaluation.report import write_report
 
-        write_report(report, found, warnings(found))
+        write_report(report, found, warnings(found), _facts(found, first_stage_name(run_file, where, source_options.embed)))
+
+
+def _facts(found: Evaluation, first_stage: str) -> list[tuple[str, str]]:
+    """Return what a report says about how it came about."""
+    arguments = click.get_current_context().find_root().obj or ()
+    command = shlex.join(["podium", *arguments])
+    models = [f"{each.name} (revision {each.revision or 'unknown'})" for each in found.systems if each.score_kind]
+    return [
+        ("first stage", first_stage),
+        ("rerankers", ", ".join(models) or "none"),
+        ("date", datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")),
+        ("podium", metadata.version("podium")),
+        ("command", without_passwords(command)),
+    ]
 
 
 def print_evaluation(found: Evaluation) -> None:
@@ -118,7 +135,7 @@ def print_evaluation(found: Evaluation) -> None:
 
 def warnings(found: Evaluation) -> list[str]:
     """Return what a reader should know before trusting the table."""
-    said = []
+    said = _unjudged_candidates(found.collection)
     for name, each in found.differences.items():
         unjudged = 1 - found.judged[name]
         if unjudged > 0.1 and unjudged > abs(each.mean):
@@ -128,6 +145,13 @@ def warnings(found: Evaluation) -> list[str]:
     for system in found.systems:
         said += [f"{system.name}: {note}" for note in system.notes]
     return said
+
+
+def _unjudged_candidates(collection: Collection) -> list[str]:
+    """Return a note on the candidates that a collection names but does not judge."""
+    listed = [(query, document) for query in collection.queries for document in collection.candidates.get(query, ())]
+    unjudged = sum(document not in collection.qrels[query] for query, document in listed)
+    return [f"{unjudged} of {len(listed)} candidates have no judgment; they count as not relevant"] if unjudged else []
 
 
 def _difference(found: Evaluation, name: str) -> tuple[str, ...]:

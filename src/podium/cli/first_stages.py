@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -13,7 +14,7 @@ from podium.inputs import given
 from podium.places import SourceOptions, embedder, load_source
 from podium.sources.embedded import EmbeddedIndex
 
-__all__ = ["first_stage"]
+__all__ = ["first_stage", "first_stage_name", "without_passwords"]
 
 Found = list[tuple[str, float]]
 
@@ -31,6 +32,20 @@ def first_stage(collection: Collection, run_file: str | None, where: str | None,
         source = load_source(where, options)
         return lambda query, text, count: _known(collection, source.search(text, count))
     return _bm25(collection, options.embed)
+
+
+def first_stage_name(run_file: str | None, where: str | None, embed: str | None) -> str:
+    """Return how the candidates were found, in words."""
+    if run_file:
+        return f"the run {run_file}"
+    if where:
+        return f"the index {without_passwords(where)}" + (f", with the embedder {embed}" if embed else "")
+    return f"BM25 and the vectors of {embed}, fused" if embed else "BM25"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the user names and passwords of its URLs."""
+    return re.sub(r"(://)[^/\s]*@", r"\1…@", text)
 
 
 def _run(collection: Collection, file: str) -> Find:

@@ -60,7 +60,7 @@ def fitting(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[st
     useless += [option for option in options if option in LOCAL_ONLY and all(hosted.values())]
     if useless:
         kind = "hosted APIs" if useless[0] in HOSTED_ONLY else "models on this machine"
-        raise InvalidInput(Argument(useless[0]), f" is for {kind}, and {', '.join(names)} has none of them; leave it out")
+        raise InvalidInput(Argument(useless[0]), f" is for {kind}; leave it out for {', '.join(names)}")
     other = LOCAL_ONLY if hosted[name] else HOSTED_ONLY
     return {option: value for option, value in options.items() if option not in other}
 

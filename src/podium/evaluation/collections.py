@@ -40,6 +40,8 @@ class Collection:
 def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
     """Return the collection of a folder in BEIR's layout, or of a CSV with the columns query, document and grade.
 
+    In a CSV an empty grade makes a document a candidate without a judgment, and a column id names the documents.
+
     A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv); candidates.tsv gives
     each query documents of its own. `queries` (JSON lines, TSV or TREC topics) and `qrels` (TSV or TREC) take their places.
     Raises InvalidInput, naming the file and the line.
@@ -107,23 +109,27 @@ def _from_csv(file: Path) -> Collection:
     documents: dict[str, str] = {}
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
+    candidates: dict[str, dict[str, None]] = {}
     ids: dict[tuple[str, str], str] = {}
     rows = csv.DictReader(_lines(file), strict=True)
     if lacking := [name for name in ("query", "document", "grade") if name not in (rows.fieldnames or ())]:
         raise InvalidInput(f"{file} has no column {', '.join(lacking)}; it has {', '.join(rows.fieldnames or ())}")
     for row in rows:
-        if not _is_grade(row["grade"]):
-            raise InvalidInput(
-                f"{file}, line {rows.line_num}: grade must be a whole number up to {LARGEST_GRADE:,}, not {row['grade']!r:.40}"
-            )
+        grade = (row["grade"] or "").strip()
+        if grade and not _is_grade(grade):
+            wanted = f"empty or a whole number up to {LARGEST_GRADE:,}"
+            raise InvalidInput(f"{file}, line {rows.line_num}: grade must be {wanted}, not {grade!r:.40}")
         if texts_of([row["query"]]) == [None]:
             raise InvalidInput(f"{file}, line {rows.line_num}: the query is empty; give it a text, or remove the line")
         query = ids.setdefault(("query", row["query"]), f"q{len(queries) + 1}")
         queries[query] = row["query"]
-        document = ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
-        documents[document] = row["document"]
-        qrels.setdefault(query, {})[document] = int(float(row["grade"]))
-    return _collection(file.stem, documents, queries, qrels, {query: list(grades) for query, grades in qrels.items()})
+        document = row.get("id") or ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
+        if documents.setdefault(document, row["document"]) != row["document"]:
+            raise InvalidInput(f"{file}, line {rows.line_num}: the id {document!r:.60} stands for two documents")
+        candidates.setdefault(query, {})[document] = None
+        if grade:
+            qrels.setdefault(query, {})[document] = int(float(grade))
+    return _collection(file.stem, documents, queries, qrels, {query: list(found) for query, found in candidates.items()})
 
 
 def _corpus(file: Path) -> Iterator[tuple[str, str]]:

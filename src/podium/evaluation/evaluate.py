@@ -33,6 +33,7 @@ class System:
     billed: Mapping[str, float] = field(default_factory=dict)
     score_kind: str = ""
     notes: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,17 @@ def rerank_run(
         notes.append(ranking.notes)
         advance(len(listed))
     kind = reranker.scorer.score_kind
-    return System(name, run, seconds, documents, tokens if counted else None, billed, kind, combined_notes(notes))
+    return System(
+        name,
+        run,
+        seconds,
+        documents,
+        tokens if counted else None,
+        billed,
+        kind,
+        combined_notes(notes),
+        reranker.scorer.revision,
+    )
 
 
 def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from html import escape
 
 __all__ = ["bars", "lines"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 260, 48, 34, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 280, 88, 52, 14  # room for labels of 20 units, which phones need
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")
 
 Point = tuple[float, float]
@@ -53,8 +53,8 @@ def lines(
     ]
     ticks = [(place((low, y_most * share))[1], f"{y_most * share:.2g}") for share in (0, 0.5, 1)]
     ends = [
-        f'<text x="{LEFT}" y="{HEIGHT - BOTTOM + 14}">{low:.3g}</text>',
-        f'<text x="{WIDTH - 8}" y="{HEIGHT - BOTTOM + 14}" text-anchor="end">{high:.3g}</text>',
+        f'<text x="{LEFT}" y="{HEIGHT - BOTTOM + 20}">{low:.3g}</text>',
+        f'<text x="{WIDTH - 8}" y="{HEIGHT - BOTTOM + 20}" text-anchor="end">{high:.3g}</text>',
     ]
     legend = [f"<span>{_sample(at)} {escape(name)}</span>" for at, (name, _) in enumerate(series)]
     axis = _line([(LEFT, HEIGHT - BOTTOM), (WIDTH - 8, HEIGHT - BOTTOM)], "axis", "")
@@ -67,9 +67,10 @@ def _sample(at: int) -> str:
 
 
 def _figure(title: str, drawn: Sequence[str], x_name: str, y_name: str, legend: str = "") -> str:
+    middle = (TOP + HEIGHT - BOTTOM) / 2
     names = (
-        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_name)}</text>'
-        f'<text transform="translate(11 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
+        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
+        f'<text transform="translate(20 {middle}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
     )
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" aria-label="{escape(title, quote=True)}" '

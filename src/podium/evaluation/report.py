@@ -31,19 +31,30 @@ svg text{font-size:11px;fill:var(--faint)}.up{fill:var(--up)}.down{fill:none;str
 .s1{stroke:var(--up)}.s2{stroke:var(--down)}.s3{stroke:var(--faint)}
 .legend span{margin-right:1.2rem;white-space:nowrap}.legend{color:var(--faint);font-size:.9rem;margin:.2rem 0}
 .note{color:var(--faint)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.8rem 0;font-size:.95rem}
+dt{color:var(--faint)}dd{margin:0;overflow-wrap:anywhere}
+@media(max-width:40rem){svg text{font-size:20px}thead{display:none}
+tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--edge)}
+td{display:flex;justify-content:space-between;gap:1rem;padding:.1rem 0;border:0;white-space:normal}
+td::before{content:attr(data-label);color:var(--faint)}td.words{display:block;font-weight:600}td.words::before{content:none}
+h1{overflow-wrap:anywhere}.legend span{white-space:normal}}
 """
 
 
-def write_report(path: str | os.PathLike[str], found: Evaluation, notes: Sequence[str] = ()) -> None:
+Facts = Sequence[tuple[str, str]]
+"""What a page says about how its evaluation came about, as (name, value)."""
+
+
+def write_report(path: str | os.PathLike[str], found: Evaluation, notes: Sequence[str] = (), facts: Facts = ()) -> None:
     """Write the page of an evaluation."""
     try:
-        Path(path).write_text(page(found, notes), encoding="utf-8")
+        Path(path).write_text(page(found, notes, facts), encoding="utf-8")
     except OSError as error:
         raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def page(found: Evaluation, notes: Sequence[str] = ()) -> str:
-    """Return the page: tables, then for each reranker its differences, its scores, and the queries it moved most."""
+def page(found: Evaluation, notes: Sequence[str] = (), facts: Facts = ()) -> str:
+    """Return the page: facts and tables, then for each reranker its differences, its scores, and the queries it moved most."""
     name = escape(found.collection.name)
     parts = [*_tables(found), *(f'<p class="note">{escape(note)}</p>' for note in notes), _recall(found)]
     for system in found.systems:
@@ -60,6 +71,7 @@ def page(found: Evaluation, notes: Sequence[str] = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1><p>{counts}. Every reranker orders the same candidates; "
         "the first row is the order they came in, the ceiling the best that any order could be.</p>"
+        f"{_list(facts)}"
         f"{''.join(parts)}</html>\n"
     )
 
@@ -73,6 +85,10 @@ def reliability(scores: Sequence[float], relevant: Sequence[bool]) -> list[tuple
         for at in range(BINS)
         if (places == at).any()
     ]
+
+
+def _list(facts: Facts) -> str:
+    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in facts)}</dl>" if facts else ""
 
 
 def _tables(found: Evaluation) -> Iterator[str]:
@@ -169,7 +185,12 @@ def _moved_row(found: Evaluation, each: Moved) -> tuple[str, ...]:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td{' class=words' if not at else ''}>{escape(cell)}</td>" for at, cell in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td{" class=words" if not at else ""} data-label="{escape(name, quote=True)}">{escape(cell)}</td>'
+            for at, (name, cell) in enumerate(zip(columns, row, strict=True))
+        )
+        + "</tr>"
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

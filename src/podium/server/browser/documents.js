@@ -16,7 +16,7 @@ export function parse(lines) {
 
 /** The lines that stand for a file: a CSV's rows and a JSON list's members become JSON, the rest stays as it is. */
 export function fromFile(name, content) {
-  if (/\.csv$/i.test(name)) return toLines(fromCsv(content));
+  if (/\.(csv|tsv)$/i.test(name)) return toLines(fromCsv(content, /\.tsv$/i.test(name) ? "\t" : undefined));
   if (/\.json$/i.test(name)) {
     const found = JSON.parse(content);
     if (!Array.isArray(found)) throw new Error(`${name} is not a JSON list of documents`);
@@ -29,13 +29,40 @@ export function toLines(documents) {
   return documents.map((each) => (typeof each === "string" && !/[\r\n]|^\s*[{"]/.test(each) ? each : JSON.stringify(each))).join("\n");
 }
 
-export function fromCsv(content) {
-  const [names, ...rows] = cells(content.replace(/^\ufeff/, ""));
+/** A document's id: its own, else the key its source gave it. Null where it has none. */
+export function idOf(found) {
+  if (!isRecord(found)) return null;
+  const id = [found._id, found.id, found.source_key].find((each) => ["string", "number"].includes(typeof each) && each !== "");
+  return id === undefined ? null : String(id);
+}
+
+/** A document's title, where it has one. */
+export function titleOf(found) {
+  return isRecord(found) && typeof found.title === "string" && found.title.trim() ? found.title : null;
+}
+
+/** What a search found, as it stands in the box: without its scores and ranks there, and with its key as id. */
+export function asCandidate(found) {
+  if (!isRecord(found)) return found;
+  const { source_key: key, source_score: _score, source_rank: _rank, ...own } = found;
+  return key === undefined || idOf(own) !== null ? own : { id: key, ...own };
+}
+
+const isRecord = (found) => found !== null && typeof found === "object" && !Array.isArray(found);
+
+/** The rows of a CSV as objects. Unless it is given, the delimiter is the one that is most often in the first line. */
+export function fromCsv(content, delimiter) {
+  const text = content.replace(/^\ufeff/, "");
+  const [names, ...rows] = cells(text, delimiter ?? mostOften(text.split("\n", 1)[0]));
   if (!names || !rows.length) throw new Error("the CSV needs a first line of names, and lines after it");
   return rows.map((row) => Object.fromEntries(names.map((name, at) => [name, row[at] ?? ""])));
 }
 
-function cells(content) {
+function mostOften(line) {
+  return [",", ";", "\t"].reduce((best, each) => (line.split(each).length > line.split(best).length ? each : best));
+}
+
+function cells(content, delimiter) {
   const rows = [];
   let row = [], cell = "", quoted = false;
   const endRow = () => {
@@ -48,7 +75,7 @@ function cells(content) {
     const letter = content[at];
     if (quoted && letter === '"' && content[at + 1] === '"') (cell += '"'), at++;
     else if (letter === '"' && (quoted || !cell)) quoted = !quoted;
-    else if (!quoted && letter === ",") row.push(cell), (cell = "");
+    else if (!quoted && letter === delimiter) row.push(cell), (cell = "");
     else if (!quoted && letter === "\n") endRow();
     else if (quoted || letter !== "\r") cell += letter;
   }

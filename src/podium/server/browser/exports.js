@@ -20,10 +20,10 @@ export function python(body) {
   ].join("\n");
 }
 
-/** The CSV that podium eval reads. */
-export function judgedCsv(query, texts, judged) {
-  const rows = [...judged].map(([place, grade]) => [query, texts[place], grade]);
-  return [["query", "document", "grade"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+/** The CSV that podium eval reads: every candidate in the order given, with an empty grade where it was not judged. */
+export function judgedCsv(query, texts, judged, ids) {
+  const rows = texts.map((text, place) => [query, text, judged.get(place) ?? "", ids[place] ?? ""]);
+  return [["query", "document", "grade", "id"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
 function cell(value) {

@@ -1,6 +1,6 @@
 // The playground: what is typed, what came back, what was judged. Everything from a document goes in as text, never as markup.
 
-import { fromFile, parse, toLines } from "./documents.js";
+import { asCandidate, fromFile, idOf, parse, titleOf, toLines } from "./documents.js";
 import { curl, judgedCsv, python } from "./exports.js";
 import { bar, ndcg, passages, sentences } from "./measures.js";
 import { ask, useKey } from "./server.js";
@@ -122,7 +122,7 @@ async function search() {
   try {
     const found = await ask("/search", { query: $("query").value, candidates: Number($("candidates").value) || 20 });
     if (!found.documents.length) return say("the index has nothing for this query", true);
-    $("documents").value = toLines(found.documents);
+    $("documents").value = toLines(found.documents.map(asCandidate));
     $("fields").value ||= found.fields.join(",");
     counted();
     await rank();
@@ -205,12 +205,20 @@ function result(ranking, each, scores) {
       el("span", { title: ranking.score_kind }, each.no_text ? "–" : each.score.toFixed(4)),
       el("span", { class: "judge" }, judge(each.index, 1, "✓", "relevant"), judge(each.index, 0, "✗", "not relevant")),
     ),
+    source(state.asked.documents[each.index], state.texts[each.index]),
     text,
     tokens(each),
   );
   text.addEventListener("click", () => why(item, ranking, each));
   item.addEventListener("keydown", (event) => event.key === "Enter" && event.target === item && why(item, ranking, each));
   return item;
+}
+
+/** Which record a result is: its id, and its title where the text does not show it. */
+function source(found, text) {
+  const title = titleOf(found);
+  const parts = [idOf(found), title && !text.includes(title) ? title : null].filter(Boolean);
+  return parts.length ? el("p", { class: "source" }, parts.join(" · ")) : null;
 }
 
 const arrow = (moved) => (moved > 0 ? `▲${moved}` : moved < 0 ? `▼${-moved}` : "=");
@@ -296,7 +304,7 @@ async function exported(kind) {
   if (state.asked.rank_by) body.rank_fields = state.asked.rank_by;
   if (kind === "csv") {
     if (!state.judged.size) return say("judge some results first: ✓ or ✗ beside them", true);
-    return save("judged.csv", judgedCsv(state.asked.query, state.texts, state.judged));
+    return save("judged.csv", judgedCsv(state.asked.query, state.texts, state.judged, state.asked.documents.map(idOf)));
   }
   const model = state.models.find((each) => each.id === body.model);
   const text = kind === "curl" ? curl(location.origin, body, Boolean($("key").value)) : python({ ...body, model: model?.root ?? body.model });
