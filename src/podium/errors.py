@@ -2,6 +2,7 @@
 
     PodiumError
     ├── InvalidInput            the call itself: a query, documents, a field name, a limit (also a ValueError)
+    │   └── InvalidType           an argument of another type than is taken (also a TypeError)
     ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing
@@ -30,6 +31,7 @@ __all__ = [
     "BadResponse",
     "DeadlineExceeded",
     "InvalidInput",
+    "InvalidType",
     "KeyRejected",
     "MissingKey",
     "MissingPackage",
@@ -77,6 +79,10 @@ class PodiumError(Exception):
 
 class InvalidInput(PodiumError, ValueError):
     """What was passed in cannot be ranked as it is."""
+
+
+class InvalidType(InvalidInput, TypeError):
+    """An argument is of another type than the one that is taken."""
 
 
 class MissingPackage(PodiumError, ImportError):

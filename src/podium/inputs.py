@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from podium.documents import texts_of
-from podium.errors import Argument, InvalidInput
+from podium.errors import Argument, InvalidInput, InvalidType
 
 __all__ = [
     "checked_batches",
@@ -79,7 +79,7 @@ def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[An
 def checked_query(query: Any) -> str:
     """Return the query with broken characters mended, as a document's are."""
     if not isinstance(query, str):
-        raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
+        raise InvalidType(f"the query must be a string, not {type(query).__name__}")
     if (text := texts_of([query])[0]) is None:
         raise InvalidInput("the query is empty; there is nothing to rank by")
     return text
@@ -87,9 +87,9 @@ def checked_query(query: Any) -> str:
 
 def checked_documents(docs: Any) -> list[Any]:
     if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
-        raise InvalidInput(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
+        raise InvalidType(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
     if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
-        raise InvalidInput(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
+        raise InvalidType(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
     return list(docs)
 
 
