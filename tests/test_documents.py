@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
+import subprocess
+import sys
 import traceback
 from types import SimpleNamespace
 
@@ -188,3 +191,42 @@ def test_a_document_that_fails_when_it_is_read_is_an_error_that_tells_nothing():
 def test_objects_are_written_as_their_text():
     assert as_json(SimpleNamespace(page_content="x")) == {"text": "x"}
     assert as_json({"when": datetime.date(2026, 1, 2)}) == {"when": "2026-01-02"}
+
+
+SETS = """
+from podium.documents import as_json, texts_of
+documents = [
+    {"text": {"sea", "apple", "pear"}, "tags": [frozenset("abcdef"), {1, "b", 2.5}], "deep": {frozenset("ab"), frozenset("cd")}}
+]
+print(texts_of(documents), texts_of(documents, ("text", "tags", "deep")), as_json(documents[0]))
+"""
+
+
+def test_sets_are_read_in_the_same_order_in_every_process():
+    def printed(seed: int) -> str:
+        environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+        command = [sys.executable, "-c", SETS]
+        return subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
+
+    first, *others = map(printed, range(4))
+    assert others == [first] * 3
+    assert "- apple\\n- pear\\n- sea\\n" in first
+
+
+def test_row_of_a_data_frame_is_read_by_its_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": ["a big apple"], "name": ["pear"], "values": ["sea"], "empty": [pandas.NA]})
+    row = frame.iloc[0]
+    for field in ("size", "name", "values"):
+        assert texts_of([row], (field,)) == [frame[field][0]]
+    assert texts_of([row], ("size", "empty")) == ["size: a big apple\n"]
+    with pytest.raises(InvalidInput, match="index"):
+        texts_of([row], ("index",))
+
+
+def test_missing_values_of_data_frames_are_documents_without_text():
+    pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    missing = [pandas.NA, pandas.NaT, float("nan"), numpy.float64("nan"), numpy.datetime64("NaT")]
+    assert texts_of([*missing, "a"]) == [None] * 5 + ["a"]
+    assert texts_of([{"text": value} for value in missing]) == [None] * 5
+    assert [as_json(value) for value in missing] == [None] * 5

@@ -48,7 +48,7 @@ def test_command_refuses_a_cutoff_of_zero_before_it_scores(folder):
 @pytest.mark.parametrize("grade", ["10" + "0" * 30, "2147483647", "1e300", "-99999"])
 def test_grade_out_of_range_is_refused(tmp_path, folder, grade):
     (tmp_path / "judged.csv").write_text(f"query,document,grade\na,b,{grade}\n")
-    with pytest.raises(InvalidInput, match=r"line 2: grade must be a whole number up to 10,000"):
+    with pytest.raises(InvalidInput, match=r"line 2: grade must be empty or a whole number up to 10,000"):
         collections.read_collection(tmp_path / "judged.csv")
     (folder / "qrels.tsv").write_text(f"q1\td1\t{grade}\n")
     with pytest.raises(InvalidInput, match="line 1"):

@@ -10,7 +10,7 @@ import math
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -266,9 +266,71 @@ def test_order_is_a_stable_descending_sort(keys):
     assert all(keys[a] > keys[b] or (keys[a] == keys[b] and a < b) for a, b in itertools.pairwise(places))
 
 
-@pytest.mark.parametrize("call", [lambda mini: mini.rank(123, ["a"]), lambda mini: mini.rank("q", "one document")])
-def test_a_query_or_documents_of_a_wrong_type_are_a_type_error_too(mini, call):
-    """redisvl's rerankers raise TypeError, and its users catch that."""
+class Row(Mapping):
+    """A mapping of one's own, such as a lazy row of a database, that refuses unknown keys in its own way."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __getitem__(self, key):
+        if key != "text":
+            raise RuntimeError("no such column")
+        return self.text
+
+    def __contains__(self, key):
+        return key == "text"
+
+    def __iter__(self):
+        return iter(["text"])
+
+    def __len__(self):
+        return 1
+
+
+class Odd(str):
+    """A string that is one only by name."""
+
+    def __iter__(self):
+        raise RuntimeError
+
+    encode = __hash__ = __iter__
+
+
+def test_documents_with_methods_of_their_own_are_ranked_as_they_are(mini):
+    rows = [Row("the sea"), Row("a red apple")]
+    assert mini.rerank("a red fruit", rows)[0].document is rows[1]
+    assert mini.score("a red fruit", [Odd("a red apple"), {"text": Odd("the sea")}]) == mini.score(
+        "a red fruit", ["a red apple", "the sea"]
+    )
+    assert mini.score(Odd("a red fruit"), ["a"]) == mini.score("a red fruit", ["a"])
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        Scores(["0.5"]), Scores([None]), Scores([10**400]), Scores([1.0], raw=["x"]), Scores([1.0], tokens=["many"]),
+        Scores([1.0], dropped_tokens=[0.5]), Scores(None), Scores([[1.0]]), None, [1.0], Scores([1.0], query_tokens=[1, 2]),
+    ],
+)  # fmt: skip
+def test_scorer_that_gives_something_else_is_an_error_of_podium(scores):
+    reranker = podium.Reranker(fakes.Given(lambda texts: scores))
+    with pytest.raises(PodiumError, match="given gave"):
+        reranker.rerank("q", ["a"])
+    with pytest.raises(PodiumError, match="given gave"):
+        asyncio.run(reranker.arerank("q", ["a"]))
+
+
+def test_scorer_that_leaves_queries_out_is_an_error_of_podium():
+    class Lazy(fakes.WordOverlap):
+        def score_many(self, queries, texts_per_query, *, progress=None):
+            return []
+
+    with pytest.raises(PodiumError, match="0 of 1 queries"):
+        podium.Reranker(Lazy()).rerank("q", ["a"])
+
+
+@pytest.mark.parametrize(("query", "documents"), [(123, ["a"]), (None, ["a"]), ("q", "a text"), ("q", {"text": "a"}), ("q", 5)])
+def test_arguments_of_another_type_are_both_kinds_of_error(query, documents):
     for kind in (TypeError, ValueError, InvalidInput):
         with pytest.raises(kind):
-            call(mini)
+            podium.Reranker(fakes.WordOverlap()).rank(query, documents)

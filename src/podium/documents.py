@@ -7,6 +7,7 @@ scorer; it is never changed and never replaced. What a scorer does with the text
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ def first_stage(document: Any) -> tuple[float | None, int | None]:
     """Read what a source said of a document: `source_score` and `source_rank`, None where absent or no number."""
     if not isinstance(document, Mapping):
         return None, None
-    score, rank = (_plain_number(document.get(name)) for name in ("source_score", "source_rank"))
+    score, rank = (_plain_number(_get(document, name)) for name in ("source_score", "source_rank"))
     if isinstance(score, int) and abs(score) > 1e308:
         score = None  # a number of JSON's, but no float
     return (
@@ -67,9 +68,17 @@ def id_of(document: Any) -> str | None:
     """Return a document's id: its own field `_id` or `id`, else the key its source gave it; None where it has none."""
     if not isinstance(document, Mapping):
         return None
-    ids = (_plain_number(document.get(name)) for name in ("_id", "id", "source_key"))
+    ids = (_plain_number(_get(document, name)) for name in ("_id", "id", "source_key"))
     found = next((each for each in ids if isinstance(each, str | int) and not isinstance(each, bool) and each != ""), None)
     return None if found is None else str(found)
+
+
+def _get(document: Mapping[Any, Any], name: str) -> Any:
+    """Return a mapping's value, None where it is absent; a mapping of one's own may say that in its own way."""
+    try:
+        return document.get(name)
+    except Exception:
+        return None
 
 
 def as_json(document: Any) -> Any:
@@ -79,13 +88,17 @@ def as_json(document: Any) -> Any:
         return valid_unicode(document)
     if document is None or isinstance(document, bool | int):
         return document
+    if _is_missing(document):
+        return None
     if isinstance(document, float):
         return document if math.isfinite(document) else None
     if isinstance(document, bytes):
         return document.decode("utf-8", "replace")
     if isinstance(document, Mapping):
         return {str(key): as_json(value) for key, value in document.items()}
-    if isinstance(document, list | tuple | set | frozenset):
+    if isinstance(document, set | frozenset):
+        return [as_json(item) for item in _sorted(document)]
+    if isinstance(document, list | tuple):
         return [as_json(item) for item in document]
     if (text := _first_attribute(document)) is not _ABSENT:
         return {"text": as_json(text)}
@@ -94,7 +107,7 @@ def as_json(document: Any) -> Any:
 
 def _text(document: Any, index: int, fields: tuple[str, ...] | None, found: set[str], argument: str) -> str | None:
     try:
-        text = _read(document, index, fields, found, argument)
+        text = str.__str__(_read(document, index, fields, found, argument))  # a subclass may change what methods do
     except InvalidInput:
         raise
     except Exception as error:  # a property of the document's own, a number too long to write, a loop
@@ -169,10 +182,19 @@ def _field(document: Any, name: str) -> Any:
     return _field(record, inner) if isinstance(record, Mapping) else _ABSENT
 
 
+def _has_keys(document: Any) -> bool:
+    """Say whether an object has fields by key, such as a row of a data frame, whose attributes are something else."""
+    return not isinstance(document, Mapping) and all(
+        callable(getattr(document, name, None)) for name in ("keys", "__getitem__")
+    )
+
+
 def _own_field(document: Any, name: str) -> Any:
     """Return a mapping's field, or an object's attribute or entry of its `metadata`."""
     if isinstance(document, Mapping):
         return document.get(name, _ABSENT)
+    if _has_keys(document):
+        return document[name] if name in document.keys() else _ABSENT  # noqa: SIM118  `in` may look at values
     value = getattr(document, name, _ABSENT)
     metadata = getattr(document, "metadata", None)
     return metadata.get(name, _ABSENT) if value is _ABSENT and isinstance(metadata, Mapping) else value
@@ -204,7 +226,27 @@ def _field_names(record: Mapping[Any, Any], depth: int = 3) -> Iterator[str]:
 def _is_empty(value: Any) -> bool:
     if value is None or isinstance(value, str | bytes):
         return not value
-    return isinstance(_plain_number(value), float) and math.isnan(_plain_number(value))
+    return _is_missing(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a value is what a data frame or an array has where nothing is: NaN, pandas' NA, or no moment."""
+    value = _plain_number(value)
+    if value is None or isinstance(value, float):
+        return value is None or math.isnan(value)
+    return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.partition(".")[0] == "pandas"
+
+
+def _sorted(items: Iterable[Any]) -> list[Any]:
+    """Return a set's items in an order that is the same in every process: the order of a set is not."""
+    listed = list(items)
+    if all(isinstance(item, str) for item in listed) or all(isinstance(item, int | float) for item in listed):
+        return sorted(listed)
+    return sorted(listed, key=_sort_key)
+
+
+def _sort_key(item: Any) -> tuple[str, str]:
+    return type(item).__name__, repr(_sorted(item) if isinstance(item, frozenset) else item)
 
 
 def _plain_number(value: Any) -> Any:
@@ -227,14 +269,23 @@ def _yaml(value: Any, index: int) -> str:
     import yaml
 
     readable = {name: _readable(item) for name, item in value.items()} if isinstance(value, dict) else value
-    # libyaml where the wheel has it: ten times faster. One line a field, letters as they are: a model reads this.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    try:
-        return str(yaml.dump(readable, Dumper=dumper, sort_keys=False, allow_unicode=True, width=2**31 - 1))
+    try:  # one line a field, letters as they are: a model reads this
+        return str(yaml.dump(readable, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
             f"document {index} has a field of a kind that has no text; name fields of text, numbers, dates, lists or dicts"
         ) from error
+
+
+@functools.cache
+def _dumper() -> Any:
+    """Return YAML's safe dumper, by libyaml where the wheel has it (ten times faster), with sets as sorted lists."""
+    import yaml
+
+    dumper: Any = type("Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
+    for kind in (set, frozenset):
+        dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
+    return dumper
 
 
 def _readable(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
     PodiumError
     ├── InvalidInput            the call itself: a query, documents, a field name, a limit (also a ValueError)
-    │   └── WrongType             … of a type that cannot be meant (also a TypeError, as redisvl's rerankers raise)
+    │   └── WrongType             a query or documents of another type than is taken (also a TypeError, as in redisvl)
     ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing

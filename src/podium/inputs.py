@@ -90,7 +90,7 @@ def checked_documents(docs: Any) -> list[Any]:
     if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
         raise WrongType(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
     if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
-        raise InvalidInput(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
+        raise WrongType(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
     return list(docs)
 
 

@@ -254,6 +254,10 @@ class Reranker:
             scored = self.scorer.score_many([r.query for r in asked], [r.texts for r in asked], progress=advance)
         else:
             scored = [self._score_one(request, advance) for request in asked]
+        if len(scored) != len(asked):
+            raise PodiumError(
+                f"{self.model} gave scores for {len(scored)} of {len(asked)} queries; nothing can be ranked by that"
+            )
         left = iter(scored)
         return [next(left) if request.texts else Scores(()) for request in requests]
 
@@ -263,7 +267,10 @@ class Reranker:
         return scores
 
     def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
+        if not isinstance(scores, Scores):
+            raise PodiumError(f"{self.model} gave a {type(scores).__name__} as its scores, not podium.types.Scores")
         _check_alignment(scores, len(request.texts), self.model)
+        _check_counts(scores, self.model)
         results = _results(request, scores, min(NO_TEXT_SCORES[self.scorer.score_kind], *scores.values, math.inf))
         if cut.min_score is not None:
             results = [result for result in results if result.score >= cut.min_score and not result.no_text]
@@ -325,12 +332,23 @@ def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Re
     return results
 
 
-def _check_alignment(scores: Scores, asked: int, model: str) -> None:
-    lists = (scores.values, scores.raw, scores.tokens, scores.dropped_tokens)
-    if any(each is not None and len(each) != asked for each in lists):
-        raise PodiumError(f"{model} gave {len(scores.values)} scores for {asked} texts; nothing can be ranked by that")
-    if not all(math.isfinite(value) for each in lists[:2] if each is not None for value in each):
+def _check_alignment(scores: Scores, count: int, model: str) -> None:
+    """Raise PodiumError unless there is a finite score for each of `count` texts. A scorer may be anybody's code."""
+    lists = (scores.values, scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
+    try:
+        if len(scores.values) != count or any(each is not None and len(each) != count for each in lists):
+            raise PodiumError(f"{model} gave {len(scores.values)} scores for {count} texts; nothing can be ranked by that")
+        finite = all(math.isfinite(value) for each in lists[:2] if each is not None for value in each)
+    except (TypeError, ValueError, OverflowError):  # text, None, a whole number of a thousand digits
+        finite = False
+    if not finite:
         raise PodiumError(f"{model} gave a score that is not a finite number; its weights or its reply are damaged")
+
+
+def _check_counts(scores: Scores, model: str) -> None:
+    for each in (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens):
+        if not all(count is None or hasattr(count, "__index__") for count in each or ()):
+            raise PodiumError(f"{model} gave a number of tokens that is not a whole number; tokens are counts, or None")
 
 
 def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
