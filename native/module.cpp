@@ -287,6 +287,9 @@ void widen(const Row<std::uint16_t>& halves, const nb::ndarray<float, nb::ndim<1
 }  // namespace
 
 NB_MODULE(_native, m) {
+    // A daemon thread may hold a model when the interpreter ends: that is not an error to report to the user.
+    nb::set_leak_warnings(false);
+
     m.attr("PANEL") = PANEL;
     m.def("instruction_sets", instruction_sets);
 

@@ -402,3 +402,36 @@ def test_a_calibration_can_be_used_wherever_a_model_is_named(tmp_path, texts):
         code, _, err = podium(*arguments, "--base-url", "http://127.0.0.1:9")
         assert (code, "--base-url" in err) == (2, True)
     assert "max_length" not in podium("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")[2]
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "podium.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+class Stderr:
+    def write(self, text):
+        os.write(2, text.encode())
+        if {again}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def flush(self):
+        pass
+
+sys.meta_path.insert(0, Finder())
+sys.stderr = Stderr()
+from podium.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize(("again", "code"), [(False, 130), (True, -2)])
+def test_an_interrupt_while_starting_prints_no_traceback(again, code):
+    script = INTERRUPTED.format(again=again)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert done.stderr.startswith("podium: interrupted")

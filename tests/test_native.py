@@ -510,3 +510,18 @@ def test_the_native_core_does_not_load_onnx_runtime():
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_daemon_thread_may_hold_a_model_when_the_process_ends():
+    script = (
+        "import threading, podium\n"
+        "loaded, reranker = threading.Event(), podium.load('podium-mini', runtime='native')\n"
+        "def hold(reranker):\n"
+        "    reranker.rank('q', ['a'])\n"
+        "    loaded.set()\n"
+        "    threading.Event().wait()\n"
+        "threading.Thread(target=hold, args=[reranker], daemon=True).start()\n"
+        "loaded.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""

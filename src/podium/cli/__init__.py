@@ -61,9 +61,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print("podium: interrupted", file=sys.stderr)
-        return 130
+    except click.Abort:  # click's own form of an interrupt, which podium.__main__ reports
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # `podium rank … | head`
         _leave_stdout()
         return 0
