@@ -435,3 +435,16 @@ def test_an_interrupt_while_starting_prints_no_traceback(again, code):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert done.stderr.startswith("podium: interrupted")
+
+
+def test_indexing_names_its_own_option_and_reads_nested_fields(tmp_path):
+    """The folder's index reports an argument of Python, which the command line writes as its option."""
+    (tmp_path / "odd.jsonl").write_text('{"id": 1, "foo": "a"}\n', encoding="utf-8")
+    code, _, error = podium("index", tmp_path / "odd.jsonl", "--to", tmp_path / "odd")
+    assert (code, "with --text foo" in error) == (2, True)
+    (tmp_path / "nested.jsonl").write_text('{"id": 1, "body": {"text": "a red apple"}}\n', encoding="utf-8")
+    assert podium("index", tmp_path / "nested.jsonl", "--to", tmp_path / "nested", "--text", "body.text")[0] == 0
+    found = json.loads(podium("search", "apple", "--in", tmp_path / "nested", "--json")[1])
+    assert [result["document"]["body"] for result in found["results"]] == [{"text": "a red apple"}]
+    code, _, error = podium("index", tmp_path / "nested.jsonl", "--to", tmp_path / "other", "--text", "body.txt")
+    assert (code, "no document" in error) == (2, True)

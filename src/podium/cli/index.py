@@ -13,7 +13,7 @@ import click
 
 from podium.cli.index_targets import FolderTarget, IndexOptions, IndexTarget, delete, drop, listing, redis_target
 from podium.cli.tables import print_rows
-from podium.documents import TEXT_KEYS
+from podium.documents import TEXT_KEYS, has_field
 from podium.errors import InvalidInput
 from podium.places import is_url, listed, weights
 from podium.progress import bar
@@ -122,8 +122,10 @@ def _checked_documents(file: str, kind: str | None, ids_from: str, target: Index
         try:
             target.check([document])
         except InvalidInput as error:
-            raise InvalidInput(str(error).replace("document 0", f"document {count}", 1)) from None
-        unseen = unseen - set(document) if isinstance(document, dict) else set()
+            number = f"document {count}"
+            parts = [part.replace("document 0", number, 1) if isinstance(part, str) else part for part in error.args]
+            raise InvalidInput(*parts) from None
+        unseen = {name for name in unseen if not has_field(document, name)} if isinstance(document, dict) else set()
         count += 1
     if unseen:
         raise InvalidInput(f"no document of {file} has the field {', '.join(sorted(unseen))}")
