@@ -447,4 +447,4 @@ def test_indexing_names_its_own_option_and_reads_nested_fields(tmp_path):
     found = json.loads(podium("search", "apple", "--in", tmp_path / "nested", "--json")[1])
     assert [result["document"]["body"] for result in found["results"]] == [{"text": "a red apple"}]
     code, _, error = podium("index", tmp_path / "nested.jsonl", "--to", tmp_path / "other", "--text", "body.txt")
-    assert (code, "no document" in error) == (2, True)
+    assert (code, "body.txt" in error) == (2, True)
