@@ -230,3 +230,11 @@ def test_missing_values_of_data_frames_are_documents_without_text():
     assert texts_of([*missing, "a"]) == [None] * 5 + ["a"]
     assert texts_of([{"text": value} for value in missing]) == [None] * 5
     assert [as_json(value) for value in missing] == [None] * 5
+
+
+def test_suggestions_for_fields_compare_only_a_few_names():
+    """Every unknown name is compared with every known one, which takes minutes for thousands of each."""
+    record = {f"field_number_{number}": "x" for number in range(5000)}
+    with pytest.raises(InvalidInput, match="did you mean") as caught:
+        texts_of([record], tuple(f"fieldXnumber_{number}y" for number in range(5000)))
+    assert str(caught.value).partition("did you mean")[2].count("field_number_") <= 3

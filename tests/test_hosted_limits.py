@@ -105,6 +105,20 @@ def test_other_encodings_are_refused(server, rerank, encoding, content, message)
         rerank(reranker(server))
 
 
+@pytest.mark.parametrize("value", ["{}", "0", "[]"])
+def test_reply_of_far_more_values_than_documents_is_not_parsed(server, rerank, value):
+    content = f'{{"results": [{",".join([value] * 500_000)}]}}'.encode()
+    server.answer = lambda request: Answer(200, content)
+    with pytest.raises(BadResponse, match="more values than 3 documents explain"):
+        rerank(reranker(server))
+
+
+@pytest.mark.parametrize("count", [-1, 1e300, 10**300, True])
+def test_number_of_tokens_that_cannot_be_is_left_out(server, rerank, count):
+    server.answer = lambda request: as_json(COHERE.reply | {"meta": {"billed_units": {"search_units": count}}})
+    assert rerank(reranker(server)).usage.billed == {}
+
+
 def test_error_status_counts_although_its_body_cannot_be_decoded(server, rerank):
     server.answer = lambda request: Answer(401, b"no gzip", {"Content-Encoding": "gzip"})
     with pytest.raises(KeyRejected):

@@ -36,6 +36,7 @@ from podium.places import load_source
 from podium.sources import files, redis_admin, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
 from podium.sources.redis import _complete
+from podium.sources.redis_description import lease_key
 from podium.sources.redis_filters import checked_filter, misused_field
 from podium.sources.redis_index import RedisIndex
 from podium.sources.redis_lease import Lease
@@ -1271,6 +1272,25 @@ def test_a_json_index_of_ours_gives_documents_without_their_vectors():
         source = podium.RedisSource.from_url(fake.url, index=NAME)
         assert source.search("red", 1) == [{"content": "red", "source_key": "k:1", "source_score": 2.5, "source_rank": 1}]
         source.close()
+
+
+def test_words_of_underscores_alone_are_not_searched_for():
+    assert redis_wire.words("what does “_” mean") == ["what", "does", "“_”", "mean"]
+
+
+def test_an_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
+    server.loaded()
+    client = redis.Redis.from_url(server.url)
+    client.execute_command("FT.ALIASADD", "podium-alias", NAME)
+    with pytest.raises(SourceError, match=f"'podium-alias' is an alias of the index '{NAME}'"):
+        redis_admin.drop(server.url, "podium-alias")
+    client.execute_command("FT.ALIASDEL", "podium-alias")
+    client.set(lease_key(f"{NAME}:"), "another loader")
+    with pytest.raises(SourceError, match="another process"):
+        redis_admin.drop(server.url, NAME)
+    client.delete(lease_key(f"{NAME}:"))
+    assert redis_admin.drop(server.url, NAME) == 5
+    client.close()
 
 
 def test_indexes_are_listed_thinned_out_and_dropped(server):

@@ -34,8 +34,9 @@ from podium.errors import (
     RateLimited,
     RequestRejected,
 )
+from podium.json_values import count_outside_strings
 from podium.local.schedule import Work, Workers
-from podium.server.bodies import count_outside_strings, string_width
+from podium.server.bodies import string_width
 from podium.server.dialects.call import Refusal
 from podium.server.keys import Keys, add_key
 from podium.server.models import Models
@@ -424,6 +425,31 @@ def test_pipelined_requests_are_answered_in_order_and_bounded():
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
             assert hung_up(connection)
+
+
+def test_the_body_of_an_upgrade_is_not_read_as_another_request():
+    head = b"POST /rank HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 36\r\n\r\n"
+    with Serving(rerankers=words()) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(60)
+        connection.sendall(head)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n ")
+        answers = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answers.startswith(b"HTTP/1.1 400")
+    assert answers.count(b"HTTP/1.1") == 1
+
+
+def test_a_path_with_a_line_break_is_not_found():
+    with Serving(rerankers=words()) as server:
+        assert server.client.post("/rank%0A", json=ASKED).status_code == 404
+
+
+def test_fields_to_read_and_names_of_models_are_bounded():
+    unknown = [f"fieldXnumber_{number}y" for number in range(3000)]
+    with Serving(rerankers=words()) as server:
+        many = server.post("/v2/rerank", ASKED | {"documents": [dict.fromkeys(unknown, "a")], "rank_fields": unknown})
+        assert (many.status_code, "this server takes 100" in many.text) == (400, True)
+        long = server.post("/v2/rerank", ASKED | {"model": "é" * 10_000})
+        assert (long.status_code, len(long.text) < 1000) == (400, True)
 
 
 # Scorers that fail

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,9 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *,
 def has_field(document: Any, name: str) -> bool:
     """Say whether a mapping or an object has a field; a dotted name is a field of a nested record."""
     return _field(document, name) is not _ABSENT
+
+
+MAX_UNKNOWN_NAMES, MAX_KNOWN_NAMES, MAX_NAME = 3, 100, 100  # compared for a suggestion: every one with every other
 
 
 def first_stage(document: Any) -> tuple[float | None, int | None]:
@@ -203,8 +207,9 @@ def _own_field(document: Any, name: str) -> Any:
 def _suggestion(unknown: Iterable[str], documents: Sequence[Any]) -> str:
     """Return "; did you mean …?" with the fields of the first record that are closest to unknown names, or nothing."""
     record = next((document for document in documents if isinstance(document, Mapping)), {})
-    known = list(_field_names(record))
-    nearest = [near for name in unknown if (near := _nearest(name, known)) is not None]
+    known = [name for name in itertools.islice(_field_names(record), MAX_KNOWN_NAMES) if len(name) <= MAX_NAME]
+    names = [name for name in itertools.islice(unknown, MAX_UNKNOWN_NAMES) if len(name) <= MAX_NAME]
+    nearest = [near for name in names if (near := _nearest(name, known)) is not None]
     return f"; did you mean {_listed(nearest)}?" if nearest else ""
 
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from podium.errors import (
     BadResponse,
@@ -23,6 +23,7 @@ from podium.errors import (
     RequestRejected,
 )
 from podium.hosted.providers import Provider
+from podium.json_values import count_values
 
 __all__ = ["RETRIED", "Reply", "error_for", "parts", "read_reply", "request_body", "request_url"]
 
@@ -46,6 +47,8 @@ SECRET_WINDOW = 4  # so many letters of a key in a row are too many to repeat
 PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # such as sk- or jina_: it tells the provider, no secret
 ENCODER = json.JSONEncoder(ensure_ascii=False)
 LARGE_REPLY_BYTES = 1 << 20
+MAX_REPLY_VALUES, MAX_VALUES_PER_DOCUMENT = 100_000, 1_000  # each takes a hundred bytes and more once it is parsed
+MAX_COUNT = 1e15  # of tokens, or of what a provider bills
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def _runs(row: Provider, query: str, texts: Sequence[str], most: int) -> Iterato
 
 def read_reply(row: Provider, content: bytes, asked: int) -> Reply:
     """Return the scores of a success reply, by index: each there once, in range and finite. Raises BadResponse."""
+    if count_values(content, MAX_REPLY_VALUES) > MAX_REPLY_VALUES + MAX_VALUES_PER_DOCUMENT * asked:
+        raise BadResponse(f"{row.title}'s reply has far more values than {asked} documents explain; check base_url")
     try:
         payload = _parsed(content)
     except (ValueError, RecursionError):
@@ -233,14 +238,18 @@ def _kind(value: Any) -> str:
 
 def _tokens(row: Provider, payload: Any) -> int | None:
     count = _at(payload, row.tokens_key) if row.tokens_key else None
-    return int(count) if isinstance(count, int | float) and not isinstance(count, bool) and _finite(count) else None
+    return int(count) if _is_count(count) else None
 
 
 def _billed(row: Provider, payload: Any) -> Iterator[tuple[str, float]]:
     for key, name in row.billed.items():
         count = _at(payload, key)
-        if isinstance(count, int | float) and not isinstance(count, bool) and _finite(count):
+        if _is_count(count):
             yield name, count
+
+
+def _is_count(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
 
 
 def _at(payload: Any, path: str) -> Any:

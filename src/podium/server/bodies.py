@@ -9,16 +9,16 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from podium.json_values import count_values
 from podium.server.admission import Room
 from podium.server.dialects.call import Refusal
 
-__all__ = ["Gone", "count_outside_strings", "json_object", "read", "string_width"]
+__all__ = ["Gone", "json_object", "read", "string_width"]
 
 MAX_VALUES = 1_500_000
 BYTES_PER_VALUE = 128  # in memory, beside the letters of strings: measured for {}, [], numbers, pairs of a name and a value
 PARSED_AT_ONCE = 100_000  # bytes; more would hold up the event loop for longer than a millisecond
 
-_SEPARATORS = (b",", b"[", b"{")
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # the bytes of UTF-8 that do not begin a character beyond U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
@@ -43,7 +43,7 @@ async def read(request: Request, room: Room, *, max_bytes: int, seconds: float) 
 async def json_object(body: bytes, room: Room) -> dict[str, Any]:
     """Return the JSON object that a body is. Afterwards `room` holds what the object takes, no longer the body."""
     in_thread = len(body) > PARSED_AT_ONCE
-    values = await asyncio.to_thread(_count_values, body) if in_thread else _count_values(body)
+    values = await asyncio.to_thread(count_values, body, MAX_VALUES) if in_thread else count_values(body, MAX_VALUES)
     if values > MAX_VALUES:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     decoded_bytes = string_width(body) * len(body) + BYTES_PER_VALUE * values
@@ -54,28 +54,6 @@ async def json_object(body: bytes, room: Room) -> dict[str, Any]:
     room.resize(decoded_bytes)
     room.ascii_bytes = len(body) * (1 if body.isascii() else 3)  # é: two bytes here, six as an escape
     return parsed
-
-
-def _count_values(body: bytes) -> int:
-    """Return about how many values some JSON has: its commas and opening brackets, of which those in strings are no values.
-
-    They are counted exactly only where it matters. With that many values Python's parser holds the GIL for half a second.
-    """
-    at_most = sum(map(body.count, _SEPARATORS))
-    return at_most if at_most <= MAX_VALUES else count_outside_strings(body)
-
-
-def count_outside_strings(body: bytes) -> int:
-    import numpy as np
-
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    total, in_string = 0, False
-    for begin in range(0, len(unescaped), 1 << 20):
-        block = np.frombuffer(unescaped, np.uint8, min(1 << 20, len(unescaped) - begin), begin)
-        inside = np.logical_xor.accumulate(block == ord('"')) ^ in_string
-        total += int(np.count_nonzero(np.isin(block, [ord(mark) for mark in _SEPARATORS]) & ~inside))
-        in_string = bool(inside[-1])
-    return total
 
 
 def _text_width(body: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from importlib import resources
 
@@ -14,8 +15,9 @@ from podium.inputs import checked_query
 from podium.search import found_by
 from podium.server.dialects.call import Refusal, count, text
 from podium.server.endpoints import Seen, as_json
+from podium.server.memory import room_of
 from podium.server.openapi import description
-from podium.server.rerank import in_time, posted
+from podium.server.rerank import characters_of, in_time, posted
 from podium.server.state import State, state_of
 from podium.types import Candidates
 
@@ -67,11 +69,13 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
         began = time.perf_counter()
         found = await in_time(lambda: found_by(source, query, candidates, offset), request, state.settings)
         seconds = time.perf_counter() - began
+    # As text and as bytes, each character at most as an escape of six.
+    room_of(request).grow(sum(12 * characters_of(document) for document in found))
     documents = [document_as_json(document) for document in found]
     fields = list(getattr(source, "text_fields", None) or ())
     total, notes = (found.total, found.notes) if isinstance(found, Candidates) else (None, ())
     answer = {"documents": documents, "total": total, "notes": list(notes), "fields": fields, "seconds": seconds}
-    return as_json(answer)
+    return await asyncio.to_thread(as_json, answer)
 
 
 def _file(name: str, media_type: str) -> Response:

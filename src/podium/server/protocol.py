@@ -52,6 +52,7 @@ class Protocol(HttpToolsProtocol):
         self._head_complete = False
         self._progressed = False  # whether the last data completed a head, held body or ended a request
         self._bytes_without_progress = 0
+        self._cycles: list[Any] = []  # requests whose replies are not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -65,6 +66,10 @@ class Protocol(HttpToolsProtocol):
         self._set_deadline(None)
         self._set_reply_deadline(None)
         super().connection_lost(exc)
+        for cycle in self._cycles:  # uvicorn tells only the newest
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self.idle_since is not None:
@@ -91,7 +96,11 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.max_pipelined:
             self.transport.abort()
             raise ValueError("too many pipelined requests")  # ends the parsing of what has been received
+        if self.parser.should_upgrade() and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            # The parser takes the head for the whole request, so the body would be read as the next one. This is a 400.
+            raise ValueError("an upgrade of a request with a body is not supported")
         super().on_headers_complete()
+        self._cycles = [cycle for cycle in (*self._cycles, self.cycle) if not cycle.response_complete]
 
     def on_body(self, body: bytes) -> None:
         self._progressed = True

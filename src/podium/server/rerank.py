@@ -24,7 +24,9 @@ from podium.types import Ranking
 
 __all__ = ["in_time", "posted", "rerank"]
 
-WRITTEN_AT_ONCE = 500  # results; more are written in a thread, so that the event loop goes on
+# Replies to larger requests are written in a thread, so that the event loop goes on.
+WRITTEN_AT_ONCE, WRITTEN_BYTES = 500, 100_000
+MAX_FIELDS, MAX_MODEL_NAME = 100, 200  # names of fields to read; characters
 
 REPLY_BYTES_PER_DOCUMENT = 400  # without the document
 
@@ -38,17 +40,21 @@ async def rerank(request: Request, state: State, seen: Seen) -> Response:
     body = await posted(request, state, seen)
     dialect = seen.dialect = dialect_of(seen.path, body)
     call = dialect.read(body)
+    _check(call, state.settings)
     seen.model = state.models.served_name(call.model)
     reranker = state.models.rerankers[seen.model]
     seen.fields["documents"] = call.documents
-    _check(call, state.settings)
     room_of(request).grow(_reply_memory(call, room_of(request)))
     only_model = len(state.models.distinct) == 1
     with state.admission.place(id(reranker), only_model=only_model), state.metrics.waiting.track_inprogress():
         rankings = await in_time(lambda: _ranked(reranker, call), request, state.settings)
     _count(state, seen, call, rankings)
-    reply = dialect.reply(call, rankings, seen.id)
-    response = as_json(reply) if call.documents <= WRITTEN_AT_ONCE else await asyncio.to_thread(as_json, reply)
+
+    def written() -> Response:
+        return as_json(dialect.reply(call, rankings, seen.id))
+
+    is_small = call.documents <= WRITTEN_AT_ONCE and seen.fields["bytes"] <= WRITTEN_BYTES
+    response = written() if is_small else await asyncio.to_thread(written)
     if truncated := seen.fields.get("truncated"):
         response.headers["x-podium-truncated"] = str(truncated)
     return response
@@ -106,7 +112,7 @@ async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
 
 
 def _estimated_tokens(question: Question) -> int:
-    return sum(len(question.query) + _characters(document) for document in question.documents) // CHARACTERS_PER_TOKEN
+    return sum(len(question.query) + characters_of(document) for document in question.documents) // CHARACTERS_PER_TOKEN
 
 
 async def _rank(reranker: Reranker, call: Call, question: Question) -> Ranking:
@@ -117,14 +123,18 @@ async def _rank(reranker: Reranker, call: Call, question: Question) -> Ranking:
 def _check(call: Call, settings: Settings) -> None:
     if call.documents > settings.max_documents:
         raise Refusal(400, f"{call.documents:,} documents; this server takes {settings.max_documents:,} in a request")
+    if call.rank_by and len(call.rank_by) > MAX_FIELDS:
+        raise Refusal(400, f"{len(call.rank_by):,} fields to read; this server takes {MAX_FIELDS}")
+    if call.model and len(call.model) > MAX_MODEL_NAME:
+        raise Refusal(400, f"a model's name has at most {MAX_MODEL_NAME} characters")
     for question in call.questions:
         for at, document in enumerate([question.query, *question.documents]):
-            if (long := _characters(document)) > settings.max_characters:
+            if (long := characters_of(document)) > settings.max_characters:
                 which = f"document {at - 1}" if at else "the query"
                 raise Refusal(400, f"{which} has {long:,} characters; this server takes {settings.max_characters:,}")
 
 
-def _characters(document: Any) -> int:
+def characters_of(document: Any) -> int:
     """Count the letters of all that a document holds, however deep: keys too, and four for what is no text."""
     left, total = [document], 0
     while left:

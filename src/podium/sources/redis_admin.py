@@ -8,8 +8,9 @@ from typing import Any
 
 from podium.errors import SourceError
 from podium.sources import redis_wire as wire
-from podium.sources.redis_description import RESERVED, description_key, separated
+from podium.sources.redis_description import RESERVED, description_key, lease_key, separated
 from podium.sources.redis_failures import NoSuchIndex
+from podium.sources.redis_lease import Lease
 from podium.sources.redis_server import Server
 
 __all__ = ["delete", "drop", "indexes"]
@@ -32,11 +33,21 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
 
 
 def drop(url: str, name: str) -> int:
-    """Delete an index, its documents, and what podium keeps of it; return how many documents there were."""
+    """Delete an index, its documents, and what podium keeps of it; return how many documents there were.
+
+    Raises SourceError where `name` is an alias, and while documents are being loaded: those written later would remain.
+    """
     with _server(url, name) as server:
         info = _existing(server)
-        server.execute("FT.DROPINDEX", info.name, "DD")
-        server.execute("DEL", description_key(_prefix(info)))
+        if info.name != server.index:
+            raise SourceError(f"{server.index!r} is an alias of the index {info.name!r}; name that one to drop it")
+        lease = Lease(server, lease_key(_prefix(info)))
+        lease.acquire()
+        try:
+            server.execute("FT.DROPINDEX", info.name, "DD")
+            server.execute("DEL", description_key(_prefix(info)))
+        finally:
+            lease.release()
         return info.documents
 
 

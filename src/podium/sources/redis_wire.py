@@ -57,7 +57,8 @@ def words(query: str) -> list[str]:
 def _parts(token: str) -> list[str]:
     if token.isascii():
         return []
-    return "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
+    parts = "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
+    return [part for part in parts if part.strip("_")]  # the server's query parser refuses underscores alone
 
 
 def _is_punctuation(letter: str) -> bool:
