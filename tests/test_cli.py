@@ -421,6 +421,7 @@ class Stderr:
     def flush(self):
         pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background leaves it ignored
 sys.meta_path.insert(0, Finder())
 sys.stderr = Stderr()
 from podium.__main__ import main

@@ -258,7 +258,7 @@ def test_errors_are_compared_with_documents_outside_the_event_loop(server):
 
 
 def test_large_reply_is_read_as_a_small_one(server):
-    reply = json.dumps(COHERE.reply | {"padding": ['ä \\ "' * 10, None, True, -1.5e3, {}] * 30_000}).encode()
+    reply = json.dumps(COHERE.reply | {"padding": ['ä \\ "' * 10, None, True, -1.5e3, {}] * 15_000}).encode()
     assert len(reply) > 1 << 20
     server.answer = lambda request: Answer(200, reply)
     assert [result.index for result in reranker(server).rerank(QUERY, TEXTS)] == [1, 2, 0]

@@ -133,9 +133,9 @@ class _PathVariants:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            printable = re.sub(
-                r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", scope["path"]
-            )  # no path of ours; one line in a log
-            one_slash = re.sub("//+", "/", printable).rstrip("/") or "/"
+            path = re.sub(
+                r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"]
+            )  # Starlette's routes match before a last line break
+            one_slash = re.sub("//+", "/", path).rstrip("/") or "/"
             scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", one_slash)}
         await self.app(scope, receive, send)
