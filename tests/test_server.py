@@ -429,14 +429,15 @@ def test_pipelined_requests_are_answered_in_order_and_bounded():
 
 
 def test_the_body_of_an_upgrade_is_not_read_as_another_request():
-    head = b"POST /rank HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 36\r\n\r\n"
+    head = b"POST /rank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
+    head += b"Upgrade: h2c\r\nContent-Length: 33\r\n\r\n"
     with Serving(rerankers=words()) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.settimeout(60)
         answers = b""
         with contextlib.suppress(ConnectionError):  # it is closed although bytes of the body have not been read
             connection.sendall(head)
             answers += connection.recv(65_536)
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n ")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
             while part := connection.recv(65_536):
                 answers += part
     assert b" 200 " not in answers
