@@ -133,9 +133,8 @@ class _PathVariants:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            path = re.sub(
-                r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"]
-            )  # Starlette's routes match before a last line break
+            # Starlette's routes also match a path that ends in a line break.
+            path = re.sub(r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"])
             one_slash = re.sub("//+", "/", path).rstrip("/") or "/"
             scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", one_slash)}
         await self.app(scope, receive, send)
