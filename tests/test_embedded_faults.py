@@ -32,10 +32,11 @@ import random, shutil, sys
 from pathlib import Path
 import podium
 
-whole, spoilt = Path(sys.argv[1]), Path(sys.argv[2])
+whole, folder = Path(sys.argv[1]), Path(sys.argv[2])
 draw, refused = random.Random(5), 0
 for name in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file()):
     for attempt in range(8):
+        spoilt = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"  # a new one each time: tantivy's threads may still be writing to the last
         shutil.copytree(whole, spoilt)
         content = bytearray((whole / name).read_bytes())
         if attempt < 6 and content:
@@ -51,7 +52,6 @@ for name in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.
             index.search("new", 20)
         except podium.SourceError:
             refused += 1
-        shutil.rmtree(spoilt)
 print(refused)
 """
 

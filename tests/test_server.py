@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -428,19 +429,40 @@ def test_pipelined_requests_are_answered_in_order_and_bounded():
             assert hung_up(connection)
 
 
-def test_the_body_of_an_upgrade_is_not_read_as_another_request():
-    head = b"POST /rank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
-    head += b"Upgrade: h2c\r\nContent-Length: 33\r\n\r\n"
+@pytest.mark.parametrize("parts", [1, 2, 7], ids=["one read", "two reads", "many reads"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_upgrade_of_a_request_with_a_body_is_ignored(framing, parts):
+    """Java's HttpClient sends such a request first on every connection. Its body must not be read as a request either."""
+    body = json.dumps(ASKED).encode()
+    head = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nUpgrade: h2c\r\n"
+    head += b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+    if framing == "length":
+        first = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    else:
+        first = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    last = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    requests = first * 2 + last
+    size = -(-len(requests) // parts)
     with Serving(rerankers=words()) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.settimeout(60)
-        answers = b""
-        with contextlib.suppress(ConnectionError):  # it is closed although bytes of the body have not been read
-            connection.sendall(head)
-            answers += connection.recv(65_536)
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-            while part := connection.recv(65_536):
-                answers += part
-    assert b" 200 " not in answers
+        for start in range(0, len(requests), size):
+            connection.sendall(requests[start : start + size])
+            time.sleep(0.05)  # so that the parts arrive apart
+        replies = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert replies.count(b"HTTP/1.1 ") == replies.count(b"HTTP/1.1 200 OK") == 3
+    assert replies.count(b'"results"') == 2
+
+
+def test_a_body_of_tiny_chunks_is_read_whole():
+    """A hundred thousand chunks of one byte."""
+    body = json.dumps(ASKED).encode()
+    head = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    with Serving(rerankers=words()) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(60)
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        replies = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert replies.startswith(b"HTTP/1.1 200 OK")
 
 
 def test_a_path_with_a_line_break_is_not_found():

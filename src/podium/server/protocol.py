@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from podium.server.logs import RateLimitedLog
+from podium.server.upgrades import RequestParser, framing_headers
 
 __all__ = ["Protocol", "connection_limit"]
 
@@ -45,6 +46,8 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.parser = RequestParser(self)
+        self.upgrade_framing = b""
         self.idle_since: float | None = None  # loop time since when no request has begun; None during a request
         self._deadline: asyncio.TimerHandle | None = None
         self._reply_deadline: asyncio.TimerHandle | None = None
@@ -52,6 +55,7 @@ class Protocol(HttpToolsProtocol):
         self._head_complete = False
         self._progressed = False  # whether the last data completed a head, held body or ended a request
         self._bytes_without_progress = 0
+        self._body_parts: list[bytes] = []  # of the current request, from one read of the socket
         self._cycles: list[Any] = []  # requests whose replies are not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,36 +81,44 @@ class Protocol(HttpToolsProtocol):
             self._set_deadline(self.head_seconds)
         self._progressed = False
         super().data_received(data)
+        self._pass_on_body()
         self._bytes_without_progress = 0 if self._progressed else self._bytes_without_progress + len(data)
         if self._bytes_without_progress > self.head_bytes:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
+        if self.upgrade_framing:
+            return
         self._reading_request, self._head_complete = True, False
         self._set_deadline(self.head_seconds)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_complete:  # trailers are dropped
+        if not self._head_complete:  # later ones are trailers, or the head of an upgrade again: both are dropped
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.upgrade_framing:  # the same head again
+            self.upgrade_framing = b""
+            return
         self._head_complete = self._progressed = True
         self._set_deadline(None)  # whoever reads the body limits its time
         if len(self.pipeline) >= self.max_pipelined:
             self.transport.abort()
             raise ValueError("too many pipelined requests")  # ends the parsing of what has been received
-        if self.parser.should_upgrade() and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-            # The parser takes the head for the whole request, so the body would be read as the next one. This is a 400.
-            raise ValueError("an upgrade of a request with a body is not supported")
+        if self.parser.should_upgrade():
+            self.upgrade_framing = framing_headers(self.headers)
         super().on_headers_complete()
         self._cycles = [cycle for cycle in (*self._cycles, self.cycle) if not cycle.response_complete]
 
     def on_body(self, body: bytes) -> None:
         self._progressed = True
-        super().on_body(body)
+        self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
+        if self.upgrade_framing:  # the body follows
+            return
+        self._pass_on_body()
         self._reading_request, self._progressed = False, True
         super().on_message_complete()
         self._set_deadline(None)
@@ -133,6 +145,12 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
         if self.cycle is None or self.cycle.response_complete:
             self._set_reply_deadline(None)
+
+    def _pass_on_body(self) -> None:
+        """Give the chunks of one read to uvicorn as one: it copies the whole body for each, and there may be thousands."""
+        if self._body_parts:
+            super().on_body(b"".join(self._body_parts))
+            self._body_parts = []
 
     def _begin_idling(self, seconds: float) -> None:
         self.idle_since = self.loop.time()
