@@ -66,6 +66,7 @@ def test_rank_prints_json_for_machines(texts):
         ("d.csv", b'id,text\r\n1,the sea\r\n2,"a ripe red apple,\nand more"\r\n'),
         ("d.csv", b'id;text\r\n1;the sea, the sea\r\n2;"a ripe red apple; and more"\r\n'),
         ("d.tsv", b'id\ttext\n1\tthe sea\n2\ta ripe red apple, "so to say"\n'),
+        ("d.tsv", b'id\ttext\n1\tthe sea\n2\t"a ripe red apple" they said, 3" wide\n'),
         ("d.txt", b"\xef\xbb\xbfthe sea\na ripe red apple\n"),
     ],
 )

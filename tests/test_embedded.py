@@ -298,7 +298,7 @@ def test_vectors_that_change_under_an_open_index_are_noticed(tmp_path):
             use()
     other = tmp_path / "other"
     podium.EmbeddedIndex.create(other, embed=Letters()).add(texts[::-1], ids=texts[::-1])
-    for name in ("text", "vectors.f32"):
+    for name in ("text", "vectors.f32", "vectors.checksums"):
         moved = folder / name
         shutil.rmtree(moved) if moved.is_dir() else moved.unlink()
         (other / name).rename(moved)

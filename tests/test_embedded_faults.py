@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 import podium
 from podium.errors import InvalidInput, SourceError
-from podium.sources.descriptions import FILE
+from podium.sources.descriptions import FILE, loading
+from podium.sources.embedded import drop
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
 
@@ -36,7 +38,8 @@ whole, folder = Path(sys.argv[1]), Path(sys.argv[2])
 draw, refused = random.Random(5), 0
 for name in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file()):
     for attempt in range(8):
-        spoilt = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"  # a new one each time: tantivy's threads may still be writing to the last
+        # A new folder each time: threads of tantivy may still be writing to the last one.
+        spoilt = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"
         shutil.copytree(whole, spoilt)
         content = bytearray((whole / name).read_bytes())
         if attempt < 6 and content:
@@ -123,6 +126,128 @@ def test_folder_that_cannot_be_written_can_be_read(folder):
         set_modes(shared, 0o755)
         assert rest.startswith("40 1\n"), errors
         assert "cannot be written by this user" in rest
+
+
+def embed(texts):
+    return [[float(len(text)), float(text.count("a")), 1.0] for text in texts]
+
+
+def with_vectors(folder: Path) -> Path:
+    index = podium.EmbeddedIndex.create(folder, embed=embed)
+    index.add(DOCUMENTS[:20])
+    index.add(DOCUMENTS[20:])
+    return folder
+
+
+@pytest.mark.parametrize("name", ["vectors.f32", "vectors.checksums"])
+@pytest.mark.parametrize("position", [0, 250, -1], ids=["first", "middle", "last"])
+def test_damaged_vectors_are_refused(tmp_path, name, position):
+    file = with_vectors(tmp_path / "index") / name
+    content = bytearray(file.read_bytes())
+    content[position if abs(position) < len(content) else len(content) // 2] ^= 0x10
+    file.write_bytes(content)
+    index = podium.EmbeddedIndex.open(tmp_path / "index", embed=embed)
+    with pytest.raises(SourceError, match=f"{name} is damaged: its checksums do not match; index the documents again"):
+        index.search("apples", 5)
+
+
+def test_vectors_of_a_killed_writer_are_no_damage(tmp_path):
+    """It left a part of a row, and rows without their record; or a part of a record."""
+    folder = with_vectors(tmp_path / "index")
+    with open(folder / "vectors.f32", "ab") as file:
+        file.write(b"\1" * 40)
+    with open(folder / "vectors.checksums", "ab") as file:
+        file.write(b"\1" * 10)
+    index = podium.EmbeddedIndex.open(folder, embed=embed)
+    assert len(index.search("apples and pears number 3", 5)) == 5
+    index.add(["aaaa"], ids=["new"])
+    for opened in (index, podium.EmbeddedIndex.open(folder, embed=embed)):
+        assert opened.search("aaaa", 1)[0]["source_key"] == "new"
+
+
+def test_vectors_without_checksums_are_searched(tmp_path):
+    """As earlier versions left them."""
+    folder = with_vectors(tmp_path / "index")
+    (folder / "vectors.checksums").unlink()
+    index = podium.EmbeddedIndex.open(folder, embed=embed)
+    index.add(["aaaa"], ids=["new"])
+    assert podium.EmbeddedIndex.open(folder, embed=embed).search("aaaa", 1)[0]["source_key"] == "new"
+
+
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["intact", "damaged"])
+def test_drop_deletes_all_of_an_index_and_only_that(folder, is_damaged):
+    if is_damaged:
+        (folder / FILE).write_text("{")
+    (folder / "notes.txt").write_text("not part of the index")
+    assert drop(folder) == (None if is_damaged else 39)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_drop_through_a_symbolic_link_deletes_folder_and_link(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert drop(link) == 39
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drop_is_refused_while_documents_are_added(folder):
+    adding, may_go_on = threading.Event(), threading.Event()
+
+    def slow(texts):
+        adding.set()
+        may_go_on.wait(60)
+        return embed(texts)
+
+    index = podium.EmbeddedIndex.create(folder.parent / "slow", embed=embed)
+    index.embed = slow
+    thread = threading.Thread(target=index.add, args=(["apples"],))
+    thread.start()
+    adding.wait(60)
+    with pytest.raises(SourceError, match="another process is adding"):
+        drop(folder.parent / "slow")
+    may_go_on.set()
+    thread.join()
+    assert drop(folder.parent / "slow") == 1
+
+
+def test_drop_is_refused_while_a_file_is_loaded(folder):
+    with loading(folder), pytest.raises(SourceError, match="another process is loading"):
+        drop(folder)
+    assert len(podium.EmbeddedIndex.open(folder)) == 39
+
+
+FORK = """
+import os, sys, threading, podium
+
+def embed(texts):
+    if texts == ["slow"]:
+        adding.set()
+        may_go_on.wait(60)
+    return [[float(len(text)), 1.0] for text in texts]
+
+adding, may_go_on = threading.Event(), threading.Event()
+index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
+thread = threading.Thread(target=index.add, args=(["slow"],))
+thread.start()
+adding.wait(60)
+child = os.fork()
+if not child:
+    try:
+        index.add(["apples"])
+    except podium.SourceError as error:
+        os.write(1, str(error).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+may_go_on.set()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_add_in_a_process_forked_during_an_add_does_not_hang(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "i")], capture_output=True, text=True, timeout=120)
+    assert "another process is adding" in done.stdout, done.stderr
+    assert len(podium.EmbeddedIndex.open(tmp_path / "i")) == 1
 
 
 FULL = """

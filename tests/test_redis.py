@@ -1198,6 +1198,25 @@ def test_blank_cells_of_tags_and_numbers_are_left_out():
     index.close()
 
 
+def test_a_tag_that_contains_the_separator_is_refused():
+    """RediSearch would take it for two tags."""
+    index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"])
+    with pytest.raises(InvalidInput, match=r"has the tag 'salt, pepper' in 'kind', which the tag separator ',' would split"):
+        index.check([{"content": "a", "kind": ["herbs", "salt, pepper"]}])
+    index.close()
+    index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], tag_separator="|")
+    assert index._storage.encoded({"content": "a", "kind": ["herbs", "salt, pepper"]}, 0)["kind"] == b"herbs|salt, pepper"
+    index.close()
+
+
+@pytest.mark.parametrize("name", [".podium", ".podium-lease"])
+def test_ids_that_podium_uses_itself_are_refused_before_anything_is_written(name):
+    index = RedisIndex("redis://127.0.0.1:9", NAME)
+    with pytest.raises(InvalidInput, match=f"a document cannot have the id '{name}'"):
+        index.check([{"content": "a"}], [name])
+    index.close()
+
+
 def test_pages_and_totals(server):
     server.loaded()
     for mode, total in (("text", 3), ("vector", 5), ("hybrid", 5)):

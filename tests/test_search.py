@@ -287,6 +287,26 @@ def test_an_index_in_a_folder_is_listed_thinned_out_and_dropped(file, tmp_path):
     assert not (folder.parent / "two").exists()
 
 
+def test_listing_a_place_without_an_index_says_so(tmp_path):
+    assert command("index", "--list", "--to", tmp_path) == (
+        0,
+        "",
+        f"there is no index in {tmp_path}; make one with podium index FILE --to PLACE\n",
+    )
+    code, out, err = command("index", "--list", "--to", tmp_path / "missing")
+    assert (code, out) == (1, "")
+    assert "there is no folder" in err
+
+
+def test_an_id_that_is_too_long_is_refused_before_anything_is_written(tmp_path):
+    file = tmp_path / "d.jsonl"
+    file.write_text("".join(json.dumps({"id": name, "text": "a"}) + "\n" for name in ("short", "x" * 1001)))
+    code, _, err = command("index", file, "--to", tmp_path / "i", "--id", "id")
+    assert code == 2
+    assert "has 1001 letters" in err
+    assert not (tmp_path / "i").exists()
+
+
 def test_pages_of_a_folder_and_of_the_command_line(file):
     index = podium.EmbeddedIndex.create(None, text=["title", "body"])
     index.add(DOCUMENTS)
@@ -388,7 +408,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         (["search", "a", "--in", "{file}", "--text", "body", "--vector", "v"], "vector: only for an index on Redis"),
         (["index", "{file}", "--to", "{folder}", "--text", "body", "--list"], "name one FILE to index, or one of --list"),
         (["index", "--to", "{folder}"], "name one FILE to index, or one of --list"),
-        (["index", "--drop", "--to", "{folder}"], "is not an index of podium, so nothing was deleted"),
+        (["index", "--drop", "--to", "{folder}"], "is not an index of podium, so nothing was done"),
         (["search", " ", "--in", "{file}", "--text", "body"], "the query is empty"),
     ],
 )

@@ -67,9 +67,9 @@ def index(
     interruption, it goes on where it was; run again on the same file, it changes nothing.
     """
     actions: list[tuple[bool, Callable[[], None]]] = [
-        (is_list, lambda: print_rows(("index", "documents", "fields"), listing(where))),
+        (is_list, lambda: _list(where)),
         (bool(deleted), lambda: print(f"{delete(where, deleted)} documents deleted")),
-        (is_drop, lambda: print(f"{where.rpartition('/')[2]} dropped, with {drop(where)} documents")),
+        (is_drop, lambda: _drop(where)),
     ]
     chosen = [action for is_chosen, action in actions if is_chosen]
     if len(chosen) + (file is not None) != 1:
@@ -78,6 +78,18 @@ def index(
         return chosen[0]()
     made_with = IndexOptions(text=weights(text), ids_from=id_field or "", tags=listed(tags), numbers=listed(numbers), **options)
     return _load(file, kind, where, made_with)
+
+
+def _list(where: str) -> None:
+    if rows := listing(where):
+        print_rows(("index", "documents", "fields"), rows)
+    else:
+        click.echo(f"there is no index in {where}; make one with podium index FILE --to PLACE", err=True)
+
+
+def _drop(where: str) -> None:
+    count = drop(where)
+    print(f"{where.rstrip('/').rpartition('/')[2]} dropped" + ("" if count is None else f", with {count} documents"))
 
 
 def _load(file: str, kind: str | None, where: str, options: IndexOptions) -> None:
@@ -118,9 +130,9 @@ def _checked_documents(file: str, kind: str | None, ids_from: str, target: Index
     A field that is named and that no document has is a slip.
     """
     count, unseen = 0, set(named)
-    for _, document in identified(files.stream(file, kind), ids_from or None):
+    for name, document in identified(files.stream(file, kind), ids_from or None):
         try:
-            target.check([document])
+            target.check([document], [name])
         except InvalidInput as error:
             number = f"document {count}"
             parts = [part.replace("document 0", number, 1) if isinstance(part, str) else part for part in error.args]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from podium.errors import InvalidInput, SourceError
 from podium.places import embedder, is_url, split_server, split_url
-from podium.sources import descriptions
+from podium.sources import descriptions, embedded
 from podium.sources.embedded import EmbeddedIndex, is_index
 from podium.types import Embed, Progress
 
@@ -55,7 +56,7 @@ class IndexTarget(Protocol):
     @property
     def embed(self) -> Embed | None: ...
 
-    def check(self, documents: Sequence[Any]) -> None: ...
+    def check(self, documents: Sequence[Any], ids: Sequence[str]) -> None: ...
     def prepare(self, documents: int, waited: Progress) -> None: ...
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...
     def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any: ...
@@ -79,6 +80,7 @@ class FolderTarget:
         self.notes: list[str] = []
         self._language = None if options.language == "none" else options.language or "english"
         self._index = EmbeddedIndex.open(where) if self._exists else self._created(None)
+        self._loading = contextlib.ExitStack()
         if self._exists:
             self._check_options()
 
@@ -90,14 +92,15 @@ class FolderTarget:
     def embed(self) -> Embed | None:
         return self._index.embed
 
-    def check(self, documents: Sequence[Any]) -> None:
-        self._index.check(documents)
+    def check(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
+        self._index.check(documents, ids=ids)
 
     def prepare(self, documents: int, waited: Progress) -> None:
+        if not self._exists:
+            self._index = self._created(self._where)
+        self._loading.enter_context(descriptions.loading(Path(self._where)))
         if self._exists:
             self._index = EmbeddedIndex.open(self._where, embed=embedder(self._options.embed or self._index.embedder))
-        else:
-            self._index = self._created(self._where)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         return self._index.unchanged(documents, ids)
@@ -109,7 +112,8 @@ class FolderTarget:
         """Do nothing: what `add` returned from can be found."""
 
     def close(self) -> None:
-        """Do nothing: an index in a folder holds nothing open."""
+        """Let others load."""
+        self._loading.close()
 
     def _created(self, where: str | None) -> EmbeddedIndex:
         embed = None if where is None else embedder(self._options.embed)
@@ -132,6 +136,8 @@ def listing(where: str) -> list[Row]:
 
         return indexes(*split_server(where))
     folder = Path(where)
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {where!r:.200}; name the folder of an index, or one that contains some")
     folders = [folder] if is_index(folder) else sorted(path for path in folder.glob("*") if is_index(path))
     return [_folder_row(path) for path in folders]
 
@@ -145,12 +151,10 @@ def delete(where: str, ids: Iterable[str]) -> int:
     return redis_admin.delete(*split_url(where), list(ids))
 
 
-def drop(where: str) -> int:
-    """Delete an index and its documents; return how many there were."""
+def drop(where: str) -> int | None:
+    """Delete an index and its documents; return how many there were, None where the index is too damaged to tell."""
     if not is_url(where):
-        count = len(EmbeddedIndex.open(where)) if is_index(where) else 0
-        descriptions.drop(Path(where))
-        return count
+        return embedded.drop(where)
     from podium.sources import redis_admin
 
     return redis_admin.drop(*split_url(where))

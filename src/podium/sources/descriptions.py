@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.sources.embedding import PROBE, document_vectors, is_same_embedder
 from podium.sources.fields import checked_weights
@@ -23,8 +25,9 @@ __all__ = [
     "check_embedder",
     "check_ids",
     "damaged",
-    "drop",
+    "delete",
     "is_index",
+    "loading",
     "made_at_once",
     "name_of",
     "probe",
@@ -32,7 +35,7 @@ __all__ = [
     "write",
 ]
 
-FILE, TEXT_FOLDER, LAYOUT = "podium-index.json", "text", 1
+FILE, LOCK_FILE, TEXT_FOLDER, LAYOUT = "podium-index.json", "podium-index.lock", "text", 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +146,43 @@ def read(folder: Path) -> Description:
     return described
 
 
-def drop(folder: Path) -> None:
-    """Delete the index of a folder; the folder, too, where nothing else is in it. Raises SourceError."""
+@contextlib.contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Keep the index of a folder from being loaded by another process, or dropped, for as long as this one loads or drops it.
+
+    A process that is killed leaves nothing locked. Raises SourceError where the folder is not an index, or is in use.
+    """
     if not is_index(folder):
-        raise SourceError(f"{folder} is not an index of podium, so nothing was deleted")
+        raise SourceError(
+            f"{folder} is not an index of podium, so nothing was done; podium index --list --to FOLDER lists those in a folder"
+        )
+    lock = filelock.FileLock(folder / LOCK_FILE)
     try:
-        (folder / FILE).unlink()  # first of all: from now on it is not an index
-        shutil.rmtree(folder / TEXT_FOLDER)
-        for path in (*folder.glob("vectors.f32*"), *folder.glob("graph-*")):
-            path.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise SourceError(
+            f"another process is loading documents into {folder}; wait until it is done, then run this again"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def delete(folder: Path) -> None:
+    """Delete the index of a folder; the folder, too, where nothing else is in it. Raises SourceError."""
+    target = folder.resolve()
+    try:
+        (target / FILE).unlink()  # first of all: from now on it is not an index
+        shutil.rmtree(target / TEXT_FOLDER)
+        for path in (*target.glob("vectors.*"), *target.glob("graph-*"), target / LOCK_FILE):
+            path.unlink(missing_ok=True)
+        if not any(target.iterdir()):
+            target.rmdir()
+            if folder.is_symlink():
+                folder.unlink()
     except OSError as error:
         raise SourceError(f"cannot delete all of {folder}: {error.strerror or error}") from error
 

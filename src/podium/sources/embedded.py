@@ -17,6 +17,7 @@ from typing import Any
 
 from podium.documents import has_field, texts_of, valid_unicode
 from podium.errors import Argument, InvalidInput, SourceError
+from podium.forks import renew_after_fork
 from podium.inputs import checked_documents, checked_limit, checked_offset, checked_path, checked_query
 from podium.sources import descriptions
 from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
@@ -27,7 +28,7 @@ from podium.sources.texts import LANGUAGES, Entry, Snapshot, Texts
 from podium.sources.vectors import Vectors
 from podium.types import Candidates, Embed
 
-__all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
+__all__ = ["LANGUAGES", "EmbeddedIndex", "drop", "is_index"]
 
 BATCH = 2_000  # documents whose vectors are computed at once
 LONGEST_ID = 1_000
@@ -69,7 +70,8 @@ class EmbeddedIndex:
         self.batch = 5_000 if embed is None else 500  # documents of one commit, when they are loaded from a file
         self._described, self._texts, self.embed = described, texts, embed
         self._vectors = Vectors(path, len(described.probe)) if described.probe else None
-        self._writing = threading.Lock()
+        self.renew()
+        renew_after_fork(self)
         self.mode: Mode = self._checked_mode(mode or ("hybrid" if self._vectors and embed else "text"))
         self.fusion, self.text_weight = fusion, text_weight
 
@@ -131,6 +133,10 @@ class EmbeddedIndex:
         opened = cls(folder, described, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
         opened._check_rows()
         return opened
+
+    def renew(self) -> None:
+        """Begin without a lock that a thread of the parent process may hold. Its writer still keeps others out."""
+        self._writing = threading.Lock()
 
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else repr(str(self.path))
@@ -215,9 +221,11 @@ class EmbeddedIndex:
         found = self._texts.snapshot().documents(_checked_ids(ids))
         return {name: self._document(document) for name, document in found.items()}
 
-    def check(self, documents: Iterable[Any]) -> None:
+    def check(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None) -> None:
         """Raise what `add` would raise for these documents; nothing is added."""
         given = checked_documents(documents)
+        if ids is not None:
+            _distinct(_checked_ids(ids), len(given))
         for at, document in enumerate(given):
             self._stored(document, at)
         self._read(given)
@@ -332,6 +340,24 @@ class EmbeddedIndex:
         """Refuse an index whose vectors were cut short by anything but a writer of ours."""
         if self._vectors is not None and self._texts.snapshot().last_row() >= len(self._vectors.rows()):
             raise SourceError(f"{self.path} is damaged: it has fewer vectors than documents that have one; index it again")
+
+
+def drop(path: str | os.PathLike[str]) -> int | None:
+    """Delete the index of a folder, and return how many documents it had, None where it is damaged.
+
+    The folder is deleted, too, where nothing else is in it. Raises SourceError while documents are added.
+    """
+    folder = _checked_folder(path)
+    with descriptions.loading(folder):
+        try:
+            index = EmbeddedIndex.open(folder)
+            count = len(index)
+        except SourceError:
+            descriptions.delete(folder)
+            return None
+        with index._texts.locked():
+            descriptions.delete(folder)
+        return count
 
 
 _RANKED: dict[str, Callable[[EmbeddedIndex, Snapshot, str, int], list[Hit]]] = {

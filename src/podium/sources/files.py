@@ -150,12 +150,13 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
 
 
 def _tab_rows(lines: Iterable[str], name: str) -> Iterator[Any]:
-    return _delimited(lines, name, "\t")
+    """Yield the rows of a TSV. Its format has no quoting: a quotation mark is a letter like any other."""
+    return _delimited(lines, name, "\t", is_quoted=False)
 
 
-def _delimited(lines: Iterable[str], name: str, delimiter: str) -> Iterator[Any]:
+def _delimited(lines: Iterable[str], name: str, delimiter: str, *, is_quoted: bool = True) -> Iterator[Any]:
     csv.field_size_limit(1 << 30)  # a cell may hold a whole document
-    rows = csv.DictReader(lines, strict=True, delimiter=delimiter)
+    rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
@@ -163,9 +164,11 @@ def _delimited(lines: Iterable[str], name: str, delimiter: str) -> Iterator[Any]
         for row in rows:
             if None in row or None in row.values():
                 between = {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
+                quote = f"put a cell that contains {between} in double quotes"
+                remedy = quote if is_quoted else "no cell may contain a tab or a line break"
                 raise InvalidInput(
                     f"{name}, line {rows.line_num}: not as many cells as the header has, which has {between} between its "
-                    "names; put a cell that contains them in double quotes"
+                    f"names; {remedy}"
                 )
             yield row
     except csv.Error as error:

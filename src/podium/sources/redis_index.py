@@ -99,8 +99,10 @@ class RedisIndex:
         info = self._scanned(waited)
         self._failures, self._expected = info.failures, info.documents  # the server never forgets old failures
 
-    def check(self, documents: Sequence[Any]) -> None:
+    def check(self, documents: Sequence[Any], ids: Sequence[str] = ()) -> None:
         """Raise what `add` would raise for these documents; nothing is written."""
+        for name in ids:
+            self._key(name)
         for number, document in enumerate(documents):
             self._storage.encoded(document, number)
 

@@ -76,7 +76,13 @@ class HashStorage:
         if isinstance(value, bytes):
             return value
         if name in self._schema.tags and isinstance(value, list | tuple):
-            return self._schema.tag_separator.join(map(str, value)).encode("utf-8", "replace")
+            tags, separator = list(map(str, value)), self._schema.tag_separator
+            if split := next((tag for tag in tags if separator in tag), None):
+                raise InvalidInput(
+                    f"document {number} has the tag {split[:80]!r} in {name!r}, which the tag separator {separator!r} would "
+                    "split; choose another with --tag-separator (tag_separator=)"
+                )
+            return separator.join(tags).encode("utf-8", "replace")
         if isinstance(value, list | tuple | dict):
             value = _json(value, name, number)
         return str(value).encode("utf-8", "replace")

@@ -84,6 +84,17 @@ class Texts:
             finally:
                 writer.wait_merging_threads()  # and lets others write
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out, without writing. Raises SourceError while another one writes."""
+        with _typed_errors(self.folder):
+            writer = self._writer()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError, OSError):  # its files may have been deleted
+                writer.wait_merging_threads()
+
     def _writer(self) -> Any:
         where = self.folder.parent if self.folder else "this index"
         if self._mirror is not None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.checksums import file_checksum
+from podium.checksums import checksum, file_checksum
 from podium.errors import SourceError
 from podium.extras import needed
+from podium.sources.row_checksums import DamagedRecord, RowChecksums, RowRange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,8 @@ EF_SEARCH = 200  # how many neighbours HNSW keeps in view: 100 candidates are wh
 class Vectors:
     """Unit vectors of one length. `folder` is None for those that live in memory only.
 
-    Readers in other processes may map the file while one process appends: it never changes what is there. The graph is
+    Readers in other processes may map the file while one process appends: it never changes what is there. Each process
+    compares the rows with their checksums once, before it first searches them. The graph is
     derived from the rows, written beside them under a name that holds its number of rows and its checksum, and put in
     place at once. A graph that is damaged is left out: all rows are compared, which is slower and as right, until the
     next `improve` makes it again.
@@ -47,6 +49,7 @@ class Vectors:
         self._folder = folder
         self._rows: Any = None
         self._inode, self._seen = 0, 0  # whose rows these are, and how many there have been: they never become fewer
+        self._verified, self._compared_at = 0, 0  # how many rows match their checksums; how many there were at that time
         self._graph: tuple[_GraphFile | None, int, Any] | None = None  # its file if it has one, how many rows it knows, it
         self._damaged: set[_GraphFile] = set()
 
@@ -68,7 +71,9 @@ class Vectors:
             file.write(unit.tobytes())
             file.flush()
             os.fsync(file.fileno())
-        return range(whole, whole + len(unit))
+        end = whole + len(unit)
+        RowChecksums(self._checksums_file).append(RowRange(whole, end, checksum(unit.data.cast("B"))))
+        return range(whole, end)
 
     def rows(self) -> Rows:
         """Return every row, shape (rows, dimensions); a map of the file, not a copy."""
@@ -85,6 +90,8 @@ class Vectors:
         if not count or found is None:
             return np.zeros((0, self.dimensions), np.float32)
         if self._rows is None or len(self._rows) != count or self._inode != found.st_ino:
+            if self._inode != found.st_ino:
+                self._verified = self._compared_at = 0
             self._rows, self._inode = np.memmap(self._file, np.float32, "r", shape=(count, self.dimensions)), found.st_ino
         self._seen = max(self._seen, count)
         return self._rows  # type: ignore[no-any-return]
@@ -93,7 +100,7 @@ class Vectors:
         """Return at most `count` (row, cosine similarity), nearest first, equal ones by row."""
         import numpy as np
 
-        rows = self.rows()
+        rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
         known, from_graph = self._from_graph(unit, count) if len(rows) >= EXACT_BELOW else (0, [])
         tail = rows[known:] @ unit
@@ -103,7 +110,7 @@ class Vectors:
 
     def improve(self) -> None:
         """Extend the graph where too many rows lie outside it. Takes minutes for a million; only for the writer."""
-        rows = self.rows()
+        rows = self._verified_rows()
         if len(rows) < EXACT_BELOW or len(rows) - self._current_graph()[0] <= OUTSIDE_GRAPH * len(rows):
             return
         import numpy as np
@@ -119,6 +126,23 @@ class Vectors:
             self._graph = (None, len(rows), graph)
         else:
             self._save(self._folder, graph, len(rows))
+
+    def _verified_rows(self) -> Rows:
+        """Return every row, after comparing new ones with their checksums. Raises SourceError where they differ."""
+        rows = self.rows()
+        if self._folder is not None and len(rows) != self._compared_at:
+            try:
+                records = RowChecksums(self._checksums_file).between(self._verified, len(rows))
+            except (DamagedRecord, OSError):
+                raise self._damage(self._checksums_file) from None
+            if any(checksum(rows[part.start : part.end].data.cast("B")) != part.checksum for part in records):
+                raise self._damage(self._file)
+            # Rows after the last record may have been appended just now, and get their record next.
+            self._verified, self._compared_at = max([self._verified, *(part.end for part in records)]), len(rows)
+        return rows
+
+    def _damage(self, file: Path) -> SourceError:
+        return SourceError(f"{file} is damaged: its checksums do not match; index the documents again")
 
     def _from_graph(self, unit: Rows, count: int) -> tuple[int, list[tuple[int, float]]]:
         """Return how many rows the graph knows and its nearest of them, with similarities computed from the rows themselves."""
@@ -178,6 +202,10 @@ class Vectors:
     def _file(self) -> Path:
         assert self._folder is not None  # noqa: S101  for the type checker
         return self._folder / "vectors.f32"
+
+    @property
+    def _checksums_file(self) -> Path:
+        return self._file.with_suffix(".checksums")
 
 
 @dataclass(frozen=True, slots=True)

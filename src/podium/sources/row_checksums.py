@@ -1,0 +1,58 @@
+"""Checksums of a file of rows that only grows, in a file beside it: one record for each append."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["DamagedRecord", "RowChecksums", "RowRange"]
+
+RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these three
+FIELDS = struct.Struct("<QQI")
+
+
+class DamagedRecord(Exception):
+    """The file of checksums is damaged itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """The rows `start` to `end` (exclusive) of one append, and their checksum."""
+
+    start: int
+    end: int
+    checksum: int
+
+
+class RowChecksums:
+    """The file of checksums at `path`. A record is written after its rows are on the disk, so it never describes others."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, rows: RowRange) -> None:
+        """Write a record; it is on the disk when this returns. For one writer at a time."""
+        fields = FIELDS.pack(rows.start, rows.end, rows.checksum)
+        with open(self._path, "ab") as file:
+            file.truncate(file.tell() // RECORD.size * RECORD.size)  # a writer that was killed may have left part of a record
+            file.write(fields + struct.pack("<I", zlib.crc32(fields)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def between(self, start: int, end: int) -> list[RowRange]:
+        """Return the records of rows from `start` on, up to `end` (exclusive). Raises DamagedRecord.
+
+        Rows without a record are of an earlier version of podium, or of a writer that was killed.
+        """
+        content = self._path.read_bytes() if self._path.exists() else b""
+        records = []
+        for position in range(0, len(content) - RECORD.size + 1, RECORD.size):
+            first, last, checksum, record_crc = RECORD.unpack_from(content, position)
+            if zlib.crc32(content[position : position + FIELDS.size]) != record_crc:
+                raise DamagedRecord
+            if start <= first and last <= end:
+                records.append(RowRange(first, last, checksum))
+        return records
