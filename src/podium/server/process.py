@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from podium.errors import InvalidInput
 from podium.server import logs
 from podium.server.app import create_app
+from podium.server.memory import share_heap
 from podium.server.protocol import Protocol
 from podium.server.settings import Settings
 
@@ -108,6 +109,7 @@ def _log_loop_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 def _one(settings: Settings, listening: socket.socket) -> int:
+    share_heap()
     server = _Server(settings)
     server.run(sockets=[listening])
     logs.log("stopped", process=os.getpid())
