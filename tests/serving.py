@@ -18,7 +18,7 @@ import uvicorn
 
 from loopback import wait_until
 from podium.server.app import create_app
-from podium.server.protocol import Protocol
+from podium.server.http.protocol import Protocol
 from podium.server.settings import Settings
 
 

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 import podium
 from fakes import WordOverlap
 from podium.server.dialects import DIALECTS
-from podium.server.openapi import description
+from podium.server.endpoints.openapi import description
 from serving import Serving
 
 EXAMPLES = 60

@@ -14,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 import podium
 from fakes import Given, WordOverlap
 from podium.evaluation.collections import read_collection
-from podium.server.keys import add_key
+from podium.server.http.keys import add_key
 from podium.server.settings import Settings
 from podium.types import Scores
 from serving import Serving

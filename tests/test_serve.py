@@ -18,10 +18,11 @@ import httpx
 import pytest
 
 from loopback import Loopback, cohere, wait_until
-from podium.server import bodies, pages
 from podium.server import process as process_module
-from podium.server.keys import Keys, add_key
-from podium.server.protocol import MAX_CONNECTIONS, Protocol
+from podium.server.endpoints import pages
+from podium.server.http import bodies
+from podium.server.http.keys import Keys, add_key
+from podium.server.http.protocol import MAX_CONNECTIONS, Protocol
 from podium.server.settings import Settings
 from podium.server.threads import THREADS
 from serving import Process, refused

@@ -37,11 +37,11 @@ from podium.errors import (
 )
 from podium.json_values import count_outside_strings
 from podium.local.schedule import Work, Workers
-from podium.server.bodies import string_width
 from podium.server.dialects.call import Refusal
-from podium.server.keys import Keys, add_key
+from podium.server.http.bodies import string_width
+from podium.server.http.keys import Keys, add_key
+from podium.server.http.protocol import Protocol
 from podium.server.models import Models
-from podium.server.protocol import Protocol
 from podium.server.settings import Settings
 from podium.server.threads import THREADS
 from podium.types import Scores

@@ -19,6 +19,6 @@ def key(name: str, path: Path) -> None:
 
     A running server knows it at once, and forgets it when its line is deleted.
     """
-    from podium.server.keys import add_key
+    from podium.server.http.keys import add_key
 
     print(add_key(path, name))

@@ -116,7 +116,7 @@ def serve(
     """
     needed("uvicorn", "serve")
     from podium.local.cpu import cores
-    from podium.server.keys import Keys
+    from podium.server.http.keys import Keys
     from podium.server.process import serve as run
     from podium.server.settings import Settings
 

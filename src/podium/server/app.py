@@ -18,18 +18,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from podium.ranking import Reranker
-from podium.server import about, pages
-from podium.server.admission import Admission
 from podium.server.dialects import DIALECTS
-from podium.server.endpoints import endpoint, unrouted
-from podium.server.keys import Keys
-from podium.server.logs import log
-from podium.server.memory import RequestMemory
-from podium.server.metrics import Metrics
+from podium.server.endpoints import about, pages
+from podium.server.endpoints.requests import endpoint, unrouted
+from podium.server.endpoints.rerank import rerank
+from podium.server.http.admission import Admission
+from podium.server.http.keys import Keys
+from podium.server.http.memory import RequestMemory
 from podium.server.models import Models
-from podium.server.rerank import rerank
 from podium.server.settings import Settings
 from podium.server.state import State
+from podium.server.telemetry.logs import log
+from podium.server.telemetry.metrics import Metrics
 from podium.types import Source
 
 __all__ = ["create_app"]

@@ -22,11 +22,11 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium.errors import InvalidInput
-from podium.server import logs
 from podium.server.app import create_app
-from podium.server.memory import share_heap
-from podium.server.protocol import Protocol
+from podium.server.http.memory import share_heap
+from podium.server.http.protocol import Protocol
 from podium.server.settings import Settings
+from podium.server.telemetry import logs
 
 __all__ = ["serve"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from podium.server.admission import Admission
-from podium.server.keys import Keys
-from podium.server.metrics import Metrics
+from podium.server.http.admission import Admission
+from podium.server.http.keys import Keys
 from podium.server.models import Models
 from podium.server.settings import Settings
+from podium.server.telemetry.metrics import Metrics
 
 __all__ = ["State", "state_of"]
 

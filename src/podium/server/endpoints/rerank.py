@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from podium.local.schedule import job
 from podium.ranking import Reranker
-from podium.server import bodies
-from podium.server.admission import Room
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
-from podium.server.endpoints import Seen, as_json
-from podium.server.memory import room_of
+from podium.server.endpoints.requests import Seen, as_json
+from podium.server.http import bodies
+from podium.server.http.admission import Room
+from podium.server.http.memory import room_of
 from podium.server.settings import Settings
 from podium.server.state import State
 from podium.types import Ranking

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.ranking import Reranker
-from podium.server.endpoints import Seen, as_json
+from podium.server.endpoints.requests import Seen, as_json
 from podium.server.state import State, state_of
 
 __all__ = ["check_api_key", "health", "info", "metrics", "models", "ready"]

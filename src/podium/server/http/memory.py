@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from podium.server.admission import Admission, Room
+from podium.server.http.admission import Admission, Room
 
 __all__ = ["RequestMemory", "room_of", "share_heap"]
 

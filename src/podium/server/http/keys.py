@@ -15,7 +15,7 @@ from pathlib import Path
 
 from podium.errors import InvalidInput
 from podium.server.dialects.call import Refusal
-from podium.server.logs import log
+from podium.server.telemetry.logs import log
 
 __all__ = ["Keys", "add_key", "offered"]
 

@@ -14,10 +14,10 @@ from podium.documents import as_json as document_as_json
 from podium.inputs import checked_query
 from podium.search import found_by
 from podium.server.dialects.call import Refusal, count, text
-from podium.server.endpoints import Seen, as_json
-from podium.server.memory import room_of
-from podium.server.openapi import description
-from podium.server.rerank import characters_of, in_time, posted
+from podium.server.endpoints.openapi import description
+from podium.server.endpoints.requests import Seen, as_json
+from podium.server.endpoints.rerank import characters_of, in_time, posted
+from podium.server.http.memory import room_of
 from podium.server.state import State, state_of
 from podium.types import Candidates
 

@@ -29,13 +29,13 @@ from podium.errors import (
     RequestRejected,
     SourceError,
 )
-from podium.server.bodies import Gone
 from podium.server.dialects import error_before_reading
 from podium.server.dialects.call import Dialect, Refusal
-from podium.server.logs import log
-from podium.server.origins import check_origin
+from podium.server.http.bodies import Gone
+from podium.server.http.origins import check_origin
 from podium.server.state import State, state_of
-from podium.server.traces import span
+from podium.server.telemetry.logs import log
+from podium.server.telemetry.traces import span
 
 __all__ = ["Act", "Seen", "as_json", "endpoint", "unrouted"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from podium.json_values import count_values
-from podium.server.admission import Room
 from podium.server.dialects.call import Refusal
+from podium.server.http.admission import Room
 
 __all__ = ["Gone", "json_object", "read", "string_width"]
 

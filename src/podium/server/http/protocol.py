@@ -8,8 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from podium.server.logs import RateLimitedLog
-from podium.server.upgrades import RequestParser, framing_headers
+from podium.server.http.upgrades import RequestParser, framing_headers
+from podium.server.telemetry.logs import RateLimitedLog
 
 __all__ = ["Protocol", "connection_limit"]
 

@@ -1,0 +1,1 @@
+"""HTTP itself: connections, bodies, their limits, and who may ask."""

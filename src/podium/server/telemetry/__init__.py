@@ -1,0 +1,1 @@
+"""What a server tells about its work: log lines, metrics, traces."""
