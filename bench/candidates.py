@@ -52,9 +52,11 @@ def measured(index, queries, qrels, mode, fusion, weight):
 
 def measured_on_redis(url, documents, queries, qrels):
     """Print nDCG@10 of a query over the union of the fields, as podium's are, and of one that names each field on its own."""
-    from podium.sources import redis_admin, redis_queries, redis_wire
-    from podium.sources.redis_index import RedisIndex
-    from podium.sources.redis_server import Server
+    from podium.sources.redis import admin as redis_admin
+    from podium.sources.redis import commands as redis_queries
+    from podium.sources.redis import replies as redis_wire
+    from podium.sources.redis.index import RedisIndex
+    from podium.sources.redis.server import Server
 
     index, name = RedisIndex(url, NAME, text=["title", "text"]), NAME
     index.prepare(len(documents))

@@ -13,10 +13,10 @@ import sys
 import pytest
 
 import loopback
+import podium.formats as formats
 from conftest import PARITY
 from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput
-from podium.sources import files
 
 
 def podium(*arguments, stdin=b"", **environment):
@@ -82,10 +82,10 @@ def test_rank_reads_every_format_from_files_and_standard_input(tmp_path, name, c
 
 
 def test_standard_input_is_recognised_by_how_it_begins():
-    assert files.format_of("", b'  {"a": 1}') == "jsonl"
-    assert files.format_of("", b'"a"') == "jsonl"
-    assert files.format_of("", b"[1]") == "json"
-    assert files.format_of("", b"plain") == "txt"
+    assert formats.format_of("", b'  {"a": 1}') == "jsonl"
+    assert formats.format_of("", b'"a"') == "jsonl"
+    assert formats.format_of("", b"[1]") == "json"
+    assert formats.format_of("", b"plain") == "txt"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_any_text_is_read_line_by_line_where_its_format_is_named(tmp_path):
 
 def test_a_row_with_too_few_cells_names_the_delimiter():
     with pytest.raises(InvalidInput, match="line 2: not as many cells as the header has, which has semicolons between"):
-        files.parse(b"a;b;c,d\n1;2\n", "csv", "docs")
+        formats.parse(b"a;b;c,d\n1;2\n", "csv", "docs")
 
 
 def test_dotted_names_reach_into_nested_records(tmp_path):
@@ -283,7 +283,7 @@ def test_errors_are_a_line_with_the_remedy_and_an_exit_code(arguments, code, wor
 )
 def test_files_that_are_not_what_they_say_are_named_with_their_line(kind, content, words):
     with pytest.raises(InvalidInput, match=words):
-        files.parse(content, kind, "docs")
+        formats.parse(content, kind, "docs")
 
 
 def test_an_empty_file_ranks_to_nothing_and_says_so(texts):
@@ -315,7 +315,7 @@ def test_a_full_disk_is_an_error_of_one_line(texts):
 
 
 def test_a_csv_of_pandas_with_its_index_is_read():
-    assert files.parse(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
+    assert formats.parse(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
 
 
 def test_a_reader_that_leaves_early_is_no_error(texts):

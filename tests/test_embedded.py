@@ -23,10 +23,10 @@ import podium
 from loopback import wait_until
 from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
-from podium.sources.descriptions import FILE
-from podium.sources.embedded import LANGUAGES
+from podium.sources.embedded.description import FILE
+from podium.sources.embedded.index import LANGUAGES
+from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
 from podium.sources.fusion import Hit, fuse
-from podium.sources.vectors import EXACT_BELOW, Vectors
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 DOCUMENTS = [
@@ -505,7 +505,7 @@ def test_many_vectors_are_searched_by_a_graph_that_finds_nearly_all(tmp_path, wh
 DAMAGED_GRAPH = """
 import sys, numpy as np
 from pathlib import Path
-from podium.sources.vectors import Vectors
+from podium.sources.embedded.vectors import Vectors
 
 folder, seed = Path(sys.argv[1]), int(sys.argv[2])
 vectors = Vectors(folder, 16)

@@ -15,8 +15,8 @@ import pytest
 
 import podium
 from podium.errors import InvalidInput, SourceError
-from podium.sources.descriptions import FILE, loading
-from podium.sources.embedded import drop
+from podium.sources.embedded.description import FILE, loading
+from podium.sources.embedded.index import drop
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
 

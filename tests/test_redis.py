@@ -26,6 +26,7 @@ from redisvl.query import VectorQuery
 from redisvl.query.filter import FilterExpression, Num, Tag
 
 import podium
+import podium.formats as formats
 import redis
 import resp
 from conftest import PARITY
@@ -33,16 +34,18 @@ from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.integrations.redisvl import Vectorizer
 from podium.places import load_source
-from podium.sources import files, redis_admin, redis_queries, redis_wire
 from podium.sources.loading import identified, load_into
-from podium.sources.redis import _complete
-from podium.sources.redis_description import lease_key
-from podium.sources.redis_filters import checked_filter, misused_field
-from podium.sources.redis_index import RedisIndex
-from podium.sources.redis_lease import Lease
-from podium.sources.redis_schema import checked_schema, create_command
-from podium.sources.redis_server import Server
-from podium.sources.redis_storage import storage_for
+from podium.sources.redis import admin as redis_admin
+from podium.sources.redis import commands as redis_queries
+from podium.sources.redis import replies as redis_wire
+from podium.sources.redis.description import lease_key
+from podium.sources.redis.filters import checked_filter, misused_field
+from podium.sources.redis.index import RedisIndex
+from podium.sources.redis.lease import Lease
+from podium.sources.redis.schema import checked_schema, create_command
+from podium.sources.redis.server import Server
+from podium.sources.redis.source import _complete
+from podium.sources.redis.storage import storage_for
 from resp import Fake, Recorder, Replay, reply
 
 RECORDINGS = Path(__file__).parent / "redis"
@@ -415,7 +418,7 @@ def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
 @pytest.mark.skipif(not RECORDING, reason="docs/make.py replays this; it is only run to be recorded")
 def test_the_readmes_example_is_recorded():
     """On an index of the README's own name, dropped afterwards."""
-    documents = list(identified(files.stream(Path(__file__).parents[1] / "docs" / "documents.jsonl"), None))
+    documents = list(identified(formats.stream(Path(__file__).parents[1] / "docs" / "documents.jsonl"), None))
     index = RedisIndex(REAL, "capitals", text=["title", "content"])
     index.prepare(len(documents))
     load_into(index, documents, lambda done: None)

@@ -24,7 +24,7 @@ else:
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "json_values", "notebook", "_native"},
+    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "json_values", "notebook", "formats", "_native"},
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import podium
-from podium.sources.embedded import EmbeddedIndex
+from podium.sources.embedded.index import EmbeddedIndex
 
 PASSAGE_WORDS = 160
 FOUND, HARD = 40, 20

@@ -41,8 +41,8 @@ from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Source, Usa
 
 if TYPE_CHECKING:
     from podium.local.embed import Embedder
-    from podium.sources.embedded import EmbeddedIndex
-    from podium.sources.redis import RedisSource
+    from podium.sources.embedded.index import EmbeddedIndex
+    from podium.sources.redis.source import RedisSource
 
 __version__ = "0.1.0"
 
@@ -84,9 +84,9 @@ __all__ = [
 
 # These need packages that are imported when they are first asked for, not with podium.
 _LATER = {
-    "EmbeddedIndex": "podium.sources.embedded",
+    "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embed",
-    "RedisSource": "podium.sources.redis",
+    "RedisSource": "podium.sources.redis.source",
 }
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import podium.formats as formats
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import given
-from podium.sources import files
-from podium.sources.embedded import EmbeddedIndex, is_index
+from podium.sources.embedded.index import EmbeddedIndex, is_index
 from podium.sources.fusion import Fusion, Mode
 from podium.sources.loading import identified
-from podium.sources.redis_server import SCHEMES
+from podium.sources.redis.server import SCHEMES
 
 if TYPE_CHECKING:
     from podium.local.embed import Embedder
-    from podium.sources.redis import RedisSource
+    from podium.sources.redis.source import RedisSource
 
 __all__ = ["SourceOptions", "embedder", "is_url", "listed", "load_source", "split_server", "split_url", "weights"]
 
@@ -63,7 +63,7 @@ def load_source(
     options = options or SourceOptions(**_known(chosen))
     place = os.fspath(where)
     if is_url(place):
-        from podium.sources.redis import RedisSource
+        from podium.sources.redis.source import RedisSource
 
         url, index = split_url(place)
         own = options.named("mode", *FUSION, *ON_REDIS)
@@ -74,7 +74,7 @@ def load_source(
     if Path(place).is_dir() or not Path(place).exists():
         return _opened(place, options)
     made = EmbeddedIndex.create(None, text=options.text, embed=embedder(options.embed), **options.named("mode", *FUSION))
-    documents = list(identified(files.stream(place), None))  # ids that are the same each time
+    documents = list(identified(formats.stream(place), None))  # ids that are the same each time
     made.add([document for _, document in documents], ids=[name for name, _ in documents])
     return made
 

@@ -12,7 +12,7 @@ from podium.evaluation.evaluate import Find
 from podium.evaluation.runs import read_run
 from podium.inputs import given
 from podium.places import SourceOptions, embedder, load_source
-from podium.sources.embedded import EmbeddedIndex
+from podium.sources.embedded.index import EmbeddedIndex
 
 __all__ = ["first_stage", "first_stage_name", "without_passwords"]
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 
+import podium.formats as formats
 from podium.cli.index_targets import FolderTarget, IndexOptions, IndexTarget, delete, drop, listing, redis_target
 from podium.cli.tables import print_rows
 from podium.documents import TEXT_KEYS, has_field
 from podium.errors import InvalidInput
 from podium.places import is_url, listed, weights
 from podium.progress import bar
-from podium.sources import files
-from podium.sources.embedded import LANGUAGES
+from podium.sources.embedded.index import LANGUAGES
 from podium.sources.loading import identified, load_into
 
 __all__ = ["index"]
@@ -44,7 +44,7 @@ __all__ = ["index"]
     metavar="NAME",
     help="In a folder: stemmer, stop-words.  [default: english]",
 )
-@click.option("--format", "kind", type=click.Choice(list(files.FORMATS)), help="What FILE holds.  [default: by its name]")
+@click.option("--format", "kind", type=click.Choice(list(formats.FORMATS)), help="What FILE holds.  [default: by its name]")
 @click.option("--list", "is_list", is_flag=True, help="List the index at PLACE, or all those of a server or folder.")
 @click.option("--delete", "deleted", multiple=True, metavar="ID", help="Delete a document; again for more.")
 @click.option("--drop", "is_drop", is_flag=True, help="Delete the index and all of its documents.")
@@ -100,7 +100,7 @@ def _load(file: str, kind: str | None, where: str, options: IndexOptions) -> Non
         with bar(100, True, what="waiting for the server to scan its keys") as waited:
             target.prepare(count, waited)
         with bar(count, True, what="indexing") as advance:
-            added, kept = load_into(target, identified(files.stream(file, kind), options.ids_from or None), advance)
+            added, kept = load_into(target, identified(formats.stream(file, kind), options.ids_from or None), advance)
         target.finish()
     there = f", {kept} were there already" if kept else ""
     print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
@@ -111,7 +111,7 @@ def _load(file: str, kind: str | None, where: str, options: IndexOptions) -> Non
 
 
 def _target(file: str, kind: str | None, where: str, options: IndexOptions) -> IndexTarget:
-    if (first := next(files.stream(file, kind), None)) is None:
+    if (first := next(formats.stream(file, kind), None)) is None:
         raise InvalidInput(f"{file} holds no documents")
     if is_url(where):
         if options.language is not None:
@@ -130,7 +130,7 @@ def _checked_documents(file: str, kind: str | None, ids_from: str, target: Index
     A field that is named and that no document has is a slip.
     """
     count, unseen = 0, set(named)
-    for name, document in identified(files.stream(file, kind), ids_from or None):
+    for name, document in identified(formats.stream(file, kind), ids_from or None):
         try:
             target.check([document], [name])
         except InvalidInput as error:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from podium.errors import InvalidInput, SourceError
 from podium.places import embedder, is_url, split_server, split_url
-from podium.sources import descriptions, embedded
-from podium.sources.embedded import EmbeddedIndex, is_index
+from podium.sources.embedded import description as descriptions
+from podium.sources.embedded import index as embedded
+from podium.sources.embedded.index import EmbeddedIndex, is_index
 from podium.types import Embed, Progress
 
 if TYPE_CHECKING:
-    from podium.sources.redis_index import RedisIndex
+    from podium.sources.redis.index import RedisIndex
 
 __all__ = ["FolderTarget", "IndexOptions", "IndexTarget", "delete", "drop", "listing", "redis_target"]
 
@@ -65,7 +66,7 @@ class IndexTarget(Protocol):
 
 
 def redis_target(where: str, options: IndexOptions) -> RedisIndex:
-    from podium.sources.redis_index import RedisIndex
+    from podium.sources.redis.index import RedisIndex
 
     url, name = split_url(where)
     text, embed = options.text or {}, embedder(options.embed)
@@ -132,7 +133,7 @@ class FolderTarget:
 def listing(where: str) -> list[Row]:
     """Return name, number of documents, and fields of each index at a place: one index, a server's, or a folder's."""
     if is_url(where):
-        from podium.sources.redis_admin import indexes
+        from podium.sources.redis.admin import indexes
 
         return indexes(*split_server(where))
     folder = Path(where)
@@ -146,7 +147,7 @@ def delete(where: str, ids: Iterable[str]) -> int:
     """Delete documents by their ids; return how many were there."""
     if not is_url(where):
         return EmbeddedIndex.open(where).delete(ids)
-    from podium.sources import redis_admin
+    from podium.sources.redis import admin as redis_admin
 
     return redis_admin.delete(*split_url(where), list(ids))
 
@@ -155,7 +156,7 @@ def drop(where: str) -> int | None:
     """Delete an index and its documents; return how many there were, None where the index is too damaged to tell."""
     if not is_url(where):
         return embedded.drop(where)
-    from podium.sources import redis_admin
+    from podium.sources.redis import admin as redis_admin
 
     return redis_admin.drop(*split_url(where))
 

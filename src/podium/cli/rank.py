@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import podium.formats as formats
 from podium.cli.options import model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
@@ -14,7 +15,6 @@ from podium.documents import texts_of
 from podium.errors import InvalidInput
 from podium.inputs import checked_fields
 from podium.load import load
-from podium.sources import files
 
 __all__ = ["rank"]
 
@@ -28,7 +28,7 @@ __all__ = ["rank"]
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many results to print.  [default: all]")
 @click.option("--min-score", type=float, metavar="X", help="Leave out results that score less.")
-@click.option("--format", "kind", type=click.Choice(list(files.FORMATS)), help="What FILE holds.  [default: by its name]")
+@click.option("--format", "kind", type=click.Choice(list(formats.FORMATS)), help="What FILE holds.  [default: by its name]")
 @output_options
 @model_options
 def rank(
@@ -60,8 +60,8 @@ def rank(
 
 def _documents(file: str, kind: str | None) -> list[Any]:
     if file != "-":
-        return files.read(file, kind)
+        return formats.read(file, kind)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
-    return files.parse(content, kind or files.format_of("", content), "standard input")
+    return formats.parse(content, kind or formats.format_of("", content), "standard input")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from podium.errors import InvalidInput
-from podium.sources.redis_schema import Schema
+from podium.sources.redis.schema import Schema
 
 __all__ = ["HashStorage", "JsonStorage", "Stored", "storage_for"]
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.extras import needed
-from podium.sources.redis_failures import TOO_SLOW, NoSuchIndex, is_lost, is_unknown_command, source_error
+from podium.sources.redis.failures import TOO_SLOW, NoSuchIndex, is_lost, is_unknown_command, source_error
 
 __all__ = ["SCHEMES", "Deadline", "NoSuchIndex", "Server"]
 

@@ -7,7 +7,7 @@ import time
 import uuid
 
 from podium.errors import SourceError
-from podium.sources.redis_server import Server
+from podium.sources.redis.server import Server
 
 __all__ = ["Lease"]
 

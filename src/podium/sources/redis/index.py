@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
-from podium.sources import redis_description
-from podium.sources import redis_wire as wire
-from podium.sources.descriptions import check_ids, name_of, probe
+from podium.sources.embedded.description import check_ids, name_of, probe
 from podium.sources.embedding import document_vectors
-from podium.sources.redis_description import Description, default_prefix, description_key, lease_key, separated
-from podium.sources.redis_failures import NoSuchIndex
-from podium.sources.redis_lease import Lease
-from podium.sources.redis_schema import Storage, checked_schema, create_command
-from podium.sources.redis_server import Server
-from podium.sources.redis_storage import storage_for
+from podium.sources.redis import description as redis_description
+from podium.sources.redis import replies as wire
+from podium.sources.redis.description import Description, default_prefix, description_key, lease_key, separated
+from podium.sources.redis.failures import NoSuchIndex
+from podium.sources.redis.lease import Lease
+from podium.sources.redis.schema import Storage, checked_schema, create_command
+from podium.sources.redis.server import Server
+from podium.sources.redis.storage import storage_for
 from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]

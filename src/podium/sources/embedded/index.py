@@ -19,13 +19,13 @@ from podium.documents import has_field, texts_of, valid_unicode
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.forks import renew_after_fork
 from podium.inputs import checked_documents, checked_limit, checked_offset, checked_path, checked_query
-from podium.sources import descriptions
-from podium.sources.descriptions import TEXT_FOLDER, Description, is_index
+from podium.sources.embedded import description as descriptions
+from podium.sources.embedded.description import TEXT_FOLDER, Description, is_index
+from podium.sources.embedded.texts import LANGUAGES, Entry, Snapshot, Texts
+from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import document_vectors, query_vector
 from podium.sources.fields import checked_weights
 from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
-from podium.sources.texts import LANGUAGES, Entry, Snapshot, Texts
-from podium.sources.vectors import Vectors
 from podium.types import Candidates, Embed
 
 __all__ = ["LANGUAGES", "EmbeddedIndex", "drop", "is_index"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from podium.checksums import checksum, file_checksum
 from podium.errors import SourceError
 from podium.extras import needed
-from podium.sources.row_checksums import DamagedRecord, RowChecksums, RowRange
+from podium.sources.embedded.row_checksums import DamagedRecord, RowChecksums, RowRange
 
 if TYPE_CHECKING:
     import numpy as np

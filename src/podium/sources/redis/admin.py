@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from podium.errors import SourceError
-from podium.sources import redis_wire as wire
-from podium.sources.redis_description import RESERVED, description_key, lease_key, separated
-from podium.sources.redis_failures import NoSuchIndex
-from podium.sources.redis_lease import Lease
-from podium.sources.redis_server import Server
+from podium.sources.redis import replies as wire
+from podium.sources.redis.description import RESERVED, description_key, lease_key, separated
+from podium.sources.redis.failures import NoSuchIndex
+from podium.sources.redis.lease import Lease
+from podium.sources.redis.server import Server
 
 __all__ = ["delete", "drop", "indexes"]
 

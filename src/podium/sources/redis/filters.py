@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podium.errors import InvalidInput
-from podium.sources.redis_wire import Field
+from podium.sources.redis.replies import Field
 
 __all__ = ["checked_filter", "misused_field"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from podium.sources.fusion import RRF_CONSTANT
-from podium.sources.redis_wire import DISTANCE, Field, words
+from podium.sources.redis.replies import DISTANCE, Field, words
 
 if TYPE_CHECKING:
     from redisvl.query.filter import FilterExpression

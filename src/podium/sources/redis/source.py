@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query
-from podium.sources import redis_description
-from podium.sources import redis_queries as queries
-from podium.sources import redis_wire as wire
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import checked_weights
 from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
-from podium.sources.redis_failures import NotAllowed
-from podium.sources.redis_filters import checked_filter, misused_field
-from podium.sources.redis_queries import Filter
-from podium.sources.redis_server import Deadline, Server
+from podium.sources.redis import commands as queries
+from podium.sources.redis import description as redis_description
+from podium.sources.redis import replies as wire
+from podium.sources.redis.commands import Filter
+from podium.sources.redis.failures import NotAllowed
+from podium.sources.redis.filters import checked_filter, misused_field
+from podium.sources.redis.server import Deadline, Server
 from podium.types import Candidates, Embed
 
 if TYPE_CHECKING:

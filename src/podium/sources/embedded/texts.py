@@ -13,7 +13,7 @@ from typing import Any
 
 from podium.errors import PodiumError, SourceError
 from podium.extras import needed
-from podium.sources.descriptions import damaged
+from podium.sources.embedded.description import damaged
 from podium.sources.fusion import Hit
 
 __all__ = ["LANGUAGES", "Entry", "Snapshot", "Texts"]

@@ -1,0 +1,1 @@
+"""An index in a folder or in memory, without a server."""

@@ -1,0 +1,1 @@
+"""Candidates from a Redis with its search module."""
