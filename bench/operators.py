@@ -23,13 +23,13 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from podium.local.checkpoint import Checkpoint
+from podium.local.build import load
+from podium.local.files.checkpoint import Checkpoint
 from podium.local.graph import Precision
-from podium.local.models import read
-from podium.local.network import load
-from podium.local.quantised import Quantised
-from podium.local.runtimes.native import NativeRuntime
-from podium.local.runtimes.onnx_graph import OnnxGraph
+from podium.local.runtimes.int8 import Quantised
+from podium.local.runtimes.native.runtime import NativeRuntime
+from podium.local.runtimes.onnx.graph import OnnxGraph
+from podium.local.spec import read
 
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
 WIDTH, WIDE, HEADS = 384, 1536, 12

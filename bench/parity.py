@@ -62,8 +62,8 @@ def write() -> None:
 
 def compare() -> None:
     import podium
-    from podium.local.models import read
-    from podium.local.network import runtimes_for
+    from podium.local.build import runtimes_for
+    from podium.local.spec import read
 
     for name in SHAPES:
         expected = json.loads((HOME / name / "logits.json").read_text())

@@ -46,7 +46,7 @@ def torchs(rows: int) -> Iterator[tuple[str, Product]]:
 def podiums(rows: int) -> Iterator[tuple[str, Product]]:
     """The native core's own kernels, the rows shared out among threads as pairs are."""
     from podium import _native
-    from podium.local.runtimes.packed import pack_float32, pack_int8
+    from podium.local.runtimes.native.packed import pack_float32, pack_int8
 
     kernels = _native.instruction_sets()[0]
     weight = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)

@@ -21,12 +21,12 @@ from conftest import NEEDS_CORE, PARITY, SCRATCH
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
 from podium.local import graph as graphs
 from podium.local.cache import cache_folder
-from podium.local.checkpoint import Checkpoint
 from podium.local.cpu import cores
-from podium.local.files import from_folder
-from podium.local.quantised import Quantised, quantise
-from podium.local.runtimes.onnx import OnnxRuntime
-from podium.local.runtimes.onnx_graph import OnnxGraph
+from podium.local.files.checkpoint import Checkpoint
+from podium.local.files.folder import from_folder
+from podium.local.runtimes.int8 import Quantised, quantise
+from podium.local.runtimes.onnx.graph import OnnxGraph
+from podium.local.runtimes.onnx.runtime import OnnxRuntime
 from podium.local.schedule import Work, Workers, job
 from podium.local.scorer import LocalScorer
 

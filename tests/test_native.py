@@ -20,21 +20,22 @@ from scipy.special import erf
 import podium
 from conftest import CORE, PARITY, SCRATCH
 from podium.errors import ModelError, UnsupportedModel
-from podium.local import models, network
+from podium.local import build as network
+from podium.local import spec as models
+from podium.local.autotune import choose
 from podium.local.cache import replaced
-from podium.local.checkpoint import Checkpoint
-from podium.local.choice import choose
-from podium.local.files import from_folder
+from podium.local.files.checkpoint import Checkpoint
+from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
-from podium.local.tokens import PairTokenizer
+from podium.local.tokenizer import PairTokenizer
 
 if not CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium import _native
-from podium.local.runtimes.native import NativeRuntime
-from podium.local.runtimes.native_graph import NativeGraph
-from podium.local.runtimes.packed import Packed, pack_float32, pack_int8
+from podium.local.runtimes.native.graph import NativeGraph
+from podium.local.runtimes.native.packed import Packed, pack_float32, pack_int8
+from podium.local.runtimes.native.runtime import NativeRuntime
 
 SETS = _native.instruction_sets()
 # Around the sizes of tiles and panels, and far from them: rows, inputs, outputs.

@@ -11,7 +11,7 @@ import pytest
 import podium
 from conftest import NEEDS_CORE, PARITY
 from podium.local.families import FAMILIES
-from podium.local.files import from_folder
+from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
 
 FIXTURES = sorted(path.parent.name for path in PARITY.glob("*/expected.json.gz"))

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from conftest import PARITY
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
-from podium.local.tokens import PairTokenizer, kept_lengths
+from podium.local.tokenizer import PairTokenizer, kept_lengths
 
 FOLDER = PARITY / "bert"
 WORDS = st.lists(st.sampled_from(["rank", "query", "zzz", "café", "!", "東"]), min_size=1, max_size=60).map(" ".join)

@@ -40,7 +40,7 @@ from podium.search import Search
 from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
-    from podium.local.embed import Embedder
+    from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
 
@@ -85,7 +85,7 @@ __all__ = [
 # These need packages that are imported when they are first asked for, not with podium.
 _LATER = {
     "EmbeddedIndex": "podium.sources.embedded.index",
-    "Embedder": "podium.local.embed",
+    "Embedder": "podium.local.embedder",
     "RedisSource": "podium.sources.redis.source",
 }
 

@@ -113,7 +113,7 @@ def local_scorer(
     token: str | bool | None = None,
 ) -> LocalScorer:
     """Return the scorer of a bundled model, a folder or a hub model; folders win over hub models of the same name."""
-    from podium.local.find import find
+    from podium.local.files.resolve import find
     from podium.local.scorer import LocalScorer
 
     found = find(name, revision=revision, cache_dir=cache_dir, token=token)
@@ -131,8 +131,8 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
 
 def check_name(name: str) -> None:
     """Raise ModelNotFound where no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
-    from podium.local.find import find
-    from podium.local.hub import is_hub_name
+    from podium.local.files.hub import is_hub_name
+    from podium.local.files.resolve import find
 
     if provider_of(name) is None and not is_hub_name(name) and find(name) is None:
         raise _unknown(name)

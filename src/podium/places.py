@@ -18,7 +18,7 @@ from podium.sources.loading import identified
 from podium.sources.redis.server import SCHEMES
 
 if TYPE_CHECKING:
-    from podium.local.embed import Embedder
+    from podium.local.embedder import Embedder
     from podium.sources.redis.source import RedisSource
 
 __all__ = ["SourceOptions", "embedder", "is_url", "listed", "load_source", "split_server", "split_url", "weights"]
@@ -90,7 +90,7 @@ def embedder(name: str | None) -> Embedder | None:
     """Return the embedder of a name, None for None."""
     if name is None:
         return None
-    from podium.local.embed import Embedder
+    from podium.local.embedder import Embedder
 
     return Embedder(name)
 

@@ -13,9 +13,9 @@ from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer
 from podium.errors import InvalidInput, ModelError
 from podium.load import load, provider_of
-from podium.local import hub
-from podium.local.checkpoint import Checkpoint
-from podium.local.licences import licence_of
+from podium.local.files import hub
+from podium.local.files.checkpoint import Checkpoint
+from podium.local.known_models import licence_of
 from podium.local.runtimes import NO_CORE, native_core
 from podium.local.scorer import LocalScorer
 

@@ -9,8 +9,8 @@ import click
 from podium.bundled import BUNDLED, folder_of
 from podium.cli.tables import print_rows
 from podium.hosted.providers import PROVIDERS
-from podium.local.hub import cached_models
-from podium.local.licences import KNOWN, licence_of
+from podium.local.files.hub import cached_models
+from podium.local.known_models import KNOWN, licence_of
 
 __all__ = ["models"]
 

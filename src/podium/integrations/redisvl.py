@@ -8,7 +8,7 @@ from pydantic import PrivateAttr
 from redisvl.utils.rerank import BaseReranker
 from redisvl.utils.vectorize import BaseVectorizer
 
-from podium.local.embed import Embedder
+from podium.local.embedder import Embedder
 from podium.ranking import Reranker
 
 __all__ = ["PodiumReranker", "Vectorizer"]

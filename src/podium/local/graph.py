@@ -15,7 +15,7 @@ import numpy as np
 from podium.errors import UnsupportedModel
 
 if TYPE_CHECKING:
-    from podium.local.checkpoint import Array, Checkpoint
+    from podium.local.files.checkpoint import Array, Checkpoint
 
 __all__ = ["Attention", "Graph", "Positions", "Precision", "Rotary"]
 

@@ -12,15 +12,16 @@ from typing import Any, Literal
 import numpy as np
 
 from podium.errors import InvalidInput, ModelError, PodiumError, UnsupportedModel
-from podium.local import models, network
-from podium.local.checkpoint import Array
-from podium.local.choice import choose
+from podium.local import build as network
+from podium.local import spec as models
+from podium.local.autotune import choose
 from podium.local.cpu import cores
-from podium.local.files import ModelFiles
+from podium.local.files.checkpoint import Array
+from podium.local.files.folder import ModelFiles
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
 from podium.local.schedule import Work, Workers, beside_loop
-from podium.local.tokens import Pair, PairTokenizer
+from podium.local.tokenizer import Pair, PairTokenizer
 from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "check_options"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podium.local.families.layers import Layers, encoder
+from podium.local.families.transformer import Layers, encoder
 from podium.local.graph import Graph, Positions
 
 __all__ = ["WORDS", "embeddings", "encode", "head", "layers"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from podium.errors import UnsupportedModel
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 
 if TYPE_CHECKING:
-    from podium.local.runtimes.onnx_graph import OnnxGraph
+    from podium.local.runtimes.onnx.graph import OnnxGraph
 
 __all__ = ["encode", "head"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from podium.local.families import bert
-from podium.local.families.layers import Layers, Names, encoder
+from podium.local.families.transformer import Layers, Names, encoder
 from podium.local.graph import Graph
 
 __all__ = ["encode", "head"]

@@ -16,12 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podium.local.families import bert
-from podium.local.families.layers import encoder
+from podium.local.families.transformer import encoder
 from podium.local.graph import Graph
 
 if TYPE_CHECKING:
-    from podium.local.runtimes.native_graph import NativeGraph
-    from podium.local.runtimes.onnx_graph import OnnxGraph
+    from podium.local.runtimes.native.graph import NativeGraph
+    from podium.local.runtimes.onnx.graph import OnnxGraph
 
 __all__ = ["HEAD_WEIGHTS", "encode", "head", "native_head"]
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 
 __all__ = ["NO_CORE", "Runtime", "RuntimeName", "native_core"]
 

@@ -15,16 +15,17 @@ import numpy as np
 
 from podium.documents import texts_of
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
-from podium.local import models, network
-from podium.local.checkpoint import Array
-from podium.local.choice import choose
+from podium.local import build as network
+from podium.local import spec as models
+from podium.local.autotune import choose
 from podium.local.cpu import cores
-from podium.local.find import find
+from podium.local.files.checkpoint import Array
+from podium.local.files.resolve import find
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
 from podium.local.schedule import Work, Workers, beside_loop
 from podium.local.scorer import check_options
-from podium.local.tokens import TextTokenizer
+from podium.local.tokenizer import TextTokenizer
 
 __all__ = ["Embedder"]
 

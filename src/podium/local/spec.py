@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
-from podium.local.checkpoint import digest_of, weight_files
 from podium.local.families import FAMILIES, Family, family_of
+from podium.local.files.checkpoint import digest_of, weight_files
 from podium.types import ScoreKind
 
 __all__ = ["ONNX_FILE", "Activation", "Module", "Spec", "read"]

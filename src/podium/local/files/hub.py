@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
-from podium.local.checkpoint import INDEX, SINGLE
-from podium.local.files import ONNX_FILES, ModelFiles, missing
+from podium.local.files.checkpoint import INDEX, SINGLE
+from podium.local.files.folder import ONNX_FILES, ModelFiles, missing
 
 __all__ = ["Cached", "cached_models", "download_plan", "from_hub", "is_hub_name"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
-from podium.local.checkpoint import INDEX, SINGLE
+from podium.local.files.checkpoint import INDEX, SINGLE
 
 __all__ = ["ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing"]
 

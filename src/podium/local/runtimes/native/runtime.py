@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from podium.errors import ModelError
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 from podium.local.runtimes import RuntimeName
 
 if TYPE_CHECKING:

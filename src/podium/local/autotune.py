@@ -19,12 +19,12 @@ from typing import Literal
 
 import numpy as np
 
-from podium.local import network
+from podium.local import build as network
 from podium.local.cache import cache_folder, replaced
 from podium.local.cpu import cpu_name
 from podium.local.graph import Precision
-from podium.local.models import Spec
 from podium.local.runtimes import Runtime, RuntimeName
+from podium.local.spec import Spec
 
 __all__ = ["Choice", "choose"]
 

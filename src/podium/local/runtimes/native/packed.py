@@ -20,8 +20,8 @@ import numpy as np
 
 from podium.checksums import checksum, file_checksum
 from podium.local.cache import cache_folder, replaced
-from podium.local.checkpoint import Array
-from podium.local.quantised import quantise
+from podium.local.files.checkpoint import Array
+from podium.local.runtimes.int8 import quantise
 
 __all__ = ["PANEL", "Packed", "pack_float32", "pack_int8"]
 

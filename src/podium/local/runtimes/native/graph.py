@@ -15,11 +15,11 @@ import numpy as np
 from podium.errors import UnsupportedModel
 from podium.local.graph import Attention, Graph, Positions, Precision
 from podium.local.runtimes import native_core
-from podium.local.runtimes.packed import PANEL, Packed, pack_float32, pack_int8
+from podium.local.runtimes.native.packed import PANEL, Packed, pack_float32, pack_int8
 
 if TYPE_CHECKING:
     from podium._native import Network
-    from podium.local.checkpoint import Array, Checkpoint
+    from podium.local.files.checkpoint import Array, Checkpoint
 
 __all__ = ["NativeGraph"]
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from podium.checksums import checksum
 from podium.local.cache import cache_folder, replaced
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 
 __all__ = ["Quantised", "quantise"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 
 from podium.errors import ModelError, UnsupportedModel
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 from podium.local.runtimes import RuntimeName
-from podium.local.runtimes.onnx_graph import OnnxGraph
+from podium.local.runtimes.onnx.graph import OnnxGraph
 
 __all__ = ["OnnxRuntime"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput
 from podium.inputs import refuse
-from podium.local import files, hub
+from podium.local.files import folder as files
+from podium.local.files import hub
 
 __all__ = ["find"]
 

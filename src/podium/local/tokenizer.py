@@ -20,7 +20,7 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
-from podium.local.checkpoint import Array
+from podium.local.files.checkpoint import Array
 
 __all__ = ["Pair", "PairTokenizer", "TextTokenizer", "kept_lengths"]
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from podium.errors import UnsupportedModel
-from podium.local.checkpoint import Array, Checkpoint, weight_files
 from podium.local.families import Family
+from podium.local.files.checkpoint import Array, Checkpoint, weight_files
 from podium.local.graph import Graph, Precision
-from podium.local.models import Module, Spec
 from podium.local.runtimes import NO_CORE, Runtime, RuntimeName, native_core
+from podium.local.spec import Module, Spec
 
 __all__ = ["load", "load_embedder", "runtimes_for"]
 
@@ -26,7 +26,7 @@ def load(spec: Spec, precision: Precision, runtime: RuntimeName) -> Runtime:
     if spec.family is None:
         if precision != "float32":
             raise UnsupportedModel(f"{spec.folder} runs from its own ONNX file, as that was made; use precision='float32'")
-        from podium.local.runtimes.onnx import OnnxRuntime
+        from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
         return OnnxRuntime.from_file(spec.weights[0])
     return _built(spec, spec.family, precision, runtime, _score)
@@ -78,9 +78,9 @@ def _built(spec: Spec, family: Family, precision: Precision, runtime: RuntimeNam
 
 
 def _onnx(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Precision, result: Result) -> Runtime:
-    from podium.local.quantised import Quantised
-    from podium.local.runtimes.onnx import OnnxRuntime
-    from podium.local.runtimes.onnx_graph import OnnxGraph
+    from podium.local.runtimes.int8 import Quantised
+    from podium.local.runtimes.onnx.graph import OnnxGraph
+    from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
     quantised = Quantised(checkpoint.digest()) if precision == "int8" else None
     graph = OnnxGraph(checkpoint, quantised)
@@ -92,9 +92,9 @@ def _onnx(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Precisi
 
 
 def _native(spec: Spec, family: Family, checkpoint: Checkpoint, precision: Precision, result: Result) -> Runtime:
-    from podium.local.runtimes.native import NativeRuntime
-    from podium.local.runtimes.native_graph import NativeGraph
-    from podium.local.runtimes.packed import Packed
+    from podium.local.runtimes.native.graph import NativeGraph
+    from podium.local.runtimes.native.packed import Packed
+    from podium.local.runtimes.native.runtime import NativeRuntime
 
     family = replace(family, head=family.native_head or family.head)
 

@@ -19,8 +19,8 @@ from podium.local.cpu import int8_is_exact_as_signed
 from podium.local.graph import Attention, Graph, Positions
 
 if TYPE_CHECKING:
-    from podium.local.checkpoint import Array, Checkpoint
-    from podium.local.quantised import Quantised
+    from podium.local.files.checkpoint import Array, Checkpoint
+    from podium.local.runtimes.int8 import Quantised
 
 __all__ = ["OnnxGraph"]
 

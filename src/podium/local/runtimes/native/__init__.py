@@ -1,0 +1,1 @@
+"""podium's own core, in C++."""
