@@ -16,7 +16,7 @@ import podium
 import redis
 from fakes import AsyncWordOverlap, Given, WordOverlap
 from podium.compose.cached import CachedScorer
-from podium.compose.redis_scores import PREFIX, RedisScores
+from podium.compose.stores.redis import PREFIX, RedisScores
 from podium.errors import InvalidInput, PodiumError
 from podium.types import Scores
 from serving import Process

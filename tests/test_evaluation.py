@@ -19,9 +19,9 @@ from fakes import Given, WordOverlap
 from podium.cli.first_stages import first_stage_name, without_passwords
 from podium.cli.options import fitting
 from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import ScoreStore
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, report, runs, significance
-from podium.evaluation.scores import ScoreStore
 from podium.types import Scores
 from test_cli import podium as command
 

@@ -13,9 +13,9 @@ import pytest
 
 import podium
 from fakes import WordOverlap
+from podium.compose.stores.sqlite import ScoreStore
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, runs
-from podium.evaluation.scores import ScoreStore
 from test_cli import podium as command
 from test_evaluation import folder
 

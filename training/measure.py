@@ -19,10 +19,10 @@ import numpy as np
 import podium
 from podium.cli.first_stages import first_stage
 from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import ScoreStore
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, compared, first_run, rerank_run
 from podium.evaluation.runs import Run
-from podium.evaluation.scores import ScoreStore
 from podium.load import identity
 from podium.ranking import Reranker
 

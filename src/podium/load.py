@@ -140,7 +140,7 @@ def check_name(name: str) -> None:
 
 def _cached(scorer: Scorer, url: str) -> Scorer:
     from podium.compose.cached import CachedScorer
-    from podium.compose.redis_scores import RedisScores
+    from podium.compose.stores.redis import RedisScores
 
     if getattr(scorer, "listwise", False):
         raise InvalidInput(f"{scorer.model} scores documents against each other; no score of it can be remembered for others")

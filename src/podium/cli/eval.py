@@ -18,12 +18,12 @@ from podium.cli.options import fitting, model_options
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_rows
 from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import ScoreStore
 from podium.errors import PodiumError
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, movements, rerank_run
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
 from podium.evaluation.runs import check_ids, write_run
-from podium.evaluation.scores import ScoreStore
 from podium.load import identity, load
 from podium.places import SourceOptions, listed
 from podium.progress import bar
