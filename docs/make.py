@@ -25,7 +25,7 @@ from podium.hosted.providers import PROVIDERS
 from podium.local.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 from resp import Replay  # noqa: E402  found by the line above
 
 README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
@@ -53,7 +53,7 @@ def searched() -> str:
 
 def redis() -> str:
     """Return what the README's block on Redis prints, on loopback, where a real server's answers are replayed."""
-    with Replay(ROOT / "tests" / "redis" / "readme.json") as replay:
+    with Replay(ROOT / "tests" / "sources" / "redis" / "readme.json") as replay:
         return _printed(_code_before("redis").replace("redis://localhost:6379", replay.url))
 
 

@@ -8,19 +8,18 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
 import loopback
-from conftest import PARITY
+from environment import PARITY, ROOT, SHARED
 from podium import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.errors import InvalidInput, MissingKey, ModelNotFound
 
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "guide.ipynb"
-GUIDE = Path(__file__).parents[2] / "shared" / "guide" / "rerankers.md"
+NOTEBOOK = ROOT / "docs" / "guide.ipynb"
+GUIDE = SHARED / "guide" / "rerankers.md"
 
 
 @pytest.fixture(params=[(CohereReranker, loopback.cohere), (VoyageAIReranker, loopback.voyage)], ids=["cohere", "voyage"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import podium
-from conftest import PARITY
+from environment import PARITY
 from podium.errors import InvalidInput
 from podium.integrations.frames import rerank_frame
 

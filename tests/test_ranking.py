@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import fakes
 import loopback
 import podium
-from conftest import PARITY
+from environment import PARITY
 from podium.errors import InvalidInput, PodiumError
 from podium.ranking import NO_TEXT_SCORES, order
 from podium.types import Scores

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
+from environment import ROOT
 from podium.cli.serve import serve
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
-import make  # noqa: E402  found by the line above
+import make
 
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 
@@ -75,7 +74,7 @@ def test_every_error_is_told():
 def test_no_path_of_a_machine_and_no_secret_is_in_the_repository():
     paths = [
         path
-        for pattern in ("*.md", "src/**/*.py", "tests/*.py", "bench/*.py", "training/*", "docs/*")
+        for pattern in ("*.md", "src/**/*.py", "tests/**/*.py", "bench/*.py", "training/*", "docs/*")
         for path in ROOT.glob(pattern)
         if path.suffix != ".png"
     ]

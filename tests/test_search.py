@@ -9,14 +9,13 @@ import json
 import pytest
 
 import podium
-from conftest import PARITY
-from fakes import WordOverlap
+from commands import command
+from environment import PARITY
+from fakes import Letters, WordOverlap
 from podium.cli import podium as podium_command
 from podium.errors import InvalidInput, SourceError
 from podium.places import SourceOptions, listed, load_source, split_url, weights
 from resp import Fake, reply
-from test_cli import podium as command
-from test_embedded import Letters
 
 DOCUMENTS = [
     {"title": "Nevada", "body": "Carson City is the capital city of Nevada.", "n": 1},

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import podium
+from environment import ROOT
 from podium.errors import MissingPackage
 from podium.extras import needed, requirements
 
@@ -21,7 +22,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "json_values", "notebook", "formats", "_native"},
@@ -79,7 +79,7 @@ def test_nothing_installed_needs_torch():
 
 
 def test_our_own_code_is_never_patched():
-    for path in (ROOT / "tests").glob("*.py"):
+    for path in (ROOT / "tests").rglob("*.py"):
         if path.name == Path(__file__).name:
             continue
         text = path.read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ import importlib
 import math
 
 import pytest
-
 from conftest import KEY, LISTED, QUERY, TEXTS
 
 

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from conftest import KEY, QUERY, TEXTS
 
 FOLDER = Path(__file__).parent / "javascript"

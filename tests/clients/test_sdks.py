@@ -7,7 +7,6 @@ import asyncio
 import cohere
 import pytest
 import voyageai
-
 from conftest import KEY, QUERY, TEXTS
 
 

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import podium
-from conftest import NEEDS_CORE, PARITY, SCRATCH
+from environment import NEEDS_CORE, PARITY, SCRATCH
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError, UnsupportedModel
 from podium.local import graph as graphs
 from podium.local.cache import cache_folder

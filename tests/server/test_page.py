@@ -12,13 +12,13 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import podium
+from commands import command
 from fakes import Given, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
 from podium.types import Scores
 from serving import Serving
-from test_cli import podium as command
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

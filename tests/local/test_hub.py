@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import loopback
-from conftest import PARITY
+from environment import PARITY
 
 NAMES = {
     "acme/bert": PARITY / "bert",

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
+from commands import command
 from fakes import Given, WordOverlap
+from fruit import QRELS, QUERIES
 from podium.cli.first_stages import first_stage_name, without_passwords
 from podium.cli.options import fitting
 from podium.compose.cached import CachedScorer
@@ -23,26 +25,6 @@ from podium.compose.stores.sqlite import ScoreStore
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, report, runs, significance
 from podium.types import Scores
-from test_cli import podium as command
-
-CORPUS = [
-    {"_id": "d1", "title": "Apples", "text": "a ripe red apple"},
-    {"_id": "d2", "title": "", "text": "the red sea at night"},
-    {"_id": "d3", "title": None, "text": "a green pear"},
-    {"_id": "d4", "text": "red red wine"},
-]
-QUERIES = [{"_id": "q1", "text": "red fruit"}, {"_id": "q2", "text": "night sea"}, {"_id": "q3", "text": "nobody judged this"}]
-QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t1\nq1\td4\t0\nq2\td2\t1\n"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    where = tmp_path / "fruit"
-    where.mkdir()
-    (where / "corpus.jsonl").write_text("\n".join(map(json.dumps, CORPUS)), encoding="utf-8")
-    (where / "queries.jsonl").write_text("\n".join(map(json.dumps, QUERIES)), encoding="utf-8")
-    (where / "qrels.tsv").write_text(QRELS, encoding="utf-8")
-    return where
 
 
 def test_a_beir_folder(folder):

@@ -1,9 +1,11 @@
-"""Scorers for tests: they implement the Protocol and know nothing of models."""
+"""Scorers and an embedder for tests: they implement the Protocol and know nothing of models."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from podium.types import ScoreKind, Scores
 
@@ -37,3 +39,14 @@ class Given:
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         self.asked.append(list(texts))
         return self._scores(texts)
+
+
+class Letters:
+    """An embedder that counts letters; `seed` makes another of the same size."""
+
+    def __init__(self, seed=0, dimensions=8):
+        self.model = f"letters-{seed}"
+        self._rows = np.random.default_rng(seed).normal(size=(256, dimensions))
+
+    def __call__(self, texts):
+        return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])

@@ -1,7 +1,7 @@
 """Redis on loopback: replays what a real server answered, records it, or answers what a test says. Speaks RESP over sockets.
 
 A recording is a JSON file of [command's words, reply's bytes] pairs, both as latin-1, one per test and protocol. It is made
-by running the tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/test_redis.py
+by running the tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/test_redis.py
 """
 
 from __future__ import annotations

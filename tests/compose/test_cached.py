@@ -11,9 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
 import podium
-import redis
 from fakes import AsyncWordOverlap, Given, WordOverlap
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.redis import PREFIX, RedisScores

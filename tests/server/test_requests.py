@@ -514,7 +514,7 @@ def test_an_error_of_nobodys_is_a_500_without_its_words(caplog):
         assert reply.json()["message"].startswith("the server failed (RuntimeError); its log has more under ")
         assert "secret" not in reply.text
     failure = next(record for record in caplog.records if record.message == "failure")
-    assert "test_server.py" in failure.fields["at"]
+    assert "test_requests.py" in failure.fields["at"]
     assert "secret" not in str([vars(record) for record in caplog.records])
 
 

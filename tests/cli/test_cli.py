@@ -14,22 +14,10 @@ import pytest
 
 import loopback
 import podium.formats as formats
-from conftest import PARITY
+from commands import command
+from environment import PARITY
 from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput
-
-
-def podium(*arguments, stdin=b"", **environment):
-    """Run the command in a terminal of 80 columns; return exit code, stdout, stderr."""
-    command = [sys.executable, "-m", "podium", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        input=stdin,
-        capture_output=True,
-        timeout=120,
-        env=os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | environment,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.fixture
@@ -40,7 +28,7 @@ def texts(tmp_path):
 
 
 def test_rank_prints_a_table(texts):
-    code, out, err = podium("rank", "a red fruit", texts)
+    code, out, err = command("rank", "a red fruit", texts)
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0].split() == ["rank", "score", "moved", "document"]
@@ -51,7 +39,7 @@ def test_rank_prints_a_table(texts):
 
 
 def test_rank_prints_json_for_machines(texts):
-    code, out, _ = podium("rank", "a red fruit", texts, "--json", "--limit", "1")
+    code, out, _ = command("rank", "a red fruit", texts, "--json", "--limit", "1")
     ranking = json.loads(out)
     assert code == 0
     assert [result["document"] for result in ranking["results"]] == ["a ripe red apple"]
@@ -73,8 +61,8 @@ def test_rank_prints_json_for_machines(texts):
 def test_rank_reads_every_format_from_files_and_standard_input(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     for code, out, _ in (
-        podium("rank", "a red fruit", tmp_path / name, "--json"),
-        podium("rank", "a red fruit", "-", "--json", "--format", name[2:], stdin=content),
+        command("rank", "a red fruit", tmp_path / name, "--json"),
+        command("rank", "a red fruit", "-", "--json", "--format", name[2:], stdin=content),
     ):
         first = json.loads(out)["results"][0]["document"]
         assert code == 0
@@ -99,7 +87,7 @@ def test_standard_input_is_recognised_by_how_it_begins():
 )
 def test_unknown_kinds_of_files_are_refused_with_what_is_known(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
-    code, out, err = podium("rank", "q", tmp_path / name)
+    code, out, err = command("rank", "q", tmp_path / name)
     assert (code, out) == (2, "")
     assert words in err
 
@@ -107,7 +95,7 @@ def test_unknown_kinds_of_files_are_refused_with_what_is_known(tmp_path, name, c
 def test_any_text_is_read_line_by_line_where_its_format_is_named(tmp_path):
     for name, more in (("d.md", []), ("notes", []), ("d.py", ["--format", "txt"])):
         (tmp_path / name).write_text("# the sea\n\na red apple\n")
-        code, out, err = podium("rank", "apple", tmp_path / name, "--jsonl", *more)
+        code, out, err = command("rank", "apple", tmp_path / name, "--jsonl", *more)
         assert code == 0, err
         assert [json.loads(line)["document"] for line in out.splitlines()] == ["a red apple", "# the sea"]
 
@@ -121,7 +109,7 @@ def test_dotted_names_reach_into_nested_records(tmp_path):
     (tmp_path / "d.jsonl").write_text(
         '{"title": "Seas", "body": {"text": "the sea"}}\n{"title": "Fruit", "body": {"text": "a red apple"}}\n'
     )
-    code, out, err = podium("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
+    code, out, err = command("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
     assert code == 0, err
     assert out.splitlines()[1].endswith(",Fruit · a red apple")
 
@@ -138,13 +126,13 @@ def test_dotted_names_reach_into_nested_records(tmp_path):
 )  # fmt: skip
 def test_misspelt_fields_are_suggested(fields, words):
     content = b'{"title": "Seas", "body": {"text": "the sea"}}\n'
-    code, _, err = podium("rank", "q", "-", "--by", fields, stdin=content)
+    code, _, err = command("rank", "q", "-", "--by", fields, stdin=content)
     assert code == 2
     assert words in err
 
 
 def test_a_record_without_a_usual_text_field_is_told_the_option_to_use():
-    code, _, err = podium("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
+    code, _, err = command("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
     assert code == 2
     assert err.rstrip().endswith("Name the fields to read, for example with --by Title,Body")
 
@@ -152,13 +140,13 @@ def test_a_record_without_a_usual_text_field_is_told_the_option_to_use():
 def test_fields_are_chosen(tmp_path):
     (tmp_path / "d.jsonl").write_text('{"a": "the sea", "b": "red apple"}\n{"a": "red apple", "b": "the sea"}\n')
     for field, best in (("a", 1), ("b", 0)):
-        _, out, _ = podium("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
+        _, out, _ = command("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
         assert json.loads(out)["results"][0]["index"] == best
 
 
 def test_a_terminal_is_not_steered_by_a_document(tmp_path):
     (tmp_path / "d.txt").write_bytes("\x1b[31mred\x07 [bold]x[/bold]\u202e apple\n".encode())
-    code, out, _ = podium("rank", "red", tmp_path / "d.txt")
+    code, out, _ = command("rank", "red", tmp_path / "d.txt")
     assert code == 0
     assert "\x1b" not in out
     assert "\x07" not in out
@@ -169,23 +157,23 @@ def test_a_terminal_is_not_steered_by_a_document(tmp_path):
 def test_results_are_written_for_other_programs_with_their_ids(tmp_path):
     records = [{"_id": "s1", "text": "the sea"}, {"_id": "f2", "text": 'a "red" apple,\nripe'}, {"_id": "e3", "text": ""}]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, records)))
-    for command in (["rank", "red apple", tmp_path / "d.jsonl"], ["search", "red apple sea", "--in", tmp_path / "d.jsonl"]):
-        code, out, err = podium(*command, "--jsonl")
+    for arguments in (["rank", "red apple", tmp_path / "d.jsonl"], ["search", "red apple sea", "--in", tmp_path / "d.jsonl"]):
+        code, out, err = command(*arguments, "--jsonl")
         rows = [json.loads(line) for line in out.splitlines()]
         assert code == 0, err
         assert [(row["rank"], row["id"], row["document"]["text"]) for row in rows[:2]] == [
             (1, "f2", records[1]["text"]),
             (2, "s1", "the sea"),
         ]
-        code, out, err = podium(*command, "--csv")
+        code, out, err = command(*arguments, "--csv")
         table = list(csv.DictReader(io.StringIO(out)))
         assert [(row["rank"], row["id"], row["text"]) for row in table[:2]] == [
             ("1", "f2", records[1]["text"]),
             ("2", "s1", "the sea"),
         ]
         assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
-    assert "have no text" in podium("rank", "red apple", tmp_path / "d.jsonl", "--jsonl")[2]
-    code, _, err = podium("rank", "q", tmp_path / "d.jsonl", "--json", "--csv")
+    assert "have no text" in command("rank", "red apple", tmp_path / "d.jsonl", "--jsonl")[2]
+    code, _, err = command("rank", "q", tmp_path / "d.jsonl", "--json", "--csv")
     assert (code, "cannot be used together" in err) == (2, True)
 
 
@@ -193,31 +181,31 @@ def test_tables_show_ids_and_piped_output_is_not_cut(tmp_path):
     text = "a red apple " * 200
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": "some-long-identifier", "text": text}) + "\n")
     for columns in ("", "0", "nonsense"):  # no width that could be used, and no terminal
-        _, out, _ = podium("rank", "apple", tmp_path / "d.jsonl", COLUMNS=columns)
+        _, out, _ = command("rank", "apple", tmp_path / "d.jsonl", COLUMNS=columns)
         assert out.splitlines()[1].split()[3] == "some-long-identifier"
         assert out.splitlines()[1].endswith(text.strip())
-    _, out, _ = podium("rank", "apple", tmp_path / "d.jsonl", COLUMNS="80")
+    _, out, _ = command("rank", "apple", tmp_path / "d.jsonl", COLUMNS="80")
     assert re.fullmatch(r" +1 +0\.\d{4} +=  some-long-i…  (a red apple )+a.*…", out.splitlines()[1])
     assert len(out.splitlines()[1]) == 80
 
 
 @pytest.mark.parametrize("columns", ["1", "12", "39"])
 def test_a_very_narrow_terminal_keeps_every_column(texts, columns):
-    _, out, err = podium("rank", "a red fruit", texts, COLUMNS=columns)
+    _, out, err = command("rank", "a red fruit", texts, COLUMNS=columns)
     assert (out.splitlines()[0].split(), err) == (["rank", "score", "moved", "document"], "")
     assert "▲1" in out.splitlines()[1]
 
 
 def test_arrows_and_dots_have_forms_in_ascii(texts):
     for environment in ({"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0"}):
-        _, out, _ = podium("rank", "a red fruit", texts, **environment)
+        _, out, _ = command("rank", "a red fruit", texts, **environment)
         assert [line.split()[2] for line in out.splitlines()[1:]] == ["+1", "-1", "="]
 
 
 def test_both_orders_stand_side_by_side_where_there_is_room(tmp_path):
     (tmp_path / "d.txt").write_text("the sea at night\nthe night, the sea and a red apple\n")
     asked = ["search", "the sea and red fruit", "--in", tmp_path / "d.txt"]
-    wide, narrow = (podium(*asked, COLUMNS=columns)[1].splitlines() for columns in ("120", "80"))
+    wide, narrow = (command(*asked, COLUMNS=columns)[1].splitlines() for columns in ("120", "80"))
     assert wide[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
     assert [line for line in narrow if line in ("reranked", "as found")] == ["reranked", "as found"]
     assert sum("apple" in line for line in narrow) == 2
@@ -226,7 +214,7 @@ def test_both_orders_stand_side_by_side_where_there_is_room(tmp_path):
 def test_lines_fit_the_terminal(tmp_path):
     (tmp_path / "d.txt").write_text("word 東京 " * 100 + "\nshort\n", encoding="utf-8")
     for model in ("podium-mini", PARITY / "bert"):
-        _, out, _ = podium("rank", "q", tmp_path / "d.txt", "--model", model, COLUMNS="60")
+        _, out, _ = command("rank", "q", tmp_path / "d.txt", "--model", model, COLUMNS="60")
         assert all(len(line) <= 60 for line in out.splitlines())
 
 
@@ -256,7 +244,7 @@ def test_lines_fit_the_terminal(tmp_path):
     ids=str,
 )
 def test_errors_are_a_line_with_the_remedy_and_an_exit_code(arguments, code, words):
-    got, out, err = podium(*arguments, stdin=b"some text\n")
+    got, out, err = command(*arguments, stdin=b"some text\n")
     assert got == code
     assert words in err
     assert "Traceback" not in err
@@ -287,20 +275,20 @@ def test_files_that_are_not_what_they_say_are_named_with_their_line(kind, conten
 
 
 def test_an_empty_file_ranks_to_nothing_and_says_so(texts):
-    code, out, _ = podium("rank", "q", "-", "--json")
+    code, out, _ = command("rank", "q", "-", "--json")
     assert code == 0
     assert json.loads(out)["results"] == []
-    assert podium("rank", "q", "-") == (0, "", "note: there are no documents, so nothing was ranked\n")
-    code, out, err = podium("rank", "q", texts, "--min-score", "2")
+    assert command("rank", "q", "-") == (0, "", "note: there are no documents, so nothing was ranked\n")
+    code, out, err = command("rank", "q", texts, "--min-score", "2")
     assert (code, out) == (0, "")
     assert err == "note: none of 3 documents scores as much as --min-score\n"
 
 
 def test_a_terminal_that_knows_only_ascii_is_no_error(texts):
-    code, out, err = podium("rank", "a red fruit", texts, PYTHONIOENCODING="ascii")
+    code, out, err = command("rank", "a red fruit", texts, PYTHONIOENCODING="ascii")
     assert (code, err) == (0, "")
     assert "a ripe red apple" in out
-    code, out, err = podium("rank", "q", "-", "--json", stdin=b'{"text": "a \\ud800 b"}')
+    code, out, err = command("rank", "q", "-", "--json", stdin=b'{"text": "a \\ud800 b"}')
     assert (code, err) == (0, "")
 
 
@@ -328,13 +316,13 @@ def test_a_reader_that_leaves_early_is_no_error(texts):
 
 def test_a_hosted_model_is_ranked_with(texts):
     with loopback.Loopback(loopback.cohere) as server:
-        code, out, _ = podium("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url, COHERE_API_KEY="k")
+        code, out, _ = command("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url, COHERE_API_KEY="k")
     assert code == 0
     assert "a ripe red apple" in out.splitlines()[1]
 
 
 def test_demo_puts_washington_first_twice():
-    code, out, err = podium("demo")
+    code, out, err = command("demo")
     firsts = [line for line in out.splitlines() if line.split()[:1] == ["1"]]
     assert (code, err) == (0, "")
     assert len(firsts) == 2
@@ -342,7 +330,7 @@ def test_demo_puts_washington_first_twice():
 
 
 def test_models_lists_what_there_is():
-    code, out, err = podium("models")
+    code, out, err = command("models")
     assert (code, err) == (0, "")
     assert "podium-mini" in out
     assert "cohere:<model>" in out
@@ -350,7 +338,7 @@ def test_models_lists_what_there_is():
 
 
 def test_check_describes_and_measures_a_model():
-    code, out, _ = podium("check", "podium-mini")
+    code, out, _ = command("check", "podium-mini")
     assert code == 0
     for words in ("late interaction", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
         assert words in out
@@ -358,7 +346,7 @@ def test_check_describes_and_measures_a_model():
 
 def test_check_fails_on_a_model_that_cannot_rank():
     """These weights are random: one of these checkpoints orders the known pair wrong, and check says so."""
-    codes = {name: podium("check", PARITY / name) for name in ("ettin", "bert", "electra")}
+    codes = {name: command("check", PARITY / name) for name in ("ettin", "bert", "electra")}
     wrong = [out + err for code, out, err in codes.values() if code == 1]
     assert wrong
     assert all("ORDERED WRONG" in text for text in wrong)
@@ -366,17 +354,17 @@ def test_check_fails_on_a_model_that_cannot_rank():
 
 def test_check_tells_what_a_download_would_take(tmp_path):
     with loopback.Loopback(loopback.Hub({"acme/bert": PARITY / "bert"})) as server:
-        code, out, _ = podium("check", "acme/bert", "--no-download", HF_ENDPOINT=server.url, HF_HOME=str(tmp_path))
+        code, out, _ = command("check", "acme/bert", "--no-download", HF_ENDPOINT=server.url, HF_HOME=str(tmp_path))
         assert not [request for request in server.requests if "/resolve/" in request.path]
     assert code == 0
     assert "model.safetensors" in out
 
 
 def test_help_tells_every_command_and_option():
-    code, out, _ = podium("--help")
+    code, out, _ = command("--help")
     assert code == 0
     assert all(command in out for command in ("rank", "demo", "models", "check"))
-    _, out, _ = podium("rank", "-h")
+    _, out, _ = command("rank", "-h")
     assert all(option in out for option in ("--by", "--model", "--limit", "--json", "--precision", "--min-score"))
 
 
@@ -395,14 +383,14 @@ def test_a_calibration_can_be_used_wherever_a_model_is_named(tmp_path, texts):
         ["calibrate", "podium-mini", "--data", tmp_path / "mine.csv", "--out", tmp_path / "new.json"],
         ["check", "podium-mini"],
     ):
-        code, out, err = podium(*arguments, "--calibration", tmp_path / "c.json", "--max-length", "64")
+        code, out, err = command(*arguments, "--calibration", tmp_path / "c.json", "--max-length", "64")
         assert code == 0, err
         if "--json" in arguments:
             assert json.loads(out)["score_kind"] == "probability"
-        assert podium(*arguments, "--calibration", tmp_path / "other.json")[0] == 2
-        code, _, err = podium(*arguments, "--base-url", "http://127.0.0.1:9")
+        assert command(*arguments, "--calibration", tmp_path / "other.json")[0] == 2
+        code, _, err = command(*arguments, "--base-url", "http://127.0.0.1:9")
         assert (code, "--base-url" in err) == (2, True)
-    assert "max_length" not in podium("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")[2]
+    assert "max_length" not in command("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")[2]
 
 
 INTERRUPTED = """
@@ -442,11 +430,11 @@ def test_an_interrupt_while_starting_prints_no_traceback(again, code):
 def test_indexing_names_its_own_option_and_reads_nested_fields(tmp_path):
     """The folder's index reports an argument of Python, which the command line writes as its option."""
     (tmp_path / "odd.jsonl").write_text('{"id": 1, "foo": "a"}\n', encoding="utf-8")
-    code, _, error = podium("index", tmp_path / "odd.jsonl", "--to", tmp_path / "odd")
+    code, _, error = command("index", tmp_path / "odd.jsonl", "--to", tmp_path / "odd")
     assert (code, "with --text foo" in error) == (2, True)
     (tmp_path / "nested.jsonl").write_text('{"id": 1, "body": {"text": "a red apple"}}\n', encoding="utf-8")
-    assert podium("index", tmp_path / "nested.jsonl", "--to", tmp_path / "nested", "--text", "body.text")[0] == 0
-    found = json.loads(podium("search", "apple", "--in", tmp_path / "nested", "--json")[1])
+    assert command("index", tmp_path / "nested.jsonl", "--to", tmp_path / "nested", "--text", "body.text")[0] == 0
+    found = json.loads(command("search", "apple", "--in", tmp_path / "nested", "--json")[1])
     assert [result["document"]["body"] for result in found["results"]] == [{"text": "a red apple"}]
-    code, _, error = podium("index", tmp_path / "nested.jsonl", "--to", tmp_path / "other", "--text", "body.txt")
+    code, _, error = command("index", tmp_path / "nested.jsonl", "--to", tmp_path / "other", "--text", "body.txt")
     assert (code, "body.txt" in error) == (2, True)

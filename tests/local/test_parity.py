@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import podium
-from conftest import NEEDS_CORE, PARITY
+from environment import NEEDS_CORE, PARITY
 from podium.local.families import FAMILIES
 from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer

@@ -12,14 +12,11 @@ from pathlib import Path
 import pytest
 
 import podium
+from commands import command
 from fakes import WordOverlap
 from podium.compose.stores.sqlite import ScoreStore
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, runs
-from test_cli import podium as command
-from test_evaluation import folder
-
-__all__ = ["folder"]  # the fixture
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
+from environment import ROOT
 from loopback import Loopback, cohere, wait_until
 from podium.server import process as process_module
 from podium.server.endpoints import pages
@@ -304,7 +304,7 @@ def test_ctrl_c_drains_workers_too():
 
 
 def test_the_documented_limits_are_the_real_ones():
-    table = (Path(__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     settings = Settings()
     for documented in (
         f"`--max-requests`, {settings.max_requests} |",

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import erf
 
 import podium
-from conftest import CORE, PARITY, SCRATCH
+from environment import CORE, PARITY, SCRATCH
 from podium.errors import ModelError, UnsupportedModel
 from podium.local import build as network
 from podium.local import spec as models

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import podium
-from conftest import PARITY
+from environment import PARITY
 from podium.errors import InvalidInput, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.sources.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector

@@ -12,7 +12,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
+from environment import ROOT, SHARED
+from fakes import Letters
 from loopback import wait_until
 from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
@@ -28,7 +29,7 @@ from podium.sources.embedded.index import LANGUAGES
 from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
 from podium.sources.fusion import Hit, fuse
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "data"
 DOCUMENTS = [
     {"title": "Nevada", "text": "Carson City is the capital city of Nevada.", "year": 1864},
     {"title": "Saipan", "text": "The capital of the Northern Mariana Islands is Saipan.", "tags": ["a", {"b": None}]},
@@ -36,17 +37,6 @@ DOCUMENTS = [
     {"title": "Bread", "text": "Flour, water, salt and time. 東京 ☃"},
 ]
 IDS = ["n", "s", "c", "b"]
-
-
-class Letters:
-    """An embedder that counts letters; `seed` makes another of the same size."""
-
-    def __init__(self, seed=0, dimensions=8):
-        self.model = f"letters-{seed}"
-        self._rows = np.random.default_rng(seed).normal(size=(256, dimensions))
-
-    def __call__(self, texts):
-        return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
 
 
 def keys(found):
@@ -382,7 +372,7 @@ def test_two_processes_cannot_write_at_once_and_say_so(tmp_path):
 WRITER = """
 import sys, podium
 sys.path.insert(0, sys.argv[2])
-from test_embedded import Letters
+from fakes import Letters
 index = podium.EmbeddedIndex.open(sys.argv[1], embed=Letters())
 at = len(index)
 while True:
@@ -403,7 +393,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_commit(tmp_path):
     draw = random.Random(0)
     seen = 0
     for _ in range(12):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)])
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(ROOT / "tests" / "support")])
         reader = podium.EmbeddedIndex.open(folder, embed=Letters())
         wait_until(partial(_has_more, reader, seen), 120)
         time.sleep(draw.random() * 0.15)

@@ -21,15 +21,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import redis
 from redisvl.index import AsyncSearchIndex, SearchIndex
 from redisvl.query import VectorQuery
 from redisvl.query.filter import FilterExpression, Num, Tag
 
 import podium
 import podium.formats as formats
-import redis
 import resp
-from conftest import PARITY
+from environment import PARITY, ROOT
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.integrations.redisvl import Vectorizer
@@ -418,7 +418,7 @@ def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
 @pytest.mark.skipif(not RECORDING, reason="docs/make.py replays this; it is only run to be recorded")
 def test_the_readmes_example_is_recorded():
     """On an index of the README's own name, dropped afterwards."""
-    documents = list(identified(formats.stream(Path(__file__).parents[1] / "docs" / "documents.jsonl"), None))
+    documents = list(identified(formats.stream(ROOT / "docs" / "documents.jsonl"), None))
     index = RedisIndex(REAL, "capitals", text=["title", "content"])
     index.prepare(len(documents))
     load_into(index, documents, lambda done: None)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from conftest import PARITY
+from environment import PARITY
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.tokenizer import PairTokenizer, kept_lengths
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import podium
+from commands import command
 from fakes import AsyncWordOverlap, Given, WordOverlap
 from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibration, write_calibration
 from podium.errors import InvalidInput
@@ -20,7 +21,6 @@ from podium.evaluation.calibration import brier, expected_calibration_error, iso
 from podium.hosted.providers import PROVIDERS
 from podium.ranking import NO_TEXT_SCORES
 from podium.types import ScoreKind, Scores
-from test_cli import podium as command
 
 HALF = Calibration("word-overlap", "1", "platt", slope=2.0, offset=-3.0)
 

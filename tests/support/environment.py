@@ -1,0 +1,26 @@
+"""The environment of every test: no network, no cache or keys of the user. Imported before podium is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests that read it skip where it is missing
+PARITY = ROOT / "tests" / "parity"
+SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
+
+# Before podium or the hub's client is imported, here or in a test's own processes.
+os.environ.update(PODIUM_CACHE=str(SCRATCH / "podium"), HF_HOME=str(SCRATCH / "hf"), HF_HUB_DISABLE_PROGRESS_BARS="1")
+os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_DISABLE_TELEMETRY="1", NO_PROXY="127.0.0.1,localhost")
+for variable in list(os.environ):
+    if variable.endswith(("_API_KEY", "_BASE_URL")) or variable in ("HF_TOKEN", "HF_HUB_OFFLINE"):
+        del os.environ[variable]
+
+CORE = importlib.util.find_spec("podium._native") is not None
+NEEDS_CORE = pytest.mark.skipif(not CORE, reason="podium was installed without its native core: no C++ compiler")
+RUNTIMES = ["onnx", pytest.param("native", marks=NEEDS_CORE)]
