@@ -99,19 +99,19 @@ def test_equal_scores_stay_in_input_order(every):
 
 
 def test_documents_without_text_are_at_the_bottom_flagged_and_never_sent():
-    scorer = fakes.Given(lambda texts: Scores([-5.0] * len(texts)))
+    scorer = fakes.FunctionScorer(lambda texts: Scores([-5.0] * len(texts)))
     ranking = podium.Reranker(scorer).rerank("q", [None, "a", "", {"content": None}, "b"])
     assert [result.index for result in ranking] == [1, 4, 0, 2, 3]
     assert [result.no_text for result in ranking] == [False, False, True, True, True]
-    assert scorer.asked == [["a", "b"]]
+    assert scorer.calls == [["a", "b"]]
     assert ranking[2].score == NO_TEXT_SCORES["logit"]
     assert any("no text" in note for note in ranking.notes)
     assert podium.Reranker(scorer).rerank("q", [None, ""]).usage.pairs == 0
-    assert len(scorer.asked) == 1, "a list without text is not worth a call"
+    assert len(scorer.calls) == 1, "a list without text is not worth a call"
 
 
 def test_documents_without_text_are_below_even_scores_that_are_lower_than_they_should_be():
-    scorer = fakes.Given(lambda texts: Scores([-0.25] * len(texts)), "sigmoid")
+    scorer = fakes.FunctionScorer(lambda texts: Scores([-0.25] * len(texts)), "sigmoid")
     assert [(result.index, result.score) for result in podium.Reranker(scorer).rerank("q", [None, "a"])] == [
         (1, -0.25),
         (0, -0.25),
@@ -134,7 +134,7 @@ def test_min_score_keeps_what_scores_at_least_that():
 
 def test_order_is_decided_on_raw_scores():
     """Two logits so high that their sigmoids are the same number keep their order."""
-    scorer = fakes.Given(lambda texts: Scores([1.0, 1.0], raw=[40.0, 41.0]), "sigmoid")
+    scorer = fakes.FunctionScorer(lambda texts: Scores([1.0, 1.0], raw=[40.0, 41.0]), "sigmoid")
     assert [result.index for result in podium.Reranker(scorer).rerank("q", ["a", "b"])] == [1, 0]
 
 
@@ -149,8 +149,8 @@ def test_order_is_decided_on_raw_scores():
     ],
 )
 def test_a_scorer_that_lies_is_an_error(scores):
-    with pytest.raises(PodiumError, match="given gave"):
-        podium.Reranker(fakes.Given(lambda texts: scores)).rerank("q", ["a", "b"])
+    with pytest.raises(PodiumError, match="function returned"):
+        podium.Reranker(fakes.FunctionScorer(lambda texts: scores)).rerank("q", ["a", "b"])
 
 
 def test_what_a_scorer_raises_comes_through():
@@ -158,7 +158,7 @@ def test_what_a_scorer_raises_comes_through():
         raise RuntimeError("out of order")
 
     with pytest.raises(RuntimeError, match="out of order"):
-        podium.Reranker(fakes.Given(fail)).rerank("q", ["a"])
+        podium.Reranker(fakes.FunctionScorer(fail)).rerank("q", ["a"])
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True, False, math.nan])
@@ -313,10 +313,10 @@ def test_documents_with_methods_of_their_own_are_ranked_as_they_are(mini):
     ],
 )  # fmt: skip
 def test_scorer_that_gives_something_else_is_an_error_of_podium(scores):
-    reranker = podium.Reranker(fakes.Given(lambda texts: scores))
-    with pytest.raises(PodiumError, match="given gave"):
+    reranker = podium.Reranker(fakes.FunctionScorer(lambda texts: scores))
+    with pytest.raises(PodiumError, match="function returned"):
         reranker.rerank("q", ["a"])
-    with pytest.raises(PodiumError, match="given gave"):
+    with pytest.raises(PodiumError, match="function returned"):
         asyncio.run(reranker.arerank("q", ["a"]))
 
 

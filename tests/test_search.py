@@ -14,7 +14,8 @@ from environment import PARITY
 from fakes import Letters, WordOverlap
 from podium.cli import podium as podium_command
 from podium.errors import InvalidInput, SourceError
-from podium.places import SourceOptions, listed, load_source, split_url, weights
+from podium.inputs import comma_list
+from podium.places import SourceOptions, load_source, split_url, weights
 from resp import Fake, reply
 
 DOCUMENTS = [
@@ -93,7 +94,7 @@ def test_it_says_when_reranking_could_not_have_changed_what_is_in_the_answer(ind
     everything = podium.Search(index, reranker, candidates=3, limit=None).search("capital city")
     assert everything.notes == ()
     none = podium.Search(index, reranker).search("nothing like it")
-    assert (len(none), none.notes) == (0, ("the source found nothing for this query; there was nothing to rerank",))
+    assert (len(none), none.notes) == (0, ("the source found no documents for this query, so nothing was reranked",))
 
 
 def test_calls_override_what_was_set_up(index, reranker):
@@ -128,7 +129,7 @@ def test_a_source_that_can_only_be_awaited(reranker):
 def test_bad_use(index, reranker):
     for make, says in (
         (lambda: podium.Search(object(), reranker), "has a search"),
-        (lambda: podium.Search(index, "podium-mini"), r"podium\.load gives"),
+        (lambda: podium.Search(index, "podium-mini"), r"podium\.load returns"),
         (lambda: podium.Search(index, reranker, candidates=0), "candidates must be"),
         (lambda: podium.Search(index, reranker, candidates=None), "candidates must be"),
         (lambda: podium.Search(index, reranker, limit=0), "limit must be"),
@@ -165,7 +166,7 @@ def test_places(tmp_path):
         with pytest.raises(InvalidInput, match=r"%2F|%23|begins with redis") as caught:
             load_source(url)
         assert "s3c" not in str(caught.value)
-    assert listed(" a, ,b ") == ["a", "b"]
+    assert comma_list(" a, ,b ") == ["a", "b"]
     file = tmp_path / "docs.jsonl"
     file.write_text("\n".join(map(json.dumps, DOCUMENTS)), encoding="utf-8")
     assert load_source(file, text=["body"]).search("flour", 3)[0]["n"] == 4

@@ -24,7 +24,10 @@ else:
 
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
-    {"types", "errors", "documents", "inputs", "extras", "checksums", "forks", "json_values", "notebook", "formats", "_native"},
+    {
+        *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "notebook", "_native"),
+        *("atomic", "checksums", "forks", "json_values", "logistic", "steps"),
+    },
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},

@@ -1,4 +1,4 @@
-"""Podium puts search results in order of relevance: a query and documents in, the same documents out, best first.
+"""Podium orders search results by relevance: it takes a query and documents and returns the documents, best first.
 
     >>> import podium
     >>> documents = ["the sea at night", "a ripe red apple"]
@@ -7,8 +7,8 @@
     1 a ripe red apple
     2 the sea at night
 
-`podium.load(name)` gives a Reranker for a model on this machine or for a hosted API; the guide's three classes are the
-same machinery under the guide's names. Importing podium loads no third-party module.
+`podium.load(name)` returns a Reranker for a model on this machine or for a hosted API. Importing podium imports no
+third-party package.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ __all__ = [
     "load",
 ]
 
-# These need packages that are imported when they are first asked for, not with podium.
-_LATER = {
+# Imported on first use, because they import third-party packages.
+_LAZY = {
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
     "RedisSource": "podium.sources.redis.source",
@@ -91,11 +91,11 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module 'podium' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_LATER[name]), name)
+    return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
-"""Checksums of large files and arrays that will be mapped into memory: fast enough to compare at every start.
+"""Checksums of large files and arrays, fast enough to be compared whenever a file is opened.
 
-They find damage, not forgery. Per 4 KB, the sum of its 64-bit words, at the speed of memory; over these sums, a CRC-32.
+They detect damage, not forgery. Each block of 4 KB is reduced to the sum of its 64-bit words, which runs at memory speed;
+the checksum is the CRC-32 of these sums.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ BLOCK_BYTES, CHUNK_BYTES = 4 << 10, 1 << 20
 
 
 def checksum(data: memoryview | bytes, start: int = 0) -> int:
-    """Return the checksum of a buffer; `start` is a number that it also depends on, such as that of what came before."""
+    """Return the checksum of a buffer. `start` is the checksum of the data before it, or any other number to include."""
     view = memoryview(data).cast("B") if len(data) else memoryview(b"")
     for begin in range(0, len(view), CHUNK_BYTES):
         start = _extended(start, view[begin : begin + CHUNK_BYTES])
@@ -22,7 +23,7 @@ def checksum(data: memoryview | bytes, start: int = 0) -> int:
 
 
 def file_checksum(file: BinaryIO, length: int, start: int = 0) -> int:
-    """Return the checksum of the next `length` bytes of a file, or of fewer where it ends; they are read, not mapped."""
+    """Return the checksum of the next `length` bytes of a file, or of fewer if it ends before. The file is read, not mapped."""
     buffer = memoryview(bytearray(CHUNK_BYTES))
     while length > 0 and (count := file.readinto(buffer[: min(length, CHUNK_BYTES)])):  # type: ignore[attr-defined]
         start = _extended(start, buffer[:count])
@@ -31,7 +32,7 @@ def file_checksum(file: BinaryIO, length: int, start: int = 0) -> int:
 
 
 def _extended(before: int, chunk: memoryview) -> int:
-    import numpy as np  # here, because an index that is searched by text alone needs none
+    import numpy as np  # imported here, because full-text search does not need numpy
 
     whole = len(chunk) // BLOCK_BYTES * BLOCK_BYTES
     words = np.frombuffer(chunk[:whole], "<u8").reshape(-1, BLOCK_BYTES // 8)

@@ -1,23 +1,23 @@
-"""Every error podium raises, as one tree. The message names the remedy; foreign errors become these at one border each.
+"""Every error that podium raises, as one tree. Each message ends with a remedy. Errors of other libraries are converted once.
 
     PodiumError
-    ├── InvalidInput            the call itself: a query, documents, a field name, a limit (also a ValueError)
-    │   └── WrongType             a query or documents of another type than is taken (also a TypeError, as in redisvl)
+    ├── InvalidInput            an argument: a query, documents, a field name, a limit (also a ValueError)
+    │   └── WrongType             a query or documents of the wrong type (also a TypeError, as in redisvl)
     ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing
-    │   └── UnsupportedModel      would not load, or would load and be silently wrong
-    ├── SourceError             a search system: unreachable, an index or a field it does not have, damaged files
+    │   └── UnsupportedModel      cannot be loaded, or its scores would be wrong
+    ├── SourceError             a search system: unreachable, no such index or field, damaged files
     └── ProviderError           a rerank API over HTTP
-        ├── MissingKey            no API key given and none in the environment
+        ├── MissingKey            no API key, neither as an argument nor in the environment
         ├── KeyRejected           401, 403, 498: the provider does not accept the key
-        ├── RequestRejected       400, 404, 413, 422 …: sending it again would not help
-        ├── RateLimited           429, still after every retry
-        ├── ProviderUnavailable   5xx or no connection, still after every retry
-        ├── DeadlineExceeded      no answer within the total time allowed
-        └── BadResponse           an answer that is not the documented one
+        ├── RequestRejected       400, 404, 413, 422 …: sending the request again would not help
+        ├── RateLimited           429 after every retry
+        ├── ProviderUnavailable   5xx or no connection after every retry
+        ├── DeadlineExceeded      no reply within the total timeout
+        └── BadResponse           a reply that is not the documented one
 
-No message, and no attribute, holds an API key or the text of a document.
+No message and no attribute contains an API key or the text of a document.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument's name inside an error message, with an example value or none (... stands for any value).
+    """An argument's name in an error message, possibly with an example value (... stands for any value).
 
-    `str` writes it as Python does, `rank_by=['title']`; the command line writes `--by title`, the server `rank_fields`.
+    `str` writes it as in Python: `rank_by=['title']`. The command line writes `--by title`, the server `rank_fields`.
     """
 
     name: str
@@ -64,21 +64,21 @@ class Argument:
 
 
 class PodiumError(Exception):
-    """The root: catch this to catch everything podium raises on purpose.
+    """The base class of every error that podium raises.
 
-    Its arguments are the parts of its message: strings, and an Argument wherever the message names one.
+    Its `args` are the parts of its message: strings, and an Argument for each argument that the message names.
     """
 
     def __str__(self) -> str:
         return self.message()
 
-    def message(self, spell: Callable[[Argument], str] = str) -> str:
-        """Return the message, with the names of arguments as `spell` writes them."""
-        return "".join(spell(part) if isinstance(part, Argument) else str(part) for part in self.args)
+    def message(self, format_argument: Callable[[Argument], str] = str) -> str:
+        """Return the message, with each Argument written by `format_argument`."""
+        return "".join(format_argument(part) if isinstance(part, Argument) else str(part) for part in self.args)
 
 
 class InvalidInput(PodiumError, ValueError):
-    """What was passed in cannot be ranked as it is."""
+    """An argument is not valid."""
 
 
 class WrongType(InvalidInput, TypeError):
@@ -86,7 +86,7 @@ class WrongType(InvalidInput, TypeError):
 
 
 class MissingPackage(PodiumError, ImportError):
-    """A package that only this needs is not installed."""
+    """An optional package is not installed."""
 
 
 class ModelError(PodiumError):
@@ -94,19 +94,19 @@ class ModelError(PodiumError):
 
 
 class ModelNotFound(ModelError):
-    """A name that is no model, or a model whose files are not all here."""
+    """There is no model of this name, or some of its files are missing."""
 
 
 class UnsupportedModel(ModelError):
-    """A model that podium will not run, because it can't or because its scores would be wrong."""
+    """podium cannot run this model, or its scores would be wrong."""
 
 
 class SourceError(PodiumError):
-    """A source of candidates failed: a server that can't be reached, an index, a field or a module that is not there."""
+    """A search system failed: the server cannot be reached, or an index, a field or a module is missing."""
 
 
 class ProviderError(PodiumError):
-    """A rerank API failed. `status` is the HTTP status, None where there was no reply."""
+    """A rerank API failed. `status` is the HTTP status, None if there was no reply."""
 
     def __init__(self, *message: str | Argument, status: int | None = None) -> None:
         super().__init__(*message)
@@ -114,7 +114,7 @@ class ProviderError(PodiumError):
 
 
 class MissingKey(ProviderError):
-    """No API key was given and the provider's environment variable is not set."""
+    """No API key was passed, and the provider's environment variable is not set."""
 
 
 class KeyRejected(ProviderError):
@@ -122,20 +122,20 @@ class KeyRejected(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The provider will not take this request, however often it is sent (400, 404, 413, 422 …)."""
+    """The provider does not accept this request, and would not if it were sent again (400, 404, 413, 422 …)."""
 
 
 class RateLimited(ProviderError):
-    """Too many requests (429), still after every retry that the deadline allowed."""
+    """Too many requests (429), after every retry that the deadline allowed."""
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider could not be reached or failed (5xx), still after every retry."""
+    """The provider could not be reached or failed (5xx), after every retry."""
 
 
 class DeadlineExceeded(ProviderError):
-    """The total time allowed, retries included, is over."""
+    """There was no reply within the timeout, retries included."""
 
 
 class BadResponse(ProviderError):
-    """The provider answered with something other than its documented reply."""
+    """The provider's reply is not the documented one."""

@@ -1,4 +1,4 @@
-"""Optional packages: imported on first use, with the command that installs them where one is missing."""
+"""Optional packages: imported on first use. If one is missing, the error has the command that installs it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["needed", "requirements"]
 
 
 def needed(module: str, extra: str) -> Any:
-    """Return a module of an optional package. Raises MissingPackage, which says how to install it."""
+    """Return a module of an optional package. Raises MissingPackage with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        packages = " ".join(f"'{each}'" for each in requirements(extra)) or error.name
+        packages = " ".join(f"'{requirement}'" for requirement in requirements(extra)) or error.name
         raise MissingPackage(
             f"this needs {error.name}, which is not installed: pip install {packages} (podium's extra {extra!r})"
         ) from error
 
 
 def requirements(extra: str) -> list[str]:
-    """Return what an extra installs, from podium's own metadata; [] where podium runs without having been installed.
+    """Return the packages of an extra from podium's metadata, [] if podium is not installed.
 
-    Naming the packages works wherever podium came from: an index, a checkout or a wheel.
+    A command with these names works whether podium was installed from an index, a checkout or a wheel.
     """
     from importlib import metadata
 
@@ -36,14 +36,17 @@ def requirements(extra: str) -> list[str]:
         declared = metadata.requires("podium") or []
     except metadata.PackageNotFoundError:
         return []
-    found: list[str] = []
+    packages: list[str] = []
     for line in declared:
         requirement, _, marker = line.partition(";")
         if f"extra == {extra}" not in re.sub("[\"']", "", marker) or not _fits_this_python(marker):
             continue
         nested = re.fullmatch(r"podium\[([\w,-]+)\]", requirement.strip())
-        found += [each for name in nested[1].split(",") for each in requirements(name)] if nested else [requirement.strip()]
-    return list(dict.fromkeys(found))
+        if nested:
+            packages += [package for name in nested[1].split(",") for package in requirements(name)]
+        else:
+            packages.append(requirement.strip())
+    return list(dict.fromkeys(packages))
 
 
 def _fits_this_python(marker: str) -> bool:

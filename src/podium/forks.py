@@ -1,4 +1,4 @@
-"""What objects with threads or connections do in a forked process, where threads are gone and connections are the parent's."""
+"""Objects with threads or connections in forked processes, where threads no longer run and connections are the parent's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Renewable", "renew_after_fork"]
 
 
 class Renewable(Protocol):
-    """An object that can make its threads or connections anew."""
+    """An object that can replace its threads, locks or connections."""
 
     def renew(self) -> None: ...
 
@@ -19,9 +19,9 @@ _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
 def renew_after_fork(renewable: Renewable) -> None:
-    """Call the object's `renew` in every process that is forked from now on, before anything else runs there.
+    """Call the object's `renew` in every process forked from now on, before anything else runs there.
 
-    Comparing process ids at each use instead would be a race between the first threads of the new process.
+    Comparing process ids on each use instead would be a race between the first threads of the new process.
     """
     _renewables.add(renewable)
 

@@ -1,4 +1,7 @@
-"""The guide's three classes, with the guide's names, defaults and shapes, on the same machinery as everything else."""
+"""The classes of Redis's user guide on rerankers: HFCrossEncoderReranker, CohereReranker and VoyageAIReranker.
+
+They are Rerankers with the names, defaults and return values of that guide (docs/guide.ipynb).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ API_SETTINGS = ("api_key", "base_url")
 
 
 class HFCrossEncoderReranker(Reranker):
-    """Rank with a cross-encoder on this machine. Strings come back as `{"content": text}`.
+    """Ranks with a cross-encoder on this machine. Strings are returned as `{"content": text}`.
 
     `model` is a name on the Hugging Face hub, a folder, or "podium-mini"; the other arguments are those of
     `podium.load`. Raises ModelError and InvalidInput.
@@ -64,15 +67,15 @@ class HFCrossEncoderReranker(Reranker):
             token=token,
         )
 
-    def _as_returned(self, document: Any) -> Any:
+    def _returned(self, document: Any) -> Any:
         return {"content": document} if isinstance(document, str) else document
 
 
 class _HostedReranker(Reranker):
-    """What the guide's two hosted classes share: everything but a provider and its default model.
+    """Base class of the hosted rerankers, which define `provider` and `default_model`.
 
-    `api_config` may hold "api_key" (else the provider's environment variable) and "base_url"; the other arguments are
-    those of `podium.load`. Strings come back as strings. Raises MissingKey here, ProviderError while ranking.
+    `api_config` may contain "api_key" (default: the provider's environment variable) and "base_url"; the other arguments
+    are those of `podium.load`. Strings are returned as strings. Raises MissingKey here, ProviderError when ranking.
     """
 
     provider: ClassVar[str]
@@ -116,10 +119,10 @@ class _HostedReranker(Reranker):
 
 
 class CohereReranker(_HostedReranker):
-    """Rank with Cohere: the model rerank-v3.5 unless named otherwise, the key from COHERE_API_KEY unless given.
+    """Ranks with Cohere, by default with rerank-v3.5 and the key in COHERE_API_KEY.
 
     `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    `api_config={"api_key": …}` comes before the environment. Raises MissingKey; while ranking, ProviderError.
+    `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.
     """
 
     provider = "cohere"
@@ -127,10 +130,10 @@ class CohereReranker(_HostedReranker):
 
 
 class VoyageAIReranker(_HostedReranker):
-    """Rank with Voyage AI: the model rerank-2.5 unless named otherwise, the key from VOYAGE_API_KEY unless given.
+    """Ranks with Voyage AI, by default with rerank-2.5 and the key in VOYAGE_API_KEY.
 
     `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    `api_config={"api_key": …}` comes before the environment. Raises MissingKey; while ranking, ProviderError.
+    `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.
     """
 
     provider = "voyage"
@@ -143,5 +146,5 @@ def _checked_settings(api_config: Any) -> dict[str, str]:
     if not isinstance(api_config, Mapping):
         raise InvalidInput(f"api_config must be a dict such as {{'api_key': …}}, not a {type(api_config).__name__}")
     if unknown := sorted(map(str, set(api_config) - {*API_SETTINGS})):
-        raise InvalidInput(f"api_config has {', '.join(unknown)}; it may hold {' and '.join(API_SETTINGS)}")
+        raise InvalidInput(f"api_config has {', '.join(unknown)}; it may contain {' and '.join(API_SETTINGS)}")
     return dict(api_config)

@@ -1,4 +1,4 @@
-"""What a call may be given, checked the same way in constructors and in calls. Raises InvalidInput, nothing else."""
+"""Checks of arguments, the same in constructors and in calls. They raise InvalidInput, nothing else."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ __all__ = [
     "checked_offset",
     "checked_path",
     "checked_query",
-    "given",
+    "comma_list",
     "refuse",
-    "refuse_other_names",
+    "refuse_foreign_names",
+    "without_none",
 ]
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-OTHER_NAMES = {
+FOREIGN_NAMES = {
     "top_n": "use limit= for the number of results",
     "top_k": "use limit= for the number of results",
     "device": "models run on the CPU; use threads= with podium.load for the number of cores",
 }
-"""Arguments that other libraries have, and what podium has in their place."""
+"""Arguments of other libraries, and podium's equivalent."""
 
 
-def refuse_other_names(function: Function) -> Function:
-    """Let a function raise InvalidInput, with the right argument, for one that other libraries have."""
+def refuse_foreign_names(function: Function) -> Function:
+    """Decorate a function to raise InvalidInput for an argument of another library, naming podium's equivalent."""
 
     @functools.wraps(function)
-    def checked(*arguments: Any, **named: Any) -> Any:
-        for name in named.keys() & OTHER_NAMES.keys():
-            raise InvalidInput(f"{function.__name__} has no argument {name}; {OTHER_NAMES[name]}")
-        return function(*arguments, **named)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        for name in keywords.keys() & FOREIGN_NAMES.keys():
+            raise InvalidInput(f"{function.__name__} has no argument {name}; {FOREIGN_NAMES[name]}")
+        return function(*arguments, **keywords)
 
     return checked  # type: ignore[return-value]  # it has the same arguments
 
@@ -67,18 +68,21 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
+    """Return each query with its documents."""
     if isinstance(queries, str):
         raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
     if not isinstance(queries, Iterable) or not isinstance(docs_per_query, Iterable):
         raise InvalidInput("rerank_many takes a list of queries and a list of lists of documents")
-    asked, given = list(queries), list(docs_per_query)
-    if len(asked) != len(given):
-        raise InvalidInput(f"{len(asked)} queries but {len(given)} lists of documents; rerank_many needs one list each")
-    return list(zip(asked, given, strict=True))
+    query_list, docs_list = list(queries), list(docs_per_query)
+    if len(query_list) != len(docs_list):
+        raise InvalidInput(
+            f"{len(query_list)} queries but {len(docs_list)} lists of documents; rerank_many needs one list for each query"
+        )
+    return list(zip(query_list, docs_list, strict=True))
 
 
 def checked_query(query: Any) -> str:
-    """Return the query with broken characters mended, as a document's are."""
+    """Return the query, with unpaired surrogates replaced as in documents."""
     if not isinstance(query, str):
         raise WrongType(f"the query must be a string, not {type(query).__name__}")
     if (text := texts_of([query])[0]) is None:
@@ -129,14 +133,19 @@ def checked_min_score(min_score: Any) -> float | None:
 
 
 def checked_path(path: Any) -> Path:
-    """Return a path that the system could have."""
+    """Return the path if it is valid on this system; the file need not exist."""
     try:
         os.stat(Path(path))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (TypeError, ValueError, OSError):
-        raise InvalidInput(f"{path!r:.80} is no path that a file or folder could have") from None
+        raise InvalidInput(f"{path!r:.80} is not a valid path of a file or folder") from None
     return Path(path)
+
+
+def comma_list(names: str | None) -> list[str]:
+    """Return the names in a comma-separated string, [] for None."""
+    return [name.strip() for name in names.split(",") if name.strip()] if names else []
 
 
 def checked_flag(return_score: Any) -> bool:
@@ -145,13 +154,13 @@ def checked_flag(return_score: Any) -> bool:
     return return_score
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given: those that aren't None."""
+def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def refuse(options: Mapping[str, Any], why: str) -> None:
-    """Raise InvalidInput, naming them, where any of the options was given."""
-    if unfit := sorted(given(options)):
-        names = [part for name in unfit for part in (", ", Argument(name))]
-        raise InvalidInput(f"{why} ", *names[1:])
+def refuse(options: Mapping[str, Any], reason: str) -> None:
+    """Raise InvalidInput with the reason and the options' names if any of them is not None."""
+    if refused := sorted(without_none(options)):
+        names = [part for name in refused for part in (", ", Argument(name))]
+        raise InvalidInput(f"{reason} ", *names[1:])

@@ -1,4 +1,4 @@
-"""How many values some JSON holds, counted before it is parsed: a few bytes each become a hundred in memory."""
+"""Count the values of a JSON text before it is parsed: a value of a few bytes takes about a hundred in memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ __all__ = ["count_outside_strings", "count_values"]
 _SEPARATORS = (b",", b"[", b"{")
 
 
-def count_values(content: bytes, enough: int) -> int:
-    """Return about how many values some JSON has: its commas and opening brackets outside strings.
+def count_values(content: bytes, limit: int) -> int:
+    """Return about how many values a JSON text has: the number of its commas and opening brackets.
 
-    Up to `enough`, those in strings are counted too, which is faster.
+    Above `limit`, the result leaves out those in strings, which takes longer to count.
     """
-    at_most = sum(map(content.count, _SEPARATORS))
-    return at_most if at_most <= enough else count_outside_strings(content)
+    upper_bound = sum(map(content.count, _SEPARATORS))
+    return upper_bound if upper_bound <= limit else count_outside_strings(content)
 
 
 def count_outside_strings(content: bytes) -> int:
-    """Return how many commas and opening brackets stand outside strings."""
+    """Return the number of commas and opening brackets outside strings."""
     import numpy as np
 
     unescaped = content.replace(b"\\\\", b"").replace(b'\\"', b"")

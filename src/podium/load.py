@@ -1,6 +1,6 @@
-"""A name → Reranker: "podium-mini" · "org/model" · "./folder" · "cohere:rerank-v3.5".
+"""A model's name → Reranker: "podium-mini", "org/model", "./folder" or "cohere:rerank-v3.5".
 
-The packages that a model or a provider needs are imported when one is loaded, not before.
+The packages that a model or a provider needs are imported when it is loaded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import given, refuse, refuse_other_names
+from podium.inputs import refuse, refuse_foreign_names, without_none
 from podium.ranking import Reranker
-from podium.types import Scorer
+from podium.scorers import BaseScorer
 
 if TYPE_CHECKING:
     import httpx
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from podium.hosted.scorer import HostedScorer
     from podium.local.scorer import LocalScorer
 
-__all__ = ["hosted_scorer", "identity", "load", "local_scorer", "provider_of"]
+__all__ = ["check_name", "hosted_scorer", "load", "local_scorer", "provider_of"]
 
 
-@refuse_other_names
+@refuse_foreign_names
 def load(
     name: str | os.PathLike[str],
     *,
@@ -50,26 +50,34 @@ def load(
     client: httpx.Client | None = None,
     async_client: httpx.AsyncClient | None = None,
 ) -> Reranker:
-    """Return the Reranker of a name: a bundled model, a folder, a model on the hub, or "provider:model".
+    """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, or "provider:model".
 
-    `limit`, `rank_by` and `return_score` are defaults for every call; `calibration` is a file that `podium calibrate`
-    wrote: it turns scores into probabilities; `cache` is the URL of a Redis that remembers scores, for all processes that
-    name it.
+    For every model:
 
-    For models on this machine: `precision` ("float32", exact; "int8", faster; or "auto"), `runtime` ("native", podium's
-    own; "onnx"; or "auto", the faster of them here), `threads`, `max_length` (tokens of query and text together), and for
-    those of the hub `revision`, `cache_dir` and `token`.
+    - `limit`, `rank_by`, `return_score`: defaults for every call.
+    - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities.
+    - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
-    For hosted APIs: `api_key` (else the provider's environment variable), `base_url` (a server of your own that speaks the
-    provider's API), `timeout` (seconds in all, retries included; 30), `retries` (3), `max_documents` per request, and your
-    own `client` or `async_client` of httpx.
+    For models on this machine:
 
-    The reranker can be pickled, for processes that are spawned: it is loaded again there, with keys from their environment.
+    - `precision`: "float32" (exact), "int8" (faster) or "auto".
+    - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster here).
+    - `threads`: number of threads. `max_length`: tokens of query and text together.
+    - `revision`, `cache_dir`, `token`: for models on the hub.
+
+    For hosted APIs:
+
+    - `api_key`: default is the provider's environment variable.
+    - `base_url`: another server with the provider's API.
+    - `timeout`: total seconds including retries, default 30. `retries`: default 3.
+    - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
+
+    A reranker can be pickled; the other process loads it again, with keys from its own environment.
 
         >>> load("podium-mini", limit=3)
         Reranker('podium-mini')
 
-    Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that don't fit.
+    Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that the model does not have.
     """
     local = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
     hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
@@ -82,13 +90,13 @@ def load(
         "client": client,
         "async_client": async_client,
     }
-    scorer: Scorer
+    scorer: BaseScorer
     if provider := provider_of(name):
-        refuse(local | hub, f"{provider} is a hosted API; it takes no")
-        scorer = hosted_scorer(provider, str(name).partition(":")[2], **given(hosted))
+        refuse(local | hub, f"{provider} is a hosted API and does not have the option")
+        scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted))
     else:
-        refuse(hosted, f"{os.fspath(name)} is a model on this machine; it takes no")
-        scorer = local_scorer(name, **given(local | hub))
+        refuse(hosted, f"{os.fspath(name)} is a model on this machine and does not have the option")
+        scorer = local_scorer(name, **without_none(local | hub))
     if cache is not None:
         scorer = _cached(scorer, cache)
     if calibration is not None:
@@ -96,8 +104,8 @@ def load(
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
     reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
-    settings = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
-    reranker._load_again = functools.partial(load, name, **given(settings | local | hub | hosted))
+    general = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
+    reranker._load_again = functools.partial(load, name, **without_none(general | local | hub | hosted))
     return reranker
 
 
@@ -112,48 +120,41 @@ def local_scorer(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> LocalScorer:
-    """Return the scorer of a bundled model, a folder or a hub model; folders win over hub models of the same name."""
-    from podium.local.files.resolve import find
+    """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model."""
+    from podium.local.files.resolve import find_model
     from podium.local.scorer import LocalScorer
 
-    found = find(name, revision=revision, cache_dir=cache_dir, token=token)
-    if found is None:
-        raise _unknown(os.fspath(name))
-    return LocalScorer(found, precision=precision, runtime=runtime, threads=threads, max_length=max_length)
+    files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
+    if files is None:
+        raise _unknown_model(os.fspath(name))
+    return LocalScorer(files, precision=precision, runtime=runtime, threads=threads, max_length=max_length)
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
-    """Return the scorer of a provider's model. `options` are HostedScorer's own."""
+    """Return the scorer of a provider's model. `options` are those of HostedScorer."""
     from podium.hosted.scorer import HostedScorer
 
     return HostedScorer(provider, model, **options)
 
 
 def check_name(name: str) -> None:
-    """Raise ModelNotFound where no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
+    """Raise ModelNotFound if no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
     from podium.local.files.hub import is_hub_name
-    from podium.local.files.resolve import find
+    from podium.local.files.resolve import find_model
 
-    if provider_of(name) is None and not is_hub_name(name) and find(name) is None:
-        raise _unknown(name)
+    if provider_of(name) is None and not is_hub_name(name) and find_model(name) is None:
+        raise _unknown_model(name)
 
 
-def _cached(scorer: Scorer, url: str) -> Scorer:
+def _cached(scorer: BaseScorer, url: str) -> BaseScorer:
     from podium.compose.cached import CachedScorer
     from podium.compose.stores.redis import RedisScores
 
-    if getattr(scorer, "listwise", False):
-        raise InvalidInput(f"{scorer.model} scores documents against each other; no score of it can be remembered for others")
-    return CachedScorer(scorer, RedisScores(url), identity(scorer))
-
-
-def identity(scorer: Scorer) -> str:
-    """Return a name for a scorer that changes whenever its scores could, as far as it can tell."""
-    return f"{scorer.model}@{scorer.revision}:{getattr(scorer, 'identity', '')}"
+    return CachedScorer(scorer, RedisScores(url))
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:
-    """Return the provider that a name begins with, or None. A one-letter prefix is a Windows drive."""
+    """Return the provider that a model's name begins with, or None. A one-letter prefix is a Windows drive."""
     from podium.hosted.providers import PROVIDERS
 
     if isinstance(name, Path):
@@ -166,18 +167,19 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
     return prefix if colon and prefix in {row.name for row in PROVIDERS} else None
 
 
-def _unknown(name: str) -> ModelNotFound:
+def _unknown_model(name: str) -> ModelNotFound:
     from podium.hosted.providers import PROVIDERS
 
     prefix, colon, model = name.partition(":")
     names = [row.name for row in PROVIDERS]
     if colon and len(prefix) > 1:
-        near = difflib.get_close_matches(prefix, names, n=1)
-        hint = f"did you mean {near[0]}:{model}? " if near else ""
+        similar = difflib.get_close_matches(prefix, names, n=1)
+        hint = f"did you mean {similar[0]}:{model}? " if similar else ""
         return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(names)}")
-    near = difflib.get_close_matches(name, [*BUNDLED, *names], n=1)
-    meant = f"{near[0]}:<model>" if near and near[0] in names else near[0] if near else ""
-    hint = f"did you mean {meant}? " if meant else ""
+    suggestion = next(iter(difflib.get_close_matches(name, [*BUNDLED, *names], n=1)), "")
+    if suggestion in names:
+        suggestion += ":<model>"
+    hint = f"did you mean {suggestion}? " if suggestion else ""
     return ModelNotFound(
         f"there is no model {name!r}; {hint}name a bundled one ({', '.join(BUNDLED)}), a folder (./path), "
         "one on the hub (org/model) or a hosted one (provider:model)"

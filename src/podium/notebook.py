@@ -1,4 +1,4 @@
-"""How a ranking looks in a notebook: an HTML table in which everything from a document is escaped."""
+"""A ranking as an HTML table for notebooks. Everything that comes from a document is escaped."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["table"]
 
-MOST_ROWS, MOST_LETTERS = 50, 300
+MAX_ROWS, MAX_CHARACTERS = 50, 300
 
 
 def table(ranking: Ranking) -> str:
-    """Return the ranking as an HTML table of its first results, with its notes below."""
+    """Return an HTML table of the first results, with the ranking's notes below."""
     columns = ("rank", "score", "index", "id", "document")
-    rows = [_row(result) for result in ranking.results[:MOST_ROWS]]
+    rows = [_row(result) for result in ranking.results[:MAX_ROWS]]
     head = "".join(f"<th>{name}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    more = [f"and {len(ranking) - MOST_ROWS:,} more results"] if len(ranking) > MOST_ROWS else []
+    more = [f"and {len(ranking) - MAX_ROWS:,} more results"] if len(ranking) > MAX_ROWS else []
     lines = "".join(f"<p>{escape(line)}</p>" for line in (*more, *ranking.notes))
     caption = f"{ranking.model}, scores of kind {ranking.score_kind}"
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lines}"
@@ -40,9 +40,9 @@ def _cells(row: Iterable[str]) -> Iterable[str]:
 
 
 def _text(document: Any) -> str:
-    """Return how a document's text begins, or of one that has none by itself, its JSON."""
+    """Return the beginning of a document's text, or of its JSON if podium finds no text in it."""
     try:
         text = texts_of([document])[0] or ""
     except InvalidInput:
         text = json.dumps(as_json(document), ensure_ascii=False)
-    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import podium.formats as formats
 from podium.errors import InvalidInput, SourceError
-from podium.inputs import given
+from podium.inputs import comma_list, without_none
 from podium.sources.embedded.index import EmbeddedIndex, is_index
 from podium.sources.fusion import Fusion, Mode
 from podium.sources.loading import identified
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from podium.local.embedder import Embedder
     from podium.sources.redis.source import RedisSource
 
-__all__ = ["SourceOptions", "embedder", "is_url", "listed", "load_source", "split_server", "split_url", "weights"]
+__all__ = ["SourceOptions", "embedder", "is_url", "load_source", "split_server", "split_url", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SourceOptions:
 
     def named(self, *names: str) -> dict[str, Any]:
         """Return those of the named options that were chosen."""
-        return given({name: getattr(self, name) for name in names})
+        return without_none({name: getattr(self, name) for name in names})
 
 
 FUSION = ("fusion", "text_weight")
@@ -168,18 +168,13 @@ def _opened(path: str, options: SourceOptions) -> EmbeddedIndex:
     return EmbeddedIndex.open(path, embed=embedder(name), **options.named("mode", *FUSION))
 
 
-def listed(names: str | None) -> list[str]:
-    """Return names that were written with commas between them."""
-    return [name.strip() for name in names.split(",") if name.strip()] if names else []
-
-
 def weights(names: str | None) -> dict[str, float] | None:
     """Return fields and weights as they are written on the command line; None where there are none.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}
     """
-    return dict(_weighted(name) for name in listed(names)) or None
+    return dict(_weighted(name) for name in comma_list(names)) or None
 
 
 def _weighted(name: str) -> tuple[str, float]:

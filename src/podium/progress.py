@@ -1,4 +1,4 @@
-"""A bar on stderr for work that turns out long. Quick work shows nothing."""
+"""A progress bar on stderr for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUICK_SECONDS = 1.0
 
 @contextlib.contextmanager
 def bar(total: int, shown: bool, what: str = "scoring") -> Iterator[Progress]:
-    """Give a function to call with how many more are done; if `shown`, a bar appears after a second."""
+    """Yield a function to call with the number of items done since the last call. If `shown`, a bar appears after a second."""
     late = _LateBar(total, what)
     try:
         yield late.advance if shown else lambda done: None
@@ -25,7 +25,7 @@ def bar(total: int, shown: bool, what: str = "scoring") -> Iterator[Progress]:
 
 
 class _LateBar:
-    """A rich progress bar that is made when it is first worth showing. Not for two threads at once."""
+    """A progress bar that appears after QUICK_SECONDS. Not for several threads at once."""
 
     def __init__(self, total: int, what: str) -> None:
         self._total, self._what, self._done, self._began = total, what, 0, time.monotonic()

@@ -1,4 +1,4 @@
-"""Search, then rerank, as one call. Where candidates come from and what scores them are the source's and the reranker's."""
+"""Search: get candidates from a source, then rerank them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from podium.inputs import (
     checked_limit,
     checked_offset,
     checked_query,
-    refuse_other_names,
+    refuse_foreign_names,
 )
 from podium.ranking import Reranker
 from podium.types import AsyncSource, Candidates, Ranking, Result, Source
 
-__all__ = ["Search", "cut", "found_by"]
+__all__ = ["Search", "cut", "search_source"]
 
 
 class Search:
-    """Ask a source for candidates, rerank them, give back the best.
+    """A search with reranking: asks a source for candidates, reranks them and returns the best.
 
-    `candidates` is how many documents the source is asked for, `limit` how many results come back (None: all), `rank_by`
-    the fields that the reranker reads (None: those that the source searches); each call can override them. Safe to share
-    between threads and event loops, as far as its source is.
+    `candidates` is the number of documents requested from the source, `limit` the number of results (None for all), and
+    `rank_by` the fields that the reranker reads (None for those that the source searches). Each call can override them.
+    Safe to share between threads and event loops if the source is.
 
         >>> import podium
         >>> index = podium.EmbeddedIndex.create(None)
@@ -50,7 +50,7 @@ class Search:
         if not callable(getattr(source, "search", None)) and not isinstance(source, AsyncSource):
             raise InvalidInput(f"a source has a search(query, limit) method; {type(source).__name__} has none")
         if not isinstance(reranker, Reranker):
-            raise InvalidInput(f"the reranker must be one that podium.load gives, not a {type(reranker).__name__}")
+            raise InvalidInput(f"reranker must be a Reranker, as podium.load returns, not a {type(reranker).__name__}")
         self.source, self.reranker = source, reranker
         self.candidates, self.limit = _checked_candidates(candidates), checked_limit(limit)
         self.rank_by = rank_by
@@ -59,7 +59,7 @@ class Search:
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"
 
-    @refuse_other_names
+    @refuse_foreign_names
     def search(
         self,
         query: str,
@@ -71,26 +71,26 @@ class Search:
         min_score: float | None = None,
         progress: bool = False,
     ) -> Ranking:
-        """Return a Ranking whose results carry both stages' ranks and scores; `usage` says what each stage took.
+        """Return a Ranking whose results have the ranks and scores of both stages; `usage` has the time of each stage.
 
-        `offset` leaves out the best so many of the reranked candidates: a later page of the same ranking. `total` is how many
-        documents matched, where the source knows. Notes are the source's, and one where reranking could not have changed
-        which documents are in the answer. Raises InvalidInput, SourceError, and what the reranker raises.
+        `offset` skips that many of the best results, for later pages of the same ranking. `total` is the number of documents
+        that match, if the source knows it. A note says if reranking could not have changed which documents are returned.
+        Raises InvalidInput, SourceError, and what the reranker raises.
         """
         if not callable(getattr(self.source, "search", None)):
-            raise InvalidInput(f"{type(self.source).__name__} can only be awaited; use asearch")
-        asked, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
+            raise InvalidInput(f"{type(self.source).__name__} has only asynchronous methods; use asearch")
+        query, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
         began = time.perf_counter()
-        candidates_found = self.source.search(asked, count)
-        found = checked_documents(candidates_found)
-        took = time.perf_counter() - began
-        rank_by = self.fields(found, rank_by)
+        candidate_list = self.source.search(query, count)
+        documents = checked_documents(candidate_list)
+        source_seconds = time.perf_counter() - began
+        fields = self.fields(documents, rank_by)
         ranking = self.reranker.rerank(
-            asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score, progress=progress
+            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score, progress=progress
         )
-        return cut(_with_first_stage(ranking, took, candidates_found), limit, len(found), offset=offset)
+        return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
-    @refuse_other_names
+    @refuse_foreign_names
     async def asearch(
         self,
         query: str,
@@ -102,24 +102,27 @@ class Search:
         min_score: float | None = None,
     ) -> Ranking:
         """Do what `search` does without blocking the event loop."""
-        asked, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
+        query, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
         began = time.perf_counter()
-        candidates_found = await found_by(self.source, asked, count)
-        found = checked_documents(candidates_found)
-        took = time.perf_counter() - began
-        rank_by = self.fields(found, rank_by)
-        ranking = await self.reranker.arerank(asked, found, limit=len(found) or None, rank_by=rank_by, min_score=min_score)
-        return cut(_with_first_stage(ranking, took, candidates_found), limit, len(found), offset=offset)
+        candidate_list = await search_source(self.source, query, count)
+        documents = checked_documents(candidate_list)
+        source_seconds = time.perf_counter() - began
+        fields = self.fields(documents, rank_by)
+        ranking = await self.reranker.arerank(
+            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score
+        )
+        return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
-    def fields(self, found: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
-        """Return the fields that the reranker reads: what is asked, else as set up, else the reranker's, else the source's.
+    def fields(self, documents: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
+        """Return the fields that the reranker reads: `rank_by`, else this search's, the reranker's or the source's.
 
-        Of the source's only those that some document has: nobody asked for the others by name.
+        Fields of the source that no document has are left out.
         """
         if chosen := rank_by or self.rank_by or self.reranker.rank_by:
             return list(checked_fields(chosen) or ())
         searched = getattr(self.source, "text_fields", None) or ()
-        return [name for name in searched if any(isinstance(each, Mapping) and has_field(each, name) for each in found)] or None
+        records = [document for document in documents if isinstance(document, Mapping)]
+        return [name for name in searched if any(has_field(record, name) for record in records)] or None
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
@@ -127,64 +130,64 @@ class Search:
     def _candidates(self, candidates: int | None, offset: int) -> int:
         count = self.candidates if candidates is None else _checked_candidates(candidates)
         if checked_offset(offset) >= count:
-            raise InvalidInput(f"offset={offset} leaves none of {count} candidates; ask for more with candidates=")
+            raise InvalidInput(f"offset={offset} skips all of {count} candidates; request more with candidates=")
         return count
 
 
-async def found_by(source: Source, query: str, candidates: int, offset: int = 0) -> list[Any]:
-    """Return what a source finds, without blocking the event loop. An offset is for podium's own sources."""
+async def search_source(source: Source, query: str, candidates: int, offset: int = 0) -> list[Any]:
+    """Return a source's documents without blocking the event loop. Only podium's own sources accept an offset."""
     options: dict[str, Any] = {"offset": offset} if offset else {}
     if isinstance(source, AsyncSource):
         return await source.asearch(query, candidates, **options)
-    import asyncio  # as in ranking.py: only for those who need it
+    import asyncio  # half of podium's import time, so only for async callers
 
     def search() -> list[Any]:
-        found = source.search(query, candidates, **options)
-        if isinstance(found, Candidates):
-            _ = found.total  # counted here: it may take as long as the search
-        return found
+        documents = source.search(query, candidates, **options)
+        if isinstance(documents, Candidates):
+            _ = documents.total  # counted on this thread, because it may take as long as the search
+        return documents
 
     return await asyncio.to_thread(search)
 
 
 def _checked_candidates(candidates: Any) -> int:
     if candidates is None:
-        raise InvalidInput("candidates must be a positive whole number: it is what the source is asked for")
+        raise InvalidInput("candidates must be a positive whole number, not None")
     try:
         return checked_limit(candidates) or 1
     except InvalidInput:
         raise InvalidInput(f"candidates must be a positive whole number, not {candidates!r:.40}") from None
 
 
-def cut(ranking: Ranking, limit: int | None, found: int | None = None, *, offset: int = 0) -> Ranking:
-    """Return `limit` results of a search after the `offset` best, with a note where that leaves none out.
+def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, offset: int = 0) -> Ranking:
+    """Return `limit` results of a search after skipping `offset`, with a note if that leaves no candidate out.
 
-    `found` is how many candidates there were, where `ranking` has fewer results than that.
+    `candidates` is the number of candidates that were reranked, if `ranking` has fewer results.
     """
     end = None if limit is None else offset + limit
-    told = _notes(len(ranking) if found is None else found, None if offset else limit)
-    notes = [note for note in told if note not in ranking.notes]
+    candidate_notes = _notes(len(ranking) if candidates is None else candidates, None if offset else limit)
+    notes = [note for note in candidate_notes if note not in ranking.notes]
     return replace(ranking, results=ranking.results[offset:end], notes=(*notes, *ranking.notes))
 
 
-def _with_first_stage(ranking: Ranking, seconds: float, found: Any) -> Ranking:
-    """Add what the source said: ranks, time, and, of podium's own sources, how many matched and notes."""
+def _with_source(ranking: Ranking, candidates: list[Any], seconds: float) -> Ranking:
+    """Add the source's ranks and time, and its total and notes if it is one of podium's own."""
     results = tuple(_with_source_rank(result) for result in ranking)
     usage = replace(ranking.usage, source_seconds=seconds)
-    total, notes = (found.total, found.notes) if isinstance(found, Candidates) else (None, ())
+    total, notes = (candidates.total, candidates.notes) if isinstance(candidates, Candidates) else (None, ())
     return replace(ranking, results=results, usage=usage, notes=(*notes, *ranking.notes), total=total)
 
 
 def _with_source_rank(result: Result) -> Result:
-    """A document that doesn't say its first rank has it by its place in what the source gave."""
+    """Use the position among the candidates as the source's rank if the document does not have one."""
     return result if result.source_rank is not None else replace(result, source_rank=result.index + 1)
 
 
-def _notes(found: int, limit: int | None) -> Iterator[str]:
-    if not found:
-        yield "the source found nothing for this query; there was nothing to rerank"
-    elif limit is not None and found <= limit:
+def _notes(candidates: int, limit: int | None) -> Iterator[str]:
+    if not candidates:
+        yield "the source found no documents for this query, so nothing was reranked"
+    elif limit is not None and candidates <= limit:
         yield (
-            f"the source found {found} and the limit is {limit}: reranking could change their order, but not which documents "
-            "are in the answer"
+            f"the source found {candidates} documents and the limit is {limit}: reranking could change their order, but not "
+            "which documents are returned"
         )

@@ -1,9 +1,9 @@
-"""The words of the package: what a scorer takes and gives, and what a ranking holds. No behaviour beyond that."""
+"""The data types of the package: what scorers and sources take and return, and what a ranking contains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from podium.documents import as_json
@@ -28,25 +28,35 @@ __all__ = [
 ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
 """What a score means. Scores of different kinds, or of different models, cannot be compared.
 
-"logit": any real number. "sigmoid": between 0 and 1 and higher for more relevant documents, but not calibrated; 0.9 does
-not mean that nine of ten such documents are relevant. "probability": calibrated, so it does. "similarity": from -1 to 1.
-"fused": a mixture of several scores.
+- "logit": any real number.
+- "sigmoid": between 0 and 1, higher for more relevant documents, but not calibrated: 0.9 does not mean that nine of ten
+  such documents are relevant.
+- "probability": calibrated, so 0.9 does mean that.
+- "similarity": from -1 to 1.
+- "fused": a combination of several scores.
 """
 
 Progress = Callable[[int], None]
-"""Called with how many more texts have been scored."""
+"""A function that is called with the number of texts scored since the last call."""
 
 Embed = Callable[[list[str]], Any]
-"""Texts → vectors, an array or lists of shape (texts, dimensions). An `embed_query` attribute, str → vector, is for queries."""
+"""A function from texts to vectors: an array or lists of shape (texts, dimensions).
+
+If it has an attribute `embed_query` (str → vector), that is used for queries.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a call took.
+    """What a call cost. None means unknown.
 
-    `pairs` (query, text) were asked for; `tokens` were computed or billed; `truncated` documents were longer than was
-    read; `billed` is what a provider says it charges, under its own names; `seconds` is wall time; `source_seconds` is what
-    finding the candidates took before, where a Search did that. None: not known.
+    - `pairs`: number of (query, text) pairs that were scored.
+    - `tokens`: number of tokens that were computed or billed.
+    - `truncated`: number of documents that were longer than the model reads.
+    - `billed`: what the provider says it charges, under the provider's own names.
+    - `seconds`: wall-clock time of the call.
+    - `source_seconds`: time the search for candidates took before, if a `Search` made the call.
+    - `remembered`: number of pairs whose score came from a cache.
     """
 
     pairs: int = 0
@@ -55,15 +65,23 @@ class Usage:
     billed: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     source_seconds: float | None = None
+    remembered: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the usage as `json.dumps` takes it."""
+        return asdict(self) | {"billed": dict(self.billed)}
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a scorer gives for one query: a number per text, in the order of the texts.
+    """What a scorer returns for one query. Every list has one entry per text, in the order of the texts.
 
-    `values` are what users see; `raw` decide the order where they are given (a sigmoid in front of them would make
-    ties). `tokens` and `dropped_tokens` are per text, None where a provider doesn't say; `query_tokens` and
-    `query_dropped_tokens` are those of the query beside each text. `billed` and `notes` as on Usage and Ranking.
+    - `values`: the scores that users see.
+    - `raw`: the numbers that decide the order, if they differ from `values`: a sigmoid can make different logits equal.
+    - `tokens`, `dropped_tokens`: how many tokens of each text were read and how many were not, None if unknown.
+    - `query_tokens`, `query_dropped_tokens`: the same for the query, which may be cut differently beside each text.
+    - `total_tokens`: number of tokens computed or billed for the whole call.
+    - `billed`, `notes`, `remembered`: as on Usage and Ranking.
     """
 
     values: Sequence[float]
@@ -75,10 +93,14 @@ class Scores:
     total_tokens: int | None = None
     billed: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    remembered: int = 0
 
 
 class Scorer(Protocol):
-    """The seam: anything that gives one number per text. `model`, `revision` and `score_kind` go on every ranking."""
+    """The central interface: anything that returns one number per text.
+
+    `model`, `revision` and `score_kind` are copied to every Ranking.
+    """
 
     @property
     def model(self) -> str: ...
@@ -88,20 +110,20 @@ class Scorer(Protocol):
     def score_kind(self) -> ScoreKind: ...
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """Score each text (none is blank) for the query. Safe to call from several threads."""
+        """Return one score per text, in the order of the texts. No text is blank. Must be safe to call from several threads."""
         ...
 
 
 @runtime_checkable
 class AsyncScorer(Protocol):
-    """A scorer that waits without a thread, or that stops when cancelled."""
+    """A scorer that can wait without occupying a thread, or that stops when it is cancelled."""
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores: ...
 
 
 @runtime_checkable
 class ManyScorer(Protocol):
-    """A scorer that does better when it sees many queries at once; also how progress is told."""
+    """A scorer that is faster when it gets many queries at once, or that can report progress."""
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -109,10 +131,10 @@ class ManyScorer(Protocol):
 
 
 class Candidates(list[Any]):
-    """The documents that a source found, best first: a list, with what else the source knows.
+    """The documents that a source returns, best first: a list with a total count and notes.
 
-    `notes` say what a reader should know, such as an index that is still being built. `total` may be given as a function,
-    which is called when it is first needed.
+    `notes` are warnings for the user, for example that the index is still being built. `total` can be a function, which is
+    called when the count is first read.
     """
 
     def __init__(
@@ -123,38 +145,39 @@ class Candidates(list[Any]):
 
     @property
     def total(self) -> int | None:
-        """How many documents match, None if unknown. A search by vectors ranks every document, so all of them match."""
+        """The number of documents that match, None if unknown. In a vector search every document matches."""
         if callable(self._total):
             self._total = self._total()
         return self._total
 
 
 class Source(Protocol):
-    """Where candidates come from."""
+    """A search system that returns candidate documents."""
 
     def search(self, query: str, limit: int) -> list[Any]:
-        """Return at most `limit` documents, best first; mappings may say `source_score` and `source_rank` (from 1).
+        """Return at most `limit` documents, best first. Mappings may contain `source_score` and `source_rank` (from 1).
 
-        podium's own sources return Candidates, and take `offset`, how many of the best to leave out.
+        podium's own sources return Candidates and accept `offset`, the number of best documents to skip.
         """
         ...
 
 
 @runtime_checkable
 class AsyncSource(Protocol):
-    """A source that waits without a thread."""
+    """A source that can wait without occupying a thread."""
 
     async def asearch(self, query: str, limit: int) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One document with what belongs to it. The document stays out of the repr: reprs end up in logs.
+    """One document with its score and position. The repr leaves the document out, because reprs end up in logs.
 
-    `document` is the caller's own object; `rank` counts from 1; `index` is its place in the input. `tokens` is how many
-    tokens of its text the model read, `dropped_tokens` how many it did not (None: a provider that doesn't say).
-    `no_text`: the document was None or empty, so it was not scored and stands at the bottom. `source_score` and
-    `source_rank` (from 1) are what the search before said, where the document came from one.
+    - `document`: the caller's own object.
+    - `rank`: position in the ranking, from 1. `index`: position in the input, from 0.
+    - `tokens`, `dropped_tokens`: how many tokens of the text the model read and how many it did not; None if unknown.
+    - `no_text`: the document was None or empty, so it was not scored and is at the bottom.
+    - `source_score`, `source_rank` (from 1): score and position in the search that found the document, if known.
     """
 
     document: Any = field(repr=False)
@@ -185,15 +208,15 @@ class Result:
         try:
             return as_json(self.document)
         except RecursionError as error:
-            raise InvalidInput(f"document {self.index} holds itself, or is too deep to be written as JSON") from error
+            raise InvalidInput(f"document {self.index} contains itself, or is nested too deeply for JSON") from error
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ranking(Sequence[Result]):
-    """Results in order of relevance, best first, and how they came about.
+    """Results in order of relevance, best first, with the model that scored them and what the call cost.
 
-    `notes` says in words whatever a reader should know before trusting the order, such as texts cut short. `total` is how
-    many documents matched in the source, where a Search asked one that knows.
+    `notes` are sentences that a user should read before relying on the order, for example that texts were truncated.
+    `total` is the number of documents that match in the source, if a `Search` made the call and the source knows it.
     """
 
     results: tuple[Result, ...]
@@ -205,11 +228,11 @@ class Ranking(Sequence[Result]):
     total: int | None = None
 
     @overload
-    def __getitem__(self, at: int) -> Result: ...
+    def __getitem__(self, index: int) -> Result: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Result]: ...
-    def __getitem__(self, at: int | slice) -> Result | Sequence[Result]:
-        return self.results[at]
+    def __getitem__(self, index: slice) -> Sequence[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | Sequence[Result]:
+        return self.results[index]
 
     def __len__(self) -> int:
         return len(self.results)
@@ -219,9 +242,9 @@ class Ranking(Sequence[Result]):
 
     def __repr__(self) -> str:
         scores = [result.score for result in self.results if not result.no_text]
-        reach = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
+        score_range = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
         count = f"{len(self)} result{'' if len(self) == 1 else 's'}"
-        return f"<Ranking of {count} by {self.model}{reach}, {len(self.notes)} notes; iterate over it, or use to_dict()>"
+        return f"<Ranking of {count} by {self.model}{score_range}, {len(self.notes)} notes; iterate over it, or use to_dict()>"
 
     def _repr_html_(self) -> str:
         """Return a table for a notebook, documents included."""
@@ -231,12 +254,11 @@ class Ranking(Sequence[Result]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole ranking as `json.dumps` takes it."""
-        usage = {name: getattr(self.usage, name) for name in ("pairs", "tokens", "truncated", "seconds", "source_seconds")}
         return {
             "model": self.model,
             "revision": self.revision,
             "score_kind": self.score_kind,
-            "usage": usage | {"billed": dict(self.usage.billed)},
+            "usage": self.usage.to_dict(),
             "notes": list(self.notes),
             **({} if self.total is None else {"total": self.total}),
             "results": [result.to_dict() for result in self.results],

@@ -121,7 +121,7 @@ def test_dotted_names_reach_into_nested_records(tmp_path):
         ("Title", "did you mean 'title'?"),
         ("text", "did you mean 'body.text'?"),
         ("title,Body.Text", "--by names 'Body.Text', which no document has; the first has 'title', 'body'; did you mean"),
-        ("", "--by must be a field name"),
+        ("", "--by must name at least one field"),
     ],
 )  # fmt: skip
 def test_misspelt_fields_are_suggested(fields, words):
@@ -226,11 +226,11 @@ def test_lines_fit_the_terminal(tmp_path):
         (["rank", "", "-"], 2, "the query is empty"),
         (["rank", "q"], 2, "Missing argument"),
         (["rank", "q", "-", "--limit", "0"], 2, "limit"),
-        (["rank", "q", "-", "--by", ""], 2, "--by must be a field name"),
+        (["rank", "q", "-", "--by", ""], 2, "--by must name at least one field"),
         (["rank", "q", "-", "--model", "coher:x"], 2, "did you mean cohere:x?"),
         (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
-        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "it takes no --precision"),
-        (["rank", "q", "-", "--base-url", "http://x"], 2, "it takes no --base-url"),
+        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "does not have the option --precision"),
+        (["rank", "q", "-", "--base-url", "http://x"], 2, "does not have the option --base-url"),
         (["serve", "--base-url", "http://x"], 2, "--base-url is for hosted APIs"),
         (["serve", "--model", "cohere:m", "--max-length", "9"], 2, "--max-length is for models on this machine"),
         (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),

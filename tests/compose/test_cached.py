@@ -14,7 +14,7 @@ import pytest
 import redis
 
 import podium
-from fakes import AsyncWordOverlap, Given, WordOverlap
+from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.redis import PREFIX, RedisScores
 from podium.errors import InvalidInput, PodiumError
@@ -67,17 +67,17 @@ def server(tmp_path_factory):
 def counted(scorer=None):
     """A scorer of word overlap that remembers what it was asked."""
     words = scorer or WordOverlap()
-    return Given(lambda texts: words.score("red", texts))
+    return FunctionScorer(lambda texts: words.score("red", texts))
 
 
 def test_a_pair_is_asked_for_once_and_the_ranking_says_so():
     inner = counted()
-    reranker = podium.Reranker(CachedScorer(inner, Kept(), "a"))
+    reranker = podium.Reranker(CachedScorer(inner, Kept()))
     first = reranker.rerank("red", TEXTS)
-    assert inner.asked == [["a red apple", "the sea", "red"]]
+    assert inner.calls == [["a red apple", "the sea", "red"]]
     assert first.notes == ()
     again = reranker.rerank("red", [*TEXTS, "new red"])
-    assert inner.asked[1:] == [["new red"]]
+    assert inner.calls[1:] == [["new red"]]
     assert again.notes == ("4 of 5 scores were remembered",)
     plain = podium.Reranker(counted()).rerank("red", [*TEXTS, "new red"])
     assert [(r.index, r.score) for r in again] == [(r.index, r.score) for r in plain]
@@ -85,7 +85,7 @@ def test_a_pair_is_asked_for_once_and_the_ranking_says_so():
 
 @pytest.mark.parametrize("ask", ["score", "ascore", "score_many"])
 def test_notes_on_the_query_and_on_unknown_texts_are_the_same_from_the_store(mini, ask):
-    cached = podium.Reranker(CachedScorer(mini.scorer, Kept(), "mini"))
+    cached = podium.Reranker(CachedScorer(mini.scorer, Kept()))
 
     def rerank(reranker, query, texts):
         if ask == "ascore":
@@ -103,23 +103,28 @@ def test_notes_on_the_query_and_on_unknown_texts_are_the_same_from_the_store(min
 def test_query_without_known_tokens_gets_a_note(mini):
     for query in ("\u0301", "\ufe0f\ufe0f"):
         assert (
-            "the query has nothing that the model's tokenizer knows; the scores mean little" in mini.rerank(query, ["a"]).notes
+            "the query has no token that the model knows; the scores mean little" in mini.rerank(query, ["a"]).notes
         )
     assert mini.rerank("red", ["a"]).notes == ()
 
 
-def test_another_identity_query_or_text_is_another_pair():
+@pytest.mark.parametrize(
+    ("identity", "query", "text"),
+    [("b", "q", "t"), ("a", "q2", "t"), ("a", "q", "t2"), ("aq", "", "t"), ("a", "", "qt")],
+    ids=["identity", "query", "text", "longer identity", "longer text"],
+)
+def test_another_identity_query_or_text_is_another_pair(identity, query, text):
     store = Kept()
-    CachedScorer(counted(), store, "a").score("q", ["t"])
-    for identity, query, text in (("b", "q", "t"), ("a", "q2", "t"), ("a", "q", "t2"), ("aq", "", "t"), ("a", "", "qt")):
-        inner = counted()
-        CachedScorer(inner, store, identity).score(query, [text])
-        assert inner.asked == [[text]]
+    first, second = counted(), counted()
+    first.identity, second.identity = "a", identity
+    CachedScorer(first, store).score("q", ["t"])
+    CachedScorer(second, store).score(query, [text])
+    assert second.calls == [[text]]
 
 
 @pytest.mark.parametrize("ask", ["score", "ascore", "score_many"])
 def test_every_way_of_asking_remembers(mini, ask):
-    scorer = CachedScorer(mini.scorer, Kept(), "mini")
+    scorer = CachedScorer(mini.scorer, Kept())
 
     def asked(texts):
         if ask == "ascore":
@@ -141,7 +146,7 @@ def test_every_way_of_asking_remembers(mini, ask):
 
 def test_progress_counts_what_is_remembered_too():
     for inner in (counted(), podium.load("podium-mini").scorer):
-        scorer, steps = CachedScorer(inner, Kept(), "a"), []
+        scorer, steps = CachedScorer(inner, Kept()), []
         scorer.score("red", TEXTS[:2])
         scorer.score_many(["red", "red"], [TEXTS[:3], []], progress=steps.append)
         assert sum(steps) == 3
@@ -149,7 +154,7 @@ def test_progress_counts_what_is_remembered_too():
 
 def test_a_store_that_fails_is_said_and_no_failure():
     for inner in (WordOverlap(), AsyncWordOverlap()):
-        reranker = podium.Reranker(CachedScorer(inner, Failing(), "a"))
+        reranker = podium.Reranker(CachedScorer(inner, Failing()))
         for ranking in (reranker.rerank("red", TEXTS), asyncio.run(reranker.arerank("red", TEXTS))):
             assert ranking.notes == ("the store is away",)
             assert len(ranking) == 4
@@ -228,14 +233,14 @@ def test_a_redis_that_hangs_is_waited_for_once():
 
 
 def test_what_cannot_be_remembered_is_refused():
-    with pytest.raises(InvalidInput, match="scores documents against each other"):
+    with pytest.raises(InvalidInput, match="scores documents relative to each other"):
         podium.load("jina:jina-reranker-v3", api_key="k", cache="redis://127.0.0.1")
-    with pytest.raises(InvalidInput, match="the cache is a Redis"):
+    with pytest.raises(InvalidInput, match="cache must be the URL of a Redis"):
         podium.load("podium-mini", cache="http://127.0.0.1")
 
 
 def test_scores_without_a_raw_form_stay_without():
-    scorer = CachedScorer(Given(lambda texts: Scores([0.5] * len(texts)), "probability"), Kept(), "a")
+    scorer = CachedScorer(FunctionScorer(lambda texts: Scores([0.5] * len(texts)), "probability"), Kept())
     for _ in range(2):
         given = scorer.score("q", ["a"])
         assert (list(given.values), given.raw, list(given.tokens)) == ([0.5], None, [None])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import podium
 from commands import command
-from fakes import AsyncWordOverlap, Given, WordOverlap
+from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibration, write_calibration
 from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
@@ -113,8 +113,8 @@ def test_only_a_calibrated_scorer_calls_its_scores_probabilities(mini):
 
 
 def test_ties_that_a_calibration_makes_keep_the_models_order():
-    level = Calibration("given", None, "isotonic", points=((0.0, 0.2), (9.0, 0.2)))
-    scorer = CalibratedScorer(Given(lambda texts: Scores([1.0, 3.0, 2.0])), level)
+    level = Calibration("function", None, "isotonic", points=((0.0, 0.2), (9.0, 0.2)))
+    scorer = CalibratedScorer(FunctionScorer(lambda texts: Scores([1.0, 3.0, 2.0])), level)
     assert [result.index for result in podium.Reranker(scorer).rerank("q", ["a", "b", "c"])] == [1, 2, 0]
 
 
@@ -123,14 +123,14 @@ def test_a_calibration_is_kept_in_a_file(tmp_path):
     for calibration in (HALF, Calibration("m", None, "isotonic", points=((0.0, 0.1), (1.0, 0.9)))):
         write_calibration(file, calibration)
         assert read_calibration(file) == calibration
-    with pytest.raises(InvalidInput, match=r"is of m \(no revision\), not of word-overlap \(1\)"):
+    with pytest.raises(InvalidInput, match=r"is for m \(no revision\), not for word-overlap \(1\)"):
         CalibratedScorer(WordOverlap(), read_calibration(file))
     for content in ("", "[]", "{}", '{"model": "m", "revision": null, "method": "magic"}',
                     '{"model": "m", "revision": null, "method": "platt", "slope": -1}',
                     '{"model": "m", "revision": null, "method": "platt", "slope": "x"}',
                     '{"model": "m", "revision": null, "method": "isotonic", "points": [[0, 0.9], [1, 0.1]]}'):  # fmt: skip
         file.write_text(content)
-        with pytest.raises(InvalidInput, match="is no calibration"):
+        with pytest.raises(InvalidInput, match="is not a calibration"):
             read_calibration(file)
     with pytest.raises(InvalidInput, match="cannot read"):
         read_calibration(tmp_path / "none.json")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import podium
 from commands import command
-from fakes import Given, WordOverlap
+from fakes import FunctionScorer, WordOverlap
 from fruit import QRELS, QUERIES
 from podium.cli.first_stages import first_stage_name, without_passwords
 from podium.cli.options import fitting
 from podium.compose.cached import CachedScorer
-from podium.compose.stores.sqlite import ScoreStore
+from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, report, runs, significance
 from podium.types import Scores
@@ -197,8 +197,8 @@ def evaluated(folder):
 
 def test_an_evaluation_by_hand(folder):
     collection, first = evaluated(folder)
-    fruit = Given(lambda texts: Scores([float("apple" in text) for text in texts]))
-    system = evaluate.rerank_run(collection, first.run, podium.Reranker(fruit), "fruit", lambda done: None, lambda: 0)
+    fruit = FunctionScorer(lambda texts: Scores([float("apple" in text) for text in texts]))
+    system = evaluate.rerank_run(collection, first.run, podium.Reranker(fruit), "fruit", lambda done: None)
     assert list(system.run["q1"]) == ["d1", "d4", "d3"]
     best = evaluate.ceiling(collection, first.run)
     assert list(best.run["q1"]) == ["d1", "d3", "d4"]
@@ -212,23 +212,27 @@ def test_an_evaluation_by_hand(folder):
 
 
 def test_scores_are_asked_for_once(tmp_path):
-    asked = []
+    calls = []
 
-    def given_scores(texts):
-        asked.append(list(texts))
+    def lengths(texts):
+        calls.append(list(texts))
         return Scores([float(len(text)) for text in texts], tokens=[1] * len(texts), dropped_tokens=[0] * len(texts))
 
-    store = ScoreStore(tmp_path / "s.db")
-    scorer = CachedScorer(Given(given_scores), store, "a")
-    first = scorer.score("q", ["aa", "b", "aa"])
-    assert list(first.values) == [2.0, 1.0, 2.0]
-    assert asked == [["aa", "b"]]
-    assert list(scorer.score("q", ["b", "ccc"]).values) == [1.0, 3.0]
-    assert asked[1:] == [["ccc"]]
-    assert (scorer.known, scorer.asked) == (2, 3) or scorer.known + scorer.asked == 5
-    assert list(CachedScorer(Given(given_scores), store, "b").score("q", ["b"]).values) == [1.0]
-    assert list(CachedScorer(Given(given_scores), ScoreStore(tmp_path / "s.db"), "a").score("other", ["b"]).values) == [1.0]
-    assert asked[2:] == [["b"], ["b"]]
+    def scorer(identity, store):
+        function = FunctionScorer(lengths)
+        function.identity = identity
+        return CachedScorer(function, store)
+
+    store = SqliteScores(tmp_path / "s.db")
+    first = scorer("a", store).score("q", ["aa", "b", "aa"])
+    assert (list(first.values), first.remembered) == ([2.0, 1.0, 2.0], 0)
+    assert calls == [["aa", "b"]]
+    second = scorer("a", store).score("q", ["b", "ccc"])
+    assert (list(second.values), second.remembered) == ([1.0, 3.0], 1)
+    assert calls[1:] == [["ccc"]]
+    assert list(scorer("b", store).score("q", ["b"]).values) == [1.0]
+    assert list(scorer("a", SqliteScores(tmp_path / "s.db")).score("other", ["b"]).values) == [1.0]
+    assert calls[2:] == [["b"], ["b"]]
     store.close()
 
 
@@ -244,12 +248,10 @@ def test_an_interrupted_evaluation_goes_on_without_paying_twice(folder, tmp_path
             return super().score(query, texts)
 
     def run():
-        store = ScoreStore(tmp_path / "s.db")
-        scorer = CachedScorer(Meter(), store, "m")
+        store = SqliteScores(tmp_path / "s.db")
+        scorer = CachedScorer(Meter(), store)
         try:
-            return evaluate.rerank_run(
-                collection, first.run, podium.Reranker(scorer), "m", lambda done: None, lambda: scorer.known
-            )
+            return evaluate.rerank_run(collection, first.run, podium.Reranker(scorer), "m", lambda done: None)
         finally:
             store.close()
 
@@ -264,10 +266,10 @@ def test_an_interrupted_evaluation_goes_on_without_paying_twice(folder, tmp_path
 
 def test_a_file_that_holds_no_scores_is_refused(tmp_path):
     (tmp_path / "s.db").write_text("not a database, " * 100)
-    with pytest.raises(PodiumError, match="cannot keep scores"):
-        ScoreStore(tmp_path / "s.db")
+    with pytest.raises(PodiumError, match="cannot store scores"):
+        SqliteScores(tmp_path / "s.db")
     with sqlite3.connect(tmp_path / "fine.db"):
-        ScoreStore(tmp_path / "fine.db").close()
+        SqliteScores(tmp_path / "fine.db").close()
 
 
 def test_the_command_agrees_with_ir_measures_on_the_runs_it_writes(folder, tmp_path):

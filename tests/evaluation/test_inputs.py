@@ -14,7 +14,7 @@ import pytest
 import podium
 from commands import command
 from fakes import WordOverlap
-from podium.compose.stores.sqlite import ScoreStore
+from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput, PodiumError
 from podium.evaluation import collections, evaluate, metrics, runs
 
@@ -76,9 +76,7 @@ def test_wrong_line_of_candidates_is_named(folder, content, message):
 
 def test_candidate_that_the_collection_lacks_is_named(folder):
     with pytest.raises(InvalidInput, match="q1' has the candidate 'd9'"):
-        evaluate.rerank_run(
-            collections.read_collection(folder), {"q1": {"d9": 1.0}}, podium.Reranker(WordOverlap()), "x", int, int
-        )
+        evaluate.rerank_run(collections.read_collection(folder), {"q1": {"d9": 1.0}}, podium.Reranker(WordOverlap()), "x", int)
 
 
 def test_empty_query_is_named(folder, tmp_path):
@@ -135,12 +133,12 @@ def test_run_that_cannot_be_written_leaves_nothing(tmp_path):
 
 
 def test_file_of_scores_that_fails_later_is_an_error_of_podium(tmp_path: Path):
-    store = ScoreStore(tmp_path / "scores")
+    store = SqliteScores(tmp_path / "scores")
     store.put({b"a": (0.5, None, None, None, None, None)})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
     try:
-        with pytest.raises(PodiumError, match="not kept"):
+        with pytest.raises(PodiumError, match="not stored"):
             store.put({bytes([number]) * 20: (0.5, None, None, None, None, None) for number in range(200)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -156,7 +154,7 @@ def test_file_of_scores_of_an_earlier_version_is_read(tmp_path):
         )
         file.execute("INSERT INTO scores VALUES (?, 0.5, 1.5, 3, 4)", (b"a",))
     file.close()
-    store = ScoreStore(tmp_path / "old")
+    store = SqliteScores(tmp_path / "old")
     store.put({b"b": (1.0, None, None, None, 2, 3)})
     assert store.get([b"a", b"b"]) == {b"a": (0.5, 1.5, 3, 4, None, None), b"b": (1.0, None, None, None, 2, 3)}
     store.close()

@@ -19,11 +19,11 @@ from scipy.special import erf
 
 import podium
 from environment import CORE, PARITY, SCRATCH
+from podium.atomic import atomic_write
 from podium.errors import ModelError, UnsupportedModel
 from podium.local import build as network
 from podium.local import spec as models
 from podium.local.autotune import choose
-from podium.local.cache import replaced
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
@@ -348,7 +348,7 @@ def test_lost_or_swapped_page_of_cached_weights_is_noticed(precision):
     middle = len(whole) // 2 // 4096 * 4096
     pages = whole[middle : middle + 4096], whole[middle + 4096 : middle + 8192]
     for damaged in (bytes(4096) + pages[1], pages[1] + pages[0], pages[0][:-1] + b"\x55" + pages[1]):
-        with replaced(path) as file:  # a new file: rerankers of other tests have the old one mapped
+        with atomic_write(path) as file:  # a new file: rerankers of other tests have the old one mapped
             file.write(whole[:middle] + damaged + whole[middle + 8192 :])
         assert load().score("a red fruit", ["a ripe apple", "the sea"]).raw == expected
         assert path.read_bytes() == whole, "it is written anew"

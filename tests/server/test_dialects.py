@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import podium
-from fakes import Given, WordOverlap
+from fakes import FunctionScorer, WordOverlap
 from podium.server.dialects import DIALECTS, cohere
 from podium.types import Scores
 from serving import Serving
@@ -21,7 +21,7 @@ TEXTS = ["the sea at night", "a ripe red apple", "", "a red red fruit", "the sea
 @pytest.fixture(scope="module")
 def served(mini):
     words = podium.Reranker(WordOverlap())
-    likely = podium.Reranker(Given(lambda texts: Scores([1 / (1 + math.exp(-len(text))) for text in texts]), "probability"))
+    likely = podium.Reranker(FunctionScorer(lambda texts: Scores([1 / (1 + math.exp(-len(text))) for text in texts]), "probability"))
     with Serving(rerankers={"podium-mini": mini, "words": words, "likely": likely}) as server:
         yield server
 
@@ -55,7 +55,7 @@ def test_the_superset_has_what_each_client_reads_and_the_offline_scores(served, 
     assert said["usage"]["completion_tokens"] == 0  # Together's JavaScript client requires it
     assert all(each["score"] == each["relevance_score"] for each in said["results"])  # Pinecone's clients read score
     assert said["meta"]["billed_units"] == {"search_units": 1}
-    assert said["meta"]["warnings"] == ["1 of 5 documents have no text; they stand at the bottom, unscored"]
+    assert said["meta"]["warnings"] == ["1 of 5 documents have no text; they are at the bottom, without a score"]
     assert reply.headers["x-request-id"] == said["id"]
 
 

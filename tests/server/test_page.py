@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 
 import podium
 from commands import command
-from fakes import Given, WordOverlap
+from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
@@ -39,8 +39,8 @@ def served(mini):
     rerankers = {
         "podium-mini": mini,
         "words": podium.Reranker(WordOverlap()),
-        "away": podium.Reranker(Given(fail)),
-        "billed": podium.Reranker(Given(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "sigmoid")),
+        "away": podium.Reranker(FunctionScorer(fail)),
+        "billed": podium.Reranker(FunctionScorer(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "sigmoid")),
     }
     with Serving(rerankers=rerankers, source=index) as server:
         yield server

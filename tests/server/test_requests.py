@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import podium
-from fakes import Given, WordOverlap
+from fakes import FunctionScorer, WordOverlap
 from loopback import wait_until
 from podium.errors import (
     BadResponse,
@@ -498,7 +498,7 @@ def test_what_fails_below_is_told_by_its_status(error, status, again):
     def fail(texts):
         raise error
 
-    with Serving(rerankers=words(failing=Given(fail))) as server:
+    with Serving(rerankers=words(failing=FunctionScorer(fail))) as server:
         reply = server.post("/v2/rerank", ASKED | {"model": "failing"})
         assert (reply.status_code, reply.headers.get("retry-after")) == (status, again)
         assert reply.json()["message"] == "no"
@@ -508,7 +508,7 @@ def test_an_error_of_nobodys_is_a_500_without_its_words(caplog):
     def fail(texts):
         raise RuntimeError(f"could not read {texts}")
 
-    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words(failing=Given(fail))) as server:
+    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words(failing=FunctionScorer(fail))) as server:
         reply = server.post("/v2/rerank", ASKED | {"model": "failing", "documents": ["a secret"]})
         assert reply.status_code == 500
         assert reply.json()["message"].startswith("the server failed (RuntimeError); its log has more under ")
@@ -520,7 +520,7 @@ def test_an_error_of_nobodys_is_a_500_without_its_words(caplog):
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]])
 def test_scores_that_fit_no_document_are_an_error(scores):
-    with Serving(rerankers=words(lying=Given(lambda texts: Scores(scores)))) as server:
+    with Serving(rerankers=words(lying=FunctionScorer(lambda texts: Scores(scores)))) as server:
         assert server.post("/v2/rerank", ASKED | {"model": "lying"}).status_code == 500
 
 

@@ -1241,7 +1241,7 @@ def test_a_search_gives_a_page_and_the_total(server, mini):
     assert [result.rank for result in page] == [2]
     assert page[0].document == whole[1].document
     assert page.total == whole.total == page.to_dict()["total"] == 3
-    with pytest.raises(InvalidInput, match="offset=3 leaves none of 3 candidates"):
+    with pytest.raises(InvalidInput, match="offset=3 skips all of 3 candidates"):
         search.search("capital", offset=3)
     source.close()
 

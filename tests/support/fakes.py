@@ -27,17 +27,17 @@ class AsyncWordOverlap(WordOverlap):
         return self.score(query, texts)
 
 
-class Given:
-    """Gives what a function says, right or wrong."""
+class FunctionScorer:
+    """Returns what a function returns for the texts, right or wrong. `calls` are the texts of each call."""
 
-    model, revision = "given", None
+    model, revision = "function", None
 
     def __init__(self, scores: Callable[[Sequence[str]], Scores], score_kind: ScoreKind = "logit") -> None:
         self._scores, self.score_kind = scores, score_kind
-        self.asked: list[list[str]] = []
+        self.calls: list[list[str]] = []
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        self.asked.append(list(texts))
+        self.calls.append(list(texts))
         return self._scores(texts)
 
 

@@ -1,4 +1,4 @@
-"""podium-mini: the model that needs no download. A new one is its files in `podium-mini/` and its version here."""
+"""podium-mini, the model that needs no download. To replace it, replace the files in `podium-mini/` and its version here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["BUNDLED", "folder_of"]
 
 BUNDLED = {"podium-mini": "v1"}
-"""Every model that comes with the package, and its version, which is the revision that rankings name."""
+"""The models that are part of the package, with their version, which is the `revision` of their rankings."""
 
 
 def folder_of(name: str) -> Path:

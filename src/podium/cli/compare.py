@@ -13,7 +13,7 @@ from podium.evaluation.collections import Collection, read_qrels, read_queries
 from podium.evaluation.evaluate import System, compared
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
 from podium.evaluation.runs import read_run
-from podium.places import listed
+from podium.inputs import comma_list
 
 __all__ = ["compare"]
 
@@ -33,7 +33,7 @@ def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) 
     names = [Path(each).stem for each in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
         raise InvalidInput("compare needs two or more runs, in files of different names")
-    chosen, graded = checked_metrics(listed(metrics)), read_qrels(qrels)
+    chosen, graded = checked_metrics(comma_list(metrics)), read_qrels(qrels)
     judged = {query: grades for query, grades in graded.items() if any(grade > 0 for grade in grades.values())}
     texts = read_queries(queries) if queries else {}
     systems = [System(name, read_run(file)) for name, file in zip(names, runs, strict=True)]

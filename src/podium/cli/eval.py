@@ -18,16 +18,16 @@ from podium.cli.options import fitting, model_options
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_rows
 from podium.compose.cached import CachedScorer
-from podium.compose.stores.sqlite import ScoreStore
+from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import PodiumError
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, movements, rerank_run
 from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
 from podium.evaluation.runs import check_ids, write_run
-from podium.load import identity, load
-from podium.places import SourceOptions, listed
+from podium.inputs import comma_list
+from podium.load import load
+from podium.places import SourceOptions
 from podium.progress import bar
-from podium.ranking import Reranker
 
 __all__ = ["evaluate", "print_evaluation", "warnings"]
 
@@ -73,13 +73,13 @@ def evaluate(
     candidates; the first row is the order they came in, the last the best that any order could be. The options of a search
     are for --in; --embed without it adds the embedder's vectors to BM25.
     """
-    chosen = checked_metrics(listed(metrics))
+    chosen = checked_metrics(comma_list(metrics))
     fitted = {name: fitting(options, name, names) for name in names}
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
         baseline = first_run(collection, first_stage(collection, run_file, where, source_options), candidates, advance)
-    with contextlib.closing(ScoreStore(scores_file)) if scores_file else contextlib.nullcontext() as store:
+    with contextlib.closing(SqliteScores(scores_file)) if scores_file else contextlib.nullcontext() as store:
         systems = [_reranked(collection, baseline, name, store, fitted[name]) for name in names]
     found = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], chosen)
     print_evaluation(found)
@@ -198,15 +198,14 @@ def _ranks(before: int | None, after: int | None) -> str:
     return f"{before or '–'} → {after or '–'}"
 
 
-def _reranked(collection: Collection, baseline: System, name: str, store: ScoreStore | None, options: dict[str, Any]) -> System:
+def _reranked(
+    collection: Collection, baseline: System, name: str, store: SqliteScores | None, options: dict[str, Any]
+) -> System:
     pairs = sum(len(found) for found in baseline.run.values())
     with load(name, **options) as reranker:
-        remembered, known = reranker, lambda: 0
-        if store:
-            scorer = CachedScorer(reranker.scorer, store, identity(reranker.scorer))
-            remembered, known = Reranker(scorer), lambda: scorer.known
+        used = reranker.with_scorer(CachedScorer(reranker.scorer, store)) if store else reranker
         with bar(pairs, shown=True, what=f"scoring with {name}") as advance:
-            return rerank_run(collection, baseline.run, remembered, name, advance, known)
+            return rerank_run(collection, baseline.run, used, name, advance)
 
 
 def _check_outputs(collection: Collection, runs_folder: str | None, report: str | None) -> None:

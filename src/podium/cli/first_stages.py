@@ -10,7 +10,7 @@ from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection
 from podium.evaluation.evaluate import Find
 from podium.evaluation.runs import read_run
-from podium.inputs import given
+from podium.inputs import without_none
 from podium.places import SourceOptions, embedder, load_source
 from podium.sources.embedded.index import EmbeddedIndex
 
@@ -22,7 +22,7 @@ Found = list[tuple[str, float]]
 def first_stage(collection: Collection, run_file: str | None, where: str | None, options: SourceOptions | None) -> Find:
     """Return what finds a query's candidates. Raises InvalidInput where its documents are not the collection's."""
     options = options or SourceOptions()
-    if not where and (unfit := [name for name in given(asdict(options)) if name != "embed"]):
+    if not where and (unfit := [name for name in without_none(asdict(options)) if name != "embed"]):
         raise InvalidInput(f"{', '.join('--' + name.replace('_', '-') for name in unfit)}: only with --in, an index to search")
     if run_file and where:
         raise InvalidInput("--run and --in are two first stages; name one")

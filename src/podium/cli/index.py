@@ -16,7 +16,8 @@ from podium.cli.index_targets import FolderTarget, IndexOptions, IndexTarget, de
 from podium.cli.tables import print_rows
 from podium.documents import TEXT_KEYS, has_field
 from podium.errors import InvalidInput
-from podium.places import is_url, listed, weights
+from podium.inputs import comma_list
+from podium.places import is_url, weights
 from podium.progress import bar
 from podium.sources.embedded.index import LANGUAGES
 from podium.sources.loading import identified, load_into
@@ -76,7 +77,9 @@ def index(
         raise InvalidInput("name one FILE to index, or one of --list, --delete and --drop")
     if file is None:
         return chosen[0]()
-    made_with = IndexOptions(text=weights(text), ids_from=id_field or "", tags=listed(tags), numbers=listed(numbers), **options)
+    made_with = IndexOptions(
+        text=weights(text), ids_from=id_field or "", tags=comma_list(tags), numbers=comma_list(numbers), **options
+    )
     return _load(file, kind, where, made_with)
 
 

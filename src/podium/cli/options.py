@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from podium.errors import Argument, InvalidInput
-from podium.inputs import given
+from podium.inputs import without_none
 from podium.load import provider_of
 
 __all__ = ["as_option", "fitting", "model_options"]
@@ -42,7 +42,7 @@ def model_options(command: Command) -> Command:
     )
     @functools.wraps(command)
     def with_options(*arguments: Any, **named: Any) -> Any:
-        options = given({name: named.pop(name) for name in ("precision", "max_length", "base_url", "calibration")})
+        options = without_none({name: named.pop(name) for name in ("precision", "max_length", "base_url", "calibration")})
         return command(*arguments, options=options, **named)
 
     return with_options  # type: ignore[return-value]  # click reads the options from it

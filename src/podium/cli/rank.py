@@ -13,7 +13,7 @@ from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
 from podium.documents import texts_of
 from podium.errors import InvalidInput
-from podium.inputs import checked_fields
+from podium.inputs import checked_fields, comma_list
 from podium.load import load
 
 __all__ = ["rank"]
@@ -47,7 +47,7 @@ def rank(
     FILE is .txt or .md (a document a line), .jsonl, .json, .csv, .tsv or .parquet, also with .gz; - is standard input.
     """
     documents = _documents(file, kind)
-    rank_by = None if by is None else [name.strip() for name in by.split(",")]
+    rank_by = None if by is None else comma_list(by)
     texts_of(documents, checked_fields(rank_by))  # a wrong field is found before a model is loaded
     with load(model, **options) as reranker:
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)

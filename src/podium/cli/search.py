@@ -11,8 +11,9 @@ from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
+from podium.inputs import comma_list
 from podium.load import load
-from podium.places import SourceOptions, listed, load_source
+from podium.places import SourceOptions, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
@@ -55,9 +56,9 @@ def search(
             Argument("offset", offset), f" leaves none of {candidates} candidates; ask for more with ", Argument("candidates")
         )
     with load(model, **options) as reranker:
-        everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=listed(by) or None)
+        everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=comma_list(by) or None)
         ranking = everything.search(query, progress=True)
-    read = everything.fields([result.document for result in ranking], listed(by) or None)
+    read = everything.fields([result.document for result in ranking], comma_list(by) or None)
     if output:
         page = cut(ranking, limit, offset=offset)
         print_for_programs(output, page, shown_texts(((each.index, each.document) for each in ranking), read))

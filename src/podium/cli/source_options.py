@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from podium.places import SourceOptions, listed, weights
+from podium.inputs import comma_list
+from podium.places import SourceOptions, weights
 
 __all__ = ["source_options"]
 
@@ -56,7 +57,7 @@ def source_options(*, prefixed: Sequence[str] = (), without: Sequence[str] = ())
         def called(*args: Any, **arguments: Any) -> Any:
             chosen = {name: arguments.pop(parameter) for parameter, name in names.items()}
             chosen["text"] = weights(chosen.get("text"))
-            chosen["return_fields"] = listed(chosen.get("return_fields")) or None
+            chosen["return_fields"] = comma_list(chosen.get("return_fields")) or None
             return command(*args, source_options=SourceOptions(**chosen), **arguments)
 
         for parameter, name in reversed(names.items()):

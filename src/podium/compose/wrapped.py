@@ -1,32 +1,57 @@
-"""What every scorer around another hands through: whose scores they are, and what closes it."""
+"""WrappedScorer, the base class of scorers that are made of another scorer."""
 
 from __future__ import annotations
 
-from podium.types import Scorer
+from podium.scorers import BaseScorer, as_scorer
+from podium.types import ScoreKind, Scorer
 
-__all__ = ["Wrapped"]
+__all__ = ["WrappedScorer"]
 
 
-class Wrapped:
-    """The half of a scorer that is another's. `scorer` is the other."""
+class WrappedScorer(BaseScorer):
+    """A scorer that changes what `self.scorer` does. Everything that a subclass does not define is the wrapped scorer's."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+        self.scorer = as_scorer(scorer)
 
     @property
     def model(self) -> str:
         return self.scorer.model
 
     @property
+    def score_kind(self) -> ScoreKind:
+        return self.scorer.score_kind
+
+    @property
     def revision(self) -> str | None:
         return self.scorer.revision
 
+    @property
+    def identity(self) -> str:
+        return self.scorer.identity
+
+    @property
+    def listwise(self) -> bool:
+        return self.scorer.listwise
+
+    @property
+    def is_async(self) -> bool:
+        return self.scorer.is_async
+
+    @property
+    def precision(self) -> str | None:
+        return self.scorer.precision
+
+    @property
+    def threads(self) -> int | None:
+        return self.scorer.threads
+
+    @property
+    def max_length(self) -> int | None:
+        return self.scorer.max_length
+
     def close(self) -> None:
-        if callable(close := getattr(self.scorer, "close", None)):
-            close()
+        self.scorer.close()
 
     async def aclose(self) -> None:
-        if callable(aclose := getattr(self.scorer, "aclose", None)):
-            await aclose()
-        else:
-            self.close()
+        await self.scorer.aclose()

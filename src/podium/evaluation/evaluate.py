@@ -76,12 +76,10 @@ def first_run(collection: Collection, find: Find, candidates: int, advance: Prog
     return System("first stage", run, seconds, sum(len(found) for found in run.values()))
 
 
-def rerank_run(
-    collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress, known: Callable[[], int]
-) -> System:
+def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
     """Return a reranker's order of the baseline's candidates, one query after the other, so that each one's time is its own.
 
-    `known` counts the texts whose scores were remembered: a query that had any is left out of the times.
+    A query for which scores came from a cache is left out of the times.
     """
     run, seconds, documents, tokens, billed = {}, [], 0, 0, {}  # type: ignore[var-annotated]  # empty
     notes: list[tuple[str, ...]] = []
@@ -90,12 +88,11 @@ def rerank_run(
         listed = list(found)
         if unknown := next((each for each in listed if each not in collection.documents), None):
             raise InvalidInput(f"query {query!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
-        before = known()
         ranking = reranker.rerank(
             collection.queries[query], [collection.documents[each] for each in listed], limit=len(listed) or None
         )
         run[query] = {listed[result.index]: result.score for result in ranking}
-        if known() == before:
+        if not ranking.usage.remembered:
             seconds.append(ranking.usage.seconds)
             documents += len(listed)
         counted, tokens = counted and ranking.usage.tokens is not None, tokens + (ranking.usage.tokens or 0)

@@ -20,6 +20,7 @@ from podium.hosted import wire
 from podium.hosted.connections import SINGLE_CONNECTION, Connections
 from podium.hosted.providers import Provider, provider
 from podium.hosted.transport import Exchange, Policy, aexchange, exchange
+from podium.scorers import BaseScorer
 from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
@@ -65,7 +66,7 @@ class _LoopClient:
             await self.client.aclose()
 
 
-class HostedScorer:
+class HostedScorer(BaseScorer):
     """A hosted model. Safe to share between threads and event loops, which share its connections each.
 
     `api_key`, else the provider's environment variable; a server of your own (`base_url`, else for example
@@ -118,8 +119,8 @@ class HostedScorer:
         return self.provider.is_listwise(self._model)
 
     @property
-    def revision(self) -> str | None:
-        return None
+    def is_async(self) -> bool:
+        return True
 
     @property
     def score_kind(self) -> ScoreKind:

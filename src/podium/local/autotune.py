@@ -19,8 +19,9 @@ from typing import Literal
 
 import numpy as np
 
+from podium.atomic import atomic_write
 from podium.local import build as network
-from podium.local.cache import cache_folder, replaced
+from podium.local.cache import cache_folder
 from podium.local.cpu import cpu_name
 from podium.local.graph import Precision
 from podium.local.runtimes import Runtime, RuntimeName
@@ -64,7 +65,7 @@ def choose(
         if not _can_be_kept(path):
             return Choice(*pairs[0], {})
         kept |= {_name(*pair): _rate(load(spec, pair[1], pair[0]), spec) for pair in pairs if _name(*pair) not in kept}
-        with contextlib.suppress(OSError), replaced(path) as file:
+        with contextlib.suppress(OSError), atomic_write(path) as file:
             file.write(json.dumps(kept).encode())
     return _best(pairs, kept)
 

@@ -20,7 +20,7 @@ from podium.local import spec as models
 from podium.local.autotune import choose
 from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
-from podium.local.files.resolve import find
+from podium.local.files.resolve import find_model
 from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
 from podium.local.schedule import Work, Workers, beside_loop
@@ -56,7 +56,7 @@ class Embedder:
         check_options(precision, threads, max_length, runtime)
         self._closed = False
         self._lock, self._truncated = threading.Lock(), 0
-        found = find(name, revision=revision, cache_dir=cache_dir, token=token)
+        found = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
         if found is None:
             raise ModelNotFound(
                 f"there is no embedder {os.fspath(name)!r}; name a folder (./path) or one on the hub (org/model)"

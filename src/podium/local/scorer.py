@@ -22,6 +22,7 @@ from podium.local.graph import Precision
 from podium.local.runtimes import RuntimeName
 from podium.local.schedule import Work, Workers, beside_loop
 from podium.local.tokenizer import Pair, PairTokenizer
+from podium.scorers import BaseScorer
 from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "check_options"]
@@ -30,7 +31,7 @@ TEXTS_READ_AT_ONCE, CHARACTERS_READ_AT_ONCE = 64, 200_000
 CHARACTERS_PER_TOKEN = 4  # about; for a fair share of the workers only
 
 
-class LocalScorer:
+class LocalScorer(BaseScorer):
     """A cross-encoder on this machine. Safe to share between threads; loading it reads and checks everything.
 
     `precision`: "float32" is exact, "int8" two to three times as fast (its weights are made once and cached). `runtime`:
@@ -102,6 +103,14 @@ class LocalScorer:
     @property
     def threads(self) -> int:
         return self._workers.count
+
+    @property
+    def max_length(self) -> int:
+        return self.tokenizer.max_length
+
+    @property
+    def is_async(self) -> bool:
+        return True
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]

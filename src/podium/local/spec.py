@@ -15,6 +15,7 @@ from typing import Any
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES, Family, family_of
 from podium.local.files.checkpoint import digest_of, weight_files
+from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
 __all__ = ["ONNX_FILE", "Activation", "Module", "Spec", "read"]
@@ -33,12 +34,7 @@ class Activation:
     apply: Callable[[float], float]
 
 
-def _sigmoid(logit: float) -> float:
-    """Compute in float64, so that scores near 0 and 1 stay apart."""
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
-SIGMOID = Activation("sigmoid", "sigmoid", _sigmoid)
+SIGMOID = Activation("sigmoid", "sigmoid", sigmoid)
 IDENTITY = Activation("identity", "logit", float)
 TANH = Activation("tanh", "similarity", math.tanh)
 ACTIVATIONS = {"Sigmoid": SIGMOID, "Identity": IDENTITY, "Tanh": TANH}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from podium.compose.wrapped import Wrapped
+from podium.compose.wrapped import WrappedScorer
 from podium.ranking import Reranker
-from podium.types import AsyncScorer, AsyncSource, Scorer, Scores, Source
+from podium.scorers import as_scorer
+from podium.types import AsyncSource, Scorer, Scores, Source
 
 __all__ = ["Threads", "with_own_threads"]
 
@@ -47,16 +47,16 @@ class Threads:
         self._pool.shutdown(wait=False)
 
 
-class ThreadedScorer(Wrapped):
-    """A scorer that blocks, made asynchronous."""
+class ThreadedScorer(WrappedScorer):
+    """A scorer whose blocking `score` runs on a bounded pool of threads."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer)
         self._threads = Threads()
 
     @property
-    def score_kind(self) -> Any:
-        return self.scorer.score_kind
+    def is_async(self) -> bool:
+        return True
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.scorer.score(query, texts)
@@ -88,9 +88,5 @@ class ThreadedSource:
 def with_own_threads(used: Any) -> Any:
     """Return a reranker or a source that does not block the event loop; one that never does is returned as it is."""
     if isinstance(used, Reranker):
-        if isinstance(used.scorer, AsyncScorer):
-            return used
-        threaded = copy.copy(used)
-        threaded.scorer = ThreadedScorer(used.scorer)
-        return threaded
+        return used if as_scorer(used.scorer).is_async else used.with_scorer(ThreadedScorer(used.scorer))
     return used if used is None or isinstance(used, AsyncSource) else ThreadedSource(used)

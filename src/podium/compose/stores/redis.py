@@ -1,4 +1,4 @@
-"""Scores kept in a Redis that many processes share. Only hashes and numbers are stored, never a query or a text."""
+"""RedisScores: scores cached in a Redis that many processes share. Only hashes and numbers are stored, never text."""
 
 from __future__ import annotations
 
@@ -7,75 +7,81 @@ import math
 import struct
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from podium.compose.cached import Row
+from podium.compose.stores import Row
 from podium.errors import InvalidInput, PodiumError
 from podium.extras import needed
 
 __all__ = ["RedisScores"]
 
 _log = logging.getLogger("podium")
-PREFIX = "podium:score:1:"  # 1: the layout below
-# value, raw (NaN: none), the text's tokens and dropped tokens, the query's (-1: not known); the query's came later
-LAYOUT, SHORT_LAYOUT = struct.Struct("<ddiiii"), struct.Struct("<ddii")
-DAYS = 7  # a hosted model may change under its name; none is believed for longer
-PATIENCE, REST = 0.5, 5.0  # seconds that Redis may take; seconds it is left alone after it failed
+PREFIX = "podium:score:1:"  # 1 is the version of the layout below
+# value, raw (NaN: None), tokens, dropped_tokens, query_tokens, query_dropped_tokens (-1: None)
+LAYOUT = struct.Struct("<ddiiii")
+LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # written by earlier versions of podium
+EXPIRY_SECONDS = 7 * 86_400  # a hosted model may change under the same name
+TIMEOUT_SECONDS = 0.5
+RETRY_AFTER_SECONDS = 5.0  # after a failure, Redis is not called for this long
 
 
 class RedisScores:
-    """A store for CachedScorer. Safe to share between threads. Where Redis fails, calls raise PodiumError and go on without."""
+    """A store for CachedScorer. Safe to share between threads.
+
+    `url` is redis://, rediss:// or unix://. If Redis fails, calls raise PodiumError, at once for the next five seconds.
+    """
 
     def __init__(self, url: str) -> None:
         redis = needed("redis", "redis")
         try:
-            self._redis: Any = redis.Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
+            self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         except ValueError:
-            raise InvalidInput("the cache is a Redis: redis://host:port/db, rediss://… or unix://…") from None
-        self._failure: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._rests_until, self._lock = 0.0, threading.Lock()
+            raise InvalidInput("cache must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
+        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._retry_at, self._lock = 0.0, threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        rows = self._asked(lambda: self._redis.mget([PREFIX + key.hex() for key in keys])) if keys else []
-        return {key: row for key, said in zip(keys, rows, strict=True) if (row := _read(said)) is not None}
+        if not keys:
+            return {}
+        values = self._call(lambda: self._redis.mget([PREFIX + key.hex() for key in keys]))
+        return {key: row for key, value in zip(keys, values, strict=True) if (row := _decoded(value)) is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        self._asked(lambda: self._put(rows))
+        self._call(lambda: self._write(rows))
 
     def close(self) -> None:
         self._redis.close()
 
-    def _put(self, rows: Mapping[bytes, Row]) -> None:
-        together = self._redis.pipeline(transaction=False)
+    def _write(self, rows: Mapping[bytes, Row]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
         for key, row in rows.items():
-            together.set(PREFIX + key.hex(), _written(row), ex=DAYS * 86_400)
-        together.execute()
+            pipeline.set(PREFIX + key.hex(), _encoded(row), ex=EXPIRY_SECONDS)
+        pipeline.execute()
 
-    def _asked(self, ask: Any) -> Any:
-        if time.monotonic() < self._rests_until:
+    def _call(self, operation: Callable[[], Any]) -> Any:
+        if time.monotonic() < self._retry_at:
             raise PodiumError("the score cache could not be reached a moment ago; scores were computed")
         try:
-            return ask()
-        except self._failure as error:
+            return operation()
+        except self._errors as error:
             with self._lock:
-                self._rests_until = time.monotonic() + REST
+                self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
             _log.warning("the score cache failed (%s); scores are computed", type(error).__name__)
             raise PodiumError(f"the score cache failed ({type(error).__name__}); scores were computed") from error
 
 
-def _written(row: Row) -> bytes:
+def _encoded(row: Row) -> bytes:
     value, raw, *counts = row
     return LAYOUT.pack(value, math.nan if raw is None else raw, *(-1 if count is None else count for count in counts))
 
 
-def _read(stored: Any) -> Row | None:
-    """Return a row, or None for what is absent or not one of podium's."""
-    if not isinstance(stored, bytes) or len(stored) not in (LAYOUT.size, SHORT_LAYOUT.size):
+def _decoded(content: Any) -> Row | None:
+    """Return a row, or None if the value is absent or was not written by podium."""
+    if not isinstance(content, bytes) or len(content) not in (LAYOUT.size, LAYOUT_WITHOUT_QUERY.size):
         return None
-    long = len(stored) == LAYOUT.size
-    value, raw, *counts = LAYOUT.unpack(stored) if long else (*SHORT_LAYOUT.unpack(stored), -1, -1)
+    has_query = len(content) == LAYOUT.size
+    value, raw, *counts = LAYOUT.unpack(content) if has_query else (*LAYOUT_WITHOUT_QUERY.unpack(content), -1, -1)
     if not math.isfinite(value) or math.isinf(raw):
         return None
-    tokens, dropped, query_tokens, query_dropped = (None if count < 0 else count for count in counts)
-    return value, None if math.isnan(raw) else raw, tokens, dropped, query_tokens, query_dropped
+    return Row(value, None if math.isnan(raw) else raw, *(None if count < 0 else count for count in counts))

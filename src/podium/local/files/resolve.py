@@ -11,10 +11,10 @@ from podium.inputs import refuse
 from podium.local.files import folder as files
 from podium.local.files import hub
 
-__all__ = ["find"]
+__all__ = ["find_model"]
 
 
-def find(
+def find_model(
     name: str | os.PathLike[str],
     *,
     revision: str | None = None,

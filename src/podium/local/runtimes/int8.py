@@ -11,8 +11,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from podium.atomic import atomic_write
 from podium.checksums import checksum
-from podium.local.cache import cache_folder, replaced
+from podium.local.cache import cache_folder
 from podium.local.files.checkpoint import Array
 
 __all__ = ["Quantised", "quantise"]
@@ -58,7 +59,7 @@ class Quantised:
         if not self._new:
             return
         # A read-only or full disk costs time on the next start, nothing else.
-        with contextlib.suppress(OSError, SafetensorError), replaced(self.path) as file:
+        with contextlib.suppress(OSError, SafetensorError), atomic_write(self.path) as file:
             file.write(save(self._arrays, {"checksum": _checksum(self._arrays)}))
 
 

@@ -1,9 +1,8 @@
-"""Scores as logits or between 0 and 1, for APIs that promise one of the two. Other kinds of score stay as they are."""
+"""Scores as logits or as numbers between 0 and 1, for APIs that promise one of them. Other kinds of score are not changed."""
 
 from __future__ import annotations
 
-import math
-
+from podium.logistic import logit, sigmoid
 from podium.types import ScoreKind
 
 __all__ = ["as_logit", "as_sigmoid"]
@@ -13,12 +12,12 @@ def as_sigmoid(score: float, kind: ScoreKind) -> float:
     """Return a logit's sigmoid, and any other score unchanged."""
     if kind != "logit":
         return score
-    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(max(score, -700)) / (1 + math.exp(max(score, -700)))
+    return sigmoid(score)
 
 
 def as_logit(score: float, kind: ScoreKind) -> float:
     """Return the logit of a score between 0 and 1, and any other score unchanged."""
     if kind not in ("sigmoid", "probability"):
         return score
-    inside = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit; these are their neighbours
-    return math.log(inside) - math.log1p(-inside)
+    between = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit; these are the nearest numbers
+    return logit(between)

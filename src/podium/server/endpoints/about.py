@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.ranking import Reranker
+from podium.scorers import as_scorer
 from podium.server.endpoints.requests import Seen, as_json
 from podium.server.state import State, state_of
 
@@ -36,19 +36,19 @@ async def models(request: Request, state: State, seen: Seen) -> Response:
 async def info(request: Request, state: State, seen: Seen) -> Response:
     """Describe the first model as Text Embeddings Inference does."""
     reranker = state.models.rerankers[state.models.served_name(None)]
-    scorer = _innermost(reranker)
+    scorer = as_scorer(reranker.scorer)
     return as_json(
         {
             "model_id": reranker.model,
             "model_sha": reranker.scorer.revision,
-            "model_dtype": getattr(scorer, "precision", None),
+            "model_dtype": scorer.precision,
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_concurrent_requests": state.settings.max_requests,
-            "max_input_length": _max_length(reranker),
+            "max_input_length": scorer.max_length,
             "max_batch_tokens": 16384,
             "max_client_batch_size": state.settings.max_documents,
             "auto_truncate": True,
-            "tokenization_workers": getattr(scorer, "threads", 1),
+            "tokenization_workers": scorer.threads or 1,
             "version": version("podium"),
         }
     )
@@ -73,17 +73,5 @@ def _model(name: str, reranker: Reranker) -> dict[str, object]:
         "root": reranker.model,
         "revision": reranker.scorer.revision,
         "score_kind": reranker.scorer.score_kind,
-        "max_model_len": _max_length(reranker),
+        "max_model_len": as_scorer(reranker.scorer).max_length,
     }
-
-
-def _max_length(reranker: Reranker) -> int | None:
-    return getattr(getattr(_innermost(reranker), "tokenizer", None), "max_length", None)
-
-
-def _innermost(reranker: Reranker) -> Any:
-    """Return the scorer that others may be made of: it is what knows of tokens and threads."""
-    scorer: Any = reranker.scorer
-    while hasattr(scorer, "scorer"):
-        scorer = scorer.scorer
-    return scorer

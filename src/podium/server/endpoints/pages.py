@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from podium.documents import as_json as document_as_json
 from podium.inputs import checked_query
-from podium.search import found_by
+from podium.search import search_source
 from podium.server.dialects.call import Refusal, count, text
 from podium.server.endpoints.openapi import description
 from podium.server.endpoints.requests import Seen, as_json
@@ -67,7 +67,7 @@ async def search(request: Request, state: State, seen: Seen) -> Response:
         raise Refusal(404, "this server was started without an index; podium serve --index PLACE gives it one")
     with state.admission.place("search", only_model=False):
         began = time.perf_counter()
-        found = await in_time(lambda: found_by(source, query, candidates, offset), request, state.settings)
+        found = await in_time(lambda: search_source(source, query, candidates, offset), request, state.settings)
         seconds = time.perf_counter() - began
     # As text and as bytes, each character at most as an escape of six.
     room_of(request).grow(sum(12 * characters_of(document) for document in found))

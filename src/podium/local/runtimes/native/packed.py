@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from podium.atomic import atomic_write
 from podium.checksums import checksum, file_checksum
-from podium.local.cache import cache_folder, replaced
+from podium.local.cache import cache_folder
 from podium.local.files.checkpoint import Array
 from podium.local.runtimes.int8 import quantise
 
@@ -76,7 +77,7 @@ class Packed:
         """Write everything, and say whether that went well: a read-only or full disk costs time on the next start, no more."""
         header, parts = _laid_out(self._arrays)
         try:
-            with replaced(self.path) as file:
+            with atomic_write(self.path) as file:
                 file.write(header)
                 for at, array in parts:
                     file.seek(at)

@@ -1,0 +1,17 @@
+"""The logistic function and its inverse, in float64 so that scores near 0 and 1 stay distinct."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["logit", "sigmoid"]
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + exp(-x)), without overflow."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def logit(p: float) -> float:
+    """Return the inverse of `sigmoid`. `p` is between 0 and 1, both exclusive."""
+    return math.log(p) - math.log1p(-p)

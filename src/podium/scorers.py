@@ -1,0 +1,163 @@
+"""BaseScorer, the base class of podium's own scorers, and `as_scorer`, which gives a user's scorer the same methods.
+
+The Protocol that users implement is `podium.types.Scorer`. Code that calls scorers uses BaseScorer, whose capabilities are
+declared: nothing has to be looked up with getattr.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from podium.errors import InvalidInput
+from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
+
+__all__ = ["BaseScorer", "as_scorer"]
+
+
+class BaseScorer(ABC):
+    """A scorer with every method that podium calls. A subclass defines `model`, `score_kind` and `score`.
+
+    `ascore` and `score_many` have defaults built on `score`; a subclass that can do better overrides them.
+    """
+
+    @property
+    @abstractmethod
+    def model(self) -> str:
+        """The model's name, as it appears on every Ranking."""
+
+    @property
+    @abstractmethod
+    def score_kind(self) -> ScoreKind: ...
+
+    @property
+    def revision(self) -> str | None:
+        """The model's version, None if unknown."""
+        return None
+
+    @property
+    def identity(self) -> str:
+        """A string that changes whenever a score could change, beyond what `model` and `revision` say."""
+        return ""
+
+    @property
+    def listwise(self) -> bool:
+        """Whether a document's score depends on the documents that are scored with it. Such scores cannot be cached."""
+        return False
+
+    @property
+    def is_async(self) -> bool:
+        """Whether `ascore` waits without occupying a thread of the event loop's executor."""
+        return False
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of a model on this machine, None for a hosted one."""
+        return None
+
+    @property
+    def threads(self) -> int | None:
+        """The number of threads that a model on this machine uses, None for a hosted one."""
+        return None
+
+    @property
+    def max_length(self) -> int | None:
+        """The number of tokens of query and text together that the model reads, None if unknown."""
+        return None
+
+    @abstractmethod
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        """Return one score per text, in the order of the texts. Safe to call from several threads."""
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        """Do what `score` does without blocking the event loop."""
+        import asyncio  # half of podium's import time, so only for async callers
+
+        return await asyncio.to_thread(self.score, query, texts)
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]:
+        """Return the scores of several queries, each with its own texts. `progress` is told how many texts are done."""
+        scores_per_query = []
+        for query, texts in zip(queries, texts_per_query, strict=True):
+            scores_per_query.append(self.score(query, texts) if texts else Scores(()))
+            if progress:
+                progress(len(texts))
+        return scores_per_query
+
+    def close(self) -> None:  # noqa: B027  most scorers have nothing to close
+        """Release threads and connections. The scorer must not be used afterwards."""
+
+    async def aclose(self) -> None:
+        """Do what `close` does, and close connections that belong to the running event loop."""
+        self.close()
+
+
+def as_scorer(scorer: Any) -> BaseScorer:
+    """Return `scorer` itself if it is a BaseScorer, else a BaseScorer around it. Raises InvalidInput if it cannot score."""
+    if isinstance(scorer, BaseScorer):
+        return scorer
+    if isinstance(scorer, str | os.PathLike):
+        raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
+    if not callable(getattr(scorer, "score", None)) and not isinstance(scorer, AsyncScorer | ManyScorer):
+        raise InvalidInput(f"a scorer has a score(query, texts) method; {type(scorer).__name__} has none")
+    return _UserScorer(scorer)
+
+
+class _UserScorer(BaseScorer):
+    """Adapter for a scorer that implements `podium.types.Scorer`, and possibly some optional methods of BaseScorer."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    @property
+    def model(self) -> str:
+        return self._scorer.model
+
+    @property
+    def revision(self) -> str | None:
+        return self._scorer.revision
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        return self._scorer.score_kind
+
+    @property
+    def identity(self) -> str:
+        return str(getattr(self._scorer, "identity", ""))
+
+    @property
+    def listwise(self) -> bool:
+        return bool(getattr(self._scorer, "listwise", False))
+
+    @property
+    def is_async(self) -> bool:
+        return isinstance(self._scorer, AsyncScorer)
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        return self._scorer.score(query, texts)
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        if isinstance(self._scorer, AsyncScorer):
+            return await self._scorer.ascore(query, texts)
+        return await super().ascore(query, texts)
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]:
+        if isinstance(self._scorer, ManyScorer):
+            return self._scorer.score_many(queries, texts_per_query, progress=progress)
+        return super().score_many(queries, texts_per_query, progress=progress)
+
+    def close(self) -> None:
+        if callable(close := getattr(self._scorer, "close", None)):
+            close()
+
+    async def aclose(self) -> None:
+        if callable(aclose := getattr(self._scorer, "aclose", None)):
+            await aclose()
+        else:
+            self.close()
