@@ -55,7 +55,8 @@ def load(
     For every model:
 
     - `limit`, `rank_by`, `return_score`: defaults for every call.
-    - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities.
+    - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
+      on a model of this name and revision; the server of a hosted model is not compared.
     - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
     For models on this machine:
@@ -69,7 +70,8 @@ def load(
 
     - `api_key`: default is the provider's environment variable.
     - `base_url`: another server with the provider's API.
-    - `timeout`: total seconds including retries, default 30. `retries`: default 3.
+    - `timeout`: seconds until the last reply must have arrived, retries included, default 30. Reading that reply (at most
+      64 MB) is not interrupted. `retries`: default 3.
     - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
 
     A reranker can be pickled; the other process loads it again, with keys from its own environment.

@@ -19,6 +19,7 @@ from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibr
 from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
 from podium.hosted.providers import PROVIDERS
+from podium.hosted.scorer import HostedScorer
 from podium.ranking import NO_TEXT_SCORES
 from podium.types import ScoreKind, Scores
 
@@ -156,3 +157,13 @@ def test_the_command(tmp_path, method):
         found = reranker.rerank("a red fruit 1", ["stones 1", "a ripe red apple 1"], min_score=0.5)
     assert [result.document for result in found] == ["a ripe red apple 1"]
     assert json.loads(out_file.read_text())["method"] == method
+
+
+def test_calibration_of_hosted_model_fits_every_server_but_no_other_model():
+    def scorer(model: str, port: int) -> HostedScorer:
+        return HostedScorer("tei", model, base_url=f"http://127.0.0.1:{port}")
+
+    fitted = Calibration(scorer("model-a", 1).model, None, "platt", slope=2.0, offset=-3.0)
+    assert CalibratedScorer(scorer("model-a", 2), fitted).score_kind == "probability"
+    with pytest.raises(InvalidInput, match=r"is for tei:model-a \(no revision\), not for tei:model-b"):
+        CalibratedScorer(scorer("model-b", 1), fitted)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from podium.compose.stores import Row
 from podium.types import ScoreKind, Scores
 
 
@@ -50,3 +51,18 @@ class Letters:
 
     def __call__(self, texts):
         return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
+
+
+class MemoryStore:
+    """A store of scores for CachedScorer, in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Row] = {}
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        return {key: self.rows[key] for key in keys if key in self.rows}
+
+    def put(self, rows: Mapping[bytes, Row]) -> None:
+        self.rows.update(rows)
+
+    def close(self) -> None: ...

@@ -70,8 +70,8 @@ class HostedScorer(BaseScorer):
     """A hosted model. Safe to share between threads and event loops, which share its connections each.
 
     `api_key`, else the provider's environment variable; a server of your own (`base_url`, else for example
-    COHERE_BASE_URL in the environment) may need none. `timeout` is seconds in all, `retries` how often a failed request
-    is sent again. A call with more documents than the provider takes at once (or than `max_documents`) becomes several
+    COHERE_BASE_URL in the environment) may need none. `timeout` is seconds in all; a reply that arrives in time is read to
+    its end, at most 64 MB, even if that takes until after the deadline. `retries` is how often a failed request is sent again. A call with more documents than the provider takes at once (or than `max_documents`) becomes several
     requests, at most 8 at a time. A `client` or `async_client` of yours is used as it is and stays yours to close.
     A user and password in `base_url` are sent as basic authentication, in place of the key where both use that header.
     Raises MissingKey, InvalidInput; when scoring, ProviderError.
@@ -112,6 +112,11 @@ class HostedScorer(BaseScorer):
     @property
     def model(self) -> str:
         return f"{self.provider.name}:{self._model}"
+
+    @property
+    def identity(self) -> str:
+        """The server's address, without user and password: two servers can run different models under the same name."""
+        return self._url
 
     @property
     def listwise(self) -> bool:
