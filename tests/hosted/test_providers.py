@@ -33,7 +33,7 @@ from podium.errors import (
     RequestRejected,
 )
 from podium.hosted.providers import PROVIDERS
-from podium.hosted.waits import advised_wait, jittered_wait
+from podium.hosted.retries import advised_wait, jittered_wait
 from podium.hosted.wire import request_url
 
 COHERE = CONTRACTS[0]

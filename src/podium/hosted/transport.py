@@ -21,7 +21,7 @@ import httpx
 from podium.errors import BadResponse, DeadlineExceeded, ProviderError, ProviderUnavailable
 from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
 from podium.hosted.connections import Connection, Connections
-from podium.hosted.waits import advised_wait, jittered_wait
+from podium.hosted.retries import advised_wait, jittered_wait
 from podium.hosted.wire import RETRIED
 
 __all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
