@@ -10,7 +10,7 @@ import loopback
 import podium
 from contracts import COHERE, CONTRACTS, OWN_SERVER, QUERY, TEXTS
 from loopback import Answer, as_json
-from podium.hosted.providers import PROVIDERS, provider
+from podium.hosted.providers import PROVIDERS, find_provider
 from podium.hosted.wire import request_url
 
 
@@ -31,13 +31,13 @@ def test_request_and_reply_are_the_documented_ones(contract, server, rerank):
     assert ranking.usage.tokens == contract.tokens
     assert dict(ranking.usage.billed) == contract.billed
     assert ranking.model == f"{contract.provider}:{contract.model}"
-    row = provider(contract.provider)
+    row = find_provider(contract.provider)
     assert ranking.score_kind == row.score_kind
     assert all(request.headers.get(name) == value for name, value in row.headers.items())
 
 
 def test_public_url_is_the_documented_one(contract):
-    row = provider(contract.provider)
+    row = find_provider(contract.provider)
     assert request_url(row, contract.model, None if row.url else OWN_SERVER) == contract.url
 
 
@@ -54,7 +54,7 @@ def test_public_url_is_the_documented_one(contract):
     ids=["root", "root with slash", "version", "version with slash", "full URL", "path"],
 )
 def test_base_url_can_be_root_version_or_full_url(base_url, url):
-    assert request_url(provider("cohere"), "m", base_url) == url
+    assert request_url(find_provider("cohere"), "m", base_url) == url
 
 
 def test_structured_documents_are_sent_as_yaml_in_the_order_of_rank_by(server):

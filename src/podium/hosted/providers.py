@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from podium.types import ScoreKind
 
-__all__ = ["PROVIDERS", "Provider", "provider"]
+__all__ = ["PROVIDERS", "Provider", "find_provider"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +242,6 @@ PROVIDERS = (
 )
 
 
-def provider(name: str) -> Provider:
+def find_provider(name: str) -> Provider:
     """Return the provider of this name, which must exist."""
     return next(provider for provider in PROVIDERS if provider.name == name)

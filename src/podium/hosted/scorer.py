@@ -15,7 +15,7 @@ from podium.forks import renew_after_fork
 from podium.hosted import wire
 from podium.hosted.connections import AsyncClients, Connections, new_client
 from podium.hosted.credentials import Credentials, split_login
-from podium.hosted.providers import Provider, provider
+from podium.hosted.providers import Provider, find_provider
 from podium.hosted.retries import Policy, Request
 from podium.hosted.transport import asend_all, send_all
 from podium.scorers import BaseScorer
@@ -56,7 +56,7 @@ class HostedScorer(BaseScorer):
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self.provider = provider(name)
+        self.provider = find_provider(name)
         self._model = _checked_model(self.provider, model)
         server, login = split_login(_checked_base_url(self.provider, base_url))
         self._url = wire.request_url(self.provider, self._model, server)

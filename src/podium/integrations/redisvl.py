@@ -44,7 +44,7 @@ class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl has no type
         }
 
 
-class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # as above
+class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # redisvl has no types
     """A vectorizer for redisvl's semantic caches, routers and message histories, backed by an Embedder."""
 
     _embedder: Embedder = PrivateAttr()
@@ -67,4 +67,4 @@ class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # as above
         return (await self._aembed_many([content]))[0]
 
     async def _aembed_many(self, contents: list[Any], batch_size: int = 10, **kwargs: Any) -> list[list[float]]:
-        return (await self._embedder.aembed(contents)).tolist()  # type: ignore[no-any-return]  # as above
+        return (await self._embedder.aembed(contents)).tolist()  # type: ignore[no-any-return]  # tolist returns Any
