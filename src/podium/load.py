@@ -100,7 +100,10 @@ def load(
         refuse(hosted, f"{os.fspath(name)} is a model on this machine and does not have the option")
         scorer = local_scorer(name, **without_none(local | hub))
     if cache is not None:
-        scorer = _cached(scorer, cache)
+        from podium.compose.cached import CachedScorer
+        from podium.compose.stores.redis import RedisScores
+
+        scorer = CachedScorer(scorer, RedisScores(cache))
     if calibration is not None:
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
@@ -146,13 +149,6 @@ def check_name(name: str) -> None:
 
     if provider_of(name) is None and not is_hub_name(name) and find_model(name) is None:
         raise _unknown_model(name)
-
-
-def _cached(scorer: BaseScorer, url: str) -> BaseScorer:
-    from podium.compose.cached import CachedScorer
-    from podium.compose.stores.redis import RedisScores
-
-    return CachedScorer(scorer, RedisScores(url))
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:

@@ -22,18 +22,10 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits of one call.
-
-    - `timeout`: seconds until the last response must have arrived, retries included.
-    - `socket_timeout`: seconds without a byte from the server after which an attempt fails.
-    - `retries`: how often a failed request is sent again.
-    - `max_concurrent`: how many of the call's requests are sent at the same time.
-    """
+    """The limits of one call: seconds until the last response must have arrived, and how often a request is sent again."""
 
     timeout: float
-    socket_timeout: float
     retries: int
-    max_concurrent: int
 
 
 @dataclass(frozen=True, slots=True)

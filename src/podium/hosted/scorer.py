@@ -23,9 +23,6 @@ from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
 
-MAX_CONCURRENT_REQUESTS = 8  # of one call
-SOCKET_TIMEOUT = 15.0  # seconds without a byte after which a request is sent again, if there is time left
-
 
 class HostedScorer(BaseScorer):
     """A hosted model. Safe to share between threads and event loops, which reuse its connections.
@@ -60,7 +57,7 @@ class HostedScorer(BaseScorer):
         self._model = _checked_model(self.provider, model)
         server, login = split_login(_checked_base_url(self.provider, base_url))
         self._url = wire.request_url(self.provider, self._model, server)
-        self._credentials = Credentials.of(self.provider, api_key, login, is_required=server is None)
+        self._credentials = Credentials(self.provider, api_key, login, is_required=server is None)
         self._policy = _checked_policy(timeout, retries)
         self._max_documents = _checked_max_documents(max_documents)
         _check_clients(client, async_client)
@@ -183,12 +180,7 @@ def _checked_policy(timeout: Any, retries: Any) -> Policy:
         raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise InvalidInput(f"retries must be 0 or more, not {retries!r:.40}")
-    return Policy(
-        timeout=float(timeout),
-        socket_timeout=min(SOCKET_TIMEOUT, float(timeout)),
-        retries=retries,
-        max_concurrent=MAX_CONCURRENT_REQUESTS,
-    )
+    return Policy(float(timeout), retries)
 
 
 def _checked_max_documents(max_documents: Any) -> int | None:

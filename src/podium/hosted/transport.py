@@ -21,6 +21,8 @@ from podium.steps import adrive, drive
 
 __all__ = ["asend_all", "send_all"]
 
+MAX_CONCURRENT = 8  # requests of one call
+SOCKET_TIMEOUT = 15.0  # seconds without a byte from the server after which an attempt fails
 GRACE = 0.25  # seconds after the deadline in which requests report why they failed
 
 
@@ -32,7 +34,7 @@ def send_all(requests: Sequence[Request], connections: Connections, policy: Poli
     """
     call = _Call(requests, connections, policy)
     try:
-        for _ in range(min(policy.max_concurrent, len(requests))):
+        for _ in range(min(MAX_CONCURRENT, len(requests))):
             threading.Thread(target=call.run, daemon=True, name="podium-request").start()
         return call.contents()
     except BaseException:
@@ -97,7 +99,7 @@ class _Call:
     def _send_after(self, wait: float, request: Request, connection: Connection) -> Response:
         if self._cancelled.wait(wait):
             raise deadline_exceeded(request.title, self._policy)  # the call has ended, so this error is not read
-        return _send(request, connection, self._policy, self._deadline)
+        return _send(request, connection, self._deadline)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -116,12 +118,12 @@ class _Call:
 async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
     """Do what `send_all` does on an event loop. Cancelling it cancels every request."""
     deadline = time.monotonic() + policy.timeout
-    slots = asyncio.Semaphore(policy.max_concurrent)
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def content_of(request: Request) -> bytes:
         async def send_after(wait: float) -> Response:
             await asyncio.sleep(wait)
-            return await _asend(request, client, policy, deadline)
+            return await _asend(request, client, deadline)
 
         async with slots:
             return await adrive(attempts(request, policy, deadline), send_after)
@@ -141,8 +143,8 @@ async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, poli
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _send(request: Request, connection: Connection, policy: Policy, deadline: float) -> Response:
-    http_request = _http_request(request, connection.client, policy, deadline, trace=connection.trace)
+def _send(request: Request, connection: Connection, deadline: float) -> Response:
+    http_request = _http_request(request, connection.client, deadline, trace=connection.trace)
     http_response = connection.client.send(http_request, stream=True, follow_redirects=False)
     body = bytearray()
     with contextlib.closing(http_response):
@@ -151,8 +153,8 @@ def _send(request: Request, connection: Connection, policy: Policy, deadline: fl
     return _response(request, http_response, bytes(body))
 
 
-async def _asend(request: Request, client: httpx.AsyncClient, policy: Policy, deadline: float) -> Response:
-    http_request = _http_request(request, client, policy, deadline)
+async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -> Response:
+    http_request = _http_request(request, client, deadline)
     seconds_left = max(0.001, deadline - time.monotonic())
     try:
         http_response, body = await asyncio.wait_for(_aread(request, http_request, client, deadline), seconds_left)
@@ -176,11 +178,7 @@ async def _aread(
 
 
 def _http_request(
-    request: Request,
-    client: httpx.Client | httpx.AsyncClient,
-    policy: Policy,
-    deadline: float,
-    trace: Callable[..., Any] | None = None,
+    request: Request, client: httpx.Client | httpx.AsyncClient, deadline: float, trace: Callable[..., Any] | None = None
 ) -> httpx.Request:
     seconds_left = max(0.001, deadline - time.monotonic())
     return client.build_request(
@@ -188,7 +186,7 @@ def _http_request(
         request.url,
         headers={**request.headers, "Accept-Encoding": ACCEPTED_ENCODING},
         content=request.content,
-        timeout=min(policy.socket_timeout, seconds_left),
+        timeout=min(SOCKET_TIMEOUT, seconds_left),
         extensions={"trace": trace} if trace else {},
     )
 
