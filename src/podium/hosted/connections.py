@@ -144,12 +144,14 @@ class Connections:
         connection.idle_since = time.monotonic()
         with self._lock:
             oldest = connection.idle_since - MAX_IDLE_SECONDS
-            outdated = [idle for idle in self._idle if idle.idle_since < oldest]
+            unusable = [idle for idle in self._idle if idle.idle_since < oldest]
             self._idle = [idle for idle in self._idle if idle.idle_since >= oldest]
-            is_usable = not (connection.is_cut_off or self._is_closed)
-            (self._idle if is_usable else outdated).append(connection)
-        for unused in outdated:
-            unused.client.close()
+            if connection.is_cut_off or self._is_closed:
+                unusable.append(connection)
+            else:
+                self._idle.append(connection)
+        for other in unusable:
+            other.client.close()
 
 
 class AsyncClients:
