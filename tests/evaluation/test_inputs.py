@@ -158,3 +158,55 @@ def test_file_of_scores_of_an_earlier_version_is_read(tmp_path):
     store.put({b"b": (1.0, None, None, None, 2, 3)})
     assert store.get([b"a", b"b"]) == {b"a": (0.5, 1.5, 3, 4, None, None), b"b": (1.0, None, None, None, 2, 3)}
     store.close()
+
+
+CSV_HEADER = "query,document,grade\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("what color,It is red, blue or green,1\n", "line 2: not as many cells as the header has"),
+        ("red,apple\n", "line 2: not as many cells as the header has"),
+        ('red,apple,1\nred,"sea,0\n', "unexpected end of data"),
+        ("red,apple,1\nred,apple,0\n", "line 3: the document 'd1' has another grade for this query above"),
+    ],
+    ids=["unquoted comma", "missing cell", "unclosed quote", "two grades"],
+)
+def test_damaged_row_of_a_csv_is_refused(tmp_path, rows, message):
+    (tmp_path / "judged.csv").write_text(CSV_HEADER + rows)
+    with pytest.raises(InvalidInput, match=message):
+        collections.read_collection(tmp_path / "judged.csv")
+
+
+def test_csv_cell_may_hold_a_long_document(tmp_path):
+    document = "apple " * 40_000
+    (tmp_path / "judged.csv").write_text(f"{CSV_HEADER}red,{document},1\n")
+    assert collections.read_collection(tmp_path / "judged.csv").documents == {"d1": document}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("corpus.jsonl", '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n', "line 2: the id 'd1' was used before"),
+        ("queries.jsonl", '{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}\n', "line 2: the id 'q1' was used before"),
+        ("queries.jsonl", "q1\ta\nq1\tb\n", "line 2: the id 'q1' was used before"),
+        ("queries.jsonl", "<top><num>q1<title>a</top><top><num>q1<title>b</top>", "the id 'q1' was used before"),
+        ("qrels.tsv", "q1\td1\t1\nq2\td1\t1\nq1\td1\t0\n", "line 3: the document 'd1' is judged twice for the query 'q1'"),
+    ],
+    ids=["corpus", "queries as JSON lines", "queries as TSV", "TREC topics", "qrels"],
+)
+def test_repeated_id_is_refused(folder, name, content, message):
+    (folder / name).write_text(content)
+    with pytest.raises(InvalidInput, match=message):
+        collections.read_collection(folder)
+
+
+@pytest.mark.parametrize("depth", [900, 990, 100_000])
+def test_deeply_nested_json_is_an_error_or_a_text(folder, depth):
+    (folder / "corpus.jsonl").write_text(f'{{"_id": "d1", "text": {"[" * depth}{"]" * depth}}}\n')
+    code, _, error = command("eval", folder, "--metrics", "RR@10")
+    assert code in (0, 2)
+    assert "Traceback" not in error
+    if depth == 100_000:
+        assert "corpus.jsonl, line 1: not valid JSON, or nested too deeply" in error

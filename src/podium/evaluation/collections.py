@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from podium.documents import texts_of
 from podium.errors import InvalidInput
+from podium.formats import csv_rows
 
 __all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
 
@@ -55,7 +55,7 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
         )
     graded = read_qrels(qrels or _first(where, QRELS_FILES))
     asked = read_queries(queries or _first(where, ("queries.jsonl", "queries.jsonl.gz", "queries.tsv")))
-    documents = dict(_corpus(_first(where, ("corpus.jsonl", "corpus.jsonl.gz"))))
+    documents = _corpus(_first(where, ("corpus.jsonl", "corpus.jsonl.gz")))
     own = _candidates(where / "candidates.tsv", asked, documents)
     return _collection(where.resolve().name, documents, asked, graded, own)
 
@@ -65,13 +65,10 @@ def read_queries(path: str | Path) -> dict[str, str]:
     file = Path(path)
     content = "".join(_lines(file))
     if "<top>" in content:
-        return dict(_topics(content, file))
+        return _unique(_topics(content, file))
     if content.lstrip().startswith("{"):
-        return {_id(each, file): "" if each["text"] is None else str(each["text"]) for each in _objects(file, "text")}
-    pairs = [line.rstrip("\r\n").split("\t", 1) for line in content.splitlines() if line.strip()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise InvalidInput(f"{file}: a line of queries has an id, a tab and the text")
-    return {name.strip(): text.strip() for name, text in pairs}
+        return _unique((place, _id(each, place), _string(each["text"], place)) for place, each in _objects(file))
+    return _unique(_tab_separated(content, file))
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -86,7 +83,12 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
             raise InvalidInput(
                 f"{file}, line {number}: a judgment is query, document and a whole number up to {LARGEST_GRADE:,} as its grade"
             )
-        grades.setdefault(parts[0], {})[parts[-2]] = int(float(parts[-1]))
+        if parts[-2] in grades.setdefault(parts[0], {}):
+            raise InvalidInput(
+                f"{file}, line {number}: the document {parts[-2]!r:.60} is judged twice for the query {parts[0]!r:.60}; "
+                "remove one of the lines"
+            )
+        grades[parts[0]][parts[-2]] = int(float(parts[-1]))
     if not grades:
         raise InvalidInput(f"{file} holds no judgments")
     return grades
@@ -111,31 +113,51 @@ def _from_csv(file: Path) -> Collection:
     qrels: dict[str, dict[str, int]] = {}
     candidates: dict[str, dict[str, None]] = {}
     ids: dict[tuple[str, str], str] = {}
-    rows = csv.DictReader(_lines(file), strict=True)
-    if lacking := [name for name in ("query", "document", "grade") if name not in (rows.fieldnames or ())]:
-        raise InvalidInput(f"{file} has no column {', '.join(lacking)}; it has {', '.join(rows.fieldnames or ())}")
-    for row in rows:
-        grade = (row["grade"] or "").strip()
+    for line, row in csv_rows(_lines(file), str(file), required=("query", "document", "grade")):
+        grade = row["grade"].strip()
         if grade and not _is_grade(grade):
             wanted = f"empty or a whole number up to {LARGEST_GRADE:,}"
-            raise InvalidInput(f"{file}, line {rows.line_num}: grade must be {wanted}, not {grade!r:.40}")
+            raise InvalidInput(f"{file}, line {line}: grade must be {wanted}, not {grade!r:.40}")
         if texts_of([row["query"]]) == [None]:
-            raise InvalidInput(f"{file}, line {rows.line_num}: the query is empty; give it a text, or remove the line")
+            raise InvalidInput(f"{file}, line {line}: the query is empty; give it a text, or remove the line")
         query = ids.setdefault(("query", row["query"]), f"q{len(queries) + 1}")
         queries[query] = row["query"]
         document = row.get("id") or ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
         if documents.setdefault(document, row["document"]) != row["document"]:
-            raise InvalidInput(f"{file}, line {rows.line_num}: the id {document!r:.60} stands for two documents")
+            raise InvalidInput(f"{file}, line {line}: the id {document!r:.60} stands for two documents")
         candidates.setdefault(query, {})[document] = None
-        if grade:
-            qrels.setdefault(query, {})[document] = int(float(grade))
+        if grade and qrels.setdefault(query, {}).setdefault(document, int(float(grade))) != int(float(grade)):
+            raise InvalidInput(
+                f"{file}, line {line}: the document {document!r:.60} has another grade for this query above; remove one of them"
+            )
     return _collection(file.stem, documents, queries, qrels, {query: list(found) for query, found in candidates.items()})
 
 
-def _corpus(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield each document's id and its text: title and text with a space between, as the field reads them."""
-    for each in _objects(file, "text"):
-        yield _id(each, file), f"{each.get('title') or ''} {each['text'] or ''}".strip()
+def _corpus(file: Path) -> dict[str, str]:
+    """Return texts by id: title and text with a space between, as the field reads them."""
+    return _unique(
+        (place, _id(each, place), f"{_string(each.get('title') or '', place)} {_string(each['text'] or '', place)}".strip())
+        for place, each in _objects(file)
+    )
+
+
+def _unique(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Return texts by id from (place in a file, id, text). Raises InvalidInput if an id is repeated."""
+    texts: dict[str, str] = {}
+    for place, name, text in rows:
+        if name in texts:
+            raise InvalidInput(f"{place}: the id {name!r:.60} was used before; each line needs an id of its own")
+        texts[name] = text
+    return texts
+
+
+def _tab_separated(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            name, tab, text = line.partition("\t")
+            if not tab:
+                raise InvalidInput(f"{file}, line {number}: a line of queries has an id, a tab and the text")
+            yield f"{file}, line {number}", name.strip(), text.strip()
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
@@ -155,32 +177,41 @@ def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, 
     return listed
 
 
-def _topics(content: str, file: Path) -> Iterator[tuple[str, str]]:
+def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
         if not number or not title:
             raise InvalidInput(f"{file}: a topic has no <num> or no <title>")
-        yield number.group(1), " ".join(title.group(1).split())
+        yield str(file), number.group(1), " ".join(title.group(1).split())
 
 
-def _objects(file: Path, needs: str) -> Iterator[dict[str, Any]]:
+def _objects(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the object of each line."""
     for number, line in enumerate(_lines(file), start=1):
+        place = f"{file}, line {number}"
         if not line.strip():
             continue
         try:
             each = json.loads(line)
-        except ValueError as error:
-            raise InvalidInput(f"{file}, line {number}: not valid JSON") from error
-        if not isinstance(each, dict) or needs not in each:
-            raise InvalidInput(f"{file}, line {number}: has no {needs!r}")
-        yield each
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{place}: not valid JSON, or nested too deeply") from error
+        if not isinstance(each, dict) or "text" not in each:
+            raise InvalidInput(f"{place}: has no 'text'")
+        yield place, each
 
 
-def _id(each: Mapping[str, Any], file: Path) -> str:
+def _id(each: Mapping[str, Any], place: str) -> str:
     if (name := each.get("_id", each.get("id"))) is None:
-        raise InvalidInput(f"{file}: a line has no '_id'")
-    return str(name)
+        raise InvalidInput(f"{place}: has no '_id'")
+    return _string(name, place)
+
+
+def _string(value: Any, place: str) -> str:
+    try:
+        return "" if value is None else str(value)
+    except (ValueError, RecursionError) as error:  # an integer too long to print, lists in lists
+        raise InvalidInput(f"{place}: a value cannot be read as text; ids, titles and texts are strings") from error
 
 
 def _lines(file: Path) -> Iterable[str]:
