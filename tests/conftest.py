@@ -8,7 +8,7 @@ import pytest
 
 import environment  # noqa: F401  before podium: it keeps tests away from the user's cache and keys
 import podium
-from podium.cli.demo import DOCUMENTS, QUERY
+from podium.cli.examples import DOCUMENTS, QUERY
 
 
 @pytest.fixture(scope="session")
