@@ -28,7 +28,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 POSITIVE = click.IntRange(min=1)
 
-NAMES = {"rank_by": "--by"}
+NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
 """Options whose name differs from their argument's name in Python."""
 
 HOSTED_ONLY = {"base_url"}
@@ -41,7 +41,7 @@ candidates_option = click.option(
     "--candidates", type=POSITIVE, default=100, show_default=True, metavar="N", help="Candidates per query."
 )
 format_option = click.option(
-    "--format", "kind", type=click.Choice(list(FORMATS)), help="Format of FILE.  [default: by its name]"
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="Format of FILE.  [default: by its name]"
 )
 
 _MODEL_OPTIONS = {

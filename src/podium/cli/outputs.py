@@ -27,7 +27,7 @@ FORMATS = ("json", "jsonl", "csv")
 def output_options(command: Command) -> Command:
     """Add --json, --jsonl and --csv. The command receives the one in use as `output`, None for a table."""
 
-    @click.option("--json", is_flag=True, help="Print one JSON object: all of the ranking.")
+    @click.option("--json", is_flag=True, help="Print the whole ranking as one JSON object.")
     @click.option("--jsonl", is_flag=True, help="Print a JSON object per result, with the document and its id.")
     @click.option("--csv", is_flag=True, help="Print a CSV row per result, with the document's id and text.")
     @functools.wraps(command)

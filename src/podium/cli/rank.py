@@ -36,7 +36,7 @@ def rank(
     model: str,
     limit: int | None,
     min_score: float | None,
-    kind: str | None,
+    format_name: str | None,
     output: str | None,
     options: dict[str, Any],
 ) -> None:
@@ -44,7 +44,7 @@ def rank(
 
     FILE is .txt or .md (one document per line), .jsonl, .json, .csv, .tsv or .parquet, also with .gz; - is standard input.
     """
-    documents = _documents(file, kind)
+    documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
     texts_of(documents, checked_fields(rank_by))  # report an unknown field before a model is loaded
     with load(model, **options) as reranker:
@@ -56,10 +56,10 @@ def rank(
         print_ranking(ranking, texts)
 
 
-def _documents(file: str, kind: str | None) -> list[Any]:
+def _documents(file: str, format_name: str | None) -> list[Any]:
     if file != "-":
-        return formats.read(file, kind)
+        return formats.read(file, format_name)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
-    return formats.parse(content, kind or formats.format_of("", content), "standard input")
+    return formats.parse(content, format_name or formats.format_of("", content), "standard input")
