@@ -124,10 +124,10 @@ def test_csv_without_the_columns_is_refused(csv_file, header):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("qrels.tsv", "q1\td1\n", "holds no judgments|line 1"),
+        ("qrels.tsv", "q1\td1\n", "has no judgments|line 1"),
         ("qrels.tsv", "q1\td1\t1\nq1\td2\thigh\n", "line 2: a judgment is query, document"),
         ("qrels.tsv", "q9\td1\t1\n", "no query has a relevant document"),
-        ("qrels.tsv", "", "holds no judgments"),
+        ("qrels.tsv", "", "has no judgments"),
         ("corpus.jsonl", "{", "line 1: not valid JSON"),
         ("corpus.jsonl", f'{{"_id": "d1", "text": {"[" * 100_000}{"]" * 100_000}}}', "line 1: .* nested too deeply"),
         ("corpus.jsonl", '{"_id": 1}', "line 1: has no 'text'"),

@@ -1,4 +1,4 @@
-"""The podium command: as users run it, in a process of its own, and in this process, which is faster."""
+"""The podium command, run in its own process, as users run it, or in this process, which is faster."""
 
 from __future__ import annotations
 

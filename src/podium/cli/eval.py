@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from importlib import metadata
@@ -38,7 +39,7 @@ __all__ = ["evaluate"]
 @metrics_option
 @candidates_option
 @click.option("--run", "run_file", metavar="FILE", help="First stage: a TREC run.  [default: BM25]")
-@click.option("--in", "where", metavar="PLACE", help="First stage: an index with the collection's ids.")
+@click.option("--in", "place", metavar="PLACE", help="First stage: an index with the collection's ids.")
 @source_options()
 @click.option("--queries", metavar="FILE", help="Queries that replace DATA's: JSON lines, TSV or TREC topics.")
 @click.option("--qrels", metavar="FILE", help="Judgments that replace DATA's: TSV or TREC.")
@@ -52,7 +53,7 @@ def evaluate(
     metrics: str,
     candidates: int,
     run_file: str | None,
-    where: str | None,
+    place: str | None,
     source_options: SourceOptions,
     queries: str | None,
     qrels: str | None,
@@ -72,7 +73,7 @@ def evaluate(
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report_file)
     with bar(len(collection.queries), shown=True, what="searching") as advance:
-        baseline = first_run(collection, first_stage(collection, run_file, where, source_options), candidates, advance)
+        baseline = first_run(collection, first_stage(collection, run_file, place, source_options), candidates, advance)
     with contextlib.closing(SqliteScores(scores_file)) if scores_file else contextlib.nullcontext() as store:
         systems = [_reranked(collection, baseline, name, store, options_by_name[name]) for name in names]
     evaluation = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], metric_names)
@@ -82,7 +83,7 @@ def evaluate(
     if report_file:
         from podium.evaluation.report import write_report
 
-        write_report(report_file, evaluation, _facts(evaluation, first_stage_name(run_file, where, source_options.embed)))
+        write_report(report_file, evaluation, _facts(evaluation, first_stage_name(run_file, place, source_options.embed)))
 
 
 def _reranked(
@@ -120,7 +121,7 @@ def _check_writable(option: str, folder: str) -> None:
 def _write_runs(folder: Path, evaluation: Evaluation) -> None:
     for system in (evaluation.baseline, *evaluation.systems):
         if system.name != "ceiling":
-            file_name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in system.name)
+            file_name = re.sub(r"[^\w.-]", "-", system.name)
             write_run(folder / f"{file_name}.run", system.run, system.name)
 
 

@@ -20,31 +20,31 @@ Scored = list[tuple[str, float]]
 
 
 def first_stage(
-    collection: Collection, run_file: str | None = None, where: str | None = None, options: SourceOptions | None = None
+    collection: Collection, run_file: str | None = None, place: str | None = None, options: SourceOptions | None = None
 ) -> FirstStage:
-    """Return the function that finds a query's candidates: in a run, in the index at `where`, or by BM25.
+    """Return the function that finds a query's candidates: in a run, in the index at `place`, or by BM25.
 
     Raises InvalidInput if documents are found that are not in the collection.
     """
     options = options or SourceOptions()
-    if run_file and where:
+    if run_file and place:
         raise InvalidInput(Argument("run"), " and ", Argument("in"), " are two first stages; use one of them")
-    if not where:
+    if not place:
         refuse({**asdict(options), "embed": None}, "without an index to search (--in), leave out")
     if run_file:
         return _run(collection, run_file)
-    if where:
-        source = load_source(where, options)
+    if place:
+        source = load_source(place, options)
         return lambda query, text, count: _collection_ids(collection, source.search(text, count))
     return _bm25(collection, options.embed)
 
 
-def first_stage_name(run_file: str | None, where: str | None, embed: str | None) -> str:
+def first_stage_name(run_file: str | None, place: str | None, embed: str | None) -> str:
     """Return the name of a first stage for a report."""
     if run_file:
         return f"the run {run_file}"
-    if where:
-        return f"the index {without_passwords(where)}" + (f", with the embedder {embed}" if embed else "")
+    if place:
+        return f"the index {without_passwords(place)}" + (f", with the embedder {embed}" if embed else "")
     return f"BM25 and the vectors of {embed}, fused" if embed else "BM25"
 
 

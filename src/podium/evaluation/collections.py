@@ -97,7 +97,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
             )
         grades[query][document] = grade
     if not grades:
-        raise InvalidInput(f"{file} holds no judgments")
+        raise InvalidInput(f"{file} has no judgments")
     return grades
 
 

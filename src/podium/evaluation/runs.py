@@ -66,7 +66,7 @@ def check_ids(ids: Iterable[str]) -> None:
     """Raise InvalidInput for an id that cannot be in a TREC run, whose columns are separated by white space."""
     for name in ids:
         if name.split() != [name]:
-            raise InvalidInput(f"the id {name!r:.60} has white space in it, which TREC run files cannot hold; rename it")
+            raise InvalidInput(f"the id {name!r:.60} has white space in it, which a TREC run file cannot contain; rename it")
 
 
 def _ordered(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
