@@ -10,6 +10,8 @@ import environment  # noqa: F401  before podium: it keeps tests away from the us
 import podium
 from podium.cli.examples import DOCUMENTS, QUERY
 
+collect_ignore = ["support"]  # looking for doctests there would import the environment a second time, with another cache
+
 
 @pytest.fixture(scope="session")
 def mini() -> Iterator[podium.Reranker]:
