@@ -98,7 +98,7 @@ def test_repeated_row_of_a_csv_is_read_once(csv_file):
         ('red,apple,1\nred,"sea,0\n', "unexpected end of data"),
         ("red,apple,1\nred,apple,0\n", "line 3: the document 'd1' has another grade for this query above"),
         ("a,b,1\n,b,1\n", "line 3: the query is empty"),
-        ("a,b,high\n", "line 2: grade must be empty or a whole number up to 10,000"),
+        ("a,b,high\n", "line 2: a grade must be a whole number up to 10,000"),
     ],
     ids=["unquoted comma", "missing cell", "unclosed quote", "two grades", "empty query", "grade"],
 )
@@ -124,8 +124,8 @@ def test_csv_without_the_columns_is_refused(csv_file, header):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("qrels.tsv", "q1\td1\n", "has no judgments|line 1"),
-        ("qrels.tsv", "q1\td1\t1\nq1\td2\thigh\n", "line 2: a judgment is query, document"),
+        ("qrels.tsv", "q1\td1\t1\nq1\td1\n", "line 2: a judgment is query, document and grade"),
+        ("qrels.tsv", "q1\td1\t1\nq1\td2\thigh\n", "line 2: a grade must be a whole number"),
         ("qrels.tsv", "q9\td1\t1\n", "no query has a relevant document"),
         ("qrels.tsv", "", "has no judgments"),
         ("corpus.jsonl", "{", "line 1: not valid JSON"),
@@ -199,7 +199,7 @@ def test_damaged_gzip_file_is_refused(folder):
 @pytest.mark.parametrize("grade", ["10" + "0" * 30, "2147483647", "1e300", "-99999"])
 def test_grade_out_of_range_is_refused(csv_file, folder, grade):
     csv_file.write_text(f"{CSV_HEADER}a,b,{grade}\n")
-    with pytest.raises(InvalidInput, match=r"line 2: grade must be empty or a whole number up to 10,000"):
+    with pytest.raises(InvalidInput, match=r"line 2: a grade must be a whole number up to 10,000"):
         read_collection(csv_file)
     (folder / "qrels.tsv").write_text(f"q1\td1\t{grade}\n")
     with pytest.raises(InvalidInput, match="line 1"):

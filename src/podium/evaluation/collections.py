@@ -70,8 +70,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
         return _by_id(_topics(content, file))
     lines = list(_numbered_lines(content.split("\n"), file))
     if content.lstrip().startswith("{"):
-        records = ((location, _record(line, location)) for location, line in lines)
-        return _by_id((location, _id(record, location), _string(record["text"], location)) for location, record in records)
+        return _by_id((location, name, _string(record["text"], location)) for location, name, record in _records(lines))
     return _by_id((location, *_id_and_text(line, location)) for location, line in lines)
 
 
@@ -86,11 +85,9 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
         cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
         if index == 0 and not _is_number(cells[-1]):
             continue
-        if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
-            raise InvalidInput(
-                f"{location}: a judgment is query, document and a whole number up to {LARGEST_GRADE:,} as its grade"
-            )
-        query, document, grade = cells[0], cells[-2], int(float(cells[-1]))
+        if len(cells) not in (3, 4):
+            raise InvalidInput(f"{location}: a judgment is query, document and grade, or query, 0, document and grade")
+        query, document, grade = cells[0], cells[-2], _grade(cells[-1], location)
         if document in grades.setdefault(query, {}):
             raise InvalidInput(
                 f"{location}: the document {document!r:.60} is judged twice for the query {query!r:.60}; remove one line"
@@ -123,7 +120,7 @@ def _csv_collection(file: Path) -> Collection:
     candidates: dict[str, dict[str, None]] = {}
     for line, row in csv_rows(_lines(file), str(file), required=("query", "document", "grade")):
         location = f"{file}, line {line}"
-        grade = _csv_grade(row["grade"].strip(), location)
+        grade = _grade(row["grade"].strip(), location) if row["grade"].strip() else None
         if texts_of([row["query"]]) == [None]:
             raise InvalidInput(f"{location}: the query is empty; give it a text, or remove the line")
         query = query_ids.setdefault(row["query"], f"q{len(query_ids) + 1}")
@@ -139,21 +136,13 @@ def _csv_collection(file: Path) -> Collection:
     return _judged_queries_only(file.stem, documents, queries, qrels, {query: list(ids) for query, ids in candidates.items()})
 
 
-def _csv_grade(grade: str, location: str) -> int | None:
-    if grade and not _is_grade(grade):
-        raise InvalidInput(f"{location}: grade must be empty or a whole number up to {LARGEST_GRADE:,}, not {grade!r:.40}")
-    return int(float(grade)) if grade else None
-
-
 def _corpus(file: Path) -> dict[str, str]:
     """Return documents by id. A document's text is its title and its text, as usual in evaluations on BEIR."""
-    records = ((location, _record(line, location)) for location, line in _numbered_lines(_lines(file), file))
-    return _by_id((location, _id(record, location), _titled_text(record, location)) for location, record in records)
-
-
-def _titled_text(record: Mapping[str, Any], location: str) -> str:
-    title, text = (_string(record.get(name) or "", location) for name in ("title", "text"))
-    return f"{title} {text}".strip()
+    texts = []
+    for location, name, record in _records(_numbered_lines(_lines(file), file)):
+        title, text = (_string(record.get(key) or "", location) for key in ("title", "text"))
+        texts.append((location, name, f"{title} {text}".strip()))
+    return _by_id(texts)
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
@@ -200,20 +189,18 @@ def _id_and_text(line: str, location: str) -> tuple[str, str]:
     return name.strip(), text.strip()
 
 
-def _record(line: str, location: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
-    if not isinstance(record, dict) or "text" not in record:
-        raise InvalidInput(f"{location}: has no 'text'")
-    return record
-
-
-def _id(record: Mapping[str, Any], location: str) -> str:
-    if (value := record.get("_id", record.get("id"))) is None:
-        raise InvalidInput(f"{location}: has no '_id'")
-    return _string(value, location)
+def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (location, id, object) from (location, JSON) pairs."""
+    for location, line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
+        if not isinstance(record, dict) or "text" not in record:
+            raise InvalidInput(f"{location}: has no 'text'")
+        if (name := record.get("_id", record.get("id"))) is None:
+            raise InvalidInput(f"{location}: has no '_id'")
+        yield location, _string(name, location), record
 
 
 def _string(value: Any, location: str) -> str:
@@ -244,11 +231,10 @@ def _first_existing(folder: Path, names: Iterable[str]) -> Path:
     raise InvalidInput(f"{folder} has none of {', '.join(names)}")
 
 
-def _is_grade(value: str) -> bool:
-    try:
-        return float(value) == int(float(value)) and abs(float(value)) <= LARGEST_GRADE
-    except (ValueError, OverflowError):
-        return False
+def _grade(text: str, location: str) -> int:
+    if _is_number(text) and abs(float(text)) <= LARGEST_GRADE and float(text).is_integer():
+        return int(float(text))
+    raise InvalidInput(f"{location}: a grade must be a whole number up to {LARGEST_GRADE:,}, not {text!r:.40}")
 
 
 def _is_number(value: str) -> bool:
