@@ -71,16 +71,7 @@ struct Comparison {
 };
 
 struct Run;
-
-class Step {
-  public:
-    virtual ~Step() = default;
-    virtual void run(Run& run) const = 0;
-    virtual const char* name() const = 0;
-
-    std::vector<int> inputs;
-    int output = -1;
-};
+class Step;
 
 // Memory of one run; kept for the next one.
 class Workspace;
