@@ -1,5 +1,7 @@
-// Every kernel, for one instruction set: PODIUM_ISA names it, PODIUM_VECTOR_BYTES is its vectors' size, and PODIUM_DOT_…
-// says how four products of bytes are added up (VNNI: one instruction; MADD: in 16 bits, which cannot saturate; PLAIN).
+// All kernels of one instruction set. The file that includes this one defines
+//   PODIUM_ISA           its name, also the namespace
+//   PODIUM_VECTOR_BYTES  the size of its vectors: 64, 32 or 16
+//   PODIUM_DOT_…         how int8 products are summed: VNNI (one instruction), MADD (widened to 16 bits) or PLAIN (plain C++)
 
 #include "kernels.h"
 #include "simd.h"
@@ -9,15 +11,13 @@
 #include "rows.ipp"
 #include "attention.ipp"
 
-namespace podium {
-namespace PODIUM_ISA {
+namespace podium::PODIUM_ISA {
 
 #define PODIUM_NAME_(x) #x
 #define PODIUM_NAME(x) PODIUM_NAME_(x)
 
 extern const Kernels kernels;
 const Kernels kernels = {PODIUM_NAME(PODIUM_ISA), linear_f32, linear_i8, quantise, norm, activate, gate,
-                         attend, rotate, widen, add, dot};
+                         attention_scratch, attend, rotate, widen, add, dot};
 
-}  // namespace PODIUM_ISA
-}  // namespace podium
+}  // namespace podium::PODIUM_ISA

@@ -1,25 +1,27 @@
+// The list of steps: building it, assigning memory to slots, and running it. The steps themselves are in steps.cpp.
+
 #include "network.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "step.h"
 #include "workspace.h"
 
 namespace podium {
-
 namespace {
 
-constexpr std::size_t KEPT_BYTES = std::size_t{64} << 20;  // a workspace that grew beyond this is given back after its run
+constexpr std::size_t MAX_IDLE_BYTES = std::size_t{64} << 20;  // a larger workspace is freed after its run
 
 }  // namespace
 
-std::size_t Texts::cut(std::size_t text) const {
-    std::size_t of_second = 0;
-    for (std::size_t at = begin(text); at < end(text); ++at) of_second += segments[at] != 0;
-    const std::size_t first = end(text) - begin(text) - of_second;
+std::size_t Texts::second_side(std::size_t text) const {
+    std::size_t second = 0;
+    for (std::size_t token = begin(text); token < end(text); ++token) second += segments[token] != 0;
+    const std::size_t first = end(text) - begin(text) - second;
     return begin(text) + (first ? first - 1 : 0);
 }
 
@@ -27,19 +29,25 @@ Network::Network(const Kernels& kernels) : kernels_(kernels) {}
 
 Network::~Network() = default;
 
-const Network::Slot& Network::slot(int x) const {
-    if (x < 0 || static_cast<std::size_t>(x) >= slots_.size()) throw std::invalid_argument("no step gave these rows");
-    return slots_[static_cast<std::size_t>(x)];
+const Network::Slot& Network::slot(int index) const {
+    if (index < 0 || static_cast<std::size_t>(index) >= slots_.size())
+        throw std::invalid_argument("an input is not the output of an earlier step");
+    return slots_[static_cast<std::size_t>(index)];
 }
 
-std::size_t Network::width(int x) const { return slot(x).width; }
+std::size_t Network::width(int index) const { return slot(index).width; }
 
-bool Network::per_text(int x) const { return slot(x).per_text; }
+bool Network::per_text(int index) const { return slot(index).per_text; }
+
+std::size_t Network::outputs() const {
+    if (result_ < 0) throw std::invalid_argument("the network is not finished");
+    return width(result_);
+}
 
 int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text) {
     if (result_ >= 0) throw std::invalid_argument("the network is finished");
-    if (!width) throw std::invalid_argument("rows have at least one column");
-    for (int x : inputs) slot(x);
+    if (!width) throw std::invalid_argument("a step's output needs at least one column");
+    for (int input : inputs) slot(input);
     step->inputs = std::move(inputs);
     step->output = static_cast<int>(slots_.size());
     slots_.push_back({width, per_text});
@@ -47,39 +55,46 @@ int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::
     return static_cast<int>(slots_.size()) - 1;
 }
 
-// Rows that are no longer read give their memory to rows that come later.
+// Assigns buffers to slots. The buffer of a slot that no later step reads is assigned to later slots.
 void Network::finish(int result) {
-    if (!per_text(result)) throw std::invalid_argument("the result has a row for every token");
-    std::vector<std::size_t> last_read(slots_.size(), 0);
-    for (std::size_t at = 0; at < steps_.size(); ++at)
-        for (int x : steps_[at]->inputs) last_read[static_cast<std::size_t>(x)] = at;
-    last_read[static_cast<std::size_t>(result)] = steps_.size();
+    if (!per_text(result)) throw std::invalid_argument("the result must have one row per text, not one per token");
+    std::vector<std::size_t> last_reader(slots_.size(), 0);
+    for (std::size_t i = 0; i < steps_.size(); ++i)
+        for (int input : steps_[i]->inputs) last_reader[static_cast<std::size_t>(input)] = i;
+    last_reader[static_cast<std::size_t>(result)] = steps_.size();
     std::vector<int> free_buffers;
-    for (std::size_t at = 0; at < steps_.size(); ++at) {
-        Slot& made = slots_[static_cast<std::size_t>(steps_[at]->output)];
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        Slot& output = slots_[static_cast<std::size_t>(steps_[i]->output)];
         if (free_buffers.empty()) {
             free_buffers.push_back(static_cast<int>(buffer_widths_.size()));
             buffer_widths_.push_back(0);
         }
-        made.buffer = free_buffers.back();
+        output.buffer = free_buffers.back();
         free_buffers.pop_back();
-        std::size_t& widest = buffer_widths_[static_cast<std::size_t>(made.buffer)];
-        widest = std::max(widest, made.width);
-        std::vector<int> done = steps_[at]->inputs;
-        std::sort(done.begin(), done.end());
-        done.erase(std::unique(done.begin(), done.end()), done.end());
-        for (int x : done)
-            if (last_read[static_cast<std::size_t>(x)] == at) free_buffers.push_back(slots_[static_cast<std::size_t>(x)].buffer);
+        std::size_t& buffer_width = buffer_widths_[static_cast<std::size_t>(output.buffer)];
+        buffer_width = std::max(buffer_width, output.width);
+        std::vector<int> inputs = steps_[i]->inputs;
+        std::sort(inputs.begin(), inputs.end());
+        inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+        for (int input : inputs)
+            if (last_reader[static_cast<std::size_t>(input)] == i)
+                free_buffers.push_back(slots_[static_cast<std::size_t>(input)].buffer);
     }
     result_ = result;
 }
 
-std::unique_ptr<Workspace> Network::take() const {
-    const std::lock_guard<std::mutex> held(lock_);
-    if (free_.empty()) return std::make_unique<Workspace>();
-    std::unique_ptr<Workspace> last = std::move(free_.back());
-    free_.pop_back();
-    return last;
+std::unique_ptr<Workspace> Network::take_workspace() const {
+    const std::lock_guard<std::mutex> guard(lock_);
+    if (idle_workspaces_.empty()) return std::make_unique<Workspace>(buffer_widths_.size());
+    std::unique_ptr<Workspace> workspace = std::move(idle_workspaces_.back());
+    idle_workspaces_.pop_back();
+    return workspace;
+}
+
+void Network::return_workspace(std::unique_ptr<Workspace> workspace) const {
+    if (workspace->bytes() > MAX_IDLE_BYTES) return;
+    const std::lock_guard<std::mutex> guard(lock_);
+    idle_workspaces_.push_back(std::move(workspace));
 }
 
 std::vector<const char*> Network::step_names() const {
@@ -89,28 +104,20 @@ std::vector<const char*> Network::step_names() const {
 }
 
 void Network::run(const Texts& texts, float* result, double* seconds) const {
-    if (result_ < 0) throw std::invalid_argument("the network is not finished");
-    for (std::size_t text = 0; text < texts.count; ++text)
-        if (texts.end(text) <= texts.begin(text)) throw std::invalid_argument("a text has no tokens");
+    using Clock = std::chrono::steady_clock;
+    const std::size_t result_columns = outputs();
     if (!texts.count) return;
-    std::unique_ptr<Workspace> memory = take();
-    memory->rows.resize(buffer_widths_.size());
-    for (std::size_t at = 0; at < buffer_widths_.size(); ++at) memory->rows[at].sized(texts.tokens() * buffer_widths_[at]);
-    Run now{*this, kernels_, texts, *memory};
-    for (std::size_t at = 0; at < steps_.size(); ++at) {
-        if (!seconds) {
-            steps_[at]->run(now);
-            continue;
-        }
-        const auto began = std::chrono::steady_clock::now();
-        steps_[at]->run(now);
-        seconds[at] += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    // If a step throws, the workspace is freed.
+    std::unique_ptr<Workspace> workspace = take_workspace();
+    for (std::size_t i = 0; i < buffer_widths_.size(); ++i) workspace->slots[i].reserve(texts.tokens() * buffer_widths_[i]);
+    Run run{*this, kernels_, texts, *workspace};
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        const Clock::time_point start = seconds ? Clock::now() : Clock::time_point();
+        steps_[i]->execute(run);
+        if (seconds) seconds[i] += std::chrono::duration<double>(Clock::now() - start).count();
     }
-    std::memcpy(result, now.at(result_), texts.count * width(result_) * sizeof(float));
-    if (memory->bytes() <= KEPT_BYTES) {
-        const std::lock_guard<std::mutex> held(lock_);
-        free_.push_back(std::move(memory));
-    }
+    std::memcpy(result, run.rows(result_), texts.count * result_columns * sizeof(float));
+    return_workspace(std::move(workspace));
 }
 
 }  // namespace podium

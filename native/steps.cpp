@@ -1,8 +1,9 @@
-#include <algorithm>
+// The kinds of steps except `compare`. For each one: a subclass of Step, which computes, and the method of Network that checks
+// sizes and adds it.
+
 #include <cstring>
 #include <memory>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "network.h"
@@ -16,41 +17,41 @@ struct Embed final : Step {
 
     Embedding embedding;
 
-    void run(Run& run) const override {
-        const std::size_t width = embedding.words.width;
-        float* row = run.at(output);
-        float* looked_up = run.memory.numbers.sized(width);
-        for (std::size_t text = 0; text < run.texts.count; ++text) {
-            const std::size_t cut = embedding.positions == Positions::counted_by_side ? run.texts.cut(text) : 0;
-            std::int64_t place = 0, real = 0;
-            for (std::size_t at = run.texts.begin(text); at < run.texts.end(text); ++at, ++place, row += width) {
-                const std::int32_t id = run.texts.ids[at];
-                look_up(run, embedding.words, id, "token id", row);
-                if (embedding.segments.rows) {
-                    look_up(run, embedding.segments, embedding.by_segment ? run.texts.segments[at] : 0, "segment", looked_up);
-                    run.kernels.add(looked_up, width, row);
-                }
-                if (embedding.positions == Positions::none) continue;
-                std::int64_t here = place;
-                if (embedding.positions == Positions::counted_by_side && cut && at >= cut)
-                    here = static_cast<std::int64_t>(at - cut);
-                if (embedding.positions == Positions::after_padding)
-                    here = embedding.padding + (id == embedding.padding ? 0 : ++real);
-                look_up(run, embedding.places, here, "position", looked_up);
-                run.kernels.add(looked_up, width, row);
+    void execute(Run& run) const override {
+        const Texts& texts = run.texts;
+        const bool by_side = embedding.position_kind == PositionKind::counted_by_side;
+        float* row = run.rows(output);
+        for (std::size_t text = 0; text < texts.count; ++text) {
+            const std::size_t second_side = by_side ? texts.second_side(text) : texts.end(text);
+            std::int64_t not_padding = 0;
+            for (std::size_t token = texts.begin(text); token < texts.end(text); ++token, row += embedding.tokens.width) {
+                const std::int32_t id = texts.ids[token];
+                copy_row(run, embedding.tokens, "token id", id, row);
+                if (embedding.segments.rows)
+                    add_row(run, embedding.segments, "segment", embedding.use_segment_ids ? texts.segments[token] : 0, row);
+                if (embedding.position_kind == PositionKind::none) continue;
+                std::int64_t position = static_cast<std::int64_t>(token - texts.begin(text));
+                if (token >= second_side) position = static_cast<std::int64_t>(token - second_side);
+                if (embedding.position_kind == PositionKind::after_padding)
+                    position = embedding.padding_id + (id == embedding.padding_id ? 0 : ++not_padding);
+                add_row(run, embedding.positions, "position", position, row);
             }
         }
     }
 
-    static void look_up(Run& run, const Table& table, std::int64_t at, const char* what, float* row) {
-        if (at < 0 || static_cast<std::size_t>(at) >= table.count)
-            throw std::out_of_range(std::string(what) + " " + std::to_string(at) + " is not among the model's " +
-                                    std::to_string(table.count));
-        const std::size_t from = static_cast<std::size_t>(at) * table.width;
-        if (table.half)
-            run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + from, table.width, row);
+    static void copy_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {
+        check_index(index_name, index, table.count);
+        const std::size_t offset = static_cast<std::size_t>(index) * table.width;
+        if (table.is_float16)
+            run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + offset, table.width, row);
         else
-            std::memcpy(row, static_cast<const float*>(table.rows) + from, table.width * sizeof(float));
+            std::memcpy(row, static_cast<const float*>(table.rows) + offset, table.width * sizeof(float));
+    }
+
+    static void add_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {
+        float* added = run.workspace.temporary.reserve(table.width);
+        copy_row(run, table, index_name, index, added);
+        run.kernels.add(added, table.width, row);
     }
 };
 
@@ -60,40 +61,35 @@ struct Norm final : Step {
     const float *weight, *bias;
     float epsilon;
 
-    void run(Run& run) const override {
-        run.kernels.norm(run.at(inputs[0]), run.rows(output), run.width(output), weight, bias, epsilon, run.at(output));
+    void execute(Run& run) const override {
+        run.kernels.norm(run.rows(inputs[0]), run.row_count(output), run.width(output), weight, bias, epsilon,
+                         run.rows(output));
     }
 };
 
 struct Linear final : Step {
-    const char* name() const override { return weights.packed ? "linear float32" : "linear int8"; }
+    const char* name() const override { return weights.packed_f32 ? "linear float32" : "linear int8"; }
 
     LinearWeights weights;
     Activation activation;
 
-    void run(Run& run) const override {
-        const std::size_t rows = run.rows(output), outputs = weights.outputs;
-        Epilogue epilogue;
-        epilogue.bias = weights.bias;
-        epilogue.activation = activation;
-        if (inputs.size() > 1) {
-            epilogue.added = run.at(inputs[1]);
-            epilogue.added_stride = outputs;
-        }
-        const float* x = run.at(inputs[0]);
-        if (weights.packed) {
-            run.kernels.linear_f32(x, weights.inputs, rows, weights.inputs, weights.packed, outputs, epilogue, run.at(output),
-                                   outputs);
+    void execute(Run& run) const override {
+        const std::size_t rows = run.row_count(output), outputs = weights.outputs;
+        const float* x = run.rows(inputs[0]);
+        float* y = run.rows(output);
+        const float* residual = inputs.size() > 1 ? run.rows(inputs[1]) : nullptr;
+        const Epilogue epilogue{weights.bias, activation, residual, outputs};
+        if (weights.packed_f32) {
+            run.kernels.linear_f32(x, weights.inputs, rows, weights.inputs, weights.packed_f32, outputs, epilogue, y, outputs);
             return;
         }
         const std::size_t stride = (weights.inputs + 3) / 4 * 4;
-        Workspace& memory = run.memory;
-        std::uint8_t* whole = memory.whole.sized(rows * stride);
-        float* scales = memory.scales.sized(rows);
-        std::int32_t* zeros = memory.zeros.sized(rows);
-        run.kernels.quantise(x, rows, weights.inputs, whole, stride, scales, zeros);
-        run.kernels.linear_i8({whole, stride, scales, zeros}, rows, weights.inputs, weights.whole, outputs, epilogue,
-                              run.at(output), outputs);
+        std::uint8_t* values = run.workspace.int8_values.reserve(rows * stride);
+        float* scales = run.workspace.int8_scales.reserve(rows);
+        std::int32_t* zero_points = run.workspace.int8_zero_points.reserve(rows);
+        run.kernels.quantise(x, rows, weights.inputs, values, stride, scales, zero_points);
+        const Int8Rows int8_rows{values, stride, scales, zero_points};
+        run.kernels.linear_i8(int8_rows, rows, weights.inputs, weights.int8, outputs, epilogue, y, outputs);
     }
 };
 
@@ -103,33 +99,40 @@ struct Attend final : Step {
     std::size_t query_column, key_column, value_column;
     Attention attention;
 
-    void run(Run& run) const override {
+    void execute(Run& run) const override {
         for (std::size_t text = 0; text < run.texts.count; ++text) {
             const std::size_t begin = run.texts.begin(text), end = run.texts.end(text);
-            const std::size_t cut = attention.by_side ? run.texts.cut(text) : begin;
-            if (cut > begin) attend(run, text, begin, cut);
-            attend(run, text, cut, end);
+            const std::size_t second_side = attention.by_side ? run.texts.second_side(text) : begin;
+            if (second_side > begin) attend(run, text, begin, second_side);
+            attend(run, text, second_side, end);
         }
     }
 
+    // Lets the tokens begin … end - 1 of a text attend to each other, or only its first one if there is one row per text.
     void attend(Run& run, std::size_t text, std::size_t begin, std::size_t end) const {
         const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]), tokens = end - begin;
-        const bool only_first = run.network.per_text(output);
-        const std::size_t first = begin - run.texts.begin(0), row = only_first ? text : first;
-        float* q = run.at(inputs[0]) + row * q_stride + query_column;
-        float* kv = run.at(inputs[1]) + first * kv_stride;
+        const bool first_only = run.per_text(output);
+        const std::size_t query_row = first_only ? text : begin;
         const AttentionShape& shape = attention.shape;
+        float* q = run.rows(inputs[0]) + query_row * q_stride + query_column;
+        float* kv = run.rows(inputs[1]) + begin * kv_stride;
         if (attention.cos) {
-            if (tokens > attention.rotations)
-                throw std::out_of_range("a text of " + std::to_string(tokens) + " tokens is longer than the model's " +
-                                        std::to_string(attention.rotations) + " positions");
-            // The first token is not rotated: its own row will do where it is the only query.
-            if (!only_first) run.kernels.rotate(q, q_stride, tokens, shape.heads, shape.size, attention.cos, attention.sin);
-            run.kernels.rotate(kv + key_column, kv_stride, tokens, shape.heads, shape.size, attention.cos, attention.sin);
+            if (tokens > attention.rotary_positions)
+                throw std::out_of_range("a text has " + std::to_string(tokens) + " tokens: the model has " +
+                                        std::to_string(attention.rotary_positions) + " positions");
+            // The rotation of position 0 is the identity, so a query of the first token needs none.
+            if (!first_only) rotate(run, q, q_stride, tokens);
+            rotate(run, kv + key_column, kv_stride, tokens);
         }
         const std::size_t width = run.width(output);
-        run.kernels.attend(shape, q, q_stride, only_first ? 1 : tokens, kv + key_column, kv + value_column, kv_stride, tokens,
-                           run.memory.scratch, run.at(output) + row * width, width);
+        float* scratch = run.workspace.attention_scratch.reserve(run.kernels.attention_scratch(shape, tokens));
+        run.kernels.attend(shape, q, q_stride, first_only ? 1 : tokens, kv + key_column, kv + value_column, kv_stride, tokens,
+                           scratch, run.rows(output) + query_row * width, width);
+    }
+
+    void rotate(Run& run, float* rows, std::size_t stride, std::size_t tokens) const {
+        run.kernels.rotate(rows, stride, tokens, attention.shape.heads, attention.shape.head_size, attention.cos,
+                           attention.sin);
     }
 };
 
@@ -138,8 +141,8 @@ struct Activate final : Step {
 
     Activation activation;
 
-    void run(Run& run) const override {
-        run.kernels.activate(run.at(inputs[0]), run.rows(output) * run.width(output), activation, run.at(output));
+    void execute(Run& run) const override {
+        run.kernels.activate(run.rows(inputs[0]), run.row_count(output) * run.width(output), activation, run.rows(output));
     }
 };
 
@@ -148,83 +151,91 @@ struct Gate final : Step {
 
     Activation activation;
 
-    void run(Run& run) const override {
-        run.kernels.gate(run.at(inputs[0]), run.rows(output), run.width(output), activation, run.at(output));
+    void execute(Run& run) const override {
+        run.kernels.gate(run.rows(inputs[0]), run.row_count(output), run.width(output), activation, run.rows(output));
     }
 };
 
 struct Add final : Step {
     const char* name() const override { return "add"; }
 
-    void run(Run& run) const override {
-        const std::size_t count = run.rows(output) * run.width(output);
-        std::memcpy(run.at(output), run.at(inputs[0]), count * sizeof(float));
-        run.kernels.add(run.at(inputs[1]), count, run.at(output));
+    void execute(Run& run) const override {
+        const std::size_t count = run.row_count(output) * run.width(output);
+        std::memcpy(run.rows(output), run.rows(inputs[0]), count * sizeof(float));
+        run.kernels.add(run.rows(inputs[1]), count, run.rows(output));
     }
 };
 
 struct First final : Step {
     const char* name() const override { return "first"; }
 
-    void run(Run& run) const override {
+    void execute(Run& run) const override {
         const std::size_t width = run.width(output);
-        for (std::size_t text = 0; text < run.texts.count; ++text)
-            std::memcpy(run.at(output) + text * width,
-                        run.at(inputs[0]) + (run.texts.begin(text) - run.texts.begin(0)) * width, width * sizeof(float));
+        const float* rows = run.rows(inputs[0]);
+        float* first = run.rows(output);
+        for (std::size_t text = 0; text < run.texts.count; ++text, first += width)
+            std::memcpy(first, rows + run.texts.begin(text) * width, width * sizeof(float));
     }
 };
 
 struct Mean final : Step {
     const char* name() const override { return "mean"; }
 
-    void run(Run& run) const override {
+    void execute(Run& run) const override {
         const std::size_t width = run.width(output);
-        for (std::size_t text = 0; text < run.texts.count; ++text)
-            mean_of(run.kernels, run.at(inputs[0]) + (run.texts.begin(text) - run.texts.begin(0)) * width,
-                    run.texts.end(text) - run.texts.begin(text), width, run.at(output) + text * width);
+        const float* rows = run.rows(inputs[0]);
+        float* mean = run.rows(output);
+        for (std::size_t text = 0; text < run.texts.count; ++text, mean += width) {
+            const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
+            write_mean(run.kernels, rows + begin * width, tokens, width, mean);
+        }
     }
 };
 
 }  // namespace
 
 int Network::embed(const Embedding& embedding) {
-    for (const Table* table : {&embedding.segments, &embedding.places})
-        if (table->rows && table->width != embedding.words.width)
-            throw std::invalid_argument("tables of embeddings differ in width");
+    for (const Table* table : {&embedding.segments, &embedding.positions})
+        if (table->rows && table->width != embedding.tokens.width)
+            throw std::invalid_argument("the embedding tables have different widths");
     auto step = std::make_unique<Embed>();
     step->embedding = embedding;
-    return add_step(std::move(step), {}, embedding.words.width, false);
+    return add_step(std::move(step), {}, embedding.tokens.width, false);
 }
 
-int Network::norm(int x, const float* weight, const float* bias, float epsilon) {
+int Network::norm(int input, const float* weight, const float* bias, float epsilon) {
     auto step = std::make_unique<Norm>();
     step->weight = weight;
     step->bias = bias;
     step->epsilon = epsilon;
-    return add_step(std::move(step), {x}, width(x), per_text(x));
+    return add_step(std::move(step), {input}, width(input), per_text(input));
 }
 
-int Network::linear(int x, const LinearWeights& weights, Activation activation, int added) {
-    if (weights.inputs != width(x)) throw std::invalid_argument("weights take another number of columns than there are");
-    // Beyond this the sums of 255 × 127 would leave 32 bits.
-    if (!weights.packed && weights.inputs > 65'000) throw std::invalid_argument("too many columns for int8");
-    if (added >= 0 && (width(added) != weights.outputs || per_text(added) != per_text(x)))
-        throw std::invalid_argument("what is added has another shape");
+int Network::linear(int input, const LinearWeights& weights, Activation activation, int residual) {
+    // Sums of more products, each at most 255 × 127, could exceed an int32.
+    if (!weights.packed_f32 && weights.inputs > 65'000) throw std::invalid_argument("int8 weights can have at most 65,000 inputs");
+    if (weights.inputs != width(input)) throw std::invalid_argument("weights need one row for each column of their input");
+    if (residual >= 0 && (width(residual) != weights.outputs || per_text(residual) != per_text(input)))
+        throw std::invalid_argument("the rows that are added have another shape than the product");
     auto step = std::make_unique<Linear>();
     step->weights = weights;
     step->activation = activation;
-    std::vector<int> inputs = {x};
-    if (added >= 0) inputs.push_back(added);
-    return add_step(std::move(step), std::move(inputs), weights.outputs, per_text(x));
+    std::vector<int> inputs = {input};
+    if (residual >= 0) inputs.push_back(residual);
+    return add_step(std::move(step), std::move(inputs), weights.outputs, per_text(input));
 }
 
 int Network::attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
                     const Attention& attention) {
-    const std::size_t columns = attention.shape.heads * attention.shape.size;
-    if (!columns || query_column + columns > width(queries) || key_column + columns > width(keys) ||
-        value_column + columns > width(keys) || per_text(keys) || (per_text(queries) && attention.by_side))
-        throw std::invalid_argument("queries, keys and values do not have these heads");
-    if (attention.cos && attention.shape.size % 2) throw std::invalid_argument("rotated heads have an even size");
+    const std::size_t heads = attention.shape.heads, head_size = attention.shape.head_size;
+    const std::size_t columns = heads * head_size;
+    const auto fits = [&](int slot, std::size_t column) { return columns && column + columns <= width(slot); };
+    if (!fits(queries, query_column) || !fits(keys, key_column) || !fits(keys, value_column))
+        throw std::invalid_argument("queries, keys or values have fewer columns than the heads");
+    if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
+    if (per_text(queries) && attention.by_side)
+        throw std::invalid_argument("attention by side needs queries with one row per token");
+    if (attention.cos && head_size % 2) throw std::invalid_argument("rotary positions need heads of an even size");
     auto step = std::make_unique<Attend>();
     step->query_column = query_column;
     step->key_column = key_column;
@@ -233,32 +244,33 @@ int Network::attend(int queries, std::size_t query_column, int keys, std::size_t
     return add_step(std::move(step), {queries, keys}, columns, per_text(queries));
 }
 
-int Network::activate(int x, Activation activation) {
+int Network::activate(int input, Activation activation) {
     auto step = std::make_unique<Activate>();
     step->activation = activation;
-    return add_step(std::move(step), {x}, width(x), per_text(x));
+    return add_step(std::move(step), {input}, width(input), per_text(input));
 }
 
-int Network::gate(int x, Activation activation) {
-    if (width(x) % 2) throw std::invalid_argument("a gate takes an even number of columns");
+int Network::gate(int input, Activation activation) {
+    if (width(input) % 2) throw std::invalid_argument("a gate needs an even number of columns");
     auto step = std::make_unique<Gate>();
     step->activation = activation;
-    return add_step(std::move(step), {x}, width(x) / 2, per_text(x));
+    return add_step(std::move(step), {input}, width(input) / 2, per_text(input));
 }
 
-int Network::add(int x, int y) {
-    if (width(x) != width(y) || per_text(x) != per_text(y)) throw std::invalid_argument("what is added has another shape");
-    return add_step(std::make_unique<Add>(), {x, y}, width(x), per_text(x));
+int Network::add(int left, int right) {
+    if (width(left) != width(right) || per_text(left) != per_text(right))
+        throw std::invalid_argument("rows that are added have different shapes");
+    return add_step(std::make_unique<Add>(), {left, right}, width(left), per_text(left));
 }
 
-int Network::first(int x) {
-    if (per_text(x)) return x;
-    return add_step(std::make_unique<First>(), {x}, width(x), true);
+int Network::first(int input) {
+    if (per_text(input)) return input;
+    return add_step(std::make_unique<First>(), {input}, width(input), true);
 }
 
-int Network::mean(int x) {
-    if (per_text(x)) throw std::invalid_argument("there is one row a text already");
-    return add_step(std::make_unique<Mean>(), {x}, width(x), true);
+int Network::mean(int input) {
+    if (per_text(input)) throw std::invalid_argument("a mean needs one row per token");
+    return add_step(std::make_unique<Mean>(), {input}, width(input), true);
 }
 
 }  // namespace podium
