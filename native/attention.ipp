@@ -90,7 +90,7 @@ void attend(const AttentionShape& shape, const float* q, std::size_t q_stride, s
         pack_values(v + column, kv_stride, tokens, shape.head_size, width, values);
         for (std::size_t r = 0; r < queries; r += QUERY_BLOCK) {
             const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK;
-            const std::size_t reach = shape.window ? shape.window : tokens;
+            const std::size_t reach = shape.window && shape.window < tokens ? shape.window : tokens;
             // With a window, only those panels of keys are multiplied that a query of this block attends to.
             const std::size_t begin = r > reach ? (r - reach) / PANEL * PANEL : 0;
             const std::size_t end = r + rows + reach < tokens ? r + rows + reach : tokens;

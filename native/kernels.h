@@ -12,6 +12,7 @@
 namespace podium {
 
 constexpr std::size_t PANEL = 64;
+constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // the sum of more products, each at most 255 × 127, could exceed an int32
 
 enum class Activation : int { none, gelu, gelu_tanh, relu, tanh, sigmoid, silu };
 

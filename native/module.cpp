@@ -1,7 +1,8 @@
 // The Python module podium._native: networks, and single kernels for tests and benchmarks.
 //
 // The arguments come from Python, so everything that could make C++ read or write out of bounds is checked here, in the
-// methods of Network that add steps, or, for token ids and lengths, by the steps.
+// methods of Network that add steps, or, for token ids and lengths, by the steps. Arrays that are written to, and the tokens
+// of a run, are not converted to another dtype or layout: results would go to a temporary copy, and large ids would wrap.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -77,7 +78,8 @@ Table table_of(const AnyMatrix& rows) {
     return {rows.data(), rows.shape(0), rows.shape(1), is_float16};
 }
 
-std::size_t panels(std::size_t outputs) { return (outputs + PANEL - 1) / PANEL; }
+// Not (outputs + PANEL - 1) / PANEL, which overflows.
+std::size_t panels(std::size_t outputs) { return outputs / PANEL + (outputs % PANEL != 0); }
 
 LinearWeights weights_of(const PackedFloat32& packed, std::size_t outputs) {
     check(outputs && packed.shape(0) == panels(outputs) && packed.shape(1) && packed.shape(2) == PANEL,
@@ -89,6 +91,7 @@ LinearWeights weights_of(const PackedFloat32& packed, std::size_t outputs) {
 
 LinearWeights weights_of(const PackedInt8& packed, const Vector<float>& scales, const Vector<std::int32_t>& sums,
                          std::size_t inputs, std::size_t outputs) {
+    check(inputs <= MAX_INT8_INPUTS, "int8 weights can have at most 65,000 inputs");
     check(outputs && inputs && packed.shape(0) == panels(outputs) && packed.shape(1) == (inputs + 3) / 4 &&
               packed.shape(2) == PANEL && packed.shape(3) == 4,
           "packed int8 weights must have shape (outputs/64, inputs/4, 64, 4)");
@@ -156,7 +159,8 @@ class PyNetwork {
                const std::optional<Matrix<float>>& cos, const std::optional<Matrix<float>>& sin) {
         Attention attention{{heads, head_size, scale, window}};
         attention.by_side = by_side;
-        if (cos && sin) {
+        check(cos.has_value() == sin.has_value(), "rotary positions need both cos and sin");
+        if (cos) {
             check(cos->shape(1) == head_size / 2 && sin->shape(1) == head_size / 2 && cos->shape(0) == sin->shape(0),
                   "cos and sin must have shape (positions, head size / 2)");
             attention.cos = cos->data();
@@ -318,15 +322,15 @@ NB_MODULE(_native, m) {
              "token_piece_idf"_a, "token_stem"_a, "k1"_a, "b"_a, "usual_tokens"_a)
         .def("width", &PyNetwork::width, "x"_a)
         .def("finish", &PyNetwork::finish, "result"_a)
-        .def("run", &PyNetwork::run, "ids"_a, "segments"_a, "offsets"_a,
-             "result"_a, "seconds"_a = nb::none())
+        .def("run", &PyNetwork::run, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(),
+             "result"_a.noconvert(), "seconds"_a.noconvert() = nb::none())
         .def("step_names", &PyNetwork::step_names);
 
-    m.def("multiply", multiply, "x"_a, "packed"_a, "y"_a, "bias"_a.none(), "activation"_a, "added"_a.none(),
+    m.def("multiply", multiply, "x"_a, "packed"_a, "y"_a.noconvert(), "bias"_a.none(), "activation"_a, "added"_a.none(),
           "instruction_set"_a);
-    m.def("multiply_int8", multiply_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "y"_a, "instruction_set"_a);
-    m.def("attend", attend, "qkv"_a, "y"_a, "heads"_a, "scale"_a, "window"_a, "instruction_set"_a);
-    m.def("normalise", normalise, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a, "y"_a, "instruction_set"_a);
-    m.def("activate", activate, "x"_a, "activation"_a, "y"_a, "instruction_set"_a);
-    m.def("widen", widen, "halves"_a, "y"_a, "instruction_set"_a);
+    m.def("multiply_int8", multiply_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("attend", attend, "qkv"_a, "y"_a.noconvert(), "heads"_a, "scale"_a, "window"_a, "instruction_set"_a);
+    m.def("normalise", normalise, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("activate", activate, "x"_a, "activation"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("widen", widen, "halves"_a, "y"_a.noconvert(), "instruction_set"_a);
 }

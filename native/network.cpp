@@ -47,7 +47,9 @@ std::size_t Network::outputs() const {
 int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text) {
     if (result_ >= 0) throw std::invalid_argument("the network is finished");
     if (!width) throw std::invalid_argument("a step's output needs at least one column");
-    for (int input : inputs) slot(input);
+    for (int input : inputs)
+        if (slot(input).overwritten)
+            throw std::invalid_argument("an input was overwritten by the rotary positions of an earlier step");
     step->inputs = std::move(inputs);
     step->output = static_cast<int>(slots_.size());
     slots_.push_back({width, per_text});
@@ -57,6 +59,7 @@ int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::
 
 // Assigns buffers to slots. The buffer of a slot that no later step reads is assigned to later slots.
 void Network::finish(int result) {
+    if (result_ >= 0) throw std::invalid_argument("the network is finished");
     if (!per_text(result)) throw std::invalid_argument("the result must have one row per text, not one per token");
     std::vector<std::size_t> last_reader(slots_.size(), 0);
     for (std::size_t i = 0; i < steps_.size(); ++i)

@@ -89,7 +89,7 @@ class Network {
     int embed(const Embedding& embedding);
     int norm(int input, const float* weight, const float* bias, float epsilon);
     int linear(int input, const LinearWeights& weights, Activation activation, int residual);  // residual < 0: none
-    // Rotary positions are applied to the queries and keys in place, so no later step should read those slots.
+    // Rotary positions are applied to the queries and keys in place, so no later step can read those slots.
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
                const Attention& attention);
     int activate(int input, Activation activation);
@@ -116,6 +116,7 @@ class Network {
         std::size_t width;
         bool per_text;             // one row per text, else one per token
         int buffer = -1;           // index of the workspace's buffer that holds the rows
+        bool overwritten = false;  // by rotary positions
     };
 
     bool per_text(int slot) const;

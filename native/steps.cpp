@@ -212,8 +212,6 @@ int Network::norm(int input, const float* weight, const float* bias, float epsil
 }
 
 int Network::linear(int input, const LinearWeights& weights, Activation activation, int residual) {
-    // Sums of more products, each at most 255 × 127, could exceed an int32.
-    if (!weights.packed_f32 && weights.inputs > 65'000) throw std::invalid_argument("int8 weights can have at most 65,000 inputs");
     if (weights.inputs != width(input)) throw std::invalid_argument("weights need one row for each column of their input");
     if (residual >= 0 && (width(residual) != weights.outputs || per_text(residual) != per_text(input)))
         throw std::invalid_argument("the rows that are added have another shape than the product");
@@ -228,8 +226,11 @@ int Network::linear(int input, const LinearWeights& weights, Activation activati
 int Network::attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
                     const Attention& attention) {
     const std::size_t heads = attention.shape.heads, head_size = attention.shape.head_size;
-    const std::size_t columns = heads * head_size;
-    const auto fits = [&](int slot, std::size_t column) { return columns && column + columns <= width(slot); };
+    // Written so that no product or sum of these numbers, which come from Python, overflows.
+    const std::size_t columns = head_size && heads <= width(keys) / head_size ? heads * head_size : 0;
+    const auto fits = [&](int slot, std::size_t column) {
+        return columns && columns <= width(slot) && column <= width(slot) - columns;
+    };
     if (!fits(queries, query_column) || !fits(keys, key_column) || !fits(keys, value_column))
         throw std::invalid_argument("queries, keys or values have fewer columns than the heads");
     if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
@@ -241,7 +242,12 @@ int Network::attend(int queries, std::size_t query_column, int keys, std::size_t
     step->key_column = key_column;
     step->value_column = value_column;
     step->attention = attention;
-    return add_step(std::move(step), {queries, keys}, columns, per_text(queries));
+    const int output = add_step(std::move(step), {queries, keys}, columns, per_text(queries));
+    if (attention.cos) {
+        slots_[static_cast<std::size_t>(keys)].overwritten = true;
+        if (!per_text(queries)) slots_[static_cast<std::size_t>(queries)].overwritten = true;
+    }
+    return output;
 }
 
 int Network::activate(int input, Activation activation) {
