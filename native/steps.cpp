@@ -212,7 +212,7 @@ int Network::norm(int input, const float* weight, const float* bias, float epsil
 }
 
 int Network::linear(int input, const LinearWeights& weights, Activation activation, int residual) {
-    if (weights.inputs != width(input)) throw std::invalid_argument("weights need one row for each column of their input");
+    if (weights.inputs != width(input)) throw std::invalid_argument("the weights need one input per column of their input");
     if (residual >= 0 && (width(residual) != weights.outputs || per_text(residual) != per_text(input)))
         throw std::invalid_argument("the rows that are added have another shape than the product");
     auto step = std::make_unique<Linear>();
