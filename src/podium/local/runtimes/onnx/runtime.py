@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from podium.errors import ModelError, UnsupportedModel
+from podium.forks import no_fork
 from podium.local.files.checkpoint import Array
 from podium.local.runtimes import RuntimeName
 from podium.local.runtimes.onnx.graph import OnnxGraph
@@ -56,7 +57,8 @@ class OnnxRuntime:
         given = {"input_ids": ids, "attention_mask": np.ones(len(ids)), "token_type_ids": segments}
         feeds: dict[str, Any] = {name: given[name][None].astype(np.int64) for name in self._inputs}
         try:
-            (logits,) = self._session.run(self._outputs, feeds)
+            with no_fork:  # the session's locks
+                (logits,) = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's own errors share no base but this
             raise ModelError(f"ONNX Runtime failed on {len(ids)} tokens: {type(error).__name__}") from error
         return np.asarray(logits, np.float32).reshape(-1)
@@ -71,6 +73,9 @@ def _options() -> onnxruntime.SessionOptions:
 
 def _session(model: bytes | str, options: Any, unwanted: list[str]) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted)
+        with no_fork:
+            return onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted
+            )
     except Exception as error:  # as above
         raise ModelError(f"ONNX Runtime will not load this model: {str(error)[:200]}") from error
