@@ -97,8 +97,9 @@ class LocalScorer(BaseScorer):
 
     @property
     def identity(self) -> str:
-        """Return a name that changes whenever a score could: weights' content, precision, runtime and the length read."""
-        return f"{self.spec.digest}:{self.precision}:{self.runtime}:{self.tokenizer.max_length}"
+        """A string that changes whenever a score could: content of all files, precision, runtime and maximum length."""
+        files = f"{self.spec.digest}:{self.spec.description_digest}"
+        return f"{files}:{self.precision}:{self.runtime}:{self.tokenizer.max_length}"
 
     @property
     def threads(self) -> int:

@@ -5,9 +5,10 @@ Everything that would load and then score wrongly is refused here or where the w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES, Family, family_of
 from podium.local.files.checkpoint import digest_of, weight_files
+from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
 __all__ = ["ONNX_FILE", "Activation", "Module", "Spec", "read"]
 
-ONNX_FILE = "onnx/model.onnx"
+ONNX_FILE = ONNX_FILES[0]
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DEFAULT_LENGTH = 512
 
@@ -51,7 +53,10 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model as its folder describes it. `family` is None for one that runs from its own ONNX file."""
+    """A model as its folder describes it. `family` is None for one that runs from its own ONNX file.
+
+    `description_digest` is a hash of every file but the weights that a score depends on.
+    """
 
     folder: Path
     family: Family | None
@@ -60,6 +65,7 @@ class Spec:
     max_length: int
     do_lower_case: bool
     weights: tuple[Path, ...]
+    description_digest: str
     modules: tuple[Module, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,6 +104,7 @@ def read(folder: Path) -> Spec:
         max_length=_max_length(base, config, settings, family),
         do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
+        description_digest=_description_digest(folder, base, steps),
         modules=steps[1:],
         prompts=_prompts(folder) if steps else {},
     )
@@ -109,7 +116,7 @@ def _family_and_weights(folder: Path, base: Path, config: dict[str, Any]) -> tup
     if family and weights:
         return family, tuple(weights)
     if (folder / ONNX_FILE).exists():
-        return None, (folder / ONNX_FILE,)
+        return None, tuple(folder / name for name in ONNX_FILES if (folder / name).exists())
     if any((base / name).exists() for name in PICKLES):
         raise UnsupportedModel(
             f"{folder} holds its weights only as pytorch_model.bin, a pickle, which can run any code and is never loaded; "
@@ -122,6 +129,13 @@ def _family_and_weights(folder: Path, base: Path, config: dict[str, Any]) -> tup
         f"{folder} is of type {model_type!r}, which is none of {known}, and has no {ONNX_FILE}; "
         "use a cross-encoder of one of these, or export this one to that file"
     )
+
+
+def _description_digest(folder: Path, base: Path, modules: Sequence[Module]) -> str:
+    files = [parent / name for parent in (folder, base) for name in DESCRIPTION_FILES]
+    files += [module.folder / "config.json" for module in modules]
+    digests = [(file.name, digest_of([file])) for file in dict.fromkeys(files) if file.exists()]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
 def _modules(folder: Path) -> tuple[Module, ...]:

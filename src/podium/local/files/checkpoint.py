@@ -145,7 +145,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=128)
 def _digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
     """Read files once per process, unless they change: several parts of loading ask for the same hash."""
     hashed = hashlib.sha256()

@@ -14,8 +14,18 @@ from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
 from podium.local.files.checkpoint import INDEX, SINGLE
 
-__all__ = ["ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing"]
+__all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing"]
 
+DESCRIPTION_FILES = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+"""The files beside the weights that a score depends on; folders of modules have a config.json of their own."""
 ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
 
 

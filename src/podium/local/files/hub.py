@@ -17,23 +17,14 @@ from typing import Any
 
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
 from podium.local.files.checkpoint import INDEX, SINGLE
-from podium.local.files.folder import ONNX_FILES, ModelFiles, missing
+from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES, ModelFiles, missing
 
 __all__ = ["Cached", "cached_models", "download_plan", "from_hub", "is_hub_name"]
 
 CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
-DESCRIPTIONS = (
-    "config.json",
-    "config_sentence_transformers.json",
-    "modules.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "README.md",
-)
+DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
 HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")
 
