@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -569,17 +570,15 @@ def test_cancelling_stops_what_has_not_started():
     assert len(begun) == 2
 
 
-def test_closing_lets_calls_under_way_finish(question, passages):
-    texts = [f"{passage} {at}" for at in range(10) for passage in passages]
-    reranker, done = podium.load("podium-mini", threads=1), []
-    threads = [threading.Thread(target=lambda: done.append(len(reranker.rerank(question, texts)))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.1)
-    reranker.close()
-    for thread in threads:
-        thread.join()
-    assert done == [50, 50, 50]
+def test_close_lets_running_calls_finish(question, passages):
+    texts = [f"{passage} {index}" for index in range(10) for passage in passages]
+    with podium.load("podium-mini", threads=1) as reranker, ThreadPoolExecutor(1) as thread:
+        running = threading.Event()
+        call = thread.submit(reranker.scorer.score_many, [question], [texts], progress=lambda count: running.set())
+        assert running.wait(60)
+        reranker.close()
+        (scores,) = call.result(60)
+    assert len(scores.values) == 50
 
 
 def test_cancelling_arank_leaves_the_reranker_usable(mini, question, passages):
