@@ -1,14 +1,17 @@
-"""The ONNX runtime in forked processes."""
+"""The ONNX runtime in forked processes, and a model's own ONNX file."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import podium
 from environment import PARITY
+from podium.errors import ModelError
 
 FORK_WHILE_COMPUTING = """
 import os, signal, sys, threading
@@ -42,3 +45,11 @@ def test_fork_while_another_thread_computes():
     command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_COMPUTING, PARITY / "bert"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100], ids=["empty", "not-onnx"])
+def test_damaged_onnx_file_is_refused(tmp_path, content):
+    model = shutil.copytree(PARITY / "exported-albert", tmp_path / "model")
+    (model / "onnx" / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="cannot load this model"):
+        podium.load(model)

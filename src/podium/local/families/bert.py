@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from podium.local.families.transformer import Layers, encoder
-from podium.local.graph import Graph, Positions
+from podium.local.families.family import Architecture, Family
+from podium.local.families.transformer import Transformer
+from podium.local.files.config import Config
+from podium.local.graph import Graph, Rows, Value
 
-__all__ = ["WORDS", "embeddings", "encode", "head", "layers"]
-
-WORDS, SEGMENTS, PLACES = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
-
-
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    return encoder(graph, embeddings(graph, config), layers(config), only_first)
+__all__ = ["FAMILY", "Bert"]
 
 
-def embeddings(
-    graph: Graph,
-    config: dict[str, Any],
-    *,
-    segments: str | None = SEGMENTS,
-    segmented: bool = True,
-    positions: Positions = "counted",
-    padding: int = 0,
-) -> str:
-    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit."""
-    graph.expect_rows(PLACES, config["max_position_embeddings"])
-    x = graph.embedded(WORDS, segments=segments, segmented=segmented, places=PLACES, positions=positions, padding=padding)
-    return graph.norm(x, "embeddings.LayerNorm", config.get("layer_norm_eps", 1e-12))
+@dataclass(frozen=True, slots=True)
+class Bert(Architecture):
+    transformer: Transformer
+
+    @classmethod
+    def from_json(cls, config: Config) -> Bert:
+        return cls(Transformer.from_json(config))
+
+    def encode(self, graph: Graph, rows: Rows) -> Value:
+        x = self.transformer.embed(graph, segments=graph.segment_ids(), positions=graph.positions("counted"))
+        return self.transformer.encode(graph, x, rows)
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
+        return graph.linear(pooled, "classifier", exact=True)
 
 
-def layers(config: dict[str, Any]) -> Layers:
-    return Layers(
-        count=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        width=config["hidden_size"],
-        activation=config.get("hidden_act", "gelu"),
-        epsilon=config.get("layer_norm_eps", 1e-12),
-    )
-
-
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    pooled = graph.activation(graph.linear(row, "pooler.dense", exact=True), "tanh")
-    return graph.linear(pooled, "classifier", exact=True)
+FAMILY = Family(
+    name="BERT",
+    model_types=("bert",),
+    examples="MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
+    has_segments=True,
+    prefix="bert.",
+    head_weights=("pooler.dense.weight", "classifier.weight"),
+    architecture=Bert,
+)

@@ -1,71 +1,94 @@
-"""The layer that BERT, ELECTRA, RoBERTa and DistilBERT share: attention, then a feed-forward net, each normalised after."""
+"""The embeddings and layers that BERT, ELECTRA, RoBERTa, DistilBERT and podium's own late interaction share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from podium.local.graph import Attention, Graph
+from podium.local.files.config import Config
+from podium.local.graph import Attention, Graph, Rows, Value
 
-__all__ = ["BERT_NAMES", "Layers", "Names", "encoder"]
+__all__ = ["BERT_NAMES", "PartNames", "Transformer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """What a checkpoint calls the parts of one layer."""
+class PartNames:
+    """The names of a layer's parts in a checkpoint."""
 
     layer: str
     query: str
     key: str
     value: str
-    attended: str
-    attended_norm: str
-    wide: str
-    narrow: str
-    norm: str
+    attention_output: str
+    attention_norm: str
+    intermediate: str
+    output: str
+    output_norm: str
 
 
-BERT_NAMES = Names(
+BERT_NAMES = PartNames(
     layer="encoder.layer.{}.",
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
-    attended="attention.output.dense",
-    attended_norm="attention.output.LayerNorm",
-    wide="intermediate.dense",
-    narrow="output.dense",
-    norm="output.LayerNorm",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    intermediate="intermediate.dense",
+    output="output.dense",
+    output_norm="output.LayerNorm",
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """How many layers of which shape."""
+WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
 
-    count: int
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """An encoder's sizes, and the names of its layers' parts. Each layer is attention, then a feed-forward network."""
+
+    layers: int
     heads: int
     width: int
+    max_positions: int
     activation: str
     epsilon: float
-    names: Names = BERT_NAMES
+    names: PartNames = BERT_NAMES
 
+    @classmethod
+    def from_json(cls, config: Config, *, epsilon: float = 1e-12) -> Transformer:
+        """Return the encoder that BERT's settings describe. `epsilon` is the default of the norms."""
+        return cls(
+            layers=config.integer("num_hidden_layers"),
+            heads=config.integer("num_attention_heads"),
+            width=config.integer("hidden_size"),
+            max_positions=config.integer("max_position_embeddings"),
+            activation=config.string("hidden_act", "gelu"),
+            epsilon=config.number("layer_norm_eps", epsilon),
+        )
 
-def encoder(graph: Graph, x: str, layers: Layers, only_first: bool, *, by_side: bool = False) -> str:
-    """Add every layer. Where only the first row is read, the last layer computes no other: a sixth of MiniLM-L6's work.
+    def embed(self, graph: Graph, *, segments: Value | None, positions: Value) -> Value:
+        """Add words, segments and positions, in this order: float32 sums depend on it in the last bit."""
+        graph.expect_rows(POSITIONS, self.max_positions)
+        x = graph.lookup(WORDS, graph.token_ids())
+        if segments is not None:
+            x = graph.add(x, graph.lookup(SEGMENTS, segments))
+        x = graph.add(x, graph.lookup(POSITIONS, positions))
+        return graph.norm(x, "embeddings.LayerNorm", self.epsilon)
 
-    `by_side`: no token attends to the other side of its pair.
-    """
-    for at in range(layers.count):
-        last = only_first and at == layers.count - 1
-        shape = Attention(layers.heads, layers.width, only_first=last, by_side=by_side)
-        x = _layer(graph, x, layers, layers.names.layer.format(at), shape)
-    return x
+    def encode(self, graph: Graph, x: Value, rows: Rows, *, by_side: bool = False) -> Value:
+        """Add every layer; the last computes only the rows that are needed. `by_side` as in Attention."""
+        for index in range(self.layers):
+            needed = rows if index == self.layers - 1 else "all"
+            attention = Attention(self.heads, self.width, rows=needed, by_side=by_side)
+            x = self._layer(graph, x, self.names.layer.format(index), attention)
+        return x
 
-
-def _layer(graph: Graph, x: str, layers: Layers, prefix: str, shape: Attention) -> str:
-    names = layers.names
-    asked = [prefix + name for name in (names.query, names.key, names.value)]
-    attended = graph.attention(x, asked, shape)
-    x = graph.first_row(x) if shape.only_first else x
-    x = graph.norm(graph.add(graph.linear(attended, prefix + names.attended), x), prefix + names.attended_norm, layers.epsilon)
-    wide = graph.activation(graph.linear(x, prefix + names.wide), layers.activation)
-    return graph.norm(graph.add(graph.linear(wide, prefix + names.narrow), x), prefix + names.norm, layers.epsilon)
+    def _layer(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        names = self.names
+        projections = [prefix + name for name in (names.query, names.key, names.value)]
+        attended = graph.attention(x, projections, attention)
+        attention_output = graph.linear(attended, prefix + names.attention_output)
+        x = graph.add(attention_output, graph.select(x, attention.rows))
+        x = graph.norm(x, prefix + names.attention_norm, self.epsilon)
+        intermediate = graph.activation(graph.linear(x, prefix + names.intermediate), self.activation)
+        output = graph.linear(intermediate, prefix + names.output)
+        return graph.norm(graph.add(output, x), prefix + names.output_norm, self.epsilon)
