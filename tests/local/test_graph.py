@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from environment import NEEDS_CORE
 from podium.errors import UnsupportedModel
 from podium.local.files.checkpoint import Checkpoint
-from podium.local.graph import Attention, Disentangled, Graph
+from podium.local.graph import Attention, Graph
 from podium.local.runtimes.onnx.graph import OnnxGraph
 
 
@@ -63,9 +63,9 @@ def test_native_core_refuses_other_sums_of_embeddings(checkpoint, tables):
     graph = native_graph(checkpoint)
     ids = {"segments": graph.segment_ids(), "positions": graph.positions("counted")}
     first, second = (graph.lookup(table, ids[table]) for table in tables)
-    x = graph.add(graph.lookup("words", graph.token_ids()), first)
+    x = graph.add(graph.add(graph.lookup("words", graph.token_ids()), first), second)
     with pytest.raises(UnsupportedModel, match="cannot add"):
-        graph.add(x, second)
+        graph.mean(x)
 
 
 @NEEDS_CORE
@@ -73,6 +73,6 @@ def test_native_core_refuses_deberta(checkpoint):
     graph = native_graph(checkpoint)
     x = graph.lookup("words", graph.token_ids())
     with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
-        graph.disentangled_attention(x, ["qkv"], Disentangled(Attention(2, 4), None, None, np.zeros(1)))
+        graph.disentangled_attention(x, ["qkv"], Attention(2, 4), keys=None, queries=None, distance_rows=np.zeros(1))
     with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
         graph.convolution(x, "qkv", size=3, groups=1)

@@ -18,7 +18,7 @@ def loaded():
     def tokenizer(spec, max_length):
         return PairTokenizer(spec.base, max_length, has_segments=True)
 
-    model = LoadedModel.open(from_folder(PARITY / "bert"), Options(), load=load, tokenizer=tokenizer, probe=("a", "b"))
+    model = LoadedModel(from_folder(PARITY / "bert"), Options(), load=load, tokenizer=tokenizer, probe=("a", "b"))
     yield model
     model.workers.close()
 

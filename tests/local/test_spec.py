@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 
 import pytest
 
@@ -13,7 +14,8 @@ from environment import PARITY
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.local.families.family import family_of
-from podium.local.files.config import Config
+from podium.local.files.folder import from_folder
+from podium.local.scorer import LocalScorer
 from podium.local.spec import read_spec
 
 IDENTITY = "torch.nn.modules.linear.Identity"
@@ -74,7 +76,8 @@ DAMAGE = {
         lambda folder: edit_json(folder / "config.json", hidden_act="mish"), UnsupportedModel, "'mish'"
     ),
     "number-as-string": (
-        lambda folder: edit_json(folder / "config.json", num_hidden_layers="3"), UnsupportedModel, "num_hidden_layers must be"
+        lambda folder: edit_json(folder / "config.json", num_hidden_layers="3"), UnsupportedModel,
+        "num_hidden_layers '3', which is not a whole number",
     ),
     "module-outside": (
         lambda folder: (folder / "modules.json").write_text('[{"type": "x.Transformer", "path": "../.."}]'),
@@ -126,19 +129,38 @@ def test_nonsense_in_config_is_a_model_error(model, key, value):
 )
 def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
     values = json.loads((PARITY / name / "config.json").read_text()) | changes
-    family = family_of(values["model_type"], FAMILIES)
     with pytest.raises(UnsupportedModel, match=message):
-        family.architecture.from_json(Config(values))
+        family_of(values["model_type"], FAMILIES).architecture.from_json(values)
 
 
-def test_deberta_reads_attention_terms_of_older_configs():
-    """Older configs join them with "|"; transformers splits them, and a list of letters would have no terms at all."""
-    values = json.loads((PARITY / "deberta-v3" / "config.json").read_text())
-    family = family_of("deberta-v2", FAMILIES)
-    expected = family.architecture.from_json(Config(values))
-    assert expected.content_to_position
-    assert expected.position_to_content
-    assert family.architecture.from_json(Config(values | {"pos_att_type": "p2c|c2p"})) == expected
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 32.0}, "hidden_size 32.0, which is not a whole number"),
+        ({"hidden_size": True}, "hidden_size True, which is not a whole number"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps '1e-12', which is not a number"),
+        ({"hidden_act": None}, "hidden_act None, which is not a string"),
+    ],
+    ids=["float", "boolean", "string", "null"],
+)
+def test_setting_of_another_type_is_refused(changes, message):
+    values = json.loads((PARITY / "bert" / "config.json").read_text()) | changes
+    with pytest.raises(UnsupportedModel, match=message):
+        family_of("bert", FAMILIES).architecture.from_json(values)
+
+
+@pytest.mark.parametrize("model_type", [model_type for family in FAMILIES for model_type in family.model_types])
+def test_missing_setting_is_refused(model_type):
+    with pytest.raises(UnsupportedModel, match=r"config\.json has no '"):
+        family_of(model_type, FAMILIES).architecture.from_json({})
+
+
+def test_deberta_reads_attention_terms_of_older_configs(tmp_path):
+    """Older configs join them with "|"; transformers splits them, and a string without a split has no terms at all."""
+    folder = shutil.copytree(PARITY / "deberta-v3", tmp_path / "model")
+    expected = LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw
+    edit_json(folder / "config.json", pos_att_type="p2c|c2p")
+    assert LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw == expected
 
 
 @pytest.mark.parametrize(

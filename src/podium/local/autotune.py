@@ -76,7 +76,7 @@ def _adjusted(variant: Variant, rate: float) -> float:
 
 def _rate(runtime: Runtime, spec: Spec) -> float:
     draw = np.random.default_rng(0)
-    vocabulary = spec.config.integer("vocab_size", 1000)
+    vocabulary = int(spec.config.get("vocab_size", 1000))
     ids = [draw.integers(0, vocabulary, min(length, spec.max_length), np.int32) for length in TOKENS]
     segments = [(np.arange(len(text)) > len(text) // 4).astype(np.int32) for text in ids]
     best, began = 0.0, time.perf_counter()

@@ -5,6 +5,7 @@ A cross-encoder ends in one number, an embedder in a vector; everything before t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
@@ -58,8 +59,10 @@ def variants_for(
     runtime: RuntimeName | Literal["auto"] = "auto",
 ) -> list[Variant]:
     """Return the variants that can run a model here, the usually fastest runtime first. Raises UnsupportedModel if none can."""
-    precisions = (precision,) if precision != "auto" else PRECISIONS if spec.family else PRECISIONS[:1]
-    return [Variant(name, each) for name in _runtimes(spec, runtime) for each in precisions]
+    precisions = PRECISIONS if precision == "auto" else (precision,)
+    if precision == "auto" and not spec.family:
+        precisions = ("float32",)
+    return [Variant(*variant) for variant in itertools.product(_runtimes(spec, runtime), precisions)]
 
 
 def _runtimes(spec: Spec, runtime: RuntimeName | Literal["auto"]) -> tuple[RuntimeName, ...]:
@@ -167,7 +170,7 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
         )
     labels = graph.checkpoint.shape(family.head_weights[-1])[:1]
     if labels != (1,):
-        names = [name for _, name in spec.config.section("id2label").items()]
+        names = list((spec.config.get("id2label") or {}).values())
         raise UnsupportedModel(
             f"{spec.folder} has {labels[0] if labels else 'no'} labels {names}, not one score: it was trained to classify. "
             "Use a model that was trained to rank, such as cross-encoder/ms-marco-MiniLM-L6-v2"
@@ -175,10 +178,10 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
 
 
 def _add_dense(graph: Graph, x: Value, module: Module) -> Value:
-    if module.config.flag("use_residual"):
+    if module.config.get("use_residual"):
         raise UnsupportedModel(f"{module.folder} is a Dense with a residual, which podium cannot do yet")
     activation = str(module.config.get("activation_function") or "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    bias = module.config.flag("bias", True)
+    bias = bool(module.config.get("bias", True))
     x = _graph_with(graph, module).linear(x, f"{module.folder.name}.linear", bias=bias, exact=True)
     return x if activation == "Identity" else graph.activation(x, activation.lower())
 

@@ -52,7 +52,7 @@ class Embedder:
             raise ModelNotFound(
                 f"there is no embedder {os.fspath(name)!r}; name a folder (./path) or a model on the hub (org/model)"
             )
-        self._model = LoadedModel.open(files, options, load=load_embedder, tokenizer=_tokenizer, probe="a")
+        self._model = LoadedModel(files, options, load=load_embedder, tokenizer=_tokenizer, probe="a")
         self.model, self.revision = files.name, files.revision
         self.dimensions = self._model.outputs
         self.max_length = self._model.tokenizer.max_length

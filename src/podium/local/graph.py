@@ -1,4 +1,4 @@
-"""Graph, the operations that model families are written in. Each runtime implements them: as ONNX nodes, or as native steps."""
+"""Graph, the operations in which model families are written. Each runtime has its own Graph: ONNX nodes, or native steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from podium.errors import Argument, UnsupportedModel
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["Attention", "Comparison", "Disentangled", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
+__all__ = ["COMPARISON_TABLES", "Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
 
 Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
@@ -24,6 +24,9 @@ Rows = Literal["first", "last", "all"]
 
 PositionKind = Literal["counted", "counted_by_side", "after_padding"]
 """Position ids that count from 0, from 0 again in the second text of a pair, or from the padding token's id + 1."""
+
+COMPARISON_TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
+"""The tables of `Graph.compare`, with one number per token of the vocabulary."""
 
 # Names in config.json, and the activation that they mean.
 ACTIVATIONS = {
@@ -72,38 +75,6 @@ class Attention:
     def size(self) -> int:
         """The width of one head."""
         return self.width // self.heads
-
-
-@dataclass(frozen=True, slots=True)
-class Disentangled:
-    """DeBERTa's attention over contents and relative positions (He et al. 2021, arXiv 2006.03654).
-
-    `keys` and `queries` are the projected embeddings of relative positions, of shape (heads, embeddings, size), for the
-    terms content-to-position and position-to-content; None if the model does not have the term. `embedding_rows` are the
-    rows of these tables for the distances from 1 - max_positions to max_positions - 1.
-    """
-
-    attention: Attention
-    keys: Array | None
-    queries: Array | None
-    embedding_rows: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The weights and constants of late interaction's comparisons, see families/late.py.
-
-    `importance` is a linear layer; the `token_` tables have one number per token of the vocabulary.
-    """
-
-    importance: str
-    token_importance: str
-    token_idf: str
-    token_piece_idf: str
-    token_stem: str
-    k1: float
-    b: float
-    average_tokens: float
 
 
 class Graph(ABC):
@@ -166,11 +137,25 @@ class Graph(ABC):
         """Return the mean of all rows, shape (1, width)."""
 
     @abstractmethod
-    def compare(self, x: Value, comparison: Comparison) -> Value:
-        """Return the four comparisons of a pair whose texts were encoded apart, shape (1, 4)."""
+    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
+        """Return the comparisons of a pair's texts, shape (1, 4), as in families/late.py. `prefix` is that of their weights."""
 
-    def disentangled_attention(self, x: Value, names: Sequence[str], shape: Disentangled) -> Value:
-        """Let tokens attend to contents and relative positions."""
+    def disentangled_attention(
+        self,
+        x: Value,
+        names: Sequence[str],
+        shape: Attention,
+        *,
+        keys: Array | None,
+        queries: Array | None,
+        distance_rows: Array,
+    ) -> Value:
+        """Let tokens attend to contents and relative positions, as DeBERTa does.
+
+        `keys` and `queries` are the projected embeddings of relative positions, of shape (heads, embeddings, size), for the
+        terms content-to-position and position-to-content, None if the model does not have the term. `distance_rows` are
+        their rows for the distances from 1 - max_positions to max_positions - 1.
+        """
         raise UnsupportedModel("podium's native core does not have DeBERTa's attention; use ", Argument("runtime", "onnx"))
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:

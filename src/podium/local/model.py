@@ -11,12 +11,12 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 
 from podium.errors import Argument, InvalidInput, ModelError, PodiumError, UnsupportedModel
-from podium.local.autotune import Choice, Load, choose
+from podium.local.autotune import Load, choose
 from podium.local.build import variants_for
 from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
-from podium.local.runtimes import Precision, Runtime, RuntimeName
+from podium.local.runtimes import Precision, RuntimeName
 from podium.local.schedule import Work, Workers, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, Tokenizer
@@ -62,47 +62,30 @@ class Computed:
 
 
 class LoadedModel(Generic[Input]):
-    """A model that is ready to compute. Safe to share between threads and event loops."""
+    """A model that is ready to compute. Safe to share between threads and event loops.
+
+    `load` builds its network, `tokenizer` its tokenizer for a maximum length. `probe` is computed at once, which shows
+    whether all shapes fit. Raises ModelError.
+    """
 
     def __init__(
         self,
-        files: ModelFiles,
-        spec: Spec,
-        choice: Choice,
-        tokenizer: Tokenizer[Input],
-        network: Runtime,
-        workers: Workers,
-        probe: Input,
-    ) -> None:
-        self.files = files
-        self.spec = spec
-        self.choice = choice
-        self.tokenizer = tokenizer
-        self.network = network
-        self.workers = workers
-        self.outputs = len(self._run(tokenizer.encode([probe]))[0])
-
-    @classmethod
-    def open(
-        cls,
         files: ModelFiles,
         options: Options,
         *,
         load: Load,
         tokenizer: Callable[[Spec, int], Tokenizer[Input]],
         probe: Input,
-    ) -> LoadedModel[Input]:
-        """Load a model and compute `probe`, which shows whether all shapes fit.
-
-        `tokenizer` makes the tokenizer for a maximum length. Raises ModelError.
-        """
+    ) -> None:
+        self.files = files
         try:
-            spec = read_spec(files.folder)
-            encoder = tokenizer(spec, min(options.max_length or spec.max_length, spec.max_length))
-            variants = variants_for(spec, precision=options.precision, runtime=options.runtime)
-            choice = choose(spec, variants, load)
-            network = load(spec, choice.variant)
-            return cls(files, spec, choice, encoder, network, Workers(options.threads or cores()), probe)
+            self.spec = read_spec(files.folder)
+            max_length = min(options.max_length or self.spec.max_length, self.spec.max_length)
+            self.tokenizer = tokenizer(self.spec, max_length)
+            variants = variants_for(self.spec, precision=options.precision, runtime=options.runtime)
+            self.choice = choose(self.spec, variants, load)
+            self.network = load(self.spec, self.choice.variant)
+            self.outputs = self._run(self.tokenizer.encode([probe])).shape[1]
         except PodiumError:
             raise
         except Exception as error:  # files can be wrong in more ways than can be listed
@@ -110,6 +93,7 @@ class LoadedModel(Generic[Input]):
                 f"{files.name[:200]}: its config.json, tokenizer or modules.json is not that of a supported model "
                 f"({type(error).__name__}); download the model's own files again"
             ) from error
+        self.workers = Workers(options.threads or cores())
 
     def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed:
         """Tokenise and compute inputs. `progress` is told how many are done."""
@@ -167,7 +151,7 @@ class _Batch(Generic[Input]):
         self._progress_lock = threading.Lock()
         index_of: dict[Input, int] = {}
         self._indices = [index_of.setdefault(item, len(index_of)) for item in inputs]
-        self._repeats = Counter(self._indices) if progress else Counter()
+        self._repeats = Counter(self._indices)
         self.chunks = list(model.chunks(index_of))
         self._encoded: list[list[Encoded]] = [[] for _ in self.chunks]
         self._flat: list[Encoded] = []

@@ -42,7 +42,7 @@ class LocalScorer(BaseScorer):
         max_length: int | None = None,
     ) -> None:
         options = Options(precision, runtime, threads, max_length)
-        self._model = LoadedModel.open(files, options, load=load, tokenizer=_tokenizer, probe=("a", "b"))
+        self._model = LoadedModel(files, options, load=load, tokenizer=_tokenizer, probe=("a", "b"))
         self.files, self.spec, self.choice = files, self._model.spec, self._model.choice
         self.tokenizer = self._model.tokenizer
         if self._model.outputs != 1:

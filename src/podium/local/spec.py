@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from podium.errors import ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.local.families.family import Architecture, Family, Pooling, family_of
 from podium.local.files.checkpoint import digest_of, weight_files
-from podium.local.files.config import Config, read_json
+from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
@@ -26,12 +27,6 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DEFAULT_LENGTH = 512
 # Model types that only run from an ONNX file, and whose tokenizers have segments if their settings do not say.
 OTHER_TYPES_WITH_SEGMENTS = ("deberta", "mobilebert", "squeezebert", "convbert")
-POOLINGS: dict[str, Pooling] = {
-    "cls": "cls",
-    "mean": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class Module:
     """One module of a sentence-transformers model after its transformer; `folder` holds its weights."""
 
     kind: str
-    config: Config
+    config: dict[str, Any]
     folder: Path
 
 
@@ -70,7 +65,7 @@ class Spec:
 
     folder: Path
     base: Path
-    config: Config
+    config: dict[str, Any]
     model_type: str
     family: Family | None
     architecture: Architecture | None
@@ -92,7 +87,7 @@ class Spec:
 
 def read_spec(folder: Path) -> Spec:
     """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
-    config = Config.read(folder / "config.json", required=True)
+    config = read_settings(folder / "config.json", required=True)
     if config.get("auto_map"):
         raise UnsupportedModel(
             f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; "
@@ -101,9 +96,9 @@ def read_spec(folder: Path) -> Spec:
     modules = _modules(folder)
     base = modules[0].folder if modules else folder
     if base != folder:
-        config = Config.read(base / "config.json", required=True)
-    settings = _transformer_settings(base) if modules else Config({})
-    model_type = config.string("model_type", "?")
+        config = read_settings(base / "config.json", required=True)
+    settings = _transformer_settings(base) if modules else {}
+    model_type = str(config.get("model_type", "?"))
     family, weights = _family_and_weights(folder, base, model_type)
     architecture = family.architecture.from_json(config) if family else None
     heads = modules[1:]
@@ -118,7 +113,7 @@ def read_spec(folder: Path) -> Spec:
         pooling=_pooling(heads[0].config) if heads else architecture.pooling if architecture else "cls",
         max_length=_max_length(base, config, settings, architecture),
         has_segments=_has_segments(model_type),
-        do_lower_case=settings.flag("do_lower_case"),
+        do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
         modules=heads,
         prompts=_prompts(folder) if modules else {},
@@ -156,7 +151,7 @@ def _has_segments(model_type: str) -> bool:
 def _modules(folder: Path) -> tuple[Module, ...]:
     """Return the modules in modules.json, the transformer first; none if there is no such file."""
     entries = read_json(folder / "modules.json")
-    modules = tuple(_module(folder, Config(entry)) for entry in entries) if isinstance(entries, list) else ()
+    modules = tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
     kinds = [module.kind for module in modules]
     heads = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
     if modules and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}):
@@ -167,35 +162,37 @@ def _modules(folder: Path) -> tuple[Module, ...]:
     return modules
 
 
-def _module(folder: Path, entry: Config) -> Module:
+def _module(folder: Path, entry: dict[str, Any]) -> Module:
     path = folder / str(entry.get("path") or "")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UnsupportedModel(f"{folder}: modules.json points outside the folder; do not use this model")
     kind = str(entry.get("type")).rpartition(".")[2]
-    config = Config({}) if kind in ("Transformer", "Normalize") else Config.read(path / "config.json", required=True)
+    config = {} if kind in ("Transformer", "Normalize") else read_settings(path / "config.json", required=True)
     return Module(kind, config, path)
 
 
 def _prompts(folder: Path) -> dict[str, str]:
-    settings = Config.read(folder / "config_sentence_transformers.json")
-    prompts = {name: str(prompt) for name, prompt in settings.section("prompts").items()}
+    settings = read_settings(folder / "config_sentence_transformers.json")
+    prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")
-    return prompts | ({"": prompts[default]} if isinstance(default, str) and default in prompts else {})
+    return prompts | ({"": prompts[default]} if default in prompts else {})
 
 
-def _pooling(config: Config) -> Pooling:
+def _pooling(config: dict[str, Any]) -> Pooling:
     """Return the pooling. Older versions of sentence-transformers wrote a flag per mode instead of pooling_mode."""
     flags = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
-    mode = str(config.get("pooling_mode") or ", ".join(flags))
-    if mode not in POOLINGS:
-        raise UnsupportedModel(f"its pooling is {mode!r}; podium has cls and mean")
-    return POOLINGS[mode]
+    mode = config.get("pooling_mode") or ", ".join(flags)
+    if mode in ("cls", "pooling_mode_cls_token"):
+        return "cls"
+    if mode in ("mean", "pooling_mode_mean_tokens"):
+        return "mean"
+    raise UnsupportedModel(f"its pooling is {mode!r}; podium has cls and mean")
 
 
-def _activation(folder: Path, config: Config, *, is_modular: bool) -> Activation:
+def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation:
     """Return the activation that sentence-transformers 6 finds, which looks in this order; sigmoid if there is none."""
-    name = Config.read(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
-    name = name or config.section("sentence_transformers").get("activation_fn")
+    name = read_settings(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
+    name = name or (config.get("sentence_transformers") or {}).get("activation_fn")
     name = name or config.get("sbert_ce_default_activation_function")
     if not name or not str(name).startswith("torch."):
         return SIGMOID  # sentence-transformers does not run activations of other packages either
@@ -205,9 +202,9 @@ def _activation(folder: Path, config: Config, *, is_modular: bool) -> Activation
     return ACTIVATIONS[short_name]
 
 
-def _max_length(base: Path, config: Config, settings: Config, architecture: Architecture | None) -> int:
+def _max_length(base: Path, config: dict[str, Any], settings: dict[str, Any], architecture: Architecture | None) -> int:
     """Return the least of the limits of model, tokenizer and settings. A tokenizer without one has a huge number."""
-    limits = [settings.get("max_seq_length"), Config.read(base / "tokenizer_config.json").get("model_max_length")]
+    limits = [settings.get("max_seq_length"), read_settings(base / "tokenizer_config.json").get("model_max_length")]
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and positions > 0:
         limits.append(positions - (architecture.reserved_positions if architecture else 0))
@@ -215,9 +212,9 @@ def _max_length(base: Path, config: Config, settings: Config, architecture: Arch
     return min(finite, default=DEFAULT_LENGTH)
 
 
-def _transformer_settings(base: Path) -> Config:
-    settings = Config.read(base / "sentence_bert_config.json")
-    task = settings.string("transformer_task", "feature-extraction")
+def _transformer_settings(base: Path) -> dict[str, Any]:
+    settings = read_settings(base / "sentence_bert_config.json")
+    task = settings.get("transformer_task", "feature-extraction")
     if task not in ("feature-extraction", "sequence-classification"):
         raise UnsupportedModel(f"{base} has the task {task!r}; podium runs cross-encoders with a classifier or a pooled head")
     return settings

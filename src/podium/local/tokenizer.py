@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
@@ -22,7 +22,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 
 from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel
 from podium.local.files.checkpoint import Array
-from podium.local.files.config import Config
+from podium.local.files.config import read_settings
 
 __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "truncated_lengths"]
 
@@ -53,7 +53,7 @@ class Tokenizer(ABC, Generic[Input]):
 
     def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
         self.max_length = max_length
-        self._settings = Config.read(folder / "tokenizer_config.json")
+        self._settings = read_settings(folder / "tokenizer_config.json")
         self._tokenizer = _load(folder, self._settings)
         if do_lower_case:
             normalizer = self._tokenizer.normalizer
@@ -185,14 +185,14 @@ def _text_template(tokenizer: FastTokenizer) -> tuple[Array, Array]:
     return ids[: special.index(0)], ids[len(ids) - special[::-1].index(0) :]
 
 
-def _has_segments(settings: Config, default: bool) -> bool:
-    if inputs := settings.strings("model_input_names"):
+def _has_segments(settings: dict[str, Any], default: bool) -> bool:
+    if inputs := settings.get("model_input_names"):
         return "token_type_ids" in inputs
     name = str(settings.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
     return name in CLASSES_WITH_SEGMENTS if name else default
 
 
-def _load(folder: Path, settings: Config) -> FastTokenizer:
+def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
     file = folder / "tokenizer.json"
     if file.exists():
         try:
@@ -203,7 +203,7 @@ def _load(folder: Path, settings: Config) -> FastTokenizer:
         tokenizer.no_padding()
         return tokenizer
     if (folder / "vocab.txt").exists():
-        lowercase = settings.flag("do_lower_case", True)
+        lowercase = bool(settings.get("do_lower_case", True))
         wordpiece: FastTokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
         return wordpiece
     raise ModelNotFound(

@@ -3,30 +3,82 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from podium.local.families.family import Architecture, Family
-from podium.local.families.transformer import Transformer
-from podium.local.files.config import Config
-from podium.local.graph import Graph, Rows, Value
+from podium.local.graph import Attention, Graph, Rows, Value
 
-__all__ = ["FAMILY", "Bert"]
+__all__ = ["FAMILY", "Bert", "PartNames"]
+
+WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
 
 
 @dataclass(frozen=True, slots=True)
-class Bert(Architecture):
-    transformer: Transformer
+class PartNames:
+    """The names of a layer's parts in a checkpoint."""
 
-    @classmethod
-    def from_json(cls, config: Config) -> Bert:
-        return cls(Transformer.from_json(config))
+    layer: str = "encoder.layer.{}."
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    attention_output: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    intermediate: str = "intermediate.dense"
+    output: str = "output.dense"
+    output_norm: str = "output.LayerNorm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bert(Architecture):
+    """BERT. Its relatives are subclasses that change a part."""
+
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_size: int
+    max_position_embeddings: int
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+
+    names: ClassVar[PartNames] = PartNames()
+    by_side: ClassVar[bool] = False  # whether no token attends to the other text of its pair
 
     def encode(self, graph: Graph, rows: Rows) -> Value:
-        x = self.transformer.embed(graph, segments=graph.segment_ids(), positions=graph.positions("counted"))
-        return self.transformer.encode(graph, x, rows)
+        x = self.embed(graph)
+        for index in range(self.num_hidden_layers):
+            needed = rows if index == self.num_hidden_layers - 1 else "all"
+            attention = Attention(self.num_attention_heads, self.hidden_size, rows=needed, by_side=self.by_side)
+            x = self._layer(graph, x, self.names.layer.format(index), attention)
+        return x
+
+    def embed(self, graph: Graph) -> Value:
+        """Add words, segments and positions, in this order: float32 sums depend on it in the last bit."""
+        graph.expect_rows(POSITIONS, self.max_position_embeddings)
+        x = graph.lookup(WORDS, graph.token_ids())
+        segments = self.segments(graph)
+        if segments is not None:
+            x = graph.add(x, graph.lookup(SEGMENTS, segments))
+        x = graph.add(x, graph.lookup(POSITIONS, self.positions(graph)))
+        return graph.norm(x, "embeddings.LayerNorm", self.layer_norm_eps)
+
+    def segments(self, graph: Graph) -> Value | None:
+        return graph.segment_ids()
+
+    def positions(self, graph: Graph) -> Value:
+        return graph.positions("counted")
 
     def head(self, graph: Graph, x: Value) -> Value:
         pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
         return graph.linear(pooled, "classifier", exact=True)
+
+    def _layer(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        names = self.names
+        attended = graph.attention(x, [prefix + name for name in (names.query, names.key, names.value)], attention)
+        attention_output = graph.linear(attended, prefix + names.attention_output)
+        x = graph.add(attention_output, graph.select(x, attention.rows))
+        x = graph.norm(x, prefix + names.attention_norm, self.layer_norm_eps)
+        intermediate = graph.activation(graph.linear(x, prefix + names.intermediate), self.hidden_act)
+        output = graph.linear(intermediate, prefix + names.output)
+        return graph.norm(graph.add(output, x), prefix + names.output_norm, self.layer_norm_eps)
 
 
 FAMILY = Family(

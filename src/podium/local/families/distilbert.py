@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from podium.local.families.bert import Bert, PartNames
 from podium.local.families.family import Architecture, Family
-from podium.local.families.transformer import PartNames, Transformer
-from podium.local.files.config import Config
-from podium.local.graph import Graph, Rows, Value
+from podium.local.graph import Graph, Value
 
 __all__ = ["FAMILY", "DistilBert"]
 
-NAMES = PartNames(
-    layer="transformer.layer.{}.",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    intermediate="ffn.lin1",
-    output="ffn.lin2",
-    output_norm="output_layer_norm",
-)
+BERT_KEYS = {
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "dim": "hidden_size",
+    "activation": "hidden_act",
+    "max_position_embeddings": "max_position_embeddings",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class DistilBert(Architecture):
-    transformer: Transformer
+@dataclass(frozen=True, kw_only=True)
+class DistilBert(Bert):
+    names = PartNames(
+        layer="transformer.layer.{}.",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        intermediate="ffn.lin1",
+        output="ffn.lin2",
+        output_norm="output_layer_norm",
+    )
 
     @classmethod
-    def from_json(cls, config: Config) -> DistilBert:
-        transformer = Transformer(
-            layers=config.integer("n_layers"),
-            heads=config.integer("n_heads"),
-            width=config.integer("dim"),
-            max_positions=config.integer("max_position_embeddings"),
-            activation=config.string("activation", "gelu"),
-            epsilon=1e-12,
-            names=NAMES,
-        )
-        return cls(transformer)
+    def from_json(cls, config: Mapping[str, Any]) -> Architecture:
+        return super().from_json({BERT_KEYS[key]: value for key, value in config.items() if key in BERT_KEYS})
 
-    def encode(self, graph: Graph, rows: Rows) -> Value:
-        x = self.transformer.embed(graph, segments=None, positions=graph.positions("counted"))
-        return self.transformer.encode(graph, x, rows)
+    def segments(self, graph: Graph) -> None:
+        return None
 
     def head(self, graph: Graph, x: Value) -> Value:
         dense = graph.activation(graph.linear(x, "pre_classifier", exact=True), "relu")

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from podium.local.families.family import Architecture, Family
-from podium.local.families.transformer import Transformer
-from podium.local.files.config import Config
-from podium.local.graph import Graph, Rows, Value
+from podium.local.families.bert import Bert
+from podium.local.families.family import Family
+from podium.local.graph import Graph, Value
 
 __all__ = ["FAMILY", "Electra"]
 
 
-@dataclass(frozen=True, slots=True)
-class Electra(Architecture):
-    transformer: Transformer
-
-    @classmethod
-    def from_json(cls, config: Config) -> Electra:
-        return cls(Transformer.from_json(config))
-
-    def encode(self, graph: Graph, rows: Rows) -> Value:
-        x = self.transformer.embed(graph, segments=graph.segment_ids(), positions=graph.positions("counted"))
-        if "embeddings_project.weight" in graph.checkpoint:
-            x = graph.linear(x, "embeddings_project")
-        return self.transformer.encode(graph, x, rows)
+@dataclass(frozen=True, kw_only=True)
+class Electra(Bert):
+    def embed(self, graph: Graph) -> Value:
+        x = super().embed(graph)
+        has_projection = "embeddings_project.weight" in graph.checkpoint
+        return graph.linear(x, "embeddings_project") if has_projection else x
 
     def head(self, graph: Graph, x: Value) -> Value:
         dense = graph.activation(graph.linear(x, "classifier.dense", exact=True), "gelu")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, get_type_hints
 
-from podium.local.files.config import Config
+from podium.errors import UnsupportedModel
 from podium.local.graph import Graph, Rows, Value
 
 __all__ = ["Architecture", "Family", "Pooling", "family_of"]
@@ -15,16 +15,29 @@ __all__ = ["Architecture", "Family", "Pooling", "family_of"]
 Pooling = Literal["cls", "mean", "none"]
 """How the encoder's rows become one: the first token's, the mean of all, or not at all."""
 
+TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
+    int: ("whole number", (int,)),
+    float: ("number", (int, float)),
+    str: ("string", (str,)),
+}
 
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
-    """A model's architecture. Subclasses are frozen dataclasses of the values in config.json that they need."""
+    """A model's settings and its network. A subclass's fields are the keys of config.json that it needs.
 
-    __slots__ = ()
+    A subclass refuses settings that it does not implement in `__post_init__`.
+    """
 
     @classmethod
-    @abstractmethod
-    def from_json(cls, config: Config) -> Architecture:
-        """Return the architecture that a config.json describes. Raises UnsupportedModel if it would run differently here."""
+    def from_json(cls, config: Mapping[str, Any]) -> Architecture:
+        """Return the architecture that a config.json describes. Raises UnsupportedModel for a missing or wrong value."""
+        types = get_type_hints(cls)
+        for field in fields(cls):
+            if field.default is MISSING and field.name not in config:
+                raise UnsupportedModel(f"config.json has no {field.name!r}; download the model again")
+        names = [field.name for field in fields(cls) if field.name in config]
+        return cls(**{name: _checked(name, config[name], types[name]) for name in names})
 
     @abstractmethod
     def encode(self, graph: Graph, rows: Rows) -> Value:
@@ -42,6 +55,15 @@ class Architecture(ABC):
     def reserved_positions(self) -> int:
         """The number of positions that tokens cannot have."""
         return 0
+
+
+def _checked(key: str, value: Any, kind: Any) -> Any:
+    if kind is bool:
+        return bool(value)
+    name, types = TYPES.get(kind, ("", (object,)))
+    if name and (isinstance(value, bool) or not isinstance(value, types)):
+        raise UnsupportedModel(f"config.json has {key} {value!r:.40}, which is not a {name}; download the model again")
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

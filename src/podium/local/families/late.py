@@ -15,49 +15,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from podium.local.families.family import Architecture, Family, Pooling
-from podium.local.families.transformer import Transformer
-from podium.local.files.config import Config
-from podium.local.graph import Comparison, Graph, Rows, Value
+from podium.local.families.bert import Bert
+from podium.local.families.family import Family, Pooling
+from podium.local.graph import COMPARISON_TABLES, Graph, Value
 
 __all__ = ["FAMILY", "Late"]
 
-IMPORTANCE = "late.importance"
-TABLES = ("late.token_importance", "late.token_idf", "late.token_piece_idf", "late.token_stem")
+PREFIX = "late."
 
 
-@dataclass(frozen=True, slots=True)
-class Late(Architecture):
-    transformer: Transformer
-    vocabulary: int
+@dataclass(frozen=True, kw_only=True)
+class Late(Bert):
+    vocab_size: int
     bm25_k1: float
     bm25_b: float
     bm25_text_tokens: float
 
-    @classmethod
-    def from_json(cls, config: Config) -> Late:
-        return cls(
-            transformer=Transformer.from_json(config),
-            vocabulary=config.integer("vocab_size"),
-            bm25_k1=config.number("bm25_k1"),
-            bm25_b=config.number("bm25_b"),
-            bm25_text_tokens=config.number("bm25_text_tokens"),
-        )
+    by_side = True
 
     @property
     def pooling(self) -> Pooling:
         return "none"
 
-    def encode(self, graph: Graph, rows: Rows) -> Value:
-        """Encode both texts at once: everything but positions and attention is row by row."""
-        x = self.transformer.embed(graph, segments=graph.zeros(), positions=graph.positions("counted_by_side"))
-        return self.transformer.encode(graph, x, rows, by_side=True)
+    def segments(self, graph: Graph) -> Value:
+        return graph.zeros()
+
+    def positions(self, graph: Graph) -> Value:
+        return graph.positions("counted_by_side")
 
     def head(self, graph: Graph, x: Value) -> Value:
-        for table in TABLES:
-            graph.expect_rows(table, self.vocabulary)
-        comparison = Comparison(IMPORTANCE, *TABLES, k1=self.bm25_k1, b=self.bm25_b, average_tokens=self.bm25_text_tokens)
-        return graph.linear(graph.compare(x, comparison), "late.classifier", exact=True)
+        for table in COMPARISON_TABLES:
+            graph.expect_rows(PREFIX + table, self.vocab_size)
+        compared = graph.compare(x, PREFIX, k1=self.bm25_k1, b=self.bm25_b, average_tokens=self.bm25_text_tokens)
+        return graph.linear(compared, f"{PREFIX}classifier", exact=True)
 
 
 FAMILY = Family(
@@ -66,6 +56,6 @@ FAMILY = Family(
     examples="`podium-mini`, as `training/` writes it",
     has_segments=True,
     prefix="bert.",
-    head_weights=(f"{IMPORTANCE}.weight", *TABLES, "late.classifier.weight"),
+    head_weights=tuple(PREFIX + name for name in ("importance.weight", *COMPARISON_TABLES, "classifier.weight")),
     architecture=Late,
 )

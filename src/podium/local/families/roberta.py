@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from podium.local.families.family import Architecture, Family
-from podium.local.families.transformer import Transformer
-from podium.local.files.config import Config
-from podium.local.graph import Graph, Rows, Value
+from podium.local.families.bert import Bert
+from podium.local.families.family import Family
+from podium.local.graph import Graph, Value
 
 __all__ = ["FAMILY", "Roberta"]
 
 
-@dataclass(frozen=True, slots=True)
-class Roberta(Architecture):
-    transformer: Transformer
-    padding_id: int
-
-    @classmethod
-    def from_json(cls, config: Config) -> Roberta:
-        return cls(Transformer.from_json(config, epsilon=1e-5), config.integer("pad_token_id", 1))
+@dataclass(frozen=True, kw_only=True)
+class Roberta(Bert):
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int = 1
 
     @property
     def reserved_positions(self) -> int:
-        return self.padding_id + 1
+        return self.pad_token_id + 1
 
-    def encode(self, graph: Graph, rows: Rows) -> Value:
-        positions = graph.positions("after_padding", padding_id=self.padding_id)
-        x = self.transformer.embed(graph, segments=graph.zeros(), positions=positions)
-        return self.transformer.encode(graph, x, rows)
+    def segments(self, graph: Graph) -> Value:
+        return graph.zeros()
+
+    def positions(self, graph: Graph) -> Value:
+        return graph.positions("after_padding", padding_id=self.pad_token_id)
 
     def head(self, graph: Graph, x: Value) -> Value:
         dense = graph.activation(graph.linear(x, "classifier.dense", exact=True), "tanh")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 import numpy as np
 
 from podium._native import Network
 from podium.errors import Argument, UnsupportedModel
-from podium.local.graph import Attention, Comparison, Graph, PositionKind, Value
+from podium.local.graph import COMPARISON_TABLES, Attention, Graph, PositionKind, Value
 from podium.local.runtimes import Precision
 from podium.local.runtimes.native.packed import PANEL, Packed, pack_float32, pack_int8
 
@@ -27,29 +27,22 @@ __all__ = ["NativeGraph"]
 Arguments = ParamSpec("Arguments")
 
 TOKEN_IDS, SEGMENT_IDS, ZEROS = Value("token ids"), Value("segment ids"), Value("zeros")
+EMBEDDINGS = (("words",), ("words", "segments"), ("words", "positions"), ("words", "segments", "positions"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Positions:
-    kind: PositionKind = "counted"
-    padding_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """Rows of a table that are not yet a step. `ids` are ZEROS, SEGMENT_IDS or a value of `positions`."""
+class _Lookup(NamedTuple):
+    """The lookup of a table."""
 
     table: str
     ids: Value
 
+    @property
+    def part(self) -> str:
+        """The part of an embedding that the ids belong to."""
+        return {TOKEN_IDS: "words", SEGMENT_IDS: "segments", ZEROS: "segments"}.get(self.ids, "positions")
 
-@dataclass(frozen=True, slots=True)
-class _Embedding:
-    """A lookup of words that is not yet a step, with the lookups to be added, in this order."""
 
-    words: str
-    segments: _Lookup | None = None
-    positions: _Lookup | None = None
+_Embedding = tuple[_Lookup, ...]  # a sum of lookups that is not yet a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +67,8 @@ class NativeGraph(Graph):
         self.network = Network(instruction_set)
         self._packed = packed
         self._int8 = precision == "int8"
-        self._values: dict[Value, int | _Lookup | _Embedding | _Product] = {}  # a step's number, or what is not yet a step
-        self._positions: dict[Value, _Positions] = {}
+        self._values: dict[Value, int | _Embedding | _Product] = {}  # a step's number, or what is not yet a step
+        self._positions: dict[Value, tuple[PositionKind, int]] = {}
         self._first_rows: dict[int, Value] = {}
 
     def finish(self, result: Value) -> tuple[Network, int]:
@@ -95,21 +88,19 @@ class NativeGraph(Graph):
 
     def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
         name = Value(f"positions {kind} {padding_id}")
-        self._positions[name] = _Positions(kind, padding_id)
+        self._positions[name] = kind, padding_id
         return name
 
     def lookup(self, table: str, ids: Value) -> Value:
-        return self._name(_Embedding(table) if ids == TOKEN_IDS else _Lookup(table, ids))
+        return self._name((_Lookup(table, ids),))
 
     def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
         self.checked_sizes(names, bias)
         return self._name(_Product(x, names, bias, exact))
 
     def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
-        tensors = [self._vector(tensor) for tensor in self.checked_norm(name, bias)]
-        return self._step(
-            self.network.norm, x=self._number(x), weight=tensors[0], bias=tensors[1] if bias else None, epsilon=epsilon
-        )
+        weight, *biases = [self._vector(tensor) for tensor in self.checked_norm(name, bias)]
+        return self._step(self.network.norm, x=self._number(x), weight=weight, bias=next(iter(biases), None), epsilon=epsilon)
 
     def activation(self, x: Value, name: str) -> Value:
         activation, value = self.checked_activation(name), self._values[x]
@@ -119,8 +110,8 @@ class NativeGraph(Graph):
 
     def add(self, x: Value, y: Value) -> Value:
         first, second = self._values[x], self._values[y]
-        if isinstance(first, _Embedding) and isinstance(second, _Lookup):
-            return self._name(_with_lookup(first, second))
+        if isinstance(first, tuple) and isinstance(second, tuple):
+            return self._name(first + second)
         if isinstance(first, _Product) and first.added is None:
             return self._name(replace(first, added=y))
         return self._step(self.network.add, x=self._number(x), y=self._number(y))
@@ -162,24 +153,21 @@ class NativeGraph(Graph):
     def mean(self, x: Value) -> Value:
         return self._step(self.network.mean, x=self._number(x))
 
-    def compare(self, x: Value, comparison: Comparison) -> Value:
+    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
         return self._step(
             self.network.compare,
             x=self._number(x),
-            importance=self._vector(f"{comparison.importance}.weight"),
-            importance_bias=float(self._vector(f"{comparison.importance}.bias")[0]),
-            token_importance=self._vector(comparison.token_importance),
-            token_idf=self._vector(comparison.token_idf),
-            token_piece_idf=self._vector(comparison.token_piece_idf),
-            token_stem=self._vector(comparison.token_stem),
-            k1=comparison.k1,
-            b=comparison.b,
-            usual_tokens=comparison.average_tokens,
+            importance=self._vector(f"{prefix}importance.weight"),
+            importance_bias=float(self._vector(f"{prefix}importance.bias")[0]),
+            k1=k1,
+            b=b,
+            usual_tokens=average_tokens,
+            **{table: self._vector(f"{prefix}{table}") for table in COMPARISON_TABLES},
         )
 
     # Values and the numbers of their steps.
 
-    def _name(self, value: int | _Lookup | _Embedding | _Product) -> Value:
+    def _name(self, value: int | _Embedding | _Product) -> Value:
         name = Value(f"value {len(self._values)}")
         self._values[name] = value
         return name
@@ -187,11 +175,7 @@ class NativeGraph(Graph):
     def _number(self, name: Value) -> int:
         """Return the number of a value's step. Adds the step if the value does not have one yet."""
         value = self._values[name]
-        if isinstance(value, _Lookup):
-            raise UnsupportedModel(
-                f"podium's native core cannot look up {value.table} apart from words; use ", Argument("runtime", "onnx")
-            )
-        if isinstance(value, _Embedding):
+        if isinstance(value, tuple):
             value = self._embedding_step(value)
         elif isinstance(value, _Product):
             value = self._product_step(value)
@@ -199,50 +183,46 @@ class NativeGraph(Graph):
         return value
 
     def _step(self, add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
-        return self._name(_checked(add, *args, **kwargs))
+        return self._name(_checked_step(add, *args, **kwargs))
 
     def _embedding_step(self, embedding: _Embedding) -> int:
-        segments, positions = embedding.segments, embedding.positions
-        counted = self._positions[positions.ids] if positions else _Positions()
-        return _checked(
+        """Add the lookups' step. The core adds words, segments and positions in this order, on which the last bit depends."""
+        parts = {lookup.part: lookup for lookup in embedding}
+        if tuple(lookup.part for lookup in embedding) not in EMBEDDINGS:
+            tables = ", ".join(lookup.table for lookup in embedding)
+            raise UnsupportedModel(f"podium's native core cannot add {tables}; use ", Argument("runtime", "onnx"))
+        segments, positions = parts.get("segments"), parts.get("positions")
+        kind, padding_id = self._positions[positions.ids] if positions else ("counted", 0)
+        return _checked_step(
             self.network.embed,
-            words=self._table(embedding.words),
+            words=self._table(parts["words"].table),
             segments=self._table(segments.table) if segments else None,
             by_segment=segments is not None and segments.ids == SEGMENT_IDS,
             places=self._table(positions.table) if positions else None,
-            positions=counted.kind,
-            padding=counted.padding_id,
+            positions=kind,
+            padding=padding_id,
         )
 
     def _product_step(self, product: _Product) -> int:
         x = self._number(product.x)
         added = -1 if product.added is None else self._number(product.added)
-        key = "|".join(product.names)
-        inputs, outputs = self.checked_sizes(product.names, product.bias)
-        bias = self._bias(product.names, outputs) if product.bias else None
-        panels = -(-outputs // PANEL)
+        names = product.names
+        inputs, outputs = self.checked_sizes(names, product.bias)
+        bias = self._bias(names, outputs) if product.bias else None
+        key, panels = "|".join(names), -(-outputs // PANEL)
+        add: Callable[..., int]
         if self._int8 and not product.exact:
-            weights, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), product.names)
-            return _checked(
-                self.network.linear_int8,
-                x=x,
-                packed=weights,
-                scales=scales,
-                sums=sums,
-                outputs=outputs,
-                bias=bias,
-                activation=product.activation,
-                added=added,
-            )
-        weights = self._packed.get(key, (panels, inputs, PANEL), lambda: pack_float32(self._joined(product.names)))
-        return _checked(
-            self.network.linear, x=x, packed=weights, outputs=outputs, bias=bias, activation=product.activation, added=added
-        )
+            packed, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), names)
+            add = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
+        else:
+            packed = self._packed.get(key, (panels, inputs, PANEL), lambda: pack_float32(self._joined(names, "weight")))
+            add = functools.partial(self.network.linear, packed=packed)
+        return _checked_step(add, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
 
     # Weights, which are packed only if the cache does not have them.
 
     def _int8_weights(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, Array, Array]:
-        packed = functools.cache(lambda: pack_int8(self._joined(names)))
+        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))
         channels = (shape[0] * PANEL,)
         return (
             self._packed.get(f"{key}.int8", shape, lambda: packed()[0]),
@@ -250,12 +230,12 @@ class NativeGraph(Graph):
             self._packed.get(f"{key}.sums", channels, lambda: packed()[2]),
         )
 
-    def _joined(self, names: tuple[str, ...]) -> Array:
-        return np.concatenate([self.checkpoint[f"{name}.weight"] for name in names])
-
     def _bias(self, names: tuple[str, ...], outputs: int) -> Array:
         key = "|".join(f"{name}.bias" for name in names)
-        return self._packed.get(key, (outputs,), lambda: np.concatenate([self.checkpoint[f"{name}.bias"] for name in names]))
+        return self._packed.get(key, (outputs,), lambda: self._joined(names, "bias"))
+
+    def _joined(self, names: tuple[str, ...], kind: str) -> Array:
+        return np.concatenate([self.checkpoint[f"{name}.{kind}"] for name in names])
 
     def _vector(self, name: str) -> Array:
         size = int(np.prod(self.checkpoint.shape(name)))
@@ -266,18 +246,7 @@ class NativeGraph(Graph):
         return self._packed.get(name, self.checkpoint.shape(name), lambda: self.checkpoint.stored(name))
 
 
-def _with_lookup(embedding: _Embedding, lookup: _Lookup) -> _Embedding:
-    """Return the embedding with another lookup added. The core adds words, segments and positions, in this order."""
-    if lookup.ids in (SEGMENT_IDS, ZEROS) and embedding.segments is None and embedding.positions is None:
-        return replace(embedding, segments=lookup)
-    if lookup.ids not in (SEGMENT_IDS, ZEROS) and embedding.positions is None:
-        return replace(embedding, positions=lookup)
-    raise UnsupportedModel(
-        f"podium's native core cannot add {lookup.table} to these embeddings; use ", Argument("runtime", "onnx")
-    )
-
-
-def _checked(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+def _checked_step(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
     """Return the number of the step that `add` adds. The core checks that sizes fit."""
     try:
         return add(*args, **kwargs)

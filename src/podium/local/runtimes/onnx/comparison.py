@@ -1,10 +1,10 @@
-"""The four comparisons of late interaction, as ONNX nodes. families/late.py describes them."""
+"""The comparisons of late interaction, as ONNX nodes. families/late.py describes them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from podium.local.graph import Comparison, Value
+from podium.local.graph import Value
 
 if TYPE_CHECKING:
     from podium.local.runtimes.onnx.graph import OnnxGraph
@@ -14,19 +14,27 @@ __all__ = ["compare"]
 RUN = 3  # word pieces
 
 
-def compare(graph: OnnxGraph, x: Value, comparison: Comparison) -> Value:
+def compare(graph: OnnxGraph, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
     """Return the comparisons of a pair, shape (1, 4). `x` are the hidden states of both texts."""
     second = graph.second_text()
     query_ids, text_ids = (_without_first(graph, ids) for ids in graph.split_rows(graph.token_ids(), second))
     query, text = graph.split_rows(x, second)
-    inner_query = _without_first(graph, query)
-    importance = graph.op("Reshape", graph.linear(inner_query, comparison.importance, exact=True), graph.integers(1, -1))
-    importance = graph.op("Add", importance, _numbers(graph, comparison.token_importance, query_ids))
-    weights = graph.op("Softmax", importance, axis=-1)
+    idf, stems, text_stems = (
+        _numbers(graph, f"{prefix}token_{table}", ids)
+        for table, ids in (("idf", query_ids), ("stem", query_ids), ("stem", text_ids))
+    )
+    same = graph.to_float(graph.op("Equal", graph.op("Transpose", stems, perm=[1, 0]), text_stems))
+    length = graph.op("Mul", graph.to_float(graph.op("Shape", text_ids)), graph.scalar(k1 * b / average_tokens))
+    words = graph.op("MatMul", idf, _saturated_counts(graph, same, length, k1, b))
+    runs = graph.op(
+        "MatMul", _run_sums(graph, _numbers(graph, f"{prefix}token_piece_idf", query_ids)), _shared_runs(graph, same)
+    )
+    total = graph.op("Add", graph.op("ReduceSum", idf, graph.integers(1), keepdims=1), graph.scalar(1e-6))
     compared = (
         _cosines(graph, graph.mean(query), graph.mean(text)),
-        _best_matches(graph, inner_query, _without_first(graph, text), weights),
-        *_shared_words_and_runs(graph, comparison, query_ids, text_ids),
+        _best_matches(graph, _without_first(graph, query), _without_first(graph, text), prefix, query_ids),
+        graph.op("Div", words, total),
+        graph.op("Div", runs, graph.op("Mul", total, graph.scalar(RUN))),
     )
     return graph.op("Concat", *compared, axis=-1)
 
@@ -47,29 +55,17 @@ def _cosines(graph: OnnxGraph, x: Value, y: Value) -> Value:
     return graph.op("Gemm", x, y, transB=1)
 
 
-def _best_matches(graph: OnnxGraph, query: Value, text: Value, weights: Value) -> Value:
-    """Return the weighted mean of each query token's highest cosine, shape (1, 1)."""
+def _best_matches(graph: OnnxGraph, query: Value, text: Value, prefix: str, query_ids: Value) -> Value:
+    """Return the mean of each query token's highest cosine, weighted by importance: shape (1, 1)."""
+    importance = graph.op("Reshape", graph.linear(query, f"{prefix}importance", exact=True), graph.integers(1, -1))
+    importance = graph.op("Add", importance, _numbers(graph, f"{prefix}token_importance", query_ids))
     best = graph.op("ReduceMax", _cosines(graph, query, text), graph.integers(1), keepdims=1)
-    return graph.op("MatMul", weights, best)
+    return graph.op("MatMul", graph.op("Softmax", importance, axis=-1), best)
 
 
-def _shared_words_and_runs(graph: OnnxGraph, comparison: Comparison, query_ids: Value, text_ids: Value) -> tuple[Value, Value]:
-    """Return the shared words and the shared runs, each of shape (1, 1) and divided by the idf of the whole query."""
-    query_stems, text_stems = (_numbers(graph, comparison.token_stem, ids) for ids in (query_ids, text_ids))
-    same = graph.to_float(graph.op("Equal", graph.op("Transpose", query_stems, perm=[1, 0]), text_stems))
-    idf = _numbers(graph, comparison.token_idf, query_ids)
-    total = graph.op("Add", graph.op("ReduceSum", idf, graph.integers(1), keepdims=1), graph.scalar(1e-6))
-    words = graph.op("MatMul", idf, _saturated_counts(graph, comparison, same, text_ids))
-    run_idf = _run_sums(graph, _numbers(graph, comparison.token_piece_idf, query_ids))
-    runs = graph.op("MatMul", run_idf, _shared_runs(graph, same))
-    return graph.op("Div", words, total), graph.op("Div", runs, graph.op("Mul", total, graph.scalar(RUN)))
-
-
-def _saturated_counts(graph: OnnxGraph, comparison: Comparison, same: Value, text_ids: Value) -> Value:
+def _saturated_counts(graph: OnnxGraph, same: Value, length: Value, k1: float, b: float) -> Value:
     """Return BM25's saturated count of each query token in the text, shape (query tokens, 1)."""
-    k1, b = comparison.k1, comparison.b
     counts = graph.op("ReduceSum", same, graph.integers(1), keepdims=1)
-    length = graph.op("Mul", graph.to_float(graph.length(text_ids)), graph.scalar(k1 * b / comparison.average_tokens))
     saturation = graph.op("Add", length, graph.scalar(k1 * (1 - b)))
     return graph.op("Div", graph.op("Mul", counts, graph.scalar(k1 + 1)), graph.op("Add", counts, saturation))
 
@@ -77,21 +73,19 @@ def _saturated_counts(graph: OnnxGraph, comparison: Comparison, same: Value, tex
 def _shared_runs(graph: OnnxGraph, same: Value) -> Value:
     """Return 1 for each query token that begins a run that the text has, else 0: shape (query tokens, 1)."""
     padded = graph.op("Pad", same, graph.integers(0, 0, RUN - 1, RUN - 1))
-    shape = graph.op("Shape", same)
-    shifted = [_shifted(graph, padded, shape, offset, (0, 1)) for offset in range(RUN)]
-    run = graph.op("Mul", graph.op("Mul", shifted[0], shifted[1]), shifted[2])
+    first, second, third = _shifts(graph, padded, graph.op("Shape", same), (0, 1))
+    run = graph.op("Mul", graph.op("Mul", first, second), third)
     return graph.op("ReduceMax", run, graph.integers(1), keepdims=1)
 
 
 def _run_sums(graph: OnnxGraph, row: Value) -> Value:
     """Return the sum of each number and those after it in its run, shape (1, query tokens)."""
     padded = graph.op("Pad", row, graph.integers(0, 0, 0, RUN - 1))
-    length = graph.op("Shape", row, start=1)
-    shifted = [_shifted(graph, padded, length, offset, (1,)) for offset in range(RUN)]
-    return graph.op("Add", graph.op("Add", shifted[0], shifted[1]), shifted[2])
+    first, second, third = _shifts(graph, padded, graph.op("Shape", row, start=1), (1,))
+    return graph.op("Add", graph.op("Add", first, second), third)
 
 
-def _shifted(graph: OnnxGraph, padded: Value, size: Value, offset: int, axes: tuple[int, ...]) -> Value:
-    """Return what was padded, shifted by `offset` along the axes, in its size before."""
-    start = graph.integers(*[offset] * len(axes))
-    return graph.op("Slice", padded, start, graph.op("Add", size, start), graph.integers(*axes))
+def _shifts(graph: OnnxGraph, padded: Value, size: Value, axes: tuple[int, ...]) -> list[Value]:
+    """Return what was padded, shifted by 0, 1 and 2 along the axes, in its size before."""
+    starts = [graph.integers(*[offset] * len(axes)) for offset in range(RUN)]
+    return [graph.op("Slice", padded, start, graph.op("Add", size, start), graph.integers(*axes)) for start in starts]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from podium.local.graph import Disentangled, Value
+from podium.local.graph import Attention, Value
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array
@@ -21,22 +21,30 @@ if TYPE_CHECKING:
 __all__ = ["attention"]
 
 
-def attention(graph: OnnxGraph, x: Value, names: Sequence[str], shape: Disentangled) -> Value:
-    """Return the attention's result, shape (tokens, width) or (1, width). `names` are the layers of query, key and value."""
-    heads, size = shape.attention.heads, shape.attention.size
-    graph.check_heads(names, shape.attention)
-    terms = 1 + sum(table is not None for table in (shape.keys, shape.queries))
-    scale = (size * terms) ** -0.5
-    query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * heads))
+def attention(
+    graph: OnnxGraph,
+    x: Value,
+    names: Sequence[str],
+    shape: Attention,
+    *,
+    keys: Array | None,
+    queries: Array | None,
+    distance_rows: Array,
+) -> Value:
+    """Return the attention's result, shape (tokens, width) or (1, width). The arguments are those of the Graph's method."""
+    graph.check_heads(names, shape)
+    terms = 1 + (keys is not None) + (queries is not None)
+    scale = (shape.size * terms) ** -0.5
+    query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))
     biases = []
-    if shape.keys is not None:
-        falling = _distance_rows(graph, "falling", np.ascontiguousarray(shape.embedding_rows[::-1]))
-        biases.append(_by_distance(graph, query, shape.keys, falling, scale))
-    if shape.queries is not None:
-        rising = _distance_rows(graph, "rising", shape.embedding_rows)
-        biases.append(graph.op("Transpose", _by_distance(graph, key, shape.queries, rising, scale), perm=[0, 2, 1]))
+    if keys is not None:
+        falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
+        biases.append(_by_distance(graph, query, keys, falling, scale))
+    if queries is not None:
+        rising = _distance_rows(graph, "rising", distance_rows)
+        biases.append(graph.op("Transpose", _by_distance(graph, key, queries, rising, scale), perm=[0, 2, 1]))
     bias = graph.op("Add", *biases) if len(biases) == 2 else next(iter(biases), None)
-    return graph.select(graph.attend(query, key, value, scale, bias), shape.attention.rows)
+    return graph.select(graph.attend(query, key, value, scale, bias), shape.rows)
 
 
 def _distance_rows(graph: OnnxGraph, name: str, rows: Array) -> Value:

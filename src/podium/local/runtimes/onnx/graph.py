@@ -16,9 +16,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from podium.local.cpu import int8_is_exact_as_signed
-from podium.local.graph import Attention, Comparison, Disentangled, Graph, PositionKind, Rotary, Value
-from podium.local.runtimes.onnx import comparison as comparisons
-from podium.local.runtimes.onnx import disentangled
+from podium.local.graph import Attention, Graph, PositionKind, Rotary, Value
+from podium.local.runtimes.onnx import comparison, disentangled
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
@@ -100,13 +99,9 @@ class OnnxGraph(Graph):
     def weight(self, name: str) -> Value:
         return Value(name) if name in self.weights else self.constant(self.checkpoint[name], name)
 
-    def length(self, ids: Value) -> Value:
-        """Return the number of ids, shape (1,)."""
-        return self.op("Shape", ids)
-
     def token_count(self) -> Value:
-        """Return the number of the pair's tokens, shape (1,)."""
-        return self.once("token count", lambda: self.length(self.token_ids()))
+        """Return the number of tokens, shape (1,)."""
+        return self.once("token count", lambda: self.op("Shape", self.token_ids()))
 
     def first(self, x: Value, count: Value, *, axis: int = 0) -> Value:
         """Return the first `count` rows; `count` has shape (1,)."""
@@ -252,22 +247,13 @@ class OnnxGraph(Graph):
         return self.attend(query, key, value, scale, mask)
 
     def _rotate(self, x: Value, rotary: Rotary, size: int) -> Value:
-        cosines, sines = self._rotations(rotary, size)
+        cosines, sines = (
+            self.first(self.constant(np.concatenate([table, table], axis=1), f"{kind}.{rotary.theta}"), self.token_count())
+            for kind, table in zip(("cosines", "sines"), rotary.tables(size), strict=True)
+        )
         left, right = self.ops("Split", x, outputs=2, axis=-1, num_outputs=2)
         turned = self.op("Concat", self.op("Neg", right), left, axis=-1)
         return self.op("Add", self.op("Mul", x, cosines), self.op("Mul", turned, sines))
-
-    def _rotations(self, rotary: Rotary, size: int) -> list[Value]:
-        """Return the cosines and sines of a text's tokens, each of shape (tokens, size)."""
-
-        def rows(name: str, table: Array) -> Value:
-            return self.first(self.constant(np.concatenate([table, table], axis=1), name), self.token_count())
-
-        cosines, sines = rotary.tables(size)
-        return [
-            self.once(f"cosines.{rotary.theta}.rows", lambda: rows(f"cosines.{rotary.theta}", cosines)),
-            self.once(f"sines.{rotary.theta}.rows", lambda: rows(f"sines.{rotary.theta}", sines)),
-        ]
 
     def _window(self, reach: int) -> Value:
         """Return 0 for two tokens that are at most `reach` apart, else a very negative number: (tokens, tokens)."""
@@ -281,8 +267,8 @@ class OnnxGraph(Graph):
 
         return self.once(f"window.{reach}", make)
 
-    def disentangled_attention(self, x: Value, names: Sequence[str], shape: Disentangled) -> Value:
-        return disentangled.attention(self, x, names, shape)
+    disentangled_attention = disentangled.attention
+    compare = comparison.compare
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
         channels = self.op("Unsqueeze", self.op("Transpose", x, perm=[1, 0]), self.integers(0))
@@ -290,9 +276,6 @@ class OnnxGraph(Graph):
         padding = [(size - 1) // 2] * 2
         convolved = self.op("Conv", channels, *tensors, kernel_shape=[size], group=groups, pads=padding)
         return self.op("Transpose", self.op("Squeeze", convolved, self.integers(0)), perm=[1, 0])
-
-    def compare(self, x: Value, comparison: Comparison) -> Value:
-        return comparisons.compare(self, x, comparison)
 
 
 def _initializer(name: str, array: Array) -> onnx.TensorProto:
