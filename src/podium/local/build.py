@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Literal
 
 from podium.errors import Argument, UnsupportedModel
 from podium.local.families.family import Architecture, Family, Pooling
 from podium.local.files.checkpoint import Checkpoint, weight_files
 from podium.local.graph import Graph, Rows, Value
-from podium.local.runtimes import NO_CORE, Precision, Runtime, RuntimeName, Variant, native_core
+from podium.local.runtimes import NO_CORE, Precision, PrecisionOption, Runtime, RuntimeName, RuntimeOption, Variant, native_core
 from podium.local.spec import Module, Spec
 
 __all__ = ["add_scorer", "load", "load_embedder", "variants_for"]
 
 AddNetwork = Callable[[Graph, Spec, Family, Architecture], Value]
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 ROWS: dict[Pooling, Rows] = {"cls": "first", "mean": "all", "none": "all"}
 
 
@@ -52,20 +50,16 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
     return _build(spec, spec.family, spec.architecture, variant, _add_embedder)
 
 
-def variants_for(
-    spec: Spec,
-    *,
-    precision: Precision | Literal["auto"] = "float32",
-    runtime: RuntimeName | Literal["auto"] = "auto",
-) -> list[Variant]:
+def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime: RuntimeOption = "auto") -> list[Variant]:
     """Return the variants that can run a model here, the usually fastest runtime first. Raises UnsupportedModel if none can."""
-    precisions = PRECISIONS if precision == "auto" else (precision,)
-    if precision == "auto" and not spec.family:
-        precisions = ("float32",)
+    if precision != "auto":
+        precisions: tuple[Precision, ...] = (precision,)
+    else:
+        precisions = ("float32", "int8") if spec.family else ("float32",)
     return [Variant(*variant) for variant in itertools.product(_runtimes(spec, runtime), precisions)]
 
 
-def _runtimes(spec: Spec, runtime: RuntimeName | Literal["auto"]) -> tuple[RuntimeName, ...]:
+def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
     is_native = spec.family is not None and spec.family.native
     if runtime == "native" and not is_native:
         kind = spec.family.name if spec.family else "a model with its own ONNX file"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from podium.local.build import load_embedder
 from podium.local.files.checkpoint import Array
 from podium.local.files.resolve import find_model
 from podium.local.model import Computed, LoadedModel, Options
-from podium.local.runtimes import Precision, RuntimeName
+from podium.local.runtimes import Precision, PrecisionOption, RuntimeOption
 from podium.local.schedule import off_loop
 from podium.local.spec import Spec
 from podium.local.tokenizer import TextTokenizer
@@ -38,8 +38,8 @@ class Embedder:
         self,
         name: str | os.PathLike[str],
         *,
-        precision: Precision | Literal["auto"] = "float32",
-        runtime: RuntimeName | Literal["auto"] = "auto",
+        precision: PrecisionOption = "float32",
+        runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
         revision: str | None = None,

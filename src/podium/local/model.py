@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from podium.local.build import variants_for
 from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
-from podium.local.runtimes import Precision, RuntimeName
+from podium.local.runtimes import PrecisionOption, RuntimeOption
 from podium.local.schedule import Work, Workers, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, Tokenizer
@@ -34,15 +34,15 @@ CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
 class Options:
     """How to run a model, as users choose it. Raises InvalidInput."""
 
-    precision: Precision | Literal["auto"] = "float32"
-    runtime: RuntimeName | Literal["auto"] = "auto"
+    precision: PrecisionOption = "float32"
+    runtime: RuntimeOption = "auto"
     threads: int | None = None
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in ("float32", "int8", "auto"):
+        if self.precision not in get_args(PrecisionOption):
             raise InvalidInput(Argument("precision"), f" must be 'float32', 'int8' or 'auto', not {self.precision!r:.40}")
-        if self.runtime not in ("native", "onnx", "auto"):
+        if self.runtime not in get_args(RuntimeOption):
             raise InvalidInput(Argument("runtime"), f" must be 'native', 'onnx' or 'auto', not {self.runtime!r:.40}")
         for name, value in (("threads", self.threads), ("max_length", self.max_length)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

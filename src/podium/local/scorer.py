@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
 
 from podium.errors import ModelError
 from podium.local.build import load
 from podium.local.files.folder import ModelFiles
 from podium.local.model import Computed, LoadedModel, Options
-from podium.local.runtimes import Precision, RuntimeName
+from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
 from podium.local.schedule import off_loop
 from podium.local.spec import Spec
 from podium.local.tokenizer import PairTokenizer
@@ -36,8 +35,8 @@ class LocalScorer(BaseScorer):
         self,
         files: ModelFiles,
         *,
-        precision: Precision | Literal["auto"] = "float32",
-        runtime: RuntimeName | Literal["auto"] = "auto",
+        precision: PrecisionOption = "float32",
+        runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
     ) -> None:

@@ -101,7 +101,7 @@ def read_spec(folder: Path) -> Spec:
     model_type = str(config.get("model_type", "?"))
     family, weights = _family_and_weights(folder, base, model_type)
     architecture = family.architecture.from_json(config) if family else None
-    heads = modules[1:]
+    pooling = architecture.pooling if architecture else "cls"
     return Spec(
         folder=folder,
         base=base,
@@ -110,12 +110,12 @@ def read_spec(folder: Path) -> Spec:
         family=family,
         architecture=architecture,
         activation=_activation(folder, config, is_modular=bool(modules)),
-        pooling=_pooling(heads[0].config) if heads else architecture.pooling if architecture else "cls",
+        pooling=_pooling(modules[1].config) if modules[1:] else pooling,
         max_length=_max_length(base, config, settings, architecture),
         has_segments=_has_segments(model_type),
         do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
-        modules=heads,
+        modules=modules[1:],
         prompts=_prompts(folder) if modules else {},
         description_digest=_description_digest(folder, base, modules),
     )

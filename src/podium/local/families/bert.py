@@ -8,7 +8,7 @@ from typing import ClassVar
 from podium.local.families.family import Architecture, Family
 from podium.local.graph import Attention, Graph, Rows, Value
 
-__all__ = ["FAMILY", "Bert", "PartNames"]
+__all__ = ["FAMILY", "POSITIONS", "SEGMENTS", "WORDS", "Bert", "PartNames"]
 
 WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
 
@@ -45,9 +45,7 @@ class Bert(Architecture):
     def encode(self, graph: Graph, rows: Rows) -> Value:
         x = self.embed(graph)
         for index in range(self.num_hidden_layers):
-            needed = rows if index == self.num_hidden_layers - 1 else "all"
-            attention = Attention(self.num_attention_heads, self.hidden_size, rows=needed, by_side=self.by_side)
-            x = self._layer(graph, x, self.names.layer.format(index), attention)
+            x = self.layer(graph, x, index, rows if index == self.num_hidden_layers - 1 else "all")
         return x
 
     def embed(self, graph: Graph) -> Value:
@@ -66,19 +64,23 @@ class Bert(Architecture):
     def positions(self, graph: Graph) -> Value:
         return graph.positions("counted")
 
-    def head(self, graph: Graph, x: Value) -> Value:
-        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
-        return graph.linear(pooled, "classifier", exact=True)
-
-    def _layer(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
-        names = self.names
-        attended = graph.attention(x, [prefix + name for name in (names.query, names.key, names.value)], attention)
-        attention_output = graph.linear(attended, prefix + names.attention_output)
-        x = graph.add(attention_output, graph.select(x, attention.rows))
+    def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
+        names, prefix = self.names, self.names.layer.format(index)
+        attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows, by_side=self.by_side)
+        attention_output = graph.linear(self.attend(graph, x, prefix, attention), prefix + names.attention_output)
+        x = graph.add(attention_output, graph.select(x, rows))
         x = graph.norm(x, prefix + names.attention_norm, self.layer_norm_eps)
         intermediate = graph.activation(graph.linear(x, prefix + names.intermediate), self.hidden_act)
         output = graph.linear(intermediate, prefix + names.output)
         return graph.norm(graph.add(output, x), prefix + names.output_norm, self.layer_norm_eps)
+
+    def attend(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        names = self.names
+        return graph.attention(x, [prefix + name for name in (names.query, names.key, names.value)], attention)
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
+        return graph.linear(pooled, "classifier", exact=True)
 
 
 FAMILY = Family(

@@ -8,22 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from podium.errors import UnsupportedModel
-from podium.local.families.family import Architecture, Family
+from podium.local.families.bert import POSITIONS, SEGMENTS, WORDS, Bert
+from podium.local.families.family import Family
 from podium.local.files.checkpoint import Array
 from podium.local.graph import Attention, Graph, Rows, Value
 
 __all__ = ["FAMILY", "Deberta"]
 
-WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
-
 
 @dataclass(frozen=True, kw_only=True)
-class Deberta(Architecture):
-    num_hidden_layers: int
-    num_attention_heads: int
-    hidden_size: int
-    max_position_embeddings: int
-    hidden_act: str = "gelu"
+class Deberta(Bert):
+    """BERT's layers with another attention, and in v2 a convolution."""
+
     layer_norm_eps: float = 1e-7
     pooler_hidden_act: str = "gelu"
     type_vocab_size: int = 0
@@ -42,22 +38,7 @@ class Deberta(Architecture):
         if not self.relative_attention:
             raise UnsupportedModel("config.json turns relative_attention off, which podium does not have")
 
-    def encode(self, graph: Graph, rows: Rows) -> Value:
-        x = embedded = self._embed(graph)
-        relative = self._relative_embeddings(graph)
-        for index in range(self.num_hidden_layers):
-            convolved = index == 0 and self.conv_kernel_size > 0
-            needed = rows if index == self.num_hidden_layers - 1 and not convolved else "all"
-            x = self._layer(graph, x, f"encoder.layer.{index}.", relative, needed)
-            if convolved:
-                x = self._convolve(graph, embedded, x)
-        return graph.select(x, rows)
-
-    def head(self, graph: Graph, x: Value) -> Value:
-        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), self.pooler_hidden_act)
-        return graph.linear(pooled, "classifier", exact=True)
-
-    def _embed(self, graph: Graph) -> Value:
+    def embed(self, graph: Graph) -> Value:
         x = graph.lookup(WORDS, graph.token_ids())
         if self.position_biased_input:
             graph.expect_rows(POSITIONS, self.max_position_embeddings)
@@ -68,33 +49,32 @@ class Deberta(Architecture):
             x = graph.linear(x, "embeddings.embed_proj", bias=False)
         return graph.norm(x, "embeddings.LayerNorm", self.layer_norm_eps)
 
-    def _layer(self, graph: Graph, x: Value, prefix: str, relative: Array, rows: Rows) -> Value:
-        attention_output = graph.linear(self._attend(graph, x, prefix, relative, rows), f"{prefix}attention.output.dense")
-        x = graph.add(attention_output, graph.select(x, rows))
-        x = graph.norm(x, f"{prefix}attention.output.LayerNorm", self.layer_norm_eps)
-        intermediate = graph.activation(graph.linear(x, f"{prefix}intermediate.dense"), self.hidden_act)
-        output = graph.linear(intermediate, f"{prefix}output.dense")
-        return graph.norm(graph.add(output, x), f"{prefix}output.LayerNorm", self.layer_norm_eps)
+    def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
+        if index > 0 or self.conv_kernel_size < 1:
+            return super().layer(graph, x, index, rows)
+        output = super().layer(graph, x, index, "all")
+        convolved = graph.convolution(x, "encoder.conv.conv", size=self.conv_kernel_size, groups=self.conv_groups)
+        output = graph.add(output, graph.activation(convolved, self.conv_act))
+        return graph.select(graph.norm(output, "encoder.conv.LayerNorm", self.layer_norm_eps), rows)
 
-    def _convolve(self, graph: Graph, embedded: Value, x: Value) -> Value:
-        """Add a convolution of the embeddings, which v2 has in its first layer."""
-        convolved = graph.convolution(embedded, "encoder.conv.conv", size=self.conv_kernel_size, groups=self.conv_groups)
-        convolved = graph.activation(convolved, self.conv_act)
-        return graph.norm(graph.add(x, convolved), "encoder.conv.LayerNorm", self.layer_norm_eps)
-
-    def _attend(self, graph: Graph, x: Value, prefix: str, relative: Array, rows: Rows) -> Value:
+    def attend(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
         names = [f"{prefix}attention.self.{name}_proj" for name in ("query", "key", "value")]
-        positions = "" if self.share_att_key else "pos_"
-        queries, keys = (f"{prefix}attention.self.{positions}{name}_proj" for name in ("query", "key"))
+        kind = "" if self.share_att_key else "pos_"
+        queries, keys = (f"{prefix}attention.self.{kind}{name}_proj" for name in ("query", "key"))
         terms = self.pos_att_type.lower().split("|") if isinstance(self.pos_att_type, str) else self.pos_att_type or ()
+        relative = self._relative_embeddings(graph)
         return graph.disentangled_attention(
             x,
             names,
-            Attention(self.num_attention_heads, self.hidden_size, rows=rows),
+            attention,
             keys=self._project(graph, keys, relative) if "c2p" in terms else None,
             queries=self._project(graph, queries, relative) if "p2c" in terms else None,
             distance_rows=self._distance_rows(),
         )
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), self.pooler_hidden_act)
+        return graph.linear(pooled, "classifier", exact=True)
 
     def _project(self, graph: Graph, name: str, embeddings: Array) -> Array:
         """Return the projected embeddings, shape (heads, embeddings, size), which are the same for every text."""

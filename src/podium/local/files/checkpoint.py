@@ -65,10 +65,6 @@ class Checkpoint:
             for stored_name in reader.keys():  # noqa: SIM118  not a dict
                 self._readers[rename(stored_name)] = reader, stored_name
 
-    @property
-    def names(self) -> set[str]:
-        return set(self._readers)
-
     def __contains__(self, name: str) -> bool:
         return name in self._readers
 
@@ -102,7 +98,7 @@ class Checkpoint:
 
     def unused_layers(self) -> list[str]:
         """Return the tensors of layers that were never read: config.json describes another model."""
-        return sorted(name for name in self.names - self._used if LAYER.search(name))
+        return sorted(name for name in self._readers.keys() - self._used if LAYER.search(name))
 
     def _reader(self, name: str) -> tuple[Any, str]:
         if name not in self._readers:

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple, Protocol
 
 from podium.local.files.checkpoint import Array
 
-__all__ = ["NO_CORE", "Precision", "Runtime", "RuntimeName", "Variant", "native_core"]
+__all__ = ["NO_CORE", "Precision", "PrecisionOption", "Runtime", "RuntimeName", "RuntimeOption", "Variant", "native_core"]
 
 RuntimeName = Literal["native", "onnx"]
 Precision = Literal["float32", "int8"]
+RuntimeOption = Literal["native", "onnx", "auto"]
+PrecisionOption = Literal["float32", "int8", "auto"]
 NO_CORE = "there was no C++ compiler, or it failed; install one and then podium again"
 
 
@@ -34,7 +36,6 @@ class Runtime(Protocol):
     `tokens_at_once` is how many tokens one call of `run` should have together; 1 means one text at a time.
     """
 
-    name: RuntimeName
     tokens_at_once: int
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:

@@ -9,7 +9,6 @@ import numpy as np
 from podium._native import Network
 from podium.errors import Argument, ModelError
 from podium.local.files.checkpoint import Array
-from podium.local.runtimes import RuntimeName
 
 __all__ = ["NativeRuntime"]
 
@@ -20,7 +19,6 @@ class NativeRuntime:
     A text's outputs do not depend on the texts that are computed with it, bit for bit.
     """
 
-    name: RuntimeName = "native"
     tokens_at_once = 256  # rows that share one pass over the weights, and still fit in the second-level cache
 
     def __init__(self, network: Network, outputs: int) -> None:

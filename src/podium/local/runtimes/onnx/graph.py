@@ -96,9 +96,6 @@ class OnnxGraph(Graph):
     def to_float(self, x: Value) -> Value:
         return self.op("Cast", x, to=TensorProto.FLOAT)
 
-    def weight(self, name: str) -> Value:
-        return Value(name) if name in self.weights else self.constant(self.checkpoint[name], name)
-
     def token_count(self) -> Value:
         """Return the number of tokens, shape (1,)."""
         return self.once("token count", lambda: self.op("Shape", self.token_ids()))
@@ -200,7 +197,7 @@ class OnnxGraph(Graph):
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
-        tensors = [self.weight(tensor) for tensor in self.checked_norm(name, bias)]
+        tensors = [self.constant(self.checkpoint[tensor], tensor) for tensor in self.checked_norm(name, bias)]
         return self.op("LayerNormalization", x, *tensors, epsilon=epsilon)
 
     def activation(self, x: Value, name: str) -> Value:
@@ -267,12 +264,13 @@ class OnnxGraph(Graph):
 
         return self.once(f"window.{reach}", make)
 
+    # In files of their own.
     disentangled_attention = disentangled.attention
     compare = comparison.compare
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
         channels = self.op("Unsqueeze", self.op("Transpose", x, perm=[1, 0]), self.integers(0))
-        tensors = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        tensors = [self.constant(self.checkpoint[f"{name}.{kind}"]) for kind in ("weight", "bias")]
         padding = [(size - 1) // 2] * 2
         convolved = self.op("Conv", channels, *tensors, kernel_shape=[size], group=groups, pads=padding)
         return self.op("Transpose", self.op("Squeeze", convolved, self.integers(0)), perm=[1, 0])

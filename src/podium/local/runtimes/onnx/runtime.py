@@ -13,7 +13,6 @@ from podium.errors import ModelError, UnsupportedModel
 from podium.forks import no_fork
 from podium.local.files.checkpoint import Array
 from podium.local.graph import Value
-from podium.local.runtimes import RuntimeName
 from podium.local.runtimes.onnx.graph import OnnxGraph
 
 __all__ = ["OnnxRuntime"]
@@ -26,7 +25,6 @@ INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 class OnnxRuntime:
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread."""
 
-    name: RuntimeName = "onnx"
     tokens_at_once = 1
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
