@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +18,8 @@ from typing import Any
 import httpx
 import uvicorn
 
+import podium
+from fakes import WordOverlap
 from loopback import wait_until
 from podium.server.app import create_app
 from podium.server.http.protocol import Protocol
@@ -112,3 +116,64 @@ def refused(*options: str) -> tuple[int, str]:
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr
+
+
+ASKED = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
+
+
+class Waiting(WordOverlap):
+    """An asynchronous scorer that waits until it may go on, and counts who was cancelled meanwhile."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.begun, self.cancelled = 0, 0
+
+    async def ascore(self, query, texts):
+        self.begun += 1
+        try:
+            while not self.may_go_on.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.score(query, texts)
+
+
+class Hanging(WordOverlap):
+    """A scorer that blocks its thread."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+
+    def score(self, query, texts):
+        self.may_go_on.wait(30)
+        return super().score(query, texts)
+
+
+def words(**others):
+    return {"words": podium.Reranker(WordOverlap()), **{name: podium.Reranker(scorer) for name, scorer in others.items()}}
+
+
+def post_without_waiting(server, request, path="/v2/rerank"):
+    """Send a request and return its connection."""
+    body = json.dumps(request).encode()
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def post_briefly(server, path, request):
+    """Post a request that has little time, on a connection of its own."""
+    return httpx.post(f"{server.url}{path}", json=request, headers={"x-request-timeout": "0.5"}, timeout=60)
+
+
+def hung_up(connection):
+    """Whether the server closes a connection; it waits for that."""
+    connection.settimeout(60)
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionError:
+        pass
+    return True
