@@ -79,7 +79,9 @@ def test_a_pickled_hosted_reranker_reads_its_key_from_the_environment(monkeypatc
     ],
 )
 def test_a_reranker_that_was_given_a_secret_is_not_pickled(options, secret):
-    with pytest.raises(InvalidInput, match=rf"loaded with a secret \({secret}\) cannot be pickled; put the secret into the env"):
+    with pytest.raises(
+        InvalidInput, match=rf"loaded with a secret \({secret}\) cannot be pickled; put the secret into the env"
+    ):
         pickle.dumps(podium.load("cohere:m", **options))
     with pytest.raises(InvalidInput, match=r"loaded with a secret \(api_key\)"):
         pickle.dumps(podium.CohereReranker(api_config={"api_key": "very-secret"}))

@@ -102,9 +102,7 @@ def test_notes_on_the_query_and_on_unknown_texts_are_the_same_from_the_store(min
 
 def test_query_without_known_tokens_gets_a_note(mini):
     for query in ("\u0301", "\ufe0f\ufe0f"):
-        assert (
-            "the query has no token that the model knows; the scores mean little" in mini.rerank(query, ["a"]).notes
-        )
+        assert "the query has no token that the model knows; the scores mean little" in mini.rerank(query, ["a"]).notes
     assert mini.rerank("red", ["a"]).notes == ()
 
 

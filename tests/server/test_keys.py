@@ -15,13 +15,18 @@ from podium.errors import (
     InvalidInput,
 )
 from podium.server.http.keys import Keys, add_key
-from serving import ASKED, Process
+from serving import REQUEST, Process
 
 
 def test_a_key_is_asked_for(keyed):
     server, _, key = keyed
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"}, {"authorization": key[:-1]}):
-        for path, body in (("/v2/rerank", ASKED), ("/rerank", {"query": "a", "texts": ["b"]}), ("/score", {}), ("/search", {})):
+        for path, body in (
+            ("/v2/rerank", REQUEST),
+            ("/rerank", {"query": "a", "texts": ["b"]}),
+            ("/score", {}),
+            ("/search", {}),
+        ):
             refused = server.client.post(path, json=body, headers=headers)
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == "Bearer"
@@ -31,7 +36,7 @@ def test_a_key_is_asked_for(keyed):
     for path in ("/health", "/ready", "/", "/docs", "/openapi.json"):
         assert server.client.get(path).status_code == 200
     for authorization in (f"Bearer {key}", f"bearer {key}", key):  # the last as LlamaIndex's TEI client sends it
-        assert server.post("/v2/rerank", ASKED, authorization=authorization).status_code == 200
+        assert server.post("/v2/rerank", REQUEST, authorization=authorization).status_code == 200
 
 
 def test_keys_are_hashed_at_rest_and_read_again(keyed):
@@ -39,11 +44,11 @@ def test_keys_are_hashed_at_rest_and_read_again(keyed):
     assert key not in path.read_text()
     assert path.stat().st_mode & 0o077 == 0
     second = add_key(path, "other-team")
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {second}").status_code == 200
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {second}").status_code == 200
     lines = path.read_text().splitlines()
     path.write_text("# only the other team\n\n" + lines[1] + "\n")
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {second}").status_code == 200
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 401
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {second}").status_code == 200
 
 
 @pytest.mark.parametrize("damage", ["nonsense\n", None])
@@ -51,17 +56,17 @@ def test_while_the_keys_cannot_be_read_those_from_before_stay(keyed, damage, cap
     server, path, key = keyed
     with caplog.at_level(logging.INFO, "podium"):
         path.unlink() if damage is None else path.write_text(damage)
-        assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 200
-        assert server.post("/v2/rerank", ASKED).status_code == 401
+        assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 200
+        assert server.post("/v2/rerank", REQUEST).status_code == 401
     assert any("the keys from before stay" in str(vars(record)) for record in caplog.records)
 
 
 def test_the_last_key_can_be_taken_away_and_a_late_one_is_noticed(keyed):
     server, path, key = keyed
     path.write_text("# nobody\n")
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 401
     path.write_text("# nobody")  # without an end of its line
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {add_key(path, 'next')}").status_code == 200
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {add_key(path, 'next')}").status_code == 200
 
 
 def test_a_copy_of_the_same_size_and_time_is_noticed(keyed):
@@ -72,7 +77,7 @@ def test_a_copy_of_the_same_size_and_time_is_noticed(keyed):
     path.write_text(path.read_text()[:-2] + ("0" if last != "0" else "1") + "\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
-    assert server.post("/v2/rerank", ASKED, authorization=f"Bearer {key}").status_code == 401
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 401
 
 
 def test_two_keys_of_one_name_are_refused(tmp_path):
@@ -85,8 +90,8 @@ def test_two_keys_of_one_name_are_refused(tmp_path):
 
 def test_a_key_may_be_sent_as_api_key(keyed):
     server, _, key = keyed
-    assert server.post("/v2/rerank", ASKED, api_key=key).status_code == 200
-    assert server.post("/v2/rerank", ASKED, api_key="wrong").status_code == 401
+    assert server.post("/v2/rerank", REQUEST, api_key=key).status_code == 200
+    assert server.post("/v2/rerank", REQUEST, api_key="wrong").status_code == 401
 
 
 @pytest.mark.parametrize("name", ["", "two words", "#x", "x" * 65, "a\nb"])
@@ -122,6 +127,6 @@ def test_keys_are_made_by_a_command(tmp_path):
     assert Keys(tmp_path / "keys.txt").check(f"Bearer {key}") == "team"
     with Process("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/v2/rerank"
-        assert httpx.post(url, json=ASKED).status_code == 401
-        assert httpx.post(url, json=ASKED, headers={"authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx.post(url, json=REQUEST).status_code == 401
+        assert httpx.post(url, json=REQUEST, headers={"authorization": f"Bearer {key}"}).status_code == 200
         wait_until(lambda: "key=team" in server.log)

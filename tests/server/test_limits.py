@@ -21,7 +21,7 @@ from podium.server.http.bodies import string_width
 from podium.server.http.protocol import MAX_CONNECTIONS, Protocol
 from podium.server.settings import Settings
 from podium.server.threads import THREADS
-from serving import ASKED, Serving, Waiting, words
+from serving import REQUEST, Serving, WaitingScorer, rerankers
 
 
 def test_the_documented_limits_are_the_real_ones():
@@ -47,53 +47,53 @@ def test_the_documented_limits_are_the_real_ones():
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_again():
-    waiting = Waiting()
-    with Serving(Settings(max_requests=3), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(3) as pool:
-        asked = ASKED | {"model": "waiting"}
+    waiting = WaitingScorer()
+    with Serving(Settings(max_requests=3), rerankers=rerankers(waiting=waiting)) as server, ThreadPoolExecutor(3) as pool:
+        asked = REQUEST | {"model": "waiting"}
         accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=asked, timeout=30) for _ in range(3)]
-        wait_until(lambda: waiting.begun == 3)
-        refused = server.post("/v2/rerank", ASKED)
+        wait_until(lambda: waiting.started == 3)
+        refused = server.post("/v2/rerank", REQUEST)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         tei = server.post("/rerank", {"query": "a", "texts": ["b"]})
         assert (tei.status_code, tei.json()["error_type"]) == (429, "Overloaded")
         assert server.client.get("/health").status_code == server.client.get("/ready").status_code == 200
-        waiting.may_go_on.set()
+        waiting.release.set()
         assert [answer.result().status_code for answer in accepted] == [200] * 3
-        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
 
 
 def test_one_of_several_models_never_gets_the_last_places():
-    waiting = Waiting()
-    with Serving(Settings(max_requests=8), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(6) as pool:
-        asked = ASKED | {"model": "waiting"}
+    waiting = WaitingScorer()
+    with Serving(Settings(max_requests=8), rerankers=rerankers(waiting=waiting)) as server, ThreadPoolExecutor(6) as pool:
+        asked = REQUEST | {"model": "waiting"}
         accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=asked, timeout=60) for _ in range(6)]
-        wait_until(lambda: waiting.begun == 6)
+        wait_until(lambda: waiting.started == 6)
         assert server.post("/v2/rerank", asked).status_code == 429
-        assert server.post("/v2/rerank", ASKED).status_code == 200
-        waiting.may_go_on.set()
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        waiting.release.set()
         assert [answer.result().status_code for answer in accepted] == [200] * 6
 
 
 def test_bodies_that_wait_are_bounded_together():
-    waiting = Waiting()
-    large = ASKED | {"model": "waiting", "documents": ["x" * 6000]}
-    with Serving(Settings(max_memory=20_000), rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(1) as pool:
+    waiting = WaitingScorer()
+    large = REQUEST | {"model": "waiting", "documents": ["x" * 6000]}
+    with Serving(Settings(max_memory=20_000), rerankers=rerankers(waiting=waiting)) as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
-        wait_until(lambda: waiting.begun == 1)
+        wait_until(lambda: waiting.started == 1)
         assert server.post("/v2/rerank", large).status_code == 429
-        waiting.may_go_on.set()
+        waiting.release.set()
         assert first.result().status_code == 200
         assert server.post("/v2/rerank", large).status_code == 200
         wait_until(lambda: server.state.admission.bytes == 0)
 
 
 def test_a_request_that_alone_takes_too_much_memory_is_refused_for_good():
-    with Serving(Settings(max_memory=20_000), rerankers=words()) as server:
+    with Serving(Settings(max_memory=20_000), rerankers=rerankers()) as server:
         for content in (b"x" * 30_000, json.dumps({"query": "a", "documents": ["\U0001f600" * 2000]}).encode()):
             refused = server.client.post("/v2/rerank", content=content)
             assert (refused.status_code, "more than the 20,000 bytes of memory" in refused.text) == (413, True)
-        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
         wait_until(lambda: server.state.admission.bytes == 0)
 
 
@@ -108,32 +108,32 @@ def test_a_request_that_alone_takes_too_much_memory_is_refused_for_good():
     ],
 )
 def test_limits_are_told_in_the_dialects_words(settings, asked, says):
-    with Serving(settings, rerankers=words()) as server:
-        reply = server.post("/v2/rerank", ASKED | {"documents": asked})
+    with Serving(settings, rerankers=rerankers()) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"documents": asked})
         assert reply.status_code == 400
         assert says in reply.json()["message"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused(chunked):
-    body = json.dumps(ASKED | {"documents": ["x" * 200_000]}).encode()
-    with Serving(Settings(max_body=100_000), rerankers=words()) as server:
+    body = json.dumps(REQUEST | {"documents": ["x" * 200_000]}).encode()
+    with Serving(Settings(max_body=100_000), rerankers=rerankers()) as server:
         content = (body[at : at + 1000] for at in range(0, len(body), 1000)) if chunked else body
         reply = server.client.post("/v2/rerank", content=content)
         assert reply.status_code == 413
         assert "larger than the 100,000 bytes" in reply.json()["message"]
-        assert server.post("/v2/rerank", ASKED).status_code == 200
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
 
 
 def test_a_hundred_megabytes_are_refused_before_they_are_read():
-    with Serving(rerankers=words()) as server:
+    with Serving(rerankers=rerankers()) as server:
         reply = httpx.post(f"{server.url}/v2/rerank", content=b"x" * 100_000_000, timeout=30)
         assert reply.status_code == 413
         assert server.state.admission.bytes == 0
 
 
 def test_a_body_of_too_many_values_is_refused():
-    with Serving(rerankers=words()) as server:
+    with Serving(rerankers=rerankers()) as server:
         body = b'{"query":"a","documents":[' + b"1," * 2_000_000 + b"1]}"
         assert server.client.post("/v2/rerank", content=body).status_code == 413
         body = b'{"query":"a","documents":[{"text":[' + b"1," * 500_000 + b"1]}]}"
@@ -142,7 +142,7 @@ def test_a_body_of_too_many_values_is_refused():
 
 @pytest.mark.parametrize("text", ["word, " * 700_000, "1,2,[3,{" * 300_000, '\\"a,\\\\,[' * 300_000 + "\\"])
 def test_commas_and_brackets_in_strings_are_no_values(text):
-    with Serving(Settings(max_characters=10_000_000), rerankers=words()) as server:
+    with Serving(Settings(max_characters=10_000_000), rerankers=rerankers()) as server:
         body = json.dumps({"query": "a", "documents": [text, "b"]}).encode()
         assert server.client.post("/v2/rerank", content=body).status_code == 200
 
@@ -172,7 +172,7 @@ def test_decoded_strings_are_counted_by_their_widest_character(text, width):
 
 
 def test_a_number_that_is_no_float_is_no_failure():
-    with Serving(rerankers=words()) as server:
+    with Serving(rerankers=rerankers()) as server:
         asked = {
             "query": "red",
             "documents": [{"text": "red", "source_score": 10**400, "n": 10**400}],
@@ -184,8 +184,8 @@ def test_a_number_that_is_no_float_is_no_failure():
 
 def test_fields_to_read_and_names_of_models_are_bounded():
     unknown = [f"fieldXnumber_{number}y" for number in range(3000)]
-    with Serving(rerankers=words()) as server:
-        many = server.post("/v2/rerank", ASKED | {"documents": [dict.fromkeys(unknown, "a")], "rank_fields": unknown})
+    with Serving(rerankers=rerankers()) as server:
+        many = server.post("/v2/rerank", REQUEST | {"documents": [dict.fromkeys(unknown, "a")], "rank_fields": unknown})
         assert (many.status_code, "this server takes 100" in many.text) == (400, True)
-        long = server.post("/v2/rerank", ASKED | {"model": "é" * 10_000})
+        long = server.post("/v2/rerank", REQUEST | {"model": "é" * 10_000})
         assert (long.status_code, len(long.text) < 1000) == (400, True)

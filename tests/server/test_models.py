@@ -1,4 +1,4 @@
-"""Models by their names, under load and while they load."""
+"""Models by their names, under load, while they load and while the server stops."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from loopback import wait_until
 from podium.server.dialects.call import Refusal
 from podium.server.models import Models
 from podium.server.settings import Settings
-from serving import ASKED, Serving, Waiting, post_without_waiting, words
+from serving import REQUEST, Serving, WaitingScorer, connect, http_request, rerankers
 
 
-def test_many_connections_get_the_offline_answers(mini):
-    """Sixty-four at once, of many sizes: every one is answered, and by the very scores of the offline call."""
-    asked = [
-        {"query": f"fruit {at}", "documents": [f"{word} apple {at}" for word in ("red", "green", "old")[: at % 3 + 1]]}
-        for at in range(64)
+def test_concurrent_requests_get_the_offline_scores(mini):
+    words = ("red", "green", "old")
+    requests = [
+        {"query": f"fruit {number}", "documents": [f"{word} apple {number}" for word in words[: number % 3 + 1]]}
+        for number in range(64)
     ]
     with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
-        answers = list(pool.map(lambda body: httpx.post(f"{server.url}/v2/rerank", json=body, timeout=60), asked))
-    for body, answer in zip(asked, answers, strict=True):
-        expected = [(result.index, result.score) for result in mini.rerank(body["query"], body["documents"])]
-        assert [(each["index"], each["relevance_score"]) for each in answer.json()["results"]] == expected
+        replies = list(pool.map(lambda body: httpx.post(f"{server.url}/v2/rerank", json=body, timeout=60), requests))
+    for request, reply in zip(requests, replies, strict=True):
+        expected = [(result.index, result.score) for result in mini.rerank(request["query"], request["documents"])]
+        assert [(result["index"], result["relevance_score"]) for result in reply.json()["results"]] == expected
 
 
 @pytest.mark.parametrize("path", ["/score", "/rank"])
-def test_a_small_request_is_answered_before_a_large_one(mini, path):
+def test_small_request_is_answered_before_a_large_one(mini, path):
     text = "the sea at night " * 20
+    texts = [f"{number} {text}" for number in range(1000)]
     large = {
-        "/score": {"text_1": [f"question {at}" for at in range(1000)], "text_2": [f"{at} {text}" for at in range(1000)]},
-        "/rank": {"query": "question", "documents": [f"{at} {text}" for at in range(1000)]},
+        "/score": {"text_1": [f"question {number}" for number in range(1000)], "text_2": texts},
+        "/rank": {"query": "question", "documents": texts},
     }
     with Serving(rerankers={"podium-mini": mini}) as server:
-        with post_without_waiting(server, large[path], path):
+        with connect(server) as connection:
+            connection.sendall(http_request(large[path], path))
             wait_until(lambda: server.state.admission.requests == 1)
             documents = [f"a red fruit {text}{number}" for number in range(5)]
             assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
@@ -44,36 +46,35 @@ def test_a_small_request_is_answered_before_a_large_one(mini, path):
         wait_until(lambda: server.state.admission.requests == 0)
 
 
-def test_draining_answers_the_accepted_and_refuses_the_others():
-    waiting = Waiting()
-    with Serving(rerankers=words(waiting=waiting)) as server, ThreadPoolExecutor(2) as pool:
-        accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=ASKED | {"model": "waiting"}, timeout=30)
-        wait_until(lambda: waiting.begun == 1)
-        loop = server._server.servers[0].get_loop()
-        drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), loop)
+def test_draining_answers_accepted_requests_and_refuses_others():
+    scorer = WaitingScorer()
+    with Serving(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
+        accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
+        wait_until(lambda: scorer.started == 1)
+        drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
         wait_until(lambda: server.state.admission.draining)
-        refused = server.post("/v2/rerank", ASKED)
+        refused = server.post("/v2/rerank", REQUEST)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert server.client.get("/ready").json() == {"status": "draining"}
         assert server.client.get("/health").status_code == 200
         assert not drained.done()
-        waiting.may_go_on.set()
+        scorer.release.set()
         assert accepted.result().status_code == 200
         drained.result(10)
 
 
-def test_several_names_can_stand_for_one_model():
-    """It is loaded once, with one set of threads; and it is the server's only model."""
+def test_names_with_the_same_options_share_a_model():
+    """It is loaded once, with one set of threads."""
     options = {"name": "podium-mini"}
     with Serving(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
         mini, wildcard, short = server.state.models.rerankers.values()
         assert mini is wildcard
         assert mini is not short
         assert server.state.models.distinct == [mini, short]
-        assert server.post("/v2/rerank", ASKED | {"model": "any"}).status_code == 200
+        assert server.post("/v2/rerank", REQUEST | {"model": "any"}).status_code == 200
 
 
-def test_while_models_load_a_request_is_told_to_come_again():
+def test_requests_are_503_while_models_load():
     with pytest.raises(Refusal) as refused:
         Models({}).served_name(None)
     assert (refused.value.status, refused.value.retry_after) == (503, 1)

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from loopback import wait_until
-from serving import ASKED, Process, refused
+from serving import REQUEST, Process, failed_start
 
 
 def test_it_starts_and_answers_its_first_request_soon_and_stops_when_told():
     with Process() as server:
-        assert server.client.post("/v2/rerank", json=ASKED).json()["results"][0]["index"] == 1
+        assert server.client.post("/v2/rerank", json=REQUEST).json()["results"][0]["index"] == 1
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(120) == 0
         wait_until(lambda: "stopped" in server.log)
@@ -67,7 +67,7 @@ def test_it_stops_while_a_model_is_loading():
         url = re.search(r"url=(\S+)/ ", process.stderr.readline())[1]
         wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
         assert httpx.get(f"{url}/ready").json() == {"status": "loading"}
-        refused = httpx.post(f"{url}/v2/rerank", json=ASKED)
+        refused = httpx.post(f"{url}/v2/rerank", json=REQUEST)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         process.send_signal(signal.SIGTERM)
         process.wait(120)
@@ -88,7 +88,7 @@ def test_what_is_not_done_when_the_time_to_drain_is_over_is_told():
 
 def test_two_servers_do_not_share_a_port():
     with Process() as server:
-        code, says = refused("--port", str(server.port))
+        code, says = failed_start("--port", str(server.port))
         assert code == 2
         assert f"cannot listen on 127.0.0.1:{server.port} (Address already in use); choose another --port" in says
         assert server.client.get("/ready").status_code == 200
@@ -108,7 +108,7 @@ def test_workers_share_a_port_and_are_counted_together():
     with Process("--workers", "2") as server:
         wait_until(lambda: serving_workers(server) == 2)
         for _ in range(20):
-            assert httpx.post(f"{server.url}/v2/rerank", json=ASKED, timeout=30).status_code == 200
+            assert httpx.post(f"{server.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
         written = server.client.get("/metrics").text
         assert 'podium_requests_total{dialect="cohere",model="podium-mini",status="200"} 20.0' in written
         server.process.send_signal(signal.SIGTERM)
@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_is_replaced():
         killed = max(children(server))  # the youngest: the tracker of shared resources came first
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: "worker_died" in server.log and serving_workers(server) == 3)
-        assert httpx.post(f"{server.url}/v2/rerank", json=ASKED, timeout=30).status_code == 200
+        assert httpx.post(f"{server.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
 
 
 def test_workers_do_not_outlive_a_parent_that_is_killed():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import podium
-from serving import Process, Serving, words
+from serving import Process, Serving, rerankers
 
 
 def test_the_index_is_searched():
     index = podium.EmbeddedIndex.create(None)
     index.add(["a green apple", "the red sea at night", "a ripe red apple"])
-    with Serving(rerankers=words(), source=index) as server:
+    with Serving(rerankers=rerankers(), source=index) as server:
         found = server.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
         assert [(each["text"], each["source_rank"]) for each in found] == [("a ripe red apple", 1), ("a green apple", 2)]
         first, second = (server.post("/search", {"query": "red apple", "candidates": 1, "offset": at}).json() for at in (0, 1))
@@ -20,7 +20,7 @@ def test_the_index_is_searched():
         assert server.client.get("/v1/models").json()["search"] is True
         long = server.post("/search", {"query": "apple " * 2000})
         assert (long.status_code, "the query has 12,000 characters; /search takes 10,000" in long.text) == (400, True)
-    with Serving(rerankers=words()) as server:
+    with Serving(rerankers=rerankers()) as server:
         refused = server.post("/search", {"query": "a"})
         assert (refused.status_code, "--index" in refused.text) == (404, True)
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from loopback import Loopback, cohere
-from serving import ASKED, Process, refused
+from serving import REQUEST, Process, failed_start
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from serving import ASKED, Process, refused
     ],
 )
 def test_what_cannot_be_served_is_said_at_once(options, says):
-    code, said = refused(*options)
+    code, said = failed_start(*options)
     assert code == 2
     assert says in " ".join(said.split())
     assert "Traceback" not in said
@@ -46,7 +46,7 @@ def test_what_cannot_be_served_is_said_at_once(options, says):
 )
 def test_what_cannot_be_loaded_ends_the_server(options, says):
     for workers in ("1", "2"):
-        code, said = refused("--port", "0", "--workers", workers, *options)
+        code, said = failed_start("--port", "0", "--workers", workers, *options)
         assert code == 1
         assert says in said
 
@@ -71,8 +71,8 @@ def test_a_file_says_what_options_can(tmp_path):
         try:
             with Process("--config", str(file)) as server:
                 assert [each["id"] for each in server.client.get("/v1/models").json()["data"]] == ["best", "short", "mini"]
-                assert server.client.post("/v2/rerank", json=ASKED | {"documents": ["a"] * 3}).status_code == 400
-                reply = server.client.post("/v2/rerank", json=ASKED | {"model": "best"})
+                assert server.client.post("/v2/rerank", json=REQUEST | {"documents": ["a"] * 3}).status_code == 400
+                reply = server.client.post("/v2/rerank", json=REQUEST | {"model": "best"})
                 assert reply.json()["results"][0]["index"] == 1
                 lines = [json.loads(line) for line in server.log.splitlines()]
             with Process("--config", str(file), "--model", "podium-mini") as server:  # the command line goes before the file
@@ -105,6 +105,6 @@ def test_a_file_says_what_options_can(tmp_path):
 )
 def test_a_file_that_makes_no_sense_is_refused(tmp_path, said, says):
     (tmp_path / "serve.toml").write_text(said)
-    code, words = refused("--config", str(tmp_path / "serve.toml"))
+    code, words = failed_start("--config", str(tmp_path / "serve.toml"))
     assert code == 2
     assert says in " ".join(words.split())

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serving import ASKED, Serving, words
+from serving import REQUEST, Serving, rerankers
 
 
 def test_nothing_that_a_request_holds_is_logged(mini, caplog):
@@ -27,16 +27,16 @@ def test_nothing_that_a_request_holds_is_logged(mini, caplog):
 
 
 def test_a_request_id_goes_through():
-    with Serving(rerankers=words()) as server:
-        reply = server.post("/v2/rerank", ASKED, x_request_id="trace-1234.A")
+    with Serving(rerankers=rerankers()) as server:
+        reply = server.post("/v2/rerank", REQUEST, x_request_id="trace-1234.A")
         assert reply.headers["x-request-id"] == reply.json()["id"] == "trace-1234.A"
         for odd in ("a b", "x" * 129, "<script>", ""):
-            made = server.post("/v2/rerank", ASKED, x_request_id=odd).headers["x-request-id"]
+            made = server.post("/v2/rerank", REQUEST, x_request_id=odd).headers["x-request-id"]
             assert len(made) == 32
 
 
 def test_what_leads_nowhere_has_an_id_and_a_line_too(caplog):
-    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=words()) as server:
+    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=rerankers()) as server:
         nowhere = [
             ("GET", "/nope%0Aa line", 404),
             ("GET", "/v2/rerank", 405),
@@ -55,10 +55,10 @@ def test_what_leads_nowhere_has_an_id_and_a_line_too(caplog):
 
 
 def test_metrics_count_what_was_done():
-    with Serving(rerankers=words()) as server:
-        server.post("/v2/rerank", ASKED)
+    with Serving(rerankers=rerankers()) as server:
+        server.post("/v2/rerank", REQUEST)
         server.post("/rerank", {"query": "a", "texts": ["b"] * 3})
-        server.post("/v2/rerank", ASKED | {"model": "x" * 50})
+        server.post("/v2/rerank", REQUEST | {"model": "x" * 50})
         written = server.client.get("/metrics").text
     assert 'podium_requests_total{dialect="cohere",model="words",status="200"} 1.0' in written
     assert 'podium_requests_total{dialect="cohere",model="none",status="404"} 1.0' in written  # no label of a client's choosing
@@ -72,8 +72,8 @@ def test_a_request_is_a_span_of_the_trace_it_belongs_to():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    with Serving(rerankers=words()) as server:
-        server.post("/v2/rerank", ASKED, traceparent=parent)
+    with Serving(rerankers=rerankers()) as server:
+        server.post("/v2/rerank", REQUEST, traceparent=parent)
     (span,) = exporter.get_finished_spans()
     assert span.name == "POST /v2/rerank"
     assert f"{span.context.trace_id:032x}" in parent

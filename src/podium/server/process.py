@@ -39,7 +39,7 @@ KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that i
 def serve(settings: Settings) -> int:
     """Serve until told to stop; return the exit code. Raises InvalidInput where it cannot listen."""
     logs.set_up(settings.log_format)
-    listening = _listening(settings)
+    listening = listening_socket(settings)
     settings = replace(settings, port=listening.getsockname()[1])
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
@@ -188,7 +188,7 @@ def _follow_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _listening(settings: Settings) -> socket.socket:
+def listening_socket(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)

@@ -135,8 +135,8 @@ def _failure(error: Exception, seen: Seen) -> Refusal:
             return Refusal(status, _message(error), retry_after=retry_after)
     where = traceback.extract_tb(error.__traceback__)  # without the message, which may hold what was asked
     lines = [f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in where[-3:]]
-    log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, at=" ".join(lines))
-    return Refusal(500, f"the server failed ({type(error).__name__}); its log has more under {seen.id}")
+    log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, location=" ".join(lines))
+    return Refusal(500, f"the server failed ({type(error).__name__}); see its log for request {seen.id}")
 
 
 def _message(error: Exception) -> str:

@@ -81,15 +81,19 @@ async def in_time(work: Callable[[], Coroutine[Any, Any, T]], request: Request, 
     task, left = asyncio.ensure_future(work()), asyncio.ensure_future(_left(request))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an error after the end interests nobody
     try:
-        done, _ = await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
+        await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
             return task.result()
-        if left in done:
+        if left.done():
             raise bodies.Gone
         raise Refusal(504, f"not done within {seconds:g} seconds; ask with fewer documents, or allow it more time")
     finally:
         task.cancel()
         left.cancel()
+        del (
+            task,
+            left,
+        )  # an exception refers to this frame; if the frame referred to it, only garbage collection would free both
 
 
 async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
@@ -107,8 +111,8 @@ async def _ranked(reranker: Reranker, call: Call) -> Sequence[Ranking]:
         try:
             return await asyncio.gather(*tasks)
         finally:
-            for task in tasks:  # one that was refused stops the others
-                task.cancel()
+            while tasks:  # one that was refused stops the others
+                tasks.pop().cancel()  # popped for the same reason as in `in_time`
 
 
 def _estimated_tokens(question: Question) -> int:

@@ -35,7 +35,7 @@ async def read(request: Request, room: Room, *, max_bytes: int, seconds: float) 
     try:
         return await asyncio.wait_for(_chunks(request, room, max_bytes), seconds)
     except asyncio.TimeoutError:
-        raise Refusal(408, f"the body did not come within {seconds:g} seconds") from None
+        raise Refusal(408, f"the body did not arrive within {seconds:g} seconds") from None
     except ClientDisconnect:
         raise Gone from None
 
