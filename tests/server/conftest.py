@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from podium.server.http.keys import add_key
@@ -12,8 +10,9 @@ from serving import Serving, rerankers
 
 
 @pytest.fixture
-def keyed(tmp_path):
+def server_with_key(tmp_path):
+    """A server with one API key, the file of its keys, and the key."""
     path = tmp_path / "keys.txt"
     key = add_key(path, "search-team")
-    with Serving(replace(Settings(), keys_file=path), rerankers=rerankers()) as server:
+    with Serving(Settings(keys_file=path), rerankers=rerankers()) as server:
         yield server, path, key

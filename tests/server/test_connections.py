@@ -106,6 +106,22 @@ def live_requests():
     return [item for item in gc.get_objects() if isinstance(item, RequestResponseCycle)]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /%b HTTP/1.1\r\n" % (b"a" * 70_000),
+        HEALTH + b"A: %b\r\n" % (b"a" * 70_000),
+        HEALTH + (b"A: %b\r\n" % (b"a" * 7000)) * 10,
+    ],
+    ids=["path", "field", "fields"],
+)
+def test_size_of_head_is_limited(head):
+    """Also if it arrives in one read."""
+    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+        connection.sendall(head + b"Connection: close\r\n\r\n")
+        assert statuses(received_until_closed(connection)) in ([431], [])  # closed without a reply if it arrives in parts
+
+
 @pytest.mark.parametrize("close", [False, True], ids=["idle", "reset"])
 def test_answered_head_is_freed_without_garbage_collection(close):
     """uvicorn keeps the last head of a connection, and a connection that the client resets until a timer ends."""

@@ -61,7 +61,7 @@ class Protocol(HttpToolsProtocol):
         self._progressed = False  # whether the last data completed a head, added to a body or ended a request
         self._bytes_without_progress = 0
         self._body_parts: list[bytes] = []  # of the current request, from one read of the socket
-        self._unanswered: dict[RequestResponseCycle, int] = {}  # requests without complete replies → size of their heads
+        self._unanswered: dict[RequestResponseCycle, int] = {}  # requests without complete replies → memory of their heads
         self._error_status = 400  # of the error that ends parsing
         self._error_reply = b""  # waits for the replies to earlier requests
 
@@ -109,16 +109,13 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._head_size += len(url)
+        self._add_to_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:  # a trailer, or the head of an upgrade a second time: both are ignored
             return
-        if len(self.headers) == self.head_fields:
-            self._error_status = 431
-            raise ValueError("too many header fields")  # ends the parsing
-        self._head_size += len(name) + len(value) + FIELD_BYTES
+        self._add_to_head(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -133,7 +130,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self.upgrade_framing = framing_headers(self.headers)
         super().on_headers_complete()
-        self._unanswered[self.cycle] = self._head_size
+        self._unanswered[self.cycle] = self._head_size + FIELD_BYTES * len(self.headers)
         self.flow.resume_reading()  # uvicorn pauses it after a pipelined request, and then misses the end of the connection
 
     def on_body(self, body: bytes) -> None:
@@ -193,7 +190,15 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self._set_reply_deadline(None)
 
+    def _add_to_head(self, size: int) -> None:
+        """Count the size of a part of the head. Raises ValueError, which ends the parsing, if the head is too large."""
+        self._head_size += size
+        if self._head_size > self.head_bytes or len(self.headers) == self.head_fields:
+            self._error_status = 431
+            raise ValueError("the head is too large")
+
     def _pipelined_size(self) -> int:
+        """Return about how much memory the requests take that wait for the replies before theirs."""
         return sum(self._unanswered[cycle] + len(cycle.body) for cycle, _ in self.pipeline)
 
     def _pass_on_body(self) -> None:
