@@ -57,7 +57,7 @@ STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
 
 @dataclass(slots=True)
 class Record:
-    """What is known about a request so far, for its log line, metrics and trace: only sizes, times and names."""
+    """The facts about a request so far, for its log line, metrics and trace: only sizes, times and names."""
 
     id: str
     path: str

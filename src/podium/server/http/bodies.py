@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 
 class Disconnected(Exception):
-    """The client closed the connection, so there is nobody to reply to."""
+    """The client closed the connection, so a reply cannot be sent."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
