@@ -161,4 +161,4 @@ def test_invalid_file_ends_before_listening(tmp_path):
 
 def test_every_setting_with_a_default_is_an_option():
     others = {"models", "model_options", "source", "read_timeout"}
-    assert {row.attribute for row in OPTIONS.values()} == {row.name for row in fields(Settings)} - others
+    assert {row.attribute for row in OPTIONS} == {row.name for row in fields(Settings)} - others

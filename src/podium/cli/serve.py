@@ -27,9 +27,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def settings_options(command: Command) -> Command:
     """Add an option for every setting. Their values are checked later, together with those of a file."""
-    for name, row in reversed(OPTIONS.items()):
-        details = {key: row.details[key] for key in ("help", "metavar") if key in row.details}
-        command = click.option(f"--{name}", row.attribute, **_click_type(row), **details)(command)
+    for row in reversed(OPTIONS):
+        command = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_type(row))(command)
     return command
 
 

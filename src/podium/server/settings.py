@@ -7,8 +7,8 @@ import inspect
 import ipaddress
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from podium.load import check_name, load
 from podium.places import SourceOptions, weights
 from podium.server.http.keys import Keys
 from podium.server.options import Option, option, options_of
+from podium.sources.fusion import Fusion, Mode
 
 __all__ = ["OPTIONS", "Settings"]
 
@@ -89,15 +90,13 @@ class Settings:
 
     def checked(self) -> Settings:
         """Return these settings if a server can start with them. Raises InvalidInput, and ModelNotFound."""
-        values = {row.attribute: getattr(self, row.attribute) for row in OPTIONS.values()}
-        for row in OPTIONS.values():
-            if values[row.attribute] is not None:
-                values[row.attribute] = row.checked(values[row.attribute])
-        self._check_memory()
-        self._check_access()
-        for arguments in self.models.values():
+        rows = [row for row in OPTIONS if getattr(self, row.attribute) is not None]
+        settings = replace(self, **{row.attribute: row.checked(getattr(self, row.attribute)) for row in rows})
+        settings._check_memory()
+        settings._check_access()
+        for arguments in settings.models.values():
             check_name(arguments["name"])
-        return replace(self, **values)
+        return settings
 
     def _check_memory(self) -> None:
         if self.max_memory < 3 * self.max_body:
@@ -122,33 +121,30 @@ class Settings:
                 raise InvalidInput(Argument("cors_origin"), problem)
 
 
-@dataclass(frozen=True, slots=True)
-class _ModelOptions:
-    """The options that apply to the models of `--model`."""
-
-    precision: Literal["float32", "int8", "auto"] | None = option(None, "")
-    max_length: int | None = option(None, "", minimum=1)
-    base_url: str | None = option(None, "")
-    calibration: str | None = option(None, "")
-
-
 OPTIONS = options_of(Settings)
-MODEL_OPTIONS = options_of(_ModelOptions)
-SOURCE_OPTIONS = options_of(
-    SourceOptions,
-    details={row.name: {} for row in fields(SourceOptions)}
-    | {
-        "text_weight": {"minimum": 0, "maximum": 1},
-        "ef_runtime": {"minimum": 1},
-        "timeout": {"above": 0, "name": "index_timeout"},
-    },
-    kinds={"text": str, "return_fields": str},  # lists, written as on the command line: title^2,text
-)
+MODEL_OPTIONS = [  # for the models of --model
+    Option("precision", Literal["float32", "int8", "auto"]),
+    Option("max_length", int, minimum=1),
+    Option("base_url", str),
+    Option("calibration", str),
+]
+SOURCE_OPTIONS = [  # lists are written as on the command line: title^2,text
+    Option("text", str),
+    Option("embed", str),
+    Option("mode", Mode),
+    Option("fusion", Fusion),
+    Option("text_weight", float, minimum=0, maximum=1),
+    Option("vector", str),
+    Option("filter", str),
+    Option("return_fields", str),
+    Option("ef_runtime", int, minimum=1),
+    Option("timeout", float, name="index_timeout", above=0),
+]
 
 
-def _checked_values(options: Mapping[str, Option], table: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checked values of those options that are in the table, by attribute."""
-    return {row.attribute: row.checked(table[name]) for name, row in options.items() if name in table}
+    return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
 
 
 def _source(values: dict[str, Any]) -> SourceOptions:
@@ -161,7 +157,7 @@ def _source(values: dict[str, Any]) -> SourceOptions:
 
 
 def _check_names(table: Mapping[str, Any]) -> None:
-    known = [*OPTIONS, *MODEL_OPTIONS, *SOURCE_OPTIONS, "models"]
+    known = [*(row.key for row in (*OPTIONS, *MODEL_OPTIONS, *SOURCE_OPTIONS)), "models"]
     if unknown := sorted(set(table) - set(known)):
         similar = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
         remedy = f"did you mean {', '.join(similar)}?" if similar else f"the options are {', '.join(sorted(known))}"

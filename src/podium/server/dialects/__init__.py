@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from podium.server.dialects import cohere, mixedbread, nim, podium, tei, vllm, weaviate
-from podium.server.dialects.call import Dialect, Refusal
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.dialect import Dialect
 
 __all__ = ["DIALECTS", "dialect_of", "early_error"]
 

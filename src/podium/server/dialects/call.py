@@ -1,14 +1,12 @@
-"""What dialects have in common: Call, which every request is read into, Refusal, and the row that describes a dialect."""
+"""Call, which the requests of every dialect are read into, and Refusal, which is returned in the format of every dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from podium.types import Ranking
-
-__all__ = ["Call", "Dialect", "Question", "Refusal"]
+__all__ = ["Call", "Question", "Refusal"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,23 +53,3 @@ class Refusal(Exception):
         self.status: Final = status
         self.message: Final = message
         self.retry_after: Final = retry_after
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """The wire format of one kind of client: pure functions, and the JSON Schemas of requests and replies.
-
-    Several dialects can share a path. `marker` is a field that only this dialect's requests have; the dialect without a
-    marker is the path's default. `invalid_status` is the status of a request with a missing or wrong field.
-    """
-
-    name: str
-    title: str
-    paths: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Call]
-    reply: Callable[[Call, Sequence[Ranking], str], Any]
-    error: Callable[[Refusal, str], dict[str, Any]]
-    request_schema: Mapping[str, Any]
-    reply_schema: Mapping[str, Any]
-    invalid_status: int = 400
-    marker: str | None = None

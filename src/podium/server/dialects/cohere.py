@@ -6,24 +6,13 @@ docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rera
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.dialects.call import Call, Dialect, Refusal
-from podium.server.dialects.fields import (
-    COUNT,
-    DOCUMENTS,
-    FLAG,
-    MODEL,
-    NAMES,
-    QUERY,
-    Field,
-    object_schema,
-    read_call,
-    request_schema,
-)
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, token_usage
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, NAMES, QUERY, Field, list_schema, object_schema
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
@@ -52,7 +41,6 @@ FIELDS = (
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
     (ranking,) = rankings
     results = [_result(call, result) for result in ranking]
-    tokens = ranking.usage.tokens or 0
     units = -(-call.documents // PAIRS_PER_SEARCH_UNIT)
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
     if warnings := list(_warnings(call, ranking)):
@@ -63,8 +51,7 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
         "model": call.model or ranking.model,
         "results": results,
         "data": results,
-        # Together's clients require completion_tokens, Pinecone's read rerank_units.
-        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens, "rerank_units": units},
+        "usage": {**token_usage(rankings), "rerank_units": units},  # Pinecone's clients read rerank_units
         "meta": meta,
     }
 
@@ -92,37 +79,31 @@ def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
         yield f"max_tokens_per_doc is not applied: more than {max_tokens} tokens were read of {longer} documents"
 
 
-RESULTS = {
-    "type": "array",
-    "items": object_schema(
-        {
-            "index": {"type": "integer", "description": "The document's position in the request, from 0."},
-            "relevance_score": {"type": "number"},
-            "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
-            "document": {"type": "object", "description": "Present if return_documents is true."},
-            "dropped_tokens": {"type": "integer", "description": "Present if the model could not read all of the document."},
-        },
-        required=["index", "relevance_score", "score"],
-    ),
-}
+RESULT = object_schema(
+    {
+        "index": {"type": "integer", "description": "The document's position in the request, from 0."},
+        "relevance_score": {"type": "number"},
+        "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
+        "document": {"type": "object", "description": "Present if return_documents is true."},
+        "dropped_tokens": {"type": "integer", "description": "Present if the model could not read all of the document."},
+    },
+    required=["index", "relevance_score", "score"],
+)
 
 DIALECT = Dialect(
     name="cohere",
     title="Cohere, Jina, Voyage, Together, Pinecone, llama.cpp",
     paths=("/v2/rerank", "/v1/rerank", "/rerank", "/v1/reranking", "/reranking"),
-    read=functools.partial(read_call, FIELDS),
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
-    reply_schema=object_schema(
-        {
-            "id": {"type": "string"},
-            "object": {"const": "list"},
-            "model": {"type": "string"},
-            "results": {**RESULTS, "description": "Best first, for clients of Cohere, Jina and Together."},
-            "data": {**RESULTS, "description": "The same, for clients of Voyage and Pinecone."},
-            "usage": {"type": "object", "properties": {"total_tokens": {"type": "integer"}}},
-            "meta": {"type": "object", "description": "`warnings` should be read before relying on the order."},
-        }
+    reply_schema=list_schema(
+        RESULT,  # in data, for clients of Voyage and Pinecone
+        results={
+            "type": "array",
+            "items": RESULT,
+            "description": "The same as data, for clients of Cohere, Jina and Together.",
+        },
+        meta={"type": "object", "description": "`warnings` should be read before relying on the order."},
     ),
 )

@@ -1,8 +1,8 @@
 """The fields of requests: one table per dialect, from which requests are read and their JSON Schema is made. Pure.
 
 >>> fields = (QUERY, Field("texts", STRINGS, "documents", required=True), Field("top_n", COUNT, "limit", "How many."))
->>> read_call(fields, {"query": "a", "texts": ["b"], "top_n": 3}).limit
-3
+>>> read_fields(fields, {"query": "a", "texts": ["b"], "top_n": 3})
+{'query': 'a', 'documents': ['b'], 'limit': 3}
 >>> request_schema(fields)["properties"]["top_n"]
 {'type': ['integer', 'null'], 'minimum': 0, 'description': 'How many.'}
 """
@@ -13,25 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.server.dialects.call import Call, Question, Refusal
+from podium.server.dialects.call import Refusal
 
 __all__ = [
-    "COUNT",
-    "DOCUMENTS",
-    "FLAG",
-    "MODEL",
-    "NAMES",
-    "QUERY",
-    "STRING",
-    "STRINGS",
-    "Field",
-    "Kind",
-    "is_strings",
-    "object_schema",
-    "read_call",
-    "read_fields",
-    "request_schema",
-]
+    "COUNT", "DOCUMENTS", "FLAG", "MODEL", "NAMES", "QUERY", "STRING", "STRINGS",
+    "Field", "Kind", "is_strings", "list_schema", "object_schema", "read_fields", "request_schema",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +90,6 @@ def read_fields(fields: Sequence[Field], body: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def read_call(fields: Sequence[Field], body: Mapping[str, Any], **constants: Any) -> Call:
-    """Return the Call of a request with one question, whose fields include arguments `query` and `documents`."""
-    values = read_fields(fields, body)
-    question = Question(values.pop("query"), values.pop("documents"))
-    return Call(questions=[question], **values, **constants)
-
-
 def request_schema(fields: Sequence[Field]) -> dict[str, Any]:
     """Return the JSON Schema of requests that have these fields."""
     required = [field.name for field in fields if field.required]
@@ -119,6 +99,12 @@ def request_schema(fields: Sequence[Field]) -> dict[str, Any]:
 def object_schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the JSON Schema of an object. All properties are required unless `required` names those that are."""
     return {"type": "object", "required": list(properties if required is None else required), "properties": dict(properties)}
+
+
+def list_schema(items: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a list reply, as OpenAI defines it: its `items` are in `data`. `properties` are added."""
+    names = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
+    return object_schema({**names, "data": {"type": "array", "items": items}, **properties})
 
 
 def is_strings(value: Any) -> bool:
@@ -134,36 +120,34 @@ def _string(value: Any) -> str:
 
 def _flag(value: Any) -> bool:
     """Some clients write a boolean as the string "true" or "false"."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
+    booleans = {"true": True, "false": False}
+    value = booleans.get(value.lower()) if isinstance(value, str) else value
     if not isinstance(value, bool):
         raise ValueError
     return value
 
 
 def _count(value: Any) -> int | None:
-    """JSON has one type for numbers: 2.0 is a whole number. 0 means all in some APIs and nothing in none."""
+    """JSON has one type for numbers: 2.0 is a whole number. APIs differ in whether 0 means all or is not allowed."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 0:
         raise ValueError
     return int(value) or None
 
 
-def _names(value: Any) -> list[str] | None:
-    if not is_strings(value):
-        raise ValueError
-    return value or None
-
-
-def _strings(value: Any) -> list[str]:
-    if not value or not is_strings(value):
-        raise ValueError
-    return list(value)
-
-
-def _documents(value: Any) -> list[Any]:
+def _list(value: Any) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise ValueError
     return value
+
+
+def _strings(value: Any) -> list[str]:
+    if not is_strings(value):
+        raise ValueError
+    return _list(value)
+
+
+def _names(value: Any) -> list[str] | None:
+    return None if value == [] else _strings(value)
 
 
 STRING = Kind("a string", {"type": "string"}, _string)
@@ -176,7 +160,7 @@ STRINGS = Kind(
     _strings,
 )
 DOCUMENTS = Kind(
-    "a list with at least one document", {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}, _documents
+    "a list with at least one document", {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}, _list
 )
 
 QUERY = Field("query", Kind("a string", {"type": "string", "minLength": 1}, _string), "query", required=True)

@@ -5,12 +5,12 @@ Contract: docs.nvidia.com/nim, "Text Reranking".
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-from podium.server.dialects.call import Call, Dialect, Refusal
-from podium.server.dialects.fields import MODEL, Field, Kind, object_schema, read_call, request_schema
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, token_usage
+from podium.server.dialects.fields import MODEL, Field, Kind, object_schema
 from podium.server.dialects.scales import as_logit
 from podium.types import Ranking
 
@@ -54,10 +54,9 @@ FIELDS = (
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
     (ranking,) = rankings
-    tokens = ranking.usage.tokens or 0
     return {
         "rankings": [{"index": result.index, "logit": as_logit(result.score, ranking.score_kind)} for result in ranking],
-        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
+        "usage": token_usage(rankings),
     }
 
 
@@ -69,10 +68,9 @@ DIALECT = Dialect(
     name="nim",
     title="NVIDIA NIM",
     paths=("/v1/ranking",),
-    read=functools.partial(read_call, FIELDS),
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
     reply_schema=object_schema(
         {
             "rankings": {"type": "array", "items": object_schema({"index": {"type": "integer"}, "logit": {"type": "number"}})},

@@ -8,19 +8,9 @@ from typing import Any, get_args
 
 from podium.documents import texts_of, valid_unicode
 from podium.inputs import checked_fields
-from podium.server.dialects.call import Call, Dialect, Refusal
-from podium.server.dialects.fields import (
-    COUNT,
-    DOCUMENTS,
-    MODEL,
-    QUERY,
-    Field,
-    Kind,
-    is_strings,
-    object_schema,
-    read_call,
-    request_schema,
-)
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, one_question
+from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_strings, object_schema
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
@@ -81,10 +71,10 @@ DIALECT = Dialect(
     name="podium",
     title="podium",
     paths=("/rank",),
-    read=functools.partial(read_call, FIELDS, echo=True),
+    fields=FIELDS,
+    call=functools.partial(one_question, echo=True),
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
     reply_schema=object_schema(
         {
             "id": {"type": "string"},

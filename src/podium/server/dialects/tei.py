@@ -5,22 +5,13 @@ Contract: huggingface/text-embeddings-inference, router/src/http. TEI has no `to
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.dialects.call import Call, Dialect, Refusal
-from podium.server.dialects.fields import (
-    FLAG,
-    MODEL,
-    QUERY,
-    STRINGS,
-    Field,
-    object_schema,
-    read_call,
-    request_schema,
-)
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect
+from podium.server.dialects.fields import FLAG, MODEL, QUERY, STRINGS, Field, object_schema
 from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
@@ -62,10 +53,9 @@ DIALECT = Dialect(
     name="tei",
     title="Text Embeddings Inference",
     paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # llama.cpp accepts it on all of these
-    read=functools.partial(read_call, FIELDS),
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
     reply_schema={"type": "array", "items": RESULT},
     invalid_status=422,
     marker="texts",

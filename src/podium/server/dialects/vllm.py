@@ -6,20 +6,12 @@ Contract: docs.vllm.ai, "Score API". vLLM's rerank API is Cohere's.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from podium.server.dialects.call import Call, Dialect, Question, Refusal
-from podium.server.dialects.fields import (
-    FLAG,
-    MODEL,
-    Field,
-    Kind,
-    is_strings,
-    object_schema,
-    read_fields,
-    request_schema,
-)
+from podium.server.dialects.call import Call, Question, Refusal
+from podium.server.dialects.dialect import Dialect, token_usage
+from podium.server.dialects.fields import FLAG, MODEL, Field, Kind, is_strings, list_schema, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
@@ -62,17 +54,15 @@ FIELDS = (
 )
 
 
-def read(body: Mapping[str, Any]) -> Call:
+def pairs(first: list[str], second: list[str], **options: Any) -> Call:
     """Return the Call, with one question for each distinct first text. `extra` holds the positions of its second texts."""
-    values = read_fields(FIELDS, body)
-    first, second = values.pop("first"), values.pop("second")
     if len(first) not in (1, len(second)):
         raise Refusal(400, f"text_1 has {len(first)} texts and text_2 has {len(second)}; text_1 must have one, or as many")
     positions: dict[str, list[int]] = {}
     for position in range(len(second)):
         positions.setdefault(first[position % len(first)], []).append(position)
     questions = [Question(query, [second[position] for position in group]) for query, group in positions.items()]
-    return Call(questions=questions, extra=list(positions.values()), **values)
+    return Call(questions=questions, extra=list(positions.values()), **options)
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
@@ -80,14 +70,13 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
     for positions, ranking in zip(call.extra, rankings, strict=True):
         for result in ranking:
             scores[positions[result.index]] = result.score
-    tokens = sum(ranking.usage.tokens or 0 for ranking in rankings)
     return {
         "id": request_id,
         "object": "list",
         "created": int(time.time()),
         "model": call.model or rankings[0].model,
         "data": [{"index": position, "object": "score", "score": score} for position, score in enumerate(scores)],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+        "usage": token_usage(rankings),
     }
 
 
@@ -102,18 +91,9 @@ DIALECT = Dialect(
     name="vllm",
     title="vLLM",
     paths=("/v1/score", "/score"),
-    read=read,
+    fields=FIELDS,
+    call=pairs,
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
-    reply_schema=object_schema(
-        {
-            "id": {"type": "string"},
-            "object": {"const": "list"},
-            "created": {"type": "integer"},
-            "model": {"type": "string"},
-            "data": {"type": "array", "items": RESULT},
-            "usage": {"type": "object"},
-        }
-    ),
+    reply_schema=list_schema(RESULT, created={"type": "integer"}),
 )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.dialects.call import Call, Dialect, Refusal
-from podium.server.dialects.fields import QUERY, STRING, STRINGS, Field, object_schema, read_call, request_schema
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, one_question
+from podium.server.dialects.fields import QUERY, STRING, STRINGS, Field, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
@@ -37,10 +38,10 @@ DIALECT = Dialect(
     name="weaviate",
     title="Weaviate",
     paths=("/rerank",),
-    read=functools.partial(read_call, FIELDS, echo=True),
+    fields=FIELDS,
+    call=functools.partial(one_question, echo=True),
     reply=reply,
     error=error,
-    request_schema=request_schema(FIELDS),
     reply_schema=object_schema(
         {"scores": {"type": "array", "items": object_schema({"document": {"type": "string"}, "score": {"type": "number"}})}}
     ),

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from podium.server.dialects import DIALECTS, cohere
-from podium.server.dialects.call import Dialect, Refusal
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.dialect import Dialect
 from podium.server.dialects.fields import request_schema
 from podium.server.endpoints import search
 

@@ -31,7 +31,8 @@ from podium.errors import (
     SourceError,
 )
 from podium.server.dialects import early_error
-from podium.server.dialects.call import Dialect, Refusal
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.dialect import Dialect
 from podium.server.http.bodies import Disconnected
 from podium.server.http.origins import check_origin
 from podium.server.state import State, state_of
