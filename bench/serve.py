@@ -218,7 +218,6 @@ async def fairness(port: int) -> dict[str, Any]:
     pool = passages("short", 1500)
     generator = random.Random(1)
     client = await Client(port).open()
-    other = await Client(port).open()
 
     def request(count: int) -> bytes:
         return http_request({"query": QUERY, "documents": generator.sample(pool, count)}, "/v2/rerank")
@@ -229,6 +228,7 @@ async def fairness(port: int) -> dict[str, Any]:
     for _ in range(20):
         await small_seconds()
     idle = [await small_seconds() for _ in range(200)]
+    other = await Client(port).open()  # not earlier: the server closes a connection without a request after ten seconds
     busy: list[float] = []
     seconds = []
     while len(busy) < 200:

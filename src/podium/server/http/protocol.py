@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -109,14 +110,14 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._add_to_head(len(url))
-        super().on_url(url)
+        if not self._head_complete:  # else this is the head of an upgrade a second time
+            self._add_to_head(len(url))
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_complete:  # a trailer, or the head of an upgrade a second time: both are ignored
-            return
-        self._add_to_head(len(name) + len(value))
-        super().on_header(name, value)
+        if not self._head_complete:  # else this is a trailer, or the head of an upgrade a second time
+            self._add_to_head(len(name) + len(value))
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self.upgrade_framing:  # the same head a second time
@@ -169,8 +170,9 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._set_deadline(None)
-        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(msg)
-        self._error_reply = STATUS_LINE[self._error_status] + head + msg.encode("ascii")
+        body = HTTPStatus(self._error_status).phrase.encode()
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self._error_reply = STATUS_LINE[self._error_status] + head + body
         if self._reading_request and self._head_complete:  # the body of the newest request is malformed
             if self.cycle.response_started:
                 self.transport.close()
