@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from podium.cli.options import fitting, model_options
+from podium.cli.options import model_options, options_for
 from podium.cli.source_options import source_options
 from podium.errors import Argument, InvalidInput
 from podium.extras import needed
@@ -89,16 +89,18 @@ def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return name → arguments of `podium.load`: the tables of a file, then the models of `--model`."""
     from podium.local.cpu import cores
 
-    models = {name: dict(arguments) for name, arguments in settings.models.items()}
-    named = [_split_name(argument) for argument in settings.model]
     threads = settings.threads
     if threads is None and settings.workers > 1:
         threads = max(1, cores() // settings.workers)
+    models = {name: dict(arguments) for name, arguments in settings.models.items()}
+    named = [_split_name(argument) for argument in settings.model]
     for name, model in named:
         if name in models:
             raise InvalidInput(Argument("model"), f" {name}: there are two models of this name; write AS=NAME to rename one")
-        local_options = {} if threads is None or provider_of(model) is not None else {"threads": threads}
-        models[name] = {"name": model, **local_options, **fitting(dict(settings.model_options), model, [m for _, m in named])}
+        arguments = options_for(dict(settings.model_options), model, [other for _, other in named])
+        if threads is not None and provider_of(model) is None:
+            arguments["threads"] = threads
+        models[name] = {"name": model, **arguments}
     return models
 
 
