@@ -23,6 +23,10 @@ TEXT_KEYS = ("content", "text", "page_content", "passage")
 TEXT_ATTRIBUTES = ("page_content", "content", "text")
 """An object's text is the first of these attributes that is not empty, else what its `get_content()` returns."""
 
+MAX_DEPTH = 32
+"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so that a small
+document could become a huge text."""
+
 # Bounds for suggestions of field names: every unknown name is compared with every known one.
 MAX_UNKNOWN_NAMES, MAX_KNOWN_NAMES, MAX_NAME_LENGTH = 3, 100, 100
 
@@ -281,19 +285,34 @@ def _yaml(value: Any, index: int) -> str:
         return str(yaml.dump(readable, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
-            f"document {index} has a field that cannot be written as text; name fields of text, numbers, dates, lists or dicts"
+            f"document {index} has a field that cannot be written as text, or is nested more than {MAX_DEPTH} levels deep; "
+            "name fields of text, numbers, dates, lists or dicts"
         ) from error
 
 
 @functools.cache
 def _dumper() -> Any:
-    """Return YAML's safe dumper, with libyaml if the wheel has it (ten times faster), and with sets as sorted lists."""
+    """Return YAML's safe dumper, with libyaml if the wheel has it (ten times faster)."""
     import yaml
 
-    dumper: Any = type("Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[misc]
+        """Writes sets as sorted lists, and limits the nesting."""
+
+        depth = 0
+
+        def represent_data(self, data: Any) -> Any:
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise RecursionError
+            node = super().represent_data(data)
+            self.depth -= 1
+            return node
+
     for kind in (set, frozenset):
-        dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
-    return dumper
+        Dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
+    return Dumper
 
 
 def _readable(value: Any) -> Any:
