@@ -46,7 +46,7 @@ from podium.sources.redis.schema import checked_schema, create_command
 from podium.sources.redis.server import Server
 from podium.sources.redis.source import _complete
 from podium.sources.redis.storage import storage_for
-from resp import Fake, Recorder, Replay, reply
+from resp import Fake, Keys, Recorder, Replay, reply
 
 RECORDINGS = Path(__file__).parent / "redis"
 REAL = os.environ.get("PODIUM_TEST_REDIS_URL")
@@ -513,6 +513,7 @@ INFO = {
     "num_docs": 2,
     "indexing": 0,
 }
+TEXT_INFO = INFO | {"attributes": INFO["attributes"][:1]}
 FOUND = [1, "k:1", "2.5", ["content", "red"]]
 
 
@@ -762,21 +763,23 @@ def test_an_index_that_was_dropped_meanwhile_is_said():
         index.close()
 
 
-def test_no_document_is_in_an_error():
-    refused = Exception("OOM command not allowed when used memory > 'maxmemory'.")
-    answers = {"FT.INFO": INFO, "DEL": 1, "MULTI": b"+OK\r\n", "HSET": refused, "EXEC": Exception("EXECABORT discarded")}
-    with Fake(answering(answers)) as fake:
+def test_error_does_not_contain_a_document():
+    keys = LoadingServer()
+    refused = reply(Exception("OOM command not allowed when used memory > 'maxmemory'."))
+    with Fake(lambda words: refused if words[0] == "HSET" else keys(words)) as fake:
         index = RedisIndex(fake.url, NAME)
-        with pytest.raises(SourceError, match=r"is full \(maxmemory\)|refused a command") as caught:
+        index.prepare(1)
+        with pytest.raises(SourceError, match=r"is full \(maxmemory\)") as caught:
             index.add([{"content": "a secret"}], ["a"])
         assert "secret" not in str(caught.value)
         index.close()
 
 
-def test_documents_that_the_server_could_not_index_are_said():
+def test_documents_that_the_server_could_not_index_are_reported():
     failed = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
-    with Fake(answering({"FT.INFO": failed})) as fake:
-        index = RedisIndex(fake.url, NAME)
+    with Fake(answering({"FT.INFO": Turns([INFO, INFO, failed])})) as fake:
+        index = RedisIndex(fake.url, NAME, embed=embed)
+        index.prepare(1)
         with pytest.raises(SourceError, match="could not index 2 of them: Invalid numeric value"):
             index.finish()
         index.close()
@@ -1016,113 +1019,157 @@ def test_a_user_who_may_not_read_the_fingerprint_can_search():
         source.close()
 
 
-class Keys:
-    """The string keys of a server, answered; time passes only when a test moves it."""
-
-    def __init__(self):
-        self.values, self.expires, self.now = {}, {}, 0
-
-    def __call__(self, words):
-        return reply(getattr(self, words[0].lower())(*words[1:]), 3)
-
-    def _expire(self):
-        for key in [key for key, at in self.expires.items() if at <= self.now]:
-            del self.values[key], self.expires[key]
-
-    def set(self, key, value, *options):
-        self._expire()
-        if key in self.values:
-            return None
-        self.values[key], self.expires[key] = value, self.now + int(options[-1])
-        return "OK"
-
-    def get(self, key):
-        self._expire()
-        return self.values.get(key)
-
-    def pttl(self, key):
-        self._expire()
-        return self.expires[key] - self.now if key in self.values else -2
-
-    def pexpire(self, key, milliseconds):
-        self.expires[key] = self.now + int(milliseconds)
-        return 1
-
-    def delete(self, key):
-        self.expires.pop(key, None)
-        return int(self.values.pop(key, None) is not None)
+LEASE = f"{NAME}:.podium-lease"
 
 
-def leases(url, **options):
-    server = Server.at(url, NAME, 10.0, {})
-    return server, Lease(server, f"{NAME}:.podium-lease", **options)
+class LoadingServer(Keys):
+    """Keys, and an index over them as FT.INFO describes it."""
+
+    def _value(self, words):
+        if words[0] != "FT.INFO":
+            return super()._value(words)
+        return TEXT_INFO | {"num_docs": sum(isinstance(value, dict) for value in self.values.values())}
 
 
-class Clock(Keys):
-    """Keys whose time passes with every PTTL that is asked for."""
+class PassingTime(LoadingServer):
+    """Keys whose time passes by a second with every PTTL."""
 
     def pttl(self, key):
         self.now += 1000
         return super().pttl(key)
 
 
-def answered(keys):
-    return lambda words: reply(keys.delete(*words[1:]), 3) if words[0] == "DEL" else keys(words)
+@contextlib.contextmanager
+def lease_at(url, **options):
+    server = Server.at(url, NAME, 10.0, {})
+    yield Lease(server, LEASE, **options)
+    server.close()
 
 
-def test_a_second_loader_is_refused_while_the_lease_is_renewed():
-    with Fake(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake:
-        server, lease = leases(fake.url)
-        with pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"):
-            lease.acquire()
-        server.close()
-
-
-def test_a_lease_is_renewed_and_given_back():
-    keys = Keys()
-    with Fake(answered(keys)) as fake:
-        server, lease = leases(fake.url, renewed_each=0.01)
+def test_lease_of_a_live_loader_is_refused():
+    with (
+        Fake(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
+        lease_at(fake.url) as lease,
+        pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"),
+    ):
         lease.acquire()
-        wait_until(lambda: "PEXPIRE" in [words[0] for words in fake.commands])
-        lease.check()
+
+
+def test_lease_is_renewed_and_released():
+    keys = LoadingServer()
+    with Fake(keys) as fake, lease_at(fake.url, renewal_seconds=0.01) as lease:
+        lease.acquire()
+        wait_until(lambda: "PEXPIRE" in fake.names())
+        assert lease.write([("SET", "a", "1")]) == [True]
         lease.release()
-        assert keys.values == {}
-        server.close()
+        assert keys.values == {"a": "1"}
 
 
-def test_the_lease_of_a_loader_that_was_killed_is_waited_for():
-    keys = Clock()
-    with Fake(answered(keys)) as fake:
-        keys.set(f"{NAME}:.podium-lease", "of a killed one", "NX", "PX", 3000)
-        server, lease = leases(fake.url, renewed_each=600)
+def test_lease_of_a_killed_loader_is_taken_when_it_expires():
+    keys = PassingTime()
+    with Fake(keys) as fake, lease_at(fake.url, renewal_seconds=600) as lease:
+        keys.set(LEASE, "the killed loader's", "NX", "PX", "3000")
         lease.acquire()
         assert keys.now >= 3000
         lease.release()
-        server.close()
 
 
-def test_a_loader_that_lost_its_lease_writes_nothing_more():
-    keys = Keys()
-    with Fake(answered(keys)) as fake:
-        server, lease = leases(fake.url, renewed_each=0.01)
+def test_suspended_loader_does_not_overwrite_what_another_one_loaded():
+    """Its lease expires, another process loads and finishes, and then it continues."""
+    keys = LoadingServer()
+    with Fake(keys) as fake:
+        suspended, other = (RedisIndex(fake.url, NAME) for _ in range(2))
+        for index, text in ((suspended, "first"), (other, "second")):
+            keys.now += 20_000
+            index.prepare(1)
+            index.add([{"content": text}], ["a"])
+        other.finish()
+        other.close()
+        with pytest.raises(
+            SourceError, match=r"lost the right .* suspended or disconnected for more than 15 seconds.* run this again"
+        ):
+            suspended.add([{"content": "stale"}, {"content": "stale"}], ["a", "b"])
+        assert keys.values[f"{NAME}:a"] == {"content": "second"}
+        assert f"{NAME}:b" not in keys.values
+        suspended.close()
+
+
+def test_expired_lease_stays_lost():
+    """No other process has taken it, but one may have loaded and finished."""
+    keys = LoadingServer()
+    with Fake(keys) as fake, lease_at(fake.url, renewal_seconds=600) as lease:
         lease.acquire()
-        keys.values[f"{NAME}:.podium-lease"] = "another's"
-        wait_until(lambda: lease._is_lost)
-        with pytest.raises(SourceError, match="another process is loading"):
-            lease.check()
+        keys.now += 20_000
+        for _ in range(2):
+            with pytest.raises(SourceError, match="lost the right to load documents"):
+                lease.write([("SET", "a", "1")])
+        assert keys.values == {}
         lease.release()
-        assert keys.values == {f"{NAME}:.podium-lease": "another's"}
-        server.close()
 
 
-def test_a_batch_whose_connection_broke_is_sent_again():
-    """redis-py's pipeline forgets its commands when it fails."""
-    answers = {"FT.INFO": INFO, "MULTI": Turns([None, b"+OK\r\n"]), "DEL": b"+QUEUED\r\n", "HSET": b"+QUEUED\r\n"}
-    with Fake(answering(answers | {"EXEC": [0, 2]})) as fake:
+def test_lease_that_is_lost_while_a_batch_is_sent_aborts_the_batch():
+    keys = LoadingServer()
+
+    def lost_before_exec(words):
+        if words[0] == "EXEC" and LEASE in keys.values:
+            keys.delete(LEASE)
+        return keys(words)
+
+    with Fake(lost_before_exec) as fake, lease_at(fake.url, renewal_seconds=600) as lease:
+        lease.acquire()
+        with pytest.raises(SourceError, match="lost the right to load documents"):
+            lease.write([("SET", "a", "1")])
+        assert keys.values == {}
+        lease.release()
+
+
+def test_lease_taken_by_another_loader_is_not_released():
+    keys = LoadingServer()
+    with Fake(keys) as fake, lease_at(fake.url, renewal_seconds=600) as lease:
+        lease.acquire()
+        keys.set(LEASE, "another loader's")
+        lease.release()
+        assert keys.values == {LEASE: "another loader's"}
+
+
+def test_batch_is_sent_again_if_the_connection_breaks():
+    """redis-py's pipeline forgets its commands when it fails, and reports a broken connection as a changed key."""
+    keys = LoadingServer()
+
+    def broken_once(words):
+        return None if fake.names().count("MULTI") == 1 and words[0] == "MULTI" else keys(words)
+
+    with Fake(broken_once) as fake, lease_at(fake.url, renewal_seconds=600) as lease:
+        lease.acquire()
+        assert lease.write([("SET", "a", "1")]) == [True]
+        assert keys.values["a"] == "1"
+        lease.release()
+
+
+def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
+    keys = LoadingServer()
+    with Fake(keys) as fake:
         index = RedisIndex(fake.url, NAME)
-        index.add([{"content": "red"}], ["a"])
-        assert [words[0] for words in fake.commands][-4:] == ["MULTI", "DEL", "HSET", "EXEC"]
+        index.prepare(5)
+        before = fake.names().count("EXEC")
+        index.add([{"content": "x" * 400_000} for _ in range(5)], IDS)
+        assert fake.names().count("EXEC") - before == 2
+        assert {key for key in keys.values if "podium" not in key.removeprefix(NAME)} == {f"{NAME}:{name}" for name in IDS}
         index.close()
+
+
+def test_loader_whose_lease_was_taken_writes_nothing(server):
+    index = server.index(embed=None)
+    index.prepare(2)
+    index.add([{"content": "mine"}], ["a"])
+    client = redis.Redis.from_url(server.url)
+    client.set(LEASE, "another loader")
+    with pytest.raises(SourceError, match="lost the right to load documents"):
+        index.add([{"content": "mine"}], ["b"])
+    assert client.exists(f"{NAME}:b") == 0
+    index.close()
+    assert client.get(LEASE) == b"another loader"
+    client.close()
 
 
 def test_an_index_that_is_being_built_is_told_with_the_ranking(mini):

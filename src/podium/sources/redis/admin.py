@@ -44,8 +44,7 @@ def drop(url: str, name: str) -> int:
         lease = Lease(server, lease_key(_prefix(info)))
         lease.acquire()
         try:
-            server.execute("FT.DROPINDEX", info.name, "DD")
-            server.execute("DEL", description_key(_prefix(info)))
+            lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(_prefix(info)))])
         finally:
             lease.release()
         return info.documents

@@ -46,6 +46,7 @@ _ROWS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     ((), ("noproto", "unknown command 'hello", "unknown command `hello"), _NO_RESP3),
     (("TimeoutError",), (), TOO_SLOW),
     (("ConnectionError", "OSError"), (), _UNREACHABLE),
+    ((), ("connectionerror occurred while watching",), _UNREACHABLE),
     ((), ("unknown command 'ft.", "unknown command `ft.", "unknown command: ft."), _NO_MODULE),
     ((), ("unknown command 'json.", "unknown command `json.", "no json module", "json module is not loaded"), _NO_JSON),
     ((), ("no such index", "unknown index name", "index not found", "index_not_found"), _NO_INDEX),
@@ -72,9 +73,14 @@ def source_error(error: Exception, where: str, index: str) -> SourceError:
 
 
 def is_lost(error: Exception) -> bool:
-    """Say whether a connection broke. A slow command is not sent again: the server may still be working on it."""
+    """Whether the same commands may be sent again: the connection broke, or a transaction did not take effect.
+
+    A slow command is not sent again: the server may still be working on it.
+    """
     from redis import exceptions
 
+    if isinstance(error, exceptions.WatchError):
+        return "TimeoutError" not in str(error)
     refused = exceptions.AuthenticationError | exceptions.AuthorizationError | exceptions.BusyLoadingError
     return isinstance(error, exceptions.ConnectionError | OSError) and not isinstance(error, refused | TimeoutError)
 

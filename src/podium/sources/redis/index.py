@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
@@ -22,12 +22,13 @@ from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.schema import Storage, checked_schema, create_command
 from podium.sources.redis.server import Server
-from podium.sources.redis.storage import storage_for
+from podium.sources.redis.storage import Command, storage_for
 from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]
 
 SCAN_SECONDS = 600.0
+TRANSACTION_BYTES = 1 << 20  # what is sent at once, so that the lease does not expire meanwhile on a slow connection
 
 
 class RedisIndex:
@@ -110,7 +111,7 @@ class RedisIndex:
         """Return the ids of those that are there already, as they would be written."""
         encoded = [self._storage.encoded(document, number) for number, document in enumerate(documents)]
         reading = [self._storage.reading(self._key(name), fields) for name, fields in zip(ids, encoded, strict=True)]
-        replies = iter(self._sent([command for commands in reading for command in commands], together=False))
+        replies = iter(self.server.execute_many([command for commands in reading for command in commands]))
         same = set()
         for name, fields, commands in zip(ids, encoded, reading, strict=True):
             with_vector = bool(self.embed is not None and self._storage.text(fields))
@@ -119,23 +120,21 @@ class RedisIndex:
         return same
 
     def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
-        """Write documents under their ids, each in place of what has its id, in one round trip."""
+        """Write documents under their ids. A document that has the same id is replaced."""
         encoded = [self._storage.encoded(document, number) for number, document in enumerate(documents)]
         vectors: list[Any] = [None] * len(encoded)
         if self.embed is not None and (texts := {i: text for i, fields in enumerate(encoded) if (text := self._text(fields))}):
             for i, row in zip(texts, document_vectors(self.embed, list(texts.values())), strict=True):
                 vectors[i] = row
-        if self._lease is not None:
-            self._lease.check()
         writing = [
             self._storage.writing(self._key(name), fields, vector)
             for name, fields, vector in zip(ids, encoded, vectors, strict=True)
         ]
-        # Together: the old fields go as the new ones come.
-        replies = iter(self._sent([command for commands in writing for command in commands], together=True))
-        for commands in writing:
-            deleted, *_ = [next(replies) for _ in commands]
-            self._expected += 0 if deleted else 1
+        for group in _transactions(writing):
+            replies = iter(self._write([command for commands in group for command in commands]))
+            for commands in group:
+                deleted, *_ = [next(replies) for _ in commands]
+                self._expected += 0 if deleted else 1
 
     def finish(self) -> None:
         """Raise SourceError where documents that were written since `prepare`, or were there before, cannot be found."""
@@ -178,16 +177,10 @@ class RedisIndex:
     def _text(self, fields: Any) -> str:
         return self._storage.text(fields)
 
-    def _sent(self, commands: Sequence[tuple[Any, ...]], *, together: bool) -> list[Any]:
-        """Send commands in one round trip and return their replies."""
-
-        def send() -> Any:
-            pipeline = self.server.pipeline(together=together)  # anew each time: a pipeline that failed forgets its commands
-            for command in commands:
-                pipeline.execute_command(*command, NEVER_DECODE=True)
-            return pipeline.execute()
-
-        return list(self.server.attempt(send))
+    def _write(self, commands: Sequence[Command]) -> list[Any]:
+        if self._lease is None:
+            raise InvalidInput("call prepare() before add()")
+        return self._lease.write(commands)
 
     def _info(self) -> wire.IndexInfo | None:
         """Return what the server says of the index, None where there is none."""
@@ -214,12 +207,12 @@ class RedisIndex:
         command = create_command(
             self.server.index, self._prefix, self._schema, dimensions=len(fingerprint), documents=documents
         )
-        self.server.execute(*command)
+        self._write([command])
 
     def _describe(self, fingerprint: tuple[float, ...]) -> None:
         vector = self._schema.vector or ""
         description = Description(vector, name_of(self.embed), fingerprint, self._ids_from)
-        self.server.execute("SET", description_key(self._prefix), description.to_json())
+        self._write([("SET", description_key(self._prefix), description.to_json())])
 
     def _check_prefix(self) -> None:
         """Refuse a prefix that keys of others have: they would be overwritten, and found."""
@@ -296,3 +289,18 @@ class RedisIndex:
 
 def _decoded(name: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _transactions(writes: Sequence[list[Command]]) -> Iterator[list[list[Command]]]:
+    """Group the commands of documents by their size: a document is written in one transaction."""
+    group: list[list[Command]] = []
+    size = 0
+    for commands in writes:
+        group.append(commands)
+        size += sum(len(part) for command in commands for part in command if isinstance(part, str | bytes))
+        if size >= TRANSACTION_BYTES:
+            yield group
+            group = []
+            size = 0
+    if group:
+        yield group

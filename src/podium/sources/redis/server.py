@@ -167,10 +167,39 @@ class Server:
     def _too_slow(self) -> SourceError:
         return SourceError(TOO_SLOW.format(where=self.where))
 
-    def pipeline(self, *, together: bool) -> Any:
-        """Return a pipeline whose commands take effect at once if `together`, as far as a cluster's shards can do that."""
-        client = self.client()
-        return client.pipeline(transaction=together and not _is_cluster(client))
+    def execute_many(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run commands in one round trip, outside of any search, and return their replies. Raises SourceError."""
+
+        def run() -> list[Any]:
+            client = self.client()
+            pipeline = client.pipeline(transaction=False)  # a new one for each try: one that failed forgets its commands
+            for command in commands:
+                pipeline.execute_command(*command, **_options(client, command))
+            return list(pipeline.execute())
+
+        replies: list[Any] = self.attempt(run)
+        return replies
+
+    def transaction(self, commands: Sequence[Sequence[Any]], *, key: str, value: bytes) -> list[Any] | None:
+        """Run commands in one transaction and return their replies, or run none and return None if `key` does not hold `value`.
+
+        In a cluster, whose transactions cannot span shards, the key is checked before the commands are sent.
+        """
+
+        def run() -> list[Any] | None:
+            with self.client().pipeline() as pipeline:
+                pipeline.watch(key)
+                if pipeline.execute_command("GET", key, **UNDECODED) != value:
+                    return None
+                pipeline.multi()
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return list(pipeline.execute())
+
+        if _is_cluster(self.client()):
+            return self.execute_many(commands) if self.execute("GET", key) == value else None
+        replies: list[Any] | None = self.attempt(run)
+        return replies
 
     def client(self) -> Any:
         """Return the blocking client, connected."""
