@@ -1376,6 +1376,32 @@ def test_indexes_are_listed_thinned_out_and_dropped(server):
     client.close()
 
 
+def test_only_documents_of_the_index_are_deleted(server):
+    server.loaded()
+    client = redis.Redis.from_url(server.url)
+    client.rpush(f"{NAME}:jobs", "a")
+    client.set(f"{NAME}:counter", 5)
+    client.hset(f"{NAME}-other:1", mapping={"content": "of no index"})
+    client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
+    assert redis_admin.delete(server.url, NAME, ["d0", "d0", "jobs", "counter", ".podium", "none"]) == 1
+    assert redis_admin.delete(server.url, f"{NAME}-all", [f"{NAME}:jobs", f"{NAME}:counter"]) == 0
+    assert client.exists(f"{NAME}:d0", f"{NAME}:jobs", f"{NAME}:counter", f"{NAME}:.podium", f"{NAME}-other:1") == 4
+    client.close()
+
+
+def test_dropping_an_index_that_covers_another_ones_documents_is_refused(server):
+    server.loaded()
+    client = redis.Redis.from_url(server.url)
+    client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
+    client.execute_command("FT.CREATE", f"{NAME}-part", "PREFIX", 1, f"{NAME}:d", "SCHEMA", "content", "TEXT")
+    for name, other in ((f"{NAME}-all", ".*"), (NAME, f"{NAME}-part"), (f"{NAME}-part", NAME)):
+        with pytest.raises(SourceError, match=f"'{name}' would delete documents of index '{other}' .* FT.DROPINDEX {name} on"):
+            redis_admin.drop(server.url, name)
+    client.execute_command("FT.DROPINDEX", f"{NAME}-part")
+    assert redis_admin.drop(server.url, NAME) == 5  # an index without a prefix is over all keys on purpose
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("answers", "says"),
     [

@@ -13,7 +13,16 @@ from podium.sources.redis.replies import DISTANCE, Field, words
 if TYPE_CHECKING:
     from redisvl.query.filter import FilterExpression
 
-__all__ = ["Command", "Filter", "Request", "documents_command", "hybrid_command", "text_command", "vector_command"]
+__all__ = [
+    "Command",
+    "Filter",
+    "Request",
+    "documents_command",
+    "hybrid_command",
+    "keys_command",
+    "text_command",
+    "vector_command",
+]
 
 Command = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
@@ -89,6 +98,11 @@ def documents_command(request: Request, keys: Sequence[str]) -> Command:
     """Return the command for whole documents by their keys; it is the same for hashes and for JSON."""
     limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", request.milliseconds)
     return ("FT.SEARCH", request.index, "*", "INKEYS", len(keys), *keys, *limits)
+
+
+def keys_command(index: str, keys: Sequence[str]) -> Command:
+    """Return the command that finds those of the keys that are documents of the index."""
+    return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
 
 
 def _text_query(request: Request, query: str) -> Any:

@@ -14,7 +14,17 @@ from typing import Any
 from podium.errors import SourceError
 from podium.sources.embedding import is_same_embedder
 
-__all__ = ["RESERVED", "Description", "check_embedder", "default_prefix", "description_key", "lease_key", "read", "separated"]
+__all__ = [
+    "RESERVED",
+    "Description",
+    "check_embedder",
+    "default_prefix",
+    "description_key",
+    "lease_key",
+    "overlap",
+    "read",
+    "separated",
+]
 
 DESCRIPTION, LEASE = ".podium", ".podium-lease"
 RESERVED = (DESCRIPTION, LEASE)
@@ -49,6 +59,14 @@ def default_prefix(index: str) -> str:
 def separated(prefix: str) -> str:
     """Return a prefix as it stands in keys: redisvl puts a colon between prefix and id."""
     return prefix if prefix.endswith(":") or not prefix else f"{prefix}:"
+
+
+def overlap(prefix: str, other: str) -> bool:
+    """Whether keys with the prefix `prefix` may belong to an index whose prefix is `other`.
+
+    An index without a prefix covers all keys on purpose, so it does not count as `other`, except for another such index.
+    """
+    return other.startswith(prefix) or (other != "" and prefix.startswith(other))
 
 
 def description_key(prefix: str) -> str:

@@ -17,7 +17,8 @@ from podium.sources.embedded.description import check_ids, name_of, probe
 from podium.sources.embedding import document_vectors
 from podium.sources.redis import description as redis_description
 from podium.sources.redis import replies as wire
-from podium.sources.redis.description import Description, default_prefix, description_key, lease_key, separated
+from podium.sources.redis.admin import index_info, index_infos
+from podium.sources.redis.description import Description, default_prefix, description_key, lease_key, overlap, separated
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.schema import Storage, checked_schema, create_command
@@ -185,7 +186,7 @@ class RedisIndex:
     def _info(self) -> wire.IndexInfo | None:
         """Return what the server says of the index, None where there is none."""
         try:
-            return wire.index_info(self.server.execute("FT.INFO", self.server.index))
+            return index_info(self.server, self.server.index)
         except NoSuchIndex:
             return None
 
@@ -229,17 +230,16 @@ class RedisIndex:
                 f"{self.server.where} has keys that begin with {self._prefix!r} already, such as {key[:80]!r}; index "
                 f"{self.server.index!r} would overwrite or find them: {remedy}"
             )
-        for name in map(_decoded, self.server.execute("FT._LIST")):
-            for prefix in wire.index_info(self.server.execute("FT.INFO", name)).prefixes:
-                # An index without a prefix is over all keys on purpose.
-                if prefix and (prefix.startswith(self._prefix) or self._prefix.startswith(prefix)):
+        for info in index_infos(self.server):
+            for prefix in info.prefixes:
+                if overlap(self._prefix, prefix):
                     raise SourceError(
-                        f"the prefix {self._prefix!r} overlaps with {prefix!r} of index {name!r} on {self.server.where}: one "
-                        f"would find the other's documents: {remedy}"
+                        f"the prefix {self._prefix!r} overlaps with {prefix!r} of index {info.name!r} on {self.server.where}: "
+                        f"one would find the other's documents: {remedy}"
                     )
 
     def _prefix_of(self, info: wire.IndexInfo) -> str:
-        prefix = separated(info.prefixes[0] if info.prefixes else "")
+        prefix = info.key_prefix
         if self._chosen_prefix not in (None, prefix):
             raise InvalidInput(f"index {info.name!r} keeps its documents under {prefix!r}; leave --prefix (prefix=) out")
         return prefix

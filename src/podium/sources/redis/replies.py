@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from podium.errors import SourceError
+from podium.sources.redis.description import separated
 
 __all__ = [
     "DISTANCE",
@@ -24,7 +25,9 @@ __all__ = [
     "document",
     "hybrid_rows",
     "index_info",
+    "names",
     "nearest_rows",
+    "search_keys",
     "search_rows",
     "similarity",
     "tokens",
@@ -96,6 +99,14 @@ class IndexInfo:
     last_failure: str
     filter: str
 
+    @property
+    def key_prefix(self) -> str:
+        """The prefix of the keys of documents that podium loads."""
+        return separated(self.prefixes[0] if self.prefixes else "")
+
+    def field_list(self) -> str:
+        return ", ".join(f"{field.name} ({field.kind})" for field in self.fields.values())
+
     def of_kind(self, kind: str) -> list[str]:
         return [name for name, field in self.fields.items() if field.kind == kind]
 
@@ -163,6 +174,20 @@ def search_rows(reply: Any, *, scored: bool) -> list[Row]:
             f"the server found {len(rows)} documents, but gives the fields of none; can this user and this node read them?"
         )
     return whole
+
+
+@_of("FT.SEARCH")
+def search_keys(reply: Any) -> list[str]:
+    """Return the keys in a reply without fields."""
+    if isinstance(reply, Mapping):
+        return [_text(_mapping(row)["id"]) for row in _mapping(reply)["results"]]
+    return [_text(key) for key in reply[1:]]
+
+
+@_of("FT._LIST")
+def names(reply: Any) -> list[str]:
+    """Return the names of indexes, sorted."""
+    return sorted(map(_text, reply))
 
 
 def _rows_of_map(answer: Mapping[str, Any], scored: bool) -> list[Parts]:
