@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from redisvl.index import AsyncSearchIndex, SearchIndex
 from redisvl.query import VectorQuery
 from redisvl.query.filter import FilterExpression, Num, Tag
@@ -31,6 +33,7 @@ import podium.formats as formats
 import resp
 from environment import PARITY, ROOT
 from loopback import wait_until
+from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
 from podium.integrations.redisvl import Vectorizer
 from podium.places import load_source
@@ -46,6 +49,7 @@ from podium.sources.redis.schema import checked_schema, create_command
 from podium.sources.redis.server import Server
 from podium.sources.redis.source import _complete
 from podium.sources.redis.storage import storage_for
+from podium.sources.redis.words import has_escaped_word, tokens, words
 from resp import Fake, Keys, Recorder, Replay, reply
 
 RECORDINGS = Path(__file__).parent / "redis"
@@ -230,7 +234,7 @@ def test_documents_are_fetched_whole_by_their_keys(server):
     server.loaded()
     client = redis.Redis.from_url(server.url, protocol=server.protocol)
     keys_asked = [f"{NAME}:d{at}" for at in (3, 0, 9)]
-    request = redis_queries.Request(NAME, {"content": 1.0}, None, 3, None, None, None, 10_000)
+    request = redis_queries.Request(NAME, {"content": 1.0}, 3, None, None, None, 10_000)
     answer = client.execute_command(*redis_queries.documents_command(request, keys_asked), NEVER_DECODE=True)
     rows = {row.key: row.fields for row in redis_wire.search_rows(answer, scored=False)}
     assert {key: fields["title"] for key, fields in rows.items()} == {f"{NAME}:d3": b"Washington", f"{NAME}:d0": b"Nevada"}
@@ -279,6 +283,8 @@ TYPED = [
     "capital => { $weight: 0 }",
     "$vector $0 {x} [1 2] <>^",
     "c++ c# a.b/c don't don’t",
+    "_\xa0capital",
+    "“ ” “_” “capital” ,”",
     "capital " * 10_000,
     " ".join(f"word{at}" for at in range(9_999)) + " capital",
     "x" * 20_000,
@@ -291,14 +297,84 @@ def test_any_text_is_a_query_and_never_another(server):
     with_capital = {"d0", "d1", "d2", "d3"}
     for typed in TYPED:
         found = set(keys(source.search(typed, 5)))
-        words = {word.lower() for word in redis_wire.words(typed)}
-        wanted = with_capital if "capital" in words else set()
+        searched = {word.lower() for word in words(typed)}
+        wanted = with_capital if "capital" in searched else set()
         for at, document in enumerate(DOCUMENTS):
             said = f"{document['content']} {document['title']}".lower()
-            if words & set(redis_wire.tokens(said)) - {"the", "of", "is", "as", "and", "in", "for"}:
+            if searched & set(tokens(said)) - {"the", "of", "is", "as", "and", "in", "for"}:
                 wanted = wanted | {f"d{at}"}
         assert found == wanted, typed[:50]
     source.close()
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *("_", "__", "_a", "a_", "\xa0", "\u2003", "\u3000", "\u2028", "\x85", "\x1c", "\x00", "\n", " ", "\u200b", "\ufeff"),
+        *(
+            "“",
+            "”",
+            "’",
+            "…",
+            "—",
+            "，",
+            "＿",
+            "‿",
+            "ª",
+            "Ⅷ",
+            "№",
+            "ß",
+            "İ",
+            "ﬁ",
+            "\u0301",
+            "\u061c",
+            "\ud800",
+            "\ufffe",
+            "東京",
+            "😀",
+        ),
+        *(
+            "-",
+            "|",
+            "~",
+            "(",
+            ")",
+            "{",
+            "}",
+            "[",
+            "]",
+            '"',
+            "'",
+            "*",
+            "%",
+            "@content:",
+            "=>",
+            "$weight",
+            "$vector",
+            "\\",
+            "#",
+            ":",
+        ),
+        *("capital", "the", "AND", "or", "inf", "nan", "0x1", "1e5", "ismissing(@title)", "w*"),
+    ]
+)
+TEXTS = st.lists(FRAGMENTS | st.text(max_size=6), min_size=1, max_size=8).map("".join)
+
+
+@pytest.mark.skipif(not REAL, reason="PODIUM_TEST_REDIS_URL names no Redis with the search module")
+@pytest.mark.skipif(RECORDING, reason="recording, and this is not recorded")
+def test_any_generated_text_is_a_query():
+    with alone():
+        clean(REAL)
+        source = Redis(REAL, 3, True).loaded(embed=None).source(text={"content": 2, "title": 1}, embed=None)
+
+        @settings(max_examples=300, deadline=None, database=None)
+        @given(TEXTS.filter(lambda text: texts_of([text]) != [None]))
+        def search(text):
+            source.search(text, 5)
+
+        search()
+        source.close()
+        clean(REAL)
 
 
 def test_distances_become_similarities(server):
@@ -849,7 +925,7 @@ def given_index(url, **options):
 
 def test_a_command_that_took_its_whole_timeout_is_refused():
     """RESP2 has no other sign that the reply is only a part."""
-    request = redis_queries.Request(NAME, {"content": 1.0}, None, 3, None, None, None, milliseconds=1)
+    request = redis_queries.Request(NAME, {"content": 1.0}, 3, None, None, None, milliseconds=1)
     steps = _complete(("FT.SEARCH",), request)
     next(steps)
     time.sleep(0.002)
@@ -1202,22 +1278,54 @@ def test_an_answer_that_is_short_is_checked_against_the_index_of_now():
     ["statin…", "statin’s", "statin—", "«statin»", "„statin“", "¿statin?", "statin。", "statin，cancer", "statin–cancer"],
 )
 def test_words_end_at_typographic_and_full_width_punctuation(typed):
-    assert "statin" in redis_wire.words(typed)
-    assert redis_wire.tokens(typed)[0] in redis_wire.words(typed)  # as the server keeps it of a document
+    assert "statin" in words(typed)
+    assert tokens(typed)[0] in words(typed)  # as the server keeps it of a document
 
 
 def test_a_word_is_searched_whole_and_in_parts():
-    assert redis_wire.words("don’t stop") == ["don’t", "don", "t", "stop"]
-    assert redis_wire.words("naïve col·lecció") == ["naïve", "col·lecció", "col", "lecció"]
+    assert words("don’t stop") == ["don’t", "don", "t", "stop"]
+    assert words("naïve col·lecció") == ["naïve", "col·lecció", "col", "lecció"]
+
+
+ESCAPED = [
+    r"C:\Users\ann",
+    r"costs \$100",
+    r"50\% off",
+    r"foo \ bar",
+    r"see \(2020\)",
+    r"line\nbreak",
+    r"x\\y",
+    r"\\server\share",
+]
+NOT_ESCAPED = ["plain words", r"\alpha + \beta", r"\textbf{bold}", "last\\", r"between \\ spaces"]
+
+
+def test_documents_with_words_that_a_backslash_hides_are_counted(server):
+    index = server.index(embed=None)
+    index.prepare(20)
+    texts = [*ESCAPED, *NOT_ESCAPED]
+    index.add([{"content": text, "title": "backslash"} for text in texts], [f"t{i}" for i in range(len(texts))])
+    index.finish()
+    assert index.notes[0].startswith(f"{len(ESCAPED)} documents have a backslash beside a word in content, title: ")
+    source = server.source(mode="text", embed=None)
+    for i, text in enumerate(texts):
+        hidden = [word for word in words(text) if f"t{i}" not in keys(source.search(word, 20))]
+        assert bool(hidden) == (text in ESCAPED) == has_escaped_word(text), text
+    index.close()
+    source.close()
 
 
 def test_typographic_punctuation_finds_both_spellings(server):
     index = server.index(embed=None)
-    index.prepare(2)
-    index.add([{"content": "a statin helps"}, {"content": "the statin’s effect"}], ["plain", "curly"])
+    index.prepare(3)
+    index.add(
+        [{"content": "a statin helps"}, {"content": "the statin’s effect"}, {"content": "so-called “statin”"}],
+        ["plain", "curly", "quoted"],
+    )
     index.finish()
     source = server.source(mode="text")
     assert set(keys(source.search("statin’s", 5))) == {"plain", "curly"}
+    assert set(keys(source.search("“statin”", 5))) == {"plain", "quoted"}
     assert keys(source.search("statin，", 5)) == ["plain"]
     for each in (index, source):
         each.close()
@@ -1344,7 +1452,7 @@ def test_a_json_index_of_ours_gives_documents_without_their_vectors():
 
 
 def test_words_of_underscores_alone_are_not_searched_for():
-    assert redis_wire.words("what does “_” mean") == ["what", "does", "“_”", "mean"]
+    assert words("what does “_” mean") == ["what", "does", "“_”", "mean"]
 
 
 def test_an_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
@@ -1432,10 +1540,10 @@ def test_an_async_index_whose_server_is_gone_is_named():
 
 def test_fields_of_one_weight_are_one_union():
     """In clauses of their own, a word that is in both would count twice."""
-    request = redis_queries.Request(NAME, {"title": 1.0, "b-c": 1.0}, None, 3, None, None, None, 1000)
-    assert redis_queries.text_command(request, "red apple")[2] == r"@title|b\-c:(red | apple)"
+    request = redis_queries.Request(NAME, {"title": 1.0, "b-c": 1.0}, 3, None, None, None, 1000)
+    assert redis_queries.text_command(request, ["red", "apple"])[2] == r"@title|b\-c:(red | apple)"
     request = replace(request, weights={"title": 2.0, "a": 1.0, "b": 1.0})
-    assert redis_queries.text_command(request, "red")[2] == "(@title:(red) => { $weight: 2.0 } | @a|b:(red))"
+    assert redis_queries.text_command(request, ["red"])[2] == "(@title:(red) => { $weight: 2.0 } | @a|b:(red))"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Search requests → Redis commands. Pure; the queries themselves are built by redisvl."""
+"""Search requests → Redis commands. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from podium.sources.fusion import RRF_CONSTANT
-from podium.sources.redis.replies import DISTANCE, Field, words
+from podium.sources.redis.replies import DISTANCE, Field
 
 if TYPE_CHECKING:
     from redisvl.query.filter import FilterExpression
@@ -26,76 +26,61 @@ __all__ = [
 
 Command = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
+BM25 = ("SCORER", "BM25STD")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the commands of one search have in common. `return_fields` None: all of them."""
+    """What the commands of one search have in common.
+
+    `weights` are the weights of the text fields, `filter` is None or not empty, and `return_fields` None means all fields.
+    """
 
     index: str
     weights: Mapping[str, float]
-    vector: Field | None
     count: int
-    filter: Filter
+    filter: str | None
     return_fields: tuple[str, ...] | None
     ef_runtime: int | None
     milliseconds: int
     offset: int = 0
 
 
-def text_command(request: Request, query: str) -> Command:
-    return _command(request, _text_query(request, query))
+def text_command(request: Request, words: Sequence[str]) -> Command:
+    return _search(request, _text_query(request, words), *BM25, "WITHSCORES", fields=request.return_fields)
 
 
-def vector_command(request: Request, vector: Any) -> Command:
-    from redisvl.query import VectorQuery
-
-    assert request.vector is not None  # noqa: S101  for the type checker: the field was checked
-    wanted = None if request.return_fields is None else [*request.return_fields, DISTANCE]
-    built = VectorQuery(
-        vector.tolist(),
-        _escaped(request.vector.name),
-        return_fields=wanted,
-        filter_expression=request.filter,
-        dtype=request.vector.data_type.lower(),
-        num_results=request.offset + request.count,
-        return_score=False,  # it would have only the distance come back; without it, that comes with everything
-        ef_runtime=request.ef_runtime,
-    )
-    return _command(request, built)
+def vector_command(request: Request, field: Field, vector: Any) -> Command:
+    ef_runtime = " EF_RUNTIME $EF" if request.ef_runtime is not None else ""
+    nearest = f"KNN {request.offset + request.count} @{_escaped(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    fields = None if request.return_fields is None else (*request.return_fields, DISTANCE)
+    parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
+    if request.ef_runtime is not None:
+        parameters["EF"] = request.ef_runtime
+    query = f"({request.filter})=>[{nearest}]" if request.filter else f"*=>[{nearest}]"
+    return _search(request, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
 
 
-def hybrid_command(request: Request, query: str, vector: Any, depth: int) -> Command:
-    """Return FT.HYBRID by hand: redisvl's builder makes a filtered text optional, and warns that it may change."""
-    from redisvl.query.filter import render_filter
-    from redisvl.redis.utils import array_to_buffer
-
-    assert request.vector is not None  # noqa: S101  as above
-    near: list[Any] = [
-        "VSIM",
-        f"@{_escaped(request.vector.name)}",
-        "$vector",
-        "KNN",
-        2 if request.ef_runtime is None else 4,
-        "K",
-        depth,
-    ]
-    near += [] if request.ef_runtime is None else ["EF_RUNTIME", request.ef_runtime]
-    rendered = render_filter(request.filter)
-    near += ["FILTER", rendered] if rendered else []
-    # Not LOAD *: with that the server leaves key and score out.
-    names = ["@__key", "@__score", *(f"@{name}" for name in request.return_fields or ())]
+def hybrid_command(request: Request, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
+    """Return FT.HYBRID, which fuses a text and a vector search, each `depth` documents deep, by reciprocal rank."""
+    nearest: list[Any] = ["K", depth]
+    if request.ef_runtime is not None:
+        nearest += ["EF_RUNTIME", request.ef_runtime]
+    # Not LOAD *: with that the server leaves out the key and the score.
+    fields = ["@__key", "@__score", *(f"@{name}" for name in request.return_fields or ())]
     return (
-        *("FT.HYBRID", request.index, "SEARCH", _text_query(request, query).query_string(), "SCORER", "BM25STD", *near),
+        *("FT.HYBRID", request.index, "SEARCH", _text_query(request, words), *BM25),
+        *("VSIM", f"@{_escaped(field.name)}", "$vector", "KNN", len(nearest), *nearest),
+        *(("FILTER", request.filter) if request.filter else ()),
         *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", request.offset, request.count),
-        *("LOAD", len(names), *names),
-        *("PARAMS", 2, "vector", array_to_buffer(vector.tolist(), request.vector.data_type.lower())),
+        *("LOAD", len(fields), *fields),
+        *("PARAMS", 2, "vector", _vector_bytes(vector, field)),
         *("TIMEOUT", request.milliseconds),
     )
 
 
 def documents_command(request: Request, keys: Sequence[str]) -> Command:
-    """Return the command for whole documents by their keys; it is the same for hashes and for JSON."""
+    """Return the command for all fields of documents by their keys; it is the same for hashes and for JSON."""
     limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", request.milliseconds)
     return ("FT.SEARCH", request.index, "*", "INKEYS", len(keys), *keys, *limits)
 
@@ -105,17 +90,32 @@ def keys_command(index: str, keys: Sequence[str]) -> Command:
     return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
 
 
-def _text_query(request: Request, query: str) -> Any:
-    from redisvl.query import TextQuery
-
-    return TextQuery(
-        " ".join(words(query)),
-        _unions(request.weights),
-        filter_expression=request.filter,
-        return_fields=list(request.return_fields) if request.return_fields else None,
-        num_results=request.count,
-        stopwords=None,  # the index has its own, on the server
+def _search(
+    request: Request,
+    query: str,
+    *scoring: str,
+    fields: Sequence[str] | None,
+    order: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+) -> Command:
+    pairs = [part for pair in (parameters or {}).items() for part in pair]
+    return (
+        *("FT.SEARCH", request.index, query, *scoring, "TIMEOUT", request.milliseconds),
+        *(("RETURN", len(fields), *fields) if fields else ()),
+        *(*order, "DIALECT", 2, "LIMIT", request.offset, request.count),
+        *(("PARAMS", len(pairs), *pairs) if pairs else ()),
     )
+
+
+def _text_query(request: Request, words: Sequence[str]) -> str:
+    """Return the query for documents that have any of the words. These need no escapes: see `podium.sources.redis.words`."""
+    union = " | ".join(words).lower()
+    clauses = [
+        f"@{fields}:({union})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
+        for fields, weight in _unions(request.weights).items()
+    ]
+    query = clauses[0] if len(clauses) == 1 else f"({' | '.join(clauses)})"
+    return f"{query} ({request.filter})" if request.filter else query
 
 
 def _unions(weights: Mapping[str, float]) -> dict[str, float]:
@@ -129,11 +129,11 @@ def _unions(weights: Mapping[str, float]) -> dict[str, float]:
     return {"|".join(union): weight for weight, union in names.items()}
 
 
-def _command(request: Request, built: Any) -> Command:
-    """Return the command for a redisvl query."""
-    built.timeout(request.milliseconds).paging(request.offset, request.count)
-    params = [part for pair in built.params.items() for part in pair]
-    return ("FT.SEARCH", request.index, *built.get_args(), *(("PARAMS", len(params), *params) if params else ()))
+def _vector_bytes(vector: Any, field: Field) -> bytes:
+    from redisvl.redis.utils import array_to_buffer
+
+    content: bytes = array_to_buffer(vector.tolist(), field.data_type.lower())
+    return content
 
 
 def _escaped(field: str) -> str:

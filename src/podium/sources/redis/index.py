@@ -24,6 +24,7 @@ from podium.sources.redis.lease import Lease
 from podium.sources.redis.schema import Storage, checked_schema, create_command
 from podium.sources.redis.server import Server
 from podium.sources.redis.storage import Command, storage_for
+from podium.sources.redis.words import has_escaped_word
 from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]
@@ -80,7 +81,9 @@ class RedisIndex:
         self._prefix = self._chosen_prefix or default_prefix(index)
         self._ids_from = ids_from
         self._lease: Lease | None = None
-        self._failures = self._expected = 0
+        self._failures = 0
+        self._expected = 0
+        self._escaped = 0
 
     def prepare(self, documents: int, waited: Progress = lambda percent: None) -> None:
         """Make the index if it is missing, sized for so many documents; else check that it fits.
@@ -115,7 +118,7 @@ class RedisIndex:
         replies = iter(self.server.execute_many([command for commands in reading for command in commands]))
         same = set()
         for name, fields, commands in zip(ids, encoded, reading, strict=True):
-            with_vector = bool(self.embed is not None and self._storage.text(fields))
+            with_vector = bool(self.embed is not None and self._text(fields))
             if self._storage.is_same([next(replies) for _ in commands], fields, with_vector):
                 same.add(name)
         return same
@@ -131,6 +134,7 @@ class RedisIndex:
             self._storage.writing(self._key(name), fields, vector)
             for name, fields, vector in zip(ids, encoded, vectors, strict=True)
         ]
+        self._escaped += sum(any(map(has_escaped_word, self._storage.texts(fields))) for fields in encoded)
         for group in _transactions(writing):
             replies = iter(self._write([command for commands in group for command in commands]))
             for commands in group:
@@ -155,6 +159,12 @@ class RedisIndex:
                 f"were deleted meanwhile, or evicted (maxmemory-policy {policy or 'unknown'}); give it more memory, set "
                 "maxmemory-policy noeviction, and index the file again"
             )
+        if self._escaped:
+            self.notes.append(
+                f"{self._escaped} documents have a backslash beside a word in {', '.join(self._schema.text)}: RediSearch reads "
+                "it as an escape, so searches by text do not find these words; replace backslashes in the file, for example "
+                "with spaces, or use an index in a folder"
+            )
         if policy.startswith("allkeys-"):
             self.notes.append(
                 f"maxmemory-policy is {policy}: when its memory is full, {self.server.where} deletes documents without a word; "
@@ -176,7 +186,8 @@ class RedisIndex:
         return self._prefix + name
 
     def _text(self, fields: Any) -> str:
-        return self._storage.text(fields)
+        """Return the text of a document to embed."""
+        return " ".join(self._storage.texts(fields)).strip()
 
     def _write(self, commands: Sequence[Command]) -> list[Any]:
         if self._lease is None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -30,46 +28,13 @@ __all__ = [
     "search_keys",
     "search_rows",
     "similarity",
-    "tokens",
     "total",
-    "words",
 ]
 
 DISTANCE = "vector_distance"  # what redisvl has the server call it
 Parameters = ParamSpec("Parameters")
 Read = TypeVar("Read")
 Parts = tuple[str, float | None, Any]
-# What RediSearch's own tokenizer splits at (src/toksep.h), and control characters, which its query parser cannot take.
-SEPARATORS = re.compile(r"[\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f]+")
-
-
-def tokens(text: str) -> list[str]:
-    """Split a text where the server splits a document, which is at ASCII punctuation only."""
-    return [token for token in SEPARATORS.split(text) if token.strip("_").strip()]
-
-
-def words(query: str) -> list[str]:
-    """Return the words to search for; none of them can be an operator.
-
-    A word with other punctuation in it, such as a typographic apostrophe, is searched for whole, which is how the server
-    keeps it of a document, and by its parts.
-    """
-    return [word for token in tokens(query) for word in dict.fromkeys((token, *_parts(token)))]
-
-
-def _parts(token: str) -> list[str]:
-    if token.isascii():
-        return []
-    parts = "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
-    return [part for part in parts if part.strip("_")]  # the server's query parser refuses underscores alone
-
-
-def _is_punctuation(letter: str) -> bool:
-    """Say whether a letter separates words: punctuation, spaces, accents on their own, and full-width forms of symbols."""
-    if letter.isascii():
-        return False
-    category = unicodedata.category(letter)
-    return category[0] in "PZ" or category == "Sk" or bool(SEPARATORS.fullmatch(unicodedata.normalize("NFKC", letter)))
 
 
 @dataclass(frozen=True, slots=True)

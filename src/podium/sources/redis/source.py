@@ -23,6 +23,7 @@ from podium.sources.redis.commands import Filter
 from podium.sources.redis.failures import NotAllowed
 from podium.sources.redis.filters import checked_filter, misused_field
 from podium.sources.redis.server import Deadline, Server
+from podium.sources.redis.words import words
 from podium.types import Candidates, Embed
 
 if TYPE_CHECKING:
@@ -270,19 +271,22 @@ class RedisSource:
         return (yield from self._text_rows(self._request(info, call, call.offset, call.count), call))
 
     def _by_vector(self, info: wire.IndexInfo, call: _Call) -> Steps:
-        rows = yield from self._vector_rows(self._request(info, call, call.offset, call.count), call)
+        rows = yield from self._vector_rows(info, self._request(info, call, call.offset, call.count), call)
         return rows, self._all(info, call)
 
     def _by_both(self, info: wire.IndexInfo, call: _Call) -> Steps:
         total = self._all(info, call)
-        if self.fusion == "rrf" and self._has_hybrid is not False and wire.words(call.query):
+        terms = words(call.query)
+        if self.fusion == "rrf" and self._has_hybrid is not False and terms:
             request = self._request(info, call, call.offset, call.count)
-            reply = yield from _complete(queries.hybrid_command(request, call.query, call.vector, call.depth), request)
+            reply = yield from _complete(
+                queries.hybrid_command(request, terms, info.fields[self._vector], call.vector, call.depth), request
+            )
             self._has_hybrid = reply is not None
             if reply is not None:
                 return (yield from self._whole(info, call, wire.hybrid_rows(reply))), total
         text, _ = yield from self._text_rows(self._request(info, call, 0, call.depth), call)
-        near = yield from self._vector_rows(self._request(info, call, 0, call.depth), call)
+        near = yield from self._vector_rows(info, self._request(info, call, 0, call.depth), call)
         rows = {row.key: row for row in (*near, *text)}
         ranked = fuse(self.fusion, _hits(text), _hits(near), self.text_weight)[call.offset : call.offset + call.count]
         return [wire.Row(hit.key, hit.score, rows[hit.key].fields) for hit in ranked], total
@@ -297,15 +301,15 @@ class RedisSource:
         return [wire.Row(row.key, row.score, fields[row.key]) for row in rows if row.key in fields]
 
     def _text_rows(self, request: queries.Request, call: _Call) -> Steps:
-        if not wire.words(call.query):  # punctuation alone has nothing to search for
+        if not (terms := words(call.query)):  # punctuation alone has nothing to search for
             return [], 0
-        reply = yield from _complete(queries.text_command(request, call.query), request)
+        reply = yield from _complete(queries.text_command(request, terms), request)
         return wire.search_rows(reply, scored=True), wire.total(reply)
 
-    def _vector_rows(self, request: queries.Request, call: _Call) -> Steps:
-        reply = yield from _complete(queries.vector_command(request, call.vector), request)
-        assert request.vector is not None  # noqa: S101  for the type checker: the field was checked
-        return wire.nearest_rows(reply, request.vector.metric)
+    def _vector_rows(self, info: wire.IndexInfo, request: queries.Request, call: _Call) -> Steps:
+        field = info.fields[self._vector]
+        reply = yield from _complete(queries.vector_command(request, field, call.vector), request)
+        return wire.nearest_rows(reply, field.metric)
 
     def _all(self, info: wire.IndexInfo, call: _Call) -> int | None:
         """Return how many documents a search by vectors ranks: all; how many pass a filter is not known."""
@@ -315,7 +319,6 @@ class RedisSource:
         return queries.Request(
             index=self.server.index,
             weights=self._weights or dict.fromkeys(info.of_kind("TEXT"), 1.0),
-            vector=info.fields.get(self._vector),
             count=count,
             filter=call.filter,
             return_fields=self._return_fields,

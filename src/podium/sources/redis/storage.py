@@ -24,8 +24,8 @@ class Stored(Protocol):
         """Return the fields to write. Raises InvalidInput, which calls the document by its number."""
         ...
 
-    def text(self, fields: Any) -> str:
-        """Return what is embedded of a document: its text fields."""
+    def texts(self, fields: Any) -> list[str]:
+        """Return the document's text fields."""
         ...
 
     def writing(self, key: str, fields: Any, vector: Any) -> list[Command]:
@@ -55,8 +55,8 @@ class HashStorage:
             raise InvalidInput(f"document {number} has a field named '$', which RediSearch cannot return; rename it")
         return fields
 
-    def text(self, fields: Mapping[str, bytes]) -> str:
-        return " ".join(fields[name].decode() for name in self._schema.text if name in fields).strip()
+    def texts(self, fields: Mapping[str, bytes]) -> list[str]:
+        return [fields[name].decode() for name in self._schema.text if name in fields]
 
     def writing(self, key: str, fields: Mapping[str, bytes], vector: Any) -> list[Command]:
         pairs: list[Any] = [part for pair in fields.items() for part in pair]
@@ -101,8 +101,8 @@ class JsonStorage:
                 record[name] = json.loads(str(float(record[name])))
         return json.loads(_json(record, "", number))  # type: ignore[no-any-return]  # a dict again
 
-    def text(self, fields: Mapping[str, Any]) -> str:
-        return " ".join(str(fields[name]) for name in self._schema.text if name in fields).strip()
+    def texts(self, fields: Mapping[str, Any]) -> list[str]:
+        return [str(fields[name]) for name in self._schema.text if name in fields]
 
     def writing(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
         whole = dict(fields) if vector is None else {**fields, str(self._schema.vector): vector.tolist()}
