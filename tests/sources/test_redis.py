@@ -11,10 +11,13 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -776,6 +779,51 @@ def test_a_server_that_says_nothing_is_waited_for_as_long_as_asked():
             source.search("red", 5)
         assert len(fake.commands) == 1
         gate.open()
+        source.close()
+
+
+class SlowStart(Fake):
+    """A server whose first connection gets no reply, not even to the handshake, until it is released."""
+
+    def __init__(self, answer):
+        super().__init__(answer)
+        self.is_connected, self.released = threading.Event(), threading.Event()
+
+    def _serve(self, rfile, wfile):
+        if self.connections == 1:
+            self.is_connected.set()
+            self.released.wait(60)
+        super()._serve(rfile, wfile)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_process_forked_while_another_thread_connects_can_search():
+    with SlowStart(answering({"FT.INFO": INFO, "FT.SEARCH": FOUND})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME, timeout=30)
+        thread = threading.Thread(target=lambda: source.search("red", 5))
+        thread.start()
+        assert fake.is_connected.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a search that hangs
+            code = 1
+            try:
+                code = 0 if keys(source.search("red", 5)) == ["k:1"] else 2
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        fake.released.set()
+        thread.join()
+        source.close()
+
+
+def test_threads_that_connect_at_once_share_a_client():
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": FOUND})) as fake:
+        source = podium.RedisSource.from_url(fake.url, index=NAME)
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda _: source.search("red", 5), range(16)))
+        assert all(keys(result) == ["k:1"] for result in results)
         source.close()
 
 

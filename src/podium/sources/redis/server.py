@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.extras import needed
+from podium.forks import renew_after_fork
 from podium.sources.redis.failures import TOO_SLOW, NoSuchIndex, is_lost, is_unknown_command, source_error
 
 __all__ = ["SCHEMES", "Deadline", "NoSuchIndex", "Server"]
@@ -55,6 +56,11 @@ class Server:
         self._connect, self._where, self._given = connect, where, given
         self._client: Any = None
         self._is_async = inspect.iscoroutinefunction(getattr(given, "exists", None))
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Replace the lock, which a thread of the parent process may hold. redis-py replaces its connections itself."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -203,10 +209,14 @@ class Server:
 
     def client(self) -> Any:
         """Return the blocking client, connected."""
+        if (client := self._client) is not None:
+            return client
+        new = self.attempt(self._connected)  # without the lock: it may take the whole timeout, and other threads fork
         with self._lock:
-            if self._client is None:
-                self._client = self.attempt(self._connected)
-        return self._client
+            client = self._client = self._client or new
+        if client is not new and self._given is None:
+            new.close()
+        return client
 
     def _connected(self) -> Any:
         try:
