@@ -70,9 +70,9 @@ def measured_on_redis(url, documents, queries, qrels):
     for form, weights in forms.items():
         run = {}
         for query, text in queries.items():
-            request = redis_queries.Request(name, weights, DEPTH, None, ("_id",), None, 60_000)
+            request = redis_queries.Page(name, weights, DEPTH, None, ("_id",), None, 60_000)
             command = redis_queries.text_command(request, words(text))
-            rows = redis_wire.search_rows(server.execute(*command), scored=True) if words(text) else []
+            rows = redis_wire.search_documents(server.execute(*command), scored=True) if words(text) else []
             run[query] = {row.key.rpartition(":")[2]: row.score for row in rows}
         yield form, ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
     server.close()

@@ -15,7 +15,7 @@ from podium.inputs import comma_list, without_none
 from podium.sources.embedded.index import EmbeddedIndex, is_index
 from podium.sources.fusion import Fusion, Mode
 from podium.sources.loading import identified
-from podium.sources.redis.server import SCHEMES
+from podium.sources.redis.connection import SCHEMES
 
 if TYPE_CHECKING:
     from podium.local.embedder import Embedder

@@ -45,12 +45,12 @@ from podium.sources.redis import admin as redis_admin
 from podium.sources.redis import commands as redis_queries
 from podium.sources.redis import replies as redis_wire
 from podium.sources.redis.description import lease_key
-from podium.sources.redis.filters import checked_filter, misused_field
+from podium.sources.redis.filters import checked_filter, missing_field
 from podium.sources.redis.index import RedisIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.schema import checked_schema, create_command
 from podium.sources.redis.server import Server
-from podium.sources.redis.source import _complete
+from podium.sources.redis.source import _complete_reply
 from podium.sources.redis.storage import storage_for
 from podium.sources.redis.words import has_escaped_word, tokens, words
 from resp import Fake, Keys, Recorder, Replay, reply
@@ -237,9 +237,9 @@ def test_documents_are_fetched_whole_by_their_keys(server):
     server.loaded()
     client = redis.Redis.from_url(server.url, protocol=server.protocol)
     keys_asked = [f"{NAME}:d{at}" for at in (3, 0, 9)]
-    request = redis_queries.Request(NAME, {"content": 1.0}, 3, None, None, None, 10_000)
+    request = redis_queries.Page(NAME, {"content": 1.0}, 3, None, None, None, 10_000)
     answer = client.execute_command(*redis_queries.documents_command(request, keys_asked), NEVER_DECODE=True)
-    rows = {row.key: row.fields for row in redis_wire.search_rows(answer, scored=False)}
+    rows = {row.key: row.fields for row in redis_wire.search_documents(answer, scored=False)}
     assert {key: fields["title"] for key, fields in rows.items()} == {f"{NAME}:d3": b"Washington", f"{NAME}:d0": b"Nevada"}
     client.close()
 
@@ -443,8 +443,8 @@ def test_what_is_not_there_is_said(server):
         ({"text": "body"}, r"does not have the text field 'body'; it has content \(TEXT\)"),
         ({"text": "kind"}, r"does not have the text field 'kind'"),
         ({"vector": "v"}, r"does not have the vector field 'v'"),
-        ({"embed": lambda texts: [[1.0, 2.0]] * len(texts)}, r"has 4 dimensions, the embedder gives 2"),
-        ({"filter": "@kind:{"}, r"cannot read the filter for index 'podium-test'"),
+        ({"embed": lambda texts: [[1.0, 2.0]] * len(texts)}, r"has 4 dimensions, the embedder returns 2"),
+        ({"filter": "@kind:{"}, r"cannot parse the filter for index 'podium-test'"),
         ({"filter": "@nope:{x}"}, r"does not have the field 'nope' of the filter; it has content \(TEXT\)"),
         (
             {"filter": Num("content") == 3},
@@ -521,7 +521,7 @@ def test_documents_without_text_are_kept(server):
 def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
     server.loaded(tags=[], numbers=[], embed=None)
     for options, says in (
-        ({}, r"is there already, without kind \(TAG\), year \(NUMERIC\), embedding \(VECTOR\)"),
+        ({}, r"exists without kind \(TAG\), year \(NUMERIC\), embedding \(VECTOR\)"),
         ({"tags": [], "numbers": [], "embed": None, "text": ["body"]}, r"without body \(TEXT\); it has content \(TEXT\)"),
     ):
         index = server.index(**options)
@@ -529,14 +529,14 @@ def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
             index.prepare(1)
         index.close()
     index = server.index(tags=[], embed=None)
-    with pytest.raises(InvalidInput, match="document 0 has something in 'year' that is not a number"):
+    with pytest.raises(InvalidInput, match="document 0 has a value in 'year' that is not a number"):
         index.add([{"content": "a", "title": "", "year": "x"}], ["a"])
     for document, says in (
         ({"content": "a", "year": "1_000"}, "not a number"),
-        ({"body": "a"}, "document 0 has no field content, title; it has body"),
+        ({"body": "a"}, "document 0 has no field content or title; it has body"),
         ({}, "it has no fields"),
         (None, "it has no fields"),
-        ({"content": None}, "has nothing in any field"),
+        ({"content": None}, "all fields of document 0 are empty"),
     ):
         with pytest.raises(InvalidInput, match=says):
             index.check([document])
@@ -709,16 +709,16 @@ def test_a_document_that_vanished_between_matching_and_reading_is_left_out():
             {"FT.INFO": Exception("ERR unknown command 'FT.INFO', with args beginning with: 'x'")},
             "has no search module; use Redis 8",
         ),
-        ({"FT.INFO": Exception("NOAUTH Authentication required.")}, "does not let this user in"),
+        ({"FT.INFO": Exception("NOAUTH Authentication required.")}, "does not let this user connect"),
         ({"FT.INFO": Exception("NOPERM User x has no permissions to run the 'FT.INFO' command")}, r"check user name, .*ACL"),
         ({"FT.INFO": Exception("LOADING Redis is loading the dataset in memory")}, "is still loading its data"),
-        ({"FT.INFO": INFO, "FT.SEARCH": Exception("No such scorer BM25STD")}, "does not know the scorer BM25STD"),
+        ({"FT.INFO": INFO, "FT.SEARCH": Exception("No such scorer BM25STD")}, "does not have the scorer BM25STD"),
         ({"FT.INFO": INFO, "FT.SEARCH": Exception("Timeout limit was reached")}, "did not answer in time"),
         ({"FT.INFO": INFO, "FT.SEARCH": Exception("podium-test: no such index")}, "there is no index"),
         ({"FT.INFO": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
         ({"FT.INFO": INFO, "FT.SEARCH": None}, r"cannot reach Redis at 127.0.0.1:\d+"),
         ({"FT.INFO": b"?what\r\n"}, "cannot reach|refused a command"),
-        ({"FT.INFO": INFO, "FT.SEARCH": [1, "k:1", "2.5", None]}, "found 1 documents, but gives the fields of none"),
+        ({"FT.INFO": INFO, "FT.SEARCH": [1, "k:1", "2.5", None]}, "found 1 documents, but returned the fields of none"),
         ({"FT.INFO": []}, "FT.INFO"),
         ({"FT.INFO": 7}, "FT.INFO"),
         ({"FT.INFO": INFO, "FT.SEARCH": 7}, "FT.SEARCH"),
@@ -831,7 +831,7 @@ def test_half_an_answer_is_none():
     partial = {"results": [], "total_results": 9, "warning": ["Timeout limit was reached"]}
     with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": partial}, 3)) as fake:
         source = podium.RedisSource.from_url(fake.url, index=NAME, connection={"protocol": 3})
-        with pytest.raises(SourceError, match="only a part of the answer: Timeout limit was reached"):
+        with pytest.raises(SourceError, match="only a part of the results: Timeout limit was reached"):
             source.search("red", 5)
         source.close()
 
@@ -913,7 +913,7 @@ def test_documents_that_the_server_could_not_index_are_reported():
     ("options", "says"),
     [
         ({"mode": "fuzzy"}, "mode must be"),
-        ({"mode": "vector"}, "give an embedder as embed="),
+        ({"mode": "vector"}, "pass an embedder as embed="),
         ({"fusion": "max"}, "fusion must be"),
         ({"text_weight": 2}, "from 0 to 1"),
         ({"text": []}, "text must be"),
@@ -925,7 +925,7 @@ def test_documents_that_the_server_could_not_index_are_reported():
         ({"filter": 5}, "filter must be"),
         ({"filter": "year > 2000"}, "the filter 'year > 2000' names no field"),
         ({"filter": FilterExpression()}, "the filter expression is not complete"),
-        ({"index": ""}, "from_url takes"),
+        ({"index": ""}, "name the index"),
     ],
 )
 def test_bad_use_is_said_before_anything_is_sent(options, says):
@@ -973,13 +973,13 @@ def given_index(url, **options):
 
 def test_a_command_that_took_its_whole_timeout_is_refused():
     """RESP2 has no other sign that the reply is only a part."""
-    request = redis_queries.Request(NAME, {"content": 1.0}, 3, None, None, None, milliseconds=1)
-    steps = _complete(("FT.SEARCH",), request)
+    request = redis_queries.Page(NAME, {"content": 1.0}, 3, None, None, None, milliseconds=1)
+    steps = _complete_reply(("FT.SEARCH",), request)
     next(steps)
     time.sleep(0.002)
-    with pytest.raises(SourceError, match="gave only a part of the answer"):
+    with pytest.raises(SourceError, match="returned only a part of the results"):
         steps.send([0])
-    steps = _complete(("FT.SEARCH",), replace(request, milliseconds=600_000))
+    steps = _complete_reply(("FT.SEARCH",), replace(request, milliseconds=600_000))
     next(steps)
     with pytest.raises(StopIteration) as stop:
         steps.send([0])
@@ -989,7 +989,7 @@ def test_a_command_that_took_its_whole_timeout_is_refused():
 def test_from_url_speaks_resp3():
     with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": {"results": [], "total_results": 0, "warning": ["Timeout"]}})) as fake:
         source = podium.RedisSource.from_url(fake.url, index=NAME)
-        with pytest.raises(SourceError, match="only a part of the answer: Timeout"):
+        with pytest.raises(SourceError, match="only a part of the results: Timeout"):
             source.search("red", 5)
         source.close()
 
@@ -1041,7 +1041,7 @@ def test_keys_under_the_prefix_are_neither_overwritten_nor_found(server):
     client = redis.Redis.from_url(server.url)
     client.hset(f"{NAME}:1", mapping={"name": "Ann", "content": "a private apple"})
     index = server.index()
-    with pytest.raises(SourceError, match=rf"has keys that begin with '{NAME}:' already, such as '{NAME}:1'; .*--prefix"):
+    with pytest.raises(SourceError, match=rf"has keys that begin with '{NAME}:', such as '{NAME}:1'; .*--prefix"):
         index.prepare(1)
     index.close()
     assert client.hgetall(f"{NAME}:1") == {b"name": b"Ann", b"content": b"a private apple"}
@@ -1053,7 +1053,7 @@ def test_keys_under_the_prefix_are_neither_overwritten_nor_found(server):
     source = server.source(mode="text")
     assert [found["source_key"] for found in source.search("apple", 5)] == [f"{NAME}-docs:1"]
     again = server.index(prefix="elsewhere")
-    with pytest.raises(InvalidInput, match=rf"keeps its documents under '{NAME}-docs:'; leave --prefix"):
+    with pytest.raises(InvalidInput, match=rf"the keys of index '{NAME}' begin with '{NAME}-docs:'; leave --prefix"):
         again.prepare(1)
     for each in (again, source, client):
         each.close()
@@ -1397,7 +1397,7 @@ def test_blank_cells_of_tags_and_numbers_are_left_out():
     index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], numbers=["year"])
     rows = [{"content": "a", "kind": "", "year": " "}, {"content": "a", "kind": "b", "year": " 7 "}]
     index.check(rows)
-    assert [index._storage.encoded(row, 0) for row in rows] == [
+    assert [index._storage.encode(row, 0) for row in rows] == [
         {"content": b"a"},
         {"content": b"a", "kind": b"b", "year": b"7"},
     ]
@@ -1411,7 +1411,7 @@ def test_a_tag_that_contains_the_separator_is_refused():
         index.check([{"content": "a", "kind": ["herbs", "salt, pepper"]}])
     index.close()
     index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], tag_separator="|")
-    assert index._storage.encoded({"content": "a", "kind": ["herbs", "salt, pepper"]}, 0)["kind"] == b"herbs|salt, pepper"
+    assert index._storage.encode({"content": "a", "kind": ["herbs", "salt, pepper"]}, 0)["kind"] == b"herbs|salt, pepper"
     index.close()
 
 
@@ -1477,13 +1477,13 @@ def test_json_documents_keep_their_types():
         *('$["embedding"]', "AS", "embedding", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 4, "DISTANCE_METRIC", "COSINE"),
     )
     storage = storage_for(schema)
-    fields = storage.encoded({"the text": "red", "tags": ["a", "b"], "year": "1864", "more": {"n": [1]}, "none": None}, 0)
+    fields = storage.encode({"the text": "red", "tags": ["a", "b"], "year": "1864", "more": {"n": [1]}, "none": None}, 0)
     assert fields == {"the text": "red", "tags": ["a", "b"], "year": 1864.0, "more": {"n": [1]}}
-    deleted, written = storage.writing("x:1", fields, np.array([1, 2], np.float32))
+    deleted, written = storage.write_commands("x:1", fields, np.array([1, 2], np.float32))
     assert deleted == ("DEL", "x:1")
     assert written[:3] == ("JSON.SET", "x:1", "$")
     assert json.loads(written[3]) == fields | {"embedding": [1.0, 2.0]}
-    assert storage.reading("x:1", fields) == [("JSON.GET", "x:1")]
+    assert storage.read_commands("x:1", fields) == [("JSON.GET", "x:1")]
     assert storage.is_same([written[3].encode()], fields, True)
     assert not storage.is_same([written[3].encode()], fields, False)
     assert not storage.is_same([None], fields, True)
@@ -1562,7 +1562,7 @@ def test_dropping_an_index_that_covers_another_ones_documents_is_refused(server)
     ("answers", "says"),
     [
         ({"FT.SEARCH": Exception("LIMIT exceeds maximum of 50")}, r"ask for fewer \(candidates=, --candidates\), or raise"),
-        ({"FT.INFO": Exception("Cannot create index on db != 0")}, "keeps indexes in database 0 only"),
+        ({"FT.INFO": Exception("Cannot create index on db != 0")}, "has indexes in database 0 only"),
         ({"FT.INFO": Exception("NOPERM User x has no permissions to run the 'FT.CREATE' command")}, "ACL allows .*FT.CREATE"),
     ],
 )
@@ -1576,7 +1576,7 @@ def test_refusals_of_the_server_name_their_remedy(answers, says):
 
 def test_options_that_redis_py_does_not_take_are_told_once():
     source = podium.RedisSource.from_url("redis://127.0.0.1:9?nonsense=1", index="k")
-    with pytest.raises(SourceError, match=r"^redis-py does not take this URL or these connection options"):
+    with pytest.raises(SourceError, match=r"^redis-py does not accept this URL or these connection options"):
         source.search("red", 5)
 
 
@@ -1588,7 +1588,7 @@ def test_an_async_index_whose_server_is_gone_is_named():
 
 def test_fields_of_one_weight_are_one_union():
     """In clauses of their own, a word that is in both would count twice."""
-    request = redis_queries.Request(NAME, {"title": 1.0, "b-c": 1.0}, 3, None, None, None, 1000)
+    request = redis_queries.Page(NAME, {"title": 1.0, "b-c": 1.0}, 3, None, None, None, 1000)
     assert redis_queries.text_command(request, ["red", "apple"])[2] == r"@title|b\-c:(red | apple)"
     request = replace(request, weights={"title": 2.0, "a": 1.0, "b": 1.0})
     assert redis_queries.text_command(request, ["red"])[2] == "(@title:(red) => { $weight: 2.0 } | @a|b:(red))"
@@ -1609,4 +1609,4 @@ def test_filters_that_fit_are_let_through(text):
     fields = {name: redis_wire.Field(name, name, kind) for name, kind in (("year", "NUMERIC"), ("kind", "TAG"), ("b-c", "TAG"))}
     fields |= {name: redis_wire.Field(name, name, "TEXT") for name in ("content", "title")}
     checked = checked_filter(text)
-    assert checked is None or misused_field(checked, fields) is None
+    assert missing_field(replace(redis_wire.NO_INFO, fields=fields), None, None, checked) is None

@@ -62,7 +62,7 @@ def index_info(server: Server, name: str) -> IndexInfo:
 def index_infos(server: Server) -> list[IndexInfo]:
     """Return the descriptions of all indexes, by name. One that is dropped meanwhile is left out."""
     infos = []
-    for name in replies.names(server.execute("FT._LIST")):
+    for name in replies.index_names(server.execute("FT._LIST")):
         with contextlib.suppress(NoSuchIndex):
             infos.append(index_info(server, name))
     return infos
@@ -82,7 +82,7 @@ def _existing(server: Server) -> IndexInfo:
         return index_info(server, server.index)
     except NoSuchIndex as error:
         raise SourceError(
-            f"there is no index {server.index!r} on {server.where}; podium index --list --to redis://… lists the indexes"
+            f"there is no index {server.index!r} on {server.address}; podium index --list --to redis://… lists the indexes"
         ) from error
 
 
@@ -92,6 +92,6 @@ def _check_exclusive(server: Server, info: IndexInfo) -> None:
         shared = (prefix for prefix in other.prefixes if any(overlap(own, prefix) for own in info.prefixes))
         if other.name != info.name and other.storage == info.storage and (prefix := next(shared, None)) is not None:
             raise SourceError(
-                f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.where}, whose keys begin "
+                f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.address}, whose keys begin "
                 f"with {prefix!r}; to delete the index without its documents, run FT.DROPINDEX {info.name} on the server"
             )

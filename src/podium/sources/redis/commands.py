@@ -1,4 +1,4 @@
-"""Search requests → Redis commands. Pure."""
+"""Searches → commands of RediSearch. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Command",
     "Filter",
-    "Request",
+    "Page",
     "documents_command",
     "hybrid_command",
     "keys_command",
@@ -24,16 +24,16 @@ __all__ = [
     "vector_command",
 ]
 
-Command = Sequence[Any]
+Command: TypeAlias = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
 BM25 = ("SCORER", "BM25STD")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What the commands of one search have in common.
+class Page:
+    """A part of a search's results, and what its commands have in common: `count` documents after the `offset` best.
 
-    `weights` are the weights of the text fields, `filter` is None or not empty, and `return_fields` None means all fields.
+    `weights` are those of the text fields. `return_fields` is None for all fields.
     """
 
     index: str
@@ -46,43 +46,43 @@ class Request:
     offset: int = 0
 
 
-def text_command(request: Request, words: Sequence[str]) -> Command:
-    return _search(request, _text_query(request, words), *BM25, "WITHSCORES", fields=request.return_fields)
+def text_command(page: Page, words: Sequence[str]) -> Command:
+    return _search(page, _text_query(page, words), *BM25, "WITHSCORES", fields=page.return_fields)
 
 
-def vector_command(request: Request, field: Field, vector: Any) -> Command:
-    ef_runtime = " EF_RUNTIME $EF" if request.ef_runtime is not None else ""
-    nearest = f"KNN {request.offset + request.count} @{_escaped(field.name)} $vector{ef_runtime} AS {DISTANCE}"
-    fields = None if request.return_fields is None else (*request.return_fields, DISTANCE)
+def vector_command(page: Page, field: Field, vector: Any) -> Command:
+    ef_runtime = " EF_RUNTIME $EF" if page.ef_runtime is not None else ""
+    nearest = f"KNN {page.offset + page.count} @{_escaped(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    fields = None if page.return_fields is None else (*page.return_fields, DISTANCE)
     parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
-    if request.ef_runtime is not None:
-        parameters["EF"] = request.ef_runtime
-    query = f"({request.filter})=>[{nearest}]" if request.filter else f"*=>[{nearest}]"
-    return _search(request, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
+    if page.ef_runtime is not None:
+        parameters["EF"] = page.ef_runtime
+    query = f"({page.filter})=>[{nearest}]" if page.filter else f"*=>[{nearest}]"
+    return _search(page, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
 
 
-def hybrid_command(request: Request, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
+def hybrid_command(page: Page, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
     """Return FT.HYBRID, which fuses a text and a vector search, each `depth` documents deep, by reciprocal rank."""
     nearest: list[Any] = ["K", depth]
-    if request.ef_runtime is not None:
-        nearest += ["EF_RUNTIME", request.ef_runtime]
+    if page.ef_runtime is not None:
+        nearest += ["EF_RUNTIME", page.ef_runtime]
     # Not LOAD *: with that the server leaves out the key and the score.
-    fields = ["@__key", "@__score", *(f"@{name}" for name in request.return_fields or ())]
+    fields = ["@__key", "@__score", *(f"@{name}" for name in page.return_fields or ())]
     return (
-        *("FT.HYBRID", request.index, "SEARCH", _text_query(request, words), *BM25),
+        *("FT.HYBRID", page.index, "SEARCH", _text_query(page, words), *BM25),
         *("VSIM", f"@{_escaped(field.name)}", "$vector", "KNN", len(nearest), *nearest),
-        *(("FILTER", request.filter) if request.filter else ()),
-        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", request.offset, request.count),
+        *(("FILTER", page.filter) if page.filter else ()),
+        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", page.offset, page.count),
         *("LOAD", len(fields), *fields),
         *("PARAMS", 2, "vector", _vector_bytes(vector, field)),
-        *("TIMEOUT", request.milliseconds),
+        *("TIMEOUT", page.milliseconds),
     )
 
 
-def documents_command(request: Request, keys: Sequence[str]) -> Command:
+def documents_command(page: Page, keys: Sequence[str]) -> Command:
     """Return the command for all fields of documents by their keys; it is the same for hashes and for JSON."""
-    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", request.milliseconds)
-    return ("FT.SEARCH", request.index, "*", "INKEYS", len(keys), *keys, *limits)
+    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", page.milliseconds)
+    return ("FT.SEARCH", page.index, "*", "INKEYS", len(keys), *keys, *limits)
 
 
 def keys_command(index: str, keys: Sequence[str]) -> Command:
@@ -91,7 +91,7 @@ def keys_command(index: str, keys: Sequence[str]) -> Command:
 
 
 def _search(
-    request: Request,
+    page: Page,
     query: str,
     *scoring: str,
     fields: Sequence[str] | None,
@@ -100,28 +100,28 @@ def _search(
 ) -> Command:
     pairs = [part for pair in (parameters or {}).items() for part in pair]
     return (
-        *("FT.SEARCH", request.index, query, *scoring, "TIMEOUT", request.milliseconds),
+        *("FT.SEARCH", page.index, query, *scoring, "TIMEOUT", page.milliseconds),
         *(("RETURN", len(fields), *fields) if fields else ()),
-        *(*order, "DIALECT", 2, "LIMIT", request.offset, request.count),
+        *(*order, "DIALECT", 2, "LIMIT", page.offset, page.count),
         *(("PARAMS", len(pairs), *pairs) if pairs else ()),
     )
 
 
-def _text_query(request: Request, words: Sequence[str]) -> str:
-    """Return the query for documents that have any of the words. These need no escapes: see `podium.sources.redis.words`."""
+def _text_query(page: Page, words: Sequence[str]) -> str:
+    """Return the query for documents that have any of the words, which contain nothing that has to be escaped."""
     union = " | ".join(words).lower()
     clauses = [
         f"@{fields}:({union})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
-        for fields, weight in _unions(request.weights).items()
+        for fields, weight in _unions(page.weights).items()
     ]
     query = clauses[0] if len(clauses) == 1 else f"({' | '.join(clauses)})"
-    return f"{query} ({request.filter})" if request.filter else query
+    return f"{query} ({page.filter})" if page.filter else query
 
 
 def _unions(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the fields of each weight as one clause: a word counts once in it, whatever fields it is in.
+    """Return the fields of each weight as one clause, in which a word counts once.
 
-    In clauses of their own, RediSearch takes a word's frequency in the whole document for each of the fields.
+    If each field had a clause, RediSearch would take a word's frequency in the whole document for each of them.
     """
     names: dict[float, list[str]] = {}
     for name, weight in weights.items():
@@ -137,5 +137,5 @@ def _vector_bytes(vector: Any, field: Field) -> bytes:
 
 
 def _escaped(field: str) -> str:
-    """Return a field's name as it is written in a query, whatever letters are in it."""
+    """Return a field's name as it is written in a query."""
     return re.sub(r"([^\w])", r"\\\1", field)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from podium.errors import SourceError
+from podium.sources.redis.commands import Command
 from podium.sources.redis.server import Server
 
 __all__ = ["Lease"]
@@ -47,7 +48,7 @@ class Lease:
                 )
         self._thread.start()
 
-    def write(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    def write(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one transaction, which also renews the lease, and return their replies.
 
         Raises SourceError if the lease is lost; then nothing is written. A cluster has no transactions across its shards, so
@@ -74,7 +75,7 @@ class Lease:
     def _milliseconds_left(self) -> int:
         return int(self._server.execute("PTTL", self._key))
 
-    def _written(self, commands: Sequence[Sequence[Any]]) -> list[Any] | None:
+    def _written(self, commands: Sequence[Command]) -> list[Any] | None:
         """Return the replies to commands, None if the lease is lost."""
         renewal = ("PEXPIRE", self._key, self._milliseconds)
         with self._writing:
@@ -90,4 +91,4 @@ class Lease:
                 continue
 
     def _index(self) -> str:
-        return f"index {self._server.index!r} on {self._server.where}"
+        return f"index {self._server.index!r} on {self._server.address}"
