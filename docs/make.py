@@ -53,7 +53,7 @@ def searched() -> str:
 
 def redis() -> str:
     """Return what the README's block on Redis prints, on loopback, where a real server's answers are replayed."""
-    with Replay(ROOT / "tests" / "sources" / "redis" / "readme.json") as replay:
+    with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
         return _printed(_code_before("redis").replace("redis://localhost:6379", replay.url))
 
 

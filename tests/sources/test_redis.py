@@ -55,7 +55,7 @@ from podium.sources.redis.storage import storage_for
 from podium.sources.redis.words import has_escaped_word, tokens, words
 from resp import Fake, Keys, Recorder, Replay, reply
 
-RECORDINGS = Path(__file__).parent / "redis"
+RECORDINGS = Path(__file__).parent / "redis" / "recordings"
 REAL = os.environ.get("PODIUM_TEST_REDIS_URL")
 RECORDING = bool(os.environ.get("PODIUM_RECORD"))
 NAME = "podium-test"
@@ -106,7 +106,8 @@ class Redis:
 @pytest.fixture(params=["replayed-2", "replayed-3", "real-2", "real-3"])
 def server(request):
     where, _, protocol = request.param.partition("-")
-    recording = RECORDINGS / f"{request.node.originalname}-{protocol}.json"
+    name = request.node.get_closest_marker("recording").args[0]
+    recording = RECORDINGS / f"{name}-resp{protocol}.json"
     if where == "replayed":
         if RECORDING:
             pytest.skip("recording, not replaying")
@@ -156,6 +157,7 @@ def in_order(found):
     return scores == sorted(scores, reverse=True) and [d["source_rank"] for d in found] == list(range(1, len(found) + 1))
 
 
+@pytest.mark.recording("modes")
 def test_every_mode_gives_whole_documents_best_first(server):
     source = server.loaded().source()
     for mode, best in (("text", "d0"), ("vector", None), ("hybrid", None)):
@@ -170,6 +172,7 @@ def test_every_mode_gives_whole_documents_best_first(server):
     source.close()
 
 
+@pytest.mark.recording("hybrid")
 def test_hybrid_is_reciprocal_rank_or_a_weighted_sum_and_says_who_fused(server):
     source = server.loaded().source()
     assert source.mode == "hybrid"
@@ -192,6 +195,7 @@ def test_hybrid_is_reciprocal_rank_or_a_weighted_sum_and_says_who_fused(server):
     weighted.close()
 
 
+@pytest.mark.recording("index-names")
 def test_another_index_whose_name_begins_alike_is_another(server):
     server.loaded()
     other = server.index(f"{NAME}2")
@@ -209,6 +213,7 @@ def test_another_index_whose_name_begins_alike_is_another(server):
         each.close()
 
 
+@pytest.mark.recording("field-names")
 def test_tags_of_a_list_and_fields_of_odd_names(server):
     index = server.index(text=["the content", "b-c"], tags=["tags"], numbers=[], embed=None)
     index.prepare(1)
@@ -219,6 +224,7 @@ def test_tags_of_a_list_and_fields_of_odd_names(server):
         each.close()
 
 
+@pytest.mark.recording("filters")
 def test_filters_hold_in_every_mode(server):
     source = server.loaded().source()
     for mode in ("text", "vector", "hybrid"):
@@ -232,6 +238,7 @@ def test_filters_hold_in_every_mode(server):
     source.close()
 
 
+@pytest.mark.recording("documents-by-key")
 def test_documents_are_fetched_whole_by_their_keys(server):
     """What FT.HYBRID needs, which no server that could be recorded has."""
     server.loaded()
@@ -244,6 +251,7 @@ def test_documents_are_fetched_whole_by_their_keys(server):
     client.close()
 
 
+@pytest.mark.recording("text-fields")
 def test_text_fields_can_be_several_and_weighted(server):
     server.loaded()
     flat, weighted, every = (server.source(text=text, mode="text") for text in ("content", {"content": 1, "title": 50}, None))
@@ -255,6 +263,7 @@ def test_text_fields_can_be_several_and_weighted(server):
         source.close()
 
 
+@pytest.mark.recording("return-vectors")
 def test_vectors_come_back_only_when_asked_for(server):
     server.loaded()
     for mode in ("text", "vector", "hybrid"):
@@ -294,6 +303,7 @@ TYPED = [
 ]
 
 
+@pytest.mark.recording("any-text")
 def test_any_text_is_a_query_and_never_another(server):
     """What a query finds is what some document has a word of, whatever else it is made of."""
     source = server.loaded().source(mode="text", text=["content", "title"])
@@ -380,6 +390,7 @@ def test_any_generated_text_is_a_query():
         clean(REAL)
 
 
+@pytest.mark.recording("distances")
 def test_distances_become_similarities(server):
     made = [(metric, algorithm) for metric in ("cosine", "ip", "l2") for algorithm in ("flat", "hnsw")]
     queried = embed(["a cassis"])[0]
@@ -404,6 +415,7 @@ def test_distances_become_similarities(server):
         client.close()
 
 
+@pytest.mark.recording("redisvl-index")
 def test_an_index_that_a_user_has_already_in_either_flavour(server):
     """With a client that decodes what it reads: vectors and scores are read as bytes all the same."""
     server.loaded()
@@ -436,6 +448,7 @@ SCHEMA = {
 }
 
 
+@pytest.mark.recording("missing")
 def test_what_is_not_there_is_said(server):
     server.loaded()
     for options, says in (
@@ -460,6 +473,7 @@ def test_what_is_not_there_is_said(server):
         source.close()
 
 
+@pytest.mark.recording("rerank")
 def test_search_then_rerank_keeps_both_ranks(server, mini):
     source = server.loaded().source()
     ranking = podium.Search(source, mini, candidates=4, limit=2).search("capital of the United States")
@@ -471,6 +485,7 @@ def test_search_then_rerank_keeps_both_ranks(server, mini):
     source.close()
 
 
+@pytest.mark.recording("resume")
 def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
     """Rewritten documents would stay in the server's average length for good, and shift every score."""
     index = server.index()
@@ -510,6 +525,7 @@ def test_the_readmes_example_is_recorded():
     redis_admin.drop(REAL, "capitals")
 
 
+@pytest.mark.recording("empty-text")
 def test_documents_without_text_are_kept(server):
     index = server.index()
     index.prepare(2)
@@ -518,6 +534,7 @@ def test_documents_without_text_are_kept(server):
     index.close()
 
 
+@pytest.mark.recording("incompatible-index")
 def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
     server.loaded(tags=[], numbers=[], embed=None)
     for options, says in (
@@ -1037,6 +1054,7 @@ def test_one_deadline_covers_all_commands_of_a_search():
 # What loading refuses, and what it says at its end
 
 
+@pytest.mark.recording("prefix-in-use")
 def test_keys_under_the_prefix_are_neither_overwritten_nor_found(server):
     client = redis.Redis.from_url(server.url)
     client.hset(f"{NAME}:1", mapping={"name": "Ann", "content": "a private apple"})
@@ -1059,6 +1077,7 @@ def test_keys_under_the_prefix_are_neither_overwritten_nor_found(server):
         each.close()
 
 
+@pytest.mark.recording("prefix-overlap")
 def test_a_prefix_that_overlaps_with_another_index_is_refused(server):
     client = redis.Redis.from_url(server.url)
     client.execute_command("FT.CREATE", f"{NAME}-wide", "PREFIX", 1, f"{NAME}-w", "SCHEMA", "content", "TEXT")
@@ -1069,6 +1088,7 @@ def test_a_prefix_that_overlaps_with_another_index_is_refused(server):
     client.close()
 
 
+@pytest.mark.recording("missing-documents")
 def test_documents_that_vanished_while_loading_are_counted(server):
     index = server.index()
     index.prepare(len(DOCUMENTS))
@@ -1091,6 +1111,7 @@ def test_an_eviction_policy_that_deletes_documents_is_told():
         index.close()
 
 
+@pytest.mark.recording("index-filter")
 def test_a_filter_of_the_index_is_told(server):
     client = redis.Redis.from_url(server.url)
     client.execute_command(
@@ -1111,6 +1132,7 @@ def other_embed(texts):
     return np.array([[-1 - text.count("e"), 1, -3, 1] for text in texts], np.float32)
 
 
+@pytest.mark.recording("other-embedder")
 def test_another_embedder_is_refused_in_loading_and_searching(server):
     server.loaded()
     index = server.index(embed=other_embed)
@@ -1126,6 +1148,7 @@ def test_another_embedder_is_refused_in_loading_and_searching(server):
         source.close()
 
 
+@pytest.mark.recording("other-ids")
 def test_loading_with_other_ids_is_refused(server):
     server.loaded(ids_from="id")
     index = server.index(ids_from="")
@@ -1282,6 +1305,7 @@ def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
         index.close()
 
 
+@pytest.mark.recording("lost-lease")
 def test_loader_whose_lease_was_taken_writes_nothing(server):
     index = server.index(embed=None)
     index.prepare(2)
@@ -1348,6 +1372,7 @@ ESCAPED = [
 NOT_ESCAPED = ["plain words", r"\alpha + \beta", r"\textbf{bold}", "last\\", r"between \\ spaces"]
 
 
+@pytest.mark.recording("backslashes")
 def test_documents_with_words_that_a_backslash_hides_are_counted(server):
     index = server.index(embed=None)
     index.prepare(20)
@@ -1363,6 +1388,7 @@ def test_documents_with_words_that_a_backslash_hides_are_counted(server):
     source.close()
 
 
+@pytest.mark.recording("typographic")
 def test_typographic_punctuation_finds_both_spellings(server):
     index = server.index(embed=None)
     index.prepare(3)
@@ -1379,6 +1405,7 @@ def test_typographic_punctuation_finds_both_spellings(server):
         each.close()
 
 
+@pytest.mark.recording("dollar-field")
 def test_a_field_named_dollar_in_a_hash_is_a_field(server):
     server.loaded(embed=None)
     client = redis.Redis.from_url(server.url)
@@ -1423,6 +1450,7 @@ def test_ids_that_podium_uses_itself_are_refused_before_anything_is_written(name
     index.close()
 
 
+@pytest.mark.recording("pages")
 def test_pages_and_totals(server):
     server.loaded()
     for mode, total in (("text", 3), ("vector", 5), ("hybrid", 5)):
@@ -1436,6 +1464,7 @@ def test_pages_and_totals(server):
         source.close()
 
 
+@pytest.mark.recording("rerank-pages")
 def test_a_search_gives_a_page_and_the_total(server, mini):
     source = server.loaded().source(mode="text")
     search = podium.Search(source, mini, candidates=3)
@@ -1452,6 +1481,7 @@ def test_a_search_gives_a_page_and_the_total(server, mini):
 # Making and looking after indexes
 
 
+@pytest.mark.recording("index-options")
 def test_an_index_is_made_with_its_options(server):
     index = server.index(text={"title": 3, "content": 1}, vector="vec", tag_separator=";", m=8, ef_construction=50)
     index.prepare(2)
@@ -1503,6 +1533,7 @@ def test_words_of_underscores_alone_are_not_searched_for():
     assert words("what does “_” mean") == ["what", "does", "“_”", "mean"]
 
 
+@pytest.mark.recording("drop-refused")
 def test_an_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
     server.loaded()
     client = redis.Redis.from_url(server.url)
@@ -1518,6 +1549,7 @@ def test_an_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
     client.close()
 
 
+@pytest.mark.recording("admin")
 def test_indexes_are_listed_thinned_out_and_dropped(server):
     server.loaded()
     rows = redis_admin.indexes(server.url)
@@ -1532,6 +1564,7 @@ def test_indexes_are_listed_thinned_out_and_dropped(server):
     client.close()
 
 
+@pytest.mark.recording("delete")
 def test_only_documents_of_the_index_are_deleted(server):
     server.loaded()
     client = redis.Redis.from_url(server.url)
@@ -1545,6 +1578,7 @@ def test_only_documents_of_the_index_are_deleted(server):
     client.close()
 
 
+@pytest.mark.recording("drop-overlap")
 def test_dropping_an_index_that_covers_another_ones_documents_is_refused(server):
     server.loaded()
     client = redis.Redis.from_url(server.url)
