@@ -230,13 +230,13 @@ class RedisSource:
         if not terms:  # punctuation only
             return [], 0
         page = self._page(request, offset, count)
-        reply = yield from _complete_reply(text_command(page, terms), page)
+        reply = yield from complete_reply(text_command(page, terms), page)
         return replies.search_documents(reply, scored=True), replies.total(reply)
 
     def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Ranked]:
         field = request.info.fields[self._options.vector]
         page = self._page(request, offset, count)
-        reply = yield from _complete_reply(vector_command(page, field, request.vector), page)
+        reply = yield from complete_reply(vector_command(page, field, request.vector), page)
         return replies.nearest_documents(reply, field.metric), _vector_total(request)
 
     def hybrid_hits(self, request: RedisRequest) -> Steps[Ranked]:
@@ -258,13 +258,13 @@ class RedisSource:
         depth = max(request.offset + request.count, HYBRID_DEPTH)
         field = request.info.fields[self._options.vector]
         command = hybrid_command(page, words(request.query), field, request.vector, depth)
-        documents = replies.hybrid_documents((yield from _complete_reply(command, page)))
+        documents = replies.hybrid_documents((yield from complete_reply(command, page)))
         self._has_hybrid = True
         if self._options.return_fields is not None or not documents:
             return documents
         # FT.HYBRID returns only fields that are named.
         page = self._page(request, 0, len(documents))
-        reply = yield from _complete_reply(documents_command(page, [raw.key for raw in documents]), page)
+        reply = yield from complete_reply(documents_command(page, [raw.key for raw in documents]), page)
         fields = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
         return [replace(raw, fields=fields[raw.key]) for raw in documents if raw.key in fields]
 
@@ -311,7 +311,7 @@ class RedisSource:
         )
 
 
-def _complete_reply(command: Command, page: Page) -> Steps[Any]:
+def complete_reply(command: Command, page: Page) -> Steps[Any]:
     """Return the reply to a command. Raises SourceError if it took as long as its TIMEOUT, the only sign in RESP2."""
     began = time.monotonic()
     reply = yield command
