@@ -15,7 +15,8 @@ from fakes import Letters, WordOverlap
 from podium.cli import podium as podium_command
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import comma_list
-from podium.places import SourceOptions, load_source, split_url, weights
+from podium.places import SourceOptions, load_source, weights
+from podium.sources.redis.place import split_url
 from resp import Fake, reply
 
 DOCUMENTS = [
@@ -163,7 +164,7 @@ def test_places(tmp_path):
         "REDIS://u:s3cret@h/x",
         "http://u:s3cret@h/x",
     ):
-        with pytest.raises(InvalidInput, match=r"%2F|%23|begins with redis") as caught:
+        with pytest.raises(InvalidInput, match=r"%2F|%23|not of a known kind") as caught:
             load_source(url)
         assert "s3c" not in str(caught.value)
     assert comma_list(" a, ,b ") == ["a", "b"]
@@ -175,10 +176,10 @@ def test_places(tmp_path):
     assert load_source(folder).search("flour", 3)[0]["n"] == 4
     for use, error, says in (
         (lambda: load_source(folder, text=["title"]), InvalidInput, "leave them out"),
-        (lambda: load_source(folder, vector="v", timeout=2), InvalidInput, "vector, timeout: only for an index on Redis"),
-        (lambda: load_source(folder, candidates=3), InvalidInput, "no option candidates of a source; there are text, embed"),
-        (lambda: load_source(folder, filter="@n:[1 2]"), InvalidInput, "a filter: only for an index on Redis"),
-        (lambda: load_source(tmp_path), SourceError, "is not an index of podium; make one"),
+        (lambda: load_source(folder, vector="v", timeout=2), InvalidInput, "only an index on Redis takes timeout, vector"),
+        (lambda: load_source(folder, candidates=3), InvalidInput, "a source has no option candidates; it has text, embed"),
+        (lambda: load_source(folder, filter="@n:[1 2]"), InvalidInput, "only an index on Redis takes filter"),
+        (lambda: load_source(tmp_path), SourceError, "is not an index of podium; create one"),
         (lambda: load_source(tmp_path / "nothing"), SourceError, "there is no"),
     ):
         with pytest.raises(error, match=says):
@@ -227,12 +228,12 @@ def test_indexing_into_a_folder_is_idempotent_and_goes_on(file, tmp_path):
     assert out.startswith("4 documents indexed; ")
     more = tmp_path / "more.jsonl"
     more.write_text("\n".join(map(json.dumps, [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}])))
-    assert command("index", more, "--to", folder, "--id", "n")[1].startswith("2 documents indexed, 3 were there already")
+    assert command("index", more, "--to", folder, "--id", "n")[1].startswith("2 documents indexed, 3 were in the index already")
     again = command("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
-    assert again[1].startswith("0 documents indexed, 5 were there already"), again
+    assert again[1].startswith("0 documents indexed, 5 were in the index already"), again
     code, _, err = command("index", more, "--to", folder, "--text", "body", "--id", "n")
     assert code == 2
-    assert "was made with --text title,body and --language english; it keeps them" in err
+    assert "was created with --text title,body and --language english, which cannot be changed" in err
     index = podium.EmbeddedIndex.open(folder)
     assert len(index) == 5
     assert index.get(["1"])["1"]["body"] == "changed"
@@ -245,13 +246,13 @@ def test_an_index_with_vectors_finds_its_own_embedder_again(file, tmp_path):
     assert command("index", file, "--to", tmp_path / "i", "--text", "body", "--embed", embedder)[0] == 0
     code, out, err = command("search", "zzz", "--in", tmp_path / "i", "--mode", "vector", "--json")
     assert (code, len(json.loads(out)["results"])) == (0, 4), err
-    assert command("index", file, "--to", tmp_path / "i")[1].startswith("0 documents indexed, 4 were there already")
+    assert command("index", file, "--to", tmp_path / "i")[1].startswith("0 documents indexed, 4 were in the index already")
     (tmp_path / "long.txt").write_text("word " * 500)
     code, _, err = command("index", tmp_path / "long.txt", "--to", tmp_path / "i")
-    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors are of how they begin\n")
+    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors cover the beginning only\n")
     code, _, err = command("search", "a", "--in", tmp_path / "i", "--embed", PARITY / "embedders" / "roberta-cls")
     assert code == 1
-    assert "was made with another embedder" in err
+    assert "was created with another embedder" in err
 
 
 def test_indexing_a_folder_with_other_ids_is_refused(file, tmp_path):
@@ -260,12 +261,12 @@ def test_indexing_a_folder_with_other_ids_is_refused(file, tmp_path):
     assert command("index", file, "--to", folder, "--text", "body", "--id", "n")[0] == 0
     code, _, err = command("index", file, "--to", folder)
     assert code == 2
-    assert "was made with --id n; use --id n again, or its documents would be there twice" in err
+    assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err
     digests = tmp_path / "digests"
     assert command("index", file, "--to", digests, "--text", "body")[0] == 0
     code, _, err = command("index", file, "--to", digests, "--id", "n")
     assert code == 2
-    assert "was made with ids made from what documents say; leave --id out" in err
+    assert "was created with digests of the documents as ids; leave out --id" in err
     assert len(podium.EmbeddedIndex.open(digests)) == len(podium.EmbeddedIndex.open(folder)) == 4
 
 
@@ -291,7 +292,7 @@ def test_listing_a_place_without_an_index_says_so(tmp_path):
     assert command("index", "--list", "--to", tmp_path) == (
         0,
         "",
-        f"there is no index in {tmp_path}; make one with podium index FILE --to PLACE\n",
+        f"there is no index in {tmp_path}; create one with podium index FILE --to PLACE\n",
     )
     code, out, err = command("index", "--list", "--to", tmp_path / "missing")
     assert (code, out) == (1, "")
@@ -303,7 +304,7 @@ def test_an_id_that_is_too_long_is_refused_before_anything_is_written(tmp_path):
     file.write_text("".join(json.dumps({"id": name, "text": "a"}) + "\n" for name in ("short", "x" * 1001)))
     code, _, err = command("index", file, "--to", tmp_path / "i", "--id", "id")
     assert code == 2
-    assert "has 1001 letters" in err
+    assert "has 1001 characters" in err
     assert not (tmp_path / "i").exists()
 
 
@@ -368,11 +369,11 @@ def test_options_of_a_source_reach_redis(tmp_path):
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
-    from podium.sources.loading import identified, load_into
+    from podium.sources.loading import load_into, with_ids
 
     index = podium.EmbeddedIndex.create(tmp_path / "i", embed=Letters())
     index.batch = 2
-    pairs = list(identified([{"text": f"number {at}"} for at in range(7)], None))
+    pairs = list(with_ids([{"text": f"number {at}"} for at in range(7)], None))
 
     def killed(done):
         if len(index) >= 4:
@@ -391,21 +392,24 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     ("arguments", "says"),
     [
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body"], "cannot reach Redis at 127.0.0.1:9"),
-        (["index", "{file}", "--to", "redis://127.0.0.1:9/x"], "has none of the fields content, text"),
-        (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"], "--language is for"),
+        (["index", "{file}", "--to", "redis://127.0.0.1:9/x"], "has none of the fields 'content', 'text'"),
+        (
+            ["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "body", "--language", "german"],
+            "only an index in a folder takes --language",
+        ),
         (["index", "{file}", "--to", "{folder}", "--text", "title,bdy"], "has the field bdy"),
-        (["index", "{file}", "--to", "{folder}", "--tag", "n"], "--tag: only for an index on Redis"),
+        (["index", "{file}", "--to", "{folder}", "--tag", "n"], "only an index on Redis takes --tag"),
         (["index", "{file}", "--to", "{folder}"], "document 0 has none of the fields"),
         (["index", "{file}", "--to", "redis://127.0.0.1:9/x", "--text", "contnet"], "document 0 has no field contnet"),
-        (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to be its id"),
+        (["index", "{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to use as its id"),
         (["index", "nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl"),
         (["search", "a", "--in", "nothing.jsonl"], "there is no nothing.jsonl"),
         (
             ["search", "a", "--in", "{file}", "--mode", "vector", "--text", "body"],
-            "--mode vector needs vectors, and this index has none; make a new index with --embed",
+            "--mode vector needs vectors, and this index has none; create another index with --embed",
         ),
         (["search", "a", "--in", "{file}", "--text", "body", "--offset", "100"], "leaves none of 100 candidates"),
-        (["search", "a", "--in", "{file}", "--text", "body", "--vector", "v"], "vector: only for an index on Redis"),
+        (["search", "a", "--in", "{file}", "--text", "body", "--vector", "v"], "only an index on Redis takes --vector"),
         (["index", "{file}", "--to", "{folder}", "--text", "body", "--list"], "name one FILE to index, or one of --list"),
         (["index", "--to", "{folder}"], "name one FILE to index, or one of --list"),
         (["index", "--drop", "--to", "{folder}"], "is not an index of podium, so nothing was done"),

@@ -24,7 +24,7 @@ from fakes import Letters
 from loopback import wait_until
 from podium.documents import texts_of
 from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded.description import FILE
+from podium.sources.embedded.description import DESCRIPTION_FILE as FILE
 from podium.sources.embedded.index import LANGUAGES
 from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
 from podium.sources.fusion import Hit, fuse
@@ -184,7 +184,7 @@ def test_what_cannot_be_kept_is_refused_whole(index):
         ([{"text": "a", "x": Thing()}], "document 0 cannot be written as JSON"),
         (["fine", Thing()], "document 1 is a Thing; an index takes strings and mappings"),
         ([None], "document 0 is a NoneType"),
-        ([{1: "a", "text": "b"}], "whose name is no string"),
+        ([{1: "a", "text": "b"}], "whose name is not a string"),
         ("one string", "docs must be a list"),
         ([{"body": "a"}], "document 0 has none of the fields"),
     ):
@@ -196,7 +196,7 @@ def test_what_cannot_be_kept_is_refused_whole(index):
         ("ab", "list of strings"),
         ([1, 2], "list of strings"),
         (5, "list of strings"),
-        (["a", "b" * 2000], "2000 letters; 1000 are the most"),
+        (["a", "b" * 2000], "2000 characters; an id has at most 1000"),
     ):
         with pytest.raises(InvalidInput, match=says):
             index.add(["x", "y"], ids=ids)
@@ -235,7 +235,7 @@ def test_an_embedder_that_changes_its_size_adds_nothing():
     sizes = iter([4, 4, 3])
     index = podium.EmbeddedIndex.create(None, embed=lambda texts: np.ones((len(texts), next(sizes))))
     index.add(["one"])
-    with pytest.raises(SourceError, match="gave 3 dimensions; this index has 4"):
+    with pytest.raises(SourceError, match="returned 3 dimensions; this index has 4"):
         index.add(["two"])
     assert len(index) == 1
 
@@ -245,9 +245,9 @@ def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
     (tmp_path / "foreign" / "a.txt").write_text("mine")
     for make, says in (
         (lambda: podium.EmbeddedIndex.open(tmp_path / "nothing"), "there is no folder"),
-        (lambda: podium.EmbeddedIndex.open(tmp_path / "foreign"), "is no index of podium's"),
-        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign"), "is there already and is no index"),
-        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign" / "a.txt"), "is there already and is no index"),
+        (lambda: podium.EmbeddedIndex.open(tmp_path / "foreign"), "is not an index of podium"),
+        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign"), "exists and is not an index"),
+        (lambda: podium.EmbeddedIndex.create(tmp_path / "foreign" / "a.txt"), "exists and is not an index"),
     ):
         with pytest.raises(SourceError, match=says):
             make()
@@ -266,12 +266,12 @@ def test_a_folder_that_is_no_index_or_is_damaged_is_refused(tmp_path):
     for name, content in ((FILE, "{}"), (FILE, wrong), (FILE, "not json"), (FILE, None), ("text/meta.json", "{")):
         kept = (folder / name).read_bytes()
         (folder / name).write_text(content) if content is not None else (folder / name).unlink()
-        with pytest.raises(SourceError, match=r"cannot be used|is no index"):
+        with pytest.raises(SourceError, match=r"cannot be used|is not an index"):
             podium.EmbeddedIndex.open(folder)
         (folder / name).write_bytes(kept)
     described = json.loads((folder / FILE).read_text())
     (folder / FILE).write_text(json.dumps(described | {"layout": 99}))
-    with pytest.raises(SourceError, match="of layout 99"):
+    with pytest.raises(SourceError, match="has layout 99"):
         podium.EmbeddedIndex.open(folder)
 
 
@@ -284,7 +284,7 @@ def test_vectors_that_change_under_an_open_index_are_noticed(tmp_path):
     whole = (folder / "vectors.f32").read_bytes()
     (folder / "vectors.f32").write_bytes(whole[: len(whole) // 3])
     for use in (lambda: reader.search("apple", 1, mode="vector"), lambda: reader.add(["x"])):
-        with pytest.raises(SourceError, match="cut short, or taken away"):
+        with pytest.raises(SourceError, match="cut short or deleted"):
             use()
     other = tmp_path / "other"
     podium.EmbeddedIndex.create(other, embed=Letters()).add(texts[::-1], ids=texts[::-1])
@@ -307,7 +307,7 @@ def test_another_embedder_is_refused(tmp_path):
     folder = tmp_path / "i"
     podium.EmbeddedIndex.create(folder, embed=Letters()).add(DOCUMENTS, ids=IDS)
     for other in (Letters(1), Letters(0, 9)):
-        with pytest.raises(SourceError, match=r"made with another embedder \(letters-0, 8 dimensions\)"):
+        with pytest.raises(SourceError, match=r"created with another embedder \(letters-0, 8 dimensions\)"):
             podium.EmbeddedIndex.open(folder, embed=other)
     without = podium.EmbeddedIndex.open(folder)
     assert (without.mode, without.embedder) == ("text", "letters-0")
@@ -316,9 +316,9 @@ def test_another_embedder_is_refused(tmp_path):
         with pytest.raises(InvalidInput, match="open it with embed="):
             use()
     podium.EmbeddedIndex.create(tmp_path / "t").add(["x"])
-    with pytest.raises(SourceError, match="made without an embedder"):
+    with pytest.raises(SourceError, match="created without an embedder"):
         podium.EmbeddedIndex.open(tmp_path / "t", embed=Letters())
-    with pytest.raises(InvalidInput, match="make a new index with embed="):
+    with pytest.raises(InvalidInput, match="create another index with embed="):
         podium.EmbeddedIndex.open(tmp_path / "t", mode="hybrid")
 
 

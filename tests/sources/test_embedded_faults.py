@@ -15,7 +15,8 @@ import pytest
 
 import podium
 from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded.description import FILE, loading
+from podium.sources.embedded.description import DESCRIPTION_FILE as FILE
+from podium.sources.embedded.folder import loading
 from podium.sources.embedded.index import drop
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
@@ -71,7 +72,7 @@ def test_panic_of_the_index_library_is_a_source_error(folder):
     for path in (folder / "text").glob("*.store"):
         content = path.read_bytes()
         path.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
-    with pytest.raises(SourceError, match="cannot be used"):
+    with pytest.raises(SourceError, match="its checksum does not match"):
         podium.EmbeddedIndex.open(folder).search("apples", 10)
 
 

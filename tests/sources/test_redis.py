@@ -27,14 +27,14 @@ from redisvl.query import VectorQuery
 from redisvl.query.filter import FilterExpression, Num, Tag
 
 import podium
-import podium.formats as formats
 import resp
 from environment import PARITY, ROOT
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
+from podium.formats import stream_documents
 from podium.integrations.redisvl import Vectorizer
 from podium.places import load_source
-from podium.sources.loading import identified, load_into
+from podium.sources.loading import load_into, with_ids
 from podium.sources.redis import admin as redis_admin
 from podium.sources.redis import commands as redis_queries
 from podium.sources.redis import replies as redis_wire
@@ -418,7 +418,7 @@ def test_loading_goes_on_where_it_was_and_rewrites_nothing(server):
 @pytest.mark.skipif(not RECORDING, reason="docs/make.py replays this; it is only run to be recorded")
 def test_the_readmes_example_is_recorded():
     """On an index of the README's own name, dropped afterwards."""
-    documents = list(identified(formats.stream(ROOT / "docs" / "documents.jsonl"), None))
+    documents = list(with_ids(stream_documents(ROOT / "docs" / "documents.jsonl"), None))
     index = RedisIndex(REAL, "capitals", text=["title", "content"])
     index.prepare(len(documents))
     load_into(index, documents, lambda done: None)
@@ -460,7 +460,7 @@ def test_an_index_that_does_not_fit_is_said_before_anything_is_written(server):
         ({"content": None}, "has nothing in any field"),
     ):
         with pytest.raises(InvalidInput, match=says):
-            index.check([document])
+            index.check(document, "d", 0)
     index.close()
 
 
@@ -826,13 +826,13 @@ def test_bad_urls_and_calls():
 
 def test_ids_are_what_documents_say_or_a_field_of_theirs():
     said = [{"a": 1}, "x", {"a": 1}]
-    first, again = (list(identified(said, None)) for _ in range(2))
+    first, again = (list(with_ids(said, None)) for _ in range(2))
     assert first == again
     assert first[2][0] == f"{first[0][0]}-2"
-    assert [name for name, _ in identified([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
+    assert [name for name, _ in with_ids([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
     for documents in ([{"id": 1}, {"id": "1"}], [{"id": None}], ["x"], [{}]):
         with pytest.raises(InvalidInput, match=r"document [01] has"):
-            list(identified(documents, "id"))
+            list(with_ids(documents, "id"))
 
 
 # One deadline for a whole search, and no part of an answer
@@ -1002,7 +1002,7 @@ def test_another_embedder_is_refused_in_loading_and_searching(server):
 def test_loading_with_other_ids_is_refused(server):
     server.loaded(ids_from="id")
     index = server.index(ids_from="")
-    with pytest.raises(InvalidInput, match="was made with --id id; use --id id again, or its documents would be there twice"):
+    with pytest.raises(InvalidInput, match="was created with --id id; use --id id again"):
         index.prepare(1)
     index.close()
     server.index(ids_from="id").close()
@@ -1185,7 +1185,7 @@ def test_a_field_named_dollar_in_a_hash_is_a_field(server):
     assert (found["$"], found["content"]) == ('{"content": "replaced"}', "zebra")
     index = server.index(embed=None)
     with pytest.raises(InvalidInput, match=r"document 0 has a field named '\$'"):
-        index.check([{"content": "a", "$": 1}])
+        index.check({"content": "a", "$": 1}, "d", 0)
     for each in (index, source, client):
         each.close()
 
@@ -1193,7 +1193,8 @@ def test_a_field_named_dollar_in_a_hash_is_a_field(server):
 def test_blank_cells_of_tags_and_numbers_are_left_out():
     index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], numbers=["year"])
     rows = [{"content": "a", "kind": "", "year": " "}, {"content": "a", "kind": "b", "year": " 7 "}]
-    index.check(rows)
+    for number, row in enumerate(rows):
+        index.check(row, "d", number)
     assert [index._storage.encoded(row, 0) for row in rows] == [
         {"content": b"a"},
         {"content": b"a", "kind": b"b", "year": b"7"},
@@ -1205,7 +1206,7 @@ def test_a_tag_that_contains_the_separator_is_refused():
     """RediSearch would take it for two tags."""
     index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"])
     with pytest.raises(InvalidInput, match=r"has the tag 'salt, pepper' in 'kind', which the tag separator ',' would split"):
-        index.check([{"content": "a", "kind": ["herbs", "salt, pepper"]}])
+        index.check({"content": "a", "kind": ["herbs", "salt, pepper"]}, "d", 0)
     index.close()
     index = RedisIndex("redis://127.0.0.1:9", NAME, tags=["kind"], tag_separator="|")
     assert index._storage.encoded({"content": "a", "kind": ["herbs", "salt, pepper"]}, 0)["kind"] == b"herbs|salt, pepper"
@@ -1216,7 +1217,7 @@ def test_a_tag_that_contains_the_separator_is_refused():
 def test_ids_that_podium_uses_itself_are_refused_before_anything_is_written(name):
     index = RedisIndex("redis://127.0.0.1:9", NAME)
     with pytest.raises(InvalidInput, match=f"a document cannot have the id '{name}'"):
-        index.check([{"content": "a"}], [name])
+        index.check({"content": "a"}, name, 0)
     index.close()
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded.description import check_ids, name_of, probe
-from podium.sources.embedding import document_vectors
+from podium.sources.embedding import document_vectors, embedder_name, probe_vector
+from podium.sources.loading import check_ids_from
 from podium.sources.redis import description as redis_description
 from podium.sources.redis import replies as wire
 from podium.sources.redis.description import Description, default_prefix, description_key, lease_key, separated
@@ -80,11 +80,11 @@ class RedisIndex:
         self._lease: Lease | None = None
         self._failures = self._expected = 0
 
-    def prepare(self, documents: int, waited: Progress = lambda percent: None) -> None:
+    def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
         """Make the index if it is missing, sized for so many documents; else check that it fits.
 
-        Waits until the server has scanned the keys that were there before, which `waited` is told in percent: what is written
-        meanwhile could be counted twice. Raises SourceError where another process is loading.
+        Waits until the server has scanned the keys that were there before, which `progress` is told in percent: what is
+        written meanwhile could be counted twice. Raises SourceError where another process is loading.
         """
         info = self._info()
         if info is not None:
@@ -93,18 +93,16 @@ class RedisIndex:
         self._lease.acquire()
         info = info or self._info()  # another loader may have made it meanwhile
         if info is None:
-            self._create(documents)
+            self._create(count)
         else:
             self._check(info)
-        info = self._scanned(waited)
+        info = self._scanned(progress)
         self._failures, self._expected = info.failures, info.documents  # the server never forgets old failures
 
-    def check(self, documents: Sequence[Any], ids: Sequence[str] = ()) -> None:
-        """Raise what `add` would raise for these documents; nothing is written."""
-        for name in ids:
-            self._key(name)
-        for number, document in enumerate(documents):
-            self._storage.encoded(document, number)
+    def check(self, document: Any, document_id: str, number: int) -> None:
+        """Raise what `add` would raise for this document; nothing is written."""
+        self._key(document_id)
+        self._storage.encoded(document, number)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those that are there already, as they would be written."""
@@ -209,7 +207,7 @@ class RedisIndex:
 
     def _create(self, documents: int) -> None:
         self._check_prefix()
-        fingerprint = probe(self.embed)
+        fingerprint = () if self.embed is None else probe_vector(self.embed)
         self._describe(fingerprint)
         command = create_command(
             self.server.index, self._prefix, self._schema, dimensions=len(fingerprint), documents=documents
@@ -218,7 +216,7 @@ class RedisIndex:
 
     def _describe(self, fingerprint: tuple[float, ...]) -> None:
         vector = self._schema.vector or ""
-        description = Description(vector, name_of(self.embed), fingerprint, self._ids_from)
+        description = Description(vector, embedder_name(self.embed), fingerprint, self._ids_from)
         self.server.execute("SET", description_key(self._prefix), description.to_json())
 
     def _check_prefix(self) -> None:
@@ -267,7 +265,7 @@ class RedisIndex:
             raise SourceError(
                 f"{where} has vectors in {vectors[0]!r}; load with its embedder (--embed), or documents would be without one"
             )
-        fingerprint = probe(self.embed)
+        fingerprint = () if self.embed is None else probe_vector(self.embed)
         if self._schema.vector and len(fingerprint) != (there := info.fields[self._schema.vector].dimensions):
             raise SourceError(
                 f"{self._schema.vector!r} of index {info.name!r} has {there} dimensions, the embedder gives {len(fingerprint)}"
@@ -281,7 +279,7 @@ class RedisIndex:
             return self._describe(fingerprint)
         redis_description.check_embedder(description, self._schema.vector or "", fingerprint, info.name)
         if description is not None:
-            check_ids(f"index {info.name!r}", description.ids_from, self._ids_from)
+            check_ids_from(f"index {info.name!r}", description.ids_from, self._ids_from)
         return None
 
     def _eviction_policy(self) -> str:

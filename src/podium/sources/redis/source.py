@@ -15,7 +15,7 @@ from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import checked_weights
-from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
+from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, check_fusion, fuse
 from podium.sources.redis import commands as queries
 from podium.sources.redis import description as redis_description
 from podium.sources.redis import replies as wire
@@ -92,7 +92,7 @@ class RedisSource:
         ef_runtime: int | None = None,
         timeout: float = 10.0,
     ) -> None:
-        checked_fusion(fusion, text_weight)
+        check_fusion(fusion, text_weight)
         checked_filter(filter)
         self.mode: Mode = _checked_mode(mode or ("hybrid" if embed else "text"), embed)
         self.server = Server.of(index, _checked_timeout(timeout))
