@@ -297,9 +297,10 @@ class EmbeddedIndex(HybridSource[_Request]):
         return self._vectors, self.embed
 
     def _snapshot(self) -> Snapshot:
-        snapshot = self._texts.snapshot()
-        self._check_identity()  # afterwards: the folder may be replaced at any time
-        return snapshot
+        try:
+            return self._texts.snapshot()
+        finally:
+            self._check_identity()  # afterwards: the folder may be replaced at any time
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Writer]:
