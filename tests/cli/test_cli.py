@@ -13,11 +13,11 @@ import sys
 import pytest
 
 import loopback
-import podium.formats as formats
 from commands import command
 from environment import PARITY
 from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput
+from podium.formats import format_of, parse_documents
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_rank_reads_every_format_from_files_and_standard_input(tmp_path, name, c
 
 
 def test_standard_input_is_recognised_by_how_it_begins():
-    assert formats.format_of("", b'  {"a": 1}') == "jsonl"
-    assert formats.format_of("", b'"a"') == "jsonl"
-    assert formats.format_of("", b"[1]") == "json"
-    assert formats.format_of("", b"plain") == "txt"
+    assert format_of("", b'  {"a": 1}') == "jsonl"
+    assert format_of("", b'"a"') == "jsonl"
+    assert format_of("", b"[1]") == "json"
+    assert format_of("", b"plain") == "txt"
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_any_text_is_read_line_by_line_where_its_format_is_named(tmp_path):
 
 
 def test_a_row_with_too_few_cells_names_the_delimiter():
-    with pytest.raises(InvalidInput, match="line 2: not as many cells as the header has, which has semicolons between"):
-        formats.parse(b"a;b;c,d\n1;2\n", "csv", "docs")
+    with pytest.raises(InvalidInput, match="line 2: not as many cells as the header, whose names are separated by semicolons"):
+        parse_documents(b"a;b;c,d\n1;2\n", "csv", "docs")
 
 
 def test_dotted_names_reach_into_nested_records(tmp_path):
@@ -265,13 +265,13 @@ def test_errors_are_a_line_with_the_remedy_and_an_exit_code(arguments, code, wor
         ("csv", b"a,b\n1\n", "line 2: not as many cells"),
         ("csv", b"a,b\n1,2,3\n", "line 2: not as many cells"),
         ("csv", b'a,b\n"1,2\n', "line"),
-        ("csv", b"text,text\na,b\n", "names a column twice"),
+        ("csv", b"text,text\na,b\n", "has a column twice"),
         ("xlsx", b"", "no format 'xlsx'"),
     ],
 )
 def test_files_that_are_not_what_they_say_are_named_with_their_line(kind, content, words):
     with pytest.raises(InvalidInput, match=words):
-        formats.parse(content, kind, "docs")
+        parse_documents(content, kind, "docs")
 
 
 def test_an_empty_file_ranks_to_nothing_and_says_so(texts):
@@ -303,7 +303,7 @@ def test_a_full_disk_is_an_error_of_one_line(texts):
 
 
 def test_a_csv_of_pandas_with_its_index_is_read():
-    assert formats.parse(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
+    assert parse_documents(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
 
 
 def test_a_reader_that_leaves_early_is_no_error(texts):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from podium.errors import InvalidInput
-from podium.sources.loading import identified
+from podium.sources.loading import with_ids
 
 
 def test_ids_are_digests_of_documents_or_the_value_of_a_field():
     documents = [{"a": 1}, "x", {"a": 1}]
-    first, again = (list(identified(documents, None)) for _ in range(2))
+    first, again = (list(with_ids(documents, None)) for _ in range(2))
     assert first == again
     assert first[2][0] == f"{first[0][0]}-2"
-    assert [name for name, _ in identified([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
+    assert [name for name, _ in with_ids([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_ids_are_digests_of_documents_or_the_value_of_a_field():
 )
 def test_documents_without_unique_ids_are_refused(documents):
     with pytest.raises(InvalidInput, match=r"document [01] has"):
-        list(identified(documents, "id"))
+        list(with_ids(documents, "id"))

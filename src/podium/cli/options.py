@@ -17,7 +17,7 @@ __all__ = ["as_option", "fitting", "model_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-NAMES = {"rank_by": "--by"}
+NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
 """Options whose name is not that of their argument in Python."""
 
 HOSTED_ONLY = {"base_url"}

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-import podium.formats as formats
 from podium.cli.options import model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
 from podium.documents import texts_of
 from podium.errors import InvalidInput
+from podium.formats import FORMATS, format_of, parse_documents, read_documents
 from podium.inputs import checked_fields, comma_list
 from podium.load import load
 
@@ -28,7 +28,7 @@ __all__ = ["rank"]
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many results to print.  [default: all]")
 @click.option("--min-score", type=float, metavar="X", help="Leave out results that score less.")
-@click.option("--format", "kind", type=click.Choice(list(formats.FORMATS)), help="What FILE holds.  [default: by its name]")
+@click.option("--format", "kind", type=click.Choice(list(FORMATS)), help="What FILE holds.  [default: by its name]")
 @output_options
 @model_options
 def rank(
@@ -60,8 +60,8 @@ def rank(
 
 def _documents(file: str, kind: str | None) -> list[Any]:
     if file != "-":
-        return formats.read(file, kind)
+        return read_documents(file, kind)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
-    return formats.parse(content, kind or formats.format_of("", content), "standard input")
+    return parse_documents(content, kind or format_of("", content), "standard input")

@@ -1,4 +1,4 @@
-"""podium search: ask an index, rerank what it finds, and show both orders side by side."""
+"""podium search: search an index, rerank the candidates, and show both orders side by side."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
-from podium.places import SourceOptions, load_source
+from podium.places import KINDS, SourceOptions, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
 
+PLACES = ", ".join(kind.example for kind in KINDS)
+
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "where", required=True, metavar="PLACE", help="redis://host:port/name, an index's folder, or a file.")
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="How many results.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"{PLACES}.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="The number of results.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the N best, for the next page.")
 @click.option(
-    "--candidates", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="… of how many found."
+    "--candidates",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="The number of documents to rerank.",
 )
 @click.option(
     "--model", default="podium-mini", show_default=True, help="A name as for podium.load: org/model, ./folder, cohere:…"
@@ -36,7 +43,7 @@ __all__ = ["search"]
 @model_options
 def search(
     query: str,
-    where: str,
+    place: str,
     limit: int,
     candidates: int,
     model: str,
@@ -48,19 +55,20 @@ def search(
 ) -> None:
     """Search, then rerank.
 
-    PLACE is an index on Redis, the folder of one that podium index made, or a file that is indexed on the spot.
+    PLACE is an index on Redis, the folder of an index that podium index created, or a file, which is indexed in memory.
     """
-    source = load_source(where, source_options)
+    source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
-            Argument("offset", offset), f" leaves none of {candidates} candidates; ask for more with ", Argument("candidates")
+            Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
+    rank_by = comma_list(by) or None
     with load(model, **options) as reranker:
-        everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=comma_list(by) or None)
-        ranking = everything.search(query, progress=True)
-    read = everything.fields([result.document for result in ranking], comma_list(by) or None)
+        unlimited = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
+        ranking = unlimited.search(query, progress=True)
+    fields = unlimited.fields([result.document for result in ranking], rank_by)
     if output:
-        page = cut(ranking, limit, offset=offset)
-        print_for_programs(output, page, shown_texts(((each.index, each.document) for each in ranking), read))
+        texts = shown_texts(((result.index, result.document) for result in ranking), fields)
+        print_for_programs(output, cut(ranking, limit, offset=offset), texts)
     else:
-        print_search(ranking, limit, read, offset)
+        print_search(ranking, limit, fields, offset)

@@ -122,7 +122,7 @@ def test_loading_without_the_embedder_of_an_index_is_refused():
 @pytest.mark.recording("other-ids")
 def test_loading_with_other_ids_is_refused(server):
     server.load(ids_from="id")
-    with pytest.raises(InvalidInput, match="was made with --id id; use --id id again, or its documents would be there twice"):
+    with pytest.raises(InvalidInput, match="was created with --id id; use --id id again"):
         server.index(ids_from="").prepare(1)
 
 
@@ -154,7 +154,7 @@ def test_ids_that_podium_uses_itself_are_refused(document_id):
         index_at("redis://127.0.0.1:9") as index,
         pytest.raises(InvalidInput, match=f"a document cannot have the id '{document_id}'"),
     ):
-        index.check([{"content": "a"}], [document_id])
+        index.check({"content": "a"}, document_id, 0)
 
 
 def test_loading_waits_until_the_server_has_scanned_its_keys():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from podium.errors import InvalidInput, SourceError
-from redisearch import IDS, INFO, NAME, answering, ids_of, source_at
+from redisearch import INFO, NAME, answering, ids_of, source_at
 from resp import Fake
 
 MEMBERS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
@@ -32,7 +32,7 @@ def test_field_named_dollar_in_a_hash_is_a_field(server):
     (document,) = server.source(mode="text", embed=None).search("zebra", 3)
     assert (document["$"], document["content"]) == ('{"content": "replaced"}', "zebra")
     with pytest.raises(InvalidInput, match=r"document 0 has a field named '\$'"):
-        index.check([{"content": "a", "$": 1}], IDS[:1])
+        index.check({"content": "a", "$": 1}, "a", 0)
 
 
 def test_document_that_was_deleted_meanwhile_is_left_out():

@@ -11,10 +11,10 @@ from redisvl.index import SearchIndex
 from redisvl.query.filter import Num, Tag
 
 import podium
-import podium.formats as formats
 from environment import ROOT
 from podium.errors import InvalidInput, SourceError
-from podium.sources.loading import identified, load_into
+from podium.formats import stream_documents
+from podium.sources.loading import load_into, with_ids
 from podium.sources.redis import admin
 from podium.sources.redis.index import RedisIndex
 from redisearch import (
@@ -331,7 +331,7 @@ def test_index_without_text_fields_cannot_be_searched_by_text():
 @pytest.mark.skipif(not IS_RECORDING, reason="docs/make.py replays this; it only runs to be recorded")
 def test_example_of_the_readme_is_recorded():
     """On an index with the README's own name, which is dropped afterwards."""
-    documents = list(identified(formats.stream(ROOT / "docs" / "documents.jsonl"), None))
+    documents = list(with_ids(stream_documents(ROOT / "docs" / "documents.jsonl"), None))
     with exclusive_server() as url:
         index = RedisIndex(url, "capitals", text=["title", "content"])
         index.prepare(len(documents))

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded.description import check_ids, name_of, probe
-from podium.sources.embedding import document_vectors
+from podium.sources.embedding import document_vectors, embedder_name, probe_vector
+from podium.sources.loading import check_ids_from
 from podium.sources.redis.admin import index_info, index_infos
 from podium.sources.redis.commands import Command
 from podium.sources.redis.description import (
@@ -98,11 +98,11 @@ class RedisIndex:
         self._expected = 0  # documents in the index
         self._escaped = 0  # documents with words that a backslash hides
 
-    def prepare(self, documents: int, waited: Progress = lambda percent: None) -> None:
-        """Make the index for about so many documents if it does not exist, and keep other processes from loading it.
+    def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
+        """Make the index for about `count` documents if it does not exist, and keep other processes from loading it.
 
         If it exists and the server is still scanning its keys for it, this waits, because documents that are written
-        meanwhile could be counted twice. `waited` is called with the percentage that is done since the last call.
+        meanwhile could be counted twice. `progress` is called with the percentage that is done since the last call.
         """
         info = self._info()
         if info is not None:
@@ -110,21 +110,19 @@ class RedisIndex:
         self._lease = Lease(self.server, lease_key(self._prefix))
         self._lease.acquire()
         info = info or self._info()  # another process may have made it meanwhile
-        probe_vector = probe(self.embed)
+        probe = () if self.embed is None else probe_vector(self.embed)
         if info is None:
-            self._create(documents, probe_vector)
+            self._create(count, probe)
         else:
-            check_compatible(info, self._schema, len(probe_vector), self.server.address)
-            self._check_description(info, probe_vector)
-        info = self._wait_for_scan(waited)
+            check_compatible(info, self._schema, len(probe), self.server.address)
+            self._check_description(info, probe)
+        info = self._wait_for_scan(progress)
         self._failures_before, self._expected = info.failures, info.documents  # the server never resets its failures
 
-    def check(self, documents: Sequence[Any], ids: Sequence[str] = ()) -> None:
-        """Raise InvalidInput if `add` would not take these documents. Nothing is written."""
-        for document_id in ids:
-            self._key(document_id)
-        for number, document in enumerate(documents):
-            self._storage.encode(document, number)
+    def check(self, document: Any, document_id: str, number: int) -> None:
+        """Raise InvalidInput if `add` would not take this document. Nothing is written."""
+        self._key(document_id)
+        self._storage.encode(document, number)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those documents that are stored in exactly this form."""
@@ -225,7 +223,7 @@ class RedisIndex:
         except NoSuchIndex:
             return None
 
-    def _wait_for_scan(self, waited: Progress) -> IndexInfo:
+    def _wait_for_scan(self, progress: Progress) -> IndexInfo:
         """Return the description of the index when the server has scanned its keys for it."""
         gives_up_at = time.monotonic() + SCAN_SECONDS
         percent = 0
@@ -233,20 +231,19 @@ class RedisIndex:
             if time.monotonic() > gives_up_at:
                 raise SourceError(f"{self.server.address} is still scanning its keys for {self._name()}; try again later")
             done = int(100 * info.indexed_share) if info else 0
-            waited(max(0, done - percent))
+            progress(max(0, done - percent))
             percent = max(done, percent)
             time.sleep(0.05)
         return info
 
-    def _create(self, documents: int, probe_vector: tuple[float, ...]) -> None:
+    def _create(self, documents: int, probe: tuple[float, ...]) -> None:
         self._check_prefix()
-        self._write_description(probe_vector)
-        dimensions = len(probe_vector)
-        command = create_command(self.server.index, self._prefix, self._schema, dimensions=dimensions, documents=documents)
+        self._write_description(probe)
+        command = create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), documents=documents)
         self._write([command])
 
-    def _write_description(self, probe_vector: tuple[float, ...]) -> None:
-        description = Description(self._schema.vector or "", name_of(self.embed), probe_vector, self._ids_from)
+    def _write_description(self, probe: tuple[float, ...]) -> None:
+        description = Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from)
         self._write([("SET", description_key(self._prefix), description.to_json())])
 
     def _check_prefix(self) -> None:
@@ -279,14 +276,14 @@ class RedisIndex:
             raise InvalidInput(f"the keys of index {info.name!r} begin with {info.key_prefix!r}; leave --prefix (prefix=) out")
         return info.key_prefix
 
-    def _check_description(self, info: IndexInfo, probe_vector: tuple[float, ...]) -> None:
+    def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
         """Raise an error if the index was made with another embedder or other ids, as far as that is known."""
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
         if description is None and not info.documents:
-            self._write_description(probe_vector)
+            self._write_description(probe)
         if description is not None:
-            check_embedder(description, self._schema.vector or "", probe_vector, info.name)
-            check_ids(f"index {info.name!r}", description.ids_from, self._ids_from)
+            check_embedder(description, self._schema.vector or "", probe, info.name)
+            check_ids_from(f"index {info.name!r}", description.ids_from, self._ids_from)
 
     def _eviction_policy(self) -> str:
         """Return the server's maxmemory-policy, "" if this user may not read it."""

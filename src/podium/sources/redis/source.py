@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
-from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, checked_fusion, fuse
+from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, check_fusion, fuse
 from podium.sources.redis import replies
 from podium.sources.redis.commands import (
     Command,
@@ -111,7 +111,7 @@ class RedisSource:
         return source
 
     def _set_up(self, server: Server, options: RedisOptions) -> None:
-        checked_fusion(options.fusion, options.text_weight)
+        check_fusion(options.fusion, options.text_weight)
         self.server, self._options, self._embed = server, options, options.embed
         self.fusion, self.text_weight, self.filter = options.fusion, options.text_weight, options.filter
         self.mode: Mode = self.checked_mode(options.mode or ("text" if options.embed is None else "hybrid"))
