@@ -40,7 +40,7 @@ class Page:
     weights: Mapping[str, float]
     count: int
     filter: str | None
-    return_fields: tuple[str, ...] | None
+    return_fields: Sequence[str] | None
     ef_runtime: int | None
     milliseconds: int
     offset: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium.errors import SourceError
-from podium.sources.fusion import Mode
+from podium.sources.hybrid import SearchRequest
 from podium.sources.redis import replies
 from podium.sources.redis.description import check_embedder, description_key, read_description
 from podium.sources.redis.failures import NotAllowed
@@ -23,19 +23,11 @@ SECONDS = 1.0  # how long a description is used: the index may be replaced by on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisRequest:
-    """A search with checked arguments: `count` documents after the `offset` best.
+class RedisRequest(SearchRequest):
+    """A search of an index on Redis. `probe` is the embedder's vector of PROBE, `info` describes the index."""
 
-    `vector` and `probe` are the embedder's vectors of the query and of PROBE, None if the mode is "text".
-    """
-
-    query: str
-    mode: Mode
-    offset: int
-    count: int
     filter: str | None
     deadline: Deadline
-    vector: Any = None
     probe: Any = None
     info: IndexInfo = NO_INFO
 
@@ -80,7 +72,7 @@ class IndexLookup:
         name = f"index {info.name!r} on {self._server.address}"
         if missing := missing_field(info, text, vector, request.filter):
             raise SourceError(f"{name} does not have {missing}; it has {info.field_list()}")
-        if vector is not None and (dimensions := info.fields[vector].dimensions) != len(request.vector):
+        if request.vector is not None and (dimensions := info.fields[self._options.vector].dimensions) != len(request.vector):
             raise SourceError(
                 f"{vector!r} of {name} has {dimensions} dimensions, the embedder returns {len(request.vector)}; use the "
                 "embedder that the index was made with"

@@ -113,6 +113,6 @@ REDIS = PlaceKind(
     matches=_is_redis,
     source_options=SOURCE_OPTIONS,
     index_options=INDEX_OPTIONS,
-    source=_source,  # type: ignore[arg-type]  # until RedisSource is a HybridSource
+    source=_source,
     management=Management(target=_target, summaries=_summaries, delete=_delete, drop=_drop),
 )

@@ -216,16 +216,16 @@ def similarity(distance: float, metric: str) -> float:
 
 
 @_reply_to("FT.SEARCH")
-def document(raw: RawDocument, info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
+def document(raw_fields: Mapping[str, Any], info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
     """Return the named fields of a document. None means all but vectors, which are returned as lists of numbers."""
     vectors = {field.member: field for field in info.fields.values() if field.kind == "VECTOR"}
-    if info.storage == "JSON" and "$" in raw.fields and names is None:  # a JSON index returns the document as one value
-        value = json.loads(raw.fields["$"])
+    if info.storage == "JSON" and "$" in raw_fields and names is None:  # a JSON index returns the document as one value
+        value = json.loads(raw_fields["$"])
         members = value if isinstance(value, dict) else {"$": value}
         return {name: value for name, value in members.items() if name not in vectors}
     return {
         name: _vector(value, vectors[name], info.storage) if name in vectors else _decoded(value)
-        for name, value in raw.fields.items()
+        for name, value in raw_fields.items()
         if name not in vectors or name in (names or ())
     }
 

@@ -1,4 +1,5 @@
 """RedisSource: candidates from a Redis with its search module, by full text, by vectors, or by both."""
+# ruff: noqa: A002  `filter` is redisvl's word
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from podium.errors import Argument, InvalidInput, SourceError
+from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
-from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode, check_fusion, fuse
+from podium.sources.fields import weights_text
+from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode
+from podium.sources.hybrid import Hits, HybridSource
 from podium.sources.redis import replies
 from podium.sources.redis.commands import (
     Command,
@@ -28,6 +31,7 @@ from podium.sources.redis.options import RedisOptions
 from podium.sources.redis.replies import RawDocument
 from podium.sources.redis.server import Deadline, Server, Steps
 from podium.sources.redis.words import words
+from podium.steps import immediate
 from podium.types import Candidates, Embed
 
 if TYPE_CHECKING:
@@ -38,10 +42,9 @@ __all__ = ["RedisSource"]
 MAX_RESULTS = 1_000_000
 # A command that took its whole TIMEOUT is incomplete. The clock here may run a little faster than the server's.
 TIMEOUT_SHARE = 0.999
-Ranked = tuple[list[RawDocument], int | None]
 
 
-class RedisSource:
+class RedisSource(HybridSource[RedisRequest]):
     """Searches an index on Redis for candidates.
 
     - `index`: redisvl's SearchIndex, or its AsyncSearchIndex for `asearch` only. `from_url` needs neither.
@@ -74,7 +77,7 @@ class RedisSource:
         embed: Embed | None = None,
         mode: Mode | None = None,
         return_fields: Sequence[str] | None = None,
-        filter: Filter = None,  # noqa: A002  redisvl's word
+        filter: Filter = None,
         fusion: Fusion = "rrf",
         text_weight: float = TEXT_WEIGHT,
         ef_runtime: int | None = None,
@@ -94,7 +97,7 @@ class RedisSource:
         embed: Embed | None = None,
         mode: Mode | None = None,
         return_fields: Sequence[str] | None = None,
-        filter: Filter = None,  # noqa: A002  redisvl's word
+        filter: Filter = None,
         fusion: Fusion = "rrf",
         text_weight: float = TEXT_WEIGHT,
         ef_runtime: int | None = None,
@@ -111,10 +114,8 @@ class RedisSource:
         return source
 
     def _set_up(self, server: Server, options: RedisOptions) -> None:
-        check_fusion(options.fusion, options.text_weight)
-        self.server, self._options, self._embed = server, options, options.embed
-        self.fusion, self.text_weight, self.filter = options.fusion, options.text_weight, options.filter
-        self.mode: Mode = self.checked_mode(options.mode or ("text" if options.embed is None else "hybrid"))
+        super().__init__(embed=options.embed, mode=options.mode, fusion=options.fusion, text_weight=options.text_weight)
+        self.server, self.filter, self._options = server, options.filter, options
         self._lookup = IndexLookup(server, options)
         self._probe: Any = None
         self._has_hybrid: bool | None = None
@@ -122,15 +123,7 @@ class RedisSource:
     def __repr__(self) -> str:
         return f"RedisSource({self.server.index!r} on {self.server.address}, mode={self.mode!r})"
 
-    def search(
-        self,
-        query: str,
-        limit: int,
-        *,
-        offset: int = 0,
-        mode: Mode | None = None,
-        filter: Filter = None,  # noqa: A002  redisvl's word
-    ) -> Candidates:
+    def search(self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None) -> Candidates:
         """Return at most `limit` documents after the `offset` best, best first.
 
         Each is a dict of its fields, `source_key`, `source_score` and `source_rank`. Any text is a query: nothing in it is an
@@ -138,28 +131,22 @@ class RedisSource:
         SourceError.
         """
         request = self._request(query, limit, offset, mode, filter)
-        if request.mode != "text" and self._embed is not None:
-            vector = query_vector(self._embed, request.query)
+        if request.mode != "text" and self.embed is not None:
+            vector = query_vector(self.embed, request.query)
             if self._probe is None:
-                self._probe = document_vectors(self._embed, [PROBE])[0]
+                self._probe = document_vectors(self.embed, [PROBE])[0]
             request = self._with_vector(request, vector)
         return self.server.run(self._steps(request), request.deadline)
 
     async def asearch(
-        self,
-        query: str,
-        limit: int,
-        *,
-        offset: int = 0,
-        mode: Mode | None = None,
-        filter: Filter = None,  # noqa: A002  redisvl's word
+        self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
     ) -> Candidates:
         """Do what `search` does without blocking the event loop."""
         request = self._request(query, limit, offset, mode, filter)
-        if request.mode != "text" and self._embed is not None:
-            vector = await aquery_vector(self._embed, request.query)
+        if request.mode != "text" and self.embed is not None:
+            vector = await aquery_vector(self.embed, request.query)
             if self._probe is None:
-                self._probe = (await adocument_vectors(self._embed, [PROBE]))[0]
+                self._probe = (await adocument_vectors(self.embed, [PROBE]))[0]
             request = self._with_vector(request, vector)
         return await self.server.arun(self._steps(request), request.deadline)
 
@@ -174,18 +161,9 @@ class RedisSource:
             return self._lookup.info.of_kind("TEXT") if self._lookup.info else None
         return list(self._options.weights)
 
-    def explain(self) -> str:
-        """Describe how this source searches."""
-        if self.mode == "text":
-            return self.describe_text()
-        if self.mode == "vector":
-            return self.describe_vector()
-        return f"{self.describe_text()}; {self.describe_vector()}; {self.describe_fusion()}"
-
     def describe_text(self) -> str:
         weights = self._options.weights
-        fields = "every text field" if weights is None else ", ".join(f"{name} × {w:g}" for name, w in weights.items())
-        return f"BM25STD over {fields}"
+        return f"BM25STD over {'every text field' if weights is None else weights_text(weights)}"
 
     def describe_vector(self) -> str:
         return f"KNN over {self._options.vector}"
@@ -200,73 +178,55 @@ class RedisSource:
             return "fused by the server's FT.HYBRID, by reciprocal rank"
         return "fused here by reciprocal rank: this server has no FT.HYBRID"
 
-    def checked_mode(self, mode: Any) -> Mode:
-        if mode not in ("text", "vector", "hybrid"):
-            raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
-        if mode != "text" and self._embed is None:
-            raise InvalidInput(
-                Argument("mode", mode), " needs vectors of queries; pass an embedder as ", Argument("embed", ...)
-            )
-        return mode  # type: ignore[no-any-return]  # one of the three
+    def notes(self, request: RedisRequest) -> Sequence[str]:
+        return self._lookup.notes(request.info)
 
-    def candidates(self, request: RedisRequest) -> Steps[Candidates]:
-        hits = {"text": self.text_hits, "vector": self.vector_hits}
-        if request.mode == "hybrid":
-            documents, total = yield from self.hybrid_hits(request)
-        else:
-            documents, total = yield from hits[request.mode](request, request.offset, request.count)
-        return Candidates(
-            (
-                replies.document(raw, request.info, self._options.return_fields)
-                | {"source_key": raw.key, "source_score": raw.score, "source_rank": rank}
-                for rank, raw in enumerate(documents, start=request.offset + 1)
-            ),
-            total=total,
-            notes=self._lookup.notes(request.info),
-        )
+    def document_id(self, source_key: str) -> str:
+        info = self._lookup.info
+        return source_key.removeprefix(info.key_prefix) if info else source_key
 
-    def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Ranked]:
+    def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
         terms = words(request.query)
         if not terms:  # punctuation only
-            return [], 0
+            return Hits([], 0)
         page = self._page(request, offset, count)
         reply = yield from complete_reply(text_command(page, terms), page)
-        return replies.search_documents(reply, scored=True), replies.total(reply)
+        return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
-    def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Ranked]:
+    def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
         field = request.info.fields[self._options.vector]
         page = self._page(request, offset, count)
         reply = yield from complete_reply(vector_command(page, field, request.vector), page)
-        return replies.nearest_documents(reply, field.metric), _vector_total(request)
+        return Hits(_hits(replies.nearest_documents(reply, field.metric)), _vector_total(request))
 
-    def hybrid_hits(self, request: RedisRequest) -> Steps[Ranked]:
+    def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
         if self.fusion == "rrf" and self._has_hybrid is not False and words(request.query):
             try:
-                return (yield from self._hits_of_ft_hybrid(request)), _vector_total(request)
+                return Hits((yield from self._server_fused_hits(request)), _vector_total(request))
             except UnknownCommand:
                 self._has_hybrid = False
-        end = request.offset + request.count
-        text, _ = yield from self.text_hits(request, 0, max(end, HYBRID_DEPTH))
-        vector, total = yield from self.vector_hits(request, 0, max(end, HYBRID_DEPTH))
-        documents = {raw.key: raw for raw in (*vector, *text)}
-        fused = fuse(self.fusion, _as_hits(text), _as_hits(vector), self.text_weight)[request.offset : end]
-        return [replace(documents[hit.key], score=hit.score) for hit in fused], total
+        return (yield from super().hybrid_hits(request))
 
-    def _hits_of_ft_hybrid(self, request: RedisRequest) -> Steps[list[RawDocument]]:
-        """Return the hits of FT.HYBRID, which the server fuses. Raises UnknownCommand if it does not have the command."""
+    @immediate
+    def hit_documents(self, request: RedisRequest, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
+        names = self._options.return_fields
+        return [(hit.key, replies.document(hit.fields, request.info, names)) for hit in hits]
+
+    def _server_fused_hits(self, request: RedisRequest) -> Steps[list[Hit]]:
+        """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
         page = self._page(request, request.offset, request.count)
         depth = max(request.offset + request.count, HYBRID_DEPTH)
         field = request.info.fields[self._options.vector]
         command = hybrid_command(page, words(request.query), field, request.vector, depth)
-        documents = replies.hybrid_documents((yield from complete_reply(command, page)))
+        hits = _hits(replies.hybrid_documents((yield from complete_reply(command, page))))
         self._has_hybrid = True
-        if self._options.return_fields is not None or not documents:
-            return documents
+        if self._options.return_fields is not None or not hits:
+            return hits
         # FT.HYBRID returns only fields that are named.
-        page = self._page(request, 0, len(documents))
-        reply = yield from complete_reply(documents_command(page, [raw.key for raw in documents]), page)
+        page = self._page(request, 0, len(hits))
+        reply = yield from complete_reply(documents_command(page, [hit.key for hit in hits]), page)
         fields = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
-        return [replace(raw, fields=fields[raw.key]) for raw in documents if raw.key in fields]
+        return [hit._replace(fields=fields[hit.key]) for hit in hits if hit.key in fields]
 
     def _request(self, query: Any, limit: Any, offset: Any, mode: Any, conditions: Any) -> RedisRequest:
         """Return the request with these arguments. Raises InvalidInput if one is not valid."""
@@ -298,14 +258,13 @@ class RedisSource:
         return candidates
 
     def _page(self, request: RedisRequest, offset: int, count: int) -> Page:
-        options = self._options
         return Page(
             index=self.server.index,
             weights=self._lookup.weights(request.info),
             count=count,
             filter=request.filter,
-            return_fields=None if options.return_fields is None else tuple(options.return_fields),
-            ef_runtime=options.ef_runtime,
+            return_fields=self._options.return_fields,
+            ef_runtime=self._options.ef_runtime,
             milliseconds=request.deadline.milliseconds_left(),
             offset=offset,
         )
@@ -325,5 +284,5 @@ def _vector_total(request: RedisRequest) -> int | None:
     return request.info.documents if request.filter is None else None
 
 
-def _as_hits(documents: Sequence[RawDocument]) -> list[Hit]:
-    return [Hit(raw.key, raw.score or 0.0) for raw in documents]
+def _hits(documents: Sequence[RawDocument]) -> list[Hit]:
+    return [Hit(raw.key, raw.score or 0.0, raw.fields) for raw in documents]

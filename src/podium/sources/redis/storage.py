@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,64 +12,41 @@ from podium.errors import InvalidInput
 from podium.sources.redis.commands import Command
 from podium.sources.redis.schema import Schema
 
-__all__ = ["DocumentStorage", "HashStorage", "JsonStorage", "storage_for"]
+__all__ = ["HashStorage", "JsonStorage", "storage_for"]
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # what RediSearch accepts; Python's float accepts more
 
 
-class DocumentStorage(ABC):
-    """A way to store documents that have the fields of a schema."""
+class HashStorage:
+    """Documents as hashes: every value is a string, lists and dicts are JSON."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
-    @abstractmethod
     def encode(self, document: Any, number: int) -> dict[str, Any]:
         """Return the fields to write. Raises InvalidInput, which names the document by its number."""
-
-    @abstractmethod
-    def texts(self, fields: Mapping[str, Any]) -> list[str]:
-        """Return the text fields of a document."""
-
-    @abstractmethod
-    def write_commands(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
-        """Return the commands that replace the document with this key. The first one is DEL."""
-
-    @abstractmethod
-    def read_commands(self, key: str, fields: Mapping[str, Any]) -> list[Command]:
-        """Return the commands whose replies `is_same` compares with the fields."""
-
-    @abstractmethod
-    def is_same(self, replies: Sequence[Any], fields: Mapping[str, Any], has_vector: bool) -> bool:
-        """Whether the stored document is the one that would be written."""
-
-
-def storage_for(schema: Schema) -> DocumentStorage:
-    return JsonStorage(schema) if schema.storage == "json" else HashStorage(schema)
-
-
-class HashStorage(DocumentStorage):
-    """Documents as hashes: every value is a string, lists and dicts are JSON."""
-
-    def encode(self, document: Any, number: int) -> dict[str, Any]:
         fields = {name: self._value(value, name, number) for name, value in _record(document, self._schema, number).items()}
         if "$" in fields:
             raise InvalidInput(f"document {number} has a field named '$', which RediSearch cannot return; rename it")
         return fields
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
+        """Return the text fields of a document."""
         return [fields[name].decode("utf-8", "replace") for name in self._schema.text if name in fields]
 
     def write_commands(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
+        """Return the commands that replace the document with this key. The first one is DEL."""
         pairs = [part for pair in fields.items() for part in pair]
         pairs += [] if vector is None else [self._schema.vector, vector.astype("<f4").tobytes()]
         return [("DEL", key), ("HSET", key, *pairs)]
 
     def read_commands(self, key: str, fields: Mapping[str, Any]) -> list[Command]:
+        """Return the commands whose replies `is_same` compares with the fields."""
         vector: list[Command] = [("HEXISTS", key, self._schema.vector)] if self._schema.vector else []
         return [("HMGET", key, *sorted(fields)), ("HLEN", key), *vector]
 
     def is_same(self, replies: Sequence[Any], fields: Mapping[str, Any], has_vector: bool) -> bool:
+        """Whether the stored document is the one that would be written."""
         values, length, *vector = replies
         is_complete = length == len(fields) + has_vector and all(bool(exists) == has_vector for exists in vector)
         return is_complete and values == [fields[name] for name in sorted(fields)]
@@ -94,8 +70,14 @@ class HashStorage(DocumentStorage):
         return separator.join(tags)
 
 
-class JsonStorage(DocumentStorage):
-    """Documents as JSON, with the JSON module: values keep their types, and a vector is a list of numbers."""
+class JsonStorage:
+    """Documents as JSON, with the JSON module: values keep their types, and a vector is a list of numbers.
+
+    It has the methods of HashStorage.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
 
     def encode(self, document: Any, number: int) -> dict[str, Any]:
         record = _record(document, self._schema, number)
@@ -120,6 +102,10 @@ class JsonStorage(DocumentStorage):
             return False
         vector = stored.pop(self._schema.vector, None) if self._schema.vector else None
         return (vector is not None) == has_vector and stored == fields
+
+
+def storage_for(schema: Schema) -> HashStorage | JsonStorage:
+    return JsonStorage(schema) if schema.storage == "json" else HashStorage(schema)
 
 
 def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
