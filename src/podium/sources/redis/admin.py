@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from podium.errors import SourceError
 from podium.sources.redis import replies
@@ -30,7 +30,7 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
     """Delete documents of an index and return how many existed. Keys that are not documents of it are left alone."""
     with _server(url, name) as server:
         prefix = _existing(server).key_prefix
-        reply = server.execute(*keys_command(server.index, [prefix + name for name in ids]))
+        reply = server.execute(*keys_command(server.index, [prefix + document_id for document_id in ids]))
         return sum(server.execute("DEL", key) for key in replies.search_keys(reply))
 
 
@@ -68,13 +68,8 @@ def index_infos(server: Server) -> list[IndexInfo]:
     return infos
 
 
-@contextlib.contextmanager
-def _server(url: str, name: str) -> Iterator[Server]:
-    server = Server.at(url, name or "*", TIMEOUT_SECONDS, {})
-    try:
-        yield server
-    finally:
-        server.close()
+def _server(url: str, name: str) -> contextlib.closing[Server]:
+    return contextlib.closing(Server.at(url, name or "*", TIMEOUT_SECONDS))
 
 
 def _existing(server: Server) -> IndexInfo:

@@ -26,7 +26,7 @@ from podium.sources.redis.description import (
 )
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
-from podium.sources.redis.replies import IndexInfo
+from podium.sources.redis.replies import IndexInfo, text
 from podium.sources.redis.schema import Storage, check_compatible, checked_schema, create_command
 from podium.sources.redis.server import Server
 from podium.sources.redis.storage import storage_for
@@ -131,7 +131,7 @@ class RedisIndex:
         replies = iter(self.server.execute_many(list(chain.from_iterable(reads))))
         same = set()
         for document_id, fields, commands in zip(ids, records, reads, strict=True):
-            has_vector = self.embed is not None and self._text(fields) != ""
+            has_vector = self.embed is not None and any(map(str.strip, self._storage.texts(fields)))
             if self._storage.is_same([next(replies) for _ in commands], fields, has_vector):
                 same.add(document_id)
         return same
@@ -139,15 +139,15 @@ class RedisIndex:
     def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
         """Write documents, each in place of the one that has its id."""
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
-        vectors = self._vectors([self._text(fields) for fields in records])
+        texts = [self._storage.texts(fields) for fields in records]
         writes = [
             self._storage.write_commands(self._key(document_id), fields, vector)
-            for document_id, fields, vector in zip(ids, records, vectors, strict=True)
+            for document_id, fields, vector in zip(ids, records, self._vectors(texts), strict=True)
         ]
         for commands in _transactions(writes):
             replies = self._write(commands)
             self._expected += sum(command[0] == "DEL" and not count for command, count in zip(commands, replies, strict=True))
-        self._escaped += sum(any(map(has_escaped_word, self._storage.texts(fields))) for fields in records)
+        self._escaped += sum(any(map(has_escaped_word, fields)) for fields in texts)
 
     def finish(self) -> None:
         """Raise SourceError if documents that were written, or existed before, cannot be found."""
@@ -198,16 +198,12 @@ class RedisIndex:
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
         return self._prefix + document_id
 
-    def _text(self, fields: Mapping[str, Any]) -> str:
-        """Return the text of a document to embed."""
-        return " ".join(self._storage.texts(fields)).strip()
-
-    def _vectors(self, texts: Sequence[str]) -> list[Any]:
-        """Return a vector for each text, or None if it is empty or there is no embedder."""
+    def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
+        """Return a vector for each document's text fields, or None if they are empty or there is no embedder."""
         vectors: list[Any] = [None] * len(texts)
-        numbers = [i for i, text in enumerate(texts) if text]
-        if self.embed is not None and numbers:
-            for i, vector in zip(numbers, document_vectors(self.embed, [texts[i] for i in numbers]), strict=True):
+        embedded = {i: joined for i, fields in enumerate(texts) if (joined := " ".join(fields).strip())}
+        if self.embed is not None and embedded:
+            for i, vector in zip(embedded, document_vectors(self.embed, list(embedded.values())), strict=True):
                 vectors[i] = vector
         return vectors
 
@@ -236,11 +232,10 @@ class RedisIndex:
             time.sleep(0.05)
         return info
 
-    def _create(self, documents: int, probe: tuple[float, ...]) -> None:
+    def _create(self, count: int, probe: tuple[float, ...]) -> None:
         self._check_prefix()
         self._write_description(probe)
-        command = create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), documents=documents)
-        self._write([command])
+        self._write([create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), documents=count)])
 
     def _write_description(self, probe: tuple[float, ...]) -> None:
         description = Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from)
@@ -252,11 +247,8 @@ class RedisIndex:
         own_keys = [self._prefix + name for name in RESERVED_IDS]
 
         def first_key() -> str | None:
-            keys = (key if isinstance(key, str) else key.decode("utf-8", "replace") for key in scan())
+            keys = map(text, self.server.client().scan_iter(match=pattern, count=1000))
             return next((key for key in keys if key not in own_keys), None)
-
-        def scan() -> Iterator[Any]:
-            return self.server.client().scan_iter(match=pattern, count=1000)  # type: ignore[no-any-return]
 
         remedy = "choose another prefix with --prefix (prefix=), or another index"
         if (key := self.server.attempt(first_key)) is not None:

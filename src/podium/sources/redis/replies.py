@@ -29,6 +29,7 @@ __all__ = [
     "search_documents",
     "search_keys",
     "similarity",
+    "text",
     "total",
 ]
 
@@ -117,7 +118,7 @@ def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable
 
 @_reply_to("FT._LIST")
 def index_names(reply: Any) -> list[str]:
-    return sorted(map(_text, reply))
+    return sorted(map(text, reply))
 
 
 @_reply_to("FT.INFO")
@@ -127,16 +128,16 @@ def index_info(reply: Any) -> IndexInfo:
     errors = _mapping(info.get("Index Errors", []))
     fields = [_field(_mapping(attribute)) for attribute in info["attributes"]]
     return IndexInfo(
-        name=_text(info["index_name"]),
-        storage=_text(definition["key_type"]),
-        prefixes=tuple(_text(prefix) for prefix in definition["prefixes"]),
+        name=text(info["index_name"]),
+        storage=text(definition["key_type"]),
+        prefixes=tuple(text(prefix) for prefix in definition["prefixes"]),
         fields={field.name: field for field in fields},
         documents=int(info["num_docs"]),
         indexing=_number(info.get("indexing", 0)) > 0,
         indexed_share=_number(info.get("percent_indexed", 1)),
         failures=int(_number(info.get("hash_indexing_failures", 0))),
-        last_failure=_text(errors.get("last indexing error", "")),
-        filter=_text(definition.get("filter", "")),
+        last_failure=text(errors.get("last indexing error", "")),
+        filter=text(definition.get("filter", "")),
     )
 
 
@@ -156,7 +157,7 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
             raise ValueError(f"{len(reply)} parts")
         rows = [(reply[i], reply[i + 1] if scored else None, reply[i + size - 1]) for i in range(1, len(reply), size)]
     documents = [
-        RawDocument(_text(key), None if score is None else _number(score), _mapping(fields))
+        RawDocument(text(key), None if score is None else _number(score), _mapping(fields))
         for key, score, fields in rows
         if fields is not None
     ]
@@ -172,8 +173,8 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
 def search_keys(reply: Any) -> list[str]:
     """Return the keys in a reply of FT.SEARCH without fields."""
     if isinstance(reply, Mapping):
-        return [_text(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
-    return [_text(key) for key in reply[1:]]
+        return [text(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
+    return [text(key) for key in reply[1:]]
 
 
 @_reply_to("FT.SEARCH")
@@ -187,7 +188,7 @@ def nearest_documents(reply: Any, metric: str) -> list[RawDocument]:
     """Return the documents of a KNN search, most similar first."""
     documents = []
     for raw in search_documents(reply, scored=False):
-        distance = float(_text(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
+        distance = float(text(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
         documents.append(replace(raw, score=similarity(distance, metric)))
     return sorted(documents, key=lambda raw: -(raw.score or 0.0))
 
@@ -200,7 +201,7 @@ def hybrid_documents(reply: Any) -> list[RawDocument]:
     documents = []
     for result in values.get("results", ()):
         fields = _mapping(result)
-        documents.append(RawDocument(_text(fields.pop("__key")), _number(fields.pop("__score")), fields))
+        documents.append(RawDocument(text(fields.pop("__key")), _number(fields.pop("__score")), fields))
     return documents
 
 
@@ -248,38 +249,39 @@ def _vector(value: Any, field: Field, storage: str) -> Any:
 
 
 def _field(attributes: Mapping[str, Any]) -> Field:
-    name = _text(attributes.get("attribute", attributes.get("identifier")))
-    kind = _text(attributes["type"])
-    field = Field(name, _text(attributes.get("identifier", name)), kind)
+    name = text(attributes.get("attribute", attributes.get("identifier")))
+    kind = text(attributes["type"])
+    field = Field(name, text(attributes.get("identifier", name)), kind)
     if kind != "VECTOR":
         return field
     return replace(
         field,
         dimensions=int(attributes["dim"]),
-        data_type=_text(attributes.get("data_type", "FLOAT32")),
-        metric=_text(attributes.get("distance_metric", "COSINE")),
+        data_type=text(attributes.get("data_type", "FLOAT32")),
+        metric=text(attributes.get("distance_metric", "COSINE")),
     )
 
 
 def _refuse_warnings(warnings: Sequence[Any]) -> None:
-    if message := "; ".join(map(_text, warnings)):
+    if message := "; ".join(map(text, warnings)):
         raise SourceError(f"the server returned only a part of the results: {message}; allow more time with timeout=")
 
 
 def _mapping(reply: Any) -> dict[str, Any]:
     """Return a map. The older protocol sends it as a flat list of names and values, possibly with a single flag at the end."""
     if isinstance(reply, Mapping):
-        return {_text(name): value for name, value in reply.items()}
+        return {text(name): value for name, value in reply.items()}
     items = list(reply)
-    return {_text(name): value for name, value in zip(items[::2], items[1::2], strict=False)}
+    return {text(name): value for name, value in zip(items[::2], items[1::2], strict=False)}
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return a string, which a client may decode or not."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _number(value: Any) -> float:
-    number = float(_text(value))
+    number = float(text(value))
     if math.isnan(number):
         raise ValueError("a score that is not a number")
     return number
