@@ -64,7 +64,7 @@ def measured_on_redis(url, documents, queries, qrels):
     load_into(index, documents.items(), lambda done: None)
     index.finish()
     index.close()
-    server = Server.at(url, name, 60.0, {})
+    server = Server.from_url(url, name, 60.0, {})
     # Weights that are nearly the same keep the fields in clauses of their own.
     forms = {"union": {"title": 1.0, "text": 1.0}, "each field": {"title": 1.0, "text": 1.000001}, "text alone": {"text": 1.0}}
     for form, weights in forms.items():

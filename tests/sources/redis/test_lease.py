@@ -26,7 +26,7 @@ class PassingTime(LoadingServer):
 
 @contextlib.contextmanager
 def lease_at(url, renewal_seconds=NEVER):
-    with contextlib.closing(Server.at(url, NAME, 10.0)) as server:
+    with contextlib.closing(Server.from_url(url, NAME, 10.0)) as server:
         yield Lease(server, LEASE, renewal_seconds=renewal_seconds)
 
 

@@ -69,7 +69,7 @@ def index_infos(server: Server) -> list[IndexInfo]:
 
 
 def _server(url: str, name: str) -> contextlib.closing[Server]:
-    return contextlib.closing(Server.at(url, name or "*", TIMEOUT_SECONDS))
+    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))
 
 
 def _existing(server: Server) -> IndexInfo:

@@ -76,7 +76,7 @@ class RedisIndex:
         timeout: float = 30.0,
         connection: Mapping[str, Any] | None = None,
     ) -> None:
-        self.server = Server.at(url, index, timeout, connection)
+        self.server = Server.from_url(url, index, timeout, connection)
         self.embed = embed
         self.notes: list[str] = []
         self._schema = checked_schema(

@@ -62,13 +62,13 @@ class Server:
         renew_after_fork(self)
 
     @classmethod
-    def of(cls, index: SearchIndex | AsyncSearchIndex, seconds: float) -> Server:
+    def from_index(cls, index: SearchIndex | AsyncSearchIndex, seconds: float) -> Server:
         """Return the server of a redisvl index."""
         connection = index_connection(index)
         return cls(index.name, seconds, connection)
 
     @classmethod
-    def at(cls, url: str, index: str, seconds: float, options: Mapping[str, Any] | None = None) -> Server:
+    def from_url(cls, url: str, index: str, seconds: float, options: Mapping[str, Any] | None = None) -> Server:
         """Return the server at a URL. Nothing is sent yet. `options` are redis-py's."""
         if not isinstance(index, str) or not index:
             raise InvalidInput("name the index, as in from_url('redis://localhost:6379', index='docs')")

@@ -84,7 +84,7 @@ class RedisSource(HybridSource[RedisRequest]):
         timeout: float = 10.0,
     ) -> None:
         options = RedisOptions(text, vector, embed, mode, return_fields, filter, fusion, text_weight, ef_runtime, timeout)
-        self._set_up(Server.of(index, timeout), options)
+        self._set_up(Server.from_index(index, timeout), options)
 
     @classmethod
     def from_url(
@@ -110,7 +110,7 @@ class RedisSource(HybridSource[RedisRequest]):
         """
         options = RedisOptions(text, vector, embed, mode, return_fields, filter, fusion, text_weight, ef_runtime, timeout)
         source = cls.__new__(cls)
-        source._set_up(Server.at(url, index, timeout, connection), options)
+        source._set_up(Server.from_url(url, index, timeout, connection), options)
         return source
 
     def _set_up(self, server: Server, options: RedisOptions) -> None:
