@@ -22,7 +22,7 @@ from fakes import Letters
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.folder import loading
-from podium.sources.embedded.index import drop
+from podium.sources.embedded.place import drop
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from podium.search import Search, cut
 
 __all__ = ["search"]
 
-PLACES = ", ".join(kind.example for kind in KINDS)
+PLACES = ", ".join([*(kind.example for kind in KINDS), "or a file"])
 
 
 @click.command()
