@@ -1,4 +1,4 @@
-"""EmbeddedIndex in a folder: created at once, opened with its embedder, shared by threads and processes, dropped."""
+"""EmbeddedIndex in a folder: created in one step, opened with its embedder, shared by threads and processes, dropped."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ from podium.sources.loading import Target, load_into, with_ids
 
 __all__ = ["index"]
 
-PLACES = ", or ".join(kind.example for kind in KINDS)
+EXAMPLES = ", or ".join(kind.example for kind in KINDS)
 
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
-@click.option("--to", "place", required=True, metavar="PLACE", help=f"{PLACES}.")
+@click.option("--to", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
 @click.option("--text", metavar="FIELD,FIELD", help="The fields to search, weighted as in title^2,text.  [default: content, …]")
 @click.option("--embed", metavar="MODEL", help="An embedder, to also search by vectors: org/model or ./folder.")
 @click.option("--id", "id_field", metavar="FIELD", help="The field with each document's id.  [default: a digest of all fields]")

@@ -118,23 +118,15 @@ class EmbeddedIndex(HybridSource[_Request]):
             id=uuid.uuid4().hex,
         )
         folder = None if path is None else checked_folder(path)
+        options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight}
         # In memory first, because that checks all arguments.
-        index = cls(
-            None,
-            description,
-            Texts(None, description.fields, description.language),
-            embed=embed,
-            mode=mode,
-            fusion=fusion,
-            text_weight=text_weight,
-        )
+        index = cls(None, description, Texts(None, description.fields, language), **options)
         if folder is None:
             return index
         with new_folder(folder) as unfinished:
-            Texts(unfinished, description.fields, description.language, create=True)
+            Texts(unfinished, description.fields, language, create=True)
             descriptions.write(unfinished, description)
-        texts = Texts(folder, description.fields, description.language)
-        return cls(folder, description, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
+        return cls(folder, description, Texts(folder, description.fields, language), **options)
 
     @classmethod
     def open(

@@ -20,8 +20,20 @@ from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
 __all__ = ["LANGUAGES", "TEXT_FOLDER", "Entry", "Texts", "Writer"]
 
 TEXT_FOLDER, META_FILE = "text", "meta.json"
-LANGUAGES = tuple(
-    ["danish", "dutch", "english", "finnish", "french", "german", "hungarian", "italian", "norwegian", "portuguese", "russian", "spanish", "swedish"]
+LANGUAGES = (
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
 )
 """Languages with both a stemmer and a list of stop-words."""
 

@@ -28,11 +28,11 @@ def nearest_documents(vectors: Vectors, embed: Embed, snapshot: Snapshot, query:
     """Return the `count` nearest documents. Rows that belong to no document are skipped, so more rows may have to be read."""
     vector = query_vector(embed, query)
     total = len(vectors.rows())
-    wanted = count
+    row_count = count
     while True:
-        nearest = vectors.nearest(vector, wanted)
+        nearest = vectors.nearest(vector, row_count)
         addresses = snapshot.of_rows([row for row, _ in nearest])
         hits = [Hit(addresses[row], similarity) for row, similarity in nearest if row in addresses]
-        if len(hits) >= count or len(nearest) < wanted or wanted >= total:
+        if len(hits) >= count or len(nearest) < row_count or row_count >= total:
             return hits[:count]
-        wanted *= 4
+        row_count *= 4
