@@ -30,19 +30,18 @@ def renew_after_fork(renewable: Renewable) -> None:
 
 
 class ForkBarrier:
-    """A context for calls that hold locks of another library. A fork waits until no other thread is in one.
+    """A context for calls that hold locks of another library, which would stay locked in a process forked meanwhile.
 
-    Such a lock would stay locked in the new process forever, and a lock on a file in the parent, too. Any number of threads
-    can be in the context at once, and a thread repeatedly. A fork waits for WAIT_SECONDS at most, so that it is not held up
-    by a call that takes minutes.
+    A fork waits until no other thread is in the context, but no longer than WAIT_SECONDS, as a call may take minutes. Any
+    number of threads can be in it at once, and each thread repeatedly.
     """
 
     def __init__(self) -> None:
         self._own = threading.local()
-        self._reset(calls=0)
+        self._reset()
 
-    def _reset(self, calls: int) -> None:
-        self._calls = calls  # the number of threads that are in the context
+    def _reset(self) -> None:
+        self._threads = 1 if self._depth else 0  # how many are in the context: in a new process only the forking thread
         self._is_forking = False
         self._changed = threading.Condition()
         self._one_fork = threading.Lock()
@@ -56,22 +55,22 @@ class ForkBarrier:
             with self._changed:
                 while self._is_forking:
                     self._changed.wait()
-                self._calls += 1
+                self._threads += 1
         self._own.depth = self._depth + 1
 
     def __exit__(self, *error: object) -> None:
         self._own.depth -= 1
         if self._own.depth == 0:
             with self._changed:
-                self._calls -= 1
+                self._threads -= 1
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
         self._one_fork.acquire()
-        own_calls = min(self._depth, 1)  # a signal handler can fork between two calls of its thread
+        own = 1 if self._depth else 0  # a signal handler can fork while its thread is in the context
         with self._changed:
             self._is_forking = True
-            self._changed.wait_for(lambda: self._calls <= own_calls, WAIT_SECONDS)
+            self._changed.wait_for(lambda: self._threads <= own, WAIT_SECONDS)
 
     def after_fork_in_parent(self) -> None:
         with self._changed:
@@ -80,7 +79,7 @@ class ForkBarrier:
         self._one_fork.release()
 
     def after_fork_in_child(self) -> None:
-        self._reset(calls=min(self._depth, 1))
+        self._reset()
 
 
 no_fork = ForkBarrier()

@@ -10,14 +10,6 @@ written once, without I/O, and its two drivers are here:
     'hello Ann'
 
 If the step fails, the exception is raised inside the generator at the `yield`, where it can be handled.
-
-A function that has nothing to wait for can take part in such a protocol, as a generator without steps:
-
-    >>> @immediate
-    ... def total(numbers):
-    ...     return sum(numbers)
-    >>> result_of(total([1, 2]))
-    3
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ REDIS = "redis://127.0.0.1:9/x"
         ),
         pytest.param(["--to", "{folder}"], "name one FILE to index, or", id="no-action"),
         pytest.param(["--drop", "--to", "{folder}"], "is not an index of podium, so nothing was done", id="drop"),
-        pytest.param(["{file}", "--to", "{file}"], "an index cannot be in a file", id="to-file"),
+        pytest.param(["{file}", "--to", "{file}", "--text", "body"], "exists and is not an index", id="to-file"),
     ],
 )
 def test_error_is_one_line_and_nothing_is_created(file, tmp_path, options, message):

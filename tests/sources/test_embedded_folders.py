@@ -1,4 +1,4 @@
-"""EmbeddedIndex in a folder: created at once, opened with its embedder, shared by threads and processes, dropped."""
+"""EmbeddedIndex in a folder: created in one step, opened with its embedder, shared by threads and processes, dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fakes import Letters
 from loopback import wait_until
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.folder import loading
-from podium.sources.embedded.index import drop
+from podium.sources.embedded.place import drop
 
 
 @pytest.fixture

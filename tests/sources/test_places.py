@@ -9,7 +9,7 @@ import pytest
 import podium
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import comma_list
-from podium.places import KINDS, IndexOptions, SourceOptions, index_summaries, index_target, load_source, weights
+from podium.places import KINDS, IndexOptions, SourceOptions, index_target, kind_of, load_source, weights
 from podium.sources.redis.place import split_url
 
 DOCUMENTS = [{"title": "Nevada", "body": "the capital city"}, {"title": "Bread", "body": "flour and water"}]
@@ -111,10 +111,12 @@ def test_place_without_an_index_is_refused(tmp_path):
         load_source(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("use", [index_summaries, lambda place: index_target(place, IndexOptions(sample="a"))])
-def test_file_is_not_a_place_for_an_index(file, use):
-    with pytest.raises(InvalidInput, match="an index cannot be in a file"):
-        use(str(file))
+def test_file_is_not_a_place_for_an_index(file):
+    with pytest.raises(SourceError, match="there is no folder"):
+        kind_of(str(file)).summaries(str(file))
+    target = index_target(str(file), IndexOptions(sample="a"))
+    with pytest.raises(SourceError, match="exists and is not an index"):
+        target.prepare(1, lambda percent: None)
 
 
 def test_every_option_of_a_kind_exists():

@@ -14,27 +14,19 @@ from podium.documents import has_field
 from podium.errors import InvalidInput
 from podium.formats import FORMATS, stream_documents
 from podium.inputs import comma_list
-from podium.places import (
-    KINDS,
-    IndexOptions,
-    delete_documents,
-    drop_index,
-    index_summaries,
-    index_target,
-    weights,
-)
+from podium.places import KINDS, IndexOptions, index_target, kind_of, weights
 from podium.progress import bar
 from podium.sources.embedded.texts import LANGUAGES
 from podium.sources.loading import Target, load_into, with_ids
 
 __all__ = ["index"]
 
-PLACES = ", or ".join(kind.example for kind in KINDS if kind.management)
+EXAMPLES = ", or ".join(kind.example for kind in KINDS)
 
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
-@click.option("--to", "place", required=True, metavar="PLACE", help=f"{PLACES}.")
+@click.option("--to", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
 @click.option("--text", metavar="FIELD,FIELD", help="The fields to search, weighted as in title^2,text.  [default: content, …]")
 @click.option("--embed", metavar="MODEL", help="An embedder, to also search by vectors: org/model or ./folder.")
 @click.option("--id", "id_field", metavar="FIELD", help="The field with each document's id.  [default: a digest of all fields]")
@@ -81,7 +73,7 @@ def index(
     if is_list:
         _list(place)
     elif deleted:
-        print(f"{delete_documents(place, deleted)} documents deleted")
+        print(f"{kind_of(place).delete(place, deleted)} documents deleted")
     elif is_drop:
         _drop(place)
     elif file is not None:
@@ -93,14 +85,14 @@ def index(
 
 
 def _list(place: str) -> None:
-    if summaries := index_summaries(place):
+    if summaries := kind_of(place).summaries(place):
         print_rows(("index", "documents", "fields"), summaries)
     else:
         click.echo(f"there is no index in {place}; create one with podium index FILE --to PLACE", err=True)
 
 
 def _drop(place: str) -> None:
-    count = drop_index(place)
+    count = kind_of(place).drop(place)
     name = place.rstrip("/").rpartition("/")[2]
     print(f"{name} dropped" if count is None else f"{name} dropped, with {count} documents")
 

@@ -18,12 +18,12 @@ from podium.search import Search, cut
 
 __all__ = ["search"]
 
-PLACES = ", ".join(kind.example for kind in KINDS)
+EXAMPLES = ", ".join([*(kind.example for kind in KINDS), "or a file"])
 
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "place", required=True, metavar="PLACE", help=f"{PLACES}.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="The number of results.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the N best, for the next page.")
 @click.option(

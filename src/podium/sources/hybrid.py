@@ -5,14 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from podium.errors import Argument, InvalidInput
 from podium.sources.fusion import HYBRID_DEPTH, MODES, Fusion, Hit, Mode, check_fusion, fuse
 from podium.types import Candidates, Embed
-
-if TYPE_CHECKING:
-    from podium.sources.embedding import Vectors
 
 __all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
 
@@ -23,16 +20,12 @@ Steps = Generator[Any, Any, Result]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """One search, with valid arguments: `count` documents after the `offset` best.
-
-    `vector` is the query's vector, None in mode "text". Sources extend this class with what else a search needs.
-    """
+    """One search, with valid arguments: `count` documents after the `offset` best. Sources add what else they need."""
 
     query: str
     mode: Mode
     offset: int
     count: int
-    vector: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,15 @@ __all__ = ["Target", "check_ids_from", "load_into", "with_ids"]
 
 
 class Target(Protocol):
-    """An index that documents are loaded into: `check` each document, then `prepare`, add and `finish`; `close` in any case.
+    """An index that documents are loaded into.
 
-    `batch` is the number of documents that are added at once, `embed` the embedder, and `notes` are warnings for the user,
-    complete after `finish`.
+    - `check`: raise InvalidInput if `add` would not take this document. Errors call it by its number.
+    - `prepare`: create the index for about `count` documents if it does not exist, and prevent other processes from loading
+      it. `progress` is called with the percentage of the waiting that is done since the last call.
+    - `unchanged`: return the ids of those documents that the index already has in exactly this form.
+    - `add`: write `batch` documents at most, each in place of the one that has its id.
+    - `finish`: raise SourceError if some of the documents cannot be found. `notes` are warnings for the user from then on.
+    - `close`: let other processes load the index, and close connections.
     """
 
     @property
@@ -33,32 +38,12 @@ class Target(Protocol):
     @property
     def notes(self) -> Sequence[str]: ...
 
-    def check(self, document: Any, document_id: str, number: int) -> None:
-        """Raise InvalidInput if `add` would not take this document. Errors call it by its number. Nothing is written."""
-        ...
-
-    def prepare(self, count: int, progress: Progress) -> None:
-        """Create the index for about `count` documents if it does not exist, and prevent other processes from loading it.
-
-        `progress` is called with the percentage of the waiting that is done since the last call.
-        """
-        ...
-
-    def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
-        """Return the ids of those documents that the index already has in exactly this form."""
-        ...
-
-    def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any:
-        """Write documents, each in place of the one that has its id."""
-        ...
-
-    def finish(self) -> None:
-        """Raise SourceError if some of the documents cannot be found."""
-        ...
-
-    def close(self) -> None:
-        """Let other processes load the index, and close connections."""
-        ...
+    def check(self, document: Any, document_id: str, number: int) -> None: ...
+    def prepare(self, count: int, progress: Progress) -> None: ...
+    def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...
+    def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any: ...
+    def finish(self) -> None: ...
+    def close(self) -> None: ...
 
 
 def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""PlaceKind: a kind of place where indexes are, such as a server or a folder, and the options that indexes there have.
+"""PlaceKind: a kind of place where indexes are, such as a server, and the options that indexes there have.
 
 To add a kind, write its row in the package that implements it, and add the row to KINDS in podium.places.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from podium.inputs import without_none
 from podium.sources.fusion import Fusion, Mode
@@ -15,10 +15,12 @@ from podium.sources.hybrid import HybridSource
 from podium.sources.loading import Target
 from podium.types import Embed
 
-__all__ = ["EmbedderLoader", "IndexOptions", "IndexSummary", "PlaceKind", "SourceOptions"]
+__all__ = ["EmbedderLoader", "IndexOptions", "PlaceKind", "SourceOptions", "Summary"]
 
 EmbedderLoader = Callable[[str | None], Embed | None]
 """Loads an embedder by its name; returns None for None."""
+Summary = tuple[str, str, str]
+"""An index in words: its name, its number of documents, and its fields."""
 
 
 class _Options:
@@ -74,39 +76,17 @@ class IndexOptions(_Options):
     ef_construction: int | None = None
 
 
-class IndexSummary(NamedTuple):
-    """An index in a list of indexes, in words: its name, its number of documents, and its fields."""
-
-    name: str
-    documents: str
-    fields: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Management:
-    """What podium index does with indexes at one kind of place. All functions raise InvalidInput and SourceError.
-
-    - `target`: open an index to load documents into, or one that `prepare` will create.
-    - `summaries`: describe the index at a place, or all indexes of a server or folder.
-    - `delete`: delete documents by their ids, and return how many existed.
-    - `drop`: delete an index, and return its number of documents, None if unknown.
-    """
-
-    target: Callable[[str, IndexOptions, EmbedderLoader], Target]
-    summaries: Callable[[str], Sequence[IndexSummary]]
-    delete: Callable[[str, Sequence[str]], int]
-    drop: Callable[[str], int | None]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceKind:
-    """A kind of place.
+    """A kind of place. All functions raise InvalidInput and SourceError, and take a place as the user wrote it.
 
     - `location`: as in "an index LOCATION". `example`: how a user writes such a place.
     - `matches`: whether a place is of this kind.
     - `source_options`, `index_options`: the names of the options that not every kind has.
-    - `source`: open a place to search it. Raises InvalidInput, SourceError and ModelError.
-    - `management`: None if podium index cannot write to such a place.
+    - `source`: return the index as a source. `target`: return it to load documents into; `prepare` may create it.
+    - `summaries`: describe the index at a place, or all indexes of a server or folder.
+    - `delete`: delete documents by their ids, and return how many existed.
+    - `drop`: delete the index, and return its number of documents, None if unknown.
     """
 
     location: str
@@ -115,4 +95,7 @@ class PlaceKind:
     source_options: tuple[str, ...] = ()
     index_options: tuple[str, ...] = ()
     source: Callable[[str, SourceOptions, EmbedderLoader], HybridSource[Any]]
-    management: Management | None = None
+    target: Callable[[str, IndexOptions, EmbedderLoader], Target]
+    summaries: Callable[[str], Sequence[Summary]]
+    delete: Callable[[str, Sequence[str]], int]
+    drop: Callable[[str], int | None]

@@ -47,12 +47,14 @@ class Description:
 class IndexIdentity:
     """Notices when the index in a folder is dropped, or replaced by another one, while it is open."""
 
-    def __init__(self, folder: Path, description: Description) -> None:
+    def __init__(self, folder: Path | None, description: Description) -> None:
         self._folder, self._description = folder, description.to_json()
         self._stat: tuple[int, int, int] | None = None  # of the file that was last compared
 
     def check(self) -> None:
-        """Raise SourceError if this is not the index any more."""
+        """Raise SourceError if this is not the index any more. An index in memory cannot be replaced."""
+        if self._folder is None:
+            return
         try:
             stat = os.stat(self._folder / DESCRIPTION_FILE)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The folder of an index as a whole: create it at once, let one process load it, delete it."""
+"""The folder of an index: create it in one step, let one process at a time load it, delete it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from podium.inputs import checked_documents, checked_limit, checked_offset, chec
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.description import Description, IndexIdentity, is_index
 from podium.sources.embedded.documents import checked_ids, document_ids, searched_texts, stored_json
-from podium.sources.embedded.folder import checked_folder, delete_index, loading, new_folder
+from podium.sources.embedded.folder import checked_folder, new_folder
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
@@ -39,7 +39,7 @@ from podium.sources.hybrid import Hits, HybridSource, SearchRequest
 from podium.steps import immediate, result_of
 from podium.types import Candidates, Embed
 
-__all__ = ["LANGUAGES", "EmbeddedIndex", "drop", "is_index"]
+__all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
 
 EMBEDDED_AT_ONCE = 2_000  # documents
 
@@ -81,7 +81,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         self.embedder = description.embedder
         self.batch = 5_000 if embed is None else 500  # documents of one commit, if they are loaded from a file
         self._description, self._texts = description, texts
-        self._identity = None if path is None else IndexIdentity(path, description)
+        self._identity = IndexIdentity(path, description)
         self._vectors = Vectors(path, len(description.probe)) if description.probe else None
         self._writing = threading.Lock()
         renew_after_fork(self)
@@ -118,17 +118,15 @@ class EmbeddedIndex(HybridSource[_Request]):
             id=uuid.uuid4().hex,
         )
         folder = None if path is None else checked_folder(path)
+        options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight}
         # In memory first, because that checks all arguments.
-        index = cls(
-            None, description, _texts(None, description), embed=embed, mode=mode, fusion=fusion, text_weight=text_weight
-        )
+        index = cls(None, description, Texts(None, description.fields, language), **options)
         if folder is None:
             return index
         with new_folder(folder) as unfinished:
-            _texts(unfinished, description, create=True)
+            Texts(unfinished, description.fields, language, create=True)
             descriptions.write(unfinished, description)
-        texts = _texts(folder, description)
-        return cls(folder, description, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
+        return cls(folder, description, Texts(folder, description.fields, language), **options)
 
     @classmethod
     def open(
@@ -149,7 +147,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         folder = checked_folder(path)
         description = descriptions.read(folder)
         descriptions.check_embedder(folder, description, embed)
-        texts = _texts(folder, description)
+        texts = Texts(folder, description.fields, description.language)
         index = cls(folder, description, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
         index._check_rows()
         return index
@@ -300,18 +298,18 @@ class EmbeddedIndex(HybridSource[_Request]):
         try:
             return self._texts.snapshot()
         finally:
-            self._check_identity()  # afterwards: the folder may be replaced at any time
+            self._identity.check()  # afterwards: the folder may be replaced at any time
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Writer]:
-        self._check_identity()  # before tantivy writes to the folder of another index
+        self._identity.check()  # before tantivy writes to the folder of another index
         with self._texts.writing() as writer:
-            self._check_identity()  # while nothing can drop the index
+            self._identity.check()  # while nothing can drop the index
             yield writer
 
-    def _check_identity(self) -> None:
-        if self._identity is not None:
-            self._identity.check()
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other writers out in a context. Raises SourceError while one writes."""
+        return self._texts.locked()
 
     def _document(self, stored: bytes) -> dict[str, Any]:
         """Return a document from its JSON. Raises SourceError if that is damaged."""
@@ -340,26 +338,3 @@ class EmbeddedIndex(HybridSource[_Request]):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )
-
-
-def drop(path: str | os.PathLike[str]) -> int | None:
-    """Delete the index in a folder, and return how many documents it had, None if it is damaged.
-
-    The folder is deleted, too, if nothing else is in it. Raises SourceError while documents are added.
-    """
-    folder = checked_folder(path)
-    with loading(folder):
-        try:
-            index = EmbeddedIndex.open(folder)
-            count = len(index)
-        except SourceError:
-            delete_index(folder)
-            return None
-        with index._texts.locked():
-            delete_index(folder)
-        return count
-
-
-def _texts(folder: Path | None, description: Description, *, create: bool = False) -> Texts:
-    weights = [1.0] if description.fields is None else list(description.fields.values())
-    return Texts(folder, weights, description.language, create=create)

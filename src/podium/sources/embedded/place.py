@@ -1,8 +1,9 @@
-"""Two kinds of place: an index in a folder, and a file whose documents are indexed in memory."""
+"""LOCAL, a kind of place: an index in a folder, or, to search, a file whose documents are indexed in memory."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,45 +11,36 @@ from typing import Any
 from podium.errors import InvalidInput, SourceError
 from podium.formats import stream_documents
 from podium.sources.embedded import description as descriptions
-from podium.sources.embedded.folder import checked_folder, loading
-from podium.sources.embedded.index import EmbeddedIndex, drop, is_index
+from podium.sources.embedded.folder import checked_folder, delete_index, loading
+from podium.sources.embedded.index import EmbeddedIndex, is_index
 from podium.sources.loading import check_ids_from, with_ids
-from podium.sources.place import EmbedderLoader, IndexOptions, IndexSummary, Management, PlaceKind, SourceOptions
+from podium.sources.place import EmbedderLoader, IndexOptions, PlaceKind, SourceOptions, Summary
 from podium.types import Embed, Progress
 
-__all__ = ["FILE", "FOLDER"]
-
-SEARCH_OPTIONS = ("mode", "fusion", "text_weight")
+__all__ = ["LOCAL", "drop"]
 
 
-def _is_file(place: str) -> bool:
-    return "://" not in place and Path(place).exists() and not Path(place).is_dir()
-
-
-def _is_folder(place: str) -> bool:
-    """Whether a place is a folder, or a path where one can be created."""
-    return "://" not in place and not _is_file(place)
-
-
-def _file_source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
-    embed = load_embedder(options.embed)
-    index = EmbeddedIndex.create(None, text=options.text, embed=embed, **options.only(*SEARCH_OPTIONS))
-    documents = list(with_ids(stream_documents(place), None))
-    index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
-    return index
-
-
-def _folder_source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
-    if not Path(place).exists():
+def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
+    path = Path(place)
+    if not path.exists():
         raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
-    if not is_index(place):
+    own = options.only("mode", "fusion", "text_weight")
+    if not path.is_dir():
+        return _index_of_file(path, EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **own))
+    if not is_index(path):
         raise SourceError(f"{place} is not an index of podium; create one with podium index FILE --to {place}")
     if options.text is not None:
         raise InvalidInput(f"{place} was created with the fields it searches; leave them out")
     name = options.embed
     if name is None and options.mode != "text":
         name = descriptions.read(checked_folder(place)).embedder
-    return EmbeddedIndex.open(place, embed=load_embedder(name), **options.only(*SEARCH_OPTIONS))
+    return EmbeddedIndex.open(place, embed=load_embedder(name), **own)
+
+
+def _index_of_file(file: Path, index: EmbeddedIndex) -> EmbeddedIndex:
+    documents = list(with_ids(stream_documents(file), None))
+    index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
+    return index
 
 
 class FolderTarget:
@@ -117,35 +109,52 @@ class FolderTarget:
         check_ids_from(str(self._folder), index.ids_from, options.ids_from)
 
 
-def _summaries(place: str) -> list[IndexSummary]:
+def _summaries(place: str) -> list[Summary]:
     folder = Path(place)
     if not folder.is_dir():
         raise SourceError(f"there is no folder {place!r:.200}; name the folder of an index, or one that contains indexes")
-    if is_index(folder):
-        return [_summary(folder)]
-    return [_summary(path) for path in sorted(folder.iterdir()) if is_index(path)]
+    return [_summary(path) for path in ([folder] if is_index(folder) else sorted(folder.iterdir())) if is_index(path)]
 
 
-def _summary(folder: Path) -> IndexSummary:
+def _summary(folder: Path) -> Summary:
     try:
         index = EmbeddedIndex.open(folder)
     except SourceError as error:
-        return IndexSummary(folder.name, "?", str(error))
+        return folder.name, "?", str(error)
     fields = ", ".join(index.text_fields or ["each document's own text"])
-    vectors = f"; vectors of {index.embedder}" if index.embedder else ""
-    return IndexSummary(folder.name, str(len(index)), fields + vectors)
+    return folder.name, str(len(index)), f"{fields}; vectors of {index.embedder}" if index.embedder else fields
 
 
 def _delete(place: str, ids: Sequence[str]) -> int:
     return EmbeddedIndex.open(place).delete(ids)
 
 
-FOLDER = PlaceKind(
+def drop(path: str | os.PathLike[str]) -> int | None:
+    """Delete the index in a folder, and return how many documents it had, None if it is damaged.
+
+    The folder is deleted, too, if nothing else is in it. Raises SourceError while documents are added.
+    """
+    folder = checked_folder(path)
+    with loading(folder):
+        try:
+            index = EmbeddedIndex.open(folder)
+            count = len(index)
+        except SourceError:
+            delete_index(folder)
+            return None
+        with index.locked():
+            delete_index(folder)
+        return count
+
+
+LOCAL = PlaceKind(
     location="in a folder",
-    example="an index's folder",
-    matches=_is_folder,
+    example="the folder of an index",
+    matches=lambda place: "://" not in place,
     index_options=("language",),
-    source=_folder_source,
-    management=Management(target=FolderTarget, summaries=_summaries, delete=_delete, drop=drop),
+    source=_source,
+    target=FolderTarget,
+    summaries=_summaries,
+    delete=_delete,
+    drop=drop,
 )
-FILE = PlaceKind(location="in a file", example="a file of documents", matches=_is_file, source=_file_source)

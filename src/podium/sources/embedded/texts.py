@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,16 @@ class Entry:
 
 
 class Texts:
-    """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed."""
+    """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed.
 
-    def __init__(self, path: Path | None, weights: Sequence[float], language: str | None, *, create: bool) -> None:
-        self._path, self._weights = path, tuple(weights)
+    `fields` are the searched fields and their weights, None for one text of each document.
+    """
+
+    def __init__(
+        self, path: Path | None, fields: Mapping[str, float] | None, language: str | None, *, create: bool = False
+    ) -> None:
+        self._path = path
+        self._weights = [1.0] if fields is None else list(fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
         self._commits = 0  # of this object; other objects cannot write to an index in memory

@@ -57,6 +57,7 @@ class Vectors:
         """Add rows and return their numbers; they are on the disk when this returns. For one writer at a time."""
         import numpy as np
 
+        self._check_dimensions(vectors)
         unit = _unit(np.ascontiguousarray(vectors, np.float32))
         rows = self.rows()  # raises if the file was cut short
         if self._folder is not None:
@@ -103,6 +104,7 @@ class Vectors:
         """Return at most `count` (row, cosine similarity), nearest first, equal ones by row."""
         import numpy as np
 
+        self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
         in_graph, hits = self._nearest_in_graph(unit, count) if len(rows) >= EXACT_BELOW else (0, [])
@@ -127,6 +129,13 @@ class Vectors:
             self._graph = (None, len(rows), graph)
         else:
             save_graph(self._folder, graph, len(rows))
+
+    def _check_dimensions(self, vectors: Rows) -> None:
+        if vectors.shape[-1] != self.dimensions:
+            raise SourceError(
+                f"the embedder returned {vectors.shape[-1]} dimensions; this index has {self.dimensions}. Use the embedder "
+                "that the index was created with"
+            )
 
     def _verified_rows(self) -> Rows:
         """Return every row, after comparing new ones with their checksums. Raises SourceError if they differ."""

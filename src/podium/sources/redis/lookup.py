@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from podium.errors import SourceError
 from podium.sources.hybrid import SearchRequest
@@ -17,6 +17,9 @@ from podium.sources.redis.options import RedisOptions
 from podium.sources.redis.replies import NO_INFO, IndexInfo
 from podium.sources.redis.server import Deadline, Server, Steps
 
+if TYPE_CHECKING:
+    from podium.sources.embedding import Vectors
+
 __all__ = ["IndexLookup", "RedisRequest"]
 
 SECONDS = 1.0  # how long a description is used: the index may be replaced by one with other fields
@@ -24,11 +27,15 @@ SECONDS = 1.0  # how long a description is used: the index may be replaced by on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisRequest(SearchRequest):
-    """A search of an index on Redis. `probe` is the embedder's vector of PROBE, `info` describes the index."""
+    """A search of an index on Redis, which `info` describes.
+
+    `vector` and `probe` are the embedder's vectors of the query and of PROBE, None in mode "text".
+    """
 
     filter: str | None
     deadline: Deadline
-    probe: Any = None
+    vector: Vectors | None = None
+    probe: Vectors | None = None
     info: IndexInfo = NO_INFO
 
 

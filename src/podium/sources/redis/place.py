@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from podium.documents import TEXT_KEYS, texts_of
 from podium.errors import InvalidInput
 from podium.sources.loading import Target
-from podium.sources.place import EmbedderLoader, IndexOptions, IndexSummary, Management, PlaceKind, SourceOptions
+from podium.sources.place import EmbedderLoader, IndexOptions, PlaceKind, SourceOptions
 from podium.sources.redis import admin
 from podium.sources.redis.connection import SCHEMES
 from podium.sources.redis.index import RedisIndex
@@ -72,10 +72,6 @@ def _check_path(scheme: str, path: str) -> None:
         )
 
 
-def _is_redis(place: str) -> bool:
-    return place.partition("://")[0] in SCHEMES and "://" in place
-
-
 def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> RedisSource:
     url, index = split_url(place)
     own = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
@@ -95,24 +91,15 @@ def _text_field(document: Any) -> str:
     return next(key for key in TEXT_KEYS if key in document) if isinstance(document, Mapping) else "content"
 
 
-def _summaries(place: str) -> list[IndexSummary]:
-    return [IndexSummary(*summary) for summary in admin.indexes(*split_server(place))]
-
-
-def _delete(place: str, ids: Sequence[str]) -> int:
-    return admin.delete(*split_url(place), ids)
-
-
-def _drop(place: str) -> int:
-    return admin.drop(*split_url(place))
-
-
 REDIS = PlaceKind(
     location="on Redis",
     example="redis://host:port/name",
-    matches=_is_redis,
+    matches=lambda place: "://" in place and place.partition("://")[0] in SCHEMES,
     source_options=SOURCE_OPTIONS,
     index_options=INDEX_OPTIONS,
     source=_source,
-    management=Management(target=_target, summaries=_summaries, delete=_delete, drop=_drop),
+    target=_target,
+    summaries=lambda place: admin.indexes(*split_server(place)),
+    delete=lambda place, ids: admin.delete(*split_url(place), ids),
+    drop=lambda place: admin.drop(*split_url(place)),
 )

@@ -37,6 +37,8 @@ from podium.types import Candidates, Embed
 if TYPE_CHECKING:
     from redisvl.index import AsyncSearchIndex, SearchIndex
 
+    from podium.sources.embedding import Vectors
+
 __all__ = ["RedisSource"]
 
 MAX_RESULTS = 1_000_000
@@ -117,7 +119,7 @@ class RedisSource(HybridSource[RedisRequest]):
         super().__init__(embed=options.embed, mode=options.mode, fusion=options.fusion, text_weight=options.text_weight)
         self.server, self.filter, self._options = server, options.filter, options
         self._lookup = IndexLookup(server, options)
-        self._probe: Any = None
+        self._probe: Vectors | None = None
         self._has_hybrid: bool | None = None
 
     def __repr__(self) -> str:
@@ -241,7 +243,7 @@ class RedisSource(HybridSource[RedisRequest]):
         deadline = Deadline(self.server.seconds)
         return RedisRequest(query=query, mode=mode, offset=offset, count=count, filter=conditions, deadline=deadline)
 
-    def _with_vector(self, request: RedisRequest, vector: Any) -> RedisRequest:
+    def _with_vector(self, request: RedisRequest, vector: Vectors) -> RedisRequest:
         """Return the request with the query's vector. The timeout does not include the time that embedding took."""
         return replace(request, vector=vector, probe=self._probe, deadline=Deadline(self.server.seconds))
 
