@@ -98,7 +98,7 @@ def test_mode_can_be_chosen_for_each_search():
 
 
 def test_invalid_modes_are_refused():
-    with pytest.raises(InvalidInput, match="mode must be text or vector or hybrid, not 'fuzzy'"):
+    with pytest.raises(InvalidInput, match="mode must be text, vector or hybrid, not 'fuzzy'"):
         Remote(mode="fuzzy")
     with pytest.raises(InvalidInput, match=r"mode='vector' needs vectors of queries; pass an embedder as embed="):
         Remote(embed=None).search("q", 1, mode="vector")

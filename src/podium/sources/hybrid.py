@@ -112,7 +112,7 @@ class HybridSource(ABC, Generic[Request]):
     def checked_mode(self, mode: Any) -> Mode:
         """Return the mode. Raises InvalidInput if there is no such mode, or if it needs vectors and there are none."""
         if not isinstance(mode, str) or mode not in MODES:
-            raise InvalidInput(f"mode must be {' or '.join(MODES)}, not {mode!r:.40}")
+            raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
         if mode != "text":
             self.check_vectors(mode)
         return mode
