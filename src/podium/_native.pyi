@@ -1,10 +1,15 @@
-"""The native core: see native/module.cpp. It is absent where podium was installed without a compiler."""
+"""The native core, written in C++ (native/README.md). It is missing if podium was installed without a C++ compiler.
+
+Arrays are numpy arrays in C order. The methods of `Network` that add a step return the step's number, which later steps
+take as input (`x`, `queries`, `keys`). They raise ValueError if sizes do not match.
+"""
 
 from typing import Any
 
-PANEL: int
+PANEL: int  # outputs per panel of packed weights
 
-def instruction_sets() -> list[str]: ...
+def instruction_sets() -> list[str]:
+    """Return the names of the instruction sets that can be used here, the fastest first."""
 
 class Network:
     def __init__(self, instruction_set: str | None = None) -> None: ...
@@ -51,9 +56,15 @@ class Network:
     ) -> int: ...
     def width(self, x: int) -> int: ...
     def finish(self, result: int) -> None: ...
-    def run(self, ids: Any, segments: Any, offsets: Any, result: Any, seconds: Any = None) -> None: ...
+    def run(self, ids: Any, segments: Any, offsets: Any, result: Any, seconds: Any = None) -> None:
+        """Write the result, float32 of shape (texts, width), for texts that lie one after the other in `ids`.
+
+        `ids` and `segments` are int32, `offsets` int64 of shape (texts + 1,), `seconds` float64 of shape (steps,): each
+        step's time is added to it. Releases the GIL. Raises IndexError if an id or a length exceeds the model's tables.
+        """
     def step_names(self) -> list[str]: ...
 
+# Single kernels, for tests and benchmarks. The result is written to `y`.
 def multiply(x: Any, packed: Any, y: Any, bias: Any, activation: str, added: Any, instruction_set: str) -> None: ...
 def multiply_int8(x: Any, packed: Any, scales: Any, sums: Any, y: Any, instruction_set: str) -> None: ...
 def attend(qkv: Any, y: Any, heads: int, scale: float, window: int, instruction_set: str) -> None: ...

@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.inputs import checked_path
 
-__all__ = ["ENDINGS", "FORMATS", "format_of", "parse_documents", "read_documents", "stream_documents"]
+__all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
 PEEKED_BYTES = 4096
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -151,24 +151,38 @@ def _json_array(file: Any, source: str) -> Iterator[Any]:
         yield _checked_document(document, f"{source}, item {number}")
 
 
-def _csv_rows(lines: Iterable[str], source: str) -> Iterator[Any]:
-    """Yield the rows of a CSV. Its delimiter is the one that splits the header into the most names."""
-    header = next(iter(lines), "")
-    yield from _delimited_rows(itertools.chain([header], lines), source, max(DELIMITERS, key=header.count))
+def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV by column name, each with the number of its last line.
+
+    The delimiter is the one that splits the header into the most names. Raises InvalidInput, which names the line, for a row
+    that has more or fewer cells than the header, and for a header without the `required` columns.
+    """
+    remaining = iter(lines)
+    header = next(remaining, "")
+    delimiter = max(DELIMITERS, key=header.count)
+    yield from _delimited_rows(itertools.chain([header], remaining), source, delimiter, required=required)
 
 
-def _tsv_rows(lines: Iterable[str], source: str) -> Iterator[Any]:
+def _csv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
+    return (row for _, row in csv_rows(lines, source))
+
+
+def _tsv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
     """Yield the rows of a TSV. The format has no quoting: a quotation mark is an ordinary character."""
-    return _delimited_rows(lines, source, "\t", is_quoted=False)
+    return (row for _, row in _delimited_rows(lines, source, "\t", is_quoted=False))
 
 
-def _delimited_rows(lines: Iterable[str], source: str, delimiter: str, *, is_quoted: bool = True) -> Iterator[Any]:
+def _delimited_rows(
+    lines: Iterable[str], source: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     csv.field_size_limit(1 << 30)  # a cell may contain a whole document
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
             raise InvalidInput(f"{source}: its header has a column twice; give each column its own name")
+        if missing := [column for column in required if column not in names]:
+            raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}")
         for row in rows:
             if None in row or None in row.values():
                 delimiters = DELIMITERS[delimiter]
@@ -178,12 +192,12 @@ def _delimited_rows(lines: Iterable[str], source: str, delimiter: str, *, is_quo
                     f"{source}, line {rows.line_num}: not as many cells as the header, whose names are separated by "
                     f"{delimiters}; {remedy}"
                 )
-            yield row
+            yield rows.line_num, row
     except csv.Error as error:
         raise InvalidInput(f"{source}, line {rows.line_num}: {error}") from error
 
 
-def _parquet_rows(file: BinaryIO, source: str) -> Iterator[Any]:
+def _parquet_documents(file: BinaryIO, source: str) -> Iterator[Any]:
     arrow = needed("pyarrow", "parquet")
     parquet = needed("pyarrow.parquet", "parquet")
     try:
@@ -227,9 +241,9 @@ FORMATS = {
     "txt": Format(_lines),
     "jsonl": Format(_json_lines),
     "json": Format(_json_array),
-    "csv": Format(_csv_rows, newline=""),
-    "tsv": Format(_tsv_rows, newline=""),
-    "parquet": Format(_parquet_rows, is_text=False),
+    "csv": Format(_csv_documents, newline=""),
+    "tsv": Format(_tsv_documents, newline=""),
+    "parquet": Format(_parquet_documents, is_text=False),
 }
 ENDINGS = {
     "txt": "txt",
