@@ -44,7 +44,7 @@ def searched() -> str:
 
 def redis() -> str:
     """Return the output of the README's block on Redis, run against recorded replies of a real server."""
-    with Replay(ROOT / "tests" / "sources" / "redis" / "readme.json") as replay:
+    with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
         return _printed(code_before("redis").replace("redis://localhost:6379", replay.url))
 
 

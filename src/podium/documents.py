@@ -33,13 +33,15 @@ MAX_UNKNOWN_NAMES, MAX_KNOWN_NAMES, MAX_NAME_LENGTH = 3, 100, 100
 _ABSENT = object()
 
 
-def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by") -> list[str | None]:
+def texts_of(
+    documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by", start: int = 0
+) -> list[str | None]:
     """Return each document's text, in order. None stands for a document without text (None, empty, only white space).
 
     With `fields`, mappings and objects are read by those fields, in that order. One field gives its text. Several give YAML,
     as Cohere recommends for models that take only strings. Strings stay as they are. A document may lack some of the
     fields, but not all, and each field must be in some document. A dotted name such as "body.text" reads a field of a nested
-    record. `argument` is the name of `fields` in error messages.
+    record. In error messages, `argument` is the name of `fields`, and `start` the index of the first document.
 
         >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
         ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
@@ -47,7 +49,7 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *,
     Raises InvalidInput, which names the document by its index and the keys it has, never its text.
     """
     seen_fields: set[str] = set()
-    texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents)]
+    texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents, start)]
     unknown = [field for field in fields or () if field not in seen_fields]
     if unknown and any(not isinstance(document, str | None) for document in documents):
         first = next((document for document in documents if isinstance(document, Mapping)), {})
