@@ -50,7 +50,7 @@ def test_misspelled_argument_of_a_constructor_is_refused(mini):
 
 
 def test_query_and_documents_in_the_wrong_order_are_refused_with_their_order(mini):
-    with pytest.raises(InvalidInput, match="docs must be a list of documents, not one str; .* after the query"):
+    with pytest.raises(InvalidInput, match=r"docs must be a list of documents, not one str; .* after the query"):
         mini.rerank(TEXTS, "q")
     with pytest.raises(InvalidInput, match="the query must be a string, not list; it comes before the documents"):
         mini.rerank(TEXTS, TEXTS)
