@@ -13,17 +13,15 @@ from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
-from podium.places import KINDS, SourceOptions, load_source
+from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
 
-EXAMPLES = ", ".join([*(kind.example for kind in KINDS), "or a file"])
-
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}, or a file.")
 @limit_option(10)
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
 @candidates_option
@@ -46,7 +44,7 @@ def search(
 ) -> None:
     """Search, then rerank.
 
-    PLACE is an index on Redis, the folder of an index that podium index created, or a file, which is indexed in memory.
+    PLACE is an index that podium index created, or a file, which is indexed in memory.
     """
     source = load_source(place, source_options)
     if offset >= candidates:
