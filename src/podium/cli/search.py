@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ def search(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
     rank_by = comma_list(by) or None
-    with load(model, **options) as reranker:
+    with contextlib.closing(source), load(model, **options) as reranker:
         unlimited = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited.search(query, progress=True)
     fields = unlimited.fields([result.document for result in ranking], rank_by)
