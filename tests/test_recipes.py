@@ -42,12 +42,12 @@ TEXTS = ["the sea", "a red fruit", "red"]
 
 # A provider
 
-ACME = Provider(
-    name="acme",
-    title="Acme",
-    key_variable="ACME_API_KEY",
-    url="https://api.acme.example",
-    path="/v3/order",
+PROVIDER = Provider(
+    name="made-up",
+    title="Made up",
+    key_variable="MADE_UP_API_KEY",
+    url="https://made-up.example",
+    path="/made-up/order",
     documents_key="items",
     limit_key="most",
     results_key="reply.order",
@@ -57,21 +57,21 @@ ACME = Provider(
 )
 
 
-def acme_reply(request: Request):
+def provider_reply(request: Request):
     scores = word_scores(request.json["query"], request.json["items"])
     order = [{"index": index, "value": score} for index, score in enumerate(scores)]
     return as_json({"reply": {"order": order, "tokens": 7}})
 
 
 def test_provider_is_a_row():
-    with Loopback(acme_reply) as server:
-        scorer = HostedScorer(ACME, "m1", api_key="k", base_url=server.url)
+    with Loopback(provider_reply) as server:
+        scorer = HostedScorer(PROVIDER, "m1", api_key="k", base_url=server.url)
         ranking = podium.Reranker(scorer).rerank(QUERY_TEXT, TEXTS)
         scorer.close()
     assert [result.document for result in ranking] == ["a red fruit", "red", "the sea"]
-    assert (ranking.model, ranking.usage.tokens) == ("acme:m1", 7)
+    assert (ranking.model, ranking.usage.tokens) == ("made-up:m1", 7)
     (request,) = server.requests
-    assert request.path == "/v3/order"
+    assert request.path == "/made-up/order"
     assert request.headers["Authorization"] == "Bearer k"
     assert request.json == {"model": "m1", "query": QUERY_TEXT, "items": TEXTS, "most": 3, "echo": False}
 
@@ -89,9 +89,9 @@ def error(refusal, request_id):
 
 
 DIALECT = Dialect(
-    name="acme",
-    title="Acme",
-    paths=("/v3/order",),
+    name="made-up",
+    title="Made up",
+    paths=("/made-up/order",),
     fields=(QUERY, Field("items", STRINGS, "documents", required=True), Field("most", COUNT, "limit")),
     reply=reply,
     error=error,
@@ -107,22 +107,22 @@ def server():
 
 
 def test_dialect_is_a_row(server):
-    response = server.post("/v3/order", {"query": QUERY_TEXT, "items": TEXTS, "most": 2})
+    response = server.post("/made-up/order", {"query": QUERY_TEXT, "items": TEXTS, "most": 2})
     assert (response.status_code, response.json()) == (200, {"order": [1, 2]})
 
 
 def test_dialect_has_its_own_errors(server):
-    response = server.post("/v3/order", {"query": QUERY_TEXT})
+    response = server.post("/made-up/order", {"query": QUERY_TEXT})
     assert response.status_code == 422
     assert response.json() == {"problem": "items is missing; it must be a list with at least one string, and only strings"}
-    response = server.client.post("/v3/order", content=b"{")
+    response = server.client.post("/made-up/order", content=b"{")
     assert (response.status_code, list(response.json())) == (400, ["problem"])
 
 
 def test_dialect_is_described(server):
-    operation = server.client.get("/openapi.json").json()["paths"]["/v3/order"]["post"]
+    operation = server.client.get("/openapi.json").json()["paths"]["/made-up/order"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    assert (operation["summary"], list(schema["properties"])) == ("Acme", ["query", "items", "most"])
+    assert (operation["summary"], list(schema["properties"])) == ("Made up", ["query", "items", "most"])
 
 
 # A model family
@@ -149,7 +149,7 @@ class BagOfWords(Architecture):
 FAMILY = Family(
     name="Bag of words",
     model_types=("bag-of-words",),
-    examples="`acme/bag`",
+    examples="`made-up/bag`",
     has_segments=False,
     prefix="bag.",
     head_weights=("classifier.weight",),
