@@ -11,7 +11,7 @@ from environment import PARITY
 
 WITHOUT_CORE = "import sys; sys.modules['podium._native'] = None; import podium\n"
 
-SCORE_TWICE = """
+LOAD_TWICE = """
 first, second = podium.load("podium-mini"), podium.load("podium-mini", precision="int8")
 print(first.scorer.runtime, second.scorer.runtime, len(first.rerank("q", ["one", "two"])))
 """
@@ -22,13 +22,13 @@ def run(script, *, check=True):
 
 
 def test_without_the_core_models_run_on_onnx_runtime_and_the_log_says_so_once():
-    process = run(WITHOUT_CORE + SCORE_TWICE)
+    process = run(WITHOUT_CORE + LOAD_TWICE)
     assert process.stdout.split() == ["onnx", "onnx", "2"]
     assert process.stderr.count("without podium's native core") == 1
     assert "compiler" in process.stderr
 
 
-def test_without_the_core_runtime_native_is_refused():
+def test_native_runtime_is_refused_without_the_core():
     process = run(WITHOUT_CORE + "podium.load('podium-mini', runtime='native')", check=False)
     assert "UnsupportedModel" in process.stderr
     assert "runtime='onnx'" in process.stderr
@@ -40,7 +40,7 @@ def test_with_the_core_nothing_is_logged(caplog):
     assert not caplog.records
 
 
-LOADED_MODULES = """
+PRINT_LOADED_MODULES = """
 import sys, podium
 podium.load("podium-mini", precision="int8", runtime="native").rerank("q", ["a"])
 print([name for name in ("onnx", "onnxruntime", "huggingface_hub", "httpx") if name in sys.modules])
@@ -48,11 +48,11 @@ print([name for name in ("onnx", "onnxruntime", "huggingface_hub", "httpx") if n
 
 
 def test_native_core_does_not_load_onnx_runtime():
-    """That takes most of the time and memory of a short program."""
-    assert run(LOADED_MODULES).stdout.strip() == "[]"
+    """Loading ONNX Runtime takes most of the time and memory of a short program."""
+    assert run(PRINT_LOADED_MODULES).stdout.strip() == "[]"
 
 
-DAEMON_THREAD = """
+HOLD_MODEL_IN_DAEMON_THREAD = """
 import threading, podium
 
 def hold(reranker):
@@ -67,4 +67,4 @@ ranked.wait()
 
 
 def test_daemon_thread_can_hold_a_model_when_the_process_ends():
-    assert run(DAEMON_THREAD).stderr == ""
+    assert run(HOLD_MODEL_IN_DAEMON_THREAD).stderr == ""
