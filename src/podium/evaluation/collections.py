@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,11 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
         raise InvalidInput(
             f"{folder} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
         )
-    grades = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
-    texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
+    judgments = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
+    query_texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
     documents = _corpus(_first_existing(folder, CORPUS_FILES))
-    candidates = _candidates(folder / "candidates.tsv", texts, documents)
-    return _judged_queries_only(folder.resolve().name, documents, texts, grades, candidates)
+    candidates = _candidates(folder / "candidates.tsv", query_texts, documents)
+    return _judged_queries_only(folder.resolve().name, documents, query_texts, judgments, candidates)
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
@@ -70,7 +70,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
         return _by_id(_topics(content, file))
     lines = list(_numbered_lines(content.split("\n"), file))
     if content.lstrip().startswith("{"):
-        return _by_id((location, name, _string(record["text"], location)) for location, name, record in _records(lines))
+        return _by_id((location, query, _string(record["text"], location)) for location, query, record in _records(lines))
     return _by_id((location, *_id_and_text(line, location)) for location, line in lines)
 
 
@@ -102,8 +102,8 @@ def _judged_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
     """Return the collection with those queries that have a relevant document."""
-    with_relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
-    judged = {query: text for query, text in queries.items() if query in with_relevant}
+    queries_with_relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
+    judged = {query: text for query, text in queries.items() if query in queries_with_relevant}
     if not judged:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
     for query, text in zip(judged, texts_of(list(judged.values())), strict=True):
@@ -139,14 +139,14 @@ def _csv_collection(file: Path) -> Collection:
 def _corpus(file: Path) -> dict[str, str]:
     """Return documents by id. A document's text is its title and its text, as usual in evaluations on BEIR."""
     texts = []
-    for location, name, record in _records(_numbered_lines(_lines(file), file)):
+    for location, document, record in _records(_numbered_lines(_lines(file), file)):
         title, text = (_string(record.get(key) or "", location) for key in ("title", "text"))
-        texts.append((location, name, f"{title} {text}".strip()))
+        texts.append((location, document, f"{title} {text}".strip()))
     return _by_id(texts)
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the documents listed for each query: a query and a document on each line, possibly below a header."""
+    """Return the documents listed for each query in a file with a query and a document on each line, maybe below a header."""
     candidates: dict[str, list[str]] = {}
     lines = _lines(file) if file.exists() else ()
     for index, (location, line) in enumerate(_numbered_lines(lines, file)):
@@ -164,6 +164,7 @@ def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, 
 
 
 def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (location, id, text) for each TREC topic. Its end tags are often missing."""
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
@@ -175,18 +176,18 @@ def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
 def _by_id(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Return texts by id from rows of (location, id, text). Raises InvalidInput if an id is repeated."""
     texts: dict[str, str] = {}
-    for location, name, text in rows:
-        if name in texts:
-            raise InvalidInput(f"{location}: the id {name!r:.60} was used before; each needs its own id")
-        texts[name] = text
+    for location, text_id, text in rows:
+        if text_id in texts:
+            raise InvalidInput(f"{location}: the id {text_id!r:.60} was used before; each needs its own id")
+        texts[text_id] = text
     return texts
 
 
 def _id_and_text(line: str, location: str) -> tuple[str, str]:
-    name, tab, text = line.partition("\t")
+    query, tab, text = line.partition("\t")
     if not tab:
         raise InvalidInput(f"{location}: a line of queries has an id, a tab and the text")
-    return name.strip(), text.strip()
+    return query.strip(), text.strip()
 
 
 def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -198,9 +199,9 @@ def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[
             raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
         if not isinstance(record, dict) or "text" not in record:
             raise InvalidInput(f"{location}: has no 'text'")
-        if (name := record.get("_id", record.get("id"))) is None:
+        if (record_id := record.get("_id", record.get("id"))) is None:
             raise InvalidInput(f"{location}: has no '_id'")
-        yield location, _string(name, location), record
+        yield location, _string(record_id, location), record
 
 
 def _string(value: Any, location: str) -> str:
@@ -223,8 +224,7 @@ def _lines(file: Path) -> Iterable[str]:
         raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _first_existing(folder: Path, names: Iterable[str]) -> Path:
-    names = list(names)
+def _first_existing(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).exists():
             return folder / name

@@ -1,4 +1,4 @@
-"""Evaluations: rerankers order the same candidates, and each is compared with the order in which the candidates came."""
+"""Evaluate rerankers: each orders the same candidates, and is compared with the first stage, which found them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection
-from podium.evaluation.metrics import judged, mean, per_query
+from podium.evaluation.metrics import judged_shares, mean, metric_values
 from podium.evaluation.runs import Run
 from podium.evaluation.significance import Difference, difference, holm
 from podium.ranking import Reranker
@@ -23,8 +23,8 @@ __all__ = [
     "System",
     "ceiling",
     "combined_notes",
-    "compared",
-    "first_run",
+    "compare_systems",
+    "first_stage_run",
     "movements",
     "rerank_run",
 ]
@@ -37,9 +37,9 @@ FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 class Cost:
     """The cost of all queries of a run.
 
-    - `seconds`: of each query. `documents`: how many were scored in this time. Both leave out queries for which a score came
-      from a cache.
-    - `tokens`, `billed`: the sums over all queries. `tokens` is None if unknown.
+    - `seconds`: the time of each query. `documents`: the number of documents scored in that time. Both leave out queries for
+      which a score came from a cache.
+    - `tokens`, `billed`: sums over all queries. `tokens` is None if unknown.
     """
 
     seconds: tuple[float, ...] = ()
@@ -49,16 +49,16 @@ class Cost:
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
-        """Return the cost of queries with these usages."""
-        computed = [usage for usage in usages if not usage.remembered]
+        """Return the cost of queries from the usage of each."""
+        uncached = [usage for usage in usages if not usage.remembered]
         tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}
         for usage in usages:
             for unit, amount in usage.billed.items():
                 billed[unit] = billed.get(unit, 0) + amount
         return cls(
-            seconds=tuple(usage.seconds for usage in computed),
-            documents=sum(usage.pairs for usage in computed),
+            seconds=tuple(usage.seconds for usage in uncached),
+            documents=sum(usage.pairs for usage in uncached),
             tokens=sum(tokens) if len(tokens) == len(usages) else None,
             billed=billed,
         )
@@ -66,7 +66,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run with its name and cost. A run by a reranker also has its kind of scores, its notes and its revision."""
+    """A run, its name and its cost. If a reranker made it, `score_kind`, `notes` and `revision` are the reranker's."""
 
     name: str
     run: Run
@@ -80,9 +80,9 @@ class System:
 class Evaluation:
     """Several systems compared with a baseline.
 
-    - `values`: by system, metric and query.
-    - `differences`: of each system to the baseline in the first metric. `corrected`: their p, corrected by Holm.
-    - `judged`: the share of each system's first ten documents that have a judgment.
+    - `values`: the value of each metric, by system, metric and query.
+    - `differences`: each system's difference to the baseline in the first metric. `corrected_p`: its p, corrected by Holm.
+    - `judged_shares`: the share of each system's first ten documents that have a judgment.
     """
 
     collection: Collection
@@ -91,8 +91,8 @@ class Evaluation:
     systems: tuple[System, ...]
     values: Mapping[str, Mapping[str, Mapping[str, float]]]
     differences: Mapping[str, Difference]
-    corrected: Mapping[str, float]
-    judged: Mapping[str, float]
+    corrected_p: Mapping[str, float]
+    judged_shares: Mapping[str, float]
 
     def mean(self, system: str, metric: str) -> float:
         return mean(self.values[system][metric])
@@ -100,7 +100,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A query's first metric before and after reranking, and the rank of its best document (from 1, None if not found)."""
+    """A query's first metric, and the rank of its best document (from 1, None if not found), before and after reranking."""
 
     query: str
     before: float
@@ -109,9 +109,10 @@ class Movement:
     rank_after: int | None
 
 
-def first_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
-    """Return the run of the first stage, which finds the candidates."""
-    run, usages = {}, []
+def first_stage_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
+    """Run the first stage, which finds the candidates of each query."""
+    run: dict[str, Mapping[str, float]] = {}
+    usages: list[Usage] = []
     for query, text in collection.queries.items():
         began = time.perf_counter()
         scores = first_stage(query, text, candidates)
@@ -122,7 +123,7 @@ def first_run(collection: Collection, first_stage: FirstStage, candidates: int, 
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
-    """Return a reranker's order of the baseline's candidates. Queries are ranked one by one, so each has its own time."""
+    """Rerank the baseline's candidates. Queries are ranked one by one, so that the time of each is known."""
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     notes: list[tuple[str, ...]] = []
@@ -156,6 +157,7 @@ def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _summed(notes: Sequence[str]) -> str:
+    """Return similar notes as one, with the sums of their counts if they have the form "2 of 100 …"."""
     matches = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
     counts = [[int(match[group].replace(",", "")) for group in (1, 2)] for match in matches if match]
     if len(counts) < len(notes) or matches[0] is None:
@@ -174,19 +176,21 @@ def ceiling(collection: Collection, baseline: Run) -> System:
     return System("ceiling", run)
 
 
-def compared(collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]) -> Evaluation:
-    """Measure every system, and compare it with the baseline in the first metric."""
+def compare_systems(
+    collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]
+) -> Evaluation:
+    """Compute every metric of every system, and compare the systems with the baseline in the first metric."""
     systems = tuple(systems)
-    values = {system.name: per_query(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
+    values = {system.name: metric_values(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
     differences = {
         system.name: difference(values[system.name][metrics[0]], values[baseline.name][metrics[0]])
         for system in systems
         if system.name != "ceiling"
     }
-    ps = [comparison.p for comparison in differences.values()]
-    corrected = dict(zip(differences, holm(ps), strict=True))
-    shares = {system.name: mean(judged(collection.qrels, system.run)) for system in (baseline, *systems)}
-    return Evaluation(collection, metrics, baseline, systems, values, differences, corrected, shares)
+    p_values = [comparison.p for comparison in differences.values()]
+    corrected_p = dict(zip(differences, holm(p_values), strict=True))
+    shares = {system.name: mean(judged_shares(collection.qrels, system.run)) for system in (baseline, *systems)}
+    return Evaluation(collection, metrics, baseline, systems, values, differences, corrected_p, shares)
 
 
 def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:

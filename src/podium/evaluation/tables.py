@@ -1,4 +1,4 @@
-"""An evaluation as tables of text and warnings. The command line and the report lay them out."""
+"""An evaluation as tables of text and warnings, which the command line and the report print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from podium.evaluation.collections import Collection
 from podium.evaluation.evaluate import Cost, Evaluation, Movement, System, movements
 
 __all__ = ["Table", "cost_table", "difference_table", "mean_table", "movement_tables", "warnings"]
+
+MAX_UNJUDGED_SHARE = 0.1  # of a system's first ten documents, without a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ def difference_table(evaluation: Evaluation) -> Table:
             name,
             f"{difference.mean:+.4f}",
             f"{difference.low:+.4f} … {difference.high:+.4f}",
-            f"{evaluation.corrected[name]:.4f}",
+            f"{evaluation.corrected_p[name]:.4f}",
             f"{difference.wins}/{difference.ties}/{difference.losses}",
-            f"{evaluation.judged[name]:.2f}",
+            f"{evaluation.judged_shares[name]:.2f}",
         )
         for name, difference in evaluation.differences.items()
     ]
@@ -43,7 +45,7 @@ def difference_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Return what each reranker cost: time, tokens, and what a provider billed."""
+    """Return the time, the tokens and the provider's charges of each reranker."""
     rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
     return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
 
@@ -58,11 +60,11 @@ def movement_tables(evaluation: Evaluation, system: System, count: int) -> Itera
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """Return sentences that a reader should know before trusting the tables."""
-    sentences = [*_unjudged_candidates(evaluation.collection)]
+    """Return the warnings that a reader needs before trusting the tables."""
+    sentences = [*_candidate_warnings(evaluation.collection)]
     for name, difference in evaluation.differences.items():
-        unjudged = 1 - evaluation.judged[name]
-        if unjudged > 0.1 and unjudged > abs(difference.mean):
+        unjudged = 1 - evaluation.judged_shares[name]
+        if unjudged > MAX_UNJUDGED_SHARE and unjudged > abs(difference.mean):
             sentences.append(
                 f"{name}: {unjudged:.0%} of its first ten documents have no judgment; they count as irrelevant, which could "
                 "decide the comparison"
@@ -71,7 +73,7 @@ def warnings(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def _unjudged_candidates(collection: Collection) -> Iterator[str]:
+def _candidate_warnings(collection: Collection) -> Iterator[str]:
     """Yield a warning if the collection lists candidates that have no judgment."""
     pairs = [(query, document) for query in collection.queries for document in collection.candidates.get(query, ())]
     if unjudged := sum(document not in collection.qrels[query] for query, document in pairs):
