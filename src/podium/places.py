@@ -1,4 +1,4 @@
-"""A place, as users write it (redis://host/name, ./folder, a file) → the index there, to search or to load documents into."""
+"""Open the index at a place as users write it (redis://host/name, ./folder, a file), to search it or to fill it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def load_source(place: str | os.PathLike[str], options: SourceOptions | None = N
 def index_target(place: str, options: IndexOptions) -> Target:
     """Return the index at a place to load documents into. If it does not exist, `prepare` creates it."""
     kind = kind_of(place)
-    for other in KINDS:
-        refuse(options.only(*{*other.index_options} - {*kind.index_options}), f"only an index {other.location} takes")
+    for other_kind in KINDS:
+        refuse(options.only(*{*other_kind.index_options} - {*kind.index_options}), f"only an index {other_kind.location} takes")
     return kind.target(place, options, embedder)
 
 
@@ -64,7 +64,7 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def weights(names: str | None) -> dict[str, float] | None:
-    """Return fields and weights as they are written on the command line; None if there are none.
+    """Return the weights of fields from the command line's notation; None if there are none.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}
@@ -76,5 +76,5 @@ def _field_and_weight(name: str) -> tuple[str, float]:
     field, mark, weight = name.rpartition("^")
     try:
         return (field, float(weight)) if mark and field else (name, 1.0)
-    except ValueError:  # a field whose name has a ^ in it
+    except ValueError:  # the ^ is part of the name
         return name, 1.0
