@@ -40,8 +40,8 @@ def load_source(place: str | os.PathLike[str], options: SourceOptions | None = N
 def index_target(place: str, options: IndexOptions) -> Target:
     """Return the index at a place to load documents into. If it does not exist, `prepare` creates it."""
     kind = kind_of(place)
-    for other_kind in KINDS:
-        refuse(options.only(*{*other_kind.index_options} - {*kind.index_options}), f"only an index {other_kind.location} takes")
+    for other in KINDS:
+        refuse(options.only(*{*other.index_options} - {*kind.index_options}), f"only an index {other.location} takes")
     return kind.target(place, options, embedder)
 
 

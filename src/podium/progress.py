@@ -16,7 +16,7 @@ QUICK_SECONDS = 1.0
 
 @contextlib.contextmanager
 def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]:
-    """Yield a function to call with the number of items done since the last call. A bar appears after a second."""
+    """Yield a function to call with the number of items just done. If `is_shown`, a bar appears after a second."""
     late_bar = _LateBar(total, what)
     try:
         yield late_bar.advance if is_shown else lambda done: None

@@ -65,7 +65,7 @@ def brier(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
 
 
 def expected_calibration_error(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
-    """Return the mean difference between a bin's probability and its share of relevant documents (Naeini and others, 2015)."""
+    """Return the mean of |probability - share of relevant documents| over bins, weighted by size (Naeini and others, 2015)."""
     errors = (abs(mean - share) * count for mean, share, count in reliability(probabilities, relevant))
     return sum(errors) / len(probabilities)
 
