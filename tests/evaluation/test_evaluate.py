@@ -49,7 +49,7 @@ def test_evaluation_by_hand(collection, baseline, reranked):
     assert set(evaluation.differences) == {"fruit"}
     assert (evaluation.differences["fruit"].wins, evaluation.differences["fruit"].ties) == (1, 1)
     helped, hurt = movements(evaluation, reranked, 5)
-    assert [(movement.query, movement.rank_before, movement.rank_after) for movement in helped] == [("q1", 2, 1)]
+    assert [(movement.query_id, movement.rank_before, movement.rank_after) for movement in helped] == [("q1", 2, 1)]
     assert hurt == []
 
 

@@ -102,7 +102,7 @@ class Evaluation:
 class Movement:
     """A query's first metric, and the rank of its best document (from 1, None if not found), before and after reranking."""
 
-    query: str
+    query_id: str
     before: float
     after: float
     rank_before: int | None
@@ -113,11 +113,11 @@ def first_stage_run(collection: Collection, first_stage: FirstStage, candidates:
     """Run the first stage, which finds the candidates of each query."""
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
-    for query, text in collection.queries.items():
+    for query_id, text in collection.queries.items():
         began = time.perf_counter()
-        scores = first_stage(query, text, candidates)
+        scores = first_stage(query_id, text, candidates)
         usages.append(Usage(pairs=len(scores), seconds=time.perf_counter() - began))
-        run[query] = dict(scores)
+        run[query_id] = dict(scores)
         advance(1)
     return System("first stage", run, Cost.total(usages))
 
@@ -127,13 +127,13 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     notes: list[tuple[str, ...]] = []
-    for query, scores in baseline.items():
+    for query_id, scores in baseline.items():
         ids = list(scores)
         if unknown := next((document for document in ids if document not in collection.documents), None):
-            raise InvalidInput(f"query {query!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
+            raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
         texts = [collection.documents[document] for document in ids]
-        ranking = reranker.rerank(collection.queries[query], texts, limit=len(ids) or None)
-        run[query] = {ids[result.index]: result.score for result in ranking}
+        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)
+        run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
         notes.append(ranking.notes)
         advance(len(ids))
@@ -169,10 +169,10 @@ def _summed(notes: Sequence[str]) -> str:
 def ceiling(collection: Collection, baseline: Run) -> System:
     """Return the best possible order of the same candidates, which is by grade."""
     run = {}
-    for query, scores in baseline.items():
-        grades = collection.qrels[query]
+    for query_id, scores in baseline.items():
+        grades = collection.qrels[query_id]
         best = sorted(scores, key=lambda document: -grades.get(document, 0))
-        run[query] = {document: float(-rank) for rank, document in enumerate(best)}
+        run[query_id] = {document: float(-rank) for rank, document in enumerate(best)}
     return System("ceiling", run)
 
 
@@ -197,16 +197,16 @@ def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[
     """Return the queries whose first metric increased most, and those whose decreased most, at most `count` each."""
     metric = evaluation.metrics[0]
     before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
-    order = sorted(before, key=lambda query: (before[query] - after[query], query))
-    helped = [query for query in order[:count] if after[query] > before[query]]
-    hurt = [query for query in order[::-1][:count] if after[query] < before[query]]
+    order = sorted(before, key=lambda query_id: (before[query_id] - after[query_id], query_id))
+    helped = [query_id for query_id in order[:count] if after[query_id] > before[query_id]]
+    hurt = [query_id for query_id in order[::-1][:count] if after[query_id] < before[query_id]]
 
-    def movement(query: str) -> Movement:
-        grades = evaluation.collection.qrels[query]
-        ranks = [_best_rank(grades, run.get(query, {})) for run in (evaluation.baseline.run, system.run)]
-        return Movement(query, before[query], after[query], *ranks)
+    def movement(query_id: str) -> Movement:
+        grades = evaluation.collection.qrels[query_id]
+        ranks = [_best_rank(grades, run.get(query_id, {})) for run in (evaluation.baseline.run, system.run)]
+        return Movement(query_id, before[query_id], after[query_id], *ranks)
 
-    return [movement(query) for query in helped], [movement(query) for query in hurt]
+    return [movement(query_id) for query_id in helped], [movement(query_id) for query_id in hurt]
 
 
 def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:

@@ -37,7 +37,7 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     try:
         for result in library.iter_calc(
-            list(measures), {query: dict(grades) for query, grades in qrels.items()}, _scores_by_rank(run)
+            list(measures), {query_id: dict(grades) for query_id, grades in qrels.items()}, _scores_by_rank(run)
         ):
             values[measures[result.measure]][result.query_id] = float(result.value)
     except Exception as error:  # ir_measures calls several packages, each with its own exceptions
@@ -51,9 +51,9 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
 def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
     """Return the share of each query's first `depth` documents that have a judgment."""
     shares = {}
-    for query, grades in qrels.items():
-        top = list(run.get(query, {}))[:depth]
-        shares[query] = sum(document in grades for document in top) / len(top) if top else 1.0
+    for query_id, grades in qrels.items():
+        top = list(run.get(query_id, {}))[:depth]
+        shares[query_id] = sum(document in grades for document in top) / len(top) if top else 1.0
     return shares
 
 
@@ -63,7 +63,7 @@ def mean(values: PerQuery) -> float:
 
 def _scores_by_rank(run: Run) -> dict[str, dict[str, float]]:
     """Return a run of the same order without equal scores, which trec_eval would order by the documents' ids."""
-    return {query: {document: float(-rank) for rank, document in enumerate(scores)} for query, scores in run.items()}
+    return {query_id: {document: float(-rank) for rank, document in enumerate(scores)} for query_id, scores in run.items()}
 
 
 def _measure(name: str) -> Any:

@@ -110,18 +110,18 @@ def _recall_plot(evaluation: Evaluation) -> str:
 def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
     """Return the mean share of a query's relevant documents that are among its first `depth`."""
     shares = []
-    for query, grades in evaluation.collection.qrels.items():
+    for query_id, grades in evaluation.collection.qrels.items():
         relevant = {document for document, grade in grades.items() if grade > 0}
-        shares.append(len(relevant & set(list(system.run.get(query, {}))[:depth])) / len(relevant))
+        shares.append(len(relevant & set(list(system.run.get(query_id, {}))[:depth])) / len(relevant))
     return sum(shares) / len(shares)
 
 
 def _difference_plot(evaluation: Evaluation, system: System) -> str:
     metric = evaluation.metrics[0]
     before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
-    order = sorted(before, key=lambda query: before[query] - after[query])
-    labels = [evaluation.collection.queries[query][:80] for query in order]
-    gains = [after[query] - before[query] for query in order]
+    order = sorted(before, key=lambda query_id: before[query_id] - after[query_id])
+    labels = [evaluation.collection.queries[query_id][:80] for query_id in order]
+    gains = [after[query_id] - before[query_id] for query_id in order]
     difference = evaluation.differences[system.name]
     counts = f"{difference.wins} better, {difference.ties} same, {difference.losses} worse"
     title = f"{metric} of each query against the first stage: {counts}"
@@ -130,8 +130,8 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     pairs = [
-        (score, evaluation.collection.qrels[query].get(document, 0) > 0)
-        for query, scores in system.run.items()
+        (score, evaluation.collection.qrels[query_id].get(document, 0) > 0)
+        for query_id, scores in system.run.items()
         for document, score in scores.items()
     ]
     scores = np.array([score for score, _ in pairs])

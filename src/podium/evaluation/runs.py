@@ -32,11 +32,11 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
         if not line.strip():
             continue
         try:
-            query, _, document, rank, score = line.split()[:5]
-            rows.setdefault(query, []).append((_finite_number(score), int(rank), document))
+            query_id, _, document, rank, score = line.split()[:5]
+            rows.setdefault(query_id, []).append((_finite_number(score), int(rank), document))
         except ValueError:
             raise InvalidInput(f"{file}, line {number}: a run has query, Q0, document, rank, score and name") from None
-    return {query: _ordered_scores(query_rows, f"{file}: query {query}") for query, query_rows in rows.items()}
+    return {query_id: _ordered_scores(query_rows, f"{file}: query {query_id}") for query_id, query_rows in rows.items()}
 
 
 def write_run(path: str | Path, run: Run, name: str) -> None:
@@ -51,8 +51,8 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         check_ids(scores)
     tag = "-".join(name.split()) or "podium"
     lines = [
-        f"{query} Q0 {document} {rank} {score!r} {tag}\n"
-        for query, scores in run.items()
+        f"{query_id} Q0 {document} {rank} {score!r} {tag}\n"
+        for query_id, scores in run.items()
         for rank, (document, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
     ]
     try:

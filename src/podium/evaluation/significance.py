@@ -32,7 +32,7 @@ class Difference:
 
 def difference(system: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
     """Compare the values of a metric, by query, of two systems. The seed is fixed, so equal input gives equal output."""
-    gains = np.array([system[query] - baseline[query] for query in baseline], np.float64)
+    gains = np.array([system[query_id] - baseline[query_id] for query_id in baseline], np.float64)
     low, high = bootstrap_interval(gains)
     wins, losses = int((gains > TOLERANCE).sum()), int((gains < -TOLERANCE).sum())
     return Difference(float(gains.mean()), low, high, randomisation_p(gains), wins, len(gains) - wins - losses, losses)

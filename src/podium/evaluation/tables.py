@@ -75,8 +75,8 @@ def warnings(evaluation: Evaluation) -> list[str]:
 
 def _candidate_warnings(collection: Collection) -> Iterator[str]:
     """Yield a warning if the collection lists candidates that have no judgment."""
-    pairs = [(query, document) for query in collection.queries for document in collection.candidates.get(query, ())]
-    if unjudged := sum(document not in collection.qrels[query] for query, document in pairs):
+    pairs = [(query_id, document) for query_id in collection.queries for document in collection.candidates.get(query_id, ())]
+    if unjudged := sum(document not in collection.qrels[query_id] for query_id, document in pairs):
         yield f"{unjudged} of {len(pairs)} candidates have no judgment; they count as not relevant"
 
 
@@ -93,4 +93,4 @@ def _cost_cells(cost: Cost) -> tuple[str, ...]:
 def _movement_cells(collection: Collection, movement: Movement) -> tuple[str, ...]:
     metric = f"{movement.before:.2f} → {movement.after:.2f}"
     ranks = f"{movement.rank_before or '–'} → {movement.rank_after or '–'}"
-    return movement.query, metric, ranks, collection.queries[movement.query]
+    return movement.query_id, metric, ranks, collection.queries[movement.query_id]
