@@ -129,9 +129,9 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
     notes: list[tuple[str, ...]] = []
     for query_id, scores in baseline.items():
         ids = list(scores)
-        if unknown := next((document for document in ids if document not in collection.documents), None):
+        if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
             raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
-        texts = [collection.documents[document] for document in ids]
+        texts = [collection.documents[document_id] for document_id in ids]
         ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)
         run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
@@ -171,8 +171,8 @@ def ceiling(collection: Collection, baseline: Run) -> System:
     run = {}
     for query_id, scores in baseline.items():
         grades = collection.qrels[query_id]
-        best = sorted(scores, key=lambda document: -grades.get(document, 0))
-        run[query_id] = {document: float(-rank) for rank, document in enumerate(best)}
+        best = sorted(scores, key=lambda document_id: -grades.get(document_id, 0))
+        run[query_id] = {document_id: float(-rank) for rank, document_id in enumerate(best)}
     return System("ceiling", run)
 
 
@@ -211,7 +211,7 @@ def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[
 
 def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:
     """Return the rank of the first document with the highest grade among `ranked`, None if none is relevant."""
-    highest = max((grades.get(document, 0) for document in ranked), default=0)
+    highest = max((grades.get(document_id, 0) for document_id in ranked), default=0)
     if highest <= 0:
         return None
-    return next(rank for rank, document in enumerate(ranked, start=1) if grades.get(document, 0) == highest)
+    return next(rank for rank, document_id in enumerate(ranked, start=1) if grades.get(document_id, 0) == highest)

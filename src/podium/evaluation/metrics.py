@@ -53,7 +53,7 @@ def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
     shares = {}
     for query_id, grades in qrels.items():
         top = list(run.get(query_id, {}))[:depth]
-        shares[query_id] = sum(document in grades for document in top) / len(top) if top else 1.0
+        shares[query_id] = sum(document_id in grades for document_id in top) / len(top) if top else 1.0
     return shares
 
 
@@ -63,7 +63,9 @@ def mean(values: PerQuery) -> float:
 
 def _scores_by_rank(run: Run) -> dict[str, dict[str, float]]:
     """Return a run of the same order without equal scores, which trec_eval would order by the documents' ids."""
-    return {query_id: {document: float(-rank) for rank, document in enumerate(scores)} for query_id, scores in run.items()}
+    return {
+        query_id: {document_id: float(-rank) for rank, document_id in enumerate(scores)} for query_id, scores in run.items()
+    }
 
 
 def _measure(name: str) -> Any:

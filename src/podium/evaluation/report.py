@@ -111,7 +111,7 @@ def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
     """Return the mean share of a query's relevant documents that are among its first `depth`."""
     shares = []
     for query_id, grades in evaluation.collection.qrels.items():
-        relevant = {document for document, grade in grades.items() if grade > 0}
+        relevant = {document_id for document_id, grade in grades.items() if grade > 0}
         shares.append(len(relevant & set(list(system.run.get(query_id, {}))[:depth])) / len(relevant))
     return sum(shares) / len(shares)
 
@@ -130,9 +130,9 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     pairs = [
-        (score, evaluation.collection.qrels[query_id].get(document, 0) > 0)
+        (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
         for query_id, scores in system.run.items()
-        for document, score in scores.items()
+        for document_id, score in scores.items()
     ]
     scores = np.array([score for score, _ in pairs])
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)

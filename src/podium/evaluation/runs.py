@@ -32,8 +32,8 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
         if not line.strip():
             continue
         try:
-            query_id, _, document, rank, score = line.split()[:5]
-            rows.setdefault(query_id, []).append((_finite_number(score), int(rank), document))
+            query_id, _, document_id, rank, score = line.split()[:5]
+            rows.setdefault(query_id, []).append((_finite_number(score), int(rank), document_id))
         except ValueError:
             raise InvalidInput(f"{file}, line {number}: a run has query, Q0, document, rank, score and name") from None
     return {query_id: _ordered_scores(query_rows, f"{file}: query {query_id}") for query_id, query_rows in rows.items()}
@@ -51,9 +51,9 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         check_ids(scores)
     tag = "-".join(name.split()) or "podium"
     lines = [
-        f"{query_id} Q0 {document} {rank} {score!r} {tag}\n"
+        f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n"
         for query_id, scores in run.items()
-        for rank, (document, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
+        for rank, (document_id, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
     ]
     try:
         with atomic_write(Path(path)) as file:
@@ -70,7 +70,7 @@ def check_ids(ids: Iterable[str]) -> None:
 
 
 def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
-    scores = {document: score for score, _, document in sorted(rows, key=lambda row: (-row[0], row[1]))}
+    scores = {document_id: score for score, _, document_id in sorted(rows, key=lambda row: (-row[0], row[1]))}
     if len(scores) < len(rows):
         raise InvalidInput(f"{location} has a document twice")
     return scores

@@ -75,8 +75,9 @@ def warnings(evaluation: Evaluation) -> list[str]:
 
 def _candidate_warnings(collection: Collection) -> Iterator[str]:
     """Yield a warning if the collection lists candidates that have no judgment."""
-    pairs = [(query_id, document) for query_id in collection.queries for document in collection.candidates.get(query_id, ())]
-    if unjudged := sum(document not in collection.qrels[query_id] for query_id, document in pairs):
+    ids_by_query = ((query_id, collection.candidates.get(query_id, ())) for query_id in collection.queries)
+    pairs = [(query_id, document_id) for query_id, document_ids in ids_by_query for document_id in document_ids]
+    if unjudged := sum(document_id not in collection.qrels[query_id] for query_id, document_id in pairs):
         yield f"{unjudged} of {len(pairs)} candidates have no judgment; they count as not relevant"
 
 
