@@ -19,8 +19,8 @@ from scipy.stats import kendalltau
 
 from podium.cli.first_stages import first_stage
 from podium.evaluation.collections import read_collection
-from podium.evaluation.evaluate import first_run
-from podium.evaluation.metrics import per_query
+from podium.evaluation.evaluate import first_stage_run
+from podium.evaluation.metrics import metric_values
 from podium.load import local_scorer
 
 METRIC, FIRST, CANDIDATES = "nDCG@10", 20, 100
@@ -66,7 +66,7 @@ def compare(folder: Path, scorers, count: int) -> Row:
         queries={query: collection.queries[query] for query in queries},
         qrels={query: collection.qrels[query] for query in queries},
     )
-    candidates = first_run(collection, first_stage(collection, None, None, None), CANDIDATES, lambda done: None).run
+    candidates = first_stage_run(collection, first_stage(collection, None, None, None), CANDIDATES, lambda done: None).run
     runs, taus, difference = ({}, {}), [], 0.0
     for query, scores in candidates.items():
         names = list(scores)
@@ -79,7 +79,7 @@ def compare(folder: Path, scorers, count: int) -> Row:
         if len(first) > 1:
             taus.append(kendalltau(raw[0][first], raw[1][first]).statistic)
         difference = max(difference, float(np.abs(raw[0] - raw[1]).max(initial=0)))
-    means = [float(np.mean(list(per_query([METRIC], collection.qrels, run)[METRIC].values()))) for run in runs]
+    means = [float(np.mean(list(metric_values([METRIC], collection.qrels, run)[METRIC].values()))) for run in runs]
     return Row(len(queries), *means, float(np.mean(taus)), difference)
 
 

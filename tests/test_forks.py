@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def fork_status():
-    """Fork a process that enters the context, and return its exit status: 0 if it did not hang."""
+    """Fork a child that enters `no_fork`. Return its wait status: 0 if it exits, nonzero if the alarm kills it."""
     child = os.fork()
     if not child:
         signal.alarm(60)
@@ -27,12 +27,12 @@ def fork_status():
     return os.waitpid(child, 0)[1]
 
 
-def test_fork_waits_for_a_call_of_another_thread():
+def test_fork_waits_for_a_call_in_another_thread():
     events = []
     in_call, may_return = threading.Event(), threading.Event()
 
-    def call():
-        with no_fork, no_fork:  # as a call that makes another one
+    def call_library():
+        with no_fork, no_fork:  # nested, like a call that makes another call
             in_call.set()
             may_return.wait(60)
             events.append("returned")
@@ -41,11 +41,11 @@ def test_fork_waits_for_a_call_of_another_thread():
         assert fork_status() == 0
         events.append("forked")
 
-    caller, forker = threading.Thread(target=call), threading.Thread(target=fork)
+    caller, forker = threading.Thread(target=call_library), threading.Thread(target=fork)
     caller.start()
     in_call.wait(60)
     forker.start()
-    wait_until(lambda: no_fork._is_forking or bool(events))
+    wait_until(lambda: no_fork._is_forking or bool(events))  # the fork has begun to wait, or did not wait
     may_return.set()
     caller.join()
     forker.join()
@@ -53,7 +53,7 @@ def test_fork_waits_for_a_call_of_another_thread():
 
 
 def test_fork_within_a_call_does_not_wait_for_itself():
-    """As a signal handler may do."""
+    """A signal handler may fork while its thread is in a call."""
     with no_fork:
         assert fork_status() == 0
     assert fork_status() == 0
@@ -63,12 +63,13 @@ def test_calls_wait_while_the_process_forks():
     no_fork.before_fork()
     entered = threading.Event()
 
-    def call():
+    def call_library():
         with no_fork:
             entered.set()
 
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=call_library)
     thread.start()
+    wait_until(lambda: no_fork._changed._waiters or entered.is_set())  # the thread waits, or did not have to
     assert not entered.is_set()
     no_fork.after_fork_in_parent()
     thread.join()

@@ -17,7 +17,7 @@ import pytest
 import podium
 from environment import ROOT
 from podium.errors import MissingPackage
-from podium.extras import needed, requirements
+from podium.extras import import_optional, requirements
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -226,12 +226,12 @@ def test_missing_package_is_an_error_with_the_command_that_installs_it():
     """The command names the packages themselves, so it works wherever podium was installed from."""
     command = "pip install 'tantivy>=0.24' 'usearch>=2.16' (podium's extra 'index')"
     with pytest.raises(MissingPackage, match=re.escape(f"needs no_such_package, which is not installed: {command}")):
-        needed("no_such_package.part", "index")
+        import_optional("no_such_package.part", "index")
     assert issubclass(MissingPackage, ImportError)
 
 
 def test_package_that_is_installed_is_returned():
-    assert needed("json", "index") is json
+    assert import_optional("json", "index") is json
 
 
 @pytest.fixture(scope="module")

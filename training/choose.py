@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from podium.cli.first_stages import first_stage
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.metrics import mean, per_query
+from podium.evaluation.metrics import mean, metric_values
 
 MATCHES, WORDS, RUNS = (1.0, 1.5, 2.0, 3.0), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)
 QUERY_TOKENS, DOCUMENT_TOKENS, BATCH = 64, 400, 32
@@ -87,7 +87,7 @@ def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object,
         for key, values in scores.items():
             ranked.setdefault(key, {})[query] = best_first(run, values.tolist())
     qrels = {query: collection.qrels[query] for query in queries}
-    return {key: mean(per_query(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in ranked.items()}
+    return {key: mean(metric_values(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in ranked.items()}
 
 
 def _encodings(model: Late, collection: Collection, names: set[str]) -> dict[str, list[torch.Tensor]]:

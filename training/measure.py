@@ -22,7 +22,7 @@ from podium.cli.first_stages import first_stage
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.evaluate import Evaluation, System, compared, first_run, rerank_run
+from podium.evaluation.evaluate import Evaluation, System, compare_systems, first_stage_run, rerank_run
 from podium.evaluation.runs import Run
 
 METRIC, CANDIDATES = "nDCG@10", 100
@@ -93,12 +93,12 @@ def _evaluation(folder: Path, query_count: int, cosines: Cosines, arguments: arg
         queries = {query: collection.queries[query] for query in sample}
         qrels = {query: collection.qrels[query] for query in sample}
         collection = replace(collection, queries=queries, qrels=qrels)
-    baseline = first_run(collection, first_stage(collection), CANDIDATES, lambda count: None)
+    baseline = first_stage_run(collection, first_stage(collection), CANDIDATES, lambda count: None)
     cosine, fused = cosines.runs(collection, baseline.run)
     systems = [System("cosine", cosine), System("fused", fused)]
     precisions = ("float32", "int8") if arguments.int8 else ("float32",)
     systems += [_reranked(collection, baseline, precision, arguments.scores) for precision in precisions]
-    return compared(collection, baseline, systems, (METRIC,))
+    return compare_systems(collection, baseline, systems, (METRIC,))
 
 
 def _reranked(collection: Collection, baseline: System, precision: str, scores: Path) -> System:

@@ -82,8 +82,8 @@ __all__ = [
     "load",
 ]
 
-# Imported on first use, because they import third-party packages.
-_LAZY = {
+# Name → its module, which is imported on first use because it imports third-party packages.
+_LAZY_MODULES = {
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
     "RedisSource": "podium.sources.redis.source",
@@ -91,11 +91,11 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _LAZY_MODULES:
         raise AttributeError(f"module 'podium' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return getattr(importlib.import_module(_LAZY_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The `podium` command, also as `python -m podium`."""
+"""The `podium` command, also run by `python -m podium`."""
 
 import signal
 import sys
@@ -7,13 +7,13 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line. An interrupt ends it with one line, also while its modules are being imported."""
+    """Run the command line. An interrupt prints one line, even while modules are being imported."""
     try:
         from podium.cli import main as run
 
         run()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends the process at once, without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second interrupt ends the process at once
         sys.stderr.write("podium: interrupted\n")
         raise SystemExit(130) from None
 

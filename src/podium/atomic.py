@@ -16,13 +16,12 @@ __all__ = ["atomic_write"]
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that replaces `path` when the block ends without an exception.
 
-    The content is on the disk before the name is, so a power failure leaves either the old file or the new one. If several
-    processes write at once, the last one wins. Nothing stays behind on failure. Raises OSError if the disk is full or
-    read-only.
+    The content is on the disk before the file gets this name, so a power failure leaves either the old file or the new one. If
+    several processes write at once, the last one wins. After a failure no temporary file is left. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{secrets.token_hex(8)}.unfinished")
-    file = open(temporary, "xb")  # noqa: SIM115  closed below; not by tempfile, whose files only their owner may read
+    file = open(temporary, "xb")  # noqa: SIM115  closed below; only their owner may read the files of tempfile
     try:
         with file:
             yield file

@@ -1,7 +1,7 @@
-"""Documents → text, → JSON.
+"""Convert documents to text and to JSON.
 
-A document is a string, a mapping, or a document object of another package. Documents are read here for every scorer, and
-never modified.
+A document is a string, a mapping, or a document object of another package. They are read here for every scorer, and never
+modified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXT_ATTRIBUTES = ("page_content", "content", "text")
 """An object's text is the first of these attributes that is not empty, else what its `get_content()` returns."""
 
 MAX_DEPTH = 32
-"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so that a small
+"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so a small
 document could become a huge text."""
 
 # Bounds for suggestions of field names: every unknown name is compared with every known one.
@@ -36,12 +36,12 @@ _ABSENT = object()
 def texts_of(
     documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by", start: int = 0
 ) -> list[str | None]:
-    """Return each document's text, in order. None stands for a document without text (None, empty, only white space).
+    """Return each document's text, in order. A document that is None, empty or only white space has the text None.
 
-    With `fields`, mappings and objects are read by those fields, in that order. One field gives its text. Several give YAML,
-    as Cohere recommends for models that take only strings. Strings stay as they are. A document may lack some of the
-    fields, but not all, and each field must be in some document. A dotted name such as "body.text" reads a field of a nested
-    record. In error messages, `argument` is the name of `fields`, and `start` the index of the first document.
+    With `fields`, the text of a mapping or object is the text of those fields, in that order: one field as it is, several as
+    YAML, which Cohere recommends for models that take only strings. Strings stay as they are. A document may lack some of
+    the fields, but not all, and each field must be in some document. A dotted name such as "body.text" is a field of a nested
+    record. Error messages call `fields` by the name `argument`, and count documents from `start`.
 
         >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
         ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
@@ -53,7 +53,7 @@ def texts_of(
     unknown = [field for field in fields or () if field not in seen_fields]
     if unknown and any(not isinstance(document, str | None) for document in documents):
         first = next((document for document in documents if isinstance(document, Mapping)), {})
-        problem = f" names {_quoted(unknown)}, which no document has; the first has {_quoted(first)}"
+        problem = f" names {_quoted_names(unknown)}, which no document has; the first has {_quoted_names(first)}"
         raise InvalidInput(Argument(argument), problem + _suggestion(unknown, documents))
     return texts
 
@@ -69,7 +69,7 @@ def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
         return None, None
     score, rank = (_python_number(_get(document, name)) for name in ("source_score", "source_rank"))
     if isinstance(score, int) and abs(score) > 1e308:
-        score = None  # JSON allows such an integer, float does not
+        score = None  # an integer that is too large for a float
     return (
         float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
         rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
@@ -81,8 +81,8 @@ def id_of(document: Any) -> str | None:
     if not isinstance(document, Mapping):
         return None
     ids = (_python_number(_get(document, name)) for name in ("_id", "id", "source_key"))
-    valid = (value for value in ids if isinstance(value, str | int) and not isinstance(value, bool) and value != "")
-    first = next(valid, None)
+    valid_ids = (value for value in ids if isinstance(value, str | int) and not isinstance(value, bool) and value != "")
+    first = next(valid_ids, None)
     return None if first is None else str(first)
 
 
@@ -110,17 +110,17 @@ def as_json(document: Any) -> Any:
     if isinstance(document, Mapping):
         return {str(key): as_json(value) for key, value in document.items()}
     if isinstance(document, set | frozenset):
-        return [as_json(item) for item in _sorted(document)]
+        return [as_json(item) for item in _sorted_items(document)]
     if isinstance(document, list | tuple):
         return [as_json(item) for item in document]
-    if (text := _first_attribute(document)) is not _ABSENT:
+    if (text := _attribute_text(document)) is not _ABSENT:
         return {"text": as_json(text)}
     return str(document)
 
 
 def _text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str | None:
     try:
-        text = str.__str__(_read(document, index, fields, seen_fields, argument))  # a str subclass may override methods
+        text = str.__str__(_raw_text(document, index, fields, seen_fields, argument))  # a str subclass may override methods
     except InvalidInput:
         raise
     except Exception as error:  # a property that raises, an integer too long to print, a cycle
@@ -128,14 +128,14 @@ def _text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields
     return valid_unicode(text) if any(map(_is_visible, text)) else None
 
 
-def _read(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str:
+def _raw_text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str:
     if document is None or isinstance(document, str):
         return document or ""
     if _is_empty(document):  # a missing cell of a data frame
         return ""
     if fields is not None:
         return _fields_text(document, index, fields, seen_fields)
-    return _value_text(_own_text(document, index, argument), index)
+    return _value_text(_default_text(document, index, argument), index)
 
 
 def _is_visible(character: str) -> bool:
@@ -143,18 +143,18 @@ def _is_visible(character: str) -> bool:
     return unicodedata.category(character) not in ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 
-def _own_text(document: Any, index: int, argument: str) -> Any:
+def _default_text(document: Any, index: int, argument: str) -> Any:
     if isinstance(document, Mapping):
         present_keys = [key for key in TEXT_KEYS if key in document]
         if present_keys:
             return next((document[key] for key in present_keys if not _is_empty(document[key])), None)
         example = [name for name, value in document.items() if isinstance(value, str) and name not in ("_id", "id")][:3]
         raise InvalidInput(
-            f"document {index} has none of the fields {_quoted(TEXT_KEYS)}; it has {_quoted(document)}. "
+            f"document {index} has none of the fields {_quoted_names(TEXT_KEYS)}; it has {_quoted_names(document)}. "
             "Name the fields to read, for example with ",
             Argument(argument, [str(name) for name in example or [*document][:1]] or ["title"]),
         )
-    if (text := _first_attribute(document)) is not _ABSENT:
+    if (text := _attribute_text(document)) is not _ABSENT:
         return text
     raise InvalidInput(
         f"document {index} is a {type(document).__name__}; pass a string, a mapping, or an object with "
@@ -162,21 +162,22 @@ def _own_text(document: Any, index: int, argument: str) -> Any:
     )
 
 
-def _first_attribute(document: Any) -> Any:
-    """Return an object's text. LangChain, Haystack and LlamaIndex each have their own attribute for it."""
+def _attribute_text(document: Any) -> Any:
+    """Return an object's text, _ABSENT if it has none. LangChain, Haystack and LlamaIndex name the attribute differently."""
     values = [getattr(document, name, _ABSENT) for name in TEXT_ATTRIBUTES]
     values = [value for value in values if value is None or isinstance(value, str | bytes)]
     if any(values):
         return next(value for value in values if value)
-    get_content = getattr(document, "get_content", None)
-    return get_content() if callable(get_content) else values[0] if values else _ABSENT
+    if callable(get_content := getattr(document, "get_content", None)):
+        return get_content()
+    return values[0] if values else _ABSENT
 
 
 def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields: set[str]) -> str:
     values = {name: value for name in fields if (value := _field(document, name)) is not _ABSENT}
     if not values:
-        names = document if isinstance(document, Mapping) else vars(document) if hasattr(document, "__dict__") else ()
-        problem = f"document {index} has no field {_quoted(fields)}; it has {_quoted(names)}"
+        names = document if isinstance(document, Mapping) else getattr(document, "__dict__", ())
+        problem = f"document {index} has no field {_quoted_names(fields)}; it has {_quoted_names(names)}"
         raise InvalidInput(problem + _suggestion(fields, [document]))
     seen_fields.update(values)
     non_empty = {name: value for name, value in values.items() if not _is_empty(value)}
@@ -186,23 +187,23 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields
 
 
 def _field(document: Any, name: str) -> Any:
-    """Return the field of that name, else, for a dotted name, the field of a nested record."""
-    value = _own_field(document, name)
+    """Return a document's field, or the field of a nested record if the name is dotted; _ABSENT if there is neither."""
+    value = _direct_field(document, name)
     outer, dot, inner = name.partition(".")
     if value is not _ABSENT or not dot:
         return value
-    record = _own_field(document, outer)
+    record = _direct_field(document, outer)
     return _field(record, inner) if isinstance(record, Mapping) else _ABSENT
 
 
 def _has_keys(document: Any) -> bool:
-    """Whether an object's fields are keys, as in a data frame's row, whose attributes are something else."""
+    """Whether an object's fields are its keys, not its attributes, as in a row of a data frame."""
     return not isinstance(document, Mapping) and all(
         callable(getattr(document, name, None)) for name in ("keys", "__getitem__")
     )
 
 
-def _own_field(document: Any, name: str) -> Any:
+def _direct_field(document: Any, name: str) -> Any:
     """Return a mapping's field, or an object's attribute, or an entry of its `metadata`."""
     if isinstance(document, Mapping):
         return document.get(name, _ABSENT)
@@ -219,14 +220,14 @@ def _suggestion(unknown: Iterable[str], documents: Sequence[Any]) -> str:
     known = [name for name in itertools.islice(_field_names(record), MAX_KNOWN_NAMES) if len(name) <= MAX_NAME_LENGTH]
     names = [name for name in itertools.islice(unknown, MAX_UNKNOWN_NAMES) if len(name) <= MAX_NAME_LENGTH]
     similar = [best for name in names if (best := _most_similar(name, known)) is not None]
-    return f"; did you mean {_quoted(similar)}?" if similar else ""
+    return f"; did you mean {_quoted_names(similar)}?" if similar else ""
 
 
 def _most_similar(name: str, known: Sequence[str]) -> str | None:
     """Return the known name that differs only in case, is nested in another field, or is spelled most similarly."""
     folded = name.casefold()
-    same = [other for other in known if other.casefold() == folded or other.casefold().endswith(f".{folded}")]
-    return next(iter(same or difflib.get_close_matches(name, known, n=1)), None)
+    exact = [other for other in known if other.casefold() == folded or other.casefold().endswith(f".{folded}")]
+    return next(iter(exact or difflib.get_close_matches(name, known, n=1)), None)
 
 
 def _field_names(record: Mapping[Any, Any], depth: int = 3) -> Iterator[str]:
@@ -251,16 +252,14 @@ def _is_missing(value: Any) -> bool:
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.partition(".")[0] == "pandas"
 
 
-def _sorted(items: Iterable[Any]) -> list[Any]:
-    """Return a set's items in an order that is the same in every process. The iteration order of a set is not."""
+def _sorted_items(items: Iterable[Any]) -> list[Any]:
+    """Return a set's items in the same order in every process. The order of iteration differs between processes."""
     values = list(items)
     if all(isinstance(item, str) for item in values) or all(isinstance(item, int | float) for item in values):
         return sorted(values)
-    return sorted(values, key=_sort_key)
-
-
-def _sort_key(item: Any) -> tuple[str, str]:
-    return type(item).__name__, repr(_sorted(item) if isinstance(item, frozenset) else item)
+    return sorted(
+        values, key=lambda item: (type(item).__name__, repr(_sorted_items(item) if isinstance(item, frozenset) else item))
+    )
 
 
 def _python_number(value: Any) -> Any:
@@ -282,9 +281,9 @@ def _value_text(value: Any, index: int) -> str:
 def _yaml(value: Any, index: int) -> str:
     import yaml
 
-    readable = {name: _readable(item) for name, item in value.items()} if isinstance(value, dict) else value
+    converted = {name: _yaml_value(item) for name, item in value.items()} if isinstance(value, dict) else value
     try:  # one line per field, and characters as they are, because a model reads this
-        return str(yaml.dump(readable, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
+        return str(yaml.dump(converted, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
             f"document {index} has a field that cannot be written as text, or is nested more than {MAX_DEPTH} levels deep; "
@@ -294,13 +293,13 @@ def _yaml(value: Any, index: int) -> str:
 
 @functools.cache
 def _dumper() -> Any:
-    """Return YAML's safe dumper, with libyaml if the wheel has it (ten times faster)."""
+    """Return a class based on YAML's safe dumper, the one of libyaml if installed, which is ten times faster."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
     class Dumper(base):  # type: ignore[misc]
-        """Writes sets as sorted lists, and limits the nesting."""
+        """A dumper that writes sets as sorted lists, and raises RecursionError below MAX_DEPTH."""
 
         depth = 0
 
@@ -312,12 +311,12 @@ def _dumper() -> Any:
             self.depth -= 1
             return node
 
-    for kind in (set, frozenset):
-        Dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
+    for set_type in (set, frozenset):
+        Dumper.add_representer(set_type, lambda dumper, items: dumper.represent_list(_sorted_items(items)))
     return Dumper
 
 
-def _readable(value: Any) -> Any:
+def _yaml_value(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else _python_number(value)
 
 
@@ -330,7 +329,7 @@ def valid_unicode(text: str) -> str:
     return text
 
 
-def _quoted(names: Iterable[Any]) -> str:
-    """Return up to 20 names in quotation marks, separated by commas."""
+def _quoted_names(names: Iterable[Any]) -> str:
+    """Return the first 20 names in quotation marks, separated by commas."""
     shown = [repr(str(name)[:40]) for name in names]
     return ", ".join(shown[:20]) + (" …" if len(shown) > 20 else "") if shown else "no fields"

@@ -1,4 +1,4 @@
-"""Every error that podium raises, as one tree. Each message ends with a remedy. Errors of other libraries are converted once.
+"""Every error that podium raises, as one tree. Each message ends with a remedy. Other libraries' errors are converted to these.
 
     PodiumError
     ├── InvalidInput            an argument: a query, documents, a field name, a limit (also a ValueError)
@@ -6,7 +6,7 @@
     ├── MissingPackage          an optional package is not installed (also an ImportError)
     ├── ModelError              weights on this machine
     │   ├── ModelNotFound         no such name, or files missing
-    │   └── UnsupportedModel      cannot be loaded, or its scores would be wrong
+    │   └── UnsupportedModel      podium cannot run it, or its scores would be wrong
     ├── SourceError             a search system: unreachable, no such index or field, damaged files
     └── ProviderError           a rerank API over HTTP
         ├── MissingKey            no API key, neither as an argument nor in the environment
@@ -15,7 +15,7 @@
         ├── RateLimited           429 after every retry
         ├── ProviderUnavailable   5xx or no connection after every retry
         ├── DeadlineExceeded      no reply within the total timeout
-        └── BadResponse           a reply that is not the documented one
+        └── BadResponse           a reply that differs from the API's documentation
 
 No message and no attribute contains an API key or the text of a document.
 """
@@ -49,9 +49,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument's name in an error message, possibly with an example value (... stands for any value).
+    """An argument's name in an error message, possibly with an example value (`...` means any value).
 
-    `str` writes it as in Python: `rank_by=['title']`. The command line writes `--by title`, the server `rank_fields`.
+    `str` formats it as in Python: `rank_by=['title']`. The command line writes `--by title`, the server `rank_fields`.
     """
 
     name: str
@@ -138,4 +138,4 @@ class DeadlineExceeded(ProviderError):
 
 
 class BadResponse(ProviderError):
-    """The provider's reply is not the documented one."""
+    """The provider's reply differs from the API's documentation."""

@@ -1,4 +1,4 @@
-"""Optional packages: imported on first use. If one is missing, the error has the command that installs it."""
+"""Import optional packages on first use. If one is missing, the error has the command that installs it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from podium.errors import MissingPackage
 
-__all__ = ["needed", "requirements"]
+__all__ = ["import_optional", "requirements"]
 
 
-def needed(module: str, extra: str) -> Any:
-    """Return a module of an optional package. Raises MissingPackage with the command that installs it."""
+def import_optional(module: str, extra: str) -> Any:
+    """Import a module of an optional package. Raises MissingPackage with the command that installs the extra."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -39,7 +39,7 @@ def requirements(extra: str) -> list[str]:
     packages: list[str] = []
     for line in declared:
         requirement, _, marker = line.partition(";")
-        if f"extra == {extra}" not in re.sub("[\"']", "", marker) or not _fits_this_python(marker):
+        if f"extra == {extra}" not in re.sub("[\"']", "", marker) or not _is_for_this_python(marker):
             continue
         nested = re.fullmatch(r"podium\[([\w,-]+)\]", requirement.strip())
         if nested:
@@ -49,6 +49,6 @@ def requirements(extra: str) -> list[str]:
     return list(dict.fromkeys(packages))
 
 
-def _fits_this_python(marker: str) -> bool:
-    below = re.search(r"python_version < ['\"](\d+)\.(\d+)", marker)
-    return not below or sys.version_info < (int(below[1]), int(below[2]))
+def _is_for_this_python(marker: str) -> bool:
+    upper_bound = re.search(r"python_version < ['\"](\d+)\.(\d+)", marker)
+    return not upper_bound or sys.version_info < (int(upper_bound[1]), int(upper_bound[2]))

@@ -1,4 +1,4 @@
-"""Documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
+"""Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
 Files are read as a stream as far as their format allows. A file whose name ends in .gz is decompressed.
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from podium.errors import InvalidInput
-from podium.extras import needed
+from podium.extras import import_optional
 from podium.inputs import checked_path
 
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
-PEEKED_BYTES = 4096
+PEEKED_BYTES = 4096  # from which the format is recognized
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Delimiters of a CSV, with their names: spreadsheets write semicolons if the decimal mark is a comma."""
 CONVERSIONS = {
@@ -32,14 +32,14 @@ CONVERSIONS = {
 }
 """How to convert files of formats that are not supported."""
 MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""The first bytes of such files, for files whose name has no ending."""
+"""The first bytes of such files, to recognize those whose name has no ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How documents are read. Text formats get lines, split at `newline` as `open` does; others get the binary file."""
+    """A file format. `parse` yields documents from lines of text, split at `newline` as by `open`, or from a binary file."""
 
-    documents: Callable[[Any, str], Iterator[Any]]
+    parse: Callable[[Any, str], Iterator[Any]]
     newline: str = "\n"
     is_text: bool = True
 
@@ -65,7 +65,7 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
             yield from _documents(content, name, str(file))
     except UnicodeDecodeError as error:
         with _open_file(file) as content:
-            raise _not_utf8(content, str(file)) from error
+            raise _utf8_error(content, str(file)) from error
     except (EOFError, zlib.error) as error:
         raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
     except OSError as error:
@@ -73,36 +73,36 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
 
 
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
-    """Return the documents in `content`. Errors call it `source`."""
+    """Return the documents in `content`, which error messages call `source`."""
     try:
         return list(_documents(io.BytesIO(content), format_name, source))
     except UnicodeDecodeError as error:
-        raise _not_utf8(io.BytesIO(content), source) from error
+        raise _utf8_error(io.BytesIO(content), source) from error
 
 
 def format_of(name: str, content: bytes = b"") -> str:
-    """Return the name of a file's format, by the ending of its name, or by the first bytes if the name has no ending.
+    """Return the name of a file's format, by the ending of its name, or by its first bytes if the name has no ending.
 
     Raises InvalidInput for an unknown ending, and for a PDF or an office document.
     """
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
-    by_content = next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
+    by_content = next((ending for magic, ending in MAGIC.items() if content.startswith(magic)), None)
     unsupported = ending if ending in CONVERSIONS else by_content
     if unsupported is not None:
-        kind = unsupported.upper()
-        raise InvalidInput(f"{name or 'standard input'} is a {kind} file, not text: {CONVERSIONS[unsupported]}")
+        file = name or "standard input"
+        raise InvalidInput(f"{file} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
     if ending:
         known = ", ".join(f".{known_ending}" for known_ending in ENDINGS)
         raise InvalidInput(
             f"{name} ends in .{ending}, which is not a known kind of file; known: {known}, each also with .gz. "
             "If it is text with one document per line, use --format txt"
         )
-    first = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if first == b"[":
+    first_character = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]  # after a byte order mark and white space
+    if first_character == b"[":
         return "json"
-    return "jsonl" if first in (b"{", b'"') else "txt"
+    return "jsonl" if first_character in (b"{", b'"') else "txt"
 
 
 def _open_file(file: Path) -> Any:
@@ -112,12 +112,12 @@ def _open_file(file: Path) -> Any:
 def _documents(content: BinaryIO, format_name: str, source: str) -> Iterator[Any]:
     if format_name not in FORMATS:
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
-    row = FORMATS[format_name]
-    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=row.newline) if row.is_text else content as file:
-        yield from row.documents(file, source)
+    kind = FORMATS[format_name]
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=kind.newline) if kind.is_text else content as file:
+        yield from kind.parse(file, source)
 
 
-def _not_utf8(content: BinaryIO, source: str) -> InvalidInput:
+def _utf8_error(content: BinaryIO, source: str) -> InvalidInput:
     """Return the error for content that is not UTF-8, with the number of the first bad line."""
     bad_line = 0
     for number, line in enumerate(content, start=1):
@@ -147,8 +147,8 @@ def _json_array(file: Any, source: str) -> Iterator[Any]:
         raise InvalidInput(
             f"{source} has one {type(documents).__name__}, not a list of documents; one document per line is .jsonl"
         )
-    for number, document in enumerate(documents):
-        yield _checked_document(document, f"{source}, item {number}")
+    for index, document in enumerate(documents):
+        yield _checked_document(document, f"{source}, item {index}")
 
 
 def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
@@ -186,8 +186,8 @@ def _delimited_rows(
         for row in rows:
             if None in row or None in row.values():
                 delimiters = DELIMITERS[delimiter]
-                quote = f"put a cell that contains {delimiters} in double quotes"
-                remedy = quote if is_quoted else "no cell may contain a tab or a line break"
+                remedy = f"put a cell that contains {delimiters} in double quotes"
+                remedy = remedy if is_quoted else "no cell may contain a tab or a line break"
                 raise InvalidInput(
                     f"{source}, line {rows.line_num}: not as many cells as the header, whose names are separated by "
                     f"{delimiters}; {remedy}"
@@ -198,25 +198,25 @@ def _delimited_rows(
 
 
 def _parquet_documents(file: BinaryIO, source: str) -> Iterator[Any]:
-    arrow = needed("pyarrow", "parquet")
-    parquet = needed("pyarrow.parquet", "parquet")
+    arrow = import_optional("pyarrow", "parquet")
+    parquet = import_optional("pyarrow.parquet", "parquet")
     try:
         parquet_file = parquet.ParquetFile(file)
         names = parquet_file.schema_arrow.names
         if len(set(names)) < len(names):
             raise InvalidInput(f"{source} has two columns of the same name; give each column its own name")
         for batch in parquet_file.iter_batches():
-            yield from map(_as_json, batch.to_pylist())
+            yield from map(_json_compatible, batch.to_pylist())
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{source} is not a Parquet file that can be read: {str(error)[:100]}") from error
 
 
-def _as_json(value: Any) -> Any:
-    """Return a value of a Parquet file as JSON has it: dates and times in ISO 8601, decimals as strings."""
+def _json_compatible(value: Any) -> Any:
+    """Return a value of a Parquet file as JSON would have it: dates and times in ISO 8601, decimals as strings."""
     if isinstance(value, dict):
-        return {name: _as_json(item) for name, item in value.items()}
+        return {name: _json_compatible(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
+        return [_json_compatible(item) for item in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if value is None or isinstance(value, str | int | float | bool):
@@ -245,15 +245,5 @@ FORMATS = {
     "tsv": Format(_tsv_documents, newline=""),
     "parquet": Format(_parquet_documents, is_text=False),
 }
-ENDINGS = {
-    "txt": "txt",
-    "text": "txt",
-    "md": "txt",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "json": "json",
-    "csv": "csv",
-    "tsv": "tsv",
-    "tab": "tsv",
-    "parquet": "parquet",
-}
+ENDINGS = {name: name for name in FORMATS} | {"text": "txt", "md": "txt", "ndjson": "jsonl", "tab": "tsv"}
+"""The ending of a file's name → the name of its format."""

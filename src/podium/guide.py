@@ -55,7 +55,7 @@ class HFCrossEncoderReranker(Reranker):
         super().__init__(local_scorer(model, **model_options), **defaults)
         self._load_again = functools.partial(type(self), model, **defaults, **model_options)
 
-    def _returned(self, document: Any) -> Any:
+    def _returned_document(self, document: Any) -> Any:
         return {"content": document} if isinstance(document, str) else document
 
 
@@ -63,7 +63,7 @@ class _HostedReranker(Reranker):
     """Base class of the hosted rerankers, which define `provider` and `default_model`.
 
     `api_config` may contain "api_key" (default: the provider's environment variable) and "base_url"; the other arguments
-    are those of `podium.load`. Strings are returned as strings. Raises MissingKey here, ProviderError when ranking.
+    are those of `podium.load`. Strings are returned as strings. Raises MissingKey when created, ProviderError when ranking.
     """
 
     provider: ClassVar[str]

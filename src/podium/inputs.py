@@ -1,4 +1,4 @@
-"""Checks of arguments, the same in constructors and in calls. They raise InvalidInput, nothing else."""
+"""Checks of arguments, which raise InvalidInput."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ __all__ = [
     "checked_batches",
     "checked_documents",
     "checked_fields",
-    "checked_flag",
     "checked_limit",
     "checked_min_score",
     "checked_offset",
     "checked_path",
     "checked_query",
+    "checked_return_score",
     "comma_list",
     "refuse",
     "refuse_unknown_names",
     "without_none",
 ]
-
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -59,7 +58,7 @@ def refuse_unknown_names(function: Function) -> Function:
 
 
 def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return `rank_by` as a tuple of field names, or None where it is None.
+    """Return `rank_by` as a tuple of field names, None for None.
 
     Raises InvalidInput unless it is a field name or a list of them, without repeats.
     """
@@ -74,7 +73,7 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:
-    """Return each query with its documents."""
+    """Return (query, documents) pairs. Raises InvalidInput unless there is one list of documents for each query."""
     if isinstance(queries, str):
         raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
     if not isinstance(queries, Iterable) or not isinstance(docs_per_query, Iterable):
@@ -143,7 +142,7 @@ def checked_min_score(min_score: Any) -> float | None:
 
 
 def checked_path(path: Any) -> Path:
-    """Return the path if it is valid on this system; the file need not exist."""
+    """Return the path. Raises InvalidInput if it is not valid on this system; the file need not exist."""
     try:
         os.stat(Path(path))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -158,7 +157,7 @@ def comma_list(names: str | None) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()] if names else []
 
 
-def checked_flag(return_score: Any) -> bool:
+def checked_return_score(return_score: Any) -> bool:
     if not isinstance(return_score, bool):
         raise InvalidInput(f"return_score must be True or False, not {return_score!r:.40}")
     return return_score
@@ -170,7 +169,7 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(options: Mapping[str, Any], reason: str) -> None:
-    """Raise InvalidInput with the reason and the options' names if any of them is not None."""
+    """Raise InvalidInput if an option is not None. Its message is the reason, followed by the names of those options."""
     if refused := sorted(without_none(options)):
         names = [part for name in refused for part in (", ", Argument(name))]
         raise InvalidInput(f"{reason} ", *names[1:], "; leave it out")

@@ -1,4 +1,4 @@
-"""A model's name → Reranker: "podium-mini", "org/model", "./folder" or "cohere:rerank-v3.5".
+"""Load a Reranker by a model's name: "podium-mini", "org/model", "./folder" or "cohere:rerank-v3.5".
 
 The packages that a model or a provider needs are imported when it is loaded.
 """
@@ -71,7 +71,7 @@ def load(
     - `api_key`: default is the provider's environment variable.
     - `base_url`: another server with the provider's API.
     - `timeout`: seconds until the last reply must have arrived, retries included, default 30. Reading that reply (at most
-      64 MB) is not interrupted. `retries`: default 3.
+      64 MB) may take longer. `retries`: default 3.
     - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
 
     A reranker can be pickled; the other process loads it again, with keys from its own environment.

@@ -13,5 +13,5 @@ def sigmoid(x: float) -> float:
 
 
 def logit(p: float) -> float:
-    """Return the inverse of `sigmoid`. `p` is between 0 and 1, both exclusive."""
+    """Return the x for which `sigmoid(x)` is `p`, a number between 0 and 1, both exclusive."""
     return math.log(p) - math.log1p(-p)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -13,33 +12,28 @@ from podium.errors import InvalidInput
 if TYPE_CHECKING:
     from podium.types import Ranking, Result
 
-__all__ = ["table"]
+__all__ = ["html_table"]
 
-MAX_ROWS, MAX_CHARACTERS = 50, 300
+MAX_ROWS, MAX_CHARACTERS = 50, 300  # of the table; of a document's text
 
 
-def table(ranking: Ranking) -> str:
+def html_table(ranking: Ranking) -> str:
     """Return an HTML table of the first results, with the ranking's notes below."""
-    columns = ("rank", "score", "index", "id", "document")
-    rows = [_row(result) for result in ranking.results[:MAX_ROWS]]
-    head = "".join(f"<th>{name}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    more = [f"and {len(ranking) - MAX_ROWS:,} more results"] if len(ranking) > MAX_ROWS else []
-    lines = "".join(f"<p>{escape(line)}</p>" for line in (*more, *ranking.notes))
+    head = "".join(f"<th>{name}</th>" for name in ("rank", "score", "index", "id", "document"))
+    body = "".join(map(_html_row, ranking.results[:MAX_ROWS]))
+    omitted = [f"and {len(ranking) - MAX_ROWS:,} more results"] if len(ranking) > MAX_ROWS else []
+    lines = "".join(f"<p>{escape(line)}</p>" for line in (*omitted, *ranking.notes))
     caption = f"{ranking.model}, scores of kind {ranking.score_kind}"
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lines}"
 
 
-def _row(result: Result) -> tuple[str, ...]:
+def _html_row(result: Result) -> str:
     score = "no text" if result.no_text else f"{result.score:.4f}"
-    return str(result.rank), score, str(result.index), id_of(result.document) or "", _text(result.document)
+    cells = (str(result.rank), score, str(result.index), id_of(result.document) or "", _beginning(result.document))
+    return "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in cells) + "</tr>"
 
 
-def _cells(row: Iterable[str]) -> Iterable[str]:
-    return (f'<td style="text-align:left">{escape(cell)}</td>' for cell in row)
-
-
-def _text(document: Any) -> str:
+def _beginning(document: Any) -> str:
     """Return the beginning of a document's text, or of its JSON if podium finds no text in it."""
     try:
         text = texts_of([document])[0] or ""

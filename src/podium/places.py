@@ -1,4 +1,4 @@
-"""A place, as users write it (redis://host/name, ./folder, a file) → the index there, to search or to load documents into."""
+"""Open the index at a place as users write it (redis://host/name, ./folder, a file), to search it or to fill it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def weights(names: str | None) -> dict[str, float] | None:
-    """Return fields and weights as they are written on the command line; None if there are none.
+    """Return the weights of fields from the command line's notation; None if there are none.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}
@@ -83,5 +83,5 @@ def _field_and_weight(name: str) -> tuple[str, float]:
     field, mark, weight = name.rpartition("^")
     try:
         return (field, float(weight)) if mark and field else (name, 1.0)
-    except ValueError:  # a field whose name has a ^ in it
+    except ValueError:  # the ^ is part of the name
         return name, 1.0

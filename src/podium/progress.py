@@ -15,20 +15,22 @@ QUICK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def bar(total: int, shown: bool, what: str = "scoring") -> Iterator[Progress]:
-    """Yield a function to call with the number of items done since the last call. If `shown`, a bar appears after a second."""
-    late = _LateBar(total, what)
+def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]:
+    """Yield a function to call with the number of items just done. If `is_shown`, a bar appears after a second."""
+    late_bar = _LateBar(total, what)
     try:
-        yield late.advance if shown else lambda done: None
+        yield late_bar.advance if is_shown else lambda done: None
     finally:
-        late.stop()
+        late_bar.stop()
 
 
 class _LateBar:
     """A progress bar that appears after QUICK_SECONDS. Not for several threads at once."""
 
     def __init__(self, total: int, what: str) -> None:
-        self._total, self._what, self._done, self._began = total, what, 0, time.monotonic()
+        self._total, self._what = total, what
+        self._done = 0
+        self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
@@ -44,10 +46,10 @@ class _LateBar:
             self._bar.stop()
 
     def _start(self) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        columns = (self._what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        columns = (self._what, progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+        self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(self._what, total=self._total)
         self._bar.start()

@@ -1,7 +1,7 @@
-"""Scores → order (pure functions), and Reranker, the object that users hold.
+"""Reranker, the object that users hold, and the functions that order documents by their scores.
 
-Everything that must be correct for every scorer is here, once: which documents have text, which score belongs to which
-document, ties, limits, thresholds. Nothing here knows a model or a provider.
+Everything that must be correct for every scorer is here: which documents have text, which score belongs to which document,
+ties, limits, thresholds. Nothing here depends on a model or a provider.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from podium.inputs import (
     checked_batches,
     checked_documents,
     checked_fields,
-    checked_flag,
     checked_limit,
     checked_min_score,
     checked_query,
+    checked_return_score,
     refuse_unknown_names,
     without_none,
 )
@@ -40,12 +40,12 @@ NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "similarity": -1.0,
     "fused": 0.0,
 }
-"""The score of a document without text, by kind. If another document's score is lower, that one is used instead."""
+"""The score of a document without text, by kind. If another document's score is lower, that score is used."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Request:
-    """One query and its documents, checked. `texts` are those of the documents at `text_indices`; the others have none."""
+    """A query and its documents, checked. `texts` has the texts of the documents at `text_indices`; the others have none."""
 
     query: str
     documents: list[Any]
@@ -55,6 +55,8 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
+    """Which results a call returns."""
+
     limit: int | None
     min_score: float | None
 
@@ -86,13 +88,13 @@ class Reranker:
         self.limit = checked_limit(limit)
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
-        self.return_score = checked_flag(return_score)
+        self.return_score = checked_return_score(return_score)
         self._closed = False
-        self._load_again: functools.partial[Any] | None = None  # the call that made this reranker, for pickle
+        self._load_again: functools.partial[Any] | None = None  # a call that creates this reranker, for pickle
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the call that loads this reranker, never its weights, connections or keys."""
-        return super().__reduce_ex__(protocol) if self._load_again is None else (_checked_call(self._load_again), ())
+        return super().__reduce_ex__(protocol) if self._load_again is None else (_picklable_call(self._load_again), ())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
@@ -122,7 +124,7 @@ class Reranker:
         `scores[i]` is the score of `results[i]`. Mappings and objects are returned as the same objects. `rerank` returns the
         same order with more information. Raises InvalidInput, and what the scorer raises.
         """
-        with_scores = self.return_score if return_score is None else checked_flag(return_score)
+        with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
     @refuse_unknown_names
@@ -136,7 +138,7 @@ class Reranker:
         return_score: bool | None = None,
     ) -> Any:
         """Do what `rank` does without blocking the event loop. Cancelling it stops work that has not started."""
-        with_scores = self.return_score if return_score is None else checked_flag(return_score)
+        with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
     @refuse_unknown_names
@@ -234,11 +236,11 @@ class Reranker:
         await self.aclose()
 
     def _as_lists(self, ranking: Ranking, with_scores: bool) -> Any:
-        documents = [self._returned(result.document) for result in ranking]
+        documents = [self._returned_document(result.document) for result in ranking]
         return (documents, [result.score for result in ranking]) if with_scores else documents
 
-    def _returned(self, document: Any) -> Any:
-        """Return the form in which `rank` gives a document back."""
+    def _returned_document(self, document: Any) -> Any:
+        """Return a document as `rank` returns it."""
         return document
 
     def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
@@ -253,7 +255,7 @@ class Reranker:
         return _Request(checked_query(query), documents, [text for text in texts if text is not None], text_indices)
 
     def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
-        """Return the scores of each request. Only requests that have texts are given to the scorer."""
+        """Return the scores of each request. Only requests that have texts are passed to the scorer."""
         with_texts = [request for request in requests if request.texts]
         scored: Sequence[Scores] = ()
         if with_texts:
@@ -269,8 +271,7 @@ class Reranker:
     def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
         if not isinstance(scores, Scores):
             raise PodiumError(f"{self.model} returned a {type(scores).__name__}, not podium.types.Scores")
-        _check_alignment(scores, len(request.texts), self.model)
-        _check_counts(scores, self.model)
+        _check_scores(scores, len(request.texts), self.model)
         results = _results(request, scores, min(NO_TEXT_SCORES[self._scorer.score_kind], *scores.values, math.inf))
         if cut.min_score is not None:
             results = [result for result in results if result.score >= cut.min_score and not result.no_text]
@@ -280,13 +281,13 @@ class Reranker:
             revision=self._scorer.revision,
             score_kind=self._scorer.score_kind,
             usage=_usage(scores, len(request.texts), time.perf_counter() - began),
-            notes=_notes(request, scores),
+            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores)),
         )
 
 
-def _checked_call(load: functools.partial[Reranker]) -> functools.partial[Reranker]:
-    """Return a call that can be pickled. Raises InvalidInput if it has a secret or a client in it."""
-    options = without_none(load.keywords | dict(load.keywords.get("api_config") or {}))
+def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partial[Reranker]:
+    """Return the call that loads a reranker. Raises InvalidInput if one of its arguments is a secret or a client."""
+    options = without_none(load_again.keywords | dict(load_again.keywords.get("api_config") or {}))
     for name in ("client", "async_client"):
         if name in options:
             raise InvalidInput(f"a reranker with a {name} of yours cannot be pickled; load it in each process")
@@ -297,7 +298,7 @@ def _checked_call(load: functools.partial[Reranker]) -> functools.partial[Rerank
             f"a reranker that was loaded with a secret ({', '.join(secrets)}) cannot be pickled; "
             "put the secret into the environment instead, or load the reranker in each process"
         )
-    return load
+    return load_again
 
 
 def order(keys: Sequence[float]) -> list[int]:
@@ -324,10 +325,10 @@ def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Re
     return results
 
 
-def _check_alignment(scores: Scores, count: int, model: str) -> None:
-    """Raise PodiumError unless there is a finite score for each of `count` texts. A scorer may be a user's code."""
-    counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
-    columns = (scores.values, scores.raw, *counts)
+def _check_scores(scores: Scores, count: int, model: str) -> None:
+    """Raise PodiumError unless each of `count` texts has finite scores and valid token counts. Scorers may be a user's."""
+    token_counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
+    columns = (scores.values, scores.raw, *token_counts)
     try:
         if len(scores.values) != count or any(column is not None and len(column) != count for column in columns):
             raise PodiumError(f"{model} returned {len(scores.values)} scores for {count} texts, so they cannot be ranked")
@@ -336,13 +337,8 @@ def _check_alignment(scores: Scores, count: int, model: str) -> None:
         is_finite = False
     if not is_finite:
         raise PodiumError(f"{model} returned a score that is not a finite number; its weights or its reply are damaged")
-
-
-def _check_counts(scores: Scores, model: str) -> None:
-    """Raise PodiumError unless token counts are whole numbers or None."""
-    for column in (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens):
-        if not all(count is None or hasattr(count, "__index__") for count in column or ()):
-            raise PodiumError(f"{model} returned a number of tokens that is not a whole number; it must be an int or None")
+    if not all(tokens is None or hasattr(tokens, "__index__") for column in token_counts for tokens in column or ()):
+        raise PodiumError(f"{model} returned a number of tokens that is not a whole number; it must be an int or None")
 
 
 def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
@@ -351,10 +347,6 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
         tokens = sum(count for count in scores.tokens if count)
     truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
     return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered)
-
-
-def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:
-    return (*scores.notes, *_query_notes(scores), *_text_notes(request, scores))
 
 
 def _query_notes(scores: Scores) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """BaseScorer, the base class of podium's own scorers, and `as_scorer`, which gives a user's scorer the same methods.
 
 The Protocol that users implement is `podium.types.Scorer`. Code that calls scorers uses BaseScorer, whose capabilities are
-declared: nothing has to be looked up with getattr.
+declared, so it never has to look them up with getattr.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class BaseScorer(ABC):
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        """Return the scores of several queries, each with its own texts. `progress` is told how many texts are done."""
+        """Return the scores of several queries, each with its own texts. `progress` is called after each query."""
         scores_per_query = []
         for query, texts in zip(queries, texts_per_query, strict=True):
             scores_per_query.append(self.score(query, texts) if texts else Scores(()))
@@ -108,7 +108,7 @@ def as_scorer(scorer: Any) -> BaseScorer:
 
 
 class _UserScorer(BaseScorer):
-    """Adapter for a scorer that implements `podium.types.Scorer`, and possibly some optional methods of BaseScorer."""
+    """Adapter for a user's scorer, which has the methods of `podium.types.Scorer` and may have others of BaseScorer."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

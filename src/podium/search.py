@@ -24,7 +24,7 @@ __all__ = ["Search", "cut", "search_source"]
 
 
 class Search:
-    """A search with reranking: asks a source for candidates, reranks them and returns the best.
+    """A search with reranking: requests candidates from a source, reranks them and returns the best.
 
     `candidates` is the number of documents requested from the source, `limit` the number of results (None for all), and
     `rank_by` the fields that the reranker reads (None for those that the source searches). Each call can override them.
@@ -161,7 +161,7 @@ def _checked_candidates(candidates: Any) -> int:
 
 
 def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, offset: int = 0) -> Ranking:
-    """Return `limit` results of a search after skipping `offset`, with a note if that leaves no candidate out.
+    """Return a ranking's `limit` results after the first `offset`, with a note if that leaves out no candidate.
 
     `candidates` is the number of candidates that were reranked, if `ranking` has fewer results.
     """
@@ -172,7 +172,7 @@ def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, o
 
 
 def _with_source(ranking: Ranking, candidates: list[Any], seconds: float) -> Ranking:
-    """Add the source's ranks and time, and its total and notes if it is one of podium's own."""
+    """Add the source's ranks and time, and the total and notes that podium's own sources return."""
     results = tuple(_with_source_rank(result) for result in ranking)
     usage = replace(ranking.usage, source_seconds=seconds)
     total, notes = (candidates.total, candidates.notes) if isinstance(candidates, Candidates) else (None, ())

@@ -1,7 +1,7 @@
 """Run a protocol that is written as a generator of steps, with blocking calls or on an event loop.
 
-The generator yields what is to be done, such as a request, and receives the outcome, such as its reply. So the protocol is
-written once, without I/O, and its two drivers are here:
+The generator yields a step, such as a request, and receives its outcome, such as the reply. So a protocol is written once,
+without I/O, and run by one of two drivers:
 
     >>> def greeting():
     ...     name = yield "name?"
@@ -9,7 +9,7 @@ written once, without I/O, and its two drivers are here:
     >>> drive(greeting(), lambda question: "Ann")
     'hello Ann'
 
-If the step fails, the exception is raised inside the generator at the `yield`, where it can be handled.
+If a step fails, its exception is raised inside the generator at the `yield`, where it can be handled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def drive(steps: Generator[Step, Outcome, Result], perform: Callable[[Step], Out
             else:
                 step = steps.send(outcome)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # a Result
+        return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped; here it is a Result
 
 
 async def adrive(steps: Generator[Step, Outcome, Result], perform: Callable[[Step], Awaitable[Outcome]]) -> Result:
@@ -54,11 +54,11 @@ async def adrive(steps: Generator[Step, Outcome, Result], perform: Callable[[Ste
             else:
                 step = steps.send(outcome)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # a Result
+        return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped; here it is a Result
 
 
 def immediate(function: Callable[Arguments, Result]) -> Callable[Arguments, Generator[Any, Any, Result]]:
-    """Decorate a function to return a generator that has no steps, and the function's result."""
+    """Turn a function into one that returns a generator without steps, whose result is the function's result."""
 
     @functools.wraps(function)
     def steps(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Generator[Any, Any, Result]:
@@ -69,9 +69,9 @@ def immediate(function: Callable[Arguments, Result]) -> Callable[Arguments, Gene
 
 
 def result_of(steps: Generator[Any, Any, Result]) -> Result:
-    """Return the result of a generator that has no steps. Raises TypeError if it has one."""
+    """Return the result of a generator without steps. Raises TypeError if it has one."""
     try:
         next(steps)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # a Result
+        return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped; here it is a Result
     raise TypeError("this generator has steps; run it with drive or adrive")

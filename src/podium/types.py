@@ -31,7 +31,7 @@ ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
 - "logit": any real number.
 - "sigmoid": between 0 and 1, higher for more relevant documents, but not calibrated: 0.9 does not mean that nine of ten
   such documents are relevant.
-- "probability": calibrated, so 0.9 does mean that.
+- "probability": calibrated, so 0.9 means that nine of ten such documents are relevant.
 - "similarity": from -1 to 1.
 - "fused": a combination of several scores.
 """
@@ -55,7 +55,7 @@ class Usage:
     - `truncated`: number of documents that were longer than the model reads.
     - `billed`: what the provider says it charges, under the provider's own names.
     - `seconds`: wall-clock time of the call.
-    - `source_seconds`: time the search for candidates took before, if a `Search` made the call.
+    - `source_seconds`: time of the search for candidates before the call, if a `Search` made it.
     - `remembered`: number of pairs whose score came from a cache.
     """
 
@@ -171,7 +171,7 @@ class AsyncSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One document with its score and position. The repr leaves the document out, because reprs end up in logs.
+    """One document with its score and position. The repr leaves out the document, because reprs end up in logs.
 
     - `document`: the caller's own object.
     - `rank`: position in the ranking, from 1. `index`: position in the input, from 0.
@@ -248,9 +248,9 @@ class Ranking(Sequence[Result]):
 
     def _repr_html_(self) -> str:
         """Return a table for a notebook, documents included."""
-        from podium.notebook import table
+        from podium.notebook import html_table
 
-        return table(self)
+        return html_table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole ranking as `json.dumps` takes it."""

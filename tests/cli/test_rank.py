@@ -64,7 +64,7 @@ def test_standard_input_of_a_process_is_read():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("d.py", b"import this\n", "ends in .py, which is not a known kind of file; known: .txt, .text, .md, .jsonl"),
+        ("d.py", b"import this\n", "ends in .py, which is not a known kind of file; known: .txt, .jsonl, .json, .csv"),
         ("d.pdf", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first, for example with pdftotext"),
         ("d", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first"),
         ("d.xlsx", b"PK\x03\x04", "XLSX file, not text: save it as CSV"),

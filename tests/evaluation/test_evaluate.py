@@ -10,7 +10,7 @@ from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput
 from podium.evaluation.collections import read_collection
-from podium.evaluation.evaluate import Cost, ceiling, combined_notes, compared, first_run, movements, rerank_run
+from podium.evaluation.evaluate import Cost, ceiling, combined_notes, compare_systems, first_stage_run, movements, rerank_run
 from podium.types import Scores, Usage
 
 CANDIDATES = {"q1": [("d4", 3.0), ("d1", 2.0), ("d3", 1.0)], "q2": [("d2", 1.0)]}
@@ -27,7 +27,7 @@ def collection(folder):
 
 @pytest.fixture
 def baseline(collection):
-    return first_run(collection, lambda query, text, count: CANDIDATES[query][:count], 100, ignore_progress)
+    return first_stage_run(collection, lambda query, text, count: CANDIDATES[query][:count], 100, ignore_progress)
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def test_reranker_and_ceiling_order_the_candidates(collection, baseline, reranke
 
 
 def test_evaluation_by_hand(collection, baseline, reranked):
-    evaluation = compared(collection, baseline, [reranked, ceiling(collection, baseline.run)], ("nDCG@10",))
+    evaluation = compare_systems(collection, baseline, [reranked, ceiling(collection, baseline.run)], ("nDCG@10",))
     means = [evaluation.mean(name, "nDCG@10") for name in ("first stage", "fruit", "ceiling")]
     assert means == sorted(set(means))
     assert means[-1] == 1
     assert set(evaluation.differences) == {"fruit"}
     assert (evaluation.differences["fruit"].wins, evaluation.differences["fruit"].ties) == (1, 1)
     helped, hurt = movements(evaluation, reranked, 5)
-    assert [(movement.query, movement.rank_before, movement.rank_after) for movement in helped] == [("q1", 2, 1)]
+    assert [(movement.query_id, movement.rank_before, movement.rank_after) for movement in helped] == [("q1", 2, 1)]
     assert hurt == []
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from podium.errors import InvalidInput
-from podium.evaluation.metrics import checked_metrics, judged, per_query
+from podium.evaluation.metrics import checked_metrics, judged_shares, metric_values
 
 QRELS = {"q1": {"d1": 2, "d3": 1}, "q2": {"d2": 1}}
 RUN = {"q1": {"d2": 3.0, "d1": 2.0, "d3": 1.0}}
 
 
 def test_metrics_by_hand():
-    values = per_query(("nDCG@10", "RR@10", "R@2"), QRELS, RUN)
+    values = metric_values(("nDCG@10", "RR@10", "R@2"), QRELS, RUN)
     ideal = 2 + 1 / np.log2(3)
     assert values["nDCG@10"]["q1"] == pytest.approx((2 / np.log2(3) + 1 / np.log2(4)) / ideal)
     assert values["RR@10"] == {"q1": 0.5, "q2": 0.0}
@@ -21,12 +21,12 @@ def test_metrics_by_hand():
 
 
 def test_judged_share_by_hand():
-    assert judged(QRELS, RUN) == {"q1": pytest.approx(2 / 3), "q2": 1.0}
+    assert judged_shares(QRELS, RUN) == {"q1": pytest.approx(2 / 3), "q2": 1.0}
 
 
 def test_equal_scores_keep_the_order_of_the_run():
     """trec_eval would rank the document whose name is last in the alphabet first."""
-    values = per_query(("RR@10",), {"q": {"a": 1}}, {"q": {"a": 1.0, "z": 1.0}})
+    values = metric_values(("RR@10",), {"q": {"a": 1}}, {"q": {"a": 1.0, "z": 1.0}})
     assert values["RR@10"]["q"] == 1.0
 
 

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.evaluation.significance import difference, holm, interval, randomisation
+from podium.evaluation.significance import bootstrap_interval, difference, holm, randomisation_p
 
 
 def test_difference_by_hand():
@@ -31,15 +31,17 @@ def test_p_and_interval_agree_with_scipy(count):
     reference = scipy.stats.permutation_test(
         (gains, np.zeros(count)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=20_000, rng=1
     )
-    assert randomisation(gains) == pytest.approx(reference.pvalue, abs=0.015)
+    assert randomisation_p(gains) == pytest.approx(reference.pvalue, abs=0.015)
     bootstrap = scipy.stats.bootstrap((gains,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
-    assert interval(gains) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.1 * (bootstrap.high - bootstrap.low))
+    assert bootstrap_interval(gains) == pytest.approx(
+        (bootstrap.low, bootstrap.high), abs=0.1 * (bootstrap.high - bootstrap.low)
+    )
 
 
 def test_equal_input_gives_equal_output():
     gains = np.random.default_rng(0).normal(size=100)
-    assert randomisation(gains) == randomisation(gains)
-    assert interval(gains) == interval(gains)
+    assert randomisation_p(gains) == randomisation_p(gains)
+    assert bootstrap_interval(gains) == bootstrap_interval(gains)
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))

@@ -1,6 +1,6 @@
 """The command line, with one module per command. Results go to stdout, everything else to stderr, without tracebacks.
 
-Exit codes: 0 success, 1 failure (a model, a provider, the network), 2 wrong use (arguments, files, names), 130 interrupted.
+Exit codes: 0 success, 1 failure (a model, a provider, the network), 2 wrong usage (arguments, files, names), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _exit_code(arguments: list[str]) -> int:
     """Run a command and return its exit code, after printing any error."""
-    if sys.stdout is None:  # started with >&-
+    if sys.stdout is None:  # closed by the shell, as in podium demo >&-
         return 1
     # Warnings of the library, such as a missing native core, are shown by `podium check`; here stderr is for errors.
     logging.getLogger("podium").setLevel(logging.ERROR)
-    for stream in (sys.stdout, sys.stderr):  # so that ▲ does not fail in a terminal with ASCII only
+    for stream in (sys.stdout, sys.stderr):  # so that printing ▲ does not fail in a terminal with ASCII only
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = int(podium.main(arguments, prog_name="podium", standalone_mode=False, obj=arguments) or 0)
+        exit_code = int(podium.main(arguments, prog_name="podium", standalone_mode=False, obj=arguments) or 0)
         sys.stdout.flush()
-        return code
+        return exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:  # how click reports an interrupt; podium.__main__ handles it
         raise KeyboardInterrupt from None
-    except BrokenPipeError:  # podium rank … | head
+    except BrokenPipeError:  # the reader has ended, as in podium rank … | head
         _discard_stdout()
         return 0
     except OSError as error:

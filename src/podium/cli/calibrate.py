@@ -1,4 +1,4 @@
-"""podium calibrate: turn scores into probabilities. Of the documents that score 0.5, half are relevant."""
+"""podium calibrate: fit the conversion of a model's scores to probabilities, and show how good it is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from podium.compose.calibrated import CalibratedScorer, Calibration, write_calib
 from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.evaluate import first_run
+from podium.evaluation.evaluate import first_stage_run
 from podium.evaluation.runs import Run
 from podium.load import load
 from podium.progress import bar
 from podium.scorers import BaseScorer, as_scorer
-from podium.types import Progress
+from podium.types import Progress, Scores
 
 __all__ = ["calibrate"]
 
@@ -29,8 +29,8 @@ Method = Literal["platt", "isotonic"]
 
 class ScoredDocument(NamedTuple):
     score: float
-    raw: float  # before any sigmoid
-    relevant: bool
+    raw_score: float  # before any sigmoid
+    is_relevant: bool
 
 
 @click.command()
@@ -50,7 +50,7 @@ def calibrate(
     candidates: int,
     judged_only: bool,
     seed: int,
-    options: dict[str, Any],
+    load_options: dict[str, Any],
 ) -> None:
     """Fit a model's scores to judgments.
 
@@ -60,16 +60,14 @@ def calibrate(
     collection = read_collection(data)
     fitted_queries, held_out_queries = _halves(collection, seed)
     with bar(len(collection.queries), True, what="searching") as advance:
-        run = first_run(collection, first_stage(collection), candidates, advance).run
-    with load(model, **options) as reranker:
+        run = first_stage_run(collection, first_stage(collection), candidates, advance).run
+    with load(model, **load_options) as reranker:
         scorer = as_scorer(reranker.scorer)
         with bar(sum(map(len, run.values())), True, what="scoring") as advance:
-            fitted, held_out = (
-                [row for query in queries for row in _scored(collection, scorer, query, run, judged_only, advance)]
-                for queries in (fitted_queries, held_out_queries)
-            )
+            fitted = _scored_documents(collection, scorer, fitted_queries, run, judged_only, advance)
+            held_out = _scored_documents(collection, scorer, held_out_queries, run, judged_only, advance)
         calibration = _calibration(scorer, fitted, method)
-        CalibratedScorer(scorer, calibration)  # raises InvalidInput if it could not be loaded
+        CalibratedScorer(scorer, calibration)  # raises InvalidInput if it does not fit the model
         has_sigmoid = scorer.score_kind in ("sigmoid", "probability")
     write_calibration(out, calibration)
     _print_quality(held_out, calibration, has_sigmoid)
@@ -77,47 +75,47 @@ def calibrate(
 
 
 def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
-    """Return the queries to fit on, and those that are held out."""
-    queries = sorted(collection.queries)
-    if len(queries) < 2:
+    """Return the ids of the queries to fit on, and of those that are held out."""
+    query_ids = sorted(collection.queries)
+    if len(query_ids) < 2:
         raise InvalidInput(f"{collection.name} has one query; a calibration needs at least two, one to fit and one to test it")
-    random.Random(seed).shuffle(queries)  # noqa: S311  not a secret
-    half = len(queries) // 2
-    return queries[:half], queries[half:]
+    random.Random(seed).shuffle(query_ids)  # noqa: S311  not a secret
+    half = len(query_ids) // 2
+    return query_ids[:half], query_ids[half:]
 
 
-def _scored(
-    collection: Collection, scorer: BaseScorer, query: str, run: Run, judged_only: bool, advance: Progress
+def _scored_documents(
+    collection: Collection, scorer: BaseScorer, query_ids: Sequence[str], run: Run, judged_only: bool, advance: Progress
 ) -> list[ScoredDocument]:
-    """Return the scores of a query's candidates that have text."""
-    grades = collection.qrels[query]
-    ids = [document for document in run[query] if document in grades or not judged_only]
-    ids = [document for document in ids if collection.documents[document].strip()]
-    advance(len(run[query]))
-    if not ids:
-        return []
-    scores = scorer.score(collection.queries[query], [collection.documents[document] for document in ids])
-    raw = scores.values if scores.raw is None else scores.raw
-    return [
-        ScoredDocument(float(score), float(raw_score), grades.get(document, 0) > 0)
-        for document, score, raw_score in zip(ids, scores.values, raw, strict=True)
-    ]
+    """Return the scores of the queries' candidates that have text."""
+    scored_documents = []
+    for query_id in query_ids:
+        grades = collection.qrels[query_id]
+        ids = [document_id for document_id in run[query_id] if document_id in grades or not judged_only]
+        ids = [document_id for document_id in ids if collection.documents[document_id].strip()]
+        advance(len(run[query_id]))
+        texts = [collection.documents[document_id] for document_id in ids]
+        scores = scorer.score(collection.queries[query_id], texts) if texts else Scores(())
+        raw_scores = scores.values if scores.raw is None else scores.raw
+        for document_id, score, raw_score in zip(ids, scores.values, raw_scores, strict=True):
+            scored_documents.append(ScoredDocument(float(score), float(raw_score), grades.get(document_id, 0) > 0))
+    return scored_documents
 
 
 def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method: Method) -> Calibration:
-    raw = [document.raw for document in documents]
-    relevant = [document.relevant for document in documents]
+    raw_scores = [document.raw_score for document in documents]
+    relevant = [document.is_relevant for document in documents]
     if method == "isotonic":
-        return Calibration(scorer.model, scorer.revision, method, points=isotonic(raw, relevant))
-    slope, offset = platt(raw, relevant)
+        return Calibration(scorer.model, scorer.revision, method, points=isotonic(raw_scores, relevant))
+    slope, offset = platt(raw_scores, relevant)
     return Calibration(scorer.model, scorer.revision, method, slope, offset)
 
 
 def _print_quality(documents: Sequence[ScoredDocument], calibration: Calibration, has_sigmoid: bool) -> None:
     """Print calibration errors on held-out documents: with the calibration, and without it if scores are from 0 to 1."""
-    relevant = [document.relevant for document in documents]
+    relevant = [document.is_relevant for document in documents]
     probabilities = {"before": [document.score for document in documents]} if has_sigmoid else {}
-    probabilities["after"] = [calibration(document.raw) for document in documents]
+    probabilities["after"] = [calibration(document.raw_score) for document in documents]
     print_rows(
         (f"held out: {len(documents)} documents, {sum(relevant)} relevant", "ECE", "Brier"),
         [

@@ -24,8 +24,8 @@ __all__ = ["check"]
 
 # A trained reranker ranks the answer above a sentence that only shares words with the query.
 KNOWN_QUERY = "how many people live in Berlin"
-KNOWN_WRONG, KNOWN_RIGHT = "Berlin is a city of museums.", "Berlin had a population of 3,520,031 registered inhabitants."
-SECONDS = 2.0
+KNOWN_DISTRACTOR, KNOWN_ANSWER = "Berlin is a city of museums.", "Berlin had a population of 3,520,031 registered inhabitants."
+SPEED_TEST_SECONDS = 2.0
 
 
 @click.command()
@@ -33,7 +33,7 @@ SECONDS = 2.0
 @click.option("--runtime", type=click.Choice(["native", "onnx", "auto"]), default="auto", show_default=True)
 @click.option("--download/--no-download", default=True, help="Download a missing model, or only show the download's size.")
 @model_options
-def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool, options: dict[str, Any]) -> None:
+def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool, load_options: dict[str, Any]) -> None:
     """Describe a model, run it, and measure its speed.
 
     MODEL is podium-mini, org/model or ./folder. Exits with 1 if the model orders a known pair wrong.
@@ -44,21 +44,21 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
         _print_download_size(model)
         return
     began = time.perf_counter()
-    with load(model, runtime=runtime, **options) as reranker:
+    with load(model, runtime=runtime, **load_options) as reranker:
         load_seconds = time.perf_counter() - began
         scorer = _local_scorer(reranker.scorer)
-        ranking = reranker.rerank(KNOWN_QUERY, [KNOWN_WRONG, KNOWN_RIGHT])
-        is_right = [result.document for result in ranking] == [KNOWN_RIGHT, KNOWN_WRONG]
+        ranking = reranker.rerank(KNOWN_QUERY, [KNOWN_DISTRACTOR, KNOWN_ANSWER])
+        is_ordered_right = [result.document for result in ranking] == [KNOWN_ANSWER, KNOWN_DISTRACTOR]
         rows = [
             *_description(scorer),
             ("loaded in", f"{load_seconds:.2f} s"),
             ("runtime", f"{scorer.runtime}, {scorer.precision}; {scorer.choice}"),
-            ("native core", _native_core()),
+            ("native core", _core_description()),
             ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
-            ("known pair", "ordered right" if is_right else "ORDERED WRONG"),
+            ("known pair", "ordered right" if is_ordered_right else "ORDERED WRONG"),
         ]
     print_rows(("model", model), rows)
-    if not is_right:
+    if not is_ordered_right:
         raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
 
 
@@ -94,16 +94,16 @@ def _storage(scorer: LocalScorer) -> str:
     return f"{' and '.join(kinds)}, {megabytes:.0f} MB; computed in {scorer.precision}"
 
 
-def _native_core() -> str:
+def _core_description() -> str:
     core = native_core()
     return f"{core.instruction_sets()[0]} here" if core else f"none: {NO_CORE}"
 
 
 def _speed(scorer: LocalScorer) -> float:
-    """Return pairs per second over about two seconds. The texts are the guide's, each with a number so that all differ."""
+    """Return pairs per second, measured on the guide's texts, each with another number so that all differ."""
     texts = [document["passage"] for document in DOCUMENTS] * 4
     pairs, began = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - began) < SECONDS:
+    while (seconds := time.perf_counter() - began) < SPEED_TEST_SECONDS:
         scorer.score(QUERY, [f"{text} {pairs + index}" for index, text in enumerate(texts)])
         pairs += len(texts)
     return pairs / seconds

@@ -10,7 +10,7 @@ import click
 from podium.cli.evaluation import metrics_option, print_evaluation
 from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection, read_qrels, read_queries
-from podium.evaluation.evaluate import System, compared
+from podium.evaluation.evaluate import System, compare_systems
 from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import read_run
 from podium.inputs import comma_list
@@ -33,11 +33,11 @@ def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) 
         raise InvalidInput("compare needs two or more runs, in files of different names")
     metric_names = checked_metrics(comma_list(metrics))
     systems = [System(name, read_run(file)) for name, file in zip(names, runs, strict=True)]
-    collection, left_out = _collection(systems, qrels, queries)
-    print_evaluation(compared(collection, systems[0], systems[1:], metric_names))
-    if left_out:
-        total = left_out + len(collection.queries)
-        click.echo(f"note: {left_out} of {total} judged queries are in no run and were left out", err=True)
+    collection, left_out_count = _collection(systems, qrels, queries)
+    print_evaluation(compare_systems(collection, systems[0], systems[1:], metric_names))
+    if left_out_count:
+        total = left_out_count + len(collection.queries)
+        click.echo(f"note: {left_out_count} of {total} judged queries are in no run and were left out", err=True)
 
 
 def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:

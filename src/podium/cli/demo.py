@@ -21,7 +21,7 @@ def demo() -> None:
         ranking = reranker.rerank(QUERY, texts)
         print_ranking(ranking, dict(enumerate(texts)))
         usage = ranking.usage
-        speed = f"{usage.pairs} documents, {usage.tokens} tokens, {usage.seconds * 1000:.0f} ms on this machine"
-        print(f"\n{speed}, without a network")
+        cost = f"{usage.pairs} documents, {usage.tokens} tokens, {usage.seconds * 1000:.0f} ms on this machine"
+        print(f"\n{cost}, without a network")
         print('\nThe same as records, read by rank_by=["passage", "source"]:\n')
         print_ranking(reranker.rerank(QUERY, DOCUMENTS, rank_by=fields), shown_texts(enumerate(DOCUMENTS), fields))

@@ -17,12 +17,12 @@ import click
 from podium.cli.evaluation import metrics_option, print_evaluation
 from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.cli.options import candidates_option, model_options, options_for
-from podium.cli.source_options import source_options
+from podium.cli.source_options import source_options as add_source_options
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import Argument, PodiumError
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.evaluate import Evaluation, System, ceiling, compared, first_run, rerank_run
+from podium.evaluation.evaluate import Evaluation, System, ceiling, compare_systems, first_stage_run, rerank_run
 from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import check_ids, write_run
 from podium.inputs import comma_list
@@ -40,7 +40,7 @@ __all__ = ["evaluate"]
 @candidates_option
 @click.option("--run", "run_file", metavar="FILE", help="First stage: a TREC run.  [default: BM25]")
 @click.option("--in", "place", metavar="PLACE", help="First stage: an index with the collection's ids.")
-@source_options()
+@add_source_options()
 @click.option("--queries", metavar="FILE", help="Queries that replace DATA's: JSON lines, TSV or TREC topics.")
 @click.option("--qrels", metavar="FILE", help="Judgments that replace DATA's: TSV or TREC.")
 @click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file for each system.")
@@ -60,7 +60,7 @@ def evaluate(
     runs_folder: str | None,
     report_file: str | None,
     scores_file: str | None,
-    options: dict[str, Any],
+    load_options: dict[str, Any],
 ) -> None:
     """Measure rerankers on a test collection.
 
@@ -69,14 +69,14 @@ def evaluate(
     a search are for --in; --embed without --in adds the embedder's vectors to BM25.
     """
     metric_names = checked_metrics(comma_list(metrics))
-    options_by_name = {name: options_for(options, name, names) for name in names}
+    options_by_name = {name: options_for(load_options, name, names) for name in names}
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report_file)
-    with bar(len(collection.queries), shown=True, what="searching") as advance:
-        baseline = first_run(collection, first_stage(collection, run_file, place, source_options), candidates, advance)
+    with bar(len(collection.queries), is_shown=True, what="searching") as advance:
+        baseline = first_stage_run(collection, first_stage(collection, run_file, place, source_options), candidates, advance)
     with contextlib.closing(SqliteScores(scores_file)) if scores_file else contextlib.nullcontext() as store:
-        systems = [_reranked(collection, baseline, name, store, options_by_name[name]) for name in names]
-    evaluation = compared(collection, baseline, [*systems, ceiling(collection, baseline.run)], metric_names)
+        systems = [_system(collection, baseline, name, store, options_by_name[name]) for name in names]
+    evaluation = compare_systems(collection, baseline, [*systems, ceiling(collection, baseline.run)], metric_names)
     print_evaluation(evaluation)
     if runs_folder:
         _write_runs(Path(runs_folder), evaluation)
@@ -86,18 +86,18 @@ def evaluate(
         write_report(report_file, evaluation, _facts(evaluation, first_stage_name(run_file, place, source_options.embed)))
 
 
-def _reranked(
-    collection: Collection, baseline: System, name: str, store: SqliteScores | None, options: dict[str, Any]
+def _system(
+    collection: Collection, baseline: System, name: str, store: SqliteScores | None, load_options: dict[str, Any]
 ) -> System:
     pairs = sum(len(scores) for scores in baseline.run.values())
-    with load(name, **options) as loaded:
+    with load(name, **load_options) as loaded:
         reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store)) if store else loaded
-        with bar(pairs, shown=True, what=f"scoring with {name}") as advance:
+        with bar(pairs, is_shown=True, what=f"scoring with {name}") as advance:
             return rerank_run(collection, baseline.run, reranker, name, advance)
 
 
 def _check_outputs(collection: Collection, runs_folder: str | None, report_file: str | None) -> None:
-    """Raise the errors of writing the outputs now, not after everything was computed."""
+    """Raise PodiumError if an output cannot be written: now, not after everything has been computed."""
     if runs_folder:
         check_ids(collection.queries)
         check_ids(collection.documents)
@@ -126,7 +126,7 @@ def _write_runs(folder: Path, evaluation: Evaluation) -> None:
 
 
 def _facts(evaluation: Evaluation, first_stage: str) -> list[tuple[str, str]]:
-    """Return the report's account of how the evaluation was made."""
+    """Return (name, value) pairs for the report, which tell how the evaluation was made."""
     arguments = click.get_current_context().find_root().obj or ()
     models = [f"{system.name} (revision {system.revision or 'unknown'})" for system in evaluation.systems if system.score_kind]
     return [

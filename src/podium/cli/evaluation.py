@@ -1,4 +1,4 @@
-"""What `podium eval` and `podium compare` share: the metrics option, and how an evaluation is printed."""
+"""The option and the output that `podium eval` and `podium compare` share: metrics, and a printed evaluation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import click
 from podium.cli.tables import print_rows
 from podium.evaluation.evaluate import Evaluation
 from podium.evaluation.metrics import DEFAULT_METRICS
-from podium.evaluation.tables import Table, cost_table, difference_table, mean_table, movement_tables, warnings
+from podium.evaluation.tables import cost_table, difference_table, mean_table, movement_tables, warnings
 
 __all__ = ["metrics_option", "print_evaluation"]
 
-MAX_MOVEMENTS, MAX_QUERY = 3, 60
+MAX_MOVEMENTS, MAX_QUERY_CHARACTERS = 3, 60
 
 metrics_option = click.option(
     "--metrics",
@@ -26,21 +26,19 @@ def print_evaluation(evaluation: Evaluation) -> None:
     collection = evaluation.collection
     documents = f", {len(collection.documents)} documents" if collection.documents else ""
     print(f"{collection.name}: {len(collection.queries)} queries{documents}")
-    _print_table(mean_table(evaluation))
+    tables = [mean_table(evaluation)]
     if evaluation.differences:
-        _print_table(difference_table(evaluation))
+        tables.append(difference_table(evaluation))
     if any(system.score_kind for system in evaluation.systems):  # scored in this process, not read from a run
-        _print_table(cost_table(evaluation))
+        tables.append(cost_table(evaluation))
+    for table in tables:
+        print()
+        print_rows(table.columns, table.rows)
     for system in evaluation.systems:
         if system.name not in evaluation.differences:
             continue
         for title, table in movement_tables(evaluation, system, MAX_MOVEMENTS):
             print(f"\n{system.name}, {title}")
-            print_rows(table.columns, [(*row[:-1], row[-1][:MAX_QUERY]) for row in table.rows])
+            print_rows(table.columns, [(*row[:-1], row[-1][:MAX_QUERY_CHARACTERS]) for row in table.rows])
     for warning in warnings(evaluation):
         click.echo(f"note: {warning}", err=True)
-
-
-def _print_table(table: Table) -> None:
-    print()
-    print_rows(table.columns, table.rows)

@@ -16,7 +16,7 @@ from podium.sources.embedded.index import EmbeddedIndex
 
 __all__ = ["first_stage", "first_stage_name", "without_passwords"]
 
-Scored = list[tuple[str, float]]
+ScoredIds = list[tuple[str, float]]
 
 
 def first_stage(
@@ -32,11 +32,11 @@ def first_stage(
     if not place:
         refuse({**asdict(options), "embed": None}, "without an index to search (--in), leave out")
     if run_file:
-        return _run(collection, run_file)
+        return _run_stage(collection, run_file)
     if place:
         source = load_source(place, options)
-        return lambda query, text, count: _collection_ids(collection, source.search(text, count))
-    return _bm25(collection, options.embed)
+        return lambda query, text, count: _scored_ids(collection, source.search(text, count))
+    return _bm25_stage(collection, options.embed)
 
 
 def first_stage_name(run_file: str | None, place: str | None, embed: str | None) -> str:
@@ -53,7 +53,7 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(://)[^/\s]*@", r"\1…@", text)
 
 
-def _run(collection: Collection, file: str) -> FirstStage:
+def _run_stage(collection: Collection, file: str) -> FirstStage:
     run = read_run(file)
     unknown = {document for scores in run.values() for document in scores} - set(collection.documents)
     if unknown:
@@ -61,26 +61,26 @@ def _run(collection: Collection, file: str) -> FirstStage:
     return lambda query, text, count: list(run.get(query, {}).items())[:count]
 
 
-def _bm25(collection: Collection, embed: str | None) -> FirstStage:
+def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
     index = EmbeddedIndex.create(None, embed=embedder(embed))
     ids = list(collection.documents)
     index.add([collection.documents[document] for document in ids], ids=ids)
 
-    def search(query: str, text: str, count: int) -> Scored:
+    def search(query: str, text: str, count: int) -> ScoredIds:
         candidates = collection.candidates.get(query)
         if candidates is None:
-            return _collection_ids(collection, index.search(text, count))
-        scores = dict(_collection_ids(collection, index.search(text, len(ids))))
-        # Candidates without a word of the query are kept, at the end.
+            return _scored_ids(collection, index.search(text, count))
+        scores = dict(_scored_ids(collection, index.search(text, len(ids))))
+        # Candidates without a word of the query are not in `scores`; they are at the end.
         ranked = sorted(candidates, key=lambda document: -scores.get(document, 0.0))
         return [(document, scores.get(document, 0.0)) for document in ranked][:count]
 
     return search
 
 
-def _collection_ids(collection: Collection, hits: Sequence[dict[str, object]]) -> Scored:
-    """Return the ids and scores of a source's documents. A key on Redis may have the index's prefix before the id."""
-    scored = []
+def _scored_ids(collection: Collection, hits: Sequence[dict[str, object]]) -> ScoredIds:
+    """Return (document id, score) for each hit. Its key on Redis may have the index's prefix before the id."""
+    scored_ids = []
     for hit in hits:
         key, score = str(hit["source_key"]), float(str(hit["source_score"]))
         document = key if key in collection.documents else key.rpartition(":")[2]
@@ -88,5 +88,5 @@ def _collection_ids(collection: Collection, hits: Sequence[dict[str, object]]) -
             raise InvalidInput(
                 f"the index has documents that are not in the collection, such as {key!r:.60}; index it with --id _id"
             )
-        scored.append((document, score))
-    return scored
+        scored_ids.append((document, score))
+    return scored_ids

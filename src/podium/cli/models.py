@@ -20,14 +20,14 @@ __all__ = ["models"]
 def models(cache_dir: str | None) -> None:
     """List models and hosted APIs.
 
-    First the bundled model and those in the hub's cache, then recommended ones, then the APIs with the names of their keys.
+    First come the bundled model and those in the hub's cache, then recommended ones, then APIs and the names of their keys.
     """
     cached = cached_models(cache_dir)
-    here = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
-    here += [(model.name, f"cached, {model.revision[:8]}", model.folder) for model in cached]
+    on_this_machine = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
+    on_this_machine += [(model.name, f"cached, {model.revision[:8]}", model.folder) for model in cached]
     print_rows(
         ("on this machine", "where", "licence", "size"),
-        [(name, where, licence_of(folder) or "unknown", _size(folder)) for name, where, folder in here],
+        [(name, where, licence_of(folder) or "unknown", _size(folder)) for name, where, folder in on_this_machine],
     )
     print()
     cached_names = {model.name for model in cached}

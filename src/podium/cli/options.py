@@ -1,4 +1,4 @@
-"""Options that several commands have, and how error messages name options."""
+"""Options that several commands share, and the names of options in error messages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 POSITIVE = click.IntRange(min=1)
 
-NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
-"""Options whose name differs from their argument's name in Python."""
+OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
+"""Argument in Python → option, if their names differ."""
 
-HOSTED_ONLY = {"base_url"}
+HOSTED_ONLY = {"base_url"}  # options that only hosted models have
 LOCAL_ONLY = {"precision", "max_length"}
 
 model_option = click.option(
@@ -59,7 +59,7 @@ _MODEL_OPTIONS = {
 
 
 def by_option(default: str) -> Callable[[Command], Command]:
-    """Return the decorator that adds --by; `default` describes what is read without it."""
+    """Return the decorator that adds --by. `default` describes the fields that are read without it."""
     text = f"Fields to read, in this order; body.text is nested.  [default: {default}]"
     return click.option("--by", metavar="FIELD,FIELD", help=text)
 
@@ -71,12 +71,12 @@ def limit_option(default: int | None) -> Callable[[Command], Command]:
 
 
 def model_options(command: Command) -> Command:
-    """Add the options for loading a model. The command receives those in use as `options`, for `podium.load`."""
+    """Add the options for loading a model. The command gets those in use as `load_options`."""
 
     @functools.wraps(command)
     def with_options(*arguments: Any, **keywords: Any) -> Any:
-        options = without_none({name: keywords.pop(name) for name in _MODEL_OPTIONS})
-        return command(*arguments, options=options, **keywords)
+        load_options = without_none({name: keywords.pop(name) for name in _MODEL_OPTIONS})
+        return command(*arguments, load_options=load_options, **keywords)
 
     for option in reversed(_MODEL_OPTIONS.values()):
         with_options = option(with_options)
@@ -90,18 +90,18 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
     """
     if "calibration" in options and len(names) > 1:
         raise InvalidInput("a calibration belongs to one model; name a single model with ", Argument("calibration"))
-    hosted = {model: provider_of(model) is not None for model in names}
-    useless = [option for option in options if option in HOSTED_ONLY and not any(hosted.values())]
-    useless += [option for option in options if option in LOCAL_ONLY and all(hosted.values())]
-    if useless:
-        kind = "hosted APIs" if useless[0] in HOSTED_ONLY else "models on this machine"
-        raise InvalidInput(Argument(useless[0]), f" is for {kind}; leave it out for {', '.join(names)}")
-    not_for_this = LOCAL_ONLY if hosted[name] else HOSTED_ONLY
-    return {option: value for option, value in options.items() if option not in not_for_this}
+    is_hosted = {model: provider_of(model) is not None for model in names}
+    unusable = [option for option in options if option in HOSTED_ONLY and not any(is_hosted.values())]
+    unusable += [option for option in options if option in LOCAL_ONLY and all(is_hosted.values())]
+    if unusable:
+        kind = "hosted APIs" if unusable[0] in HOSTED_ONLY else "models on this machine"
+        raise InvalidInput(Argument(unusable[0]), f" is for {kind}; leave it out for {', '.join(names)}")
+    inapplicable = LOCAL_ONLY if is_hosted[name] else HOSTED_ONLY
+    return {option: value for option, value in options.items() if option not in inapplicable}
 
 
 def as_option(argument: Argument) -> str:
     """Write an argument as the command line does: `--by title,body`."""
-    option = NAMES.get(argument.name, f"--{argument.name.replace('_', '-')}")
+    option = OPTION_NAMES.get(argument.name, f"--{argument.name.replace('_', '-')}")
     value = ",".join(argument.value) if isinstance(argument.value, list) else argument.value
     return option if value is None or value is ... else f"{option} {shlex.quote(str(value))}"

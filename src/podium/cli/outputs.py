@@ -1,4 +1,4 @@
-"""A ranking for other programs, as `podium rank` and `podium search` print it: JSON, JSON lines or CSV."""
+"""Print a ranking for other programs, as `podium rank` and `podium search` do: as JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ __all__ = ["output_options", "print_for_programs"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 COLUMNS = ("rank", "score", "id", "index", "source_rank", "source_score", "tokens", "dropped_tokens", "no_text")
-FORMATS = ("json", "jsonl", "csv")
+OUTPUT_FORMATS = ("json", "jsonl", "csv")
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --jsonl and --csv. The command receives the one in use as `output`, None for a table."""
+    """Add --json, --jsonl and --csv. The command gets the one in use as `output_format`, None for a table."""
 
     @click.option("--json", is_flag=True, help="Print the whole ranking as one JSON object.")
     @click.option("--jsonl", is_flag=True, help="Print a JSON object per result, with the document and its id.")
     @click.option("--csv", is_flag=True, help="Print a CSV row per result, with the document's id and text.")
     @functools.wraps(command)
-    def with_output(*arguments: Any, **keywords: Any) -> Any:
-        outputs = [name for name in FORMATS if keywords.pop(name)]
-        if len(outputs) > 1:
-            raise InvalidInput(f"--{outputs[0]} and --{outputs[1]} cannot be used together; choose one")
-        return command(*arguments, output=outputs[0] if outputs else None, **keywords)
+    def with_output_format(*arguments: Any, **keywords: Any) -> Any:
+        formats = [name for name in OUTPUT_FORMATS if keywords.pop(name)]
+        if len(formats) > 1:
+            raise InvalidInput(f"--{formats[0]} and --{formats[1]} cannot be used together; choose one")
+        return command(*arguments, output_format=formats[0] if formats else None, **keywords)
 
-    return with_output  # type: ignore[return-value]  # click reads the options from it
+    return with_output_format  # type: ignore[return-value]  # click reads the options from it
 
 
-def print_for_programs(output: str, ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print a ranking in one of FORMATS. `texts` are the documents' texts by index."""
-    if output == "json":
+def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int, str | None]) -> None:
+    """Print a ranking in one of OUTPUT_FORMATS. `texts` are the documents' texts by index."""
+    if output_format == "json":
         print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=2))
         return
-    if output == "jsonl":
+    if output_format == "jsonl":
         for result in ranking:
             row = result.to_dict()
             print(json.dumps({"rank": row.pop("rank"), "id": id_of(result.document), **row}, ensure_ascii=False))

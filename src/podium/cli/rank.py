@@ -22,7 +22,7 @@ __all__ = ["rank"]
 @click.command()
 @click.argument("query")
 @click.argument("file", metavar="FILE|-")
-@by_option("content, text, page_content or passage")
+@by_option(default="content, text, page_content or passage")
 @model_option
 @limit_option(None)
 @click.option("--min-score", type=float, metavar="X", help="Leave out results with a lower score.")
@@ -37,8 +37,8 @@ def rank(
     limit: int | None,
     min_score: float | None,
     format_name: str | None,
-    output: str | None,
-    options: dict[str, Any],
+    output_format: str | None,
+    load_options: dict[str, Any],
 ) -> None:
     """Order a file's documents by relevance.
 
@@ -46,12 +46,12 @@ def rank(
     """
     documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
-    texts_of(documents, checked_fields(rank_by))  # report an unknown field before a model is loaded
-    with load(model, **options) as reranker:
+    texts_of(documents, checked_fields(rank_by))  # raises for an unknown field before a model is loaded
+    with load(model, **load_options) as reranker:
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
     texts = shown_texts(enumerate(documents), rank_by)
-    if output:
-        print_for_programs(output, ranking, texts)
+    if output_format:
+        print_for_programs(output_format, ranking, texts)
     else:
         print_ranking(ranking, texts)
 

@@ -9,7 +9,7 @@ import click
 
 from podium.cli.options import by_option, candidates_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
-from podium.cli.source_options import source_options
+from podium.cli.source_options import source_options as add_source_options
 from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
@@ -24,11 +24,11 @@ __all__ = ["search"]
 @click.argument("query")
 @click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}, or a file.")
 @limit_option(10)
-@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
+@click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Skip the best N results to show the next page.")
 @candidates_option
 @model_option
-@source_options()
-@by_option("those searched")
+@add_source_options()
+@by_option(default="those searched")
 @output_options
 @model_options
 def search(
@@ -40,8 +40,8 @@ def search(
     offset: int,
     source_options: SourceOptions,
     by: str | None,
-    output: str | None,
-    options: dict[str, Any],
+    output_format: str | None,
+    load_options: dict[str, Any],
 ) -> None:
     """Search, then rerank.
 
@@ -53,12 +53,12 @@ def search(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
     rank_by = comma_list(by) or None
-    with contextlib.closing(source), load(model, **options) as reranker:
-        unlimited = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
-        ranking = unlimited.search(query, progress=True)
-    fields = unlimited.fields([result.document for result in ranking], rank_by)
-    if output:
-        texts = shown_texts(((result.index, result.document) for result in ranking), fields)
-        print_for_programs(output, cut(ranking, limit, offset=offset), texts)
+    with contextlib.closing(source), load(model, **load_options) as reranker:
+        unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
+        ranking = unlimited_search.search(query, progress=True)
+    shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)
+    if output_format:
+        texts = shown_texts(((result.index, result.document) for result in ranking), shown_fields)
+        print_for_programs(output_format, cut(ranking, limit, offset=offset), texts)
     else:
-        print_search(ranking, limit, fields, offset)
+        print_search(ranking, limit, shown_fields, offset)

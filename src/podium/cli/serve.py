@@ -11,9 +11,9 @@ import click
 from click.core import ParameterSource
 
 from podium.cli.options import model_options, options_for
-from podium.cli.source_options import source_options
+from podium.cli.source_options import source_options as add_source_options
 from podium.errors import Argument, InvalidInput
-from podium.extras import needed
+from podium.extras import import_optional
 from podium.inputs import without_none
 from podium.load import provider_of
 from podium.places import SourceOptions
@@ -26,14 +26,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_options(command: Command) -> Command:
-    """Add an option for every setting. Their values are checked later, together with those of a file."""
+    """Add an option for every setting. Values are checked later, together with those of a file."""
     for row in reversed(OPTIONS):
-        command = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_type(row))(command)
+        option = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_arguments(row))
+        command = option(command)
     return command
 
 
-def _click_type(row: Option) -> dict[str, Any]:
-    """Return how click reads an option."""
+def _click_arguments(row: Option) -> dict[str, Any]:
+    """Return the arguments of click.option that depend on the type of a setting."""
     if row.kind is bool:
         return {"is_flag": True}
     if get_origin(row.kind) is tuple:
@@ -50,7 +51,7 @@ def _click_type(row: Option) -> dict[str, Any]:
     help="File with any of these options, and tables [models.NAME] with arguments of podium.load.",
 )  # fmt: skip
 @settings_options
-@source_options(prefixed=("timeout",))
+@add_source_options(prefixed=("timeout",))
 @model_options
 @click.pass_context
 def serve(
@@ -58,7 +59,7 @@ def serve(
     /,
     config: Path | None,
     source_options: SourceOptions,
-    options: dict[str, Any],
+    load_options: dict[str, Any],
     **settings: Any,
 ) -> int:
     """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs, and a page to try them on.
@@ -67,7 +68,7 @@ def serve(
     podium serve                                     podium-mini at http://127.0.0.1:8080
     podium serve --model fast=podium-mini --model best=cohere:rerank-v3.5
     """
-    needed("uvicorn", "serve")
+    import_optional("uvicorn", "serve")
     from podium.server.process import serve as run
 
     explicit = {
@@ -81,25 +82,25 @@ def serve(
     merged = replace(
         base,
         **explicit,
-        model_options={**base.model_options, **options},
+        model_options={**base.model_options, **load_options},
         source=replace(base.source, **without_none(asdict(source_options))),
     )
     return run(replace(merged, models=_all_models(merged)).checked())
 
 
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return name → arguments of `podium.load`: the tables of a file, then the models of `--model`."""
+    """Return the arguments of `podium.load` by the name of a model: those in the file, then those of `--model`."""
     from podium.local.cpu import cores
 
     threads = settings.threads
     if threads is None and settings.workers > 1:
         threads = max(1, cores() // settings.workers)
     models = {name: dict(arguments) for name, arguments in settings.models.items()}
-    named = [_split_name(argument) for argument in settings.model]
-    for name, model in named:
+    named_models = [_split_name(argument) for argument in settings.model]
+    for name, model in named_models:
         if name in models:
             raise InvalidInput(Argument("model"), f" {name}: there are two models of this name; write AS=NAME to rename one")
-        arguments = options_for(dict(settings.model_options), model, [other for _, other in named])
+        arguments = options_for(dict(settings.model_options), model, [other for _, other in named_models])
         if threads is not None and provider_of(model) is None:
             arguments["threads"] = threads
         models[name] = {"name": model, **arguments}
@@ -107,7 +108,7 @@ def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _split_name(argument: str) -> tuple[str, str]:
-    """Return the name for clients and the model's own name in `AS=NAME` or `NAME`."""
+    """Split `AS=NAME` or `NAME` into the name for clients and the model's own name."""
     name, equals, model = argument.partition("=")
     if not name or (equals and not model) or not argument.isprintable():
         raise InvalidInput(Argument("model"), f" {argument!r} must be NAME or AS=NAME")

@@ -49,7 +49,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def source_options(*, prefixed: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Decorate a command to have the options of a source, and to get them as `source_options`, a SourceOptions.
+    """Return the decorator that adds the options of a source. The command gets them as `source_options`, a SourceOptions.
 
     Options in `prefixed` are called --index-NAME, because --NAME is another option of the command.
     """

@@ -22,9 +22,9 @@ from podium.types import Ranking, Result
 
 __all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
-MIN_WIDTH, SIDE_BY_SIDE_WIDTH = 40, 120  # characters
-UNLIMITED = 1_000_000
-MIN_TEXT, MAX_ID = 10, 12
+MIN_WIDTH, SIDE_BY_SIDE_WIDTH, DEFAULT_WIDTH = 40, 120, 80  # of a line, in characters
+UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
+MIN_TEXT_WIDTH, MAX_ID_WIDTH, GAP = 10, 12, 2  # of cells, and between them
 MAX_READ = 1_000  # characters of a document that are read for one line of a terminal
 ASCII = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
 """Replacements for characters that a terminal without Unicode cannot show."""
@@ -32,10 +32,8 @@ ASCII = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "-
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
     """Print each document's rank, score, change of rank, id, and the beginning of its text. `texts` are by input index."""
-    rows = [
-        (str(result.rank), _score(result), _movement(result.index + 1, result.rank), _id(result), texts[result.index])
-        for result in ranking
-    ]
+    numbers = [(str(result.rank), _score(result), _movement(result.index + 1, result.rank)) for result in ranking]
+    rows = [(*cells, id_of(result.document), texts[result.index]) for cells, result in zip(numbers, ranking, strict=True)]
     if rows:
         _print_documents(("rank", "score", "moved"), rows)
     print_notes(ranking)
@@ -49,22 +47,22 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, off
     texts = shown_texts(((result.index, result.document) for result in ranking), fields)
     page = slice(offset, offset + limit)
     by_source = sorted(ranking, key=lambda result: result.source_rank or 0)[page]
-    if ranking and SIDE_BY_SIDE_WIDTH <= _width() < UNLIMITED:
+    if ranking and SIDE_BY_SIDE_WIDTH <= _line_width() < UNLIMITED:
         _print_side_by_side(ranking[page], by_source, texts, offset + 1)
     elif ranking:
         print("reranked")
         reranked = [
-            (str(rank), _score(result), _movement(result.source_rank, rank), _id(result), texts[result.index])
+            (str(rank), _score(result), _movement(result.source_rank, rank), id_of(result.document), texts[result.index])
             for rank, result in enumerate(ranking[page], start=offset + 1)
         ]
         _print_documents(("rank", "score", "moved"), reranked)
         print("\nas found")
         source_rows = [
-            (str(rank), _source_score(result), _id(result), texts[result.index])
+            (str(rank), _source_score(result), id_of(result.document), texts[result.index])
             for rank, result in enumerate(by_source, start=offset + 1)
         ]
         _print_documents(("rank", "score"), source_rows)
-    print(_times(ranking))
+    print(_summary(ranking))
     print_notes(cut(ranking, limit, offset=offset))
 
 
@@ -72,7 +70,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows below the columns' names. In a narrow terminal, cells of all columns but the first are wrapped."""
     header = [_plain(column) for column in columns]
     cells = [[_plain(str(cell)) for cell in row] for row in rows]
-    if (width := _width()) == UNLIMITED:
+    if (width := _line_width()) == UNLIMITED:
         _print_aligned(header, cells)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -110,14 +108,14 @@ def _values(document: Any, fields: Sequence[str] | None) -> str | None:
 
 def _print_documents(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
     """Print rows of numbers, an id and a text. If no document has an id, there is no column for it."""
-    with_ids = any(row[-2] for row in rows)
-    header = [*columns, *(["id"] if with_ids else []), "document"]
+    has_ids = any(row[-2] for row in rows)
+    header = [*columns, *(["id"] if has_ids else []), "document"]
     cells = [[_plain(cell or "") for cell in row[:-2]] for row in rows]
-    if with_ids:
-        cells = [[*numbers, _one_line(row[-2], MAX_ID)] for numbers, row in zip(cells, rows, strict=True)]
-    used = sum(width + 2 for width in _widths(header[:-1], cells))
-    texts = [_one_line(row[-1], _width() - used) for row in rows]
-    _print_aligned(header, [[*row, text] for row, text in zip(cells, texts, strict=True)], right=range(len(columns)))
+    if has_ids:
+        cells = [[*numbers, _one_line(row[-2], MAX_ID_WIDTH)] for numbers, row in zip(cells, rows, strict=True)]
+    used_width = sum(width + GAP for width in _widths(header[:-1], cells))
+    texts = [_one_line(row[-1], _line_width() - used_width) for row in rows]
+    _print_aligned(header, [[*row, text] for row, text in zip(cells, texts, strict=True)], right_aligned=range(len(columns)))
 
 
 def _print_side_by_side(
@@ -125,8 +123,9 @@ def _print_side_by_side(
 ) -> None:
     header = ("rank", "reranked", "score", "moved", "as found", "score")
     scores = [[_score(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
-    used = sum(width + 2 for width in _widths(("no text", "00.000"), scores)) + len("rank") + len("moved") + 6
-    text_width = (_width() - used) // 2
+    gaps = (len(header) - 1) * GAP
+    used_width = sum(_widths(("no text", "00.000"), scores)) + len("rank") + len("moved") + gaps
+    text_width = (_line_width() - used_width) // 2
     rows = [
         [
             str(rank),
@@ -138,20 +137,20 @@ def _print_side_by_side(
         ]
         for rank, (left, right) in enumerate(zip(reranked, by_source, strict=True), start=first_rank)
     ]
-    _print_aligned(header, rows, right=(0, 2, 3, 5))
+    _print_aligned(header, rows, right_aligned=(0, 2, 3, 5))
 
 
-def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int] = ()) -> None:
-    """Print rows with each column as wide as its widest cell; those in `right` are aligned to the right."""
+def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Container[int] = ()) -> None:
+    """Print rows with columns as wide as their widest cell, those with an index in `right_aligned` aligned to the right."""
     widths = _widths(columns, rows)
-    for number, row in enumerate([columns, *rows]):
+    for row_index, row in enumerate([columns, *rows]):
         cells = [
-            " " * (width - cell_len(cell)) + cell if index in right else cell + " " * (width - cell_len(cell))
+            " " * (width - cell_len(cell)) + cell if index in right_aligned else cell + " " * (width - cell_len(cell))
             for index, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
         ]
-        last = row[-1].rjust(widths[-1]) if len(row) - 1 in right else row[-1]
-        line = "  ".join([*cells, last]).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+        last = row[-1].rjust(widths[-1]) if len(row) - 1 in right_aligned else row[-1]
+        line = (" " * GAP).join([*cells, last]).rstrip()
+        click.echo(click.style(line, bold=True) if row_index == 0 else line)
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -159,12 +158,12 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _with_id(result: Result, texts: Mapping[int, str | None], width: int) -> str:
-    name = _id(result)
-    prefix = f"{_one_line(name, MAX_ID)}  " if name else ""
+    document_id = id_of(result.document)
+    prefix = f"{_one_line(document_id, MAX_ID_WIDTH)}  " if document_id else ""
     return _one_line(prefix + (texts[result.index] or ""), width)
 
 
-def _times(ranking: Ranking) -> str:
+def _summary(ranking: Ranking) -> str:
     source_ms, rerank_ms = 1000 * (ranking.usage.source_seconds or 0.0), 1000 * ranking.usage.seconds
     total = f" of {ranking.total}" if ranking.total is not None and ranking.total > len(ranking) else ""
     return f"{len(ranking)}{total} found in {source_ms:.0f} ms, reranked in {rerank_ms:.0f} ms"
@@ -178,12 +177,8 @@ def _source_score(result: Result) -> str:
     return "" if result.source_score is None else f"{result.source_score:.3f}"
 
 
-def _id(result: Result) -> str | None:
-    return id_of(result.document)
-
-
 def _movement(source_rank: int | None, rank: int) -> str:
-    """Return how many ranks a document moved up or down; "=" also if its first rank is unknown."""
+    """Return how many ranks a document moved up or down, "=" if none or if its rank in the source is unknown."""
     ranks = (source_rank or rank) - rank
     if ranks == 0:
         return "="
@@ -192,29 +187,29 @@ def _movement(source_rank: int | None, rank: int) -> str:
 
 def _one_line(text: str | None, width: int) -> str:
     """Return the beginning of a text on one line, without control characters, which a terminal would obey."""
-    is_unlimited = _width() == UNLIMITED
+    is_unlimited = _line_width() == UNLIMITED
     beginning = (text or "")[: None if is_unlimited else MAX_READ]
     line = _plain(" ".join("".join(character if character.isprintable() else " " for character in beginning).split()))
-    width = max(width, MIN_TEXT)
+    width = max(width, MIN_TEXT_WIDTH)
     if is_unlimited or cell_len(line) <= width:
         return line
     dots = _plain("…")
     return set_cell_size(line, width - len(dots)) + dots
 
 
-def _width() -> int:
-    """Return the characters in a line: COLUMNS if it is a positive number, else the terminal's width, else UNLIMITED."""
+def _line_width() -> int:
+    """Return the width of a line: COLUMNS if it is a positive number, else the terminal's width, else UNLIMITED."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns) > 0:
         return max(int(columns), MIN_WIDTH)
     try:
-        return max(os.get_terminal_size(sys.stdout.fileno()).columns or 80, MIN_WIDTH)
+        return max(os.get_terminal_size(sys.stdout.fileno()).columns or DEFAULT_WIDTH, MIN_WIDTH)
     except (OSError, ValueError):
         return UNLIMITED
 
 
 def _plain(text: str) -> str:
-    """Return a text in which arrows, dashes and dots that the terminal cannot show are replaced."""
+    """Return a text with replacements for the arrows, dashes and dots that the terminal cannot show."""
     for character, replacement in ASCII.items():
         if character in text and not _can_show(character):
             text = text.replace(character, replacement)

@@ -1,1 +1,1 @@
-"""Scorers made of scorers."""
+"""Scorers that use other scorers."""

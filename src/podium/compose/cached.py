@@ -1,11 +1,11 @@
-"""CachedScorer: scores only the pairs whose score is not in a store."""
+"""CachedScorer: compute only the scores that are not in a store."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from podium.compose.stores import Row, Store
 from podium.compose.wrapped import WrappedScorer
@@ -17,12 +17,12 @@ __all__ = ["CachedScorer"]
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What the store has of a query's texts. `missing` are the texts that have to be scored, by key."""
+    """The keys of a query's texts, the rows in the store, and the texts that have to be scored, both by key."""
 
     keys: list[bytes]
-    stored: dict[bytes, Row]
+    stored_rows: dict[bytes, Row]
     missing: dict[bytes, str]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     @property
     def missing_texts(self) -> list[str]:
@@ -65,20 +65,21 @@ class CachedScorer(WrappedScorer):
         return [self._merge(lookup, scores) for lookup, scores in zip(lookups, fresh, strict=True)]
 
     def _lookup(self, query: str, texts: Sequence[str]) -> _Lookup:
-        keys, notes = [self._key(query, text) for text in texts], []
-        stored: dict[bytes, Row] = {}
+        keys = [self._key(query, text) for text in texts]
+        notes: list[str] = []
+        stored_rows: dict[bytes, Row] = {}
         try:
-            stored = self._store.get(keys)
+            stored_rows = self._store.get(keys)
         except PodiumError as error:
             notes.append(str(error))
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
-        return _Lookup(keys, stored, missing, notes)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored_rows}
+        return _Lookup(keys, stored_rows, missing, notes)
 
     def _merge(self, lookup: _Lookup, fresh: Scores) -> Scores:
-        """Store the fresh scores and return those of all texts, in order."""
+        """Store `fresh`, the scores of the missing texts, and return the scores of all texts in order."""
         rows = dict(zip(lookup.missing, _rows(fresh), strict=True))
         notes = [*fresh.notes, *lookup.notes]
-        remembered = sum(1 for key in lookup.keys if key in lookup.stored)
+        remembered = sum(1 for key in lookup.keys if key in lookup.stored_rows)
         if remembered:
             notes.append(f"{remembered} of {len(lookup.keys)} scores were remembered")
         if rows and not lookup.notes:
@@ -86,22 +87,24 @@ class CachedScorer(WrappedScorer):
                 self._store.put(rows)
             except PodiumError as error:
                 notes.append(str(error))
-        all_rows = [lookup.stored.get(key) or rows[key] for key in lookup.keys]
+        all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
         return _scores(all_rows, fresh, tuple(notes), remembered)
 
     def _key(self, query: str, text: str) -> bytes:
+        """Return a hash of 20 bytes. Each part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
         parts = (part.encode("utf-8", "replace") for part in (self._key_prefix, query, text))
         return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).digest()
 
 
 def _rows(scores: Scores) -> list[Row]:
+    """Return one row per text."""
     unknown = [None] * len(scores.values)
     columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     return [Row(*row) for row in zip(scores.values, *(column or unknown for column in columns), strict=True)]
 
 
 def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remembered: int) -> Scores:
-    """Return the scores of all texts. Tokens and charges are those of the fresh scores only."""
+    """Return the scores in `rows`. The total of tokens and the charges are those of the fresh scores."""
     columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
     values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens = columns
     return Scores(

@@ -1,4 +1,4 @@
-"""CalibratedScorer: scores as probabilities that a document is relevant, fitted on judged pairs."""
+"""CalibratedScorer: turn scores into the probability that a document is relevant, as fitted on judged pairs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Calibration:
     """An increasing function from a model's raw scores (before any sigmoid) to probabilities.
 
     "platt" is 1 / (1 + exp(-(slope × score + offset))). "isotonic" interpolates linearly between `points` and is constant
-    outside of them. It is valid only for the `model` and `revision` that it was fitted on. The server of a hosted model is
-    not compared, so that a calibration can be moved from one server of a model to another. Name the model even if the
-    server has only one ("tei:BAAI/bge-reranker-v2-m3"), so that the calibration of another model is refused.
+    outside of them. It is valid only for the `model` and `revision` that it was fitted on, on any server of a
+    hosted model. Name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"), so that the calibration of
+    another model is refused.
     """
 
     model: str
@@ -88,12 +88,13 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Return the calibration in a file. Raises InvalidInput if the file is not a calibration, or not increasing."""
+    """Return the calibration in a file. Raises InvalidInput unless it is increasing."""
     try:
         fields: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         points = tuple((float(x), float(y)) for x, y in fields.pop("points", ()))
         calibration = Calibration(**fields, points=points)
-        _check(calibration)
+        if not _is_increasing(calibration):
+            raise ValueError("the function is not increasing")
     except OSError as error:
         raise InvalidInput(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -101,16 +102,13 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     return calibration
 
 
-def _check(calibration: Calibration) -> None:
-    """Raise ValueError unless the function is finite and increasing."""
+def _is_increasing(calibration: Calibration) -> bool:
+    """Whether the function is finite and increasing."""
     xs, ys = [x for x, _ in calibration.points], [y for _, y in calibration.points]
     numbers = [calibration.slope, calibration.offset, *xs, *ys]
-    if calibration.method not in ("platt", "isotonic"):
-        raise ValueError("unknown method")
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        raise ValueError("a number is not finite")
-    if calibration.method == "platt" and calibration.slope <= 0:
-        raise ValueError("it would reverse the order")
-    is_increasing = bool(xs) and sorted(set(xs)) == xs and sorted(ys) == ys and 0 <= ys[0] <= ys[-1] <= 1
-    if calibration.method == "isotonic" and not is_increasing:
-        raise ValueError("it is not increasing")
+        return False
+    if calibration.method == "platt":
+        return calibration.slope > 0
+    are_points_increasing = bool(xs) and sorted(set(xs)) == xs and sorted(ys) == ys and 0 <= ys[0] <= ys[-1] <= 1
+    return calibration.method == "isotonic" and are_points_increasing

@@ -1,4 +1,4 @@
-"""WrappedScorer, the base class of scorers that are made of another scorer."""
+"""WrappedScorer, the base class of scorers that use another scorer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["WrappedScorer"]
 
 
 class WrappedScorer(BaseScorer):
-    """A scorer that changes what `self.scorer` does. Everything that a subclass does not define is the wrapped scorer's."""
+    """A scorer that changes what `self.scorer` does. What a subclass does not define is the wrapped scorer's."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = as_scorer(scorer)

@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,11 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
         raise InvalidInput(
             f"{folder} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
         )
-    grades = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
-    texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
+    judgments = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
+    query_texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
     documents = _corpus(_first_existing(folder, CORPUS_FILES))
-    candidates = _candidates(folder / "candidates.tsv", texts, documents)
-    return _judged_queries_only(folder.resolve().name, documents, texts, grades, candidates)
+    candidates = _candidates(folder / "candidates.tsv", query_texts, documents)
+    return _judged_queries_only(folder.resolve().name, documents, query_texts, judgments, candidates)
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
@@ -72,7 +72,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
         return _by_id(_topics(content, file))
     lines = list(_numbered_lines(content.split("\n"), file))
     if content.lstrip().startswith("{"):
-        return _by_id((location, name, _string(record["text"], location)) for location, name, record in _records(lines))
+        return _by_id((location, query_id, _string(record["text"], location)) for location, query_id, record in _records(lines))
     return _by_id((location, *_id_and_text(line, location)) for location, line in lines)
 
 
@@ -89,12 +89,12 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
             continue
         if len(cells) not in (3, 4):
             raise InvalidInput(f"{location}: a judgment is query, document and grade, or query, 0, document and grade")
-        query, document, grade = cells[0], cells[-2], _grade(cells[-1], location)
-        if document in grades.setdefault(query, {}):
+        query_id, document_id, grade = cells[0], cells[-2], _grade(cells[-1], location)
+        if document_id in grades.setdefault(query_id, {}):
             raise InvalidInput(
-                f"{location}: the document {document!r:.60} is judged twice for the query {query!r:.60}; remove one line"
+                f"{location}: the document {document_id!r:.60} is judged twice for the query {query_id!r:.60}; remove one line"
             )
-        grades[query][document] = grade
+        grades[query_id][document_id] = grade
     if not grades:
         raise InvalidInput(f"{file} has no judgments")
     return grades
@@ -104,20 +104,20 @@ def _judged_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
     """Return the collection with those queries that have a relevant document."""
-    with_relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
-    judged = {query: text for query, text in queries.items() if query in with_relevant}
+    judged_ids = {query_id for query_id, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
+    judged = {query_id: text for query_id, text in queries.items() if query_id in judged_ids}
     if not judged:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
-    for query, text in zip(judged, texts_of(list(judged.values())), strict=True):
+    for query_id, text in zip(judged, texts_of(list(judged.values())), strict=True):
         if text is None:
-            raise InvalidInput(f"{name}: the query {query!r:.60} is empty; give it a text, or remove it and its judgments")
-    return Collection(name, documents, judged, {query: dict(qrels[query]) for query in judged}, candidates)
+            raise InvalidInput(f"{name}: the query {query_id!r:.60} is empty; give it a text, or remove it and its judgments")
+    return Collection(name, documents, judged, {query_id: dict(qrels[query_id]) for query_id in judged}, candidates)
 
 
 def _csv_collection(file: Path) -> Collection:
     documents: dict[str, str] = {}
-    query_ids: dict[str, str] = {}
-    document_ids: dict[str, str] = {}
+    ids_by_query: dict[str, str] = {}
+    ids_by_document: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     candidates: dict[str, dict[str, None]] = {}
     for line, row in csv_rows(_lines(file), str(file), required=("query", "document", "grade")):
@@ -125,47 +125,47 @@ def _csv_collection(file: Path) -> Collection:
         grade = _grade(row["grade"].strip(), location) if row["grade"].strip() else None
         if texts_of([row["query"]]) == [None]:
             raise InvalidInput(f"{location}: the query is empty; give it a text, or remove the line")
-        query = query_ids.setdefault(row["query"], f"q{len(query_ids) + 1}")
-        document = row.get("id") or document_ids.setdefault(row["document"], f"d{len(documents) + 1}")
-        if documents.setdefault(document, row["document"]) != row["document"]:
-            raise InvalidInput(f"{location}: the id {document!r:.60} is used for two documents; each needs its own")
-        candidates.setdefault(query, {})[document] = None
-        if grade is not None and qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+        query_id = ids_by_query.setdefault(row["query"], f"q{len(ids_by_query) + 1}")
+        document_id = row.get("id") or ids_by_document.setdefault(row["document"], f"d{len(documents) + 1}")
+        if documents.setdefault(document_id, row["document"]) != row["document"]:
+            raise InvalidInput(f"{location}: the id {document_id!r:.60} is used for two documents; each needs its own")
+        candidates.setdefault(query_id, {})[document_id] = None
+        if grade is not None and qrels.setdefault(query_id, {}).setdefault(document_id, grade) != grade:
             raise InvalidInput(
-                f"{location}: the document {document!r:.60} has another grade for this query above; remove one line"
+                f"{location}: the document {document_id!r:.60} has another grade for this query above; remove one line"
             )
-    queries = {query: text for text, query in query_ids.items()}
-    return _judged_queries_only(file.stem, documents, queries, qrels, {query: list(ids) for query, ids in candidates.items()})
+    queries = {query_id: text for text, query_id in ids_by_query.items()}
+    candidate_ids = {query_id: list(document_ids) for query_id, document_ids in candidates.items()}
+    return _judged_queries_only(file.stem, documents, queries, qrels, candidate_ids)
 
 
 def _corpus(file: Path) -> dict[str, str]:
     """Return documents by id. A document's text is its title and its text, as usual in evaluations on BEIR."""
     texts = []
-    for location, name, record in _records(_numbered_lines(_lines(file), file)):
+    for location, document_id, record in _records(_numbered_lines(_lines(file), file)):
         title, text = (_string(record.get(key) or "", location) for key in ("title", "text"))
-        texts.append((location, name, f"{title} {text}".strip()))
+        texts.append((location, document_id, f"{title} {text}".strip()))
     return _by_id(texts)
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the documents listed for each query: a query and a document on each line, possibly below a header."""
+    """Return the documents listed for each query in a file with a query and a document on each line, maybe below a header."""
     candidates: dict[str, list[str]] = {}
-    lines = _lines(file) if file.exists() else ()
-    for index, (location, line) in enumerate(_numbered_lines(lines, file)):
-        query, tab, cells = line.rstrip("\r\n").partition("\t")
-        document = cells.partition("\t")[0].strip()
-        is_header = index == 0 and query.strip() not in queries and document not in documents
-        if is_header:
-            continue
+    for index, (location, line) in enumerate(_numbered_lines(_lines(file) if file.exists() else (), file)):
+        query_id, tab, cells = line.rstrip("\r\n").partition("\t")
+        document_id = cells.partition("\t")[0].strip()
+        if index == 0 and query_id.strip() not in queries and document_id not in documents:
+            continue  # a header
         if not tab:
             raise InvalidInput(f"{location}: a candidate is a query, a tab and a document")
-        if document not in documents:
-            raise InvalidInput(f"{location}: there is no document {document!r:.60} in the collection")
-        candidates.setdefault(query.strip(), []).append(document)
+        if document_id not in documents:
+            raise InvalidInput(f"{location}: there is no document {document_id!r:.60} in the collection")
+        candidates.setdefault(query_id.strip(), []).append(document_id)
     return candidates
 
 
 def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (location, id, text) for each TREC topic. Its end tags are often missing."""
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
@@ -177,18 +177,18 @@ def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
 def _by_id(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Return texts by id from rows of (location, id, text). Raises InvalidInput if an id is repeated."""
     texts: dict[str, str] = {}
-    for location, name, text in rows:
-        if name in texts:
-            raise InvalidInput(f"{location}: the id {name!r:.60} was used before; each needs its own id")
-        texts[name] = text
+    for location, text_id, text in rows:
+        if text_id in texts:
+            raise InvalidInput(f"{location}: the id {text_id!r:.60} was used before; each needs its own id")
+        texts[text_id] = text
     return texts
 
 
 def _id_and_text(line: str, location: str) -> tuple[str, str]:
-    name, tab, text = line.partition("\t")
+    query_id, tab, text = line.partition("\t")
     if not tab:
         raise InvalidInput(f"{location}: a line of queries has an id, a tab and the text")
-    return name.strip(), text.strip()
+    return query_id.strip(), text.strip()
 
 
 def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -200,9 +200,9 @@ def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[
             raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
         if not isinstance(record, dict) or "text" not in record:
             raise InvalidInput(f"{location}: has no 'text'")
-        if (name := record.get("_id", record.get("id"))) is None:
+        if (record_id := record.get("_id", record.get("id"))) is None:
             raise InvalidInput(f"{location}: has no '_id'")
-        yield location, _string(name, location), record
+        yield location, _string(record_id, location), record
 
 
 def _string(value: Any, location: str) -> str:
@@ -225,8 +225,7 @@ def _lines(file: Path) -> Iterable[str]:
         raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _first_existing(folder: Path, names: Iterable[str]) -> Path:
-    names = list(names)
+def _first_existing(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).exists():
             return folder / name

@@ -1,4 +1,4 @@
-"""Evaluations: rerankers order the same candidates, and each is compared with the order in which the candidates came."""
+"""Evaluate rerankers: each orders the same candidates, and is compared with the first stage, which found them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection
-from podium.evaluation.metrics import judged, mean, per_query
+from podium.evaluation.metrics import judged_shares, mean, metric_values
 from podium.evaluation.runs import Run
 from podium.evaluation.significance import Difference, difference, holm
 from podium.ranking import Reranker
@@ -23,8 +23,8 @@ __all__ = [
     "System",
     "ceiling",
     "combined_notes",
-    "compared",
-    "first_run",
+    "compare_systems",
+    "first_stage_run",
     "movements",
     "rerank_run",
 ]
@@ -37,9 +37,9 @@ FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 class Cost:
     """The cost of all queries of a run.
 
-    - `seconds`: of each query. `documents`: how many were scored in this time. Both leave out queries for which a score came
-      from a cache.
-    - `tokens`, `billed`: the sums over all queries. `tokens` is None if unknown.
+    - `seconds`: the time of each query. `documents`: the number of documents scored in that time. Both leave out queries for
+      which a score came from a cache.
+    - `tokens`, `billed`: sums over all queries. `tokens` is None if unknown.
     """
 
     seconds: tuple[float, ...] = ()
@@ -49,16 +49,16 @@ class Cost:
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
-        """Return the cost of queries with these usages."""
-        computed = [usage for usage in usages if not usage.remembered]
+        """Return the cost of queries from the usage of each."""
+        uncached = [usage for usage in usages if not usage.remembered]
         tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}
         for usage in usages:
             for unit, amount in usage.billed.items():
                 billed[unit] = billed.get(unit, 0) + amount
         return cls(
-            seconds=tuple(usage.seconds for usage in computed),
-            documents=sum(usage.pairs for usage in computed),
+            seconds=tuple(usage.seconds for usage in uncached),
+            documents=sum(usage.pairs for usage in uncached),
             tokens=sum(tokens) if len(tokens) == len(usages) else None,
             billed=billed,
         )
@@ -66,7 +66,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run with its name and cost. A run by a reranker also has its kind of scores, its notes and its revision."""
+    """A run, its name and its cost. If a reranker made it, `score_kind`, `notes` and `revision` are the reranker's."""
 
     name: str
     run: Run
@@ -80,9 +80,9 @@ class System:
 class Evaluation:
     """Several systems compared with a baseline.
 
-    - `values`: by system, metric and query.
-    - `differences`: of each system to the baseline in the first metric. `corrected`: their p, corrected by Holm.
-    - `judged`: the share of each system's first ten documents that have a judgment.
+    - `values`: the value of each metric, by system, metric and query.
+    - `differences`: each system's difference to the baseline in the first metric. `corrected_p`: its p, corrected by Holm.
+    - `judged_shares`: the share of each system's first ten documents that have a judgment.
     """
 
     collection: Collection
@@ -91,8 +91,8 @@ class Evaluation:
     systems: tuple[System, ...]
     values: Mapping[str, Mapping[str, Mapping[str, float]]]
     differences: Mapping[str, Difference]
-    corrected: Mapping[str, float]
-    judged: Mapping[str, float]
+    corrected_p: Mapping[str, float]
+    judged_shares: Mapping[str, float]
 
     def mean(self, system: str, metric: str) -> float:
         return mean(self.values[system][metric])
@@ -100,39 +100,40 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A query's first metric before and after reranking, and the rank of its best document (from 1, None if not found)."""
+    """A query's first metric, and the rank of its best document (from 1, None if not found), before and after reranking."""
 
-    query: str
+    query_id: str
     before: float
     after: float
     rank_before: int | None
     rank_after: int | None
 
 
-def first_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
-    """Return the run of the first stage, which finds the candidates."""
-    run, usages = {}, []
-    for query, text in collection.queries.items():
+def first_stage_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
+    """Run the first stage, which finds the candidates of each query."""
+    run: dict[str, Mapping[str, float]] = {}
+    usages: list[Usage] = []
+    for query_id, text in collection.queries.items():
         began = time.perf_counter()
-        scores = first_stage(query, text, candidates)
+        scores = first_stage(query_id, text, candidates)
         usages.append(Usage(pairs=len(scores), seconds=time.perf_counter() - began))
-        run[query] = dict(scores)
+        run[query_id] = dict(scores)
         advance(1)
     return System("first stage", run, Cost.total(usages))
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
-    """Return a reranker's order of the baseline's candidates. Queries are ranked one by one, so each has its own time."""
+    """Rerank the baseline's candidates. Queries are ranked one by one, so that the time of each is known."""
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     notes: list[tuple[str, ...]] = []
-    for query, scores in baseline.items():
+    for query_id, scores in baseline.items():
         ids = list(scores)
-        if unknown := next((document for document in ids if document not in collection.documents), None):
-            raise InvalidInput(f"query {query!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
-        texts = [collection.documents[document] for document in ids]
-        ranking = reranker.rerank(collection.queries[query], texts, limit=len(ids) or None)
-        run[query] = {ids[result.index]: result.score for result in ranking}
+        if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
+            raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
+        texts = [collection.documents[document_id] for document_id in ids]
+        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)
+        run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
         notes.append(ranking.notes)
         advance(len(ids))
@@ -156,6 +157,7 @@ def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _summed(notes: Sequence[str]) -> str:
+    """Return similar notes as one, with the sums of their counts if they have the form "2 of 100 …"."""
     matches = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
     counts = [[int(match[group].replace(",", "")) for group in (1, 2)] for match in matches if match]
     if len(counts) < len(notes) or matches[0] is None:
@@ -167,47 +169,49 @@ def _summed(notes: Sequence[str]) -> str:
 def ceiling(collection: Collection, baseline: Run) -> System:
     """Return the best possible order of the same candidates, which is by grade."""
     run = {}
-    for query, scores in baseline.items():
-        grades = collection.qrels[query]
-        best = sorted(scores, key=lambda document: -grades.get(document, 0))
-        run[query] = {document: float(-rank) for rank, document in enumerate(best)}
+    for query_id, scores in baseline.items():
+        grades = collection.qrels[query_id]
+        best = sorted(scores, key=lambda document_id: -grades.get(document_id, 0))
+        run[query_id] = {document_id: float(-rank) for rank, document_id in enumerate(best)}
     return System("ceiling", run)
 
 
-def compared(collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]) -> Evaluation:
-    """Measure every system, and compare it with the baseline in the first metric."""
+def compare_systems(
+    collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]
+) -> Evaluation:
+    """Compute every metric of every system, and compare the systems with the baseline in the first metric."""
     systems = tuple(systems)
-    values = {system.name: per_query(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
+    values = {system.name: metric_values(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
     differences = {
         system.name: difference(values[system.name][metrics[0]], values[baseline.name][metrics[0]])
         for system in systems
         if system.name != "ceiling"
     }
-    ps = [comparison.p for comparison in differences.values()]
-    corrected = dict(zip(differences, holm(ps), strict=True))
-    shares = {system.name: mean(judged(collection.qrels, system.run)) for system in (baseline, *systems)}
-    return Evaluation(collection, metrics, baseline, systems, values, differences, corrected, shares)
+    p_values = [comparison.p for comparison in differences.values()]
+    corrected_p = dict(zip(differences, holm(p_values), strict=True))
+    shares = {system.name: mean(judged_shares(collection.qrels, system.run)) for system in (baseline, *systems)}
+    return Evaluation(collection, metrics, baseline, systems, values, differences, corrected_p, shares)
 
 
 def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:
     """Return the queries whose first metric increased most, and those whose decreased most, at most `count` each."""
     metric = evaluation.metrics[0]
     before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
-    order = sorted(before, key=lambda query: (before[query] - after[query], query))
-    helped = [query for query in order[:count] if after[query] > before[query]]
-    hurt = [query for query in order[::-1][:count] if after[query] < before[query]]
+    order = sorted(before, key=lambda query_id: (before[query_id] - after[query_id], query_id))
+    helped = [query_id for query_id in order[:count] if after[query_id] > before[query_id]]
+    hurt = [query_id for query_id in order[::-1][:count] if after[query_id] < before[query_id]]
 
-    def movement(query: str) -> Movement:
-        grades = evaluation.collection.qrels[query]
-        ranks = [_best_rank(grades, run.get(query, {})) for run in (evaluation.baseline.run, system.run)]
-        return Movement(query, before[query], after[query], *ranks)
+    def movement(query_id: str) -> Movement:
+        grades = evaluation.collection.qrels[query_id]
+        ranks = [_best_rank(grades, run.get(query_id, {})) for run in (evaluation.baseline.run, system.run)]
+        return Movement(query_id, before[query_id], after[query_id], *ranks)
 
-    return [movement(query) for query in helped], [movement(query) for query in hurt]
+    return [movement(query_id) for query_id in helped], [movement(query_id) for query_id in hurt]
 
 
 def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:
     """Return the rank of the first document with the highest grade among `ranked`, None if none is relevant."""
-    highest = max((grades.get(document, 0) for document in ranked), default=0)
+    highest = max((grades.get(document_id, 0) for document_id in ranked), default=0)
     if highest <= 0:
         return None
-    return next(rank for rank, document in enumerate(ranked, start=1) if grades.get(document, 0) == highest)
+    return next(rank for rank, document_id in enumerate(ranked, start=1) if grades.get(document_id, 0) == highest)

@@ -1,4 +1,4 @@
-"""Plots as SVG, written without a plotting package. They load nothing from a network and can be read without colour."""
+"""Draw plots as SVG, without a plotting package. They load nothing from a network and are readable without colour."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from html import escape
 
 __all__ = ["bars", "lines"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 280, 88, 52, 14  # margins fit labels of 20 units, which phones need
+WIDTH, HEIGHT = 640, 280
+LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins, wide enough for labels of 20 units, as on phones
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")
 MIDDLE = (TOP + HEIGHT - BOTTOM) / 2
-FLOOR = HEIGHT - BOTTOM
+AXIS_Y, END_X = HEIGHT - BOTTOM, WIDTH - RIGHT  # the x axis, and its right end
 
 Point = tuple[float, float]
 
@@ -18,19 +19,20 @@ Point = tuple[float, float]
 def bars(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: str, x_name: str) -> str:
     """Return a bar chart around 0. A bar's label and value appear when the pointer is on it."""
     largest = max((abs(value) for value in values), default=1.0) or 1.0
-    half = MIDDLE - TOP
-    step = (WIDTH - LEFT - 8) / max(len(values), 1)
+    max_height = MIDDLE - TOP
+    step = (END_X - LEFT) / max(len(values), 1)
     shapes = []
     for index, (value, label) in enumerate(zip(values, labels, strict=True)):
-        height = max(abs(value) / largest * half, 0.5)
+        height = max(abs(value) / largest * max_height, 0.5)
         top = MIDDLE - height if value >= 0 else MIDDLE
-        direction = "same" if value == 0 else "up" if value > 0 else "down"
+        direction = "up" if value > 0 else "down"
+        css_class = "same" if value == 0 else direction
         shapes.append(
-            f'<rect class="{direction}" x="{LEFT + index * step:.2f}" y="{top:.2f}" width="{max(step - 0.5, 0.5):.2f}" '
+            f'<rect class="{css_class}" x="{LEFT + index * step:.2f}" y="{top:.2f}" width="{max(step - 0.5, 0.5):.2f}" '
             f'height="{height:.2f}"><title>{escape(label)}: {value:+.3f}</title></rect>'
         )
-    ticks = _ticks([(MIDDLE - half, f"+{largest:.2f}"), (MIDDLE, "0"), (MIDDLE + half, f"−{largest:.2f}")])
-    return _figure(title, [*shapes, *ticks, _line([(LEFT, MIDDLE), (WIDTH - 8, MIDDLE)], "axis")], x_name, y_name)
+    ticks = _ticks([(MIDDLE - max_height, f"+{largest:.2f}"), (MIDDLE, "0"), (MIDDLE + max_height, f"−{largest:.2f}")])
+    return _figure(title, [*shapes, *ticks, _line([(LEFT, MIDDLE), (END_X, MIDDLE)], "axis")], x_name, y_name)
 
 
 def lines(
@@ -46,16 +48,16 @@ def lines(
     low, high = x_range
 
     def pixels(point: Point) -> Point:
-        x = LEFT + (point[0] - low) / ((high - low) or 1) * (WIDTH - LEFT - 8)
-        return x, FLOOR - min(point[1] / (y_max or 1), 1) * (FLOOR - TOP)
+        x = LEFT + (point[0] - low) / ((high - low) or 1) * (END_X - LEFT)
+        return x, AXIS_Y - min(point[1] / (y_max or 1), 1) * (AXIS_Y - TOP)
 
     polylines = [_series_line(index, [pixels(point) for point in points]) for index, (_, points) in enumerate(series)]
     ticks = _ticks([(pixels((low, y_max * share))[1], f"{y_max * share:.2g}") for share in (0, 0.5, 1)])
     x_labels = [
-        f'<text x="{LEFT}" y="{FLOOR + 20}">{low:.3g}</text>',
-        f'<text x="{WIDTH - 8}" y="{FLOOR + 20}" text-anchor="end">{high:.3g}</text>',
+        f'<text x="{LEFT}" y="{AXIS_Y + 20}">{low:.3g}</text>',
+        f'<text x="{END_X}" y="{AXIS_Y + 20}" text-anchor="end">{high:.3g}</text>',
     ]
-    axis = _line([(LEFT, FLOOR), (WIDTH - 8, FLOOR)], "axis")
+    axis = _line([(LEFT, AXIS_Y), (END_X, AXIS_Y)], "axis")
     legend = " ".join(f"<span>{_legend_line(index)} {escape(name)}</span>" for index, (name, _) in enumerate(series))
     return _figure(title, [*polylines, *ticks, *x_labels, axis], x_name, y_name, legend)
 

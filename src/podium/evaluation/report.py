@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, which loads nothing from a network and is readable on a phone and without colour."""
+"""Write an evaluation as one HTML page, which loads nothing from a network and is readable on a phone and without colour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from podium.evaluation.tables import Table, difference_table, mean_table, moveme
 
 __all__ = ["page", "write_report"]
 
-MAX_MOVEMENTS, DEPTHS = 5, (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
+MAX_MOVEMENTS, SCORE_BINS = 5, 24
+DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1f;--faint:#6b6b76;--paper:#fff;--up:#1f6feb;--down:#b3401f;--edge:#d8d8de}
@@ -43,7 +44,7 @@ h1{overflow-wrap:anywhere}.legend span{white-space:normal}}
 """
 
 Facts = Sequence[tuple[str, str]]
-"""How an evaluation was made, as (name, value)."""
+"""(name, value) pairs that tell how an evaluation was made."""
 
 
 def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Facts = ()) -> None:
@@ -55,7 +56,7 @@ def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Fa
 
 
 def page(evaluation: Evaluation, facts: Facts = ()) -> str:
-    """Return the page: facts, tables and warnings; then each reranker's differences, scores, and most changed queries."""
+    """Return the page: facts, tables and warnings; then plots and the most changed queries of each reranker."""
     collection = evaluation.collection
     name = escape(collection.name)
     sections = [_tables(evaluation), *(_note(warning) for warning in warnings(evaluation)), _recall_plot(evaluation)]
@@ -109,28 +110,29 @@ def _recall_plot(evaluation: Evaluation) -> str:
 def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
     """Return the mean share of a query's relevant documents that are among its first `depth`."""
     shares = []
-    for query, grades in evaluation.collection.qrels.items():
-        relevant = {document for document, grade in grades.items() if grade > 0}
-        shares.append(len(relevant & set(list(system.run.get(query, {}))[:depth])) / len(relevant))
+    for query_id, grades in evaluation.collection.qrels.items():
+        relevant = {document_id for document_id, grade in grades.items() if grade > 0}
+        shares.append(len(relevant & set(list(system.run.get(query_id, {}))[:depth])) / len(relevant))
     return sum(shares) / len(shares)
 
 
 def _difference_plot(evaluation: Evaluation, system: System) -> str:
     metric = evaluation.metrics[0]
     before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
-    order = sorted(before, key=lambda query: before[query] - after[query])
-    labels = [evaluation.collection.queries[query][:80] for query in order]
-    gains = [after[query] - before[query] for query in order]
-    counts = evaluation.differences[system.name]
-    title = f"{metric} of each query against the first stage: {counts.wins} better, {counts.ties} same, {counts.losses} worse"
+    order = sorted(before, key=lambda query_id: before[query_id] - after[query_id])
+    labels = [evaluation.collection.queries[query_id][:80] for query_id in order]
+    gains = [after[query_id] - before[query_id] for query_id in order]
+    difference = evaluation.differences[system.name]
+    counts = f"{difference.wins} better, {difference.ties} same, {difference.losses} worse"
+    title = f"{metric} of each query against the first stage: {counts}"
     return bars(title, gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
 
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     pairs = [
-        (score, evaluation.collection.qrels[query].get(document, 0) > 0)
-        for query, scores in system.run.items()
-        for document, score in scores.items()
+        (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
+        for query_id, scores in system.run.items()
+        for document_id, score in scores.items()
     ]
     scores = np.array([score for score, _ in pairs])
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
@@ -151,7 +153,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
 def _histogram(
     scores: np.ndarray[tuple[int], np.dtype[np.float64]], score_range: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    counts, edges = np.histogram(scores, bins=24, range=score_range)
+    counts, edges = np.histogram(scores, bins=SCORE_BINS, range=score_range)
     return [((low + high) / 2, count / len(scores)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""Runs: each query's documents in a system's order, as TREC run files that other tools read."""
+"""Runs (each query's documents in a system's order), and the TREC run files in which other tools exchange them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
         if not line.strip():
             continue
         try:
-            query, _, document, rank, score = line.split()[:5]
-            rows.setdefault(query, []).append((_finite(score), int(rank), document))
+            query_id, _, document_id, rank, score = line.split()[:5]
+            rows.setdefault(query_id, []).append((_finite_number(score), int(rank), document_id))
         except ValueError:
             raise InvalidInput(f"{file}, line {number}: a run has query, Q0, document, rank, score and name") from None
-    return {query: _ordered(query_rows, f"{file}: query {query}") for query, query_rows in rows.items()}
+    return {query_id: _ordered_scores(query_rows, f"{file}: query {query_id}") for query_id, query_rows in rows.items()}
 
 
 def write_run(path: str | Path, run: Run, name: str) -> None:
     """Write a run, in its order.
 
-    Scores are float32, as trec_eval reads them, and strictly decreasing: a score that ties is lowered by the last bit. So
-    every tool that reads the file sees this order, whatever it does with ties. Raises InvalidInput for an id with white
+    Scores are float32, as trec_eval reads them, and strictly decreasing: a score equal to the last one is reduced by one
+    bit. So every tool that reads the file sees this order, however it orders ties. Raises InvalidInput for an id with white
     space, which no tool could read, and PodiumError if the file cannot be written.
     """
     check_ids(run)
@@ -51,9 +51,9 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         check_ids(scores)
     tag = "-".join(name.split()) or "podium"
     lines = [
-        f"{query} Q0 {document} {rank} {score!r} {tag}\n"
-        for query, scores in run.items()
-        for rank, (document, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
+        f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n"
+        for query_id, scores in run.items()
+        for rank, (document_id, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
     ]
     try:
         with atomic_write(Path(path)) as file:
@@ -69,8 +69,8 @@ def check_ids(ids: Iterable[str]) -> None:
             raise InvalidInput(f"the id {name!r:.60} has white space in it, which a TREC run file cannot contain; rename it")
 
 
-def _ordered(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
-    scores = {document: score for score, _, document in sorted(rows, key=lambda row: (-row[0], row[1]))}
+def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
+    scores = {document_id: score for score, _, document_id in sorted(rows, key=lambda row: (-row[0], row[1]))}
     if len(scores) < len(rows):
         raise InvalidInput(f"{location} has a document twice")
     return scores
@@ -83,7 +83,7 @@ def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
         yield float(previous)
 
 
-def _finite(text: str) -> float:
+def _finite_number(text: str) -> float:
     score = float(text)
     if not math.isfinite(score):
         raise ValueError(text)

@@ -1,4 +1,4 @@
-"""Whether a difference is more than chance, over paired queries: bootstrap intervals, a randomisation test, Holm's correction.
+"""Test whether a difference over paired queries is more than chance: bootstrap intervals, a randomisation test, Holm.
 
 Smucker, Allan and Carterette (CIKM 2007) compare these tests on retrieval; Holm (1979) is the correction.
 """
@@ -19,7 +19,7 @@ TOLERANCE = 1e-9  # smaller differences are ties
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of two systems over the same queries, its 95 % interval, p, and the number of wins and losses."""
+    """The mean difference of two systems over the same queries, its 95 % interval, its p, and how many queries differ."""
 
     mean: float
     low: float
@@ -31,14 +31,14 @@ class Difference:
 
 
 def difference(system: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
-    """Compare a metric's values by query, for the same queries. Seeds are fixed: equal input gives equal output."""
-    gains = np.array([system[query] - baseline[query] for query in baseline], np.float64)
-    low, high = interval(gains)
+    """Compare the values of a metric, by query, of two systems. The seed is fixed, so equal input gives equal output."""
+    gains = np.array([system[query_id] - baseline[query_id] for query_id in baseline], np.float64)
+    low, high = bootstrap_interval(gains)
     wins, losses = int((gains > TOLERANCE).sum()), int((gains < -TOLERANCE).sum())
-    return Difference(float(gains.mean()), low, high, randomisation(gains), wins, len(gains) - wins - losses, losses)
+    return Difference(float(gains.mean()), low, high, randomisation_p(gains), wins, len(gains) - wins - losses, losses)
 
 
-def interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+def bootstrap_interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
     """Return the 2.5 and 97.5 percentiles of the mean over resamples of the queries (percentile bootstrap)."""
     generator = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
@@ -48,8 +48,8 @@ def interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float
     return float(low), float(high)
 
 
-def randomisation(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """Return the two-sided p of Fisher's paired randomisation test: how often random signs give a mean as far from 0.
+def randomisation_p(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Return the two-sided p of Fisher's paired randomisation test: the share of random signs whose mean is as far from 0.
 
     It is exact for up to 12 queries that differ, else estimated from 10,000 draws and the observed signs.
     """
@@ -67,12 +67,12 @@ def randomisation(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     return (extreme + 1) / (PERMUTATIONS + 1)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for multiple comparisons, in the same order: step-down, monotonic, at most 1."""
-    order = sorted(range(len(ps)), key=lambda index: ps[index])
-    corrected = [0.0] * len(ps)
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = [0.0] * len(p_values)
     previous = 0.0
     for step, index in enumerate(order):
-        previous = max(previous, min(1.0, (len(ps) - step) * ps[index]))
+        previous = max(previous, min(1.0, (len(p_values) - step) * p_values[index]))
         corrected[index] = previous
     return corrected

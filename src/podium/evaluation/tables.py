@@ -1,4 +1,4 @@
-"""An evaluation as tables of text and warnings. The command line and the report lay them out."""
+"""An evaluation as tables of text and warnings, which the command line and the report print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from podium.evaluation.collections import Collection
 from podium.evaluation.evaluate import Cost, Evaluation, Movement, System, movements
 
 __all__ = ["Table", "cost_table", "difference_table", "mean_table", "movement_tables", "warnings"]
+
+MAX_UNJUDGED_SHARE = 0.1  # of a system's first ten documents, without a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ def difference_table(evaluation: Evaluation) -> Table:
             name,
             f"{difference.mean:+.4f}",
             f"{difference.low:+.4f} … {difference.high:+.4f}",
-            f"{evaluation.corrected[name]:.4f}",
+            f"{evaluation.corrected_p[name]:.4f}",
             f"{difference.wins}/{difference.ties}/{difference.losses}",
-            f"{evaluation.judged[name]:.2f}",
+            f"{evaluation.judged_shares[name]:.2f}",
         )
         for name, difference in evaluation.differences.items()
     ]
@@ -43,7 +45,7 @@ def difference_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Return what each reranker cost: time, tokens, and what a provider billed."""
+    """Return the time, the tokens and the provider's charges of each reranker."""
     rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
     return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
 
@@ -58,11 +60,11 @@ def movement_tables(evaluation: Evaluation, system: System, count: int) -> Itera
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """Return sentences that a reader should know before trusting the tables."""
-    sentences = [*_unjudged_candidates(evaluation.collection)]
+    """Return the warnings that a reader needs before trusting the tables."""
+    sentences = [*_candidate_warnings(evaluation.collection)]
     for name, difference in evaluation.differences.items():
-        unjudged = 1 - evaluation.judged[name]
-        if unjudged > 0.1 and unjudged > abs(difference.mean):
+        unjudged = 1 - evaluation.judged_shares[name]
+        if unjudged > MAX_UNJUDGED_SHARE and unjudged > abs(difference.mean):
             sentences.append(
                 f"{name}: {unjudged:.0%} of its first ten documents have no judgment; they count as irrelevant, which could "
                 "decide the comparison"
@@ -71,10 +73,11 @@ def warnings(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def _unjudged_candidates(collection: Collection) -> Iterator[str]:
+def _candidate_warnings(collection: Collection) -> Iterator[str]:
     """Yield a warning if the collection lists candidates that have no judgment."""
-    pairs = [(query, document) for query in collection.queries for document in collection.candidates.get(query, ())]
-    if unjudged := sum(document not in collection.qrels[query] for query, document in pairs):
+    ids_by_query = ((query_id, collection.candidates.get(query_id, ())) for query_id in collection.queries)
+    pairs = [(query_id, document_id) for query_id, document_ids in ids_by_query for document_id in document_ids]
+    if unjudged := sum(document_id not in collection.qrels[query_id] for query_id, document_id in pairs):
         yield f"{unjudged} of {len(pairs)} candidates have no judgment; they count as not relevant"
 
 
@@ -91,4 +94,4 @@ def _cost_cells(cost: Cost) -> tuple[str, ...]:
 def _movement_cells(collection: Collection, movement: Movement) -> tuple[str, ...]:
     metric = f"{movement.before:.2f} → {movement.after:.2f}"
     ranks = f"{movement.rank_before or '–'} → {movement.rank_after or '–'}"
-    return movement.query, metric, ranks, collection.queries[movement.query]
+    return movement.query_id, metric, ranks, collection.queries[movement.query_id]

@@ -1,7 +1,7 @@
 """Decode the bodies of responses, with a limit on their size before and after decompression. No I/O.
 
 httpx decodes as many layers of compression as a server names, each block as a whole, so a few hundred bytes can become
-gigabytes before their size is known. So podium asks for no compression, reads the raw bytes, and decodes one gzip itself.
+gigabytes before their size is known. Therefore podium requests no compression, reads raw bytes, and decodes gzip itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["ACCEPTED_ENCODING", "check_size", "decode"]
 
 ACCEPTED_ENCODING = "identity"
 MAX_REPLY_BYTES = 64 << 20
-GZIP = zlib.MAX_WBITS | 16
+GZIP_BITS = zlib.MAX_WBITS | 16  # how zlib is told to expect gzip
 
 
 def check_size(title: str, size: int) -> None:
@@ -24,7 +24,7 @@ def check_size(title: str, size: int) -> None:
 
 
 def decode(title: str, encoding: str, body: bytes) -> bytes:
-    """Return the content of a body with this Content-Encoding. Raises BadResponse unless that is none or one gzip."""
+    """Return the content of a body with this Content-Encoding. Raises BadResponse unless it is identity or gzip."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return body
@@ -32,7 +32,7 @@ def decode(title: str, encoding: str, body: bytes) -> bytes:
         raise BadResponse(
             f"{title} answered with the content encoding {encoding[:40]!r}, although podium asks for none; check base_url"
         )
-    decoder = zlib.decompressobj(GZIP)
+    decoder = zlib.decompressobj(GZIP_BITS)
     try:
         content = decoder.decompress(body, MAX_REPLY_BYTES + 1)
     except zlib.error:

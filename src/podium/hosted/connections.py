@@ -1,8 +1,8 @@
 """HTTP clients of a hosted scorer: a pool of single connections for threads, and one AsyncClient per event loop.
 
-httpx limits the seconds between two bytes, not those until the end of a response's head, so a server that sends the head
-byte by byte could block a thread for as long as it likes. Shutting down the socket from another thread ends that. The socket
-of a request is known only if its client has a single connection, so each connection in the pool is a client.
+httpx limits the time between two bytes, but not the time until the response headers are complete. A server that sends its
+headers byte by byte could therefore block a thread indefinitely. Shutting down the socket from another thread ends that. The
+socket of a request is known only if its client has a single connection, so each connection in the pool is a client.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import httpx
 
 from podium.errors import InvalidInput
 
-__all__ = ["AsyncClients", "Connection", "Connections", "new_client"]
+__all__ = ["AsyncClients", "Connection", "ConnectionPool", "new_client"]
 
 MAX_CONNECTIONS = 100
-MAX_IDLE_SECONDS = 5.0  # httpx's own keep-alive: most servers close idle connections soon after
-SINGLE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-# httpcore counts busy connections as kept alive: with a lower second limit it would close a connection after each use.
-ALL_CONNECTIONS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+MAX_IDLE_SECONDS = 5.0  # the default of httpx: most servers close idle connections soon after
+SINGLE_CONNECTION_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+# A lower second limit would make httpcore close connections after each use, because it counts busy ones as kept alive.
+ASYNC_LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 
 def new_client() -> httpx.Client:
-    """Return a client with a single connection. Raises InvalidInput if the environment has settings that do not work."""
-    return _new_client(httpx.Client, SINGLE_CONNECTION)
+    """Return a client with a single connection. Raises InvalidInput if the environment's proxy or certificates are invalid."""
+    return _new_client(httpx.Client, SINGLE_CONNECTION_LIMITS)
 
 
 def _new_client(client_class: Callable[..., Client], limits: httpx.Limits) -> Client:
     try:
-        certificates = _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-        return client_class(limits=limits, verify=certificates)
+        ssl_context = _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return client_class(limits=limits, verify=ssl_context)
     except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
         raise InvalidInput(
             f"no HTTP client can be created with this environment ({type(error).__name__}); check the variables HTTP_PROXY, "
@@ -51,33 +51,33 @@ def _new_client(client_class: Callable[..., Client], limits: httpx.Limits) -> Cl
 
 
 @functools.lru_cache(maxsize=4)
-def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Return the trusted certificates. httpx reads the two variables itself; they are arguments only for the cache.
+def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return httpx's SSL context, cached because creating one takes 20 ms.
 
-    Reading them takes 20 ms.
+    httpx reads the environment variables itself; the arguments only make the cache notice that they changed.
     """
     return httpx.create_ssl_context()
 
 
 class Connection:
-    """A client for one request at a time, which `cut_off` can end from any thread."""
+    """A client for one request at a time. `cut_off` ends that request from any thread."""
 
     def __init__(self, client: httpx.Client, *, is_shared: bool) -> None:
         self.client = client
         self.idle_since = 0.0
         self.is_cut_off = False
-        self._is_shared = is_shared
+        self._client_is_shared = is_shared
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
     def trace(self, event: str, details: Mapping[str, Any]) -> None:
-        """Remember the socket of the request. httpx calls this at every step of a request (its `trace` extension)."""
+        """Store the socket of the request. httpx calls this at every step of a request (its `trace` extension)."""
         if event.endswith((".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")):
             with self._lock:
                 self._socket = details["return_value"].get_extra_info("socket")
                 if self.is_cut_off:
                     self._shut_down()
-        elif self._is_shared and event.endswith(".response_closed.complete"):
+        elif self._client_is_shared and event.endswith(".response_closed.complete"):
             with self._lock:
                 self._socket = None  # a shared client may use this socket for a request of another thread
 
@@ -93,24 +93,24 @@ class Connection:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-class Connections:
-    """A pool of at most a hundred connections.
+class ConnectionPool:
+    """A pool of at most MAX_CONNECTIONS connections.
 
-    With a `shared_client`, which is a user's own and is never closed here, every connection is that client. Its own pool
-    decides which socket a request uses, so only requests that opened a new socket can be cut off.
+    A `shared_client` is the user's: every connection uses it, and it is never closed here. It chooses the socket of each
+    request itself, so only requests that open a new socket can be cut off.
     """
 
     def __init__(self, shared_client: httpx.Client | None = None) -> None:
         self._shared_client = shared_client
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = threading.Lock()
-        self._idle: list[Connection] = []  # the one used last is at the end
+        self._idle: list[Connection] = []  # in the order of their last use
         self._is_closed = False
 
     @contextlib.contextmanager
-    def borrow(self, seconds: float) -> Iterator[Connection]:
-        """Yield a connection for exclusive use. Raises httpx.PoolTimeout if none becomes free within `seconds`."""
-        if not self._slots.acquire(timeout=max(0.0, seconds)):
+    def borrow(self, timeout: float) -> Iterator[Connection]:
+        """Yield a connection for exclusive use. Raises httpx.PoolTimeout if none becomes free within `timeout` seconds."""
+        if not self._slots.acquire(timeout=max(0.0, timeout)):
             raise httpx.PoolTimeout("all connections are in use")
         try:
             connection = self._take()
@@ -125,9 +125,9 @@ class Connections:
         """Close the idle connections. A connection in use is closed when its call ends."""
         with self._lock:
             self._is_closed = True
-            idle = self._idle
+            unused = self._idle
             self._idle = []
-        for connection in idle:
+        for connection in unused:
             connection.client.close()
 
     def _take(self) -> Connection:
@@ -143,28 +143,28 @@ class Connections:
             return
         connection.idle_since = time.monotonic()
         with self._lock:
-            oldest = connection.idle_since - MAX_IDLE_SECONDS
-            unusable = [idle for idle in self._idle if idle.idle_since < oldest]
-            self._idle = [idle for idle in self._idle if idle.idle_since >= oldest]
+            expired_before = connection.idle_since - MAX_IDLE_SECONDS
+            unusable = [pooled for pooled in self._idle if pooled.idle_since < expired_before]
+            self._idle = [pooled for pooled in self._idle if pooled.idle_since >= expired_before]
             if connection.is_cut_off or self._is_closed:
                 unusable.append(connection)
             else:
                 self._idle.append(connection)
-        for other in unusable:
-            other.client.close()
+        for discarded in unusable:
+            discarded.client.close()
 
 
 class AsyncClients:
     """One AsyncClient per event loop, because its connections belong to the loop in which they were opened.
 
-    A client is closed when its loop ends, even if `aclose` is not called. A `shared_client` is used in every loop and is
-    never closed here.
+    A client is closed when its loop ends, even if `aclose` is not called. A `shared_client` is the user's: it is used in
+    every loop, and never closed here.
     """
 
     def __init__(self, shared_client: httpx.AsyncClient | None = None) -> None:
         self._shared_client = shared_client
         self._clients: weakref.WeakKeyDictionary[Any, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
-        self._clients = weakref.WeakKeyDictionary()
+        self._clients = weakref.WeakKeyDictionary()  # event loop → client, and the generator that closes it
 
     async def client(self) -> httpx.AsyncClient:
         """Return the client of the running event loop."""
@@ -172,20 +172,22 @@ class AsyncClients:
             return self._shared_client
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            client = _new_client(httpx.AsyncClient, ALL_CONNECTIONS)
-            lifetime = _closed_at_end_of_loop(client)
-            self._clients[loop] = (client, lifetime)
-            await anext(lifetime)
-        return self._clients[loop][0]
+            client = _new_client(httpx.AsyncClient, ASYNC_LIMITS)
+            closer = _closer(client)
+            self._clients[loop] = (client, closer)
+            await anext(closer)
+        client, _ = self._clients[loop]
+        return client
 
     async def aclose(self) -> None:
         """Close the client of the running event loop."""
-        if entry := self._clients.pop(asyncio.get_running_loop(), None):
-            await entry[1].aclose()
+        _, closer = self._clients.pop(asyncio.get_running_loop(), (None, None))
+        if closer is not None:
+            await closer.aclose()
 
 
-async def _closed_at_end_of_loop(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Wait at the `yield`, then close the client. asyncio.run closes generators that are still open before its loop ends."""
+async def _closer(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close the client when this generator is closed, which asyncio.run does with every open generator before its loop ends."""
     try:
         yield
     finally:

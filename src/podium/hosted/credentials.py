@@ -1,4 +1,4 @@
-"""The API key and the login of a hosted scorer, and the headers that send them."""
+"""The API key and the login of a hosted scorer, and the HTTP headers with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Credentials", "split_login"]
 
 
 class Credentials:
-    """The headers that authorise requests, and the secrets in them. The repr, which debuggers show, has neither.
+    """The headers that authorise requests, and the secrets in them. The repr, which debuggers show, contains neither.
 
     `login` is "user:password". Raises InvalidInput, and MissingKey if a key is required.
     """

@@ -1,4 +1,4 @@
-"""The rerank APIs that podium supports, one declarative row per provider. Everything in which they differ is in their rows.
+"""The rerank APIs that podium supports, one declarative row per provider. They differ only in their rows.
 
 Checked against the providers' specifications and clients in November 2026. Model names are not checked against a list,
 because providers change their models every few months.
@@ -17,11 +17,11 @@ __all__ = ["PROVIDERS", "Provider", "find_provider"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One API. A `…_key` is the name of a field in its JSON; those of a reply can be dotted paths."""
+    """One API. Attributes ending in `_key` are names of JSON fields; those of a reply can be dotted paths."""
 
     name: str  # prefix of a model's name, as in "cohere:rerank-v3.5"
     title: str  # the name in messages
-    key_variable: str | None  # environment variable of the API key, None if the API has no keys
+    key_variable: str | None  # the environment variable with the API key (not a JSON field), None if there are no keys
     url: str | None  # the public server, None if there is none: base_url is required then
     path: str  # appended to the server's URL; {model} is replaced by the model's name, spelled as `model_in_path` says
     documents_key: str = "documents"
@@ -31,16 +31,16 @@ class Provider:
     results_key: str = "results"  # the list of results; "" if the reply is that list
     score_key: str = "relevance_score"  # the score in a result
     score_kind: ScoreKind = "sigmoid"
-    fixed_fields: Mapping[str, Any] = field(default_factory=dict)  # sent with every request
+    fixed_fields: Mapping[str, Any] = field(default_factory=dict)  # JSON fields sent with every request
     headers: Mapping[str, str] = field(default_factory=dict)  # sent with every request
-    key_header: str = "Authorization"
+    key_header: str = "Authorization"  # the header with the API key, written as in `key_format`
     key_format: str = "Bearer {}"
     model_key: str | None = "model"  # None if the model is not sent
     model_in_path: Literal["as is", "dots as underscores"] = "as is"
     tokens_key: str | None = "usage.total_tokens"  # the number of tokens, None if it is not reported
     billed: Mapping[str, str] = field(default_factory=dict)  # other counts in the reply → their names in Usage.billed
     max_documents: int | None = None  # limit per request
-    max_characters: int | None = None  # limit per request of the query and the documents together
+    max_characters: int | None = None  # limit per request, query and documents together
     query_counts_per_document: bool = False  # whether that limit counts the query once per document
     listwise_models: tuple[str, ...] = ()  # prefixes of models that compare documents with each other: never split
 

@@ -1,4 +1,4 @@
-"""When a request to a rerank API is sent again, as steps for podium.steps. No I/O and no sleeping."""
+"""Decide when a request to a rerank API is sent again, as steps for podium.steps: without I/O and without sleeping."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from podium.errors import DeadlineExceeded, ProviderError, ProviderUnavailable
 
 __all__ = ["Policy", "Request", "Response", "advised_wait", "attempts", "deadline_exceeded", "jittered_wait"]
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
-MAX_ADVISED_WAIT = 1e7
+FIRST_WAIT, LONGEST_WAIT, MAX_ADVISED_WAIT = 0.5, 8.0, 1e7  # seconds
 RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits of one call: seconds until the last response must have arrived, and how often a request is sent again."""
+    """The limits of one call: seconds until its last response must have arrived, and how often each request is sent again."""
 
     timeout: float
     retries: int
@@ -44,9 +43,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A server's response, decoded. The repr leaves out what may repeat a key or a document.
+    """A server's decoded response. The repr leaves out everything that may contain a key or a document.
 
-    `error` is the error for its status, None for a success.
+    `error` is the error that its status means, None for a success.
     """
 
     status: int
@@ -75,11 +74,11 @@ def attempts(request: Request, policy: Policy, deadline: float) -> Generator[flo
         outcome = yield from _attempt(request, wait)
         if isinstance(outcome, bytes):
             return outcome
-        error, advised = outcome
+        error, advised_seconds = outcome
         if attempt == policy.retries:
             raise error from None
-        wait = jittered_wait(attempt) if advised is None else advised
-    raise _out_of_time(request.title, error, policy) from None
+        wait = jittered_wait(attempt) if advised_seconds is None else advised_seconds
+    raise _out_of_time_error(request.title, error, policy) from None
 
 
 def _attempt(request: Request, wait: float) -> Generator[float, Response, bytes | _Failure]:
@@ -107,8 +106,8 @@ def _transport_error(title: str, error: Exception) -> ProviderUnavailable:
     return ProviderUnavailable(f"{title} {failure}; check the network and base_url, or try again later")
 
 
-def _out_of_time(title: str, error: ProviderError | None, policy: Policy) -> ProviderError:
-    """Return the error of a request that cannot be sent again in time: the last one if the server reported it."""
+def _out_of_time_error(title: str, error: ProviderError | None, policy: Policy) -> ProviderError:
+    """Return the error of a request that cannot be sent again in time: the server's last error, or DeadlineExceeded."""
     if error is None or error.status is None:
         return deadline_exceeded(title, policy)
     return type(error)(f"{error} (and no time is left of {policy.timeout:g} s to try again)", status=error.status)
@@ -119,7 +118,7 @@ def deadline_exceeded(title: str, policy: Policy) -> DeadlineExceeded:
 
 
 def jittered_wait(attempt: int) -> float:
-    """Return random seconds up to a bound that doubles with each attempt (full jitter: clients do not retry in step)."""
+    """Return random seconds up to a bound that doubles with each attempt, so that clients do not retry together (jitter)."""
     return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))  # noqa: S311  not a secret
 
 
@@ -128,11 +127,11 @@ def advised_wait(headers: Mapping[str, str], status: int = 429) -> float | None:
 
     x-ratelimit-reset is the time at which a quota is renewed, so it is read only after a 429.
     """
-    readers = [("retry-after-ms", _milliseconds), ("retry-after", _seconds_or_date)]
+    parsers = [("retry-after-ms", _seconds_from_milliseconds), ("retry-after", _seconds_or_date)]
     if status == 429:
-        readers.append(("x-ratelimit-reset", _reset))
-    for name, seconds_in in readers:
-        seconds = seconds_in(headers.get(name, ""))
+        parsers.append(("x-ratelimit-reset", _seconds_until_reset))
+    for name, parse in parsers:
+        seconds = parse(headers.get(name, ""))
         if seconds is not None and 0 <= seconds < MAX_ADVISED_WAIT:
             return seconds
     return None
@@ -145,7 +144,7 @@ def _number(value: str) -> float | None:
         return None
 
 
-def _milliseconds(value: str) -> float | None:
+def _seconds_from_milliseconds(value: str) -> float | None:
     number = _number(value)
     return None if number is None else number / 1000
 
@@ -160,9 +159,10 @@ def _seconds_or_date(value: str) -> float | None:
         return None
 
 
-def _reset(value: str) -> float | None:
-    """Return the seconds until a reset. Providers send seconds from now, or a Unix time in seconds or milliseconds."""
+def _seconds_until_reset(value: str) -> float | None:
+    """Return the seconds until a quota is renewed. Providers send them, or a Unix time in seconds or milliseconds."""
     number = _number(value)
-    if number is None or not number > 1e8:
+    if number is None or not number > 1e8:  # as a Unix time, this is in 1973
         return number
-    return max(0.0, (number / 1000 if number > 1e11 else number) - time.time())
+    unix_time = number / 1000 if number > 1e11 else number  # in seconds, 1e11 is the year 5138
+    return max(0.0, unix_time - time.time())

@@ -1,4 +1,4 @@
-"""HostedScorer: scores from a provider's model over HTTP, with threads or on an event loop."""
+"""HostedScorer: scores of a provider's model, requested over HTTP with threads or on an event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from podium.errors import InvalidInput, ProviderError
 from podium.forks import renew_after_fork
 from podium.hosted import wire
-from podium.hosted.connections import AsyncClients, Connections, new_client
+from podium.hosted.connections import AsyncClients, ConnectionPool, new_client
 from podium.hosted.credentials import Credentials, split_login
 from podium.hosted.providers import Provider, find_provider
 from podium.hosted.retries import Policy, Request
@@ -29,10 +29,10 @@ class HostedScorer(BaseScorer):
 
     - `provider`: a provider's name, or a row of your own.
     - `api_key`: default is the provider's environment variable. A server of your own may need no key.
-    - `base_url`: the server, default is for example COHERE_BASE_URL in the environment, then the provider's public server.
+    - `base_url`: the server, default is the environment variable such as COHERE_BASE_URL, else the provider's public server.
       A user and password in it are sent as basic authentication, instead of the key if both use the same header.
-    - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is read even
-      if that ends after the deadline; its size is limited to 64 MB.
+    - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is decoded
+      even if that takes longer; its size is limited to 64 MB.
     - `retries`: how often a failed request is sent again.
     - `max_documents`: the number of documents per request. A call with more documents than this, or than the provider
       accepts, becomes several requests, at most 8 at a time.
@@ -65,7 +65,7 @@ class HostedScorer(BaseScorer):
         self._client = client
         self._async_clients = AsyncClients(async_client)
         if client is None:
-            new_client().close()  # raises if the environment names a proxy or certificates that cannot be used
+            new_client().close()  # so that invalid proxies or certificates are reported now, not in the first call
         self.renew()
         renew_after_fork(self)
 
@@ -104,11 +104,11 @@ class HostedScorer(BaseScorer):
         return await asyncio.to_thread(self._scores, contents, ranges)
 
     def renew(self) -> None:
-        """Start without connections: in a forked process they would receive the parent's replies.
+        """Replace all connections, which in a forked process could receive the parent's replies.
 
-        The connections are closed when the scorer is garbage-collected, if not before.
+        They are closed when the scorer is garbage-collected, if not before.
         """
-        self._connections = Connections(self._client)
+        self._connections = ConnectionPool(self._client)
         self._close_connections = weakref.finalize(self, self._connections.close)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class HostedScorer(BaseScorer):
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
         """Return the indices of the texts of each request, and the requests."""
-        ranges = wire.split(self.provider, self._model, query, texts, self._max_documents)
+        ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
         return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
     def _request(self, query: str, texts: list[str]) -> Request:

@@ -1,4 +1,4 @@
-"""The requests of one call, sent over httpx: with threads or on an event loop, within one deadline."""
+"""Send the requests of one call over httpx, with threads or on an event loop, within one deadline."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ import httpx
 
 from podium.errors import BadResponse
 from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
-from podium.hosted.connections import Connection, Connections
+from podium.hosted.connections import Connection, ConnectionPool
 from podium.hosted.retries import Policy, Request, Response, attempts, deadline_exceeded
 from podium.steps import adrive, drive
 
 __all__ = ["asend_all", "send_all"]
 
-MAX_CONCURRENT = 8  # requests of one call
-SOCKET_TIMEOUT = 15.0  # seconds without a byte from the server after which an attempt fails
-GRACE = 0.25  # seconds after the deadline in which requests report why they failed
+MAX_CONCURRENT_REQUESTS = 8  # of one call
+SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
+GRACE_SECONDS = 0.25  # after the deadline, for requests to report why they failed
 
 
-def send_all(requests: Sequence[Request], connections: Connections, policy: Policy) -> list[bytes]:
+def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[bytes]:
     """Return the contents of the success responses, in the order of the requests. Raises the first ProviderError.
 
-    The requests run on threads, so that an interrupt or the deadline ends the call even if a server blocks. Requests that
-    are running then are cut off, so that no thread and no connection is left behind; the others are not sent.
+    The requests run on threads, so that an interrupt or the deadline ends the call even if a server blocks. Then
+    requests that are running are cut off, so that no thread and no connection is left behind; the others are not sent.
     """
     call = _Call(requests, connections, policy)
     try:
-        for _ in range(min(MAX_CONCURRENT, len(requests))):
+        for _ in range(min(MAX_CONCURRENT_REQUESTS, len(requests))):
             threading.Thread(target=call.run, daemon=True, name="podium-request").start()
         return call.contents()
     except BaseException:
@@ -45,7 +45,7 @@ def send_all(requests: Sequence[Request], connections: Connections, policy: Poli
 class _Call:
     """The requests of one `send_all`, shared by its threads."""
 
-    def __init__(self, requests: Sequence[Request], connections: Connections, policy: Policy) -> None:
+    def __init__(self, requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> None:
         self._requests, self._connections, self._policy = requests, connections, policy
         self._deadline = time.monotonic() + policy.timeout
         self._pending = iter(enumerate(requests))
@@ -56,20 +56,20 @@ class _Call:
 
     def run(self) -> None:
         """Send one request after the other until none is pending."""
-        while (numbered := self._next_request()) is not None:
-            index, request = numbered
+        while (pending := self._next_request()) is not None:
+            index, request = pending
             try:
                 self._outcomes.put((index, self._send_with_retries(request)))
             except BaseException as error:
                 self._outcomes.put((index, error))
 
     def contents(self) -> list[bytes]:
-        """Wait for every request. Raises the first error."""
+        """Wait for every request, and return the contents of the responses. Raises the first error."""
         contents: dict[int, bytes] = {}
         while len(contents) < len(self._requests):
             seconds_left = max(0.0, self._deadline - time.monotonic())
             try:
-                index, outcome = self._outcomes.get(timeout=seconds_left + GRACE)
+                index, outcome = self._outcomes.get(timeout=seconds_left + GRACE_SECONDS)
             except queue.Empty:
                 raise deadline_exceeded(self._requests[0].title, self._policy) from None
             if isinstance(outcome, BaseException):
@@ -111,14 +111,14 @@ class _Call:
             try:
                 yield connection
             finally:
-                with self._lock:  # before the connection is returned, because another call may use it next
+                with self._lock:  # before the connection is returned and another call uses it
                     self._busy.remove(connection)
 
 
 async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
     """Do what `send_all` does on an event loop. Cancelling it cancels every request."""
     deadline = time.monotonic() + policy.timeout
-    slots = asyncio.Semaphore(MAX_CONCURRENT)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
     async def content_of(request: Request) -> bytes:
         async def send_after(wait: float) -> Response:
@@ -130,7 +130,8 @@ async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, poli
 
     tasks = [asyncio.ensure_future(content_of(request)) for request in requests]
     try:
-        done, unfinished = await asyncio.wait(tasks, timeout=policy.timeout + GRACE, return_when=asyncio.FIRST_EXCEPTION)
+        timeout = policy.timeout + GRACE_SECONDS
+        done, unfinished = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
         errors = [error for task in done if (error := task.exception())]
         if errors:
             raise errors[0]
@@ -149,7 +150,7 @@ def _send(request: Request, connection: Connection, deadline: float) -> Response
     body = bytearray()
     with contextlib.closing(http_response):
         for block in http_response.iter_raw():
-            _append(body, block, request.title, deadline)
+            _append_block(body, block, request.title, deadline)
     return _response(request, http_response, bytes(body))
 
 
@@ -157,23 +158,23 @@ async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -
     http_request = _http_request(request, client, deadline)
     seconds_left = max(0.001, deadline - time.monotonic())
     try:
-        http_response, body = await asyncio.wait_for(_aread(request, http_request, client, deadline), seconds_left)
+        http_response, body = await asyncio.wait_for(_aresponse_and_body(request, http_request, client, deadline), seconds_left)
     except asyncio.TimeoutError:
-        raise TimeoutError from None  # another class in Python 3.10
+        raise TimeoutError from None  # in Python 3.10, asyncio has its own class
     if http_response.is_success and not http_response.headers.get("Content-Encoding"):
         return Response(http_response.status_code, http_response.headers, body, None)
     # Decoding megabytes, or looking for repeated documents in an error, would block the event loop.
     return await asyncio.to_thread(_response, request, http_response, body)
 
 
-async def _aread(
+async def _aresponse_and_body(
     request: Request, http_request: httpx.Request, client: httpx.AsyncClient, deadline: float
 ) -> tuple[httpx.Response, bytes]:
     http_response = await client.send(http_request, stream=True, follow_redirects=False)
     body = bytearray()
     async with contextlib.aclosing(http_response):
         async for block in http_response.aiter_raw():
-            _append(body, block, request.title, deadline)
+            _append_block(body, block, request.title, deadline)
     return http_response, bytes(body)
 
 
@@ -191,7 +192,7 @@ def _http_request(
     )
 
 
-def _append(body: bytearray, block: bytes, title: str, deadline: float) -> None:
+def _append_block(body: bytearray, block: bytes, title: str, deadline: float) -> None:
     """Append a block to the body of a response. Raises TimeoutError after the deadline, BadResponse if it is too large."""
     body += block
     if time.monotonic() > deadline:
@@ -200,7 +201,7 @@ def _append(body: bytearray, block: bytes, title: str, deadline: float) -> None:
 
 
 def _response(request: Request, http_response: httpx.Response, body: bytes) -> Response:
-    """Return the response with its body decoded. Raises BadResponse if that of a success cannot be decoded."""
+    """Return the response with its body decoded. Raises BadResponse if the body of a success cannot be decoded."""
     status, headers = http_response.status_code, http_response.headers
     encoding = headers.get("Content-Encoding", "")
     if http_response.is_success:

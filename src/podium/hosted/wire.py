@@ -25,9 +25,9 @@ from podium.errors import (
 from podium.hosted.providers import Provider
 from podium.json_values import count_values
 
-__all__ = ["Reply", "error_for", "parse_reply", "request_body", "request_url", "split"]
+__all__ = ["Reply", "error_for", "parse_reply", "request_body", "request_ranges", "request_url"]
 
-FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")  # a base_url that ends so needs no path
+FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")  # a base_url that ends in one of these is complete
 REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     400: (RequestRejected, "check the model's name and its limits"),
     401: (KeyRejected, "check the API key"),
@@ -44,11 +44,12 @@ REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
 }
 MAX_MESSAGE_CHARACTERS = 200  # of a provider's own message
 DOCUMENT_WINDOW = 12  # a message that repeats this many characters of a document is not quoted
-SECRET_WINDOW = 4  # the same for letters and digits of a key
-PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # of a key, such as sk- or jina_: it names the provider
+SECRET_WINDOW = 4  # nor one that repeats this many letters and digits of a key
+PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # of a key, such as sk- or jina_, which is not secret
 ENCODER = json.JSONEncoder(ensure_ascii=False)
-LARGE_REPLY_BYTES = 1 << 20
-MAX_REPLY_VALUES, MAX_VALUES_PER_DOCUMENT = 100_000, 1_000  # a parsed value takes a hundred bytes or more
+LARGE_REPLY_BYTES = 1 << 20  # parsed without blocking other threads
+MAX_ERROR_BYTES = 100_000  # of an error's body that are read
+MAX_REPLY_VALUES, MAX_VALUES_PER_DOCUMENT = 100_000, 1_000  # in memory a value takes a hundred bytes or more
 MAX_COUNT = 1e15  # of tokens or billed units
 
 
@@ -62,7 +63,7 @@ class Reply:
 
 
 def request_url(provider: Provider, model: str, base_url: str | None) -> str:
-    """Return the URL of requests. A base_url may be the server's root, end in a version (/v1), or be the full URL."""
+    """Return the URL of requests. `base_url` is the server's root, possibly with a version (/v1), or the full URL."""
     base = (base_url or provider.url or "").rstrip("/")
     if base.endswith(FULL_PATHS):
         return base
@@ -93,7 +94,7 @@ def _encoded(value: Any) -> bytes:
     return ENCODER.encode(value).encode()
 
 
-def split(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
+def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
     """Return the indices of the texts of each request, within the provider's limits and `max_documents`.
 
     Raises InvalidInput if the texts of a listwise model do not fit in one request: its scores could not be compared.
@@ -111,13 +112,13 @@ def _ranges(provider: Provider, query: str, texts: Sequence[str], max_documents:
     start = 0
     characters = len(query)
     for index, text in enumerate(texts):
-        added = len(text) + (len(query) if provider.query_counts_per_document else 0)
-        is_too_long = provider.max_characters is not None and characters + added > provider.max_characters
+        added_characters = len(text) + (len(query) if provider.query_counts_per_document else 0)
+        is_too_long = provider.max_characters is not None and characters + added_characters > provider.max_characters
         if index > start and (index - start == max_documents or is_too_long):
             yield range(start, index)
             start = index
             characters = len(query)
-        characters += added
+        characters += added_characters
     yield range(start, len(texts))
 
 
@@ -145,7 +146,7 @@ def _parsed(content: bytes) -> Any:
     """Return the value of a JSON document, without blocking other threads if it is large.
 
     The parser in C holds the GIL until it ends, which takes seconds for tens of megabytes. The parser in Python is slower,
-    but reads each string, such as a document that is sent back, at the same speed.
+    but as fast for strings, such as documents that are sent back.
     """
     if len(content) < LARGE_REPLY_BYTES:
         return json.loads(content)
@@ -190,7 +191,7 @@ def _described(value: Any) -> str:
     """Describe a wrong value without repeating it, unless it is a number: it could be a document."""
     if value is None:
         return "nothing"
-    if isinstance(value, int | float) and abs(value) < 1e9:
+    if isinstance(value, int | float) and abs(value) < 1e9:  # not a thousand digits
         return str(value)
     return f"a {type(value).__name__}"
 
@@ -245,13 +246,13 @@ def error_for(
 def _message(content: bytes) -> str:
     """Return the message in an error's body, from the keys that APIs use for it, or ""."""
     try:
-        payload = json.loads(content[:100_000])
+        payload = json.loads(content[:MAX_ERROR_BYTES])
     except (ValueError, RecursionError):
         return ""
     for path in ("message", "detail", "error.message", "error", "msg"):
         message = _value_at(payload, path)
         if isinstance(message, str) and message.strip():
-            printable = "".join(letter if letter.isprintable() else " " for letter in message)
+            printable = "".join(character if character.isprintable() else " " for character in message)
             return " ".join(printable.split())[:MAX_MESSAGE_CHARACTERS]
     return ""
 
@@ -265,11 +266,11 @@ def _repeats(message: str, texts: Iterable[str]) -> bool:
 
 
 def _reveals(message: str, secrets: Iterable[str]) -> bool:
-    """Whether a message contains a part of a secret, with or without other characters between its letters and digits."""
+    """Whether a message contains part of a secret, even with other characters between its letters and digits."""
     letters = _letters(message)
     for secret in secrets:
-        hidden = _letters(PUBLIC_PREFIX.sub("", secret, count=1))
-        if hidden and any(window in letters for window in _windows(hidden, SECRET_WINDOW)):
+        secret_letters = _letters(PUBLIC_PREFIX.sub("", secret, count=1))
+        if secret_letters and any(window in letters for window in _windows(secret_letters, SECRET_WINDOW)):
             return True
     return False
 
@@ -280,4 +281,5 @@ def _windows(text: str, size: int) -> set[str]:
 
 
 def _letters(text: str) -> str:
-    return "".join(letter for letter in text.lower() if letter.isalnum())
+    """Return the letters and digits of a text, in lower case."""
+    return "".join(character for character in text.lower() if character.isalnum())

@@ -20,7 +20,7 @@ class PodiumReranker:
 
     - `model`: a name as for podium.load. It is loaded by `warm_up`, or on first use.
     - `top_k`: the number of documents returned, None for all. `score_threshold`: the lowest score that is returned.
-    - `rank_by`: the fields that are read: `content` and those of `meta`.
+    - `rank_by`: the fields to read, of `content` and those in `meta`.
     - `reranker`: a Reranker to use instead of `model`. It is not saved with a pipeline, only `model` is.
     """
 
@@ -37,7 +37,7 @@ class PodiumReranker:
         self._reranker = reranker
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the arguments for a saved pipeline. Keys are not among them; they are read from the environment."""
+        """Return the arguments for a saved pipeline, without API keys: they are read from the environment."""
         return default_to_dict(
             self, model=self.model, top_k=self.top_k, score_threshold=self.score_threshold, rank_by=self.rank_by
         )

@@ -20,7 +20,7 @@ class PodiumReranker(BaseDocumentCompressor):
 
     - `reranker`: what podium.load returns.
     - `limit`: the number of documents returned, None for the reranker's default.
-    - `rank_by`: the fields that are read: `page_content` and those of the metadata.
+    - `rank_by`: the fields to read, of `page_content` and those in the metadata.
     """
 
     reranker: Reranker

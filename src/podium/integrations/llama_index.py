@@ -16,7 +16,7 @@ __all__ = ["PodiumReranker"]
 class PodiumReranker(BaseNodePostprocessor):
     """A postprocessor that returns the nodes with the reranker's scores, best first.
 
-    The text of a node is the one that is embedded, including the metadata for embedding.
+    The text of a node is the text that LlamaIndex embeds, including metadata.
 
     - `reranker`: what podium.load returns.
     - `limit`: the number of nodes returned, None for the reranker's default.

@@ -1,4 +1,4 @@
-"""redisvl: a Reranker as its reranker, and an Embedder as its vectorizer."""
+"""redisvl: adapters of a Reranker to its rerankers, and of an Embedder to its vectorizers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["PodiumReranker", "Vectorizer"]
 
 
 class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl has no types
-    """A reranker for redisvl: `rank` and `arank` have the arguments and return values of redisvl's own.
+    """A reranker for redisvl: `rank` and `arank` have the arguments and return values of redisvl's rerankers.
 
     `reranker` is what podium.load returns; `limit`, `rank_by` and `return_score` are defaults that each call can override.
     """

@@ -1,4 +1,4 @@
-"""Graph, the operations in which model families are written. Each runtime has its own Graph: ONNX nodes, or native steps."""
+"""Graph: the operations that model families are built from. Runtimes implement them as ONNX nodes or as native steps."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ Rows = Literal["first", "last", "all"]
 """Which tokens' rows of the hidden states are needed. If only one is, the last layer need not compute the others."""
 
 PositionKind = Literal["counted", "counted_by_side", "after_padding"]
-"""Position ids that count from 0, from 0 again in the second text of a pair, or from the padding token's id + 1."""
+"""How position ids are assigned: `counted` from 0; `counted_by_side` from 0 in each text of a pair; `after_padding` from the
+padding token's id + 1."""
 
 COMPARISON_TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
 """The tables of `Graph.compare`, with one number per token of the vocabulary."""
 
-# Names in config.json, and the activation that they mean.
+# An activation's name in config.json → its name here.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -60,8 +61,8 @@ class Rotary:
 class Attention:
     """One layer's attention.
 
-    `width` is that of all heads together. `rows` are the tokens whose result is computed. `by_side`: no token attends to
-    the other text of its pair. `window`: how many tokens to either side a token attends to, None for all.
+    `width`: total width of all heads. `rows`: the tokens for which the result is computed. `by_side`: tokens do not attend
+    to the other text of the pair. `window`: the number of tokens to either side that a token attends to, None for all.
     """
 
     heads: int
@@ -78,10 +79,10 @@ class Attention:
 
 
 class Graph(ABC):
-    """A network under construction. Every operation adds to it and returns the name of its result.
+    """A network under construction. Every operation is added to it, and returns the name of its result.
 
-    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Tables and layers are named as in the
-    checkpoint.
+    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Names of tables and
+    layers are those in the checkpoint.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -108,9 +109,9 @@ class Graph(ABC):
 
     @abstractmethod
     def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
-        """Multiply by the weights of these names, side by side, and add their biases.
+        """Multiply by the weights of the named layers, concatenated, and add their biases.
 
-        `exact` means float32 even if the other products are int8. Heads are exact: they are small, and decide the score.
+        `exact` means float32 even if other layers are int8. Classification heads use it: they are small, and decide the score.
         """
 
     @abstractmethod
@@ -126,7 +127,7 @@ class Graph(ABC):
 
     @abstractmethod
     def gate(self, x: Value, name: str) -> Value:
-        """Return the activated left half of each row times its right half."""
+        """Split each row in two halves, and return activation(left half) * right half."""
 
     @abstractmethod
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
@@ -138,7 +139,7 @@ class Graph(ABC):
 
     @abstractmethod
     def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
-        """Return the comparisons of a pair's texts, shape (1, 4), as in families/late.py. `prefix` is that of their weights."""
+        """Return four similarities of a query and a text, shape (1, 4). Their weights' names begin with `prefix`."""
 
     def disentangled_attention(
         self,
@@ -150,11 +151,11 @@ class Graph(ABC):
         queries: Array | None,
         distance_rows: Array,
     ) -> Value:
-        """Let tokens attend to contents and relative positions, as DeBERTa does.
+        """Let tokens attend to contents and relative positions (DeBERTa: He et al. 2020, arXiv 2006.03654).
 
-        `keys` and `queries` are the projected embeddings of relative positions, of shape (heads, embeddings, size), for the
-        terms content-to-position and position-to-content, None if the model does not have the term. `distance_rows` are
-        their rows for the distances from 1 - max_positions to max_positions - 1.
+        `keys` (for content-to-position) and `queries` (for position-to-content) are the projected embeddings of relative
+        positions, of shape (heads, embeddings, size); None if the model does not have that term. `distance_rows` has the
+        index of the embedding for each distance from 1 - max_positions to max_positions - 1.
         """
         raise UnsupportedModel("podium's native core does not have DeBERTa's attention; use ", Argument("runtime", "onnx"))
 
@@ -172,10 +173,10 @@ class Graph(ABC):
     def first_row(self, x: Value) -> Value:
         """Return the first token's row, shape (1, width)."""
 
-    # Checks of what would be computed without an error, but wrongly.
+    # Checks for mistakes that would give wrong scores instead of an error.
 
     def expect_rows(self, table: str, rows: int) -> None:
-        """Raise UnsupportedModel if the tensor has another number of rows than config.json says."""
+        """Raise UnsupportedModel unless the tensor has as many rows as config.json says."""
         shape = self.checkpoint.shape(table)
         if shape[:1] != (rows,):
             raise UnsupportedModel(
@@ -183,7 +184,7 @@ class Graph(ABC):
             )
 
     def checked_sizes(self, names: Sequence[str], bias: bool) -> tuple[int, int]:
-        """Return the inputs and outputs of layers side by side. A bias of another length could be broadcast."""
+        """Return the number of inputs and of outputs of concatenated layers. A bias of the wrong length could be broadcast."""
         shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
         fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
         if fits and bias:
@@ -193,7 +194,7 @@ class Graph(ABC):
         return shapes[0][1], sum(shape[0] for shape in shapes)
 
     def checked_norm(self, name: str, bias: bool) -> list[str]:
-        """Return the names of a norm's tensors."""
+        """Return the names of a norm's tensors. A single number could be broadcast to all columns."""
         tensors = [f"{name}.weight", f"{name}.bias"] if bias else [f"{name}.weight"]
         if any(self.checkpoint.shape(tensor) in ((), (1,)) for tensor in tensors):
             raise UnsupportedModel(f"the weights of {name} are single numbers, not one number per column")
@@ -206,6 +207,7 @@ class Graph(ABC):
                 "download the model again"
             )
         for name in names:
+            # A single layer holds query, key and value.
             self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
 
     def checked_activation(self, name: str) -> str:

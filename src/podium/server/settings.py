@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.errors import Argument, InvalidInput
-from podium.extras import needed
+from podium.extras import import_optional
 from podium.inputs import comma_list
 from podium.load import check_name, load
 from podium.places import EXAMPLES, SourceOptions, weights
@@ -183,7 +183,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    toml = needed("tomllib" if sys.version_info >= (3, 11) else "tomli", "serve")
+    toml = import_optional("tomllib" if sys.version_info >= (3, 11) else "tomli", "serve")
     try:
         table: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where cached scores are kept: in a Redis that processes share, or in an SQLite file."""
+"""Stores of cached scores: a Redis that processes share, or an SQLite file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Row", "Store"]
 
 
 class Row(NamedTuple):
-    """The cached score of one (query, text) pair: what `Scores` has for it. None means unknown."""
+    """The cached score of one (query, text) pair. The fields are those of `podium.types.Scores`. None means unknown."""
 
     value: float
     raw: float | None
@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 class Store(Protocol):
-    """Keeps rows by keys, which are hashes. Safe to share between threads. Raises PodiumError if it fails."""
+    """A mapping from keys, which are hashes, to rows. Safe to share between threads. Raises PodiumError if it fails."""
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         """Return the rows of those keys that are stored."""

@@ -12,13 +12,13 @@ from typing import Any
 
 from podium.compose.stores import Row
 from podium.errors import InvalidInput, PodiumError
-from podium.extras import needed
+from podium.extras import import_optional
 
 __all__ = ["RedisScores"]
 
 _log = logging.getLogger("podium")
 PREFIX = "podium:score:1:"  # 1 is the version of the layout below
-# value, raw (NaN: None), tokens, dropped_tokens, query_tokens, query_dropped_tokens (-1: None)
+# The fields of a Row. None is stored as NaN in `raw`, and as -1 in the numbers of tokens.
 LAYOUT = struct.Struct("<ddiiii")
 LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # written by earlier versions of podium
 EXPIRY_SECONDS = 7 * 86_400  # a hosted model may change under the same name
@@ -29,17 +29,18 @@ RETRY_AFTER_SECONDS = 5.0  # after a failure, Redis is not called for this long
 class RedisScores:
     """A store for CachedScorer. Safe to share between threads.
 
-    `url` is redis://, rediss:// or unix://. If Redis fails, calls raise PodiumError, at once for the next five seconds.
+    `url` is redis://, rediss:// or unix://. If Redis fails, calls raise PodiumError, for five seconds without trying again.
     """
 
     def __init__(self, url: str) -> None:
-        redis = needed("redis", "redis")
+        redis = import_optional("redis", "redis")
         try:
             self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         except ValueError:
             raise InvalidInput("cache must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._retry_at, self._lock = 0.0, threading.Lock()
+        self._retry_at = 0.0  # by time.monotonic
+        self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         if not keys:
@@ -48,16 +49,13 @@ class RedisScores:
         return {key: row for key, value in zip(keys, values, strict=True) if (row := _decoded(value)) is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        self._call(lambda: self._write(rows))
-
-    def close(self) -> None:
-        self._redis.close()
-
-    def _write(self, rows: Mapping[bytes, Row]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for key, row in rows.items():
             pipeline.set(PREFIX + key.hex(), _encoded(row), ex=EXPIRY_SECONDS)
-        pipeline.execute()
+        self._call(pipeline.execute)
+
+    def close(self) -> None:
+        self._redis.close()
 
     def _call(self, operation: Callable[[], Any]) -> Any:
         if time.monotonic() < self._retry_at:
@@ -77,7 +75,7 @@ def _encoded(row: Row) -> bytes:
 
 
 def _decoded(content: Any) -> Row | None:
-    """Return a row, or None if the value is absent or was not written by podium."""
+    """Return the row that was stored as `content`, None if it is absent or was not written by podium."""
     if not isinstance(content, bytes) or len(content) not in (LAYOUT.size, LAYOUT_WITHOUT_QUERY.size):
         return None
     has_query = len(content) == LAYOUT.size

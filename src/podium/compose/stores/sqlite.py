@@ -17,6 +17,7 @@ CREATE = (
     "CREATE TABLE IF NOT EXISTS scores "
     "(key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
 )
+LOCK_SECONDS = 30.0  # how long a write of another process may take
 ADDED_COLUMNS = ("query_tokens", "query_dropped")  # missing in files of earlier versions of podium
 SELECT = "SELECT value, raw, tokens, dropped, query_tokens, query_dropped FROM scores WHERE key = ?"
 INSERT = (
@@ -30,7 +31,7 @@ class SqliteScores:
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
         try:
-            self._database = sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+            self._database = sqlite3.connect(str(path), timeout=LOCK_SECONDS, check_same_thread=False)
             with self._database:
                 self._database.execute("PRAGMA journal_mode=WAL")
                 self._database.execute(CREATE)

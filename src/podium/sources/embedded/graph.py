@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.checksums import file_checksum
-from podium.extras import needed
+from podium.extras import import_optional
 
 __all__ = ["FILE_NAME", "GraphFile", "graph_files", "new_graph", "opened_graph", "save_graph"]
 
@@ -44,7 +44,7 @@ def graph_files(folder: Path, rows: int) -> list[GraphFile]:
 
 
 def new_graph(dimensions: int) -> Any:
-    return needed("usearch.index", "index").Index(ndim=dimensions, metric="ip", dtype="f16")
+    return import_optional("usearch.index", "index").Index(ndim=dimensions, metric="ip", dtype="f16")
 
 
 def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
@@ -52,7 +52,7 @@ def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
 
     Returns None if the file is missing or damaged: searching a damaged graph can end the process.
     """
-    index_class = needed("usearch.index", "index").Index
+    index_class = import_optional("usearch.index", "index").Index
     try:
         with open(file.path, "rb") as content:
             if file_checksum(content, os.fstat(content.fileno()).st_size) != file.checksum:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import PodiumError, SourceError
-from podium.extras import needed
+from podium.extras import import_optional
 from podium.forks import no_fork
 
 __all__ = ["tantivy", "tantivy_calls", "typed_errors", "unusable"]
@@ -16,7 +16,7 @@ __all__ = ["tantivy", "tantivy_calls", "typed_errors", "unusable"]
 
 def tantivy() -> Any:
     """Return the package. Raises MissingPackage."""
-    return needed("tantivy", "index")
+    return import_optional("tantivy", "index")
 
 
 @contextlib.contextmanager

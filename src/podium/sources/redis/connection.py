@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from podium.errors import InvalidInput, SourceError
-from podium.extras import needed
+from podium.extras import import_optional
 
 if TYPE_CHECKING:
     from redisvl.index import AsyncSearchIndex, SearchIndex
@@ -36,7 +36,7 @@ def url_connection(url: str, seconds: float, options: Mapping[str, Any]) -> Conn
     """Return a connection to a URL. `options` are redis-py's, in addition to those set here."""
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise InvalidInput(f"a Redis URL begins with {', '.join(SCHEMES)}, and ://, as in redis://localhost:6379")
-    factory = needed("redisvl.redis.connection", "redis").RedisConnectionFactory
+    factory = import_optional("redisvl.redis.connection", "redis").RedisConnectionFactory
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 

@@ -1,4 +1,7 @@
-"""The fields that a search and its filter use: RediSearch finds nothing in missing fields and in fields of another kind."""
+"""Check that an index has the fields that a search and its filter use.
+
+RediSearch returns no results for a field that is missing or has another type, instead of an error.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
 
-QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
-NAME = r"(?:\\.|\w)+"
-CLAUSE = re.compile(rf"(?<!\\)@({NAME}(?:\s*\|\s*{NAME})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
-# The operator after a field's name → the kinds of field that it can be used with, and the value that it compares with.
-OPERATORS = {
+# The values in a filter, whose @ is not the beginning of a field: quoted strings, and what is between { and }.
+VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
+FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
+CLAUSE = re.compile(rf"(?<!\\)@({FIELD_NAME_PATTERN}(?:\s*\|\s*{FIELD_NAME_PATTERN})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
+# The operator after a field's name → the types of field that have it, and what it compares them with.
+OPERATOR_KINDS = {
     ":[": (("NUMERIC", "GEO", "GEOSHAPE", "VECTOR"), "a range"),
     ":{": (("TAG",), "tags"),
     ":": (("TEXT",), "words"),
 }
-COMPARISON = (("NUMERIC",), "a number")
+COMPARISON_KINDS = (("NUMERIC",), "a number")  # of the other operators: == != < <= > >=
 
 
 def checked_filter(value: Any) -> str | None:
@@ -30,42 +34,45 @@ def checked_filter(value: Any) -> str | None:
     if not isinstance(value, str) and type(value).__name__ != "FilterExpression":
         raise InvalidInput(f"filter must be a redisvl filter expression or a string, not a {type(value).__name__}")
     try:
-        text = str(value).strip()
-    except (TypeError, ValueError):  # of an expression without an operator
+        filter_text = str(value).strip()
+    except (TypeError, ValueError):  # raised by str() for an expression without an operator
         raise InvalidInput("the filter expression is not complete; compare a field, as in Num('year') > 2000") from None
-    if text in ("", "*"):
+    if filter_text in ("", "*"):
         return None
-    if not any(_clauses(text)):
+    if not any(_clauses(filter_text)):
         raise InvalidInput(
-            f"the filter {text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] for a "
-            "number, @field:{value} for a tag"
+            f"the filter {filter_text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] "
+            "for a number, @field:{value} for a tag"
         )
-    return text
+    return filter_text
 
 
-def missing_field(info: IndexInfo, text_fields: list[str] | None, vector: str | None, conditions: str | None) -> str | None:
-    """Return what an index lacks for a search, such as "the text field 'body'"; None if it lacks nothing.
+def missing_field(
+    info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, filter_text: str | None
+) -> str | None:
+    """Describe the first field that a search needs and the index lacks, as in "the text field 'body'"; None if it has all.
 
-    `text_fields`, `vector` and `conditions` (the filter) are what the search uses, None if it does not use them.
+    An argument is None if the search does not use such a field.
     """
-    if text_fields == []:
+    if text_fields == []:  # a text search in an index without text fields
         return "a text field"
     for name in text_fields or ():
         if name not in info.of_kind("TEXT"):
             return f"the text field {name!r}"
-    if vector is not None and vector not in info.of_kind("VECTOR"):
-        return f"the vector field {vector!r}"
-    for name, operator in _clauses(conditions or ""):
-        kinds, value = OPERATORS.get(operator, COMPARISON) if operator else ((), "")
+    if vector_field is not None and vector_field not in info.of_kind("VECTOR"):
+        return f"the vector field {vector_field!r}"
+    for name, operator in _clauses(filter_text or ""):
+        kinds, compared_with = OPERATOR_KINDS.get(operator, COMPARISON_KINDS) if operator else ((), "")
         if name not in info.fields:
             return f"the field {name!r} of the filter"
         if kinds and info.fields[name].kind not in kinds:
-            return f"a {' or '.join(kinds[:2])} field {name!r}, which the filter compares with {value}"
+            usual_kinds = " or ".join(kinds[:2])  # the two most common ones
+            return f"a {usual_kinds} field {name!r}, which the filter compares with {compared_with}"
     return None
 
 
-def _clauses(conditions: str) -> Iterator[tuple[str, str]]:
+def _clauses(filter_text: str) -> Iterator[tuple[str, str]]:
     """Yield the name and operator of each field in a filter."""
-    for clause in CLAUSE.finditer(QUOTED.sub("", conditions)):
+    for clause in CLAUSE.finditer(VALUES.sub("", filter_text)):
         for name in re.split(r"(?<!\\)\|", clause[1]):
             yield re.sub(r"\\(.)", r"\1", name.strip()), re.sub(r"\s", "", clause[2] or "")
