@@ -78,7 +78,7 @@ def test_unread_reply_is_given_up():
     ):
         connection.sendall(http_request(LARGE_REQUEST))
         assert connection.recv(12) == b"HTTP/1.1 200"
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
         assert len(received_until_closed(connection)) < 18_000_000
         assert server.post("/v2/rerank", REQUEST).status_code == 200
 
@@ -87,9 +87,9 @@ def test_memory_of_reply_is_counted_until_it_is_read():
     with Serving(rerankers=rerankers()) as server, connect(server, receive_buffer=4096) as connection:
         connection.sendall(http_request(LARGE_REQUEST))
         assert connection.recv(12) == b"HTTP/1.1 200"
-        wait_until(lambda: server.state.admission.bytes > 18_000_000)
+        wait_until(lambda: server.state.admission.used_bytes > 18_000_000)
         connection.close()
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 # Heads
@@ -185,7 +185,7 @@ def test_request_is_cancelled_when_its_client_disconnects(pipelined):
             connection.sendall(http_request(REQUEST | {"model": "waiting"}))
             wait_until(lambda: scorer.started == 1)
             connection.sendall(pipelined)
-        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.requests == 0)
+        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.request_count == 0)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_malformed_body_is_answered():
     with Serving(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(MALFORMED_BODY)
         assert statuses(received_until_closed(connection)) == [400]
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 # Bodies and upgrades
@@ -273,7 +273,7 @@ def test_path_with_line_break_is_404():
 
 def test_small_writes_are_sent_at_once():
     """A reply is two writes, head and body. With Nagle's algorithm the body would wait for an acknowledgement of the head."""
-    with process_module.listening_socket(Settings(port=0)) as listening:
-        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+    with process_module.listening_socket(Settings(port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -389,7 +389,7 @@ def test_each_path_has_one_default_dialect_and_distinct_markers():
 
 
 def test_repr_of_a_call_shows_no_content():
-    call = cohere.DIALECT.read({"query": "secret words", "documents": ["secret words"]})
+    call = cohere.DIALECT.read_call({"query": "secret words", "documents": ["secret words"]})
     assert "secret" not in repr(call) + repr(call.questions)
 
 

@@ -139,7 +139,7 @@ def test_command_needs_an_existing_folder(tmp_path):
 
 def test_command_creates_a_key_for_the_server(tmp_path):
     key = podium_key(tmp_path, "keys.txt").stdout.strip()
-    assert Keys(tmp_path / "keys.txt").check(f"Bearer {key}") == "team"
+    assert Keys(tmp_path / "keys.txt").key_name(f"Bearer {key}") == "team"
     with Process("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/v2/rerank"
         assert httpx.post(url, json=REQUEST).status_code == 401

@@ -64,7 +64,7 @@ class RecordingSource:
         self.bytes = 0
 
     def search(self, query, limit):
-        self.bytes = self.admission.bytes
+        self.bytes = self.admission.used_bytes
         return ["a document"] * limit
 
 
@@ -76,7 +76,7 @@ def test_memory_is_counted_before_the_search():
         assert server.post("/search", {"query": "a", "candidates": 50}).status_code == 200
         assert source.bytes > 500_000
         assert server.post("/search", {"query": "a", "candidates": 500}).status_code == 413
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 def test_search_reads_the_fields_of_the_option_text(tmp_path):

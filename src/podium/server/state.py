@@ -1,4 +1,4 @@
-"""What endpoints share: settings, models, admission, API keys and metrics."""
+"""State: the settings, models, limits, API keys and metrics that all endpoints share."""
 
 from __future__ import annotations
 
