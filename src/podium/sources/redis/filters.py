@@ -51,9 +51,9 @@ def missing_field(info: IndexInfo, text_fields: list[str] | None, vector: str | 
     if text_fields == []:
         return "a text field"
     for name in text_fields or ():
-        if name not in info.of_kind("TEXT"):
+        if name not in info.names_of_kind("TEXT"):
             return f"the text field {name!r}"
-    if vector is not None and vector not in info.of_kind("VECTOR"):
+    if vector is not None and vector not in info.names_of_kind("VECTOR"):
         return f"the vector field {vector!r}"
     for name, operator in _clauses(conditions or ""):
         kinds, value = OPERATORS.get(operator, COMPARISON) if operator else ((), "")
