@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, made from the tables of the dialects."""
+"""The OpenAPI description of the server, generated from the tables of the dialects."""
 
 from __future__ import annotations
 

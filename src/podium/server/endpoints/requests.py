@@ -167,7 +167,7 @@ def _error_response(refusal: Refusal, record: Record) -> Response:
 
 
 def _count_and_log(state: State, record: Record, status: int, seconds: float) -> None:
-    """Count and log a request after its response was made."""
+    """Count and log an answered request."""
     dialect = record.dialect.name if record.dialect else "none"
     state.metrics.count_request(dialect, record.model or "none", status, seconds)
     record.log_fields |= {"dialect": dialect, "model": record.model, "status": status}

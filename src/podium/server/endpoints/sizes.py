@@ -87,7 +87,7 @@ def _characters(question: Question, max_characters: int) -> int:
 
 
 def _yaml_size(document: Any, fields: Sequence[str] | None) -> Size:
-    """Return the size of the part of a document that is written as YAML, nothing for a document that is read as it is."""
+    """Return the size of the part of a document that is written as YAML, Size() if its text is used unchanged."""
     if not isinstance(document, dict):
         return Size()
     names = {part for name in fields or TEXT_KEYS for part in (name, name.partition(".")[0])}
