@@ -1,6 +1,7 @@
 """Run the notebook, and write the generated parts of the README and other pages: outputs of commands, and tables.
 
     make docs
+    python docs/make.py providers families     # only these parts of the README
 
 A generated part is between `<!-- name -->` and `<!-- end -->`. Tests compare each with what would be written now.
 """
@@ -15,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -124,10 +125,10 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(readme: str) -> str:
-    """Return the README with new generated parts."""
-    for name, content in PARTS.items():
-        readme = with_part(readme, name, content())
+def filled(readme: str, names: Iterable[str] = PARTS) -> str:
+    """Return the README with new generated parts of these names."""
+    for name in names:
+        readme = with_part(readme, name, PARTS[name]())
     return readme
 
 
@@ -189,9 +190,16 @@ def screenshot() -> None:
         page.screenshot(path=SCREENSHOT, full_page=True)
 
 
-if __name__ == "__main__":
+def write_all() -> None:
     run_notebook()
     screenshot()
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
     SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
     CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if names := sys.argv[1:]:
+        README.write_text(filled(README.read_text(encoding="utf-8"), names), encoding="utf-8")
+    else:
+        write_all()

@@ -37,6 +37,27 @@ def test_argument_of_another_library_is_refused_with_podiums_own(mini, name, cal
         call(mini, **{name: 1})
 
 
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_misspelled_argument_is_refused_with_the_right_name(mini, call):
+    with pytest.raises(InvalidInput, match=r"has no argument (limt; did you mean limit|limt; it has)") as error:
+        call(mini, limt=1)
+    assert isinstance(error.value, TypeError)
+
+
+def test_misspelled_argument_of_a_constructor_is_refused(mini):
+    with pytest.raises(InvalidInput, match=r"Search has no argument mode; it has source, reranker"):
+        podium.Search(ConstantSource(), mini, mode="text")
+
+
+def test_query_and_documents_in_the_wrong_order_are_refused_with_their_order(mini):
+    with pytest.raises(InvalidInput, match=r"docs must be a list of documents, not one str; .* after the query"):
+        mini.rerank(TEXTS, "q")
+    with pytest.raises(InvalidInput, match="the query must be a string, not list; it comes before the documents"):
+        mini.rerank(TEXTS, TEXTS)
+    with pytest.raises(InvalidInput, match="docs is None"):
+        mini.rerank("q", None)
+
+
 def test_reranker_of_a_name_is_refused_with_the_call_that_loads_it():
     with pytest.raises(InvalidInput, match=r"use podium.load\('podium-mini'\)"):
         podium.Reranker("podium-mini")

@@ -43,7 +43,9 @@ BANNED_NAMES = frozenset(
     | {"said", "says", "stuff", "there", "thing", "told", "wanted", "whole"}
 )
 """Names that do not tell what a value is."""
-ALLOWED_NAMES = {"place": r"src/podium/(places|sources/(\w+/)?place|cli/(index|search|eval|first_stages|serve))\.py"}
+ALLOWED_NAMES = {
+    "place": r"(src/podium/(places|sources/.+|cli/(index|search|eval|first_stages|serve))|tests/(sources/.+|test_recipes))\.py"
+}
 """Banned name → files in which it is allowed: users call the URL, folder or file of an index a place."""
 ALLOWED_DUPLICATES = {"steps.py"}
 """Files in which a synchronous and an asynchronous function have the same lines."""

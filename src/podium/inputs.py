@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import operator
@@ -25,7 +26,7 @@ __all__ = [
     "checked_query",
     "comma_list",
     "refuse",
-    "refuse_foreign_names",
+    "refuse_unknown_names",
     "without_none",
 ]
 
@@ -40,13 +41,18 @@ FOREIGN_NAMES = {
 """Arguments of other libraries, and podium's equivalent."""
 
 
-def refuse_foreign_names(function: Function) -> Function:
-    """Decorate a function to raise InvalidInput for an argument of another library, naming podium's equivalent."""
+def refuse_unknown_names(function: Function) -> Function:
+    """Decorate a function to raise WrongType for an argument that it does not have, and to name the one that was meant."""
+    code = function.__code__
+    names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name != "self"]
+    title = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def checked(*arguments: Any, **keywords: Any) -> Any:
-        for name in keywords.keys() & FOREIGN_NAMES.keys():
-            raise InvalidInput(f"{function.__name__} has no argument {name}; {FOREIGN_NAMES[name]}")
+        for name in keywords.keys() - names:
+            similar = difflib.get_close_matches(name, names, n=1)
+            remedy = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}"
+            raise WrongType(f"{title} has no argument {name}; {FOREIGN_NAMES.get(name, remedy)}")
         return function(*arguments, **keywords)
 
     return checked  # type: ignore[return-value]  # it has the same arguments
@@ -84,15 +90,19 @@ def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[An
 def checked_query(query: Any) -> str:
     """Return the query, with unpaired surrogates replaced as in documents."""
     if not isinstance(query, str):
-        raise WrongType(f"the query must be a string, not {type(query).__name__}")
+        raise WrongType(f"the query must be a string, not {type(query).__name__}; it comes before the documents in the call")
     if (text := texts_of([query])[0]) is None:
         raise InvalidInput("the query is empty; there is nothing to rank by")
     return text
 
 
 def checked_documents(docs: Any) -> list[Any]:
+    if docs is None:
+        raise WrongType("docs is None; pass the list of documents that the search returned, or []")
     if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
-        raise WrongType(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list")
+        raise WrongType(
+            f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list, after the query in the call"
+        )
     if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
         raise WrongType(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
     return list(docs)
@@ -163,4 +173,4 @@ def refuse(options: Mapping[str, Any], reason: str) -> None:
     """Raise InvalidInput with the reason and the options' names if any of them is not None."""
     if refused := sorted(without_none(options)):
         names = [part for name in refused for part in (", ", Argument(name))]
-        raise InvalidInput(f"{reason} ", *names[1:])
+        raise InvalidInput(f"{reason} ", *names[1:], "; leave it out")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import refuse, refuse_foreign_names, without_none
+from podium.inputs import refuse, refuse_unknown_names, without_none
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["check_name", "hosted_scorer", "load", "local_scorer", "provider_of"]
 
 
-@refuse_foreign_names
+@refuse_unknown_names
 def load(
     name: str | os.PathLike[str],
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,18 @@ from podium.sources.redis.place import REDIS
 if TYPE_CHECKING:
     from podium.local.embedder import Embedder
 
-__all__ = ["KINDS", "IndexOptions", "SourceOptions", "embedder", "index_target", "kind_of", "load_source", "weights"]
+__all__ = [
+    "EXAMPLES", "KINDS", "IndexOptions", "SourceOptions", "embedder", "index_target", "kind_of", "load_source", "weights",
+]  # fmt: skip
 
 KINDS: tuple[PlaceKind, ...] = (REDIS, LOCAL)
+EXAMPLES = ", ".join(kind.example for kind in KINDS)
+"""How users write places, for help texts."""
 
 
-def load_source(place: str | os.PathLike[str], options: SourceOptions | None = None, **keywords: Any) -> HybridSource[Any]:
+def load_source(
+    place: str | os.PathLike[str], options: SourceOptions | None = None, *, kinds: Sequence[PlaceKind] = KINDS, **keywords: Any
+) -> HybridSource[Any]:
     """Return the source at a place: an index on Redis by its URL, the index in a folder, or a file's documents in memory.
 
     Takes SourceOptions, or its fields as keyword arguments. Raises InvalidInput, SourceError and ModelError.
@@ -31,26 +38,26 @@ def load_source(place: str | os.PathLike[str], options: SourceOptions | None = N
     if unknown := sorted(set(keywords) - set(names)):
         raise InvalidInput(f"a source has no option {', '.join(unknown)}; it has {', '.join(names)}")
     options = options or SourceOptions(**keywords)
-    kind = kind_of(os.fspath(place))
-    for other in KINDS:
+    kind = kind_of(os.fspath(place), kinds)
+    for other in kinds:
         refuse(options.only(*{*other.source_options} - {*kind.source_options}), f"only an index {other.location} takes")
     return kind.source(os.fspath(place), options, embedder)
 
 
-def index_target(place: str, options: IndexOptions) -> Target:
+def index_target(place: str, options: IndexOptions, kinds: Sequence[PlaceKind] = KINDS) -> Target:
     """Return the index at a place to load documents into. If it does not exist, `prepare` creates it."""
-    kind = kind_of(place)
-    for other in KINDS:
+    kind = kind_of(place, kinds)
+    for other in kinds:
         refuse(options.only(*{*other.index_options} - {*kind.index_options}), f"only an index {other.location} takes")
     return kind.target(place, options, embedder)
 
 
-def kind_of(place: str) -> PlaceKind:
+def kind_of(place: str, kinds: Sequence[PlaceKind] = KINDS) -> PlaceKind:
     """Return the kind of a place. Raises InvalidInput, without the place, which may contain a password."""
-    for kind in KINDS:
+    for kind in kinds:
         if kind.matches(place):
             return kind
-    examples = ", ".join(kind.example for kind in KINDS)
+    examples = ", ".join(kind.example for kind in kinds)
     raise InvalidInput(f"this URL is not of a known kind; use {examples}, with the part before :// in lower case")
 
 

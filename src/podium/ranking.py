@@ -24,7 +24,7 @@ from podium.inputs import (
     checked_limit,
     checked_min_score,
     checked_query,
-    refuse_foreign_names,
+    refuse_unknown_names,
     without_none,
 )
 from podium.progress import bar
@@ -72,6 +72,7 @@ class Reranker:
         [1, 0]
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         scorer: Scorer,
@@ -106,7 +107,7 @@ class Reranker:
         reranker.scorer, reranker._scorer = scorer, as_scorer(scorer)
         return reranker
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     def rank(
         self,
         query: str,
@@ -124,7 +125,7 @@ class Reranker:
         with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     async def arank(
         self,
         query: str,
@@ -138,7 +139,7 @@ class Reranker:
         with_scores = self.return_score if return_score is None else checked_flag(return_score)
         return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     def rerank(
         self,
         query: str,
@@ -157,7 +158,7 @@ class Reranker:
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     async def arerank(
         self,
         query: str,
@@ -184,7 +185,7 @@ class Reranker:
             scores[result.index] = result.score
         return scores
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     def rerank_many(
         self,
         queries: Iterable[str],

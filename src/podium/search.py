@@ -15,7 +15,7 @@ from podium.inputs import (
     checked_limit,
     checked_offset,
     checked_query,
-    refuse_foreign_names,
+    refuse_unknown_names,
 )
 from podium.ranking import Reranker
 from podium.types import AsyncSource, Candidates, Ranking, Result, Source
@@ -38,6 +38,7 @@ class Search:
         [('a ripe red apple', 2), ('the red sea at night', 1)]
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         source: Source,
@@ -59,7 +60,7 @@ class Search:
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     def search(
         self,
         query: str,
@@ -90,7 +91,7 @@ class Search:
         )
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
-    @refuse_foreign_names
+    @refuse_unknown_names
     async def asearch(
         self,
         query: str,

@@ -12,7 +12,7 @@ import loopback
 import podium
 from contracts import COHERE
 from loopback import Answer, wait_until
-from podium.errors import DeadlineExceeded, InvalidInput
+from podium.errors import InvalidInput, ProviderError
 
 
 def test_connection_is_reused(server):
@@ -28,7 +28,7 @@ def test_connections_of_abandoned_calls_are_closed(server):
     server.answer = lambda request: Answer(200, b"{}", {"X-Padding": "x" * 3000}, drip_headers=0.1)
     with COHERE.load(server.url, timeout=0.5, max_documents=1) as reranker:
         for _ in range(14):
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(ProviderError):  # which kind depends on what ends first
                 reranker.rerank("q", list("abcdefgh"))
         wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "podium-request"], seconds=60)
         assert server.finished == 0, "the server was still sending all of them"

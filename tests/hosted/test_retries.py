@@ -153,7 +153,7 @@ def test_deadline_covers_all_requests_of_a_call(server, rerank):
 def test_reranker_works_again_when_its_server_does(server):
     answers = [lambda request: Answer(200, b"{}", {"X": "x" * 3000}, drip_headers=0.1)]
     server.answer = lambda request: answers[-1](request)
-    with COHERE.load(server.url, timeout=1.0, max_documents=1) as reranker:
+    with COHERE.load(server.url, timeout=0.4, max_documents=1) as reranker:
         for _ in range(14):
             with pytest.raises(DeadlineExceeded):
                 reranker.scorer.score("q", list("abcdefgh"))
@@ -162,7 +162,7 @@ def test_reranker_works_again_when_its_server_does(server):
         def works() -> bool:
             try:
                 return len(reranker.rerank("q", ["a"])) == 1
-            except podium.errors.DeadlineExceeded:  # a busy machine may need more than a second
+            except podium.errors.DeadlineExceeded:  # a busy machine may need longer
                 return False
 
         wait_until(works, seconds=60)

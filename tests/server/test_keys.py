@@ -10,6 +10,7 @@ import sys
 import httpx
 import pytest
 
+from commands import command_here
 from loopback import wait_until
 from podium.errors import InvalidInput
 from podium.server.http.keys import Keys, add_key
@@ -132,9 +133,9 @@ def podium_key(folder, file):
 
 
 def test_command_needs_an_existing_folder(tmp_path):
-    process = podium_key(tmp_path, "none/keys.txt")
-    assert process.returncode == 2
-    assert "keys.txt cannot be written: No such file or directory; name a file in an existing folder" in process.stderr
+    code, _, err = command_here("key", "team", "--file", tmp_path / "none" / "keys.txt")
+    assert code == 2
+    assert "keys.txt cannot be written: No such file or directory; name a file in an existing folder" in err
 
 
 def test_command_creates_a_key_for_the_server(tmp_path):

@@ -22,7 +22,7 @@ def test_concurrent_requests_get_the_offline_scores(mini):
         for number in range(64)
     ]
     with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
-        replies = list(pool.map(lambda body: httpx.post(f"{server.url}/v2/rerank", json=body, timeout=60), requests))
+        replies = list(pool.map(lambda body: server.post("/v2/rerank", body), requests))
     for request, reply in zip(requests, replies, strict=True):
         expected = [(result.index, result.score) for result in mini.rerank(request["query"], request["documents"])]
         assert [(result["index"], result["relevance_score"]) for result in reply.json()["results"]] == expected

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from loopback import wait_until
-from serving import REQUEST, Process, failed_start
+from serving import REQUEST, Process, Serving, failed_start, rerankers
 
 
 def long_request(documents, repeats):
@@ -49,7 +49,7 @@ def test_sigterm_under_load_loses_no_request():
 
     def last_outcome(_):
         """Send requests until one fails, and return its outcome."""
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:
             while (last := outcome(client)) == 200:
                 pass
             return last
@@ -95,7 +95,7 @@ def test_request_that_exceeds_the_drain_timeout_is_503():
 
 
 def test_second_server_on_a_port_is_refused():
-    with Process() as server:
+    with Serving(rerankers=rerankers()) as server:
         code, output = failed_start("--port", str(server.port))
         assert code == 2
         assert f"cannot listen on 127.0.0.1:{server.port} (Address already in use); choose another --port" in output

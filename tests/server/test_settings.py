@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import fields
 
 import pytest
 
+from commands import command_here
 from loopback import Loopback, cohere
 from podium.errors import InvalidInput
 from podium.places import SourceOptions
@@ -14,12 +16,18 @@ from podium.server.settings import OPTIONS, Settings
 from serving import REQUEST, Process, failed_start
 
 
+@pytest.fixture
+def used_port():
+    """A port on which a server cannot listen: one that starts in a test's own process, by mistake, ends with another error."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--host", "0.0.0.0"], "other machines can reach 0.0.0.0; set --api-keys-file"),
         (["--host", "::"], "other machines can reach ::; set --api-keys-file"),
-        (["--host", "203.0.113.7", "--insecure"], "cannot listen on 203.0.113.7:8080"),
         (["--host", ""], "--host must be an address or a name"),
         (["--api-keys-file", "no-such-file"], "the keys in no-such-file cannot be read (FileNotFoundError)"),
         (["--model", "a=podium-mini", "--model", "a=podium-mini"], "--model a: there are two models of this name"),
@@ -36,10 +44,18 @@ from serving import REQUEST, Process, failed_start
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_invalid_option_ends_before_listening(options, message):
-    code, output = failed_start(*options)
+def test_invalid_option_ends_before_listening(used_port, options, message):
+    code, _, output = command_here("serve", "--port", used_port, *options)
     assert code == 2
     assert message in " ".join(output.split())
+    assert "Traceback" not in output
+    assert "listening" not in output
+
+
+def test_address_of_another_machine_is_refused():
+    code, output = failed_start("--host", "203.0.113.7", "--insecure")
+    assert code == 2
+    assert "cannot listen on 203.0.113.7:8080" in output
     assert "Traceback" not in output
     assert "listening" not in output
 
@@ -152,9 +168,9 @@ def test_invalid_file_is_refused(tmp_path, toml, message):
     assert message in str(error.value)
 
 
-def test_invalid_file_ends_before_listening(tmp_path):
+def test_invalid_file_ends_before_listening(tmp_path, used_port):
     (tmp_path / "serve.toml").write_text("prot = 1")
-    code, output = failed_start("--config", str(tmp_path / "serve.toml"))
+    code, _, output = command_here("serve", "--port", used_port, "--config", tmp_path / "serve.toml")
     assert code == 2
     assert "did you mean port?" in output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,33 +164,50 @@ def test_two_processes_cannot_write_at_once(tmp_path):
     assert len(index) == 2
 
 
-WRITER = """
-import sys, podium
+WRITERS = """
+import os, sys, podium
 sys.path.insert(0, sys.argv[2])
 from fakes import Letters
-index = podium.EmbeddedIndex.open(sys.argv[1], embed=Letters())
-start = len(index)
-while True:
-    numbers = range(start, start + 7)
-    index.add([f"number {n}" for n in numbers], ids=[f"d{n}" for n in numbers])
-    index.add(["number one again"], ids=["d1"])
-    start += 7
+
+def write():
+    index = podium.EmbeddedIndex.open(sys.argv[1], embed=Letters())
+    start = len(index)
+    while True:
+        numbers = range(start, start + 7)
+        index.add([f"number {n}" for n in numbers], ids=[f"d{n}" for n in numbers])
+        index.add(["number one again"], ids=["d1"])
+        start += 7
+
+for line in sys.stdin:
+    writer = os.fork()
+    if writer == 0:
+        write()
+    print(writer, flush=True)
+    os.waitpid(writer, 0)
+    print("ended", flush=True)
 """
+"""Starts a process that writes for each line of its input. Forks of one process need not import podium again."""
 
 
-def test_killed_writer_leaves_its_last_commit(tmp_path):
+def test_killed_writer_leaves_its_last_commit(tmp_path, request):
     """Batches are added completely or not at all, each document has its vector, and the next writer continues."""
     folder = tmp_path / "index"
     podium.EmbeddedIndex.create(folder, embed=Letters())
     draw = random.Random(0)
     count = 0
+    writers = subprocess.Popen(
+        [sys.executable, "-c", WRITERS, str(folder), str(ROOT / "tests" / "support")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True,
+    )  # fmt: skip
+    request.addfinalizer(lambda: (os.killpg(writers.pid, signal.SIGKILL), writers.communicate()))
     for _ in range(12):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(ROOT / "tests" / "support")])
+        writers.stdin.write("\n")
+        writer = int(writers.stdout.readline())
         reader = podium.EmbeddedIndex.open(folder, embed=Letters())
         wait_until(lambda reader=reader, count=count: len(reader) > count, 120)
         time.sleep(draw.random() * 0.15)
-        writer.kill()
-        writer.wait()
+        os.kill(writer, signal.SIGKILL)
+        assert writers.stdout.readline() == "ended\n"
         index = podium.EmbeddedIndex.open(folder, embed=Letters())
         assert len(index) % 7 == 0
         assert len(index) > count

@@ -75,7 +75,7 @@ class Loopback:
                 length = int(self.headers.get("Content-Length", 0))
                 loopback._handle(self, Request(self.command, self.path, self.headers, self.rfile.read(length)))
 
-            do_GET = do_HEAD = do_POST
+            do_GET = do_HEAD = do_PUT = do_DELETE = do_POST
 
             def log_message(self, *_: object) -> None:
                 pass

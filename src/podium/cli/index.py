@@ -14,14 +14,12 @@ from podium.documents import has_field
 from podium.errors import InvalidInput
 from podium.formats import FORMATS, stream_documents
 from podium.inputs import comma_list
-from podium.places import KINDS, IndexOptions, index_target, kind_of, weights
+from podium.places import EXAMPLES, IndexOptions, index_target, kind_of, weights
 from podium.progress import bar
 from podium.sources.embedded.texts import LANGUAGES
 from podium.sources.loading import Target, load_into, with_ids
 
 __all__ = ["index"]
-
-EXAMPLES = ", or ".join(kind.example for kind in KINDS)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -13,17 +14,15 @@ from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
-from podium.places import KINDS, SourceOptions, load_source
+from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
 
-EXAMPLES = ", ".join([*(kind.example for kind in KINDS), "or a file"])
-
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}, or a file.")
 @limit_option(10)
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
 @candidates_option
@@ -46,7 +45,7 @@ def search(
 ) -> None:
     """Search, then rerank.
 
-    PLACE is an index on Redis, the folder of an index that podium index created, or a file, which is indexed in memory.
+    PLACE is an index that podium index created, or a file, which is indexed in memory.
     """
     source = load_source(place, source_options)
     if offset >= candidates:
@@ -54,7 +53,7 @@ def search(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
     rank_by = comma_list(by) or None
-    with load(model, **options) as reranker:
+    with contextlib.closing(source), load(model, **options) as reranker:
         unlimited = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited.search(query, progress=True)
     fields = unlimited.fields([result.document for result in ranking], rank_by)

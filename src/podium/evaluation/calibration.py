@@ -26,7 +26,10 @@ def platt(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, flo
     target = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     slope, offset = _logistic_fit((x - center) / scale, target, float(np.log((positives + 1) / (negatives + 1))))
     if slope <= 0:
-        raise InvalidInput("relevant documents do not score higher than the others, so these scores cannot be calibrated")
+        raise InvalidInput(
+            "in the half of the judgments that the curve is fitted to, relevant documents do not score higher than the others; "
+            "judge more documents, or use another model"
+        )
     return float(slope / scale), float(offset - slope * center / scale)
 
 

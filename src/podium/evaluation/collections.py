@@ -51,6 +51,8 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
     folder = Path(path)
     if folder.suffix.lower() == ".csv":
         return _csv_collection(folder)
+    if not folder.exists():
+        raise InvalidInput(f"there is no {folder}; name a folder in BEIR's layout, or a .csv")
     if not folder.is_dir():
         raise InvalidInput(
             f"{folder} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"

@@ -27,6 +27,7 @@ __all__ = ["HostedScorer"]
 class HostedScorer(BaseScorer):
     """A hosted model. Safe to share between threads and event loops, which reuse its connections.
 
+    - `provider`: a provider's name, or a row of your own.
     - `api_key`: default is the provider's environment variable. A server of your own may need no key.
     - `base_url`: the server, default is for example COHERE_BASE_URL in the environment, then the provider's public server.
       A user and password in it are sent as basic authentication, instead of the key if both use the same header.
@@ -42,7 +43,7 @@ class HostedScorer(BaseScorer):
 
     def __init__(
         self,
-        name: str,
+        provider: str | Provider,
         model: str,
         *,
         api_key: str | None = None,
@@ -53,7 +54,7 @@ class HostedScorer(BaseScorer):
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self.provider = find_provider(name)
+        self.provider = find_provider(provider) if isinstance(provider, str) else provider
         self._model = _checked_model(self.provider, model)
         server, login = split_login(_checked_base_url(self.provider, base_url))
         self._url = wire.request_url(self.provider, self._model, server)

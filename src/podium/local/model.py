@@ -14,6 +14,8 @@ from podium.errors import Argument, InvalidInput, ModelError, PodiumError, Unsup
 from podium.local.autotune import Load, choose
 from podium.local.build import variants_for
 from podium.local.cpu import cores
+from podium.local.families import FAMILIES
+from podium.local.families.family import Family
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.runtimes import PrecisionOption, RuntimeOption
@@ -76,10 +78,11 @@ class LoadedModel(Generic[Input]):
         load: Load,
         tokenizer: Callable[[Spec, int], Tokenizer[Input]],
         probe: Input,
+        families: Sequence[Family] = FAMILIES,
     ) -> None:
         self.files = files
         try:
-            self.spec = read_spec(files.folder)
+            self.spec = read_spec(files.folder, families)
             max_length = min(options.max_length or self.spec.max_length, self.spec.max_length)
             self.tokenizer = tokenizer(self.spec, max_length)
             variants = variants_for(self.spec, precision=options.precision, runtime=options.runtime)

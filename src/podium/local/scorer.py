@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from podium.errors import ModelError
 from podium.local.build import load
+from podium.local.families import FAMILIES
+from podium.local.families.family import Family
 from podium.local.files.folder import ModelFiles
 from podium.local.model import Computed, LoadedModel, Options
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
@@ -27,6 +29,7 @@ class LocalScorer(BaseScorer):
     - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
     - `threads`: how many texts are computed at once, by default as many as there are processors.
     - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
+    - `families`: the architectures that are known.
 
     Raises ModelError, or InvalidInput for an option.
     """
@@ -39,9 +42,10 @@ class LocalScorer(BaseScorer):
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
+        families: Sequence[Family] = FAMILIES,
     ) -> None:
         options = Options(precision, runtime, threads, max_length)
-        self._model = LoadedModel(files, options, load=load, tokenizer=_tokenizer, probe=("a", "b"))
+        self._model = LoadedModel(files, options, load=load, tokenizer=_tokenizer, probe=("a", "b"), families=families)
         self.files, self.spec, self.choice = files, self._model.spec, self._model.choice
         self.tokenizer = self._model.tokenizer
         if self._model.outputs != 1:

@@ -85,7 +85,7 @@ class Spec:
         return digest_of([*self.weights, *(file for module in self.modules for file in weight_files(module.folder))])
 
 
-def read_spec(folder: Path) -> Spec:
+def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
     """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
     config = read_settings(folder / "config.json", required=True)
     if config.get("auto_map"):
@@ -99,7 +99,7 @@ def read_spec(folder: Path) -> Spec:
         config = read_settings(base / "config.json", required=True)
     settings = _transformer_settings(base) if modules else {}
     model_type = str(config.get("model_type", "?"))
-    family, weights = _family_and_weights(folder, base, model_type)
+    family, weights = _family_and_weights(folder, base, model_type, families)
     architecture = family.architecture.from_json(config) if family else None
     pooling = architecture.pooling if architecture else "cls"
     return Spec(
@@ -112,7 +112,7 @@ def read_spec(folder: Path) -> Spec:
         activation=_activation(folder, config, is_modular=bool(modules)),
         pooling=_pooling(modules[1].config) if modules[1:] else pooling,
         max_length=_max_length(base, config, settings, architecture),
-        has_segments=_has_segments(model_type),
+        has_segments=_has_segments(model_type, families),
         do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
         modules=modules[1:],
@@ -121,8 +121,10 @@ def read_spec(folder: Path) -> Spec:
     )
 
 
-def _family_and_weights(folder: Path, base: Path, model_type: str) -> tuple[Family | None, tuple[Path, ...]]:
-    family, weights = family_of(model_type, FAMILIES), weight_files(base)
+def _family_and_weights(
+    folder: Path, base: Path, model_type: str, families: Sequence[Family]
+) -> tuple[Family | None, tuple[Path, ...]]:
+    family, weights = family_of(model_type, families), weight_files(base)
     if family and weights:
         return family, tuple(weights)
     if (folder / ONNX_FILES[0]).exists():
@@ -136,15 +138,15 @@ def _family_and_weights(folder: Path, base: Path, model_type: str) -> tuple[Fami
         raise ModelNotFound(
             f"{folder} has no weights: neither model.safetensors nor model.safetensors.index.json; download it again"
         )
-    known = ", ".join(name for row in FAMILIES for name in row.model_types)
+    known = ", ".join(name for row in families for name in row.model_types)
     raise UnsupportedModel(
         f"{folder} has the model_type {model_type!r}, which is not one of {known}, and it has no {ONNX_FILES[0]}; "
         "use a cross-encoder of these types, or export this one to that file"
     )
 
 
-def _has_segments(model_type: str) -> bool:
-    family = family_of(model_type, FAMILIES)
+def _has_segments(model_type: str, families: Sequence[Family]) -> bool:
+    family = family_of(model_type, families)
     return family.has_segments if family else model_type in OTHER_TYPES_WITH_SEGMENTS
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from podium.ranking import Reranker
 from podium.server.dialects import DIALECTS
+from podium.server.dialects.dialect import Dialect
 from podium.server.endpoints import about, pages
 from podium.server.endpoints.requests import endpoint, error_outside_endpoints
 from podium.server.endpoints.rerank import rerank
@@ -43,6 +44,7 @@ def create_app(
     *,
     rerankers: Mapping[str, Reranker] | None = None,
     source: Source | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Starlette:
     """Return the application. It serves `rerankers` by name, or loads the models of the settings when it starts.
@@ -53,12 +55,13 @@ def create_app(
     state = State(
         settings=settings,
         models=Models(rerankers or {}, source),
+        dialects=dialects,
         admission=Admission(settings.max_requests, settings.max_memory),
         keys=Keys(settings.keys_file) if settings.keys_file else None,
         metrics=Metrics(),
     )
     app = Starlette(
-        routes=_routes(),
+        routes=_routes(dialects),
         lifespan=lambda _: _lifespan(state, on_failure),
         middleware=[Middleware(MemoryLimit, admission=state.admission), Middleware(_CorrectPaths), *_cors(settings)],
         exception_handlers={HTTPException: error_outside_endpoints, Exception: error_outside_endpoints},
@@ -67,8 +70,8 @@ def create_app(
     return app
 
 
-def _routes() -> list[Route]:
-    paths = dict.fromkeys(path for dialect in DIALECTS for path in dialect.paths)
+def _routes(dialects: Sequence[Dialect]) -> list[Route]:
+    paths = dict.fromkeys(path for dialect in dialects for path in dialect.paths)
     return [
         *(Route(path, endpoint(rerank), methods=["POST"]) for path in paths),
         Route("/v1/check-api-key", endpoint(about.check_api_key), methods=["POST"]),

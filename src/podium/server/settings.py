@@ -16,7 +16,7 @@ from podium.errors import Argument, InvalidInput
 from podium.extras import needed
 from podium.inputs import comma_list
 from podium.load import check_name, load
-from podium.places import SourceOptions, weights
+from podium.places import EXAMPLES, SourceOptions, weights
 from podium.server.http.keys import Keys
 from podium.server.options import Option, option, options_of
 from podium.sources.fusion import Fusion, Mode
@@ -50,9 +50,7 @@ class Settings:
     port: int = option(8080, "Port to listen on; 0 for any free port.", minimum=0, maximum=65535)
     threads: int | None = option(None, "Threads per model.  [default: one per core, divided among workers]", minimum=1)
     workers: int = option(1, "Number of processes. They share the memory of a model's file.", minimum=1)
-    index: str | None = option(
-        None, "Index that the page can search: redis://host:port/name, a folder, or a file.", metavar="PLACE"
-    )
+    index: str | None = option(None, f"Index that the page can search: {EXAMPLES}, or a file.", metavar="PLACE")
     cache: str | None = option(None, "Redis that caches scores, shared by all servers that use it.", metavar="URL")
     keys_file: Path | None = option(None, "File of API keys, written by podium key.", name="api_keys_file")  # noqa: RUF009
     insecure: bool = option(False, "Let other machines use the server without API keys.")

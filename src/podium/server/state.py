@@ -1,11 +1,13 @@
-"""State: the settings, models, limits, API keys and metrics that all endpoints share."""
+"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from podium.server.dialects.dialect import Dialect
 from podium.server.http.admission import Admission
 from podium.server.http.keys import Keys
 from podium.server.models import Models
@@ -19,6 +21,7 @@ __all__ = ["State", "state_of"]
 class State:
     settings: Settings
     models: Models
+    dialects: Sequence[Dialect]
     admission: Admission
     keys: Keys | None
     metrics: Metrics

@@ -101,6 +101,9 @@ class HybridSource(ABC, Generic[Request]):
         """Return the id under which a document was indexed, for the `source_key` that a search returned."""
         return source_key
 
+    def close(self) -> None:
+        """Close the connections that this source opened."""
+
     def explain(self) -> str:
         """Describe how this source searches."""
         if self.mode == "text":

@@ -43,7 +43,7 @@ def from_folder(path: str | Path) -> ModelFiles:
     """Return the files of a folder. Raises ModelNotFound if it is missing or has no config.json."""
     folder = Path(os.path.expanduser(path))
     if not _exists(folder):
-        raise ModelNotFound(f"there is no folder {str(folder)[:200]}; the name of a model on the hub is org/model")
+        raise ModelNotFound(f"there is no folder {str(path)[:200]}; name an existing one, or a model on the hub (org/model)")
     if not (folder / "config.json").exists():
         raise ModelNotFound(
             f"{folder} has no config.json; name the folder with config.json, tokenizer.json and model.safetensors"

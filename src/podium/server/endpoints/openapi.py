@@ -52,11 +52,11 @@ PATHS_WITHOUT_BODY = (
 )
 
 
-def openapi_document(*, needs_key: bool) -> dict[str, Any]:
+def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> dict[str, Any]:
     """Return the OpenAPI document. `needs_key`: whether the server has API keys."""
     paths: dict[str, Any] = {}
-    for path in dict.fromkeys(path for dialect in DIALECTS for path in dialect.paths):
-        paths[path] = {"post": _rerank_operation([dialect for dialect in DIALECTS if path in dialect.paths], needs_key)}
+    for path in dict.fromkeys(path for dialect in dialects for path in dialect.paths):
+        paths[path] = {"post": _rerank_operation([dialect for dialect in dialects if path in dialect.paths], needs_key)}
     search_title = "Find candidates in the server's index"
     search_schema = request_schema(search.FIELDS)
     paths["/search"] = {"post": _operation(search_title, search_schema, ANY_OBJECT, cohere.DIALECT, needs_key)}

@@ -41,7 +41,8 @@ async def asset(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return json_response(openapi_document(needs_key=state_of(request).keys is not None))
+    state = state_of(request)
+    return json_response(openapi_document(needs_key=state.keys is not None, dialects=state.dialects))
 
 
 def _file_response(name: str, media_type: str) -> Response:

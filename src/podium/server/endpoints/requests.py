@@ -98,7 +98,7 @@ async def error_outside_endpoints(request: Request, error: Exception) -> Respons
         refusal = Refusal(error.status_code, messages.get(error.status_code, "the request is not valid"))
     else:
         refusal = _refusal_for(error, record)
-    response = _error_response(refusal, record)
+    response = _error_response(refusal, record, state_of(request))
     response.headers.update(dict(getattr(error, "headers", None) or {}))
     response.headers["x-request-id"] = record.id
     _count_and_log(state_of(request), record, refusal.status, 0.0)
@@ -123,14 +123,14 @@ async def _response(handler: Handler, request: Request, state: State, record: Re
     except Disconnected:
         return Response(status_code=DISCONNECTED)
     except Refusal as refusal:
-        return _error_response(refusal, record)
+        return _error_response(refusal, record, state)
     except asyncio.CancelledError:
         message = "this server stopped before the request was done; send it to another server"
-        return _error_response(Refusal(503, message, retry_after=1), record)
+        return _error_response(Refusal(503, message, retry_after=1), record, state)
     except RecursionError:
-        return _error_response(Refusal(400, "the body is nested too deeply"), record)
+        return _error_response(Refusal(400, "the body is nested too deeply"), record, state)
     except Exception as error:
-        return _error_response(_refusal_for(error, record), record)
+        return _error_response(_refusal_for(error, record), record, state)
 
 
 def _refusal_for(error: Exception, record: Record) -> Refusal:
@@ -154,10 +154,10 @@ def _message(error: Exception) -> str:
     return error.message(as_field) if isinstance(error, PodiumError) else str(error)
 
 
-def _error_response(refusal: Refusal, record: Record) -> Response:
+def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
     if refusal.status == 400 and record.dialect:
         refusal = Refusal(record.dialect.invalid_status, refusal.message)
-    make_body = record.dialect.error if record.dialect else functools.partial(early_error, record.path)
+    make_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -37,7 +37,7 @@ Value = TypeVar("Value")
 
 async def rerank(request: Request, state: State, record: Record) -> Response:
     body = await received_body(request, state, record)
-    dialect = record.dialect = dialect_of(record.path, body.content)
+    dialect = record.dialect = dialect_of(state.dialects, record.path, body.content)
     call = dialect.read_call(body.content)
     _check_limits(call, state.settings)
     characters = await off_loop(body.size, question_characters, call, state.settings.max_characters)

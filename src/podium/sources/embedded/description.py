@@ -103,7 +103,7 @@ def read(folder: Path) -> Description:
     if not folder.is_dir():
         raise SourceError(f"there is no folder {str(folder)[:200]}; create an index with EmbeddedIndex.create or podium index")
     if not is_index(folder):
-        raise SourceError(f"{folder} is not an index of podium: it has no {DESCRIPTION_FILE}")
+        raise SourceError(f"{folder} is not an index of podium: it has no {DESCRIPTION_FILE}; name another folder")
     try:
         values = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if values["language"] is not None and not isinstance(values["language"], str):

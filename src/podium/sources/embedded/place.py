@@ -28,7 +28,7 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
     if not path.is_dir():
         return _index_of_file(path, EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **own))
     if not is_index(path):
-        raise SourceError(f"{place} is not an index of podium; create one with podium index FILE --to {place}")
+        raise SourceError(f"{place} is not an index of podium; create one in another folder with podium index FILE --to FOLDER")
     if options.text is not None:
         raise InvalidInput(f"{place} was created with the fields it searches; leave them out")
     name = options.embed
