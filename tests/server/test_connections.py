@@ -70,15 +70,15 @@ def test_head_that_comes_byte_by_byte_is_closed():
         wait_until(lambda: not takes_another_byte(), 60)
 
 
-def test_unread_reply_is_given_up():
-    """The connection is closed and its memory is free again."""
+def test_connection_is_closed_if_its_reply_is_not_read():
+    """Its memory is free again, too."""
     with (
         Serving(rerankers=rerankers(), protocol=ShortReplyTimeout) as server,
         connect(server, receive_buffer=4096) as connection,
     ):
         connection.sendall(http_request(LARGE_REQUEST))
         assert connection.recv(12) == b"HTTP/1.1 200"
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
         assert len(received_until_closed(connection)) < 18_000_000
         assert server.post("/v2/rerank", REQUEST).status_code == 200
 
@@ -87,9 +87,9 @@ def test_memory_of_reply_is_counted_until_it_is_read():
     with Serving(rerankers=rerankers()) as server, connect(server, receive_buffer=4096) as connection:
         connection.sendall(http_request(LARGE_REQUEST))
         assert connection.recv(12) == b"HTTP/1.1 200"
-        wait_until(lambda: server.state.admission.bytes > 18_000_000)
+        wait_until(lambda: server.state.admission.used_bytes > 18_000_000)
         connection.close()
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 # Heads
@@ -122,8 +122,8 @@ def test_size_of_head_is_limited(head):
         assert statuses(received_until_closed(connection)) in ([431], [])  # closed without a reply if it arrives in parts
 
 
-@pytest.mark.parametrize("close", [False, True], ids=["idle", "reset"])
-def test_answered_head_is_freed_without_garbage_collection(close):
+@pytest.mark.parametrize("is_reset", [False, True], ids=["idle", "reset"])
+def test_answered_head_is_freed_without_garbage_collection(is_reset):
     """uvicorn keeps the last head of a connection, and a connection that the client resets until a timer ends."""
     with Serving(rerankers=rerankers()) as server, contextlib.ExitStack() as stack:
         gc.collect()
@@ -133,7 +133,7 @@ def test_answered_head_is_freed_without_garbage_collection(close):
             for connection in connections:
                 connection.sendall(HEALTH + b"\r\n")
                 assert connection.recv(12) == b"HTTP/1.1 200"
-                if close:  # the end of the reply is unread, so this resets the connection
+                if is_reset:  # the end of the reply is unread, so this resets the connection
                     connection.close()
             wait_until(lambda: not live_requests())
         finally:
@@ -185,7 +185,7 @@ def test_request_is_cancelled_when_its_client_disconnects(pipelined):
             connection.sendall(http_request(REQUEST | {"model": "waiting"}))
             wait_until(lambda: scorer.started == 1)
             connection.sendall(pipelined)
-        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.requests == 0)
+        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.request_count == 0)
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_size_of_pipelined_requests_is_limited(pipelined):
     [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", MALFORMED_BODY],
     ids=["method", "version", "chunk"],
 )
-@pytest.mark.parametrize("together", [True, False], ids=["in one read", "later"])
-def test_request_before_a_malformed_one_is_answered(malformed, together):
+@pytest.mark.parametrize("is_one_read", [True, False], ids=["in one read", "later"])
+def test_request_before_a_malformed_one_is_answered(malformed, is_one_read):
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
-        connection.sendall(http_request(REQUEST | {"model": "waiting"}) + malformed * together)
+        connection.sendall(http_request(REQUEST | {"model": "waiting"}) + malformed * is_one_read)
         wait_until(lambda: scorer.started == 1)
-        if not together:
+        if not is_one_read:
             connection.sendall(malformed)
         connection.sendall(b"ignored" * 20_000)
         scorer.release.set()
@@ -229,7 +229,7 @@ def test_malformed_body_is_answered():
     with Serving(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(MALFORMED_BODY)
         assert statuses(received_until_closed(connection)) == [400]
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 # Bodies and upgrades
@@ -238,16 +238,16 @@ def test_malformed_body_is_answered():
 @pytest.mark.parametrize("parts", [1, 2, 7], ids=["one read", "two reads", "many reads"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_upgrade_of_request_with_body_is_ignored(framing, parts):
-    """Java's HttpClient sends such a request first on every connection. Its body must not be read as a request either."""
+    """Java's HttpClient sends such a request first on every connection. Its body must not be parsed as a request."""
     body = json.dumps(REQUEST).encode()
     upgrade = b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
     upgrade += b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
     if framing == "length":
-        first = http_request(REQUEST, headers=upgrade)
+        request = http_request(REQUEST, headers=upgrade)
     else:
         head = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + upgrade
-        first = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    data = first * 2 + LAST_HEALTH
+        request = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    data = request * 2 + LAST_HEALTH
     size = -(-len(data) // parts)
     with Serving(rerankers=rerankers()) as server, connect(server) as connection:
         for start in range(0, len(data), size):
@@ -271,9 +271,9 @@ def test_path_with_line_break_is_404():
         assert server.client.post("/rank%0A", json=REQUEST).status_code == 404
 
 
-def test_small_writes_are_sent_at_once():
+def test_small_writes_are_sent_without_delay():
     """A reply is two writes, head and body. With Nagle's algorithm the body would wait for an acknowledgement of the head."""
-    with process_module.listening_socket(Settings(port=0)) as listening:
-        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+    with process_module.listening_socket(Settings(port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -21,7 +21,7 @@ def test_request_over_the_time_limit_is_504_and_stops():
         reply = server.post("/v2/rerank", REQUEST | {"model": "waiting"})
         assert reply.status_code == 504
         assert "not done within 0.1 seconds" in reply.json()["message"]
-        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.requests == 0)
+        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.request_count == 0)
 
 
 @pytest.mark.parametrize(("header", "status"), [("0.05", 504), ("soon", 400), ("-1", 400), ("0", 400), ("nan", 400)])
@@ -49,7 +49,7 @@ def test_disconnected_client_does_not_count_as_a_request_in_progress():
                 connection.sendall(http_request(REQUEST | {"model": "waiting"}))
                 wait_until(lambda count=count: scorer.started == count)
             wait_until(lambda count=count: scorer.cancelled == count)
-        wait_until(lambda: server.state.admission.requests == 0)
+        wait_until(lambda: server.state.admission.request_count == 0)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
 
 
@@ -76,7 +76,7 @@ def test_disconnected_client_stops_the_remaining_steps():
         with connect(server) as connection:
             connection.sendall(http_request({"query": "a", "documents": ["b"] * 2000, "model": "steps"}))
             wait_until(lambda: scorer.steps == 1)
-        wait_until(lambda: server.state.admission.requests == 0)
+        wait_until(lambda: server.state.admission.request_count == 0)
         scorer.release.set()
         assert server.post("/v2/rerank", REQUEST | {"model": "steps"}).status_code == 200
         assert scorer.steps == 1 + len(REQUEST["documents"])
@@ -95,5 +95,5 @@ def test_client_that_disconnects_during_its_body_leaves_no_memory_counted():
         for _ in range(20):
             with connect(server) as connection:
                 connection.sendall(UNFINISHED + b" " * 50)
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
         assert server.post("/v2/rerank", REQUEST).status_code == 200

@@ -26,8 +26,8 @@ def logistic(value):
 @pytest.fixture(scope="module")
 def served(mini):
     words = podium.Reranker(WordOverlap())
-    likely = FunctionScorer(lambda texts: Scores([logistic(len(text)) for text in texts]), "probability")
-    with Serving(rerankers={"podium-mini": mini, "words": words, "likely": podium.Reranker(likely)}) as server:
+    scorer = FunctionScorer(lambda texts: Scores([logistic(len(text)) for text in texts]), "probability")
+    with Serving(rerankers={"podium-mini": mini, "words": words, "probable": podium.Reranker(scorer)}) as server:
         yield server
 
 
@@ -37,7 +37,7 @@ def words_first():
         yield server
 
 
-def offline(mini):
+def offline_scores(mini):
     return [(result.index, result.score) for result in mini.rerank(QUERY, TEXTS)]
 
 
@@ -55,7 +55,7 @@ def test_reply_has_the_fields_of_every_client(served, mini, path):
     reply = served.post(path, REQUEST | {"model": "podium-mini"})
     assert reply.status_code == 200
     body = reply.json()
-    assert [(result["index"], result["relevance_score"]) for result in body["results"]] == offline(mini)
+    assert [(result["index"], result["relevance_score"]) for result in body["results"]] == offline_scores(mini)
     assert body["data"] == body["results"]
     assert body["object"] == "list"
     assert body["model"] == "podium-mini"
@@ -67,12 +67,12 @@ def test_reply_has_the_fields_of_every_client(served, mini, path):
     assert reply.headers["x-request-id"] == body["id"]
 
 
-NULLS = {"top_n": None, "top_k": None, "max_tokens_per_doc": None, "return_documents": None, "rank_fields": None, "model": None}
+NULL_FIELDS = dict.fromkeys(("top_n", "top_k", "max_tokens_per_doc", "return_documents", "rank_fields", "model"))
 
 
 @pytest.mark.parametrize(
     "fields",
-    [NULLS, {"truncation": True, "top_k": None}, {"unknown": [{}], "user": "me", "priority": 3}, {"max_chunks_per_doc": 10}],
+    [NULL_FIELDS, {"truncation": True, "top_k": None}, {"unknown": [{}], "user": "me"}, {"max_chunks_per_doc": 10}],
     ids=["null", "default", "unknown", "of another version"],
 )
 def test_null_and_unknown_fields_are_accepted(served, fields):
@@ -157,7 +157,7 @@ def test_large_reply_is_complete(served):
 def test_tei_returns_every_text(served, mini, path):
     """llama.cpp accepts `texts` on each of its paths."""
     results = served.post(path, {"query": QUERY, "texts": TEXTS, "top_n": 2, "documents": None}).json()
-    assert [(result["index"], result["score"]) for result in results] == offline(mini)
+    assert [(result["index"], result["score"]) for result in results] == offline_scores(mini)
     assert all(set(result) == {"index", "score"} for result in results)
 
 
@@ -171,7 +171,7 @@ def test_tei_request_can_name_a_model(served):
     assert served.post("/rerank", request | {"model": "words"}).json()[0] == {"index": 3, "score": 2.0}
     refused = served.post("/rerank", request | {"model": "nope"})
     assert refused.status_code == 404
-    assert refused.json()["error"] == "there is no model 'nope' on this server; there are podium-mini, words, likely"
+    assert refused.json()["error"] == "there is no model 'nope' on this server; there are podium-mini, words, probable"
 
 
 def tei_scores(server, **fields):
@@ -179,7 +179,7 @@ def tei_scores(server, **fields):
     return {result["index"]: result["score"] for result in results}
 
 
-@pytest.mark.parametrize("model", ["podium-mini", "likely"], ids=["sigmoid", "probability"])
+@pytest.mark.parametrize("model", ["podium-mini", "probable"], ids=["sigmoid", "probability"])
 def test_tei_raw_scores_are_logits(served, model):
     scores = tei_scores(served, model=model)
     logits = tei_scores(served, model=model, raw_scores=True)
@@ -266,8 +266,8 @@ def test_errors_name_fields_as_requests_do(served, path):
     refused = served.post(path, request)
     assert refused.status_code == 400
     assert refused.json()["message"].endswith('Name the fields to read, for example with rank_fields: ["Title", "Body"]')
-    misspelt = served.post(path, request | {"rank_fields": ["title"]}).json()["message"]
-    assert misspelt.endswith("did you mean 'Title'?")
+    message = served.post(path, request | {"rank_fields": ["title"]}).json()["message"]
+    assert message.endswith("did you mean 'Title'?")
     assert served.post(path, request | {"rank_fields": ["Title"]}).status_code == 200
 
 
@@ -278,7 +278,7 @@ def test_errors_name_fields_as_requests_do(served, path):
 def test_mixedbread(served, mini, path):
     request = {"query": QUERY, "input": TEXTS, "model": "podium-mini", "top_k": 2, "return_input": True}
     body = served.post(path, request).json()
-    assert [(result["index"], result["score"]) for result in body["data"]] == offline(mini)[:2]
+    assert [(result["index"], result["score"]) for result in body["data"]] == offline_scores(mini)[:2]
     assert [result["input"] for result in body["data"]] == [TEXTS[result["index"]] for result in body["data"]]
     assert (body["top_k"], body["return_input"], body["object"], body["model"]) == (2, True, "list", "podium-mini")
     assert all("input" not in result for result in served.post(path, request | {"return_input": False}).json()["data"])
@@ -290,9 +290,9 @@ def test_mixedbread(served, mini, path):
 def test_nim_returns_logits(served, mini):
     request = {"model": "podium-mini", "query": {"text": QUERY}, "passages": [{"text": text} for text in TEXTS]}
     rankings = served.post("/v1/ranking", request).json()["rankings"]
-    assert [result["index"] for result in rankings] == [index for index, _ in offline(mini)]
+    assert [result["index"] for result in rankings] == [index for index, _ in offline_scores(mini)]
     probabilities = [logistic(result["logit"]) for result in rankings[:4]]
-    assert probabilities == pytest.approx([score for _, score in offline(mini)[:4]])
+    assert probabilities == pytest.approx([score for _, score in offline_scores(mini)[:4]])
     words = served.post("/v1/ranking", request | {"model": "words"}).json()["rankings"]
     assert words[0] == {"index": 3, "logit": 2.0}
 
@@ -339,16 +339,16 @@ def test_weaviate_can_start(served, path):
 def test_models_answer_by_name(served):
     results = served.post("/v2/rerank", REQUEST | {"model": "words"}).json()["results"]
     assert [result["relevance_score"] for result in results[:2]] == [2.0, 1.0]
-    assert [model["id"] for model in served.client.get("/v1/models").json()["data"]] == ["podium-mini", "words", "likely"]
+    assert [model["id"] for model in served.client.get("/v1/models").json()["data"]] == ["podium-mini", "words", "probable"]
     info = served.client.get("/info").json()
     assert (info["model_id"], info["max_client_batch_size"]) == ("podium-mini", 10_000)
 
 
 def test_wildcard_model_answers_for_names_that_are_not_served(mini):
     with Serving(rerankers={"words": podium.Reranker(WordOverlap()), "*": mini}) as server:
-        other = server.post("/v2/rerank", REQUEST | {"model": "rerank-english-v3.0"}).json()
-        assert [(result["index"], result["score"]) for result in other["results"]] == offline(mini)
-        assert other["model"] == "rerank-english-v3.0"
+        reply = server.post("/v2/rerank", REQUEST | {"model": "rerank-english-v3.0"}).json()
+        assert [(result["index"], result["score"]) for result in reply["results"]] == offline_scores(mini)
+        assert reply["model"] == "rerank-english-v3.0"
         assert server.post("/v2/rerank", REQUEST | {"model": "words"}).json()["results"][0]["score"] == 2.0
         assert server.post("/v2/rerank", REQUEST).json()["results"][0]["score"] == 2.0
         metrics = server.client.get("/metrics").text
@@ -357,7 +357,7 @@ def test_wildcard_model_answers_for_names_that_are_not_served(mini):
 
 
 def test_unknown_model_is_404(served):
-    message = "there is no model 'rerank-v9' on this server; there are podium-mini, words, likely"
+    message = "there is no model 'rerank-v9' on this server; there are podium-mini, words, probable"
     reply = served.post("/v2/rerank", REQUEST | {"model": "rerank-v9"})
     assert reply.status_code == 404
     assert reply.json()["message"] == message
@@ -389,7 +389,7 @@ def test_each_path_has_one_default_dialect_and_distinct_markers():
 
 
 def test_repr_of_a_call_shows_no_content():
-    call = cohere.DIALECT.read({"query": "secret words", "documents": ["secret words"]})
+    call = cohere.DIALECT.read_call({"query": "secret words", "documents": ["secret words"]})
     assert "secret" not in repr(call) + repr(call.questions)
 
 
@@ -397,13 +397,13 @@ def test_repr_of_a_call_shows_no_content():
 def test_podiums_own_clients_understand_the_server(served, mini, name, path):
     with podium.load(f"{name}:podium-mini", api_key="k", base_url=served.url + path) as reranker:
         ranking = reranker.rerank(QUERY, TEXTS)
-        assert [(result.index, pytest.approx(result.score)) for result in ranking] == offline(mini)
+        assert [(result.index, pytest.approx(result.score)) for result in ranking] == offline_scores(mini)
 
 
 # Invalid requests
 
 
-INVALID = [
+INVALID_FIELDS = [
     {"query": None},
     {"query": 7},
     {"query": ["a"]},
@@ -430,8 +430,8 @@ INVALID = [
 
 @pytest.mark.parametrize(
     "request_body",
-    [{}, {"query": QUERY}, *(REQUEST | fields for fields in INVALID)],
-    ids=["empty", "query only", *map(json.dumps, INVALID)],
+    [{}, {"query": QUERY}, *(REQUEST | fields for fields in INVALID_FIELDS)],
+    ids=["empty", "query only", *map(json.dumps, INVALID_FIELDS)],
 )
 def test_invalid_request_is_400_for_cohere_and_voyage(served, request_body):
     reply = served.post("/v2/rerank", request_body)

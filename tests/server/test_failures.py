@@ -21,7 +21,7 @@ from podium.errors import (
     RequestRejected,
 )
 from podium.server.settings import Settings
-from podium.server.threads import THREADS
+from podium.server.threads import THREADS_PER_POOL
 from podium.types import Scores
 from serving import REQUEST, BlockingScorer, Serving, post_with_short_timeout, rerankers
 
@@ -86,10 +86,10 @@ def test_blocked_model_takes_neither_all_threads_nor_all_requests():
     request = REQUEST | {"model": "blocked"}
     with Serving(Settings(max_requests=128), rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(128) as pool:
         replies = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(128)]
-        wait_until(lambda: scorer.started == THREADS)
+        wait_until(lambda: scorer.started == THREADS_PER_POOL)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert {reply.result().status_code for reply in replies} <= {429, 504}
-        assert scorer.started == THREADS  # these threads are still in use
+        assert scorer.started == THREADS_PER_POOL  # these threads are still in use
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert post_with_short_timeout(server, "/v2/rerank", request).status_code == 504
         scorer.release.set()

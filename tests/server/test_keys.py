@@ -27,10 +27,10 @@ def test_request_without_valid_key_is_401(server_with_key, authorization):
     headers = {} if authorization is None else {"authorization": authorization}
     requests = {"/v2/rerank": REQUEST, "/rerank": {"query": "a", "texts": ["b"]}, "/score": {}, "/search": {}}
     for path, body in requests.items():
-        refused = server.client.post(path, json=body, headers=headers)
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"] == "Bearer"
-        assert "no valid API key" in refused.text
+        reply = server.client.post(path, json=body, headers=headers)
+        assert reply.status_code == 401
+        assert reply.headers["www-authenticate"] == "Bearer"
+        assert "no valid API key" in reply.text
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_request_without_valid_key_is_401(server_with_key, authorization):
         *((path, 200) for path in ("/health", "/ready", "/", "/docs", "/openapi.json")),
     ],
 )
-def test_which_paths_need_a_key(server_with_key, path, status):
+def test_paths_that_need_a_key(server_with_key, path, status):
     server, _, _ = server_with_key
     assert server.client.get(path).status_code == status
 
@@ -67,12 +67,12 @@ def test_file_contains_hashes_and_is_private(server_with_key):
 
 def test_added_and_deleted_keys_take_effect_at_once(server_with_key):
     server, path, key = server_with_key
-    second = add_key(path, "other-team")
-    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {second}").status_code == 200
+    other_key = add_key(path, "other-team")
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {other_key}").status_code == 200
     lines = path.read_text().splitlines()
     path.write_text("# only the other team\n\n" + lines[1] + "\n")
     assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 401
-    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {second}").status_code == 200
+    assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {other_key}").status_code == 200
 
 
 @pytest.mark.parametrize("damage", ["nonsense\n", None], ids=["invalid", "deleted"])
@@ -140,7 +140,7 @@ def test_command_needs_an_existing_folder(tmp_path):
 
 def test_command_creates_a_key_for_the_server(tmp_path):
     key = podium_key(tmp_path, "keys.txt").stdout.strip()
-    assert Keys(tmp_path / "keys.txt").check(f"Bearer {key}") == "team"
+    assert Keys(tmp_path / "keys.txt").key_name(f"Bearer {key}") == "team"
     with Process("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/v2/rerank"
         assert httpx.post(url, json=REQUEST).status_code == 401

@@ -1,4 +1,4 @@
-"""Limits on requests: how many, how large, how many values, how much memory."""
+"""Limits on requests: their number, size, values and memory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from podium.json_values import count_outside_strings
 from podium.server import process as process_module
 from podium.server.dialects import podium as podium_dialect
 from podium.server.endpoints import rerank, search
-from podium.server.endpoints.sizes import YAML_BYTES_PER_VALUE, document_size, memory_of
+from podium.server.endpoints.sizes import YAML_BYTES_PER_VALUE, call_bytes, document_size
 from podium.server.http import bodies
 from podium.server.http.protocol import MAX_CONNECTIONS, Protocol
 from podium.server.settings import Settings
-from podium.server.threads import THREADS
+from podium.server.threads import THREADS_PER_POOL
 from serving import REQUEST, Serving, WaitingScorer, rerankers
 
 SETTINGS = Settings()
@@ -34,7 +34,7 @@ SETTINGS = Settings()
     "row",
     [
         f"`--max-requests`, {SETTINGS.max_requests} |",
-        f"blocks | {THREADS} |",
+        f"blocks | {THREADS_PER_POOL} |",
         f"`--max-memory`, {SETTINGS.max_memory:,} bytes",
         f"`--timeout`, {SETTINGS.timeout:g} s",
         f"`--max-body`, {SETTINGS.max_body:,} bytes, {bodies.MAX_VALUES:,} values, within {SETTINGS.read_timeout:g} s",
@@ -47,7 +47,7 @@ SETTINGS = Settings()
         f"{Protocol.head_bytes // 1024} KiB, {Protocol.head_fields} fields, within {Protocol.head_seconds:g} s of connecting",
         f"after its reply | {Protocol.rest_seconds:g} s |",
         f"reading a reply | {Protocol.reply_seconds:g} s from",
-        f"between two requests | {process_module.KEEP_ALIVE} s |",
+        f"between two requests | {process_module.KEEP_ALIVE_SECONDS} s |",
         f"requests that wait | {Protocol.max_pipelined}, {Protocol.pipelined_bytes // 1024} KiB together |",
         f"of a process | {MAX_CONNECTIONS:,}, fewer",
         f"and {bodies.BYTES_PER_VALUE} bytes per value",
@@ -69,8 +69,8 @@ def test_requests_above_the_limit_are_429():
         refused = server.post("/v2/rerank", REQUEST)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
-        tei = server.post("/rerank", {"query": "a", "texts": ["b"]})
-        assert (tei.status_code, tei.json()["error_type"]) == (429, "Overloaded")
+        tei_reply = server.post("/rerank", {"query": "a", "texts": ["b"]})
+        assert (tei_reply.status_code, tei_reply.json()["error_type"]) == (429, "Overloaded")
         assert server.client.get("/health").status_code == server.client.get("/ready").status_code == 200
         scorer.release.set()
         assert [reply.result().status_code for reply in accepted] == [200] * 3
@@ -102,7 +102,7 @@ def test_memory_of_waiting_requests_is_limited():
         scorer.release.set()
         assert first.result().status_code == 200
         assert server.post("/v2/rerank", large).status_code == 200
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_single_request_above_the_memory_limit_is_413(content):
         assert refused.status_code == 413
         assert "more memory than the 20,000 bytes" in refused.text
         assert server.post("/v2/rerank", REQUEST).status_code == 200
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 def nested(value, depth):
@@ -171,10 +171,10 @@ def test_memory_of_yaml_texts_is_counted():
     ids=["string", "field that is a string", "field that is an object", "several fields", "dotted name"],
 )
 def test_only_texts_that_are_written_as_yaml_take_memory(document, fields, characters, values):
-    body = bodies.Body({}, size=0, width=2, is_ascii=True)
-    call = podium_dialect.DIALECT.read({"query": "a", "documents": [document], "rank_by": fields})
+    body = bodies.Body({}, size=0, character_bytes=2, is_ascii=True)
+    call = podium_dialect.DIALECT.read_call({"query": "a", "documents": [document], "rank_by": fields})
     expected = 2 * characters + YAML_BYTES_PER_VALUE * values + 2 * (3 * 2 * characters + 400)
-    assert memory_of(call, body) == expected
+    assert call_bytes(call, body) == expected
 
 
 # Size of bodies, documents and names
@@ -213,7 +213,7 @@ def test_very_large_body_is_refused_before_it_is_read():
     with Serving(rerankers=rerankers()) as server:
         reply = httpx.post(f"{server.url}/v2/rerank", content=b"x" * 100_000_000, timeout=30)
         assert reply.status_code == 413
-        assert server.state.admission.bytes == 0
+        assert server.state.admission.used_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -255,11 +255,11 @@ def test_values_are_counted_outside_strings(value):
 
 
 @pytest.mark.parametrize(
-    ("text", "width"),
+    ("text", "bytes_per_character"),
     [('"a"', 1), ('"é"', 2), ('"中"', 2), ('"a😀"', 4), (json.dumps("é"), 2), (json.dumps("😀"), 4), (json.dumps("a"), 1)],
 )
-def test_memory_per_character_is_that_of_the_widest(text, width):
-    assert bodies.string_width(text.encode()) == width
+def test_memory_per_character_is_that_of_the_widest(text, bytes_per_character):
+    assert bodies.string_character_bytes(text.encode()) == bytes_per_character
 
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/rank"])
@@ -271,7 +271,7 @@ def test_integer_above_the_range_of_floats_is_accepted(path):
 
 
 def test_number_of_rank_fields_is_limited():
-    fields = [f"fieldXnumber_{number}y" for number in range(3000)]
+    fields = [f"field{number}" for number in range(3000)]
     with Serving(rerankers=rerankers()) as server:
         reply = server.post("/v2/rerank", REQUEST | {"documents": [dict.fromkeys(fields, "a")], "rank_fields": fields})
         assert reply.status_code == 400
@@ -285,7 +285,7 @@ def test_length_of_model_names_is_limited():
         assert len(reply.text) < 1000
 
 
-def test_fields_of_the_model_are_those_that_rank_shows():
+def test_rank_shows_the_text_of_the_fields_of_the_model():
     """`rank_by` of a model's table in the settings is read if the request names no fields."""
     reranker = podium.Reranker(WordOverlap(), rank_by="title")
     with Serving(rerankers={"titles": reranker}) as server:

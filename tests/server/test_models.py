@@ -39,11 +39,11 @@ def test_small_request_is_answered_before_a_large_one(mini, path):
     with Serving(rerankers={"podium-mini": mini}) as server:
         with connect(server) as connection:
             connection.sendall(http_request(large[path], path))
-            wait_until(lambda: server.state.admission.requests == 1)
+            wait_until(lambda: server.state.admission.request_count == 1)
             documents = [f"a red fruit {text}{number}" for number in range(5)]
             assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
-            assert server.state.admission.requests == 1  # the large one
-        wait_until(lambda: server.state.admission.requests == 0)
+            assert server.state.admission.request_count == 1  # the large one
+        wait_until(lambda: server.state.admission.request_count == 0)
 
 
 def test_draining_answers_accepted_requests_and_refuses_others():
@@ -52,7 +52,7 @@ def test_draining_answers_accepted_requests_and_refuses_others():
         accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
         wait_until(lambda: scorer.started == 1)
         drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
-        wait_until(lambda: server.state.admission.draining)
+        wait_until(lambda: server.state.admission.is_draining)
         refused = server.post("/v2/rerank", REQUEST)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert server.client.get("/ready").json() == {"status": "draining"}
@@ -70,7 +70,7 @@ def test_names_with_the_same_options_share_a_model():
         mini, wildcard, short = server.state.models.rerankers.values()
         assert mini is wildcard
         assert mini is not short
-        assert server.state.models.distinct == [mini, short]
+        assert server.state.models.distinct_rerankers == [mini, short]
         assert server.post("/v2/rerank", REQUEST | {"model": "any"}).status_code == 200
 
 

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 import podium
 from fakes import WordOverlap
 from podium.server.dialects import DIALECTS
-from podium.server.endpoints.openapi import description
+from podium.server.endpoints.openapi import openapi_document
 from serving import Serving
 
 EXAMPLES = 60
@@ -28,7 +28,7 @@ def served():
         yield server
 
 
-schema = schemathesis.openapi.from_dict(description(needs_key=False))
+schema = schemathesis.openapi.from_dict(openapi_document(needs_key=False))
 
 
 @schema.parametrize()
@@ -52,18 +52,19 @@ def test_every_path_is_described(served):
         "/health", "/ready", "/.well-known/live", "/.well-known/ready",
     }  # fmt: skip
     assert set(document["paths"]) == rerank_paths | other_paths
-    assert document == json.loads(json.dumps(description(needs_key=False)))
+    assert document == json.loads(json.dumps(openapi_document(needs_key=False)))
 
 
 def test_description_says_whether_a_key_is_needed():
-    assert "401" not in json.dumps(description(needs_key=False))
-    operation = description(needs_key=True)["paths"]["/rerank"]["post"]
+    assert "401" not in json.dumps(openapi_document(needs_key=False))
+    operation = openapi_document(needs_key=True)["paths"]["/rerank"]["post"]
     assert operation["security"] == [{"key": []}]
     assert "401" in operation["responses"]
 
 
 def test_optional_fields_can_be_null():
-    schema = description(needs_key=False)["paths"]["/v2/rerank"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    operation = openapi_document(needs_key=False)["paths"]["/v2/rerank"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert schema["required"] == ["query", "documents"]
     assert schema["properties"]["query"] == {"type": "string", "minLength": 1}
     assert schema["properties"]["return_documents"] == {

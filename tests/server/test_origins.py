@@ -1,4 +1,4 @@
-"""Which web pages may use a server: the checks of Host, Origin and Content-Type."""
+"""Requests of web pages: the checks of Host, Origin and Content-Type."""
 
 from __future__ import annotations
 

@@ -103,11 +103,11 @@ def test_results_show_order_scores_and_movement(page, mini):
     ranking = mini.rerank(QUERY, DOCUMENTS)
     assert texts(page) == [result.document for result in ranking]
     for result, item in zip(ranking, page.locator(".result").all(), strict=True):
-        shown = item.inner_text()
-        assert f"{result.score:.4f}" in shown
-        assert f"{result.tokens} tokens read" in shown
-        moved = result.index + 1 - result.rank
-        assert (f"▲{moved}" if moved > 0 else f"▼{-moved}" if moved else "=") in shown
+        item_text = item.inner_text()
+        assert f"{result.score:.4f}" in item_text
+        assert f"{result.tokens} tokens read" in item_text
+        ranks_up = result.index + 1 - result.rank
+        assert (f"▲{ranks_up}" if ranks_up > 0 else f"▼{-ranks_up}" if ranks_up else "=") in item_text
     facts = page.locator(".facts").inner_text()
     assert f"{ranking.usage.tokens} tokens · nothing billed · scores are between 0 and 1, not calibrated" in facts
 
@@ -187,7 +187,7 @@ def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
 
 
 def test_records_show_their_id_and_title(page, tmp_path):
-    """The id is kept in the CSV."""
+    """The CSV has the id, too."""
     records = [
         {"_id": "MED-1", "title": "Seas", "text": "the sea"},
         {"id": 7, "text": "a <b>red</b> apple"},
@@ -215,7 +215,7 @@ def test_judgements_belong_to_their_request(page):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "shown"),
+    ("name", "content", "expected_texts"),
     [
         pytest.param("a.txt", "the sea\r\n\r\na red apple\n", ["a red apple", "the sea"], id="text"),
         pytest.param("a.jsonl", '{"text": "the sea"}\n"a red apple"\n', ["a red apple", "the sea"], id="JSON lines"),
@@ -232,13 +232,13 @@ def test_judgements_belong_to_their_request(page):
         ),
     ],
 )
-def test_file_can_be_opened_or_dropped(page, name, content, shown):
+def test_file_can_be_opened_or_dropped(page, name, content, expected_texts):
     page.set_input_files("#file", {"name": name, "mimeType": "text/plain", "buffer": content.encode()})
     expect(page.locator("#count")).to_have_text("2 documents")
     page.fill("#query", QUERY)
     page.click("#rank")
     expect(page.locator(".result")).to_have_count(2)
-    assert [text.replace("\n", " ") for text in texts(page)] == [text.replace("\n", " ") for text in shown]
+    assert [text.replace("\n", " ") for text in texts(page)] == [text.replace("\n", " ") for text in expected_texts]
     page.fill("#documents", "")
     page.evaluate(
         """([name, content]) => {
@@ -368,8 +368,8 @@ def test_page_fits_the_screen(browser, served, path, width, scheme):
     else:
         expect(page.locator("h2").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    ink, paper = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
-    brightness = [sum(map(int, color[4:-1].split(","))) for color in (ink, paper)]
+    colors = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    brightness = [sum(map(int, color[4:-1].split(","))) for color in colors]  # of the text and of the background
     assert (brightness[0] > brightness[1]) == (scheme == "dark")
     page.close()
 

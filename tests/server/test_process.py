@@ -71,9 +71,9 @@ def test_sigterm_under_load_loses_no_request():
 def test_server_stops_while_a_model_is_loading():
     """A download cannot be interrupted. Until then requests are 503."""
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
-        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
+        variables = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
         command = [sys.executable, "-m", "podium", "serve", "--port", "0", "--model", "org/model"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as process:
             url = re.search(r"url=(\S+)/ ", process.stderr.readline())[1]
             wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
             assert httpx.get(f"{url}/ready").json() == {"status": "loading"}

@@ -11,23 +11,25 @@ from serving import Process, Serving, rerankers
 
 
 @pytest.fixture(scope="module")
-def searchable():
+def server_with_index():
     index = podium.EmbeddedIndex.create(None)
     index.add(["a green apple", "the red sea at night", "a ripe red apple"])
     with Serving(rerankers=rerankers(), source=index) as server:
         yield server
 
 
-def test_search_returns_the_best_documents(searchable):
-    documents = searchable.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
+def test_search_returns_the_best_documents(server_with_index):
+    documents = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
     expected = [("a ripe red apple", 1), ("a green apple", 2)]
     assert [(document["text"], document["source_rank"]) for document in documents] == expected
-    assert searchable.client.get("/v1/models").json()["search"] is True
+    assert server_with_index.client.get("/v1/models").json()["search"] is True
 
 
-def test_search_continues_after_the_offset(searchable):
-    pages = [searchable.post("/search", {"query": "red apple", "candidates": 1, "offset": offset}).json() for offset in (0, 1)]
-    both = searchable.post("/search", {"query": "red apple", "candidates": 2}).json()
+def test_search_continues_after_the_offset(server_with_index):
+    pages = [
+        server_with_index.post("/search", {"query": "red apple", "candidates": 1, "offset": offset}).json() for offset in (0, 1)
+    ]
+    both = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()
     assert [document for page in pages for document in page["documents"]] == both["documents"]
     assert [page["total"] for page in pages] == [3, 3]
 
@@ -43,8 +45,8 @@ def test_search_continues_after_the_offset(searchable):
     ],
     ids=["blank query", "no query", "long query", "large offset", "negative offset"],
 )
-def test_invalid_search_is_400(searchable, request_body, message):
-    reply = searchable.post("/search", request_body)
+def test_invalid_search_is_400(server_with_index, request_body, message):
+    reply = server_with_index.post("/search", request_body)
     assert reply.status_code == 400
     assert message in reply.json()["message"]
 
@@ -61,10 +63,10 @@ class RecordingSource:
 
     def __init__(self) -> None:
         self.admission = None
-        self.bytes = 0
+        self.used_bytes = 0
 
     def search(self, query, limit):
-        self.bytes = self.admission.bytes
+        self.used_bytes = self.admission.used_bytes
         return ["a document"] * limit
 
 
@@ -74,9 +76,9 @@ def test_memory_is_counted_before_the_search():
     with Serving(Settings(max_memory=1_000_000), rerankers=rerankers(), source=source) as server:
         source.admission = server.state.admission
         assert server.post("/search", {"query": "a", "candidates": 50}).status_code == 200
-        assert source.bytes > 500_000
+        assert source.used_bytes > 500_000
         assert server.post("/search", {"query": "a", "candidates": 500}).status_code == 413
-        wait_until(lambda: server.state.admission.bytes == 0)
+        wait_until(lambda: server.state.admission.used_bytes == 0)
 
 
 def test_search_reads_the_fields_of_the_option_text(tmp_path):

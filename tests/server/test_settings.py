@@ -133,7 +133,7 @@ def test_file_sets_every_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("toml", "message"),
     [
         ("colour = 1", "there is no option colour; the options are"),
         ("prot = 1", "there is no option prot; did you mean port?"),
@@ -159,9 +159,9 @@ def test_file_sets_every_option(tmp_path):
     ],
     ids=lambda value: value if "=" in value or "[" in value else "",
 )
-def test_invalid_file_is_refused(tmp_path, text, message):
+def test_invalid_file_is_refused(tmp_path, toml, message):
     file = tmp_path / "serve.toml"
-    file.write_text(text)
+    file.write_text(toml)
     with pytest.raises(InvalidInput) as error:
         Settings.from_toml(file)
     assert str(error.value).startswith(str(file))

@@ -51,7 +51,7 @@ class Serving:
 
     def __enter__(self) -> Serving:
         self._thread.start()
-        wait_until(lambda: self._server.started and self.state.models.loaded)
+        wait_until(lambda: self._server.started and self.state.models.is_loaded)
         self.loop = self._server.servers[0].get_loop()
         self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

@@ -10,7 +10,7 @@ from podium.bundled import BUNDLED, folder_of
 from podium.cli.tables import print_rows
 from podium.hosted.providers import PROVIDERS
 from podium.local.files.hub import cached_models
-from podium.local.known_models import KNOWN, licence_of
+from podium.local.known_models import KNOWN_MODELS, licence_of
 
 __all__ = ["models"]
 
@@ -33,7 +33,7 @@ def models(cache_dir: str | None) -> None:
     cached_names = {model.name for model in cached}
     print_rows(
         ("on the hub", "licence", "params", "good for"),
-        [(row.name, row.licence, f"{row.millions}M", row.good_for) for row in KNOWN if row.name not in cached_names],
+        [(row.name, row.licence, row.parameters, row.good_for) for row in KNOWN_MODELS if row.name not in cached_names],
     )
     print("Other cross-encoders of the same families work too: org/model, or ./folder.\n")
     print_rows(

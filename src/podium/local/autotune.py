@@ -1,6 +1,6 @@
-"""The choice of runtime and precision that is left to podium: the fastest, measured once per machine and model.
+"""The choice of the fastest runtime and precision for a model, measured once per machine and model.
 
-The measurements are kept in the cache directory; `podium check` shows them.
+The measurements are stored in the cache directory. `podium check` shows them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from podium.local.spec import Spec
 __all__ = ["Choice", "Load", "choose", "measure"]
 
 Load = Callable[[Spec, Variant], Runtime]
-INT8_ADVANTAGE = 1.2  # int8 changes scores a little, so it must be this much faster
-TOKENS = (64, 64, 64, 64, 64, 256)  # of the texts that are measured: short ones and a longer one, like search results
-SECONDS = 0.1
+INT8_ADVANTAGE = 1.2  # int8 changes scores a little, so it must be faster by this factor
+TEXT_TOKENS = (64, 64, 64, 64, 64, 256)  # tokens of the measured texts, which are mostly short, like search results
+SECONDS = 0.1  # per variant
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A variant, and the tokens per second on one thread of all that were compared, if any were."""
+    """A variant, and the tokens per second on one thread of all variants that were compared."""
 
     variant: Variant
     measured: Mapping[Variant, float] = field(default_factory=dict)
@@ -48,55 +48,53 @@ class Choice:
 
 
 def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
-    """Return the fastest of the variants; the first if there is one, or if measurements cannot be stored.
+    """Return the fastest variant, or the first if there is only one or measurements cannot be stored.
 
-    `load` loads the model, see `measure`.
+    `load` loads the model as a variant.
     """
     if len(variants) == 1:
         return Choice(variants[0])
-    path = _path(spec)
-    stored = _stored_rates(path)
-    rates = {variant: stored[str(variant)] for variant in variants if str(variant) in stored}
+    path = _measurements_path(spec)
+    stored_rates = _stored_rates(path)
+    rates = {variant: stored_rates[str(variant)] for variant in variants if str(variant) in stored_rates}
     if missing := [variant for variant in variants if variant not in rates]:
-        if not _is_writable(path):  # every start would measure again
+        if not _is_writable(path):  # else every start would measure again
             return Choice(variants[0])
         rates |= measure(spec, missing, load)
-        _store(path, stored | {str(variant): rate for variant, rate in rates.items()})
+        _store(path, stored_rates | {str(variant): rate for variant, rate in rates.items()})
     return Choice(max(variants, key=lambda variant: _adjusted(variant, rates[variant])), rates)
 
 
 def measure(spec: Spec, variants: Sequence[Variant], load: Load) -> dict[Variant, float]:
-    """Return the tokens per second of each variant on one thread, the best of several runs over about a tenth of a second."""
-    return {variant: _rate(load(spec, variant), spec) for variant in variants}
+    """Return the tokens per second of each variant on one thread, the best of several runs within SECONDS."""
+    return {variant: _tokens_per_second(load(spec, variant), spec) for variant in variants}
 
 
 def _adjusted(variant: Variant, rate: float) -> float:
     return rate / INT8_ADVANTAGE if variant.precision == "int8" else rate
 
 
-def _rate(runtime: Runtime, spec: Spec) -> float:
-    draw = np.random.default_rng(0)
+def _tokens_per_second(runtime: Runtime, spec: Spec) -> float:
+    random = np.random.default_rng(0)
     vocabulary = int(spec.config.get("vocab_size", 1000))
-    ids = [draw.integers(0, vocabulary, min(length, spec.max_length), np.int32) for length in TOKENS]
+    ids = [random.integers(0, vocabulary, min(length, spec.max_length), np.int32) for length in TEXT_TOKENS]
     segments = [(np.arange(len(text)) > len(text) // 4).astype(np.int32) for text in ids]
-    best, began = 0.0, time.perf_counter()
-    while not best or time.perf_counter() - began < SECONDS:
+    best_rate = 0.0
+    end = time.perf_counter() + SECONDS
+    while not best_rate or time.perf_counter() < end:
         start = time.perf_counter()
         runtime.run(ids, segments)
-        best = max(best, sum(map(len, ids)) / (time.perf_counter() - start))
-    return best
+        best_rate = max(best_rate, sum(map(len, ids)) / (time.perf_counter() - start))
+    return best_rate
 
 
-# Where measurements are stored.
-
-
-def _path(spec: Spec) -> Path:
-    """Return the file of this model, machine and software."""
-    key = (spec.digest, cpu_name(), *map(_version, ("podium", "onnxruntime")), platform.python_version())
+def _measurements_path(spec: Spec) -> Path:
+    """Return the file with the measurements of this model on this machine with this software."""
+    key = (spec.digest, cpu_name(), *map(_package_version, ("podium", "onnxruntime")), platform.python_version())
     return cache_folder() / "chosen" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.json"
 
 
-def _version(package: str) -> str:
+def _package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:  # podium runs from its sources
@@ -105,8 +103,8 @@ def _version(package: str) -> str:
 
 def _stored_rates(path: Path) -> dict[str, float]:
     try:
-        stored = json.loads(path.read_bytes())
-        return {name: float(rate) for name, rate in stored.items() if 0 < float(rate) < 1e12}
+        rates = json.loads(path.read_bytes())
+        return {name: float(rate) for name, rate in rates.items() if 0 < float(rate) < 1e12}  # else the file is damaged
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 

@@ -22,14 +22,14 @@ from podium.local.tokenizer import TextTokenizer
 
 __all__ = ["Embedder"]
 
-# The names that sentence-transformers tries for documents, in its order.
+# The names of prompts that sentence-transformers tries for documents, in its order.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 class Embedder:
     """Turns texts into vectors: a bi-encoder of sentence-transformers, named org/model or ./folder.
 
-    Pools, normalises and adds prompts as the model's files say. `precision`, `runtime`, `threads`, `max_length`, `revision`,
+    Pools, normalises and adds prompts as its files specify. `precision`, `runtime`, `threads`, `max_length`, `revision`,
     `cache_dir` and `token` are those of `podium.load`. Safe to share between threads and event loops. It is a function from
     texts to vectors, so it can be passed as `embed=`. Raises ModelError, or InvalidInput for an option.
     """
@@ -57,8 +57,8 @@ class Embedder:
         self.dimensions = self._model.outputs
         self.max_length = self._model.tokenizer.max_length
         self.prompts = dict(self._model.spec.prompts)
-        self._normalised = self._model.spec.modules[-1].kind == "Normalize"
-        self._closed = False
+        self._is_normalised = self._model.spec.modules[-1].kind == "Normalize"
+        self._is_closed = False
         self._truncated = 0
         self._lock = threading.Lock()
 
@@ -72,9 +72,9 @@ class Embedder:
     def embed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
         """Return one vector per text, float32 of shape (texts, dimensions), in the order of the texts.
 
-        `prompt` is the name of one of `prompts`, which is put before each text; by default the model's own default. Of
-        longer texts, the first `max_length` tokens are read: `truncated` counts such texts, and `dropped_tokens` returns how
-        much is not read. Raises InvalidInput.
+        `prompt` is the name of one of `prompts`, which is put before each text; the default is that of the model. Only
+        the first `max_length` tokens of a text are read: `truncated` counts longer texts, and `dropped_tokens` returns the
+        number of tokens that are not read. Raises InvalidInput.
         """
         return self._vectors(self._model.run(_with_prompt(self._prompt(prompt), texts)))
 
@@ -103,16 +103,16 @@ class Embedder:
 
     @property
     def truncated(self) -> int:
-        """The number of texts so far that were longer than is read."""
+        """The number of texts so far that were longer than `max_length`."""
         return self._truncated
 
     def close(self) -> None:
         """Release its threads. The embedder must not be used afterwards."""
-        self._closed = True
+        self._is_closed = True
         self._model.workers.close()
 
     def _prompt(self, name: str | None) -> str:
-        if self._closed:
+        if self._is_closed:
             raise PodiumError("this embedder was closed; create another one")
         if name is None:
             return self.prompts.get("", "")
@@ -124,8 +124,8 @@ class Embedder:
         with self._lock:
             self._truncated += sum(1 for text in computed.encoded if text.dropped_text_tokens)
         rows = computed.rows
-        if self._normalised:
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        if self._is_normalised:
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)  # not 0
         vectors: Array = rows[np.array(computed.indices, np.int64)]
         return vectors
 
@@ -146,5 +146,5 @@ def _with_prompt(prompt: str, texts: Any) -> list[str]:
     for index, text in enumerate(items):
         if not isinstance(text, str):
             raise InvalidInput(f"text {index} is a {type(text).__name__}; an embedder takes strings")
-    repaired = texts_of(items)  # None for a blank text
-    return [prompt + (text if other is None else other) for text, other in zip(items, repaired, strict=True)]
+    valid_texts = texts_of(items)  # None for a blank text
+    return [prompt + (text if valid is None else valid) for text, valid in zip(items, valid_texts, strict=True)]

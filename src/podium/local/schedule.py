@@ -1,11 +1,11 @@
-"""Workers, the threads that compute texts, and Work, the texts of one call: longest first, each on one thread.
+"""Workers, the threads that compute texts, and Work, the texts of one call, which start with the longest one.
 
-Texts are not padded, and a text's result does not depend on what is computed beside it. At any time, each worker holds one
-text in memory, or as many as have a few hundred tokens together.
+Texts are not padded, and a text's result does not depend on the others. A worker computes one text at a time, or short ones
+of a few hundred tokens together.
 
-Calls at the same time share the workers step by step. Most steps go to the job that has the least left, so that a small one
-passes a large one; every fourth goes to the oldest, so that many small ones cannot starve a large one. A job is one call, or
-all calls of one request.
+Concurrent calls share the workers step by step. Most steps go to the job with the fewest tokens left, so that small jobs do
+not wait for large ones; every fourth goes to the oldest job, so that small jobs cannot starve a large one. A job is one call,
+or all calls of one request.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from podium.forks import renew_after_fork
 
 __all__ = ["Job", "Work", "Workers", "job", "off_loop"]
 
-OLDEST_EVERY = 4
-FEW_TEXTS = 1_000  # so many are prepared in a millisecond
+OLDEST_EVERY = 4  # steps
+FEW_TEXTS = 1_000  # are prepared in about a millisecond
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 class Job:
     """Calls that are scheduled as one.
 
-    `tokens_to_come` is an estimate for the calls that have not begun; `tokens_begun` is what is left of those that have.
+    `tokens_to_come`: an estimate for the calls that have not begun. `tokens_begun`: the tokens left of calls that have begun.
     """
 
     _numbers = itertools.count()
@@ -56,7 +56,7 @@ _job: ContextVar[Job | None] = ContextVar("job", default=None)
 def job(tokens_to_come: int) -> Iterator[Job]:
     """Make one job of all calls that begin in the block, also in tasks and threads that are started there.
 
-    Before a call begins, its share is to be subtracted from `tokens_to_come`: from then on its real tokens count.
+    Before a call begins, subtract its part from `tokens_to_come`, because the call adds its real number of tokens.
     """
     current = Job(tokens_to_come)
     token = _job.set(current)
@@ -67,11 +67,11 @@ def job(tokens_to_come: int) -> Iterator[Job]:
 
 
 class Work:
-    """Items to be run once each, longest first.
+    """Items that are run once each, longest first.
 
-    `run` gets the indices of as many items as have `at_once` tokens together, but at least one. If no other call needs the
-    workers, it gets fewer towards the end, so that `workers` threads finish together. `end` is done when nothing runs any
-    more; it has the first error, which stops the rest.
+    `run` gets the indices of one item, or of several that have at most `at_once` tokens together. If there are spare
+    workers, it gets fewer towards the end, so that `workers` threads finish together. `end` is done when no item runs any
+    more. The first error is its exception, and stops items that have not begun.
     """
 
     def __init__(
@@ -80,32 +80,33 @@ class Work:
         self._lengths = lengths
         self._run = run
         self._at_once = at_once
-        self._shares = 2 * workers
+        self._shares = 2 * workers  # of the tokens left; a step gets one share if there are spare workers
         self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
-        self._begun = 0
-        self._running = 0
+        self._begun_count = 0
+        self._running_count = 0
         self.tokens_left = sum(lengths)
         self.job = _job.get() or Job()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.end: Future[None] = Future()
-        self.end.set_running_or_notify_cancel()  # only `cancel` stops it, which lets running items finish
+        self.end.set_running_or_notify_cancel()  # so that only `cancel` stops it, which lets running items finish
 
-    def take(self, *, alone: bool = True) -> Sequence[int]:
-        """Return the next items, for `run_items`; none if all have begun. `alone`: no other call needs the workers."""
+    def take(self, *, has_spare_workers: bool = True) -> Sequence[int]:
+        """Return the next items for `run_items`, none if all have begun. With spare workers they are fewer, see the class."""
         with self._lock:
-            limit = min(self._at_once, self.tokens_left // self._shares) if alone else self._at_once
-            begin, tokens = self._begun, 0
-            while self._begun < len(self._order):
-                length = self._lengths[self._order[self._begun]]
+            limit = min(self._at_once, self.tokens_left // self._shares) if has_spare_workers else self._at_once
+            begin = self._begun_count
+            tokens = 0
+            while self._begun_count < len(self._order):
+                length = self._lengths[self._order[self._begun_count]]
                 if tokens and tokens + length > limit:
                     break
                 tokens += length
-                self._begun += 1
+                self._begun_count += 1
             self.tokens_left -= tokens
-            self._running += self._begun > begin
-            self._settle()
-            return self._order[begin : self._begun]
+            self._running_count += self._begun_count > begin
+            self._set_end_if_done()
+            return self._order[begin : self._begun_count]
 
     def run_items(self, items: Sequence[int]) -> None:
         """Run the items that `take` returned."""
@@ -115,20 +116,20 @@ class Work:
         except BaseException as raised:
             error = raised
         with self._lock:
-            self._running -= 1
+            self._running_count -= 1
             if error:
                 self._error = self._error or error
-                self._begun = len(self._order)
-            self._settle()
+                self._begun_count = len(self._order)
+            self._set_end_if_done()
 
     def cancel(self) -> None:
         """Do not begin any more items."""
         with self._lock:
-            self._begun = len(self._order)
-            self._settle()
+            self._begun_count = len(self._order)
+            self._set_end_if_done()
 
-    def _settle(self) -> None:
-        if self._running or self._begun < len(self._order) or self.end.done():
+    def _set_end_if_done(self) -> None:
+        if self._running_count or self._begun_count < len(self._order) or self.end.done():
             return
         if self._error:
             self.end.set_exception(self._error)
@@ -162,11 +163,11 @@ class Workers:
 
     def close(self) -> None:
         """Let running calls finish, then end the threads."""
-        self._threads.shutdown(wait=False)
+        self._thread_pool.shutdown(wait=False)
 
     def renew(self) -> None:
-        """Start with no calls, on threads of this process."""
-        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
+        """Start without calls, on new threads: a forked process has none."""
+        self._thread_pool = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
         self._lock = threading.Lock()
         self._calls: list[Work] = []  # those with items that have not begun, oldest first
         self._steps = itertools.count(1)
@@ -175,11 +176,11 @@ class Workers:
         with self._lock:
             self._calls.append(work)
             work.job.tokens_begun += work.tokens_left
-        for started in range(self.count):
+        for started_count in range(self.count):
             try:
-                self._threads.submit(self._serve)
-            except RuntimeError:  # closed by another thread; a worker that was started before runs all items
-                if not started:
+                self._thread_pool.submit(self._serve)
+            except RuntimeError:  # another thread closed the pool; a worker that was started before runs all items
+                if not started_count:
                     work.cancel()
                     raise PodiumError("this model was closed during the call; load it again") from None
 
@@ -189,17 +190,17 @@ class Workers:
             work.run_items(items)
 
     def _next_step(self) -> tuple[Work, Sequence[int]] | None:
-        """Return the next items of the job whose turn it is, None if no items are left."""
+        """Return the next items of the next job, and their Work; None if no items are left."""
         with self._lock:
             while self._calls:
                 is_turn_of_oldest = next(self._steps) % OLDEST_EVERY == 0
                 work = min(self._calls, key=_age if is_turn_of_oldest else _tokens_left)  # of equals, the oldest call
                 tokens_before = work.tokens_left
-                if items := work.take(alone=len(self._calls) < max(2, self.count)):
+                if items := work.take(has_spare_workers=len(self._calls) < max(2, self.count)):
                     work.job.tokens_begun -= tokens_before - work.tokens_left
                     return work, items
                 self._calls.remove(work)
-                work.job.tokens_begun -= work.tokens_left  # those that were cancelled
+                work.job.tokens_begun -= work.tokens_left  # of items that were cancelled
         return None
 
 

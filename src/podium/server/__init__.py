@@ -1,1 +1,1 @@
-"""podium serve: rerankers over HTTP, in the words of the APIs that clients already speak, and a page to look at."""
+"""podium serve: rerankers over HTTP, through the APIs that clients already use, and a web page to try them."""

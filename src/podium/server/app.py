@@ -26,7 +26,7 @@ from podium.server.endpoints.rerank import rerank
 from podium.server.endpoints.search import search
 from podium.server.http.admission import Admission
 from podium.server.http.keys import Keys
-from podium.server.http.memory import RequestMemory
+from podium.server.http.memory import MemoryLimit
 from podium.server.models import Models
 from podium.server.settings import Settings
 from podium.server.state import State
@@ -36,7 +36,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-THREADS = 64  # for short steps that would delay the event loop. Models and sources that block have threads of their own
+EXECUTOR_THREADS = 64  # of asyncio.to_thread, for short steps. Blocking models and sources have other threads
 
 
 def create_app(
@@ -49,7 +49,7 @@ def create_app(
 ) -> Starlette:
     """Return the application. It serves `rerankers` by name, or loads the models of the settings when it starts.
 
-    `on_failure` is called with the error if loading fails.
+    `source` is the index that the page searches. `on_failure` is called with the error if loading fails.
     """
     settings = settings or Settings()
     state = State(
@@ -63,7 +63,7 @@ def create_app(
     app = Starlette(
         routes=_routes(dialects),
         lifespan=lambda _: _lifespan(state, on_failure),
-        middleware=[Middleware(RequestMemory, admission=state.admission), Middleware(_PathVariants), *_cors(settings)],
+        middleware=[Middleware(MemoryLimit, admission=state.admission), Middleware(_CorrectPaths), *_cors(settings)],
         exception_handlers={HTTPException: error_outside_endpoints, Exception: error_outside_endpoints},
     )
     app.state.podium = state
@@ -81,7 +81,7 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
         Route("/metrics", endpoint(about.metrics)),
         Route("/health", about.health),
         Route("/ready", about.ready),
-        Route("/.well-known/live", about.health),  # Weaviate requests these two and /meta when it starts
+        Route("/.well-known/live", about.health),  # Weaviate requests this path and the next two when it starts
         Route("/.well-known/ready", about.ready),
         Route("/meta", endpoint(about.info)),
         Route("/openapi.json", pages.openapi),
@@ -93,20 +93,20 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="podium-server"))
-    loading = asyncio.ensure_future(_load(state, on_failure))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="podium-server"))
+    load_task = asyncio.ensure_future(_load_models(state, on_failure))
     try:
         yield
     finally:
-        loading.cancel()
+        load_task.cancel()
         await state.models.close()
 
 
-async def _load(state: State, on_failure: Callable[[BaseException], None] | None) -> None:
-    began = time.monotonic()
+async def _load_models(state: State, on_failure: Callable[[BaseException], None] | None) -> None:
+    start = time.monotonic()
     try:
         await state.models.load(state.settings)
-        log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - began, 2), process=os.getpid())
+        log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - start, 2), process=os.getpid())
     except Exception as error:
         if on_failure is None:
             raise
@@ -126,7 +126,7 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-class _PathVariants:
+class _CorrectPaths:
     """Middleware that corrects paths that clients join wrongly.
 
     A base URL that ends in a slash gives `//rerank`, one that already has a version gives `/v1/v2/rerank`.
@@ -137,8 +137,8 @@ class _PathVariants:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            # Starlette's routes also match a path that ends in a line break.
+            # Starlette's routes ignore a line break at the end of a path, so it becomes a character that no route has.
             path = re.sub(r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"])
-            one_slash = re.sub("//+", "/", path).rstrip("/") or "/"
-            scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", one_slash)}
+            path = re.sub("//+", "/", path).rstrip("/") or "/"
+            scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", path)}
         await self.app(scope, receive, send)

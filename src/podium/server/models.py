@@ -23,13 +23,13 @@ WILDCARD = "*"
 class Models:
     """Rerankers by name. The first one answers requests that name no model.
 
-    Without `rerankers`, `load` loads those of the settings; until then, `loaded` is False.
+    Without `rerankers`, `load` loads those of the settings; until then, `is_loaded` is False. `source` is the page's index.
     """
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
         self.rerankers = {name: reranker_with_threads(reranker) for name, reranker in rerankers.items()}
         self.source = None if source is None else source_with_threads(source)
-        self.loaded = bool(rerankers)
+        self.is_loaded = bool(rerankers)
         self._owns_rerankers = not rerankers
 
     @property
@@ -37,16 +37,16 @@ class Models:
         return list(self.rerankers)
 
     @property
-    def distinct(self) -> list[Reranker]:
+    def distinct_rerankers(self) -> list[Reranker]:
         """Each reranker once, even if it has several names."""
         return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
 
     def served_name(self, requested: str | None) -> str:
-        """Return the name of the model that answers a request: the requested one, else the wildcard, if it is served.
+        """Return the name of the model that answers a request. Without a requested name that is the first model.
 
-        The result is one of `names`, so it is safe as a label of metrics. Raises Refusal.
+        The result is one of `names`, so it is safe as a label of metrics. Raises Refusal if there is no such model or wildcard.
         """
-        if not self.loaded:
+        if not self.is_loaded:
             raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
         if requested is None:
             return next(iter(self.rerankers))
@@ -57,28 +57,28 @@ class Models:
         raise Refusal(404, f"there is no model {requested[:100]!r} on this server; there are {', '.join(self.rerankers)}")
 
     async def load(self, settings: Settings) -> None:
-        """Load the models and the index of the settings. Names with the same options share a model. Raises PodiumError."""
-        if self.loaded:
+        """Load the models and the index of the settings. Names with the same arguments share a model. Raises PodiumError."""
+        if self.is_loaded:
             return
         rerankers: dict[str, Reranker] = {}
-        for name, options in settings.models.items():
-            alias = next((other for other in rerankers if settings.models[other] == options), None)
-            if alias is None:
-                rerankers[name] = reranker_with_threads(await asyncio.to_thread(_load, options, settings.cache))
+        for name, arguments in settings.models.items():
+            same = next((other for other in rerankers if settings.models[other] == arguments), None)
+            if same is None:
+                rerankers[name] = reranker_with_threads(await asyncio.to_thread(_load_reranker, arguments, settings.cache))
             else:
-                rerankers[name] = rerankers[alias]
+                rerankers[name] = rerankers[same]
         if settings.index is not None:
             self.source = source_with_threads(await asyncio.to_thread(load_source, settings.index, settings.source))
         self.rerankers = rerankers
-        self.loaded = True
+        self.is_loaded = True
 
     async def close(self) -> None:
         """Close the rerankers that `load` loaded."""
         if self._owns_rerankers:
-            for reranker in self.distinct:
+            for reranker in self.distinct_rerankers:
                 await reranker.aclose()
 
 
-def _load(options: Mapping[str, Any], cache: str | None) -> Reranker:
-    arguments: dict[str, Any] = {"cache": cache, **options}
-    return load(**arguments)
+def _load_reranker(arguments: Mapping[str, Any], cache: str | None) -> Reranker:
+    defaults: dict[str, Any] = {"cache": cache}
+    return load(**(defaults | dict(arguments)))

@@ -16,11 +16,11 @@ KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", s
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option for the field `attribute` of a dataclass. `kind` is its type without None, `above` an excluded minimum."""
+    """An option for the field `attribute` of a dataclass. `kind` is its type without None; values must be above `above`."""
 
     attribute: str
     kind: Any
-    name: str = ""
+    name: str = ""  # if it is not the same as `attribute`
     default: Any = None
     help: str = ""
     metavar: str | None = None
@@ -30,11 +30,11 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name on the command line and in a file, without leading dashes."""
+        """The name in a file, and on the command line after --."""
         return (self.name or self.attribute).replace("_", "-")
 
     def checked(self, value: Any) -> Any:
-        """Return the value, converted from how TOML writes it. Raises InvalidInput for another type or a value out of range."""
+        """Return a value from TOML as this option's type. Raises InvalidInput if it has another type or is out of range."""
         if self.kind is float and type(value) is int:
             value = float(value)
         elif self.kind is Path and isinstance(value, str):
@@ -43,14 +43,14 @@ class Option:
             value = tuple(value)
         if not _has_kind(value, self.kind) or (isinstance(value, int | float) and not self._is_in_range(value)):
             argument = Argument(self.name or self.attribute)
-            raise InvalidInput(argument, f" must be {self._expectation}, not {str(value)!r:.40}")
+            raise InvalidInput(argument, f" must be {self._allowed_values}, not {str(value)!r:.40}")
         return value
 
     def _is_in_range(self, value: float) -> bool:
         return math.isfinite(value) and self.minimum <= value <= self.maximum and value > self.above
 
     @property
-    def _expectation(self) -> str:
+    def _allowed_values(self) -> str:
         if get_origin(self.kind) is Literal:
             return " or ".join(get_args(self.kind))
         limits = {"from": self.minimum, "to": self.maximum, "above": self.above}
@@ -63,10 +63,10 @@ def option(default: Any, help_text: str, **details: Any) -> Any:
     return field(default=default, metadata={"help": help_text, **details})
 
 
-def options_of(owner: type) -> list[Option]:
-    """Return the options among the fields of a dataclass."""
-    hints = get_type_hints(owner)
-    rows = [row for row in fields(owner) if row.metadata]
+def options_of(dataclass_type: type) -> list[Option]:
+    """Return the options among the fields of a dataclass, in their order."""
+    hints = get_type_hints(dataclass_type)
+    rows = [row for row in fields(dataclass_type) if row.metadata]
     return [Option(row.name, _without_none(hints[row.name]), default=row.default, **row.metadata) for row in rows]
 
 

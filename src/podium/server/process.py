@@ -30,22 +30,22 @@ from podium.server.telemetry import logs
 
 __all__ = ["listening_socket", "serve"]
 
-BACKLOG = 2048
-ACCEPTED_AT_ONCE = 16  # connections, before any of them is closed because there are too many
-WRITE_SECONDS = 20  # at shutdown, for clients to read the last replies
-STOP_SECONDS = 25  # at shutdown, until the process exits in any case
-LOADING_STOP_SECONDS = 5  # the same while models load, when there are no replies to wait for
-KEEP_ALIVE = 75  # seconds; longer than the 60 of most load balancers, so that they close idle connections and not the server
+BACKLOG = 2048  # connections that the kernel queues until the server accepts them
+ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row, before Protocol can close idle ones
+LAST_REPLIES_SECONDS = 20  # at shutdown, for clients to read the last replies
+EXIT_SECONDS = 25  # at shutdown, until the process exits in any case
+LOADING_EXIT_SECONDS = 5  # the same while models load, when no client waits for a reply
+KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, so that they close idle connections, not the server
 
 
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code. Raises InvalidInput if the address is not available."""
     logs.set_up(settings.log_format)
-    listening = listening_socket(settings)
-    settings = replace(settings, port=listening.getsockname()[1])
+    listener = listening_socket(settings)
+    settings = replace(settings, port=listener.getsockname()[1])  # port 0 stands for any free one
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
-    return run_server(settings, listening) if settings.workers == 1 else run_workers(settings, listening)
+    return run_server(settings, listener) if settings.workers == 1 else run_workers(settings, listener)
 
 
 class _Server(uvicorn.Server):
@@ -55,10 +55,10 @@ class _Server(uvicorn.Server):
         self.exit_code = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
-        self._app = create_app(settings, on_failure=self._on_failure)
+        self._app = create_app(settings, on_failure=self._stop_after_failure)
         config = uvicorn.Config(
             self._app, http=Protocol, ws="none", access_log=False, log_config=None, server_header=False,
-            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=WRITE_SECONDS, backlog=ACCEPTED_AT_ONCE,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=LAST_REPLIES_SECONDS, backlog=ACCEPTED_AT_ONCE,
         )  # fmt: skip
         super().__init__(config)
 
@@ -66,12 +66,12 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_loop_error)
         await super().startup(sockets)
-        for listening in sockets or ():
-            listening.listen(BACKLOG)  # asyncio has set it to the number of connections that it accepts at once
+        for listener in sockets or ():
+            listener.listen(BACKLOG)  # asyncio has set it to ACCEPTED_AT_ONCE, too
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and stop after the first signal, stop at once after a second one."""
-        if self._loop is not None and not self._app.state.podium.admission.draining:
+        if self._loop is not None and not self._app.state.podium.admission.is_draining:
             asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         elif self._settings.workers == 1:
             self.force_exit = True
@@ -80,23 +80,23 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         admission = self._app.state.podium.admission
-        logs.log("draining", requests=admission.requests, process=os.getpid())
+        logs.log("draining", requests=admission.request_count, process=os.getpid())
         try:
             await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
         except asyncio.TimeoutError:
-            logs.log("drain_timeout", level=logging.WARNING, requests=admission.requests)
-            self.config.timeout_graceful_shutdown = 1
+            logs.log("drain_timeout", level=logging.WARNING, requests=admission.request_count)
+            self.config.timeout_graceful_shutdown = 1  # second
         self._stop(0)
 
-    def _on_failure(self, error: BaseException) -> None:
+    def _stop_after_failure(self, error: BaseException) -> None:
         logs.log("failed", level=logging.ERROR, error=" ".join(str(error).split()))
         self._stop(1)
 
     def _stop(self, exit_code: int) -> None:
-        """Begin to shut down. A thread that cannot be interrupted, such as a download's, does not prevent it."""
+        """Begin to shut down. After some seconds the process exits even if a thread is busy, for example with a download."""
         self.exit_code = exit_code
         self.should_exit = True
-        seconds = STOP_SECONDS if self._app.state.podium.models.loaded else LOADING_STOP_SECONDS
+        seconds = EXIT_SECONDS if self._app.state.podium.models.is_loaded else LOADING_EXIT_SECONDS
         timer = threading.Timer(seconds, os._exit, (exit_code,))
         timer.daemon = True
         timer.start()
@@ -106,28 +106,28 @@ _loop_errors = logs.RateLimitedLog("event_loop")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio reports. It can report thousands of times that there is no free file for a new connection."""
+    """Log an error of asyncio, but not each one: without free file descriptors, every new connection causes one."""
     error = context.get("exception")
     _loop_errors.warn(message=context.get("message"), error=f"{type(error).__name__}: {error}" if error else None)
 
 
-def run_server(settings: Settings, listening: socket.socket) -> int:
+def run_server(settings: Settings, listener: socket.socket) -> int:
     """Serve in this process, and return the exit code."""
     share_heap()
     server = _Server(settings)
-    server.run(sockets=[listening])
+    server.run(sockets=[listener])
     logs.log("stopped", process=os.getpid())
     return server.exit_code
 
 
-def run_workers(settings: Settings, listening: socket.socket) -> int:
+def run_workers(settings: Settings, listener: socket.socket) -> int:
     """Serve in several processes that share the socket, and return the exit code. A worker that dies is replaced."""
     context = multiprocessing.get_context("spawn")
     stop = threading.Event()
     workers: list[BaseProcess] = []
 
     def start_worker() -> BaseProcess:
-        worker = context.Process(target=_run_worker, args=(settings, listening), daemon=False)
+        worker = context.Process(target=_run_worker, args=(settings, listener), daemon=False)
         worker.start()
         return worker
 
@@ -140,18 +140,18 @@ def run_workers(settings: Settings, listening: socket.socket) -> int:
 
     with tempfile.TemporaryDirectory(prefix="podium-metrics-") as metrics_folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, handle_signal)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, handle_signal)
         workers += [start_worker() for _ in range(settings.workers)]
         exit_code = _replace_dead_workers(workers, start_worker, stop)
-        _terminate(workers, settings.drain_timeout + 10)
+        _terminate(workers, settings.drain_timeout + 10)  # a worker drains, then exits within some seconds
     return exit_code
 
 
 def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
-    """Return 0 when `stop` is set, or the exit code of a worker that could not start."""
+    """Replace workers that signals kill. Return 0 when `stop` is set, or the exit code of a worker that failed."""
     while not stop.is_set():
-        connection.wait([worker.sentinel for worker in workers], timeout=0.2)
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # then check `stop`
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
@@ -159,13 +159,13 @@ def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[],
                 return worker.exitcode
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
-            time.sleep(0.5)  # not a busy loop if workers die at once
+            time.sleep(0.5)  # no busy loop if every new worker dies
             workers[index] = start_worker()
     return 0
 
 
 def _terminate(workers: list[BaseProcess], seconds: float) -> None:
-    """Stop the workers, and kill those that still run after so many seconds."""
+    """Stop the workers, and kill those that still run after `seconds`."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + seconds
@@ -175,16 +175,16 @@ def _terminate(workers: list[BaseProcess], seconds: float) -> None:
             worker.kill()
 
 
-def _run_worker(settings: Settings, listening: socket.socket) -> None:
+def _run_worker(settings: Settings, listener: socket.socket) -> None:
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C reaches only the parent, which forwards it
     logs.set_up(settings.log_format)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    raise SystemExit(run_server(settings, listening))
+    raise SystemExit(run_server(settings, listener))
 
 
 def _stop_with_parent() -> None:
-    """Stop this worker when its parent ends, even if it was killed."""
+    """Stop this worker when its parent process ends, even if the parent is killed."""
     parent: Any = multiprocessing.parent_process()
     connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
@@ -194,13 +194,13 @@ def listening_socket(settings: Settings) -> socket.socket:
     """Return a socket that listens on the host and port of the settings. Raises InvalidInput."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = str(error.strerror or error).partition(" (")[0]
+        reason = str(error.strerror or error).partition(" (")[0]  # without Python's "(while attempting to bind …)"
         raise InvalidInput(
             f"cannot listen on {settings.host}:{settings.port} ({reason}); choose another --port or --host"
         ) from error
-    # A reply is two writes, head and body. Without this the body waits until the client acknowledges the head, 40 ms. asyncio
-    # sets it only on sockets whose protocol is named TCP.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
+    # A reply is written in two parts. Without this option the second one waits for the client to acknowledge the first, 40 ms.
+    # asyncio sets the option only for sockets that were created with IPPROTO_TCP.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -24,7 +24,7 @@ from podium.sources.fusion import Fusion, Mode
 __all__ = ["OPTIONS", "Settings"]
 
 NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_score", "limit"}
-"""Arguments of `podium.load` that a file cannot contain: objects, secrets, and what each request decides."""
+"""Arguments of `podium.load` that a file cannot contain: objects, secrets, and options that belong to a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Settings:
     """The settings of a server and its workers. Those with a help text are options of `podium serve` and its TOML file.
 
     - `models`: name for clients → arguments of `podium.load`. The first answers requests that name no model.
-    - `model`, `model_options`: models as the command line names them, which `podium serve` adds to `models`.
+    - `model`: the models of --model. `podium serve` adds them to `models`, with the arguments `model_options`.
     - `source`: how `index` is searched.
-    - `read_timeout`: seconds to receive a body.
+    - `read_timeout`: seconds in which a body must arrive.
     """
 
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"podium-mini": {"name": "podium-mini"}})
@@ -74,15 +74,15 @@ class Settings:
         """Return the settings in a TOML file, whose keys are named like the options. Raises InvalidInput."""
         table = {name.replace("_", "-"): value for name, value in _read_toml(path).items()}
         try:
-            models = _checked_tables(table.pop("models", {}))
-            _check_names(table)
+            models = _load_arguments(table.pop("models", {}))
+            _check_option_names(table)
             values = _checked_values(OPTIONS, table)
             model_options = _checked_values(MODEL_OPTIONS, table)
-            source = _source(_checked_values(SOURCE_OPTIONS, table))
+            source = _source_options(_checked_values(SOURCE_OPTIONS, table))
         except InvalidInput as error:
             message = error.message(lambda argument: argument.name.replace("_", "-"))
             raise InvalidInput(f"{path}: {message}") from None
-        if models or values.get("model"):
+        if models or values.get("model"):  # else the default model is served
             values["models"] = models
         return cls(**values, model_options=model_options, source=source)
 
@@ -120,13 +120,13 @@ class Settings:
 
 
 OPTIONS = options_of(Settings)
-MODEL_OPTIONS = [  # for the models of --model
+MODEL_OPTIONS = [  # arguments of podium.load for the models of --model
     Option("precision", Literal["float32", "int8", "auto"]),
     Option("max_length", int, minimum=1),
     Option("base_url", str),
     Option("calibration", str),
 ]
-SOURCE_OPTIONS = [  # lists are written as on the command line: title^2,text
+SOURCE_OPTIONS = [  # fields of SourceOptions; lists are written as on the command line: title^2,text
     Option("text", str),
     Option("embed", str),
     Option("mode", Mode),
@@ -145,8 +145,8 @@ def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict
     return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
 
 
-def _source(values: dict[str, Any]) -> SourceOptions:
-    """Return the options of a source, with its lists parsed."""
+def _source_options(values: dict[str, Any]) -> SourceOptions:
+    """Return the options of a source. Lists of fields are strings in `values`."""
     if "text" in values:
         values["text"] = weights(values["text"])
     if "return_fields" in values:
@@ -154,7 +154,7 @@ def _source(values: dict[str, Any]) -> SourceOptions:
     return SourceOptions(**values)
 
 
-def _check_names(table: Mapping[str, Any]) -> None:
+def _check_option_names(table: Mapping[str, Any]) -> None:
     known = [*(row.key for row in (*OPTIONS, *MODEL_OPTIONS, *SOURCE_OPTIONS)), "models"]
     if unknown := sorted(set(table) - set(known)):
         similar = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
@@ -162,8 +162,8 @@ def _check_names(table: Mapping[str, Any]) -> None:
         raise InvalidInput(f"there is no option {', '.join(unknown)}; {remedy}")
 
 
-def _checked_tables(tables: Any) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` for each table [models.NAME]. Its `load` is the name of the model to load."""
+def _load_arguments(tables: Any) -> dict[str, dict[str, Any]]:
+    """Return the arguments of `podium.load` by name, from tables [models.NAME], whose key `load` is the model to load."""
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise InvalidInput('models must be tables: [models.best], and under it load = "cohere:rerank-v3.5"')
     allowed = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE

@@ -1,4 +1,4 @@
-"""What endpoints share: settings, models, dialects, admission, API keys and metrics."""
+"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounded thread pools for scorers and sources that block: one each, so that one that hangs does not block the others."""
+"""Thread pools for blocking scorers and sources. Each has its own pool, so that a hanging one does not block the others."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from podium.ranking import Reranker
 from podium.scorers import as_scorer
 from podium.types import AsyncSource, Scorer, Scores, Source
 
-__all__ = ["Threads", "reranker_with_threads", "source_with_threads"]
+__all__ = ["ThreadPool", "reranker_with_threads", "source_with_threads"]
 
-THREADS = 16
+THREADS_PER_POOL = 16
 
-Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 
-class Threads:
-    """A thread pool. Calls that exceed its threads wait in the event loop, where they can be cancelled."""
+class ThreadPool:
+    """A thread pool. While all its threads are in use, calls wait in the event loop, where they can be cancelled."""
 
-    def __init__(self, count: int = THREADS) -> None:
+    def __init__(self, count: int = THREADS_PER_POOL) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="podium-blocking")
-        self._free = asyncio.Semaphore(count)
+        self._free_threads = asyncio.Semaphore(count)
 
-    async def run(self, function: Callable[..., Value], *arguments: Any) -> Value:
-        """Return what a function returns. If the caller is cancelled, the thread stays in use until the function ends."""
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return the function's result. If the caller is cancelled, the thread stays in use until the function ends."""
         loop = asyncio.get_running_loop()
 
-        def release(_: Future[Value]) -> None:
+        def release(_: Future[Result]) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._free.release)
+                loop.call_soon_threadsafe(self._free_threads.release)
 
-        await self._free.acquire()
+        await self._free_threads.acquire()
         try:
             future = self._pool.submit(function, *arguments)
         except BaseException:
-            self._free.release()
+            self._free_threads.release()
             raise
         future.add_done_callback(release)
         return await asyncio.wrap_future(future)
@@ -52,7 +52,7 @@ class ThreadedScorer(WrappedScorer):
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer)
-        self._threads = Threads()
+        self._thread_pool = ThreadPool()
 
     @property
     def is_async(self) -> bool:
@@ -62,10 +62,10 @@ class ThreadedScorer(WrappedScorer):
         return self.scorer.score(query, texts)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        return await self._threads.run(self.scorer.score, query, texts)
+        return await self._thread_pool.run(self.scorer.score, query, texts)
 
     def close(self) -> None:
-        self._threads.close()
+        self._thread_pool.close()
         super().close()
 
 
@@ -75,14 +75,14 @@ class ThreadedSource:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.text_fields = getattr(source, "text_fields", None)
-        self._threads = Threads()
+        self._thread_pool = ThreadPool()
 
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         # Only podium's own sources accept an offset.
         return self.source.search(query, limit, **({"offset": offset} if offset else {}))
 
     async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
-        return await self._threads.run(lambda: self.search(query, limit, offset=offset))
+        return await self._thread_pool.run(lambda: self.search(query, limit, offset=offset))
 
 
 def reranker_with_threads(reranker: Reranker) -> Reranker:

@@ -1,6 +1,6 @@
-"""Calling an embedder, sync or async, and checking what it returns.
+"""Calls of an embedder, blocking or asynchronous, and checks of its vectors.
 
-An embedder is podium's Embedder, a vectorizer of redisvl, or any function from texts to vectors, async functions included.
+An embedder is podium's Embedder, a vectorizer of redisvl, or any function from texts to vectors, also an async one.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ __all__ = [
 ]
 
 PROBE = "podium puts search results in order of relevance"
-SAME_EMBEDDER = 0.95
-"""The least cosine of two embedders' vectors of PROBE if they are the same model: above 0.98 with int8 weights instead of
-float32, near 0 for other models."""
+"""A text whose vector identifies an embedder."""
+MIN_SAME_COSINE = 0.95
+"""The least cosine of two vectors of PROBE by the same model: 0.98 with int8 and float32 weights, near 0 for two models."""
 
 
 def document_vectors(embed: Embed, texts: list[str]) -> Vectors:
-    """Return a vector per text, float32 of shape (texts, dimensions). Raises SourceError if they are anything else."""
-    return _checked_vectors(_call(_for_documents(embed), texts), len(texts))
+    """Return one vector per text, float32 of shape (texts, dimensions). Raises SourceError if the embedder fails to."""
+    return _checked_vectors(_call(_document_method(embed), texts), len(texts))
 
 
 async def adocument_vectors(embed: Embed, texts: list[str]) -> Vectors:
     """Do what `document_vectors` does without blocking the event loop."""
-    return _checked_vectors(await _acall(_for_documents(embed), texts), len(texts))
+    return _checked_vectors(await _acall(_document_method(embed), texts), len(texts))
 
 
 def query_vector(embed: Embed, query: str) -> Vectors:
     """Return the query's vector, float32 of shape (dimensions,)."""
     embed_query = getattr(embed, "embed_query", None)
-    vectors = [_call(embed_query, query)] if embed_query else _call(_for_documents(embed), [query])
-    row: Vectors = _checked_vectors(vectors, 1)[0]
-    return row
+    vectors = [_call(embed_query, query)] if embed_query else _call(_document_method(embed), [query])
+    vector: Vectors = _checked_vectors(vectors, 1)[0]
+    return vector
 
 
 async def aquery_vector(embed: Embed, query: str) -> Vectors:
     """Do what `query_vector` does without blocking the event loop."""
     embed_query = getattr(embed, "embed_query", None)
-    vectors = [await _acall(embed_query, query)] if embed_query else await _acall(_for_documents(embed), [query])
-    row: Vectors = _checked_vectors(vectors, 1)[0]
-    return row
+    vectors = [await _acall(embed_query, query)] if embed_query else await _acall(_document_method(embed), [query])
+    vector: Vectors = _checked_vectors(vectors, 1)[0]
+    return vector
 
 
 def embedder_name(embed: Any) -> str | None:
@@ -78,12 +78,12 @@ def is_same_embedder(probe: Any, other: Any) -> bool:
     """Whether two vectors of PROBE are of the same embedder."""
     import numpy as np
 
-    one, two = np.asarray(probe, np.float64), np.asarray(other, np.float64)
-    lengths = np.linalg.norm(one) * np.linalg.norm(two)
-    return bool(one.shape == two.shape and lengths and one @ two / lengths >= SAME_EMBEDDER)
+    probe, other = np.asarray(probe, np.float64), np.asarray(other, np.float64)
+    norms = np.linalg.norm(probe) * np.linalg.norm(other)
+    return bool(probe.shape == other.shape and norms and probe @ other / norms >= MIN_SAME_COSINE)
 
 
-def _for_documents(embed: Any) -> Any:
+def _document_method(embed: Any) -> Any:
     """Return the method for texts: `embed_documents`, the callable itself, or redisvl's `embed_many`."""
     method = getattr(embed, "embed_documents", None)
     return method or (embed if callable(embed) else getattr(embed, "embed_many", embed))
@@ -93,7 +93,7 @@ def _call(embed: Any, texts: Any) -> Any:
     try:
         vectors = embed(texts)
         if inspect.isawaitable(vectors):
-            return asyncio.run_coroutine_threadsafe(_result(vectors), _background_loop()).result()
+            return asyncio.run_coroutine_threadsafe(_awaited(vectors), _background_loop()).result()
         return vectors
     except PodiumError:
         raise
@@ -112,13 +112,13 @@ async def _acall(embed: Any, texts: Any) -> Any:
         raise _embedder_error(error) from error
 
 
-async def _result(awaitable: Any) -> Any:
+async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
 @functools.cache
 def _background_loop() -> asyncio.AbstractEventLoop:
-    """Return one event loop for async embedders in blocking calls: an async HTTP client is bound to its first loop."""
+    """Return the event loop for async embedders in blocking calls. It is always the same, as their HTTP clients need it."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True, name="podium-embed").start()
     return loop
@@ -132,7 +132,7 @@ def _checked_vectors(vectors: Any, count: int) -> Vectors:
     import numpy as np
 
     try:
-        with np.errstate(over="ignore"):  # numbers that do not fit become infinite and raise below
+        with np.errstate(over="ignore"):  # numbers that are too large for float32 become infinite, which raises below
             array = np.asarray(vectors, np.float32)
     except (TypeError, ValueError, RuntimeError):
         array = np.zeros(0, np.float32)

@@ -15,12 +15,12 @@ __all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
 
 Result = TypeVar("Result")
 Steps = Generator[Any, Any, Result]
-"""A generator for `podium.steps`: it yields what the source's own driver performs, for example commands to a server."""
+"""A generator for `podium.steps`: it yields steps, such as commands to a server, that each kind of source performs itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """One search, with valid arguments: `count` documents after the `offset` best. Sources add what else they need."""
+    """One search, with valid arguments: `count` documents after the `offset` best. Sources add fields in subclasses."""
 
     query: str
     mode: Mode
@@ -30,7 +30,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """A part of a ranking, best first. `total` is how many documents match, or a function that counts them; None if unknown."""
+    """A part of a ranking, best first. `total`: the number of documents that match, a function that counts them, or None."""
 
     hits: Sequence[Hit]
     total: int | Callable[[], int] | None
@@ -42,7 +42,7 @@ Request = TypeVar("Request", bound=SearchRequest)
 class HybridSource(ABC, Generic[Request]):
     """A source with the modes "text", "vector" and "hybrid".
 
-    A subclass searches by text and by vectors, and describes both; modes, fusion and the fields that every document gets are
+    A subclass searches by text and by vectors, and describes both. Modes, fusion and the fields that every document gets are
     implemented here. Searches are written as steps, so that one implementation serves blocking and asynchronous callers:
 
         def search(self, query, limit, *, offset=0, mode=None):
@@ -51,7 +51,7 @@ class HybridSource(ABC, Generic[Request]):
         async def asearch(self, query, limit, *, offset=0, mode=None):
             return await adrive(self.candidates(request), self.aperform)
 
-    A source whose searches are plain functions decorates them with `podium.steps.immediate` and gets the result with
+    If searches are plain functions, decorate them with `podium.steps.immediate`, and get the result with
     `podium.steps.result_of`.
     """
 
@@ -67,7 +67,7 @@ class HybridSource(ABC, Generic[Request]):
     @property
     @abstractmethod
     def text_fields(self) -> list[str] | None:
-        """The fields that are searched by text, None if that is each document's own text or not known yet."""
+        """The fields that are searched by text, None if they are unknown or if each document is one text."""
 
     @abstractmethod
     def text_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
@@ -129,25 +129,25 @@ class HybridSource(ABC, Generic[Request]):
 
     def candidates(self, request: Request) -> Steps[Candidates]:
         """Return the documents of a search, each with `source_key`, `source_score` and `source_rank`."""
-        ranking = yield from self._hits(request)
-        documents = yield from self.hit_documents(request, ranking.hits)
+        page = yield from self._hits(request)
+        documents = yield from self.hit_documents(request, page.hits)
         return Candidates(
             (
                 fields | {"source_key": key, "source_score": hit.score, "source_rank": rank}
-                for rank, (hit, (key, fields)) in enumerate(zip(ranking.hits, documents, strict=True), start=request.offset + 1)
+                for rank, (hit, (key, fields)) in enumerate(zip(page.hits, documents, strict=True), start=request.offset + 1)
             ),
-            total=ranking.total,
+            total=page.total,
             notes=self.notes(request),
         )
 
     def hybrid_hits(self, request: Request) -> Steps[Hits]:
-        """Return the request's hits by text and vectors, fused. Every document matches a search by vectors."""
+        """Return the fused hits of a search by text and one by vectors. All documents match the latter, so its total counts."""
         end = request.offset + request.count
         depth = max(end, HYBRID_DEPTH)
-        text = yield from self.text_hits(request, 0, depth)
-        vector = yield from self.vector_hits(request, 0, depth)
-        fused = fuse(self.fusion, text.hits, vector.hits, self.text_weight)
-        return Hits(fused[request.offset : end], vector.total)
+        by_text = yield from self.text_hits(request, 0, depth)
+        by_vector = yield from self.vector_hits(request, 0, depth)
+        fused = fuse(self.fusion, by_text.hits, by_vector.hits, self.text_weight)
+        return Hits(fused[request.offset : end], by_vector.total)
 
     def _hits(self, request: Request) -> Steps[Hits]:
         if request.mode == "text":

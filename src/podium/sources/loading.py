@@ -1,6 +1,5 @@
-"""Load documents into an index in batches, so that a run that was interrupted can be repeated and continues.
-
-Each document gets the same id in every run, and documents that the index already has are skipped.
+"""Load documents into an index in batches. If a run is interrupted, the next one continues it: documents get the same ids in
+every run, and those that the index already has are skipped.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ __all__ = ["Target", "check_ids_from", "load_into", "with_ids"]
 class Target(Protocol):
     """An index that documents are loaded into.
 
-    - `check`: raise InvalidInput if `add` would not take this document. Errors call it by its number.
+    - `batch`: the number of documents that `add` takes at most. `embed`: the embedder of the index.
+    - `check`: raise InvalidInput if `add` would not take this document. Errors name its number.
     - `prepare`: create the index for about `count` documents if it does not exist, and prevent other processes from loading
-      it. `progress` is called with the percentage of the waiting that is done since the last call.
+      it. While it waits, it calls `progress` with the percentage that is done since the last call.
     - `unchanged`: return the ids of those documents that the index already has in exactly this form.
-    - `add`: write `batch` documents at most, each in place of the one that has its id.
-    - `finish`: raise SourceError if some of the documents cannot be found. `notes` are warnings for the user from then on.
+    - `add`: write documents. Each replaces the document with its id.
+    - `finish`: raise SourceError if searches cannot find some of the documents. Afterwards `notes` are warnings for the user.
     - `close`: let other processes load the index, and close connections.
     """
 
@@ -47,26 +47,27 @@ class Target(Protocol):
 
 
 def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
-    """Yield each document with its id: the value of `field`, or a digest of the document if `field` is None.
+    """Yield the id of each document, and the document. The id is the value of `field`, or a digest if `field` is None.
 
-    The second of two equal documents gets a digest with "-2". Raises InvalidInput if a document lacks the field, or if two
+    The second of two equal documents gets its digest with "-2". Raises InvalidInput if a document lacks the field, or if two
     documents have the same value.
     """
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for number, document in enumerate(documents):
         document_id = _digest(document) if field is None else _field_value(document, field, number)
-        seen[document_id] += 1
-        if seen[document_id] > 1 and field is not None:
+        counts[document_id] += 1
+        if counts[document_id] > 1 and field is not None:
             raise InvalidInput(
                 f"document {number} has the same {field}, {document_id[:80]!r}, as one before it, and would replace it; name a "
                 "field that is unique with --id"
             )
-        yield (document_id if seen[document_id] == 1 else f"{document_id}-{seen[document_id]}"), document
+        yield (document_id if counts[document_id] == 1 else f"{document_id}-{counts[document_id]}"), document
 
 
 def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress) -> tuple[int, int]:
     """Add the documents that the index does not have yet. Return how many were added, and how many it had."""
-    added, skipped = 0, 0
+    added = 0
+    skipped = 0
     remaining = iter(documents)
     while batch := list(itertools.islice(remaining, target.batch)):
         unchanged = target.unchanged([document for _, document in batch], [document_id for document_id, _ in batch])
@@ -80,9 +81,9 @@ def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Pr
 
 
 def check_ids_from(index: str, created_with: str | None, ids_from: str | None) -> None:
-    """Raise InvalidInput if ids would be taken from another field than before: documents would be in the index twice.
+    """Raise InvalidInput if ids would be taken from another field than when the index was created.
 
-    "" stands for digests of documents, None for an unknown field.
+    A field is "" for digests of documents, and None if it is unknown.
     """
     if created_with is None or ids_from is None or created_with == ids_from:
         return

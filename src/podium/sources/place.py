@@ -1,4 +1,4 @@
-"""PlaceKind: a kind of place where indexes are, such as a server, and the options that indexes there have.
+"""PlaceKind: a kind of place for indexes, such as a Redis server or a folder, and the options of indexes there.
 
 To add a kind, write its row in the package that implements it, and add the row to KINDS in podium.places.
 """
@@ -18,7 +18,7 @@ from podium.types import Embed
 __all__ = ["EmbedderLoader", "IndexOptions", "PlaceKind", "SourceOptions", "Summary"]
 
 EmbedderLoader = Callable[[str | None], Embed | None]
-"""Loads an embedder by its name; returns None for None."""
+"""Loads an embedder by its name. Returns None for None."""
 Summary = tuple[str, str, str]
 """An index in words: its name, its number of documents, and its fields."""
 
@@ -27,16 +27,16 @@ class _Options:
     __slots__ = ()
 
     def only(self, *names: str) -> dict[str, Any]:
-        """Return those of the named options that are not None."""
+        """Return the named options, without those that are None."""
         return without_none({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions(_Options):
-    """How a source searches; None is the source's own default. See RedisSource and EmbeddedIndex.
+    """Options of a search, which RedisSource and EmbeddedIndex describe. None is the default of the kind of place.
 
-    `text` are the fields to search, and `embed` is an embedder's name, which an index in a folder knows itself. The second
-    group are options of only some kinds of place.
+    `text`: the fields to search. `embed`: the name of an embedder; an index in a folder has stored it. The options of the
+    second group exist for some kinds of place only.
     """
 
     text: Sequence[str] | Mapping[str, float] | None = None
@@ -54,10 +54,10 @@ class SourceOptions(_Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexOptions(_Options):
-    """How an index is created; None is the default of its kind. See RedisIndex and EmbeddedIndex.
+    """Options of a new index, which RedisIndex and EmbeddedIndex describe. None is the default of the kind of place.
 
-    `sample` is the first document, `ids_from` the field that ids are taken from, "" for digests of documents. The second
-    group are options of only some kinds of place.
+    `sample`: the first document. `ids_from`: the field that ids are taken from, "" for digests of documents. The options of
+    the second group exist for some kinds of place only.
     """
 
     sample: Any
@@ -78,12 +78,12 @@ class IndexOptions(_Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceKind:
-    """A kind of place. All functions raise InvalidInput and SourceError, and take a place as the user wrote it.
+    """A kind of place. Its functions take a place as the user wrote it, and raise InvalidInput and SourceError.
 
-    - `location`: as in "an index LOCATION". `example`: how a user writes such a place.
+    - `location`: such as "on Redis", after "an index". `example`: a place, such as "redis://host:port/name".
     - `matches`: whether a place is of this kind.
-    - `source_options`, `index_options`: the names of the options that not every kind has.
-    - `source`: return the index as a source. `target`: return it to load documents into; `prepare` may create it.
+    - `source_options`, `index_options`: the names of the options of the second group that this kind has.
+    - `source`: return the index, to search it. `target`: return the index, to load documents into it.
     - `summaries`: describe the index at a place, or all indexes of a server or folder.
     - `delete`: delete documents by their ids, and return how many existed.
     - `drop`: delete the index, and return its number of documents, None if unknown.

@@ -1,4 +1,4 @@
-"""Filters: the fields that they use, and how."""
+"""Filters: which are valid, and which fields they need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDEX = replace(NO_INFO, fields={name: Field(name, name, kind) for name, kind in
 
 
 @pytest.mark.parametrize(
-    "text",
+    "filter_text",
     [
         r"@year:[2000 +inf] -@kind:{a\|b | c}",
         '(@content:("an apple @nope:[1]") | ismissing(@year))',
@@ -24,9 +24,9 @@ INDEX = replace(NO_INFO, fields={name: Field(name, name, kind) for name, kind in
         "(@kind:{a})=>{$weight: 0}",
     ],
 )
-def test_filter_that_fits_the_index_is_accepted(text):
-    assert checked_filter(text) == text
-    assert missing_field(INDEX, None, None, text) is None
+def test_filter_that_fits_the_index_is_accepted(filter_text):
+    assert checked_filter(filter_text) == filter_text
+    assert missing_field(INDEX, None, None, filter_text) is None
 
 
 @pytest.mark.parametrize("value", [None, "", " * "])

@@ -1,4 +1,4 @@
-"""RedisIndex: making indexes and loading documents into them."""
+"""RedisIndex: creating indexes and loading documents into them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from redisearch import (
 )
 from resp import Fake, reply
 
-DIGESTS = f"{NAME}:[0-9a-f]*"  # the keys of documents whose ids are digests
+DIGEST_KEYS = f"{NAME}:[0-9a-f]*"  # the keys of documents whose ids are digests
 
 
 def no_progress(count):
@@ -37,7 +37,7 @@ def no_progress(count):
 
 
 @pytest.mark.recording("index-options")
-def test_index_is_made_with_its_options(server):
+def test_index_is_created_with_its_options(server):
     documents = [{"content": "red", "kind": ["a,b", "c"]}, {"content": "green"}]
     options = {"text": {"title": 3, "content": 1}, "vector": "vec", "tag_separator": ";", "m": 8, "ef_construction": 50}
     server.load(documents, ["x", "y"], **options)
@@ -48,22 +48,22 @@ def test_index_is_made_with_its_options(server):
 
 
 @pytest.mark.recording("resume")
-def test_repeated_loading_continues_and_does_not_write_again(server):
+def test_second_run_continues_the_first_and_writes_nothing_twice(server):
     """RediSearch would keep the old words of a document that is written again in its average length, and change scores."""
     index = server.index()
     index.prepare(len(DOCUMENTS))
     pairs = list(zip(IDS, DOCUMENTS, strict=True))
     assert load_into(index, pairs[:2], no_progress) == (2, 0)
-    index.close()  # and this run was interrupted here
-    again = server.index()
-    again.prepare(len(DOCUMENTS))
-    assert load_into(again, pairs, no_progress) == (3, 2)
+    index.close()  # as if the run was interrupted
+    second_run = server.index()
+    second_run.prepare(len(DOCUMENTS))
+    assert load_into(second_run, pairs, no_progress) == (3, 2)
     source = server.source(mode="text")
     before = source.search("capital of the states", 5)
-    assert load_into(again, pairs, no_progress) == (0, 5)
+    assert load_into(second_run, pairs, no_progress) == (0, 5)
     assert source.search("capital of the states", 5) == before
     changed = [("d4", DOCUMENTS[4] | {"content": "Rye.", "year": None})]
-    assert load_into(again, changed, no_progress) == (1, 0)
+    assert load_into(second_run, changed, no_progress) == (1, 0)
     (document,) = source.search("rye", 5)
     assert "year" not in document
     assert source.search("flour", 5) == []
@@ -87,7 +87,7 @@ def test_ten_thousand_documents_are_loaded_once_each_after_a_kill(real_url, tmp_
     with contextlib.closing(RedisUnderTest(real_url, 3)) as server:
         client = server.client()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: next(client.scan_iter(DIGESTS), None) is not None)
+        wait_until(lambda: next(client.scan_iter(DIGEST_KEYS), None) is not None)
         process.kill()
         process.wait()
         output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
@@ -95,7 +95,7 @@ def test_ten_thousand_documents_are_loaded_once_each_after_a_kill(real_url, tmp_
         assert added + skipped == 10_000
         assert skipped > 0
         assert load_source(f"{real_url}/{NAME}").search("number 77", 5)[0]["content"].endswith("number 77")
-        assert sum(1 for _ in client.scan_iter(DIGESTS, count=1000)) == 10_000
+        assert sum(1 for _ in client.scan_iter(DIGEST_KEYS, count=1000)) == 10_000
 
 
 @pytest.mark.recording("incompatible-index")
@@ -168,13 +168,13 @@ def test_loading_waits_until_the_server_has_scanned_its_keys():
 
 
 def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
-    keys = LoadingServer()
-    with Fake(keys) as fake, index_at(fake.url) as index:
+    redis_server = LoadingServer()
+    with Fake(redis_server) as fake, index_at(fake.url) as index:
         index.prepare(5)
         before = fake.names().count("EXEC")
         index.add([{"content": "x" * 400_000} for _ in IDS], IDS)
         assert fake.names().count("EXEC") - before == 2
-        assert all(f"{NAME}:{document_id}" in keys.values for document_id in IDS)
+        assert all(f"{NAME}:{document_id}" in redis_server.values for document_id in IDS)
 
 
 def test_documents_cannot_be_added_before_prepare():
@@ -183,20 +183,20 @@ def test_documents_cannot_be_added_before_prepare():
 
 
 def test_error_does_not_contain_a_document():
-    keys = LoadingServer()
+    redis_server = LoadingServer()
     refusal = reply(Exception("OOM command not allowed when used memory > 'maxmemory'."))
-    with Fake(lambda words: refusal if words[0] == "HSET" else keys(words)) as fake, index_at(fake.url) as index:
+    with Fake(lambda words: refusal if words[0] == "HSET" else redis_server(words)) as fake, index_at(fake.url) as index:
         index.prepare(1)
         with pytest.raises(SourceError, match=r"is full \(maxmemory\)") as caught:
             index.add([{"content": "a secret"}], ["a"])
         assert "secret" not in str(caught.value)
 
 
-FAILED = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
+INFO_WITH_FAILURES = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
 
 
 def test_documents_that_the_server_could_not_index_are_an_error():
-    replies = {"FT.INFO": Turns([INFO, INFO, FAILED])}
+    replies = {"FT.INFO": Turns([INFO, INFO, INFO_WITH_FAILURES])}
     with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         with pytest.raises(SourceError, match="could not index 2 of them: Invalid numeric value"):
@@ -204,7 +204,7 @@ def test_documents_that_the_server_could_not_index_are_an_error():
 
 
 def test_earlier_failures_are_not_reported():
-    with Fake(answering({"FT.INFO": FAILED})) as fake, index_at(fake.url, embed=embed) as index:
+    with Fake(answering({"FT.INFO": INFO_WITH_FAILURES})) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         index.finish()
 

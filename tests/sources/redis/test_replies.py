@@ -42,7 +42,7 @@ def test_document_that_was_deleted_meanwhile_is_left_out():
 
 
 def test_incomplete_results_are_an_error():
-    """`from_url` connects with RESP3, in which the server says that it ran out of time."""
+    """`from_url` connects with RESP3, in which the reply has a warning if the server ran out of time."""
     reply = {"results": [], "total_results": 9, "warning": ["Timeout limit was reached"]}
     with (
         Fake(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake,

@@ -1,4 +1,4 @@
-"""Schemas, and how documents are stored under them."""
+"""Schemas, and the storage of documents."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from resp import Fake, Gate
 
 @pytest.mark.recording("redisvl-index")
 def test_redisvl_index_whose_client_decodes_replies(server):
-    """Vectors and scores are read as bytes nevertheless. An AsyncSearchIndex can only be awaited."""
+    """Vectors and scores are bytes even then. An AsyncSearchIndex can only be awaited."""
     server.load()
     expected = server.source().search("capital", 3)
     index = SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=server.client(decode_responses=True))
@@ -58,7 +58,7 @@ def test_command_is_not_sent_a_third_time():
 
 
 async def search_asynchronously(url, **options):
-    """Search with a client that has no retries of its own."""
+    """Search with a client that does not retry itself."""
     client = redis.asyncio.Redis.from_url(url, protocol=2, retry=None, socket_timeout=None)
     source = podium.RedisSource(AsyncSearchIndex.from_dict(REDISVL_SCHEMA, redis_client=client), **options)
     try:
@@ -103,7 +103,7 @@ def test_timeout_applies_to_a_redisvl_index_whose_client_has_none():
 
 
 def test_all_commands_of_a_search_have_one_deadline():
-    """Each command may take only what the earlier ones have left."""
+    """A command may take only the time that the earlier ones have left."""
     answer = answering({"FT.INFO": INFO, "FT.SEARCH": Turns([ONE_HIT, [0]])})
 
     def slow_answer(words):
@@ -121,7 +121,7 @@ def test_all_commands_of_a_search_have_one_deadline():
 
 def test_command_that_took_its_whole_timeout_is_incomplete():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    page = Page(NAME, {"content": 1.0}, 3, None, None, None, milliseconds=1)
+    page = Page(NAME, {"content": 1.0}, 3, None, None, None, timeout_ms=1)
     steps = complete_reply(("FT.SEARCH",), page)
     next(steps)
     time.sleep(0.002)
@@ -135,12 +135,12 @@ class SlowStart(Fake):
     def __init__(self, answer):
         super().__init__(answer)
         self.is_connected = threading.Event()
-        self.released = threading.Event()
+        self.may_answer = threading.Event()
 
     def _serve(self, rfile, wfile):
         if self.connections == 1:
             self.is_connected.set()
-            self.released.wait(60)
+            self.may_answer.wait(60)
         super()._serve(rfile, wfile)
 
 
@@ -156,14 +156,14 @@ def test_process_forked_while_another_thread_connects_can_search():
         assert fake.is_connected.wait(60)
         child = os.fork()
         if child == 0:
-            signal.alarm(30)  # ends a search that hangs
+            signal.alarm(30)  # ends the process if the search hangs
             code = 1
             try:
                 code = 0 if ids_of(source.search("red", 5)) == ["k:1"] else 2
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
-        fake.released.set()
+        fake.may_answer.set()
         thread.join()
 
 

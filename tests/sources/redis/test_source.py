@@ -1,4 +1,4 @@
-"""RedisSource: modes, fusion, pages, filters and what documents contain."""
+"""RedisSource: modes, fusion, pages, filters, and the fields of documents."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_every_mode_returns_complete_documents_best_first(server):
         documents = source.search("the capital city?", 3, mode=mode)
         assert is_in_order(documents), mode
         for document in documents:
-            loaded = DOCUMENTS[int(document["source_key"][-1])]
+            original = DOCUMENTS[int(document["source_key"][-1])]
             fields = {name: value for name, value in document.items() if not name.startswith("source_")}
-            assert fields == loaded | {"year": str(loaded["year"])}, mode
+            assert fields == original | {"year": str(original["year"])}, mode
         assert asyncio.run(source.asearch("the capital city?", 3, mode=mode)) == documents, mode
     assert ids_of(source.search("the capital city?", 3, mode="text"))[0] == "d0"
 
@@ -64,17 +64,17 @@ def test_hybrid_search_is_fused_by_reciprocal_rank_or_a_weighted_sum(server):
     source = server.source()
     assert source.mode == "hybrid"
     assert "if the server has it" in source.explain()
-    text, vector = (source.search("capital of states", 5, mode=mode) for mode in ("text", "vector"))
-    ranks = [dict(zip(ids_of(documents), itertools.count(1), strict=False)) for documents in (text, vector)]
+    by_text, by_vector = (source.search("capital of states", 5, mode=mode) for mode in ("text", "vector"))
+    ranks = [dict(zip(ids_of(documents), itertools.count(1), strict=False)) for documents in (by_text, by_vector)]
     expected = {key: sum(1 / (60 + rank[key]) for rank in ranks if key in rank) for key in IDS}
     assert scores_by_id(source.search("capital of states", 5)) == pytest.approx(expected)
     assert "fused here by reciprocal rank: this server has no FT.HYBRID" in source.explain()
 
     weighted = server.source(fusion="weighted", text_weight=0.4)
-    best = text[0]["source_score"]
-    expected = {key: 0.6 * score for key, score in scores_by_id(vector).items()}
-    for key, score in scores_by_id(text).items():
-        expected[key] += 0.4 * score / best
+    best_score = by_text[0]["source_score"]
+    expected = {key: 0.6 * score for key, score in scores_by_id(by_vector).items()}
+    for key, score in scores_by_id(by_text).items():
+        expected[key] += 0.4 * score / best_score
     assert scores_by_id(weighted.search("capital of states", 5)) == pytest.approx(expected)
     assert "weighted sum, text 0.4" in weighted.explain()
 
@@ -126,7 +126,7 @@ def test_ft_hybrid_returns_keys_whose_documents_are_fetched():
 
 
 @pytest.mark.recording("index-names")
-def test_index_does_not_find_documents_of_an_index_whose_name_begins_alike(server):
+def test_indexes_with_a_common_beginning_of_their_names_are_separate(server):
     server.load()
     server.load([{"content": "capital of another index"}], ["x"], f"{NAME}2")
     server.load([{"content": "capital of an index with a colon in its name"}], ["y"], f"{NAME}:en")
@@ -163,21 +163,21 @@ def test_tags_of_a_filter_add_to_scores_unless_their_weight_is_zero(server):
     server.load()
     source = server.source(mode="text")
     unfiltered = scores_by_id(source.search("capital", 5))
-    for conditions, is_equal in [("@kind:{book}", False), ("(@kind:{book})=>{$weight: 0}", True), ("@year:[1700 2000]", True)]:
-        scores = scores_by_id(source.search("capital", 5, filter=conditions))
-        assert (scores["d1"] == pytest.approx(unfiltered["d1"])) == is_equal, conditions
+    for filter_text, is_equal in [("@kind:{book}", False), ("(@kind:{book})=>{$weight: 0}", True), ("@year:[1700 2000]", True)]:
+        scores = scores_by_id(source.search("capital", 5, filter=filter_text))
+        assert (scores["d1"] == pytest.approx(unfiltered["d1"])) == is_equal, filter_text
 
 
 @pytest.mark.recording("text-fields")
 def test_text_fields_can_be_several_and_weighted(server):
     server.load()
-    content, weighted, every = (
+    content, weighted, all_fields = (
         server.source(text=text, mode="text") for text in ("content", {"content": 1, "title": 50}, None)
     )
     assert "d2" not in ids_of(content.search("capital", 5))
     assert ids_of(weighted.search("capital", 5))[0] == "d2"
-    assert set(ids_of(every.search("capital", 5))) == WITH_CAPITAL
-    assert set(every.text_fields) == {"content", "title"}
+    assert set(ids_of(all_fields.search("capital", 5))) == WITH_CAPITAL
+    assert set(all_fields.text_fields) == {"content", "title"}
 
 
 @pytest.mark.recording("return-vectors")
@@ -186,8 +186,8 @@ def test_vectors_are_returned_only_if_they_are_named(server):
     for mode in MODES:
         source = server.source(mode=mode, return_fields=["title", "embedding"])
         for document in source.search("capital", 2):
-            loaded = DOCUMENTS[int(document["source_key"][-1])]
-            assert document["embedding"] == embed([f"{loaded['content']} {loaded['title']}"])[0].tolist(), mode
+            original = DOCUMENTS[int(document["source_key"][-1])]
+            assert document["embedding"] == embed([f"{original['content']} {original['title']}"])[0].tolist(), mode
             assert set(document) == {"title", "embedding", "source_key", "source_score", "source_rank"}, mode
 
 
@@ -266,7 +266,7 @@ def test_missing_index_and_wrong_filter_are_errors(server):
         server.source(filter="@kind:{").search("capital", 3)
 
 
-FIELDS = [
+ATTRIBUTES = [
     *INFO["attributes"],
     {"identifier": "kind", "attribute": "kind", "type": "TAG"},
     {"identifier": "year", "attribute": "year", "type": "NUMERIC"},
@@ -308,8 +308,8 @@ FIELDS = [
     ],
 )
 def test_missing_field_is_an_error(options, message):
-    """RediSearch itself would find nothing."""
-    info = INFO | {"attributes": FIELDS}
+    """RediSearch itself would return no results and no error."""
+    info = INFO | {"attributes": ATTRIBUTES}
     with (
         Fake(answering({"FT.INFO": info})) as fake,
         source_at(fake.url, **{"embed": embed} | options) as source,

@@ -1,4 +1,4 @@
-"""Words: how RediSearch splits texts, and that any text is a query."""
+"""Words: texts are split as RediSearch does, and any text is a query."""
 
 from __future__ import annotations
 
@@ -58,50 +58,10 @@ def test_text_of_a_query_is_never_syntax(server):
 FRAGMENTS = st.sampled_from(
     [
         *("_", "__", "_a", "a_", "\xa0", "\u2003", "\u3000", "\u2028", "\x85", "\x1c", "\x00", "\n", " ", "\u200b", "\ufeff"),
-        *(
-            "“",
-            "”",
-            "’",
-            "…",
-            "—",
-            "，",
-            "＿",
-            "‿",
-            "ª",
-            "Ⅷ",
-            "№",
-            "ß",
-            "İ",
-            "ﬁ",
-            "\u0301",
-            "\u061c",
-            "\ud800",
-            "\ufffe",
-            "東京",
-            "😀",
-        ),
-        *(
-            "-",
-            "|",
-            "~",
-            "(",
-            ")",
-            "{",
-            "}",
-            "[",
-            "]",
-            '"',
-            "'",
-            "*",
-            "%",
-            "@content:",
-            "=>",
-            "$weight",
-            "$vector",
-            "\\",
-            "#",
-            ":",
-        ),
+        *("“", "”", "’", "…", "—", "，", "＿", "‿", "ª", "Ⅷ", "№", "ß", "İ", "ﬁ"),
+        *("\u0301", "\u061c", "\ud800", "\ufffe", "東京", "😀"),
+        *("-", "|", "~", "(", ")", "{", "}", "[", "]", '"', "'", "*", "%", "\\", "#", ":"),
+        *("@content:", "=>", "$weight", "$vector"),
         *("capital", "the", "AND", "or", "inf", "nan", "0x1", "1e5", "ismissing(@title)", "w*"),
     ]
 )

@@ -1,1 +1,1 @@
-"""A model's files: where they come from, and what they contain."""
+"""The files of models: how they are found, downloaded and read."""

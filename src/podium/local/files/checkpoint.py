@@ -17,19 +17,20 @@ from safetensors import SafetensorError, safe_open
 
 from podium.errors import ModelError, ModelNotFound
 
-__all__ = ["INDEX", "SINGLE", "Array", "Checkpoint", "digest_of", "weight_files"]
+__all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LAYER = re.compile(r"(^|\.)layers?\.\d+\.")
-FLOATS = ("float32", "float16", "bfloat16", "float64")
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOAT_TYPES = ("float32", "float16", "bfloat16", "float64")
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder, also those that are missing; [] if it has neither layout."""
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
-    index = folder / INDEX
+    """Return the safetensors files of a folder, also missing ones that the index file names; [] if it has neither."""
+    if (folder / WEIGHTS_FILE).exists():
+        return [folder / WEIGHTS_FILE]
+    index = folder / INDEX_FILE
     if not index.exists():
         return []
     try:
@@ -44,18 +45,18 @@ def weight_files(folder: Path) -> list[Path]:
 class Checkpoint:
     """The tensors of one or more safetensors files, by name without `prefix`.
 
-    Raises ModelNotFound for a missing file, ModelError for a damaged one and for a missing tensor.
+    Raises ModelNotFound if a file is missing, and ModelError if a file is damaged or a tensor is missing.
     """
 
     def __init__(self, files: Sequence[Path], prefix: str = "") -> None:
         self.files: list[Path] = []
         self._stack = contextlib.ExitStack()
         self._readers: dict[str, tuple[Any, str]] = {}  # a file's reader, and the tensor's name in the file
-        self._used: set[str] = set()
+        self._used_names: set[str] = set()
         self._open(files, lambda stored_name: stored_name.removeprefix(prefix))
 
     def add(self, files: Sequence[Path], prefix: str) -> None:
-        """Read more files, and put this prefix before the names of their tensors."""
+        """Add the tensors of more files, with a prefix before their names."""
         self._open(files, lambda stored_name: prefix + stored_name)
 
     def _open(self, files: Sequence[Path], rename: Callable[[str], str]) -> None:
@@ -80,8 +81,8 @@ class Checkpoint:
             tensor: Array = reader.get_tensor(stored_name)
         except (SafetensorError, TypeError) as error:
             raise ModelError(f"{tensor_name} cannot be read; download the file again") from error
-        if tensor.dtype.name not in FLOATS:
-            raise ModelError(f"{tensor_name} is stored as {tensor.dtype}; podium reads {', '.join(FLOATS)}")
+        if tensor.dtype.name not in FLOAT_TYPES:
+            raise ModelError(f"{tensor_name} is stored as {tensor.dtype}; podium reads {', '.join(FLOAT_TYPES)}")
         if tensor.dtype not in (np.float32, np.float16):
             tensor = tensor.astype(np.float32)
         if not np.isfinite(tensor).all():
@@ -97,13 +98,13 @@ class Checkpoint:
         return {str(reader.get_slice(stored_name).get_dtype()) for reader, stored_name in self._readers.values()}
 
     def unused_layers(self) -> list[str]:
-        """Return the tensors of layers that were never read: config.json describes another model."""
-        return sorted(name for name in self._readers.keys() - self._used if LAYER.search(name))
+        """Return the names of layers' tensors that were never read. If there are any, config.json describes another model."""
+        return sorted(name for name in self._readers.keys() - self._used_names if LAYER.search(name))
 
     def _reader(self, name: str) -> tuple[Any, str]:
         if name not in self._readers:
             raise ModelError(f"{self.files[0].parent} has no tensor {name!r}; the checkpoint does not match its config.json")
-        self._used.add(name)
+        self._used_names.add(name)
         return self._readers[name]
 
     def digest(self) -> str:
@@ -119,37 +120,37 @@ def _open_file(path: Path) -> Iterator[Any]:
     try:
         reader = safe_open(str(path), framework="np")
     except FileNotFoundError as error:
-        raise _missing(path) from error
+        raise _missing_file(path) from error
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged or incomplete; delete it and download it again") from error
     with reader:
         yield reader
 
 
-def _missing(path: Path) -> ModelNotFound:
+def _missing_file(path: Path) -> ModelNotFound:
     return ModelNotFound(f"{path} is missing; download it from where the rest of the model came from")
 
 
 def digest_of(files: Sequence[Path]) -> str:
     """Return a hash of the files' contents. Raises ModelNotFound."""
-    return _digest(tuple((path, _version(path)) for path in files))
+    return _digest(tuple((path, _file_version(path)) for path in files))
 
 
-def _version(path: Path) -> tuple[int, ...]:
-    """Return numbers that change with the file."""
+def _file_version(path: Path) -> tuple[int, ...]:
+    """Return numbers that change whenever the file does."""
     try:
         stat = path.stat()
     except FileNotFoundError as error:
-        raise _missing(path) from error
+        raise _missing_file(path) from error
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=128)
 def _digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
-    """Read files once per process, unless they change: several parts of loading need the same hash."""
+    """Return a hash. Files are read once per process, unless they change, because several parts of loading need it."""
     digest = hashlib.sha256()
     for path, _ in files:
         with path.open("rb") as file:
-            while block := file.read(1 << 22):
+            while block := file.read(1 << 22):  # 4 MiB
                 digest.update(block)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A model's files in a folder on this machine, and which files are missing before it can be loaded."""
+"""ModelFiles, the files of a model in a folder, and the check that none is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
-from podium.local.files.checkpoint import INDEX, SINGLE
+from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 
 __all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing_files"]
 
@@ -22,13 +22,13 @@ DESCRIPTION_FILES = (
     "tokenizer_config.json",
     "vocab.txt",
 )
-"""The files beside the weights that a score depends on; folders of modules have a config.json of their own."""
+"""The files besides the weights that a score depends on. The folders of modules have further ones."""
 ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model's name as the user wrote it, the folder with its files, and their revision, None if unknown."""
+    """The files of a model: its name as the user wrote it, the files' folder, and their revision, None if unknown."""
 
     name: str
     folder: Path
@@ -58,25 +58,25 @@ def is_model_folder(path: str) -> bool:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # the name is too long for the system, or contains NUL
+    except (OSError, ValueError):  # the path is too long for the system, or contains NUL
         return False
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the files without which a folder cannot be loaded. What is in the files is not checked."""
-    needed = ["config.json"]
+    """Return the names of the missing files without which a folder cannot be loaded. Contents are not checked."""
+    required = ["config.json"]
     if not (folder / "vocab.txt").exists():
-        needed.append("tokenizer.json")
-    if (folder / INDEX).exists() and not (folder / SINGLE).exists():
-        needed += _shards(folder)
+        required.append("tokenizer.json")
+    if (folder / INDEX_FILE).exists() and not (folder / WEIGHTS_FILE).exists():
+        required += _shards(folder)
     elif not (folder / ONNX_FILES[0]).exists():
-        needed.append(SINGLE)
-    needed += _module_files(folder)
-    return [name for name in needed if not (folder / name).exists()]
+        required.append(WEIGHTS_FILE)
+    required += _module_files(folder)
+    return [name for name in required if not (folder / name).exists()]
 
 
 def _module_files(folder: Path) -> list[str]:
-    """Return the files that modules.json needs beside those of its transformer."""
+    """Return the names of the files of the modules in modules.json, except those of the transformer."""
     try:
         entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
@@ -84,11 +84,11 @@ def _module_files(folder: Path) -> list[str]:
         return []
     poolings = [path for path, kind in modules if kind == "Pooling"]
     heads = [path for path, kind in modules if kind in ("Dense", "LayerNorm")]
-    return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{SINGLE}" for path in heads]
+    return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{WEIGHTS_FILE}" for path in heads]
 
 
 def _shards(folder: Path) -> list[str]:
     try:
-        return sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+        return sorted(set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
         return []

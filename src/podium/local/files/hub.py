@@ -1,6 +1,6 @@
-"""Models of the Hugging Face hub: from its cache if they are complete there, else the missing files are downloaded.
+"""Models of the Hugging Face hub. One that is complete in its cache is used without a request; else files are downloaded.
 
-A complete cached model is used without a request. Nothing is executed, and nothing is written outside the cache directory.
+No code of a model is executed, and nothing is written outside the cache directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
-from podium.local.files.checkpoint import INDEX, SINGLE
+from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES, ModelFiles, missing_files
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
 HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
-MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")
+MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")  # in folders such as 1_Pooling
 SHARDS = "model-*-of-*.safetensors"
 
 
@@ -45,15 +45,15 @@ def from_hub(
 ) -> ModelFiles:
     """Return the files of a hub model, from the cache if it is complete, else after downloading the missing files.
 
-    Raises ModelNotFound if there is no such model or revision, or no access to it, or if it is incomplete offline;
+    Raises ModelNotFound if the model or revision does not exist, is not accessible, or is incomplete while offline, and
     ModelError if the download fails.
     """
     _check_options(revision, cache_dir)
     cached = _request(name, lambda: _cached_files(name, revision, cache_dir))
-    missing = missing_files(cached.folder) if cached else ["config.json", "tokenizer.json", SINGLE]
-    complete = None if missing else cached
-    if complete and (_is_offline() or not _may_lack_head(complete, cache_dir)):
-        return complete
+    missing = missing_files(cached.folder) if cached else ["config.json", "tokenizer.json", WEIGHTS_FILE]
+    complete_files = None if missing else cached
+    if complete_files and (_is_offline() or not _may_lack_head(complete_files, cache_dir)):
+        return complete_files
     if _is_offline():
         raise ModelNotFound(
             f"{name} is incomplete in the cache and HF_HUB_OFFLINE is set. Missing: {', '.join(missing)}. On a machine with "
@@ -62,13 +62,13 @@ def from_hub(
     try:
         return _download(name, revision, cache_dir, token)
     except ModelError:
-        if complete:  # it may have no other files
-            return complete
+        if complete_files:  # the head's files may not exist
+            return complete_files
         raise
 
 
 def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
-    """Return the files of a hub model that would be downloaded, and their sizes in bytes. Sends a request to the hub."""
+    """Return the size in bytes of each file of a hub model that podium downloads. Sends a request to the hub."""
     info = _request(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     return {file: sizes[file] for file in _needed_files(list(sizes))}
@@ -114,13 +114,13 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
         path = Path(_request(name, download))
         if file == "config.json":
             folder = path.parent
-            _write_reference(folder, revision or "main", commit)  # now, so that an interrupted download is continued
+            _write_reference(folder, revision or "main", commit)  # already, so that an interrupted download is continued later
     _mark_absent(folder, set(HEAD_FILES) - set(files))
     return ModelFiles(name, folder, commit)
 
 
 def _write_reference(folder: Path, revision: str, commit: str) -> None:
-    """Write the commit of a branch or tag, as the hub's own client does when it downloads by that name."""
+    """Store the commit of a branch or tag in the cache, as the hub's client does when it downloads by that name."""
     if revision == commit:
         return
     reference = folder.parents[1] / "refs" / revision
@@ -129,17 +129,17 @@ def _write_reference(folder: Path, revision: str, commit: str) -> None:
 
 
 def _mark_absent(folder: Path, names: set[str]) -> None:
-    """Mark files that the repository does not have, as the hub's own client does, so that they are not requested again."""
-    marks = folder.parents[1] / ".no_exist" / folder.name
+    """Mark files that the repository does not have, as the hub's client does, so that they are not requested again."""
+    marker_folder = folder.parents[1] / ".no_exist" / folder.name
     for name in names:
-        marks.mkdir(parents=True, exist_ok=True)
-        (marks / name).touch()
+        marker_folder.mkdir(parents=True, exist_ok=True)
+        (marker_folder / name).touch()
 
 
 def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
-    """Whether the cached copy may lack the files that describe the head, because another program fetched only the encoder.
+    """Whether the files that describe the head may be missing, because another program downloaded only the encoder.
 
-    A classifier's checkpoint needs none. For an encoder, each file must be there, or be marked as absent from the repository.
+    A classifier does not have such files. For an encoder, each file must be cached or be marked as absent from the repository.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -154,15 +154,15 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
 
 
 def _needed_files(files: Sequence[str]) -> list[str]:
-    """Return the files to download: descriptions, modules, then one kind of weights, safetensors rather than ONNX.
+    """Return the files to download: descriptions, modules, and one kind of weights, safetensors rather than ONNX.
 
-    The weights come last: when they are there, everything is.
+    The weights are last, so that a model with weights is complete.
     """
     needed = [file for file in files if file in DESCRIPTIONS or any(fnmatch(file, pattern) for pattern in MODULE_FILES)]
-    if SINGLE in files:
-        return [*needed, SINGLE]
-    if INDEX in files:
-        return [*needed, INDEX, *(file for file in files if fnmatch(file, SHARDS))]
+    if WEIGHTS_FILE in files:
+        return [*needed, WEIGHTS_FILE]
+    if INDEX_FILE in files:
+        return [*needed, INDEX_FILE, *(file for file in files if fnmatch(file, SHARDS))]
     return needed + [file for file in files if file in ONNX_FILES]
 
 
@@ -217,11 +217,11 @@ def _request(name: str, call: Callable[[], Reply]) -> Reply:
         raise ModelNotFound(
             f"there is no model {name} on the hub, or it is private; check the name, or set HF_TOKEN"
         ) from error
-    except OSError as error:  # a full disk, no permission, no connection: the errors of requests and httpx among them
+    except OSError as error:  # such as a full disk or no connection; also the errors of requests and httpx
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection and the disk"
         ) from error
-    except Exception as error:  # of the HTTP library that the hub's client uses, which changes
+    except Exception as error:  # of the HTTP library of the hub's client, which depends on its version
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, or download its files "
             "yourself and name their folder"

@@ -1,4 +1,4 @@
-"""A model's name → its files: bundled, a folder, or on the Hugging Face hub."""
+"""find_model: the files of a model by its name, which are bundled, in a folder, or on the Hugging Face hub."""
 
 from __future__ import annotations
 

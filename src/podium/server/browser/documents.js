@@ -1,7 +1,7 @@
-// Text of the form, and files → documents. The server decides which of a document's fields are read. Pure functions.
+// Documents as lines of the form, and from files. The server decides which of their fields are read. Pure functions.
 
 /** Returns a document for each line that is not blank: an object or string if the line is JSON of one, else the line. */
-export function parse(lines) {
+export function parseDocuments(lines) {
   return lines.split(/\r?\n/).filter((line) => line.trim()).map((line) => {
     if (!/^\s*[{"]/.test(line)) return line;
     try {
@@ -14,23 +14,23 @@ export function parse(lines) {
 }
 
 /** Returns the lines for a file: the rows of a CSV and the items of a JSON list as JSON, other content unchanged. */
-export function fromFile(name, content) {
-  if (/\.(csv|tsv)$/i.test(name)) return toLines(fromCsv(content, /\.tsv$/i.test(name) ? "\t" : undefined));
+export function linesOfFile(name, content) {
+  if (/\.(csv|tsv)$/i.test(name)) return linesOf(csvRecords(content, /\.tsv$/i.test(name) ? "\t" : undefined));
   if (/\.json$/i.test(name)) {
     const documents = JSON.parse(content);
     if (!Array.isArray(documents)) throw new Error(`${name} is not a JSON list of documents`);
-    return toLines(documents);
+    return linesOf(documents);
   }
   return content;
 }
 
-/** Returns a line for each document. `parse` reads them again. */
-export function toLines(documents) {
+/** Returns a line for each document, from which `parseDocuments` makes the same documents. */
+export function linesOf(documents) {
   const isPlain = (document) => typeof document === "string" && !/[\r\n]|^\s*[{"]/.test(document);
   return documents.map((document) => (isPlain(document) ? document : JSON.stringify(document))).join("\n");
 }
 
-/** Returns a document's own id, else the key from its source, else null. */
+/** Returns the id in a document, else its key in the index, else null. */
 export function idOf(document) {
   if (!isRecord(document)) return null;
   const id = [document._id, document.id, document.source_key].find((value) => ["string", "number"].includes(typeof value) && value !== "");
@@ -42,19 +42,19 @@ export function titleOf(document) {
   return isRecord(document) && typeof document.title === "string" && document.title.trim() ? document.title : null;
 }
 
-/** Returns a document of a search without the source's score and rank, and with its key as the id. */
+/** Returns a document of a search without its score and rank there. Its key becomes its id if it has none. */
 export function asCandidate(document) {
   if (!isRecord(document)) return document;
-  const { source_key: key, source_score: _score, source_rank: _rank, ...own } = document;
-  return key === undefined || idOf(own) !== null ? own : { id: key, ...own };
+  const { source_key: key, source_score: _score, source_rank: _rank, ...fields } = document;
+  return key === undefined || idOf(fields) !== null ? fields : { id: key, ...fields };
 }
 
 const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
 /** Returns the rows of a CSV as objects. The default delimiter is the most frequent one in the first line. */
-export function fromCsv(content, delimiter) {
+export function csvRecords(content, delimiter) {
   const text = content.replace(/^\ufeff/, "");
-  const [names, ...rows] = cells(text, delimiter ?? mostFrequentDelimiter(text.split("\n", 1)[0]));
+  const [names, ...rows] = csvRows(text, delimiter ?? mostFrequentDelimiter(text.split("\n", 1)[0]));
   if (!names || !rows.length) throw new Error("the CSV needs a first line with column names, and rows after it");
   return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index] ?? ""])));
 }
@@ -64,7 +64,7 @@ function mostFrequentDelimiter(line) {
   return [",", ";", "\t"].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }
 
-function cells(content, delimiter) {
+function csvRows(content, delimiter) {
   const rows = [];
   let row = [];
   let cell = "";

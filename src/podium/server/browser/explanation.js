@@ -1,4 +1,4 @@
-// Why a document has its score: each sentence, and each passage of a long text, scored separately by the same reranker.
+// The explanation of a score: the sentences of a text, and passages of a long one, scored separately by the same reranker.
 
 import { element } from "./elements.js";
 import { passages, sentences } from "./measures.js";
@@ -20,11 +20,11 @@ export async function explain(item, ranking, result) {
     return;
   }
   try {
-    const { scores, kind } = await scoresOf(ranking.name, text, [...sentenceRanges, ...passageRanges]);
+    const { scores, scoreKind } = await scoresOf(ranking.name, text, [...sentenceRanges, ...passageRanges]);
     const sentenceScores = scores.slice(0, sentenceRanges.length);
     const passageScores = scores.slice(sentenceRanges.length);
     const bestPassage = passageRanges[passageScores.indexOf(Math.max(...passageScores))];
-    item.querySelector(".text").replaceChildren(...markedSentences(text, sentenceRanges, sentenceScores, bestPassage, kind));
+    item.querySelector(".text").replaceChildren(...markedSentences(text, sentenceRanges, sentenceScores, bestPassage, scoreKind));
     message.textContent = summary(sentenceScores, passageScores);
   } catch (error) {
     delete item.dataset.explained;
@@ -37,19 +37,19 @@ async function scoresOf(model, text, ranges) {
   const reply = await send("/rank", { model, query: state.request.query, documents });
   const scores = [];
   for (const { index, score } of reply.results) scores[index] = score;
-  return { scores, kind: reply.score_kind };
+  return { scores, scoreKind: reply.score_kind };
 }
 
 /** Returns the text with each sentence in a mark whose color (s0 to s4) depends on its score. */
-function markedSentences(text, ranges, scores, bestPassage, kind) {
+function markedSentences(text, ranges, scores, bestPassage, scoreKind) {
   const [lowest, highest] = [Math.min(...scores), Math.max(...scores)];
   const parts = [];
   let position = 0;
   ranges.forEach(([begin, end], index) => {
-    const strength = highest > lowest ? Math.round((4 * (scores[index] - lowest)) / (highest - lowest)) : 0;
+    const colorStep = highest > lowest ? Math.round((4 * (scores[index] - lowest)) / (highest - lowest)) : 0;
     const isInBestPassage = bestPassage && begin >= bestPassage[0] && end <= bestPassage[1];
-    const title = `scored separately: ${scores[index].toFixed(4)} (${kind})`;
-    const mark = element("mark", { class: `s${strength}${isInBestPassage ? " best" : ""}`, title }, text.slice(begin, end));
+    const title = `scored separately: ${scores[index].toFixed(4)} (${scoreKind})`;
+    const mark = element("mark", { class: `s${colorStep}${isInBestPassage ? " best" : ""}`, title }, text.slice(begin, end));
     parts.push(text.slice(position, begin), mark);
     position = end;
   });

@@ -11,35 +11,35 @@ export async function exportAs(format) {
   const { query, documents, rank_by: fields } = state.request;
   const body = { model: ranking.name, query, documents, ...(fields ? { rank_fields: fields } : {}) };
   const model = state.models.find((candidate) => candidate.id === body.model);
-  const text = format === "curl" ? curl(location.origin, body, Boolean(byId("key").value)) : python({ ...body, model: model?.root ?? body.model });
+  const text = format === "curl" ? curlCommand(location.origin, body, Boolean(byId("key").value)) : pythonCode({ ...body, model: model?.root ?? body.model });
   try {
     await navigator.clipboard.writeText(text);
     showStatus(`copied as ${format}`);
   } catch {
-    save(format === "curl" ? "rerank.sh" : "rerank.py", text); // pages from other hosts over plain HTTP have no clipboard
+    download(format === "curl" ? "rerank.sh" : "rerank.py", text); // pages from other hosts over plain HTTP have no clipboard
   }
 }
 
 function saveJudgements() {
   if (!state.grades.size) return showError("judge some results first, with ✓ or ✗");
-  save("judged.csv", judgedCsv(state.request.query, state.texts, state.grades, state.request.documents.map(idOf)));
+  download("judged.csv", judgedCsv(state.request.query, state.texts, state.grades, state.request.documents.map(idOf)));
 }
 
-function save(name, text) {
+function download(name, text) {
   const link = element("a", { href: URL.createObjectURL(new Blob([text])), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000); // some browsers begin the download later
   showStatus(`saved ${name}`);
 }
 
-function curl(origin, body, needsKey) {
+function curlCommand(origin, body, needsKey) {
   const quoted = JSON.stringify(body, null, 1).replaceAll("'", "'\\''");
   const key = needsKey ? ' \\\n  -H "Authorization: Bearer $PODIUM_API_KEY"' : "";
   return `curl ${origin}/v2/rerank -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'\n`;
 }
 
-/** Returns Python that ranks in the same order without the server, if the model has the same name on that machine. */
-function python(body) {
+/** Returns a Python program that ranks in the same order without the server, if the model has the same name there. */
+function pythonCode(body) {
   const fields = body.rank_fields ? `, rank_by=${pythonLiteral(body.rank_fields)}` : "";
   return [
     "import podium",
@@ -52,7 +52,7 @@ function python(body) {
   ].join("\n");
 }
 
-/** Returns the CSV that podium eval reads: every candidate in input order. The grade of one that was not judged is empty. */
+/** Returns the CSV that podium eval reads: all documents in input order. The grade of one that was not judged is empty. */
 function judgedCsv(query, texts, grades, ids) {
   const rows = texts.map((text, index) => [query, text, grades.get(index) ?? "", ids[index] ?? ""]);
   return [["query", "document", "grade", "id"], ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";

@@ -27,10 +27,10 @@ export function showJudgements() {
 }
 
 function ndcgText({ results }) {
-  const ranked = ndcg(results.map((result) => result.index), state.grades);
-  if (ranked === null) return "– (judge some results)";
-  const input = ndcg(results.map((_, index) => index), state.grades);
-  return `${ranked.toFixed(3)} (input order: ${input.toFixed(3)})`;
+  const rankedNdcg = ndcg(results.map((result) => result.index), state.grades);
+  if (rankedNdcg === null) return "– (judge some results)";
+  const inputNdcg = ndcg(results.map((_, index) => index), state.grades);
+  return `${rankedNdcg.toFixed(3)} (input order: ${inputNdcg.toFixed(3)})`;
 }
 
 function judgeButton(index, grade, sign, label) {

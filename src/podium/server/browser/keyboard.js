@@ -5,7 +5,7 @@ import { judge } from "./judging.js";
 import { rank } from "./request.js";
 import { resultColumns } from "./results.js";
 
-const MOVES = { j: [1, 0], k: [-1, 0], l: [0, 1], h: [0, -1] }; // key → rows, columns
+const MOVES = { j: [1, 0], k: [-1, 0], l: [0, 1], h: [0, -1] }; // key → steps down, steps to the right
 const GRADES = { r: 1, n: 0 };
 
 export function handleKey(event) {
@@ -29,13 +29,13 @@ export function handleKey(event) {
   }
 }
 
-function moveFocus(result, rows, columns) {
-  const items = resultColumns();
-  if (!items.length) return;
-  const column = Math.max(0, items.findIndex((candidates) => candidates.includes(result)));
-  const row = result ? items[column].indexOf(result) : -1;
-  const targetColumn = items[clamp(column + columns, items.length)];
-  const target = targetColumn[clamp(row + rows, targetColumn.length)];
+function moveFocus(result, stepsDown, stepsRight) {
+  const columns = resultColumns();
+  if (!columns.length) return;
+  const columnIndex = Math.max(0, columns.findIndex((column) => column.includes(result)));
+  const rowIndex = result ? columns[columnIndex].indexOf(result) : -1;
+  const targetColumn = columns[clamp(columnIndex + stepsRight, columns.length)];
+  const target = targetColumn[clamp(rowIndex + stepsDown, targetColumn.length)];
   target.focus();
   target.scrollIntoView({ block: "nearest" });
 }

@@ -1,6 +1,6 @@
 // The form: models, documents, the search of the index, and the request for rankings.
 
-import { asCandidate, fromFile, parse, toLines } from "./documents.js";
+import { asCandidate, linesOfFile, parseDocuments, linesOf } from "./documents.js";
 import { byId, element, formatCount, formatSeconds, showError, showStatus } from "./elements.js";
 import { showResults } from "./results.js";
 import { send, setApiKey } from "./server.js";
@@ -41,13 +41,13 @@ export async function changeKey(key) {
 }
 
 export function countDocuments() {
-  byId("count").textContent = formatCount(parse(byId("documents").value).length, "document");
+  byId("count").textContent = formatCount(parseDocuments(byId("documents").value).length, "document");
 }
 
 export async function openFile(file) {
   if (!file) return;
   try {
-    byId("documents").value = fromFile(file.name, await file.text());
+    byId("documents").value = linesOfFile(file.name, await file.text());
     countDocuments();
     showStatus(`opened ${file.name}`);
   } catch (error) {
@@ -55,7 +55,7 @@ export async function openFile(file) {
   }
 }
 
-/** Replaces the documents by what the index returns for the query, and ranks them. */
+/** Replaces the documents by those that the index returns for the query, and ranks them. */
 export async function search() {
   const query = byId("query").value;
   if (!query.trim()) return showError("missing: a query");
@@ -76,19 +76,19 @@ export async function search() {
 export async function rank() {
   const request = requestFromForm();
   const names = selectedModels();
-  if (!state.models.length) return listModels(); // shows the reason, such as a missing key
+  if (!state.models.length) return listModels(); // shows why there are none, such as a missing key
   const missing = missingInputs(request, names);
   if (missing.length) return showError(`missing: ${missing.join(", ")}`);
   showStatus("ranking …");
   byId("rank").disabled = true;
-  const began = performance.now();
+  const start = performance.now();
   try {
     const rankings = await Promise.all(names.map((name) => rankWith(name, request)));
-    if (!hasSameDocuments(request, state.request)) state.grades = new Map();
+    if (!hasSameQueryAndDocuments(request, state.request)) state.grades = new Map();
     Object.assign(state, { request, rankings, texts: textsOf(request, rankings) });
     showResults();
     const failures = rankings.filter((ranking) => ranking.error).length;
-    const time = formatSeconds((performance.now() - began) / 1000);
+    const time = formatSeconds((performance.now() - start) / 1000);
     if (!failures) showStatus(`${formatCount(request.documents.length, "document")} ranked in ${time}`);
     else showError(failures < rankings.length ? `${failures} of ${rankings.length} rerankers failed` : "ranking failed");
     return !failures;
@@ -101,7 +101,7 @@ export async function rank() {
 
 function requestFromForm() {
   const fields = byId("fields").value.split(",").map((name) => name.trim()).filter(Boolean);
-  const request = { query: byId("query").value, documents: parse(byId("documents").value) };
+  const request = { query: byId("query").value, documents: parseDocuments(byId("documents").value) };
   return fields.length ? { ...request, rank_by: fields } : request;
 }
 
@@ -119,7 +119,7 @@ async function rankWith(name, request) {
   }
 }
 
-function hasSameDocuments(request, other) {
+function hasSameQueryAndDocuments(request, other) {
   return other?.query === request.query && JSON.stringify(other.documents) === JSON.stringify(request.documents);
 }
 
@@ -131,7 +131,7 @@ function textsOf(request, rankings) {
 }
 
 function setDocuments(documents) {
-  byId("documents").value = toLines(documents);
+  byId("documents").value = linesOf(documents);
   countDocuments();
 }
 

@@ -15,7 +15,7 @@ const SCORE_KINDS = {
 
 export function showResults() {
   byId("results").hidden = false;
-  byId("columns").replaceChildren(...state.rankings.map(column));
+  byId("columns").replaceChildren(...state.rankings.map(rankingSection));
   showJudgements();
 }
 
@@ -24,23 +24,23 @@ export function resultColumns() {
   return [...byId("columns").querySelectorAll("[data-column]")].map((section) => [...section.querySelectorAll(".result")]);
 }
 
-function column(ranking, index) {
+function rankingSection(ranking, index) {
   const heading = element("h2", {}, ranking.name);
   if (ranking.error) return element("section", {}, heading, element("p", { class: "note" }, ranking.error));
   const scores = ranking.results.filter((result) => !result.no_text).map((result) => result.score);
-  const hidden = ranking.results.length - MAX_SHOWN;
+  const hiddenCount = ranking.results.length - MAX_SHOWN;
   return element(
     "section",
     { "aria-label": ranking.name, "data-column": index },
     heading,
-    facts(ranking),
+    rankingFacts(ranking),
     ...ranking.notes.map((note) => element("p", { class: "note" }, note)),
     element("ol", {}, ...ranking.results.slice(0, MAX_SHOWN).map((result) => resultItem(ranking, result, scores))),
-    hidden > 0 ? element("p", { class: "more" }, `and ${formatNumber(hidden)} more`) : null,
+    hiddenCount > 0 ? element("p", { class: "more" }, `and ${formatNumber(hiddenCount)} more`) : null,
   );
 }
 
-function facts({ usage, score_kind: scoreKind, model, name }) {
+function rankingFacts({ usage, score_kind: scoreKind, model, name }) {
   const billed = Object.entries(usage.billed).map(([unit, amount]) => `${formatNumber(amount)} ${unit.replaceAll("_", " ")} billed`);
   const parts = [
     model === name ? null : model,
@@ -60,7 +60,7 @@ function resultItem(ranking, result, scores) {
     "li",
     { class: "result", tabindex: "0", "data-index": index },
     scoreLine(ranking, result, scores),
-    source(state.request.documents[index], state.texts[index]),
+    idAndTitle(state.request.documents[index], state.texts[index]),
     text,
     tokenCounts(result),
   );
@@ -87,15 +87,15 @@ function scoreLine(ranking, result, scores) {
 }
 
 function movement({ index, rank }) {
-  const moved = index + 1 - rank;
+  const ranksUp = index + 1 - rank;
   const title = `number ${index + 1} in the input`;
-  if (moved > 0) return element("span", { class: "moved up", title }, `▲${moved}`);
-  if (moved < 0) return element("span", { class: "moved down", title }, `▼${-moved}`);
+  if (ranksUp > 0) return element("span", { class: "moved up", title }, `▲${ranksUp}`);
+  if (ranksUp < 0) return element("span", { class: "moved down", title }, `▼${-ranksUp}`);
   return element("span", { class: "moved", title }, "=");
 }
 
 /** Returns a document's id, and its title if the text does not contain it. */
-function source(document, text) {
+function idAndTitle(document, text) {
   const title = titleOf(document);
   const parts = [idOf(document), title && !text.includes(title) ? title : null].filter(Boolean);
   return parts.length ? element("p", { class: "source" }, parts.join(" · ")) : null;

@@ -1,4 +1,4 @@
-"""The APIs of clients, one module each, and which of them a request uses."""
+"""The APIs that clients use, one module each, and the choice of one for a request."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DIALECTS: tuple[Dialect, ...] = (
 def dialect_of(dialects: Sequence[Dialect], path: str, body: Mapping[str, Any]) -> Dialect:
     """Return the dialect of a request: the one on its path whose marker is in the body, else the path's default."""
     on_path = [dialect for dialect in dialects if path in dialect.paths]
-    marked = (dialect for dialect in on_path if dialect.marker is not None and dialect.marker in body)
-    return next(marked, None) or next(dialect for dialect in on_path if dialect.marker is None)
+    with_marker = (dialect for dialect in on_path if dialect.marker is not None and dialect.marker in body)
+    return next(with_marker, None) or next(dialect for dialect in on_path if dialect.marker is None)
 
 
 def early_error(dialects: Sequence[Dialect], path: str, refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """Return an error body for a request that is not read yet: it has the fields of every dialect on the path."""
+    """Return an error body for a request whose dialect is unknown: it has the fields of every dialect on the path."""
     on_path = [dialect for dialect in dialects if path in dialect.paths] or [cohere.DIALECT]
     default_last = sorted(on_path, key=lambda dialect: dialect.marker is None)
     return {key: value for dialect in default_last for key, value in dialect.error(refusal, request_id).items()}

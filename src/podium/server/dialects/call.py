@@ -1,4 +1,4 @@
-"""Call, which the requests of every dialect are read into, and Refusal, which is returned in the format of every dialect."""
+"""Call, a request independent of its dialect, and Refusal, an error that each dialect reports in its own format."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """A request after reading. Its repr shows nothing of the request, because reprs end up in logs.
+    """A request after it was read. Its repr shows nothing of it, because reprs end up in logs.
 
-    - `model`: a served name, None for the first model.
+    - `model`: the requested name, None for the first model.
     - `limit`: number of results, None for all.
     - `rank_by`: the fields of the documents that are read.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
-    - `raw`: whether scores are returned as logits.
-    - `echo`: whether documents are returned.
-    - `extra`: anything else that the dialect needs for its reply.
+    - `as_logits`: whether scores are returned as logits.
+    - `return_documents`: whether results contain their documents.
+    - `extra`: any other value that the dialect needs for its reply.
     """
 
     questions: Sequence[Question]
@@ -35,18 +35,18 @@ class Call:
     limit: int | None = None
     rank_by: list[str] | None = None
     truncate: bool = True
-    raw: bool = False
-    echo: bool = False
+    as_logits: bool = False
+    return_documents: bool = False
     extra: Any = None
 
     @property
-    def documents(self) -> int:
+    def document_count(self) -> int:
         """The number of documents of all questions."""
         return sum(len(question.documents) for question in self.questions)
 
 
 class Refusal(Exception):
-    """A request that is not answered: the HTTP status, a message with a remedy, and when to try again, in seconds."""
+    """An error reply: its HTTP status, a message with a remedy, and after how many seconds to try again."""
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)

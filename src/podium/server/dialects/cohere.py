@@ -17,7 +17,7 @@ from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
 
-PAIRS_PER_SEARCH_UNIT = 100
+DOCUMENTS_PER_SEARCH_UNIT = 100  # as Cohere bills
 
 FIELDS = (
     MODEL,
@@ -31,7 +31,7 @@ FIELDS = (
     ),
     Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
     Field("top_k", COUNT, "limit", "The same, for clients of Voyage."),
-    Field("return_documents", FLAG, "echo", "Whether results contain their documents.", default=False),
+    Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
     Field("rank_fields", NAMES, "rank_by", "The fields of the documents that are read."),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
     Field("max_tokens_per_doc", COUNT, "extra", "Not applied. A warning says if it would have changed the scores."),
@@ -41,7 +41,7 @@ FIELDS = (
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
     (ranking,) = rankings
     results = [_result(call, result) for result in ranking]
-    units = -(-call.documents // PAIRS_PER_SEARCH_UNIT)
+    units = -(-call.document_count // DOCUMENTS_PER_SEARCH_UNIT)  # rounded up
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
     if warnings := list(_warnings(call, ranking)):
         meta["warnings"] = warnings
@@ -64,7 +64,7 @@ def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
 def _result(call: Call, result: Result) -> dict[str, Any]:
     # Pinecone's clients read `score`, all others `relevance_score`.
     fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
-    if call.echo:  # an object, because null breaks clients that expect one
+    if call.return_documents:  # always an object, and else absent: null breaks clients
         document = as_json(result.document)
         fields["document"] = document if isinstance(document, dict) else {"text": document}
     if result.dropped_tokens:
@@ -75,8 +75,8 @@ def _result(call: Call, result: Result) -> dict[str, Any]:
 def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
     yield from ranking.notes
     max_tokens = call.extra
-    if max_tokens and (longer := sum(1 for result in ranking if (result.tokens or 0) > max_tokens)):
-        yield f"max_tokens_per_doc is not applied: more than {max_tokens} tokens were read of {longer} documents"
+    if max_tokens and (longer_count := sum(1 for result in ranking if (result.tokens or 0) > max_tokens)):
+        yield f"max_tokens_per_doc is not applied: more than {max_tokens} tokens were read of {longer_count} documents"
 
 
 RESULT = object_schema(

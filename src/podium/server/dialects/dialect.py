@@ -1,4 +1,4 @@
-"""Dialect: the row that describes the API of one kind of client."""
+"""Dialect: the description of the API of one kind of client, as a row of a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.dialects.fields import Field, read_fields, request_schema
 from podium.types import Ranking
 
-__all__ = ["Dialect", "one_question", "token_usage"]
+__all__ = ["Dialect", "call_for_question", "token_usage"]
 
 
-def one_question(query: str, documents: list[Any], **options: Any) -> Call:
+def call_for_question(query: str, documents: list[Any], **options: Any) -> Call:
     """Return the Call of a request with one question."""
     return Call([Question(query, documents)], **options)
 
@@ -28,8 +28,8 @@ def token_usage(rankings: Sequence[Ranking]) -> dict[str, int]:
 class Dialect:
     """The wire format of one kind of client. All functions are pure.
 
-    - `fields`: the fields of its requests, and `call`, which gets their values by argument.
-    - `reply`: rankings → reply, `error`: a refusal → reply, both with the request's id.
+    - `fields`: the fields of its requests. `make_call`: return the Call for their values, which are passed by argument name.
+    - `reply`: return the body of a reply for the rankings and the request's id. `error`: the same for a refusal.
     - `marker`: a field that only this dialect's requests have, if several dialects share a path. The dialect without a marker
       is the path's default.
     - `invalid_status`: the status of a request with a missing or wrong field.
@@ -39,16 +39,16 @@ class Dialect:
     title: str
     paths: tuple[str, ...]
     fields: tuple[Field, ...]
-    call: Callable[..., Call] = one_question
+    make_call: Callable[..., Call] = call_for_question
     reply: Callable[[Call, Sequence[Ranking], str], Any]
     error: Callable[[Refusal, str], dict[str, Any]]
     reply_schema: Mapping[str, Any]
     invalid_status: int = 400
     marker: str | None = None
 
-    def read(self, body: Mapping[str, Any]) -> Call:
-        """Return the Call that a request asks for. Raises Refusal."""
-        return self.call(**read_fields(self.fields, body))
+    def read_call(self, body: Mapping[str, Any]) -> Call:
+        """Return the Call in the body of a request. Raises Refusal."""
+        return self.make_call(**read_fields(self.fields, body))
 
     @property
     def request_schema(self) -> dict[str, Any]:

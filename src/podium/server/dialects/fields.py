@@ -1,4 +1,4 @@
-"""The fields of requests: one table per dialect, from which requests are read and their JSON Schema is made. Pure.
+"""The fields of requests. Each dialect has a table of them, which reads requests and makes their JSON Schema. Pure.
 
 >>> fields = (QUERY, Field("texts", STRINGS, "documents", required=True), Field("top_n", COUNT, "limit", "How many."))
 >>> read_fields(fields, {"query": "a", "texts": ["b"], "top_n": 3})
@@ -17,7 +17,7 @@ from podium.server.dialects.call import Refusal
 
 __all__ = [
     "COUNT", "DOCUMENTS", "FLAG", "MODEL", "NAMES", "QUERY", "STRING", "STRINGS",
-    "Field", "Kind", "is_strings", "list_schema", "object_schema", "read_fields", "request_schema",
+    "Field", "Kind", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a request. `argument` is the argument of Call that it becomes; None if the value is checked and ignored."""
+    """A field of a request. `argument` is the argument of `make_call` that gets its value, None if it is only checked."""
 
     name: str
     kind: Kind
@@ -56,7 +56,7 @@ class Field:
         try:
             value = self.kind.convert(body[name])
         except ValueError:
-            raise Refusal(400, f"{name} must be {self.kind.name}, not {_description(body[name])}") from None
+            raise Refusal(400, f"{name} must be {self.kind.name}, not {_type_name(body[name])}") from None
         return self.default if value is None else value
 
     @property
@@ -78,7 +78,7 @@ class Field:
 
 
 def read_fields(fields: Sequence[Field], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the fields that are present, by argument. The first of several fields for an argument is used.
+    """Return the values of the fields that are present, by argument. Of fields with the same argument, the first is used.
 
     Raises Refusal.
     """
@@ -103,11 +103,11 @@ def object_schema(properties: Mapping[str, Any], required: Sequence[str] | None 
 
 def list_schema(items: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
     """Return the JSON Schema of a list reply, as OpenAI defines it: its `items` are in `data`. `properties` are added."""
-    names = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
-    return object_schema({**names, "data": {"type": "array", "items": items}, **properties})
+    common = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
+    return object_schema({**common, "data": {"type": "array", "items": items}, **properties})
 
 
-def is_strings(value: Any) -> bool:
+def is_string_list(value: Any) -> bool:
     """Whether a value is a list of strings."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -119,7 +119,7 @@ def _string(value: Any) -> str:
 
 
 def _flag(value: Any) -> bool:
-    """Some clients write a boolean as the string "true" or "false"."""
+    """Return a boolean, which some clients write as the string "true" or "false"."""
     booleans = {"true": True, "false": False}
     value = booleans.get(value.lower()) if isinstance(value, str) else value
     if not isinstance(value, bool):
@@ -128,20 +128,20 @@ def _flag(value: Any) -> bool:
 
 
 def _count(value: Any) -> int | None:
-    """JSON has one type for numbers: 2.0 is a whole number. APIs differ in whether 0 means all or is not allowed."""
+    """Return a whole number, such as 2 or 2.0, and None for 0, which means "all" in some APIs and is not allowed in others."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 0:
         raise ValueError
     return int(value) or None
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Any) -> list[Any]:  # not empty
     if not isinstance(value, list) or not value:
         raise ValueError
     return value
 
 
-def _strings(value: Any) -> list[str]:
-    if not is_strings(value):
+def _strings(value: Any) -> list[str]:  # not empty
+    if not is_string_list(value):
         raise ValueError
     return _list(value)
 
@@ -155,9 +155,7 @@ FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 COUNT = Kind("a whole number from 0", {"type": "integer", "minimum": 0}, _count)
 NAMES = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _names)
 STRINGS = Kind(
-    "a list with at least one string, and only strings",
-    {"type": "array", "minItems": 1, "items": {"type": "string"}},
-    _strings,
+    "a list with at least one string, and only strings", {"type": "array", "minItems": 1, "items": {"type": "string"}}, _strings
 )
 DOCUMENTS = Kind(
     "a list with at least one document", {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}, _list
@@ -167,8 +165,8 @@ QUERY = Field("query", Kind("a string", {"type": "string", "minLength": 1}, _str
 MODEL = Field("model", STRING, "model", "A name from /v1/models. If absent, the server's first model is used.")
 
 
-def _description(value: Any) -> str:
-    """Return what a JSON value is, without the text of strings."""
+def _type_name(value: Any) -> str:
+    """Return the type of a JSON value in words, for a message that must not quote the value."""
     if isinstance(value, list):
         return "a list with other values" if value else "an empty list"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", dict: "an object"}

@@ -23,7 +23,7 @@ FIELDS = (
     Field("input", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("top_k", COUNT, "limit", "Number of results. All if 0, null or absent."),
     Field("rank_fields", NAMES, "rank_by", "The fields of the documents that are read."),
-    Field("return_input", FLAG, "echo", "Whether results contain their documents.", default=False),
+    Field("return_input", FLAG, "return_documents", "Whether results contain their documents.", default=False),
 )
 
 
@@ -36,13 +36,13 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
         "data": [_result(call, result) for result in ranking],
         "usage": token_usage(rankings),
         "top_k": len(ranking),
-        "return_input": call.echo,
+        "return_input": call.return_documents,
     }
 
 
 def _result(call: Call, result: Result) -> dict[str, Any]:
     fields: dict[str, Any] = {"index": result.index, "score": result.score, "object": "rank_result"}
-    if call.echo:
+    if call.return_documents:
         fields["input"] = as_json(result.document)
     return fields
 

@@ -1,4 +1,4 @@
-"""podium's own API, which the web page uses: a complete ranking, with tokens, notes and the text that was read."""
+"""podium's own API, which the web page uses: the ranking with its tokens and notes, and the texts that the model read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, get_args
 from podium.documents import texts_of, valid_unicode
 from podium.inputs import checked_fields
 from podium.server.dialects.call import Call, Refusal
-from podium.server.dialects.dialect import Dialect, one_question
-from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_strings, object_schema
+from podium.server.dialects.dialect import Dialect, call_for_question
+from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_string_list, object_schema
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
@@ -18,7 +18,7 @@ __all__ = ["DIALECT"]
 
 def _one_or_more_names(value: Any) -> list[str] | None:
     names = [value] if isinstance(value, str) else value
-    if not is_strings(names):
+    if not is_string_list(names):
         raise ValueError
     return names or None
 
@@ -72,7 +72,7 @@ DIALECT = Dialect(
     title="podium",
     paths=("/rank",),
     fields=FIELDS,
-    call=functools.partial(one_question, echo=True),
+    make_call=functools.partial(call_for_question, return_documents=True),
     reply=reply,
     error=error,
     reply_schema=object_schema(

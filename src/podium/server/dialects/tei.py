@@ -1,4 +1,4 @@
-"""The rerank API of Text Embeddings Inference: all texts are returned, best first, as a list without a wrapper.
+"""The rerank API of Text Embeddings Inference: all texts are ranked, and the reply is a list, best first.
 
 Contract: huggingface/text-embeddings-inference, router/src/http. TEI has no `top_n`, so it is ignored here, too.
 """
@@ -24,18 +24,18 @@ FIELDS = (
     QUERY,
     Field("texts", STRINGS, "documents", required=True),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
-    Field("raw_scores", FLAG, "raw", "Whether scores are logits, not numbers from 0 to 1.", default=False),
-    Field("return_text", FLAG, "echo", "Whether results contain their texts.", default=False),
+    Field("raw_scores", FLAG, "as_logits", "Whether scores are logits, not numbers from 0 to 1.", default=False),
+    Field("return_text", FLAG, "return_documents", "Whether results contain their texts.", default=False),
 )
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> list[dict[str, Any]]:
     (ranking,) = rankings
-    scale = as_logit if call.raw else as_sigmoid
+    convert_score = as_logit if call.as_logits else as_sigmoid
     results = []
     for result in ranking:
-        entry: dict[str, Any] = {"index": result.index, "score": scale(result.score, ranking.score_kind)}
-        if call.echo:
+        entry: dict[str, Any] = {"index": result.index, "score": convert_score(result.score, ranking.score_kind)}
+        if call.return_documents:
             entry["text"] = as_json(result.document)
         results.append(entry)
     return results

@@ -1,4 +1,4 @@
-"""vLLM's score API: one text with many, or many with as many, and a score for each pair in the order of the request.
+"""vLLM's score API: a score for each pair of a first and a second text. A single first text is paired with all second ones.
 
 Contract: docs.vllm.ai, "Score API". vLLM's rerank API is Cohere's.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import FLAG, MODEL, Field, Kind, is_strings, list_schema, object_schema
+from podium.server.dialects.fields import FLAG, MODEL, Field, Kind, is_string_list, list_schema, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
@@ -21,7 +21,7 @@ ERROR_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoun
 
 def _one_or_more_texts(value: Any) -> list[str]:
     texts = [value] if isinstance(value, str) else value
-    if not texts or not is_strings(texts):
+    if not texts or not is_string_list(texts):
         raise ValueError
     return list(texts)
 
@@ -54,8 +54,8 @@ FIELDS = (
 )
 
 
-def pairs(first: list[str], second: list[str], **options: Any) -> Call:
-    """Return the Call, with one question for each distinct first text. `extra` holds the positions of its second texts."""
+def call_for_pairs(first: list[str], second: list[str], **options: Any) -> Call:
+    """Return the Call: a question for each distinct first text. `extra` is the positions of each question's pairs."""
     if len(first) not in (1, len(second)):
         raise Refusal(400, f"text_1 has {len(first)} texts and text_2 has {len(second)}; text_1 must have one, or as many")
     positions: dict[str, list[int]] = {}
@@ -66,7 +66,7 @@ def pairs(first: list[str], second: list[str], **options: Any) -> Call:
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    scores = [0.0] * call.documents
+    scores = [0.0] * call.document_count
     for positions, ranking in zip(call.extra, rankings, strict=True):
         for result in ranking:
             scores[positions[result.index]] = result.score
@@ -81,8 +81,8 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
 
 
 def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    kind = ERROR_TYPES.get(refusal.status, "BadRequestError" if refusal.status < 500 else "InternalServerError")
-    return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.status}}
+    error_type = ERROR_TYPES.get(refusal.status, "BadRequestError" if refusal.status < 500 else "InternalServerError")
+    return {"error": {"message": refusal.message, "type": error_type, "param": None, "code": refusal.status}}
 
 
 RESULT = object_schema({"index": {"type": "integer"}, "object": {"const": "score"}, "score": {"type": "number"}})
@@ -92,7 +92,7 @@ DIALECT = Dialect(
     title="vLLM",
     paths=("/v1/score", "/score"),
     fields=FIELDS,
-    call=pairs,
+    make_call=call_for_pairs,
     reply=reply,
     error=error,
     reply_schema=list_schema(RESULT, created={"type": "integer"}),

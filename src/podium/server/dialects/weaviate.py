@@ -11,7 +11,7 @@ from typing import Any
 
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
-from podium.server.dialects.dialect import Dialect, one_question
+from podium.server.dialects.dialect import Dialect, call_for_question
 from podium.server.dialects.fields import QUERY, STRING, STRINGS, Field, object_schema
 from podium.types import Ranking
 
@@ -39,7 +39,7 @@ DIALECT = Dialect(
     title="Weaviate",
     paths=("/rerank",),
     fields=FIELDS,
-    call=functools.partial(one_question, echo=True),
+    make_call=functools.partial(call_for_question, return_documents=True),
     reply=reply,
     error=error,
     reply_schema=object_schema(

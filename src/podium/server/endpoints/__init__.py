@@ -1,1 +1,1 @@
-"""The handlers of paths."""
+"""The functions that answer requests, one or more per path."""

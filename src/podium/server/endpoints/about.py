@@ -1,4 +1,4 @@
-"""The server's state: its models, whether it runs, whether it is ready, its metrics."""
+"""Endpoints about the server itself: its models, health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Answer whether requests are accepted: the models are loaded and the server is not shutting down."""
     state = state_of(request)
-    if state.admission.draining:
+    if state.admission.is_draining:
         return json_response({"status": "draining"}, 503, **{"retry-after": "1"})
-    if not state.models.loaded:
+    if not state.models.is_loaded:
         return json_response({"status": "loading"}, 503, **{"retry-after": "1"})
     return json_response({"status": "ready"})
 
 
 async def models(request: Request, state: State, record: Record) -> Response:
     """List the models in the format of OpenAI and vLLM, with some fields of podium."""
-    data = [_model(name, reranker) for name, reranker in state.models.rerankers.items()]
+    data = [_model_entry(name, reranker) for name, reranker in state.models.rerankers.items()]
     return json_response({"object": "list", "data": data, "search": state.models.source is not None})
 
 
@@ -48,7 +48,7 @@ async def info(request: Request, state: State, record: Record) -> Response:
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_concurrent_requests": state.settings.max_requests,
             "max_input_length": scorer.max_length,
-            "max_batch_tokens": 16384,
+            "max_batch_tokens": 16384,  # TEI's default; podium has no such limit
             "max_client_batch_size": state.settings.max_documents,
             "auto_truncate": True,
             "tokenization_workers": scorer.threads or 1,
@@ -67,7 +67,7 @@ async def metrics(request: Request, state: State, record: Record) -> Response:
     return Response(text, media_type=media_type)
 
 
-def _model(name: str, reranker: Reranker) -> dict[str, object]:
+def _model_entry(name: str, reranker: Reranker) -> dict[str, object]:
     scorer = as_scorer(reranker.scorer)
     return {
         "id": name,

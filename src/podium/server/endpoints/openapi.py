@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, made from the tables of the dialects."""
+"""The OpenAPI description of the server, generated from the tables of the dialects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from podium.server.dialects.dialect import Dialect
 from podium.server.dialects.fields import request_schema
 from podium.server.endpoints import search
 
-__all__ = ["description"]
+__all__ = ["openapi_document"]
 
 Schema = Mapping[str, Any]
 
-ERRORS = {
+ERROR_DESCRIPTIONS = {
     400: "The request is not valid, or exceeds a limit",
     401: "No valid API key",
     404: "No such model",
@@ -52,19 +52,19 @@ PATHS_WITHOUT_BODY = (
 )
 
 
-def description(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> dict[str, Any]:
+def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> dict[str, Any]:
     """Return the OpenAPI document. `needs_key`: whether the server has API keys."""
     paths: dict[str, Any] = {}
     for path in dict.fromkeys(path for dialect in dialects for path in dialect.paths):
         paths[path] = {"post": _rerank_operation([dialect for dialect in dialects if path in dialect.paths], needs_key)}
     search_title = "Find candidates in the server's index"
-    search_request = request_schema(search.FIELDS)
-    paths["/search"] = {"post": _operation(search_title, search_request, ANY_OBJECT, cohere.DIALECT, needs_key)}
+    search_schema = request_schema(search.FIELDS)
+    paths["/search"] = {"post": _operation(search_title, search_schema, ANY_OBJECT, cohere.DIALECT, needs_key)}
     for row in PATHS_WITHOUT_BODY:
-        guarded = needs_key and row.needs_key
-        statuses = [401] * guarded + [503] * row.path.endswith("/ready")
+        is_guarded = needs_key and row.needs_key
+        statuses = ([401] if is_guarded else []) + ([503] if row.path.endswith("/ready") else [])
         responses = _responses(ANY_OBJECT, cohere.DIALECT, statuses)
-        paths[row.path] = {row.method: {"summary": row.summary, "responses": responses, **_security(guarded)}}
+        paths[row.path] = {row.method: {"summary": row.summary, "responses": responses, **_security(is_guarded)}}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "podium", "version": version("podium"), "description": "Puts search results in order of relevance."},
@@ -76,30 +76,30 @@ def description(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> d
 
 
 def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str, Any]:
-    """Return the operation of a path. If several dialects share it, a body is one of theirs."""
+    """Return the operation of a path. If several dialects share the path, its schemas allow the bodies of each."""
     default = dialects[0]
     if len(dialects) == 1:
         return _operation(default.title, default.request_schema, default.reply_schema, default, needs_key)
     title = " · ".join(dialect.title for dialect in dialects)
-    request = {"anyOf": [{"title": dialect.title, **dialect.request_schema} for dialect in dialects]}
-    reply = {"anyOf": [dialect.reply_schema for dialect in dialects]}
-    return _operation(title, request, reply, default, needs_key)
+    body_schema = {"anyOf": [{"title": dialect.title, **dialect.request_schema} for dialect in dialects]}
+    reply_schema = {"anyOf": [dialect.reply_schema for dialect in dialects]}
+    return _operation(title, body_schema, reply_schema, default, needs_key)
 
 
-def _operation(title: str, request: Schema, reply: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
-    statuses = [status for status in (*ERRORS, 422) if status != 401 or needs_key]
+def _operation(title: str, body_schema: Schema, reply_schema: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
+    statuses = [status for status in (*ERROR_DESCRIPTIONS, 422) if status != 401 or needs_key]
     return {
         "summary": title,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-        "responses": _responses(reply, dialect, statuses),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body_schema}}},
+        "responses": _responses(reply_schema, dialect, statuses),
         **_security(needs_key),
     }
 
 
-def _responses(reply: Schema, dialect: Dialect, statuses: Sequence[int]) -> dict[str, Any]:
-    responses = {"200": {"description": "Done", "content": {"application/json": {"schema": reply}}}}
+def _responses(reply_schema: Schema, dialect: Dialect, statuses: Sequence[int]) -> dict[str, Any]:
+    responses = {"200": {"description": "Done", "content": {"application/json": {"schema": reply_schema}}}}
     for status in statuses:
-        message = ERRORS.get(status, ERRORS[400])
+        message = ERROR_DESCRIPTIONS.get(status, ERROR_DESCRIPTIONS[400])
         example = dialect.error(Refusal(status, message), "…")
         content = {"application/json": {"schema": ANY_OBJECT, "example": example}}
         responses[str(status)] = {"description": message, "content": content}

@@ -8,14 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from podium.server.endpoints.openapi import description
+from podium.server.endpoints.openapi import openapi_document
 from podium.server.endpoints.requests import json_response
 from podium.server.state import state_of
 
 __all__ = ["asset", "docs", "openapi", "playground"]
 
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-# Nothing is loaded from another host, and nothing inline runs, so a document that is shown cannot run code.
+# The browser loads no files from other hosts and runs no inline scripts, so a document that the page shows cannot run code.
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -28,24 +28,24 @@ HEADERS = {
 
 
 async def playground(request: Request) -> Response:
-    return _file("playground.html", "text/html")
+    return _file_response("playground.html", "text/html")
 
 
 async def docs(request: Request) -> Response:
-    return _file("docs.html", "text/html")
+    return _file_response("docs.html", "text/html")
 
 
 async def asset(request: Request) -> Response:
     name = request.path_params["name"]
-    return _file(name, MEDIA_TYPES.get(name.rpartition(".")[2], ""))
+    return _file_response(name, MEDIA_TYPES.get(name.rpartition(".")[2], ""))
 
 
 async def openapi(request: Request) -> Response:
     state = state_of(request)
-    return json_response(description(needs_key=state.keys is not None, dialects=state.dialects))
+    return json_response(openapi_document(needs_key=state.keys is not None, dialects=state.dialects))
 
 
-def _file(name: str, media_type: str) -> Response:
+def _file_response(name: str, media_type: str) -> Response:
     files = {file.name: file for file in (resources.files("podium.server") / "browser").iterdir()}
     if not media_type or name not in files:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""What all endpoints share: the request's id, its API key, its log line, and errors in the client's format."""
+"""The common parts of all endpoints: a request's id, API key and log line, and errors in the client's format."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = ["Handler", "Record", "endpoint", "error_outside_endpoints", "json_res
 
 DISCONNECTED = 499  # nginx's status for a request whose client closed the connection, for the log
 
-# Error → status, and in how many seconds to try again. The first matching row counts.
+# Class of an error, HTTP status, and after how many seconds to try again. The first matching row counts.
 STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (InvalidInput, 400, None),
     (RequestRejected, 400, None),
@@ -51,20 +51,20 @@ STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (ProviderUnavailable, 503, 5),
     (SourceError, 503, 5),
     (DeadlineExceeded, 504, None),
-    (ProviderError, 502, None),  # the server's own key, or a reply that is not the documented one
+    (ProviderError, 502, None),  # it rejects the server's own key, or its reply is not the documented one
     (PodiumError, 500, None),
 )
 
 
 @dataclass(slots=True)
 class Record:
-    """The facts about a request so far, for its log line, metrics and trace: only sizes, times and names."""
+    """The known facts about a request, for its log line, metrics and trace: sizes, times and names, never its content."""
 
     id: str
     path: str
     dialect: Dialect | None = None
     model: str | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
+    log_fields: dict[str, Any] = field(default_factory=dict)
 
 
 Handler = Callable[[Request, State, Record], Awaitable[Response]]
@@ -74,13 +74,13 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that checks access, calls the handler, and turns its errors into responses."""
 
     async def respond(request: Request) -> Response:
-        began = time.monotonic()
+        start = time.monotonic()
         state = state_of(request)
-        record = Record(_request_id(request), request.scope["path"])  # request.url would depend on the Host header
-        with span(f"{request.method} {record.path}", request.headers, record.fields):
+        record = Record(_request_id(request), request.scope["path"])  # request.url depends on the Host header
+        with span(f"{request.method} {record.path}", request.headers, record.log_fields):
             response = await _response(handler, request, state, record)
             response.headers["x-request-id"] = record.id
-            _finish(state, record, response.status_code, time.monotonic() - began)
+            _count_and_log(state, record, response.status_code, time.monotonic() - start)
         return response
 
     return respond
@@ -101,7 +101,7 @@ async def error_outside_endpoints(request: Request, error: Exception) -> Respons
     response = _error_response(refusal, record, state_of(request))
     response.headers.update(dict(getattr(error, "headers", None) or {}))
     response.headers["x-request-id"] = record.id
-    _finish(state_of(request), record, refusal.status, 0.0)
+    _count_and_log(state_of(request), record, refusal.status, 0.0)
     return response
 
 
@@ -115,8 +115,8 @@ async def _response(handler: Handler, request: Request, state: State, record: Re
     try:
         if state.keys:
             # Pinecone's clients send the key as Api-Key.
-            key = request.headers.get("authorization") or request.headers.get("api-key")
-            record.fields["key"] = state.keys.check(key)
+            authorization = request.headers.get("authorization") or request.headers.get("api-key")
+            record.log_fields["key"] = state.keys.key_name(authorization)
         else:
             check_origin(request.headers, state.settings)
         return await handler(request, state, record)
@@ -134,7 +134,7 @@ async def _response(handler: Handler, request: Request, state: State, record: Re
 
 
 def _refusal_for(error: Exception, record: Record) -> Refusal:
-    """Return the status and message of an error. An unexpected one is logged, but not its message, which may quote texts."""
+    """Return the status and message of an error. Log an unexpected one, without its message, which may quote texts."""
     for kind, status, retry_after in STATUSES:
         if isinstance(error, kind):
             return Refusal(status, _message(error), retry_after=retry_after)
@@ -157,21 +157,21 @@ def _message(error: Exception) -> str:
 def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
     if refusal.status == 400 and record.dialect:
         refusal = Refusal(record.dialect.invalid_status, refusal.message)
-    error_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)
+    make_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     if refusal.status in (408, 413):
         headers["connection"] = "close"  # the rest of the body is not read
-    return json_response(error_body(refusal, record.id), refusal.status, **headers)
+    return json_response(make_body(refusal, record.id), refusal.status, **headers)
 
 
-def _finish(state: State, record: Record, status: int, seconds: float) -> None:
-    """Count and log a request that has its response."""
+def _count_and_log(state: State, record: Record, status: int, seconds: float) -> None:
+    """Count and log an answered request."""
     dialect = record.dialect.name if record.dialect else "none"
     state.metrics.count_request(dialect, record.model or "none", status, seconds)
-    record.fields |= {"dialect": dialect, "model": record.model, "status": status}
-    log("request", id=record.id, path=record.path, **record.fields, milliseconds=round(1000 * seconds, 1))
+    record.log_fields |= {"dialect": dialect, "model": record.model, "status": status}
+    log("request", id=record.id, path=record.path, **record.log_fields, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(request: Request) -> str:

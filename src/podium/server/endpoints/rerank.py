@@ -1,4 +1,4 @@
-"""The endpoint of all dialects: read the call, rank its documents within limits of size and time, and reply."""
+"""The endpoint of all dialects: reads the call, ranks its documents within limits of size and time, and replies."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from podium.ranking import Reranker
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
-from podium.server.endpoints.sizes import memory_of, question_sizes
-from podium.server.http.bodies import LARGE, Body, Disconnected, off_loop, parse_body, read_body
-from podium.server.http.memory import room_of
+from podium.server.endpoints.sizes import call_bytes, question_characters
+from podium.server.http.bodies import LARGE_BYTES, Body, Disconnected, off_loop, parse_body, read_body
+from podium.server.http.memory import request_memory
 from podium.server.settings import Settings
 from podium.server.state import State
 from podium.types import Ranking
@@ -29,8 +29,8 @@ __all__ = ["received_body", "rerank", "within_time_limit"]
 MAX_FIELDS = 100  # in rank_fields
 MAX_MODEL_NAME = 200  # characters
 MANY_DOCUMENTS = 500  # replies with more are built in a thread
-CHARACTERS_PER_TOKEN = 4  # roughly, for a fair share of the processor
-MAX_CONCURRENT_QUESTIONS = 8  # of a request with many questions, because other requests have questions, too
+CHARACTERS_PER_TOKEN = 4  # roughly; only the order of requests depends on it
+MAX_CONCURRENT_QUESTIONS = 8  # of one request, so that those of other requests get their turn
 
 Value = TypeVar("Value")
 
@@ -38,42 +38,39 @@ Value = TypeVar("Value")
 async def rerank(request: Request, state: State, record: Record) -> Response:
     body = await received_body(request, state, record)
     dialect = record.dialect = dialect_of(state.dialects, record.path, body.content)
-    call = dialect.read(body.content)
-    _check(call, state.settings)
-    characters = await off_loop(body.size, question_sizes, call, state.settings.max_characters)
+    call = dialect.read_call(body.content)
+    _check_limits(call, state.settings)
+    characters = await off_loop(body.size, question_characters, call, state.settings.max_characters)
     record.model = state.models.served_name(call.model)
-    record.fields["documents"] = call.documents
+    record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
-    room_of(request).grow(await off_loop(body.size, memory_of, call, body))
-    only_model = len(state.models.distinct) == 1
-    with state.admission.slot(id(reranker), only_model=only_model), state.metrics.requests_in_progress.track_inprogress():
+    request_memory(request).grow(await off_loop(body.size, call_bytes, call, body))
+    is_only_model = len(state.models.distinct_rerankers) == 1
+    with state.admission.slot(id(reranker), is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
         rankings = await within_time_limit(lambda: _rankings(reranker, call, characters), request, state.settings)
-    _count(state, record, call, rankings)
+    _count_rankings(state, record, call, rankings)
 
-    def reply() -> Response:
-        return json_response(dialect.reply(call, rankings, record.id))
-
-    size = LARGE + 1 if call.documents > MANY_DOCUMENTS else body.size
-    response = await off_loop(size, reply)
-    if truncated := record.fields["truncated"]:
+    size = LARGE_BYTES + 1 if call.document_count > MANY_DOCUMENTS else body.size
+    response = await off_loop(size, lambda: json_response(dialect.reply(call, rankings, record.id)))
+    if truncated := record.log_fields["truncated"]:
         response.headers["x-podium-truncated"] = str(truncated)
     return response
 
 
 async def received_body(request: Request, state: State, record: Record) -> Body:
     """Return the body of a request. Raises Refusal."""
-    state.admission.check()
-    room = room_of(request)
+    state.admission.check_open()
+    memory = request_memory(request)
     limits = state.settings
-    data = await read_body(request, room, max_bytes=limits.max_body, seconds=limits.read_timeout)
-    record.fields["bytes"] = len(data)
-    return await parse_body(data, room)
+    data = await read_body(request, memory, max_bytes=limits.max_body, seconds=limits.read_timeout)
+    record.log_fields["bytes"] = len(data)
+    return await parse_body(data, memory)
 
 
 async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], request: Request, settings: Settings) -> Value:
-    """Return what the work returns. Raises Refusal when its time is over, Disconnected when the client is gone."""
+    """Return the result of `work`. Raises Refusal when its time is over, Disconnected when the client is gone."""
     seconds = _seconds_allowed(request, settings.timeout)
     task = asyncio.ensure_future(work())
     disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -88,11 +85,11 @@ async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], requ
     finally:
         task.cancel()
         disconnected.cancel()
-        del task, disconnected  # else an exception and this frame refer to each other until garbage collection
+        del task, disconnected  # otherwise an exception and this frame refer to each other and wait for garbage collection
 
 
 async def _rankings(reranker: Reranker, call: Call, characters: Sequence[int]) -> Sequence[Ranking]:
-    """Rank all questions of a request as one job, so that the scheduler treats many small questions as one large request."""
+    """Rank all questions of a request as one job: the scheduler treats many small questions as one large request."""
     token_counts = [count // CHARACTERS_PER_TOKEN for count in characters]
     with job(sum(token_counts)) as request_job:
         slots = asyncio.Semaphore(MAX_CONCURRENT_QUESTIONS)
@@ -107,7 +104,7 @@ async def _rankings(reranker: Reranker, call: Call, characters: Sequence[int]) -
         try:
             return await asyncio.gather(*tasks)
         finally:
-            while tasks:  # the first question that fails stops the others; see within_time_limit for why the list is emptied
+            while tasks:  # an error stops the other questions; the list is emptied for the reason given in within_time_limit
                 tasks.pop().cancel()
 
 
@@ -117,21 +114,22 @@ def _ignore_error(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-def _check(call: Call, settings: Settings) -> None:
-    if call.documents > settings.max_documents:
-        raise Refusal(400, f"the request has {call.documents:,} documents; this server accepts {settings.max_documents:,}")
+def _check_limits(call: Call, settings: Settings) -> None:
+    if call.document_count > settings.max_documents:
+        raise Refusal(400, f"the request has {call.document_count:,} documents; this server accepts {settings.max_documents:,}")
     if call.rank_by and len(call.rank_by) > MAX_FIELDS:
         raise Refusal(400, f"rank_fields has {len(call.rank_by):,} names; this server accepts {MAX_FIELDS}")
     if call.model and len(call.model) > MAX_MODEL_NAME:
         raise Refusal(400, f"the name of the model has more than {MAX_MODEL_NAME} characters")
 
 
-def _count(state: State, record: Record, call: Call, rankings: Sequence[Ranking]) -> None:
+def _count_rankings(state: State, record: Record, call: Call, rankings: Sequence[Ranking]) -> None:
+    """Count documents and tokens. Raises Refusal if texts were truncated and the request does not allow it."""
     for question, ranking in zip(call.questions, rankings, strict=True):
         state.metrics.count_ranking(record.model or "", ranking, len(question.documents))
-    record.fields["tokens"] = sum(ranking.usage.tokens or 0 for ranking in rankings)
+    record.log_fields["tokens"] = sum(ranking.usage.tokens or 0 for ranking in rankings)
     truncated = sum(ranking.usage.truncated or 0 for ranking in rankings) or None
-    record.fields["truncated"] = truncated
+    record.log_fields["truncated"] = truncated
     if truncated and not call.truncate:
         raise Refusal(400, f"{truncated} documents are longer than the model reads, and the request does not allow truncation")
 

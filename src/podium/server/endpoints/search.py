@@ -16,7 +16,7 @@ from podium.server.endpoints.requests import Record, json_response
 from podium.server.endpoints.rerank import received_body, within_time_limit
 from podium.server.endpoints.sizes import document_size
 from podium.server.http.bodies import off_loop
-from podium.server.http.memory import room_of
+from podium.server.http.memory import request_memory
 from podium.server.state import State
 from podium.types import Candidates
 
@@ -26,8 +26,8 @@ DEFAULT_CANDIDATES = 20
 MAX_CANDIDATES = 1000
 MAX_OFFSET = 10_000  # a source has to find and sort everything before the offset
 MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word
-BYTES_PER_CHARACTER = 12  # an escape of up to six bytes, in a text and then encoded
-BYTES_PER_CANDIDATE = 12_000  # held during the search, when the size of the documents is not known
+BYTES_PER_CHARACTER = 12  # of a reply: an escape of up to six bytes, once in a string and once in the encoded body
+BYTES_PER_CANDIDATE = 12_000  # reserved during the search, while the size of the documents is unknown
 
 FIELDS = (
     QUERY,
@@ -53,18 +53,18 @@ async def search(request: Request, state: State, record: Record) -> Response:
         raise Refusal(400, f"offset must be at most {MAX_OFFSET:,}")
     if (source := state.models.source) is None:
         raise Refusal(404, "this server has no index; start it with podium serve --index PLACE")
-    room = room_of(request)
+    memory = request_memory(request)
     expected_bytes = candidates * BYTES_PER_CANDIDATE
-    with state.admission.slot("search", only_model=False):
-        room.grow(expected_bytes)
-        began = time.perf_counter()
-        hits = await within_time_limit(lambda: search_source(source, query, candidates, offset), request, state.settings)
-        seconds = time.perf_counter() - began
-    reply_bytes = BYTES_PER_CHARACTER * sum(document_size(document).characters for document in hits)
-    room.grow(reply_bytes - expected_bytes)
-    total, notes = (hits.total, hits.notes) if isinstance(hits, Candidates) else (None, ())
+    with state.admission.slot("search", is_only_model=False):
+        memory.grow(expected_bytes)
+        start = time.perf_counter()
+        documents = await within_time_limit(lambda: search_source(source, query, candidates, offset), request, state.settings)
+        seconds = time.perf_counter() - start
+    reply_bytes = BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
+    memory.grow(reply_bytes - expected_bytes)
+    total, notes = (documents.total, documents.notes) if isinstance(documents, Candidates) else (None, ())
     reply = {
-        "documents": [as_json(document) for document in hits],
+        "documents": [as_json(document) for document in documents],
         "total": total,
         "notes": list(notes),
         "fields": list(getattr(source, "text_fields", None) or ()),

@@ -1,4 +1,4 @@
-"""Upper bounds of the characters, tokens and memory of a request's texts, computed before the texts are made.
+"""Upper bounds for the characters and the memory of a request's texts, computed before the texts are made.
 
 A field that is a list or an object is read as YAML, which indents each line by its depth: a small document can become a huge
 text.
@@ -14,12 +14,12 @@ from podium.documents import TEXT_KEYS
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.http.bodies import Body
 
-__all__ = ["Size", "document_size", "memory_of", "question_sizes"]
+__all__ = ["Size", "call_bytes", "document_size", "question_characters"]
 
-NUMBER_CHARACTERS = 4  # of a number, boolean or null, on average
-FREE_INDENTATION = 4  # of a line, which NUMBER_CHARACTERS already covers
-LINE_BREAKS = "\n\r\x85\u2028\u2029"  # of YAML, which indents after each
-YAML_BYTES_PER_VALUE = 450  # while YAML is written, measured with CSafeDumper
+NUMBER_CHARACTERS = 4  # average length of a number, boolean or null
+UNCOUNTED_INDENTATION = 4  # characters per line, which NUMBER_CHARACTERS already covers
+LINE_BREAKS = "\n\r\x85\u2028\u2029"  # in YAML, which indents the text after each
+YAML_BYTES_PER_VALUE = 450  # of memory while YAML is written, measured with CSafeDumper
 REPLY_BYTES_PER_DOCUMENT = 400  # without the document
 
 
@@ -41,41 +41,41 @@ def document_size(document: Any) -> Size:
     depth = 0
     level = [document]
     while level:
-        indentation = max(0, 2 * depth - FREE_INDENTATION)
+        indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)
         values += len(level)
-        deeper: list[Any] = []
+        next_level: list[Any] = []
         for value in level:
             if isinstance(value, str):
                 breaks = sum(map(value.count, LINE_BREAKS)) if indentation else 0
                 characters += len(value) + indentation * (1 + breaks)
             elif isinstance(value, dict):
                 characters += sum(map(len, value)) + indentation * len(value)
-                deeper.extend(value.values())
+                next_level.extend(value.values())
             elif isinstance(value, list):
-                deeper.extend(value)
+                next_level.extend(value)
             else:
                 characters += NUMBER_CHARACTERS + indentation
-        level = deeper
+        level = next_level
         depth += 1
     return Size(characters, values)
 
 
-def question_sizes(call: Call, max_characters: int) -> list[int]:
+def question_characters(call: Call, max_characters: int) -> list[int]:
     """Return the number of characters of each question. Raises Refusal if its query or a document is too long."""
-    return [_question_size(question, max_characters) for question in call.questions]
+    return [_characters(question, max_characters) for question in call.questions]
 
 
-def memory_of(call: Call, body: Body) -> int:
+def call_bytes(call: Call, body: Body) -> int:
     """Return the most bytes that the texts of a call, and then its reply, can take."""
     sizes = [_yaml_size(document, call.rank_by) for question in call.questions for document in question.documents]
-    text_bytes = body.width * sum(size.characters for size in sizes)
+    text_bytes = body.character_bytes * sum(size.characters for size in sizes)
     yaml_bytes = YAML_BYTES_PER_VALUE * max((size.values for size in sizes), default=0)  # one at a time
-    # Replies contain each document at most twice, or once and then its text. They are built as text, then encoded.
-    echo_bytes = body.escaped_size + max(body.escaped_size, 3 * text_bytes) if call.echo else 0
-    return text_bytes + yaml_bytes + 2 * (echo_bytes + REPLY_BYTES_PER_DOCUMENT * call.documents)
+    # A reply contains a document twice, or once with its text (escaped: three times the memory). It is a string, then bytes.
+    document_bytes = body.escaped_size + max(body.escaped_size, 3 * text_bytes) if call.return_documents else 0
+    return text_bytes + yaml_bytes + 2 * (document_bytes + REPLY_BYTES_PER_DOCUMENT * call.document_count)
 
 
-def _question_size(question: Question, max_characters: int) -> int:
+def _characters(question: Question, max_characters: int) -> int:
     total = 0
     for index, document in enumerate([question.query, *question.documents], start=-1):
         characters = document_size(document).characters
@@ -87,7 +87,7 @@ def _question_size(question: Question, max_characters: int) -> int:
 
 
 def _yaml_size(document: Any, fields: Sequence[str] | None) -> Size:
-    """Return the size of the part of a document that is written as YAML, nothing for a document that is read as it is."""
+    """Return the size of the part of a document that is written as YAML, Size() if its text is used unchanged."""
     if not isinstance(document, dict):
         return Size()
     names = {part for name in fields or TEXT_KEYS for part in (name, name.partition(".")[0])}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from podium.server.dialects.call import Refusal
 
-__all__ = ["Admission", "Room"]
+__all__ = ["Admission", "RequestMemory"]
 
 
 class Admission:
@@ -20,88 +20,84 @@ class Admission:
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
-        self.requests = 0
-        self.bytes = 0
+        self.request_count = 0
+        self.used_bytes = 0
         self._requests_per_model: Counter[Hashable] = Counter()
-        self._usual_seconds = 1.0  # moving average of the time of a request
-        self._draining = False
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server is shutting down and accepts no more requests."""
-        return self._draining
+        self._average_seconds = 1.0  # moving average of the time of a request
+        self.is_draining = False  # whether the server is shutting down and accepts no more requests
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     @contextmanager
-    def slot(self, model: Hashable, *, only_model: bool) -> Iterator[None]:
+    def slot(self, model_key: Hashable, *, is_only_model: bool) -> Iterator[None]:
         """Count a request while it is in progress. Raises Refusal if there are too many.
 
         One of several models can take at most three quarters of all slots.
         """
-        self.check()
-        model_limit = self.max_requests if only_model else self.max_requests - self.max_requests // 4
-        if self.requests >= self.max_requests or self._requests_per_model[model] >= model_limit:
+        self.check_open()
+        model_limit = self.max_requests if is_only_model else self.max_requests - self.max_requests // 4
+        if self.request_count >= self.max_requests or self._requests_per_model[model_key] >= model_limit:
             raise Refusal(429, "too many requests are in progress; try again later", retry_after=self.retry_after)
-        self.requests += 1
-        self._requests_per_model[model] += 1
-        self._empty.clear()
-        began = time.monotonic()
+        self.request_count += 1
+        self._requests_per_model[model_key] += 1
+        self._is_idle.clear()
+        start = time.monotonic()
         try:
             yield
         finally:
-            self._usual_seconds += 0.1 * (time.monotonic() - began - self._usual_seconds)
-            self.requests -= 1
-            self._requests_per_model[model] -= 1
-            if not self.requests:
-                self._empty.set()
+            self._average_seconds += 0.1 * (time.monotonic() - start - self._average_seconds)
+            self.request_count -= 1
+            self._requests_per_model[model_key] -= 1
+            if not self.request_count:
+                self._is_idle.set()
 
     @contextmanager
-    def room(self) -> Iterator[Room]:
-        """Yield a Room, and release its bytes at the end."""
-        room = Room(self)
+    def request_memory(self) -> Iterator[RequestMemory]:
+        """Yield a RequestMemory whose bytes are released at the end."""
+        memory = RequestMemory(self)
         try:
-            yield room
+            yield memory
         finally:
-            room.resize(0)
+            memory.resize(0)
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         """Raise Refusal if the server is shutting down."""
-        if self._draining:
+        if self.is_draining:
             raise Refusal(503, "this server is shutting down; send the request to another server", retry_after=1)
 
     @property
     def retry_after(self) -> int:
-        return min(30, max(1, math.ceil(self._usual_seconds)))
+        """The seconds after which to repeat a refused request: about the time of one request."""
+        return min(30, max(1, math.ceil(self._average_seconds)))
 
     async def drain(self) -> None:
         """Refuse further requests, and return when those in progress are done."""
-        self._draining = True
-        await self._empty.wait()
+        self.is_draining = True
+        await self._is_idle.wait()
 
 
-class Room:
+class RequestMemory:
     """The memory that one request takes: its body, the decoded request, and its reply."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self.bytes = 0
+        self.used_bytes = 0
 
     def grow(self, count: int) -> None:
-        """Add `count` bytes, before they are allocated. Raises Refusal if that is too much for the server."""
+        """Reserve `count` more bytes before they are allocated. Raises Refusal if that is too much for the server."""
         limit = self._admission.max_bytes
-        if self.bytes + count > limit:
+        if self.used_bytes + count > limit:
             raise Refusal(
                 413, f"the request needs more memory than the {limit:,} bytes that this server may use; send fewer documents"
             )
-        if self._admission.bytes + count > limit:
+        if self._admission.used_bytes + count > limit:
             raise Refusal(
                 429, "the requests in progress take all of the server's memory; try again later",
                 retry_after=self._admission.retry_after,
             )  # fmt: skip
-        self.resize(self.bytes + count)
+        self.resize(self.used_bytes + count)
 
     def resize(self, count: int) -> None:
-        """Set the number of bytes, without a check: they are allocated already, or fewer than before."""
-        self._admission.bytes += count - self.bytes
-        self.bytes = count
+        """Set the number of bytes without a check, for bytes that are allocated already, or to release some."""
+        self._admission.used_bytes += count - self.used_bytes
+        self.used_bytes = count

@@ -28,17 +28,17 @@ class Keys:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stat = _stat_of(path)
-        self._logged_stat: object = ()
+        self._logged_stat: object = ()  # of the file whose error was logged last
         self._hashes = _read_hashes(path)
         if not self._hashes:
             raise InvalidInput(f"{path} has no keys; create one with podium key NAME --file {path}")
 
-    def check(self, authorization: str | None) -> str:
+    def key_name(self, authorization: str | None) -> str:
         """Return the name of the key in an Authorization header. Raises Refusal."""
         self._reload()
         key_hash = _hash_of(_key_in(authorization))
-        # Every hash is compared, so that the time does not tell which one is similar.
-        names = [name for name, known in self._hashes.items() if hmac.compare_digest(known, key_hash)]
+        # Every hash is compared, so that the time does not reveal which one is similar.
+        names = [name for name, known_hash in self._hashes.items() if hmac.compare_digest(known_hash, key_hash)]
         if not names:
             raise Refusal(401, "no valid API key; send one as Authorization: Bearer …")
         return names[0]
@@ -58,8 +58,8 @@ class Keys:
 
 
 def add_key(path: Path, name: str) -> str:
-    """Create a key, append its hash to the file, and return the key, which is stored nowhere."""
-    if not re.fullmatch(r"[^\s#]\S{0,63}", name):
+    """Create a key, append its hash to the file, and return the key, which is not stored. Raises InvalidInput."""
+    if not re.fullmatch(r"[^\s#]\S{0,63}", name):  # a line that begins with # is a comment
         raise InvalidInput("the name of a key must be one word of at most 64 characters, for example the team that will use it")
     if path.exists() and name in _read_hashes(path):
         raise InvalidInput(f"{path} already has a key named {name}; delete its line first")

@@ -9,19 +9,19 @@ import sys
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from podium.server.http.admission import Admission, Room
+from podium.server.http.admission import Admission, RequestMemory
 
-__all__ = ["RequestMemory", "room_of", "share_heap"]
+__all__ = ["MemoryLimit", "request_memory", "share_heap"]
 
 M_ARENA_MAX = -8  # from glibc's malloc.h
-PART = 65_536  # bytes of a reply that are passed to the connection at once
+PART_BYTES = 65_536  # of a reply, passed to the connection at once
 
 
-class RequestMemory:
-    """Middleware that gives each request a Room, and sends replies in parts.
+class MemoryLimit:
+    """Middleware that gives each request a RequestMemory, and sends replies in parts.
 
-    uvicorn passes whatever it is given to the event loop, which keeps it until it is sent. A reply in parts stays here, where
-    it is counted, until the client reads it.
+    The event loop keeps everything that uvicorn passes to it until it is sent. A reply that is passed in parts stays here,
+    where it is counted, until the client reads it.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -32,33 +32,33 @@ class RequestMemory:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._admission.room() as room:
+        with self._admission.request_memory() as memory:
 
             async def send_in_parts(message: Message) -> None:
                 body = message.get("body", b"")
-                if len(body) <= PART:
+                if len(body) <= PART_BYTES:
                     await send(message)
                     return
-                room.resize(len(body))  # the request is done; only its reply is left
+                memory.resize(len(body))  # the request is done; only its reply is left
                 view = memoryview(body)
-                for begin in range(0, len(body), PART):
-                    more = begin + PART < len(body) or message.get("more_body", False)
-                    await send({"type": "http.response.body", "body": view[begin : begin + PART], "more_body": more})
+                for begin in range(0, len(body), PART_BYTES):
+                    has_more = begin + PART_BYTES < len(body) or message.get("more_body", False)
+                    await send({"type": "http.response.body", "body": view[begin : begin + PART_BYTES], "more_body": has_more})
 
-            await self._app({**scope, "podium.room": room}, receive, send_in_parts)
+            await self._app({**scope, "podium.memory": memory}, receive, send_in_parts)
 
 
 def share_heap() -> None:
     """Let all threads of this process allocate from one heap. Call it before any thread starts.
 
-    glibc gives threads heaps of their own and keeps what they free there: up to twice the memory of the requests.
+    glibc gives each thread another heap and keeps freed memory there, up to twice the memory of the requests.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # other C libraries do not have this option
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
-def room_of(request: Request) -> Room:
-    """Return the Room of a request."""
-    room: Room = request.scope["podium.room"]
-    return room
+def request_memory(request: Request) -> RequestMemory:
+    """Return the RequestMemory of a request."""
+    memory: RequestMemory = request.scope["podium.memory"]
+    return memory

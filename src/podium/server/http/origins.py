@@ -1,7 +1,7 @@
-"""Which web pages may use a server that has no API keys.
+"""A check that web pages of other sites do not use a server without API keys.
 
-Any web page can make a browser send requests to the user's machine and network. But the browser tells the server about the
-page: in `Origin`, and under DNS rebinding in `Host`, which is then the page's own name.
+Any web page can make a browser send requests to the user's machine and network. But the browser names the page's site: in
+`Origin`, and under DNS rebinding (a site whose name resolves to the user's machine) in `Host`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from podium.server.settings import Settings
 
 __all__ = ["check_origin"]
 
-# A page of any origin may send these without permission (a CORS preflight).
+# Content types that browsers send for a page of any site without permission (a CORS preflight).
 SIMPLE_CONTENT_TYPES = {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\\\[\]@]+)(:\d{1,5})?", re.ASCII)
 
@@ -46,7 +46,7 @@ def _is_address(name: str) -> bool:
 
 
 def _is_own_host(host: str, settings: Settings) -> bool:
-    """Whether a name cannot be registered by a stranger: it is an address, has no dot, or is known to be the server's."""
+    """Whether no stranger can own the name: it is an address, has no dot, or is the server's. Raises Refusal if malformed."""
     if not (match := _HOST.fullmatch(host)):
         raise Refusal(400, "the Host header is not a host name or an address")
     name = match[1].strip("[]").rstrip(".").lower()
@@ -57,5 +57,6 @@ def _is_own_host(host: str, settings: Settings) -> bool:
 def _is_own_origin(origin: str, host: str, headers: Mapping[str, str], settings: Settings) -> bool:
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    # A proxy may change Host, but not what the browser says about the page's origin.
-    return origin.partition("://")[2].lower() == host.lower() != "" or headers.get("sec-fetch-site") == "same-origin"
+    # A proxy may change Host, but not the browser's Sec-Fetch-Site.
+    is_host = bool(host) and origin.partition("://")[2].lower() == host.lower()
+    return is_host or headers.get("sec-fetch-site") == "same-origin"

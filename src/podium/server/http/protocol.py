@@ -16,15 +16,15 @@ from podium.server.telemetry.logs import RateLimitedLog
 __all__ = ["Protocol", "connection_limit"]
 
 MAX_CONNECTIONS = 4096  # in one process, if it may open enough files
-FIELD_BYTES = 130  # of memory for a header field, besides its text
+FIELD_BYTES = 130  # of memory for a header field besides its text
 
 _connections_full = RateLimitedLog("connections_full")
 
 
 def connection_limit() -> int:
-    """Return how many connections this process accepts. A quarter of its open files, at least 64, is for everything else."""
+    """Return how many connections this process accepts. A quarter of its open files, at least 64, is for other uses."""
     if sys.platform == "win32":
-        return 512
+        return 512  # as many as select() can watch there
     import resource
 
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -34,49 +34,49 @@ def connection_limit() -> int:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection.
+    """One connection. A request's head is its first line and its header fields.
 
     uvicorn waits forever for a head, keeps heads and trailers of any size, and keeps a reply until it is read. Here one timer
-    runs whenever the client has to do something (`_deadline`), another while a reply waits to be read (`_reply_deadline`).
+    runs while the client has to send something (`_request_timer`), another while it has to read a reply (`_reply_timer`).
     """
 
     max_connections = connection_limit()
     head_seconds = 10.0  # from connecting, or from a request's first byte, to the end of its head
-    head_bytes = 65_536  # of a head, of trailers, or of any other data that does not add to a body
-    head_fields = 200
-    rest_seconds = 10.0  # for the rest of a request after its reply
+    head_bytes = 65_536  # of a head, of trailers, or of other data that does not add to a body
+    head_fields = 200  # header fields
+    rest_seconds = 10.0  # for the rest of a request that was answered before its end
     reply_seconds = 60.0  # for the client to read a reply
     max_pipelined = 16  # requests that wait for the replies to earlier requests of the same connection
-    pipelined_bytes = 65_536  # of those requests together
+    pipelined_bytes = 65_536  # of memory for those requests together
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.parser = RequestParser(self)
         self.upgrade_framing = b""
-        self.idle_since: float | None = None  # loop time since when no request has begun; None during a request
-        self._deadline: asyncio.TimerHandle | None = None
-        self._reply_deadline: asyncio.TimerHandle | None = None
-        self._reading_request = False  # between a request's first and last byte
-        self._head_complete = False
+        self.idle_since: float | None = None  # the loop's time when the last request ended; None during a request
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._reply_timer: asyncio.TimerHandle | None = None
+        self._is_reading_request = False  # between a request's first and last byte
+        self._is_head_complete = False
         self._head_size = 0  # of the current request
-        self._progressed = False  # whether the last data completed a head, added to a body or ended a request
+        self._has_progressed = False  # whether the newest data completed a head, added to a body or ended a request
         self._bytes_without_progress = 0
         self._body_parts: list[bytes] = []  # of the current request, from one read of the socket
-        self._unanswered: dict[RequestResponseCycle, int] = {}  # requests without complete replies → memory of their heads
+        self._unanswered: dict[RequestResponseCycle, int] = {}  # requests without a complete reply → memory of their heads
         self._error_status = 400  # of the error that ends parsing
-        self._error_reply = b""  # waits for the replies to earlier requests
+        self._error_reply = b""  # to be sent after the replies to earlier requests
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # pause_writing is called whenever the client has something to read
+        transport.set_write_buffer_limits(high=0)  # so that pause_writing is called whenever the client has to read
         self._begin_idling(self.head_seconds)
         if len(self.connections) > self.max_connections:
-            self._make_room()
+            self._close_longest_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.idle_since = None
-        self._set_deadline(None)
-        self._set_reply_deadline(None)
+        self._set_request_timer(None)
+        self._set_reply_timer(None)
         self._unset_keepalive_if_required()  # uvicorn's own timer would keep this object after a reset by the client
         super().connection_lost(exc)
         for cycle in self._unanswered:  # uvicorn notifies only the newest
@@ -86,36 +86,36 @@ class Protocol(HttpToolsProtocol):
         self._forget_request()
 
     def data_received(self, data: bytes) -> None:
-        if self._error_reply:  # nothing after a malformed request is parsed
+        if self._error_reply:  # data after a malformed request is ignored
             return
         if self.idle_since is not None:
             self.idle_since = None
-            self._set_deadline(self.head_seconds)
-        self._progressed = False
+            self._set_request_timer(self.head_seconds)
+        self._has_progressed = False
         super().data_received(data)
         if self._error_reply:
             return
         self._pass_on_body()
-        self._bytes_without_progress = 0 if self._progressed else self._bytes_without_progress + len(data)
+        self._bytes_without_progress = 0 if self._has_progressed else self._bytes_without_progress + len(data)
         if self._bytes_without_progress > self.head_bytes or self._pipelined_size() > self.pipelined_bytes:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
         if self.upgrade_framing:
             return
-        self._reading_request = True
-        self._head_complete = False
+        self._is_reading_request = True
+        self._is_head_complete = False
         self._head_size = 0
-        self._set_deadline(self.head_seconds)
+        self._set_request_timer(self.head_seconds)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        if not self._head_complete:  # else this is the head of an upgrade a second time
+        if not self._is_head_complete:  # else this is the head of an upgrade a second time
             self._add_to_head(len(url))
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_complete:  # else this is a trailer, or the head of an upgrade a second time
+        if not self._is_head_complete:  # else this is a trailer, or the head of an upgrade a second time
             self._add_to_head(len(name) + len(value))
             super().on_header(name, value)
 
@@ -123,8 +123,8 @@ class Protocol(HttpToolsProtocol):
         if self.upgrade_framing:  # the same head a second time
             self.upgrade_framing = b""
             return
-        self._head_complete = self._progressed = True
-        self._set_deadline(None)  # the reader of the body limits its time
+        self._is_head_complete = self._has_progressed = True
+        self._set_request_timer(None)  # read_body limits the time of the body
         if len(self.pipeline) >= self.max_pipelined:
             self.transport.abort()
             raise ValueError("too many pipelined requests")  # ends the parsing
@@ -132,20 +132,20 @@ class Protocol(HttpToolsProtocol):
             self.upgrade_framing = framing_headers(self.headers)
         super().on_headers_complete()
         self._unanswered[self.cycle] = self._head_size + FIELD_BYTES * len(self.headers)
-        self.flow.resume_reading()  # uvicorn pauses it after a pipelined request, and then misses the end of the connection
+        self.flow.resume_reading()  # uvicorn pauses reading after a pipelined request, and would miss a disconnect
 
     def on_body(self, body: bytes) -> None:
-        self._progressed = True
+        self._has_progressed = True
         self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
         if self.upgrade_framing:  # the body follows
             return
         self._pass_on_body()
-        self._reading_request = False
-        self._progressed = True
+        self._is_reading_request = False
+        self._has_progressed = True
         super().on_message_complete()
-        self._set_deadline(None)
+        self._set_request_timer(None)
         if self.cycle.response_complete:
             self._forget_request()
             self._begin_idling(self.timeout_keep_alive)
@@ -154,26 +154,26 @@ class Protocol(HttpToolsProtocol):
         self._unanswered = {cycle: size for cycle, size in self._unanswered.items() if not cycle.response_complete}
         super().on_response_complete()
         if not self.flow.write_paused:
-            self._set_reply_deadline(None)
+            self._set_reply_timer(None)
         if self.transport.is_closing() or self._unanswered:
             return
         if self._error_reply:
             self._send_error_reply()
-        elif not self._reading_request:
+        elif not self._is_reading_request:
             self._forget_request()
             self._begin_idling(self.timeout_keep_alive)
-        elif self._head_complete:
-            self._set_deadline(self.rest_seconds)
+        elif self._is_head_complete:
+            self._set_request_timer(self.rest_seconds)
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be parsed, after the replies to earlier requests, and close the connection."""
         if self.transport.is_closing():
             return
-        self._set_deadline(None)
+        self._set_request_timer(None)
         body = HTTPStatus(self._error_status).phrase.encode()
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self._error_reply = STATUS_LINE[self._error_status] + head + body
-        if self._reading_request and self._head_complete:  # the body of the newest request is malformed
+        if self._is_reading_request and self._is_head_complete:  # the body of the newest request is malformed
             if self.cycle.response_started:
                 self.transport.close()
                 return
@@ -184,39 +184,39 @@ class Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reply_deadline is None:  # not restarted for each part that is read: the time is for the whole reply
-            self._set_reply_deadline(self.reply_seconds)
+        if self._reply_timer is None:  # not restarted for each part that is read: the limit is for all of them
+            self._set_reply_timer(self.reply_seconds)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.cycle is None or self.cycle.response_complete:
-            self._set_reply_deadline(None)
+            self._set_reply_timer(None)
 
     def _add_to_head(self, size: int) -> None:
-        """Count the size of a part of the head. Raises ValueError, which ends the parsing, if the head is too large."""
+        """Add `size` bytes to the head. Raises ValueError, which ends the parsing, if the head becomes too large."""
         self._head_size += size
         if self._head_size > self.head_bytes or len(self.headers) == self.head_fields:
             self._error_status = 431
             raise ValueError("the head is too large")
 
     def _pipelined_size(self) -> int:
-        """Return about how much memory the requests take that wait for the replies before theirs."""
+        """Return about how much memory is taken by requests that wait for the replies to earlier ones."""
         return sum(self._unanswered[cycle] + len(cycle.body) for cycle, _ in self.pipeline)
 
     def _pass_on_body(self) -> None:
-        """Give the chunks of one read to uvicorn as one: it copies the whole body for each, and there may be thousands."""
+        """Pass the chunks of one read to uvicorn as one. It copies the body for every chunk, and there may be thousands."""
         if self._body_parts:
             super().on_body(b"".join(self._body_parts))
             self._body_parts = []
 
     def _forget_request(self) -> None:
-        """Drop a request that has been read and answered. uvicorn keeps its head, which may be large, until the next one."""
+        """Release a request that was read and answered. uvicorn keeps its head, which may be large, until the next one."""
         self.url = b""
         self.headers = []
         self.scope = self.cycle = None  # type: ignore[assignment]
 
     def _withdraw_request(self) -> None:
-        """Stop the newest request, so that the error is its reply."""
+        """Stop the newest request without a reply, so that the error becomes its reply."""
         del self._unanswered[self.cycle]
         self.pipeline = deque(entry for entry in self.pipeline if entry[0] is not self.cycle)
         _disconnect(self.cycle)
@@ -227,25 +227,26 @@ class Protocol(HttpToolsProtocol):
 
     def _begin_idling(self, seconds: float) -> None:
         self.idle_since = self.loop.time()
-        self._set_deadline(seconds)
+        self._set_request_timer(seconds)
 
-    def _make_room(self) -> None:
-        """Close the connection that has been idle longest, this one if no other is."""
+    def _close_longest_idle(self) -> None:
+        """Close the connection that has been idle longest, or this one if no other connection is idle."""
         _connections_full.warn(connections=self.max_connections)
         idle = [other for other in self.connections if isinstance(other, Protocol) and other.idle_since is not None]
         longest = min((other for other in idle if other is not self), key=lambda other: other.idle_since or 0.0, default=self)
-        longest.idle_since = None  # it is not closed twice
+        longest.idle_since = None  # so that it is not closed twice
         longest.transport.abort()
 
-    def _set_deadline(self, seconds: float | None) -> None:
-        if self._deadline:
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+    def _set_request_timer(self, seconds: float | None) -> None:
+        """Close the connection after `seconds`, or never if that is None, instead of at the time that was set before."""
+        if self._request_timer:
+            self._request_timer.cancel()
+        self._request_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
-    def _set_reply_deadline(self, seconds: float | None) -> None:
-        if self._reply_deadline:
-            self._reply_deadline.cancel()
-        self._reply_deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+    def _set_reply_timer(self, seconds: float | None) -> None:
+        if self._reply_timer:
+            self._reply_timer.cancel()
+        self._reply_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

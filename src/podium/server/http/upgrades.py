@@ -1,8 +1,8 @@
 """A parser of HTTP requests that ignores `Upgrade`, as RFC 9110 (7.8) allows: the request is answered in HTTP/1.1.
 
-Java's HttpClient asks for HTTP/2 in this way on every new connection. llhttp ends such a request after its head, so its body
-would be parsed as the next request. Here a new parser reads the body, after a head with the same framing (`Content-Length`
-or `Transfer-Encoding`).
+Java's HttpClient requests HTTP/2 in this way on every new connection. llhttp ends such a request after its head and would
+parse its body as the next request. So a new parser reads the body, after a copy of the head that has only its framing
+(`Content-Length` or `Transfer-Encoding`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class UpgradeProtocol(Protocol):
 
 
 class RequestParser(httptools.HttpRequestParser):
-    """Parses what `protocol` receives. Replaces itself as `protocol.parser` after an upgrade with a body."""
+    """The parser of a connection. After an upgrade with a body, it puts a new one in its place, in `protocol.parser`."""
 
     def __init__(self, protocol: UpgradeProtocol) -> None:
         super().__init__(protocol)
         self._protocol = protocol
-        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does: data after a last request is ignored
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn: data after "Connection: close" is ignored
 
     def feed_data(self, data: Any) -> None:
         while True:
@@ -47,5 +47,5 @@ class RequestParser(httptools.HttpRequestParser):
 
 
 def framing_headers(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the header lines that tell where a body ends, b"" for a request without a body."""
+    """Return the header lines that define where a body ends, b"" for a request without a body."""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers if name in FRAMING)

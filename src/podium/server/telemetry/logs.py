@@ -21,7 +21,7 @@ def log(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 class RateLimitedLog:
-    """Warnings of one event, at most one every ten seconds. Each has the number of warnings that were left out before it."""
+    """Warnings about one event, logged at most every ten seconds, with the number of warnings that were left out in between."""
 
     SECONDS = 10.0
 
@@ -58,9 +58,9 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        timestamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
-            "time": f"{seconds}.{int(record.msecs):03}Z",
+            "time": f"{timestamp}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. Labels are only names that the server itself knows, so their number is bounded."""
+"""Metrics for Prometheus. Their labels are names that the server knows, never a client's, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from podium.types import Ranking
 
 __all__ = ["Metrics"]
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
 
 
 class Metrics:
@@ -19,7 +19,7 @@ class Metrics:
 
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("podium_requests", "Requests answered", ("dialect", "model", "status"), registry=registry)
-        self._seconds = Histogram("podium_request_seconds", "Time to a reply", ("model",), buckets=SECONDS, registry=registry)
+        self._seconds = Histogram("podium_request_seconds", "Time to a reply", ("model",), buckets=BUCKETS, registry=registry)
         self._documents = Counter("podium_documents", "Documents ranked", ("model",), registry=registry)
         self._tokens = Counter("podium_tokens", "Tokens computed or billed", ("model",), registry=registry)
         self._truncated = Counter(
@@ -34,8 +34,8 @@ class Metrics:
         if status == 200:
             self._seconds.labels(model).observe(seconds)
 
-    def count_ranking(self, model: str, ranking: Ranking, documents: int) -> None:
-        self._documents.labels(model).inc(documents)
+    def count_ranking(self, model: str, ranking: Ranking, document_count: int) -> None:
+        self._documents.labels(model).inc(document_count)
         self._tokens.labels(model).inc(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated or 0)
 

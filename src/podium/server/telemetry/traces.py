@@ -18,7 +18,7 @@ except ImportError:
 
 @contextmanager
 def span(name: str, headers: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a span as part of the trace in a request's headers. At the end, `fields` become its attributes."""
+    """Open a span in the trace that a request's headers name. At the end, `fields` become its attributes."""
     if trace is None:
         yield
         return

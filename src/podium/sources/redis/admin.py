@@ -1,4 +1,4 @@
-"""Administration of the indexes on a Redis: describe them, delete documents of one, drop one."""
+"""Administration of the indexes on a Redis: list them, delete documents from one, drop one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from podium.errors import SourceError
 from podium.sources.redis import replies
 from podium.sources.redis.commands import keys_command
-from podium.sources.redis.description import description_key, lease_key, overlap
+from podium.sources.redis.description import description_key, lease_key, prefixes_overlap
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo
@@ -20,16 +20,16 @@ TIMEOUT_SECONDS = 30.0
 
 
 def indexes(url: str, name: str = "") -> list[tuple[str, str, str]]:
-    """Return name, number of documents and fields of an index, or of all indexes of the server if `name` is empty."""
+    """Return the name, number of documents and fields of one index, or of each index on the server if `name` is empty."""
     with _server(url, name) as server:
         infos = [index_info(server, name)] if name else index_infos(server)
-    return [(info.name, str(info.documents), info.field_list()) for info in infos]
+    return [(info.name, str(info.document_count), info.field_list()) for info in infos]
 
 
 def delete(url: str, name: str, ids: Sequence[str]) -> int:
-    """Delete documents of an index and return how many existed. Keys that are not documents of it are left alone."""
+    """Delete documents of an index and return how many existed. Keys that are not its documents are ignored."""
     with _server(url, name) as server:
-        prefix = _existing(server).key_prefix
+        prefix = _existing_info(server).key_prefix
         reply = server.execute(*keys_command(server.index, [prefix + document_id for document_id in ids]))
         return sum(server.execute("DEL", key) for key in replies.search_keys(reply))
 
@@ -37,11 +37,11 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
 def drop(url: str, name: str) -> int:
     """Delete an index, its documents and podium's keys for it; return how many documents there were.
 
-    Raises SourceError if `name` is an alias, if another index has some of the documents, and while documents are being loaded:
-    those written later would remain.
+    Raises SourceError if `name` is an alias, if another index has some of the documents, or if another process is loading
+    documents, because those that it writes later would remain.
     """
     with _server(url, name) as server:
-        info = _existing(server)
+        info = _existing_info(server)
         if info.name != server.index:
             raise SourceError(f"{server.index!r} is an alias of the index {info.name!r}; name that one to drop it")
         _check_exclusive(server, info)
@@ -51,7 +51,7 @@ def drop(url: str, name: str) -> int:
             lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(info.key_prefix))])
         finally:
             lease.release()
-        return info.documents
+        return info.document_count
 
 
 def index_info(server: Server, name: str) -> IndexInfo:
@@ -60,7 +60,7 @@ def index_info(server: Server, name: str) -> IndexInfo:
 
 
 def index_infos(server: Server) -> list[IndexInfo]:
-    """Return the descriptions of all indexes, by name. One that is dropped meanwhile is left out."""
+    """Return the descriptions of all indexes, in the order of their names, without those that are dropped meanwhile."""
     infos = []
     for name in replies.index_names(server.execute("FT._LIST")):
         with contextlib.suppress(NoSuchIndex):
@@ -69,10 +69,10 @@ def index_infos(server: Server) -> list[IndexInfo]:
 
 
 def _server(url: str, name: str) -> contextlib.closing[Server]:
-    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))
+    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))  # commands for all indexes have no name
 
 
-def _existing(server: Server) -> IndexInfo:
+def _existing_info(server: Server) -> IndexInfo:
     try:
         return index_info(server, server.index)
     except NoSuchIndex as error:
@@ -82,9 +82,9 @@ def _existing(server: Server) -> IndexInfo:
 
 
 def _check_exclusive(server: Server, info: IndexInfo) -> None:
-    """Refuse to drop an index together with documents of another one."""
+    """Raise SourceError if dropping the index would delete documents of another one."""
     for other in index_infos(server):
-        shared = (prefix for prefix in other.prefixes if any(overlap(own, prefix) for own in info.prefixes))
+        shared = (prefix for prefix in other.prefixes if any(prefixes_overlap(own, prefix) for own in info.prefixes))
         if other.name != info.name and other.storage == info.storage and (prefix := next(shared, None)) is not None:
             raise SourceError(
                 f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.address}, whose keys begin "

@@ -1,4 +1,4 @@
-"""Searches → commands of RediSearch. Pure."""
+"""The commands of RediSearch for a search, as lists of arguments. Pure."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ BM25 = ("SCORER", "BM25STD")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a search's results, and what its commands have in common: `count` documents after the `offset` best.
+    """The options of a search's commands, which return `count` documents after the `offset` best.
 
-    `weights` are those of the text fields. `return_fields` is None for all fields.
+    `weights`: weight of each text field. `return_fields`: None for all fields. `timeout_ms`: of the server, in milliseconds.
     """
 
     index: str
@@ -42,55 +42,55 @@ class Page:
     filter: str | None
     return_fields: Sequence[str] | None
     ef_runtime: int | None
-    milliseconds: int
+    timeout_ms: int
     offset: int = 0
 
 
 def text_command(page: Page, words: Sequence[str]) -> Command:
-    return _search(page, _text_query(page, words), *BM25, "WITHSCORES", fields=page.return_fields)
+    return _search_command(page, _text_query(page, words), *BM25, "WITHSCORES", fields=page.return_fields)
 
 
 def vector_command(page: Page, field: Field, vector: Any) -> Command:
     ef_runtime = " EF_RUNTIME $EF" if page.ef_runtime is not None else ""
-    nearest = f"KNN {page.offset + page.count} @{_escaped(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    knn = f"KNN {page.offset + page.count} @{_escaped_name(field.name)} $vector{ef_runtime} AS {DISTANCE}"
     fields = None if page.return_fields is None else (*page.return_fields, DISTANCE)
     parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
     if page.ef_runtime is not None:
         parameters["EF"] = page.ef_runtime
-    query = f"({page.filter})=>[{nearest}]" if page.filter else f"*=>[{nearest}]"
-    return _search(page, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
+    query = f"({page.filter})=>[{knn}]" if page.filter else f"*=>[{knn}]"
+    return _search_command(page, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
 
 
 def hybrid_command(page: Page, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
     """Return FT.HYBRID, which fuses a text and a vector search, each `depth` documents deep, by reciprocal rank."""
-    nearest: list[Any] = ["K", depth]
+    knn: list[Any] = ["K", depth]
     if page.ef_runtime is not None:
-        nearest += ["EF_RUNTIME", page.ef_runtime]
-    # Not LOAD *: with that the server leaves out the key and the score.
+        knn += ["EF_RUNTIME", page.ef_runtime]
+    # Not LOAD *, with which the server leaves out the key and the score.
     fields = ["@__key", "@__score", *(f"@{name}" for name in page.return_fields or ())]
     return (
         *("FT.HYBRID", page.index, "SEARCH", _text_query(page, words), *BM25),
-        *("VSIM", f"@{_escaped(field.name)}", "$vector", "KNN", len(nearest), *nearest),
+        *("VSIM", f"@{_escaped_name(field.name)}", "$vector", "KNN", len(knn), *knn),
         *(("FILTER", page.filter) if page.filter else ()),
-        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", page.offset, page.count),
+        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", page.offset, page.count),  # 4 arguments
         *("LOAD", len(fields), *fields),
         *("PARAMS", 2, "vector", _vector_bytes(vector, field)),
-        *("TIMEOUT", page.milliseconds),
+        *("TIMEOUT", page.timeout_ms),
     )
 
 
 def documents_command(page: Page, keys: Sequence[str]) -> Command:
-    """Return the command for all fields of documents by their keys; it is the same for hashes and for JSON."""
-    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", page.milliseconds)
+    """Return the command that reads all fields of documents by their keys, in hashes as in JSON."""
+    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", page.timeout_ms)
     return ("FT.SEARCH", page.index, "*", "INKEYS", len(keys), *keys, *limits)
 
 
 def keys_command(index: str, keys: Sequence[str]) -> Command:
-    """Return the command that finds those of the keys that are documents of the index."""
+    """Return the command whose reply has those of the keys that are documents of the index."""
     return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
 
 
-def _search(
+def _search_command(
     page: Page,
     query: str,
     *scoring: str,
@@ -100,7 +100,7 @@ def _search(
 ) -> Command:
     pairs = [part for pair in (parameters or {}).items() for part in pair]
     return (
-        *("FT.SEARCH", page.index, query, *scoring, "TIMEOUT", page.milliseconds),
+        *("FT.SEARCH", page.index, query, *scoring, "TIMEOUT", page.timeout_ms),
         *(("RETURN", len(fields), *fields) if fields else ()),
         *(*order, "DIALECT", 2, "LIMIT", page.offset, page.count),
         *(("PARAMS", len(pairs), *pairs) if pairs else ()),
@@ -108,25 +108,25 @@ def _search(
 
 
 def _text_query(page: Page, words: Sequence[str]) -> str:
-    """Return the query for documents that have any of the words, which contain nothing that has to be escaped."""
-    union = " | ".join(words).lower()
+    """Return the query for documents that contain any of the words. Those of `words.words` need no escaping."""
+    any_word = " | ".join(words).lower()
     clauses = [
-        f"@{fields}:({union})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
-        for fields, weight in _unions(page.weights).items()
+        f"@{fields}:({any_word})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
+        for fields, weight in _weights_by_fields(page.weights).items()
     ]
     query = clauses[0] if len(clauses) == 1 else f"({' | '.join(clauses)})"
     return f"{query} ({page.filter})" if page.filter else query
 
 
-def _unions(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the fields of each weight as one clause, in which a word counts once.
+def _weights_by_fields(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weights by the fields that have them, such as {"title|subtitle": 2.0}, for one clause per weight.
 
-    If each field had a clause, RediSearch would take a word's frequency in the whole document for each of them.
+    If each field had a clause, RediSearch would use a word's frequency in all fields of a document for every one of them.
     """
     names: dict[float, list[str]] = {}
     for name, weight in weights.items():
-        names.setdefault(weight, []).append(_escaped(name))
-    return {"|".join(union): weight for weight, union in names.items()}
+        names.setdefault(weight, []).append(_escaped_name(name))
+    return {"|".join(fields): weight for weight, fields in names.items()}
 
 
 def _vector_bytes(vector: Any, field: Field) -> bytes:
@@ -136,6 +136,6 @@ def _vector_bytes(vector: Any, field: Field) -> bytes:
     return content
 
 
-def _escaped(field: str) -> str:
-    """Return a field's name as it is written in a query."""
+def _escaped_name(field: str) -> str:
+    """Return a field's name with backslashes, as queries need it."""
     return re.sub(r"([^\w])", r"\\\1", field)

@@ -21,9 +21,9 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to get a client of redis-py, connected. `address` returns where the server is, without a password.
+    """Functions that return a connected client of redis-py, and the server's address, which has no password.
 
-    `aconnect` is set instead of `connect` if the client is asynchronous, and `is_own` if podium makes and closes it.
+    `aconnect` is set instead of `connect` if the client is asynchronous. `is_own`: whether podium creates and closes it.
     """
 
     address: Callable[[], str]
@@ -32,8 +32,8 @@ class Connection:
     is_own: bool = False
 
 
-def url_connection(url: str, seconds: float, options: Mapping[str, Any]) -> Connection:
-    """Return a connection to a URL. `options` are redis-py's, in addition to those set here."""
+def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Connection:
+    """Return a connection to a URL, with a timeout in seconds. `options` are redis-py's and replace the defaults here."""
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise InvalidInput(f"a Redis URL begins with {', '.join(SCHEMES)}, and ://, as in redis://localhost:6379")
     factory = import_optional("redisvl.redis.connection", "redis").RedisConnectionFactory
@@ -41,10 +41,10 @@ def url_connection(url: str, seconds: float, options: Mapping[str, Any]) -> Conn
     from redis.retry import Retry
 
     defaults = {
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        "retry": Retry(NoBackoff(), 0),  # Server tries once more, with every kind of client; retries would multiply
-        "protocol": 3,  # in RESP3 a search that ran out of time says so
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),  # Server repeats a command once, with every kind of client
+        "protocol": 3,  # in RESP3 the reply to a search that ran out of time has a warning
     }
 
     def connect() -> Any:

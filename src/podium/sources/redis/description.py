@@ -1,7 +1,7 @@
-"""Keys of an index on Redis: the prefix of its documents, the lease, and podium's description of the index. Pure.
+"""The keys of an index on Redis: the prefix of its documents, its lease, and podium's description of it. Pure.
 
-The description is a string under the prefix. RediSearch indexes only hashes or JSON, so no search finds it, and a user whose
-ACL covers the documents may read it.
+The key of the description has the prefix of the documents, so a user whose ACL covers the documents may read it. No search
+finds it, because it is a string: RediSearch indexes only hashes or JSON.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ __all__ = [
     "default_prefix",
     "description_key",
     "lease_key",
-    "overlap",
+    "prefixes_overlap",
     "read_description",
     "with_separator",
 ]
 
-DESCRIPTION, LEASE = ".podium", ".podium-lease"
-RESERVED_IDS = (DESCRIPTION, LEASE)
+DESCRIPTION_ID = ".podium"
+LEASE_ID = ".podium-lease"
+RESERVED_IDS = (DESCRIPTION_ID, LEASE_ID)
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """How an index was made.
+    """The embedder and the source of ids that an index was made with.
 
     - `vector`: the field of the vectors, "" without an embedder.
-    - `embedder`: the name of the embedder's model. `probe`: its vector of a fixed sentence, () without an embedder.
+    - `embedder`: the name of the embedder's model. `probe`: its vector of embedding.PROBE, () without an embedder.
     - `ids_from`: the field that ids are taken from, "" if they are digests of the documents, None if unknown.
     """
 
@@ -56,18 +57,18 @@ def read_description(reply: Any) -> Description | None:
         values = json.loads(reply)
         probe = tuple(float(number) for number in values["probe"])
         if not all(math.isfinite(number) for number in probe):
-            raise ValueError("probe")
+            raise ValueError("a number in probe is not finite")
         return Description(str(values["vector"]), values["embedder"], probe, values["ids_from"])
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(
             f"podium's description of the index cannot be read ({type(error).__name__}); delete the key that ends in "
-            f"{DESCRIPTION!r} to continue without it"
+            f"{DESCRIPTION_ID!r} to continue without it"
         ) from error
 
 
-def check_embedder(description: Description | None, vector: str, probe: Any, index: str) -> None:
-    """Raise SourceError if the index was made with another embedder, whose vectors cannot be compared with this one's."""
-    if description is None or not description.probe or description.vector != vector:
+def check_embedder(description: Description | None, vector_field: str, probe: Any, index: str) -> None:
+    """Raise SourceError if the embedder of the index is not that of `probe`: their vectors cannot be compared."""
+    if description is None or not description.probe or description.vector != vector_field:
         return
     if not is_same_embedder(description.probe, probe):
         raise SourceError(
@@ -90,17 +91,17 @@ def with_separator(prefix: str) -> str:
     return prefix if prefix.endswith(":") or not prefix else f"{prefix}:"
 
 
-def overlap(prefix: str, other: str) -> bool:
-    """Whether keys with the prefix `prefix` may belong to an index whose prefix is `other`.
+def prefixes_overlap(prefix: str, other: str) -> bool:
+    """Whether keys that begin with `prefix` may also belong to an index whose prefix is `other`.
 
-    An index without a prefix covers all keys on purpose, so it does not count as `other`, except for another such index.
+    An `other` without a prefix covers all keys on purpose, so it only overlaps with an empty prefix.
     """
     return other.startswith(prefix) or (other != "" and prefix.startswith(other))
 
 
 def description_key(prefix: str) -> str:
-    return with_separator(prefix) + DESCRIPTION
+    return with_separator(prefix) + DESCRIPTION_ID
 
 
 def lease_key(prefix: str) -> str:
-    return with_separator(prefix) + LEASE
+    return with_separator(prefix) + LEASE_ID

@@ -23,7 +23,7 @@ class UnknownCommand(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A kind of failure: its message, and the class names of redis-py or Python, or words of the server, that identify it."""
+    """A kind of failure: its message, and the names of exception classes or the words of the server that identify it."""
 
     message: str
     classes: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ FAILURES = (
         words=("unknown command 'json.", "unknown command `json.", "no json module", "json module is not loaded"),
     ),
     Failure(
-        "there is no index {index!r} on {address}; FT._LIST shows its indexes, and podium index makes one",
+        "there is no index {index!r} on {address}; FT._LIST shows its indexes, and podium index creates one",
         words=("no such index", "unknown index name", "index not found", "index_not_found"),
         error=NoSuchIndex,
     ),
@@ -93,12 +93,12 @@ FAILURES = (
         words=("no such scorer", "unknown scorer", "could not find scorer"),
     ),
 )
-"""The first one that matches is reported."""
+"""The first failure that matches an error is reported."""
 
 
 def source_error(error: Exception, address: str, index: str) -> SourceError:
     """Return the SourceError for a failed command. Its message never contains the command, which may contain a document."""
-    message = str(error).rpartition("caused error: ")[2][:200]  # redis-py puts the command before these words
+    message = str(error).rpartition("caused error: ")[2][:200]  # redis-py puts the command before "caused error"
     classes = {base.__name__ for base in type(error).__mro__}
     for failure in FAILURES:
         if classes.intersection(failure.classes) or any(words in message.lower() for words in failure.words):
@@ -109,11 +109,11 @@ def source_error(error: Exception, address: str, index: str) -> SourceError:
 def is_connection_lost(error: Exception) -> bool:
     """Whether a command may be sent again: the connection broke, or a watched key changed before the transaction.
 
-    A slow command is not sent again: the server may still be working on it.
+    A command that timed out is not sent again, because the server may still be working on it.
     """
     from redis import exceptions
 
     if isinstance(error, exceptions.WatchError):
         return "TimeoutError" not in str(error)
-    refused = exceptions.AuthenticationError | exceptions.AuthorizationError | exceptions.BusyLoadingError
-    return isinstance(error, exceptions.ConnectionError | OSError) and not isinstance(error, refused | TimeoutError)
+    refusals = exceptions.AuthenticationError | exceptions.AuthorizationError | exceptions.BusyLoadingError
+    return isinstance(error, exceptions.ConnectionError | OSError) and not isinstance(error, refusals | TimeoutError)

@@ -57,9 +57,9 @@ def missing_field(
     if text_fields == []:  # a text search in an index without text fields
         return "a text field"
     for name in text_fields or ():
-        if name not in info.of_kind("TEXT"):
+        if name not in info.names_of_kind("TEXT"):
             return f"the text field {name!r}"
-    if vector_field is not None and vector_field not in info.of_kind("VECTOR"):
+    if vector_field is not None and vector_field not in info.names_of_kind("VECTOR"):
         return f"the vector field {vector_field!r}"
     for name, operator in _clauses(filter_text or ""):
         kinds, compared_with = OPERATOR_KINDS.get(operator, COMPARISON_KINDS) if operator else ((), "")

@@ -1,4 +1,4 @@
-"""RedisIndex: makes an index on a Redis if it does not exist, and loads documents into it. RedisSource searches it."""
+"""RedisIndex: an index on Redis that documents are loaded into. RedisSource searches it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from podium.sources.redis.description import (
     default_prefix,
     description_key,
     lease_key,
-    overlap,
+    prefixes_overlap,
     read_description,
     with_separator,
 )
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
-from podium.sources.redis.replies import IndexInfo, text
+from podium.sources.redis.replies import IndexInfo, as_string
 from podium.sources.redis.schema import Storage, check_compatible, checked_schema, create_command
 from podium.sources.redis.server import Server
 from podium.sources.redis.storage import storage_for
@@ -35,19 +35,19 @@ from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]
 
-SCAN_SECONDS = 600.0
-TRANSACTION_BYTES = 1 << 20  # sent at once, so that the lease does not expire meanwhile on a slow connection
+SCAN_SECONDS = 600.0  # to wait until the server has scanned its keys for a new index
+TRANSACTION_BYTES = 1 << 20  # about; more could take longer on a slow connection than the lease lasts
 
 
 class RedisIndex:
-    """An index at a URL, to load documents into.
+    """An index at a URL, to load documents into. `prepare` creates it if it does not exist.
 
     - `text`: the fields to search, with weights as {name: weight}. Other fields are stored and returned.
     - `embed`, `vector`: the embedder, and the field for its vectors.
     - `tags`, `numbers`: the fields to filter by. `tag_separator`: the character between tags.
     - `storage`: "hash" or "json". `prefix`: the beginning of the documents' keys.
-    - `m`, `ef_construction`: those of HNSW.
-    - `ids_from`: the field that ids are taken from, "" for digests. It is stored, and another one is refused later.
+    - `m`, `ef_construction`: the parameters of an HNSW graph.
+    - `ids_from`: the field that ids are taken from, "" for digests. It is stored, and later runs must use the same one.
 
     A document is written completely or not at all, and one that is stored in exactly this form is not written again: an
     interrupted run can be repeated. (RediSearch never takes a replaced document's words out of its average length, so writing
@@ -55,7 +55,7 @@ class RedisIndex:
     SourceError.
     """
 
-    batch = 500
+    batch = 500  # documents
 
     def __init__(
         self,
@@ -90,26 +90,26 @@ class RedisIndex:
             ef_construction=ef_construction,
         )
         self._storage = storage_for(self._schema)
-        self._chosen_prefix = None if prefix is None else with_separator(prefix)
-        self._prefix = self._chosen_prefix or default_prefix(index)
+        self._requested_prefix = None if prefix is None else with_separator(prefix)
+        self._prefix = self._requested_prefix or default_prefix(index)
         self._ids_from = ids_from
         self._lease: Lease | None = None
-        self._failures_before = 0
-        self._expected = 0  # documents in the index
-        self._escaped = 0  # documents with words that a backslash hides
+        self._failures_before = 0  # documents that the server could not index, before this run
+        self._expected_count = 0  # documents in the index
+        self._escaped_count = 0  # documents with words that a backslash hides
 
     def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
-        """Make the index for about `count` documents if it does not exist, and keep other processes from loading it.
+        """Create the index for about `count` documents if it does not exist, and prevent other processes from loading it.
 
-        If it exists and the server is still scanning its keys for it, this waits, because documents that are written
-        meanwhile could be counted twice. `progress` is called with the percentage that is done since the last call.
+        If the server is still scanning its keys for the index, this waits, because documents that are written meanwhile
+        could be counted twice. `progress` is called with the percentage that is done since the last call.
         """
         info = self._info()
         if info is not None:
             self._prefix = self._prefix_of(info)
         self._lease = Lease(self.server, lease_key(self._prefix))
         self._lease.acquire()
-        info = info or self._info()  # another process may have made it meanwhile
+        info = info or self._info()  # another process may have created it meanwhile
         probe = () if self.embed is None else probe_vector(self.embed)
         if info is None:
             self._create(count, probe)
@@ -117,7 +117,8 @@ class RedisIndex:
             check_compatible(info, self._schema, len(probe), self.server.address)
             self._check_description(info, probe)
         info = self._wait_for_scan(progress)
-        self._failures_before, self._expected = info.failures, info.documents  # the server never resets its failures
+        self._failures_before = info.failure_count  # the server never resets it
+        self._expected_count = info.document_count
 
     def check(self, document: Any, document_id: str, number: int) -> None:
         """Raise InvalidInput if `add` would not take this document. Nothing is written."""
@@ -129,12 +130,12 @@ class RedisIndex:
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
         reads = [self._storage.read_commands(self._key(name), fields) for name, fields in zip(ids, records, strict=True)]
         replies = iter(self.server.execute_many(list(chain.from_iterable(reads))))
-        same = set()
+        unchanged_ids = set()
         for document_id, fields, commands in zip(ids, records, reads, strict=True):
             has_vector = self.embed is not None and any(map(str.strip, self._storage.texts(fields)))
             if self._storage.is_same([next(replies) for _ in commands], fields, has_vector):
-                same.add(document_id)
-        return same
+                unchanged_ids.add(document_id)
+        return unchanged_ids
 
     def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
         """Write documents, each in place of the one that has its id."""
@@ -146,33 +147,34 @@ class RedisIndex:
         ]
         for commands in _transactions(writes):
             replies = self._write(commands)
-            self._expected += sum(command[0] == "DEL" and not count for command, count in zip(commands, replies, strict=True))
-        self._escaped += sum(any(map(has_escaped_word, fields)) for fields in texts)
+            deleted = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
+            self._expected_count += deleted.count(0)  # DEL replies 0 for a new document
+        self._escaped_count += sum(any(map(has_escaped_word, fields)) for fields in texts)
 
     def finish(self) -> None:
         """Raise SourceError if documents that were written, or existed before, cannot be found."""
         if (info := self._info()) is None:
-            raise SourceError(f"{self._name()} was dropped meanwhile; index the file again")
-        if (failed := info.failures - self._failures_before) > 0:
+            raise SourceError(f"{self.server.index_label} was dropped meanwhile; index the file again")
+        if (failed := info.failure_count - self._failures_before) > 0:
             raise SourceError(
                 f"{self.server.address} stores every document, but could not index {failed} of them: {info.last_failure}; "
                 "correct these and index the file again"
             )
         policy = self._eviction_policy()
-        missing = self._expected - info.documents
+        missing = self._expected_count - info.document_count
         if missing > 0 and not info.filter:
             raise SourceError(
-                f"{missing} of {self._expected} documents are missing from {self._name()}: they were deleted meanwhile, or "
-                f"evicted (maxmemory-policy {policy or 'unknown'}); give Redis more memory, set maxmemory-policy noeviction, "
-                "and index the file again"
+                f"{missing} of {self._expected_count} documents are missing from {self.server.index_label}: they were deleted "
+                f"meanwhile, or evicted (maxmemory-policy {policy or 'unknown'}); give Redis more memory, set maxmemory-policy "
+                "noeviction, and index the file again"
             )
         if missing > 0:
             self.notes.append(f"{missing} documents do not pass the index's FILTER ({info.filter}), so no search finds them")
-        if self._escaped:
+        if self._escaped_count:
             self.notes.append(
-                f"{self._escaped} documents have a backslash beside a word in {', '.join(self._schema.text)}: RediSearch reads "
-                "it as an escape, so searches by text do not find these words; replace backslashes in the file, for example "
-                "with spaces, or use an index in a folder"
+                f"{self._escaped_count} documents have a backslash beside a word in {', '.join(self._schema.text)}: RediSearch "
+                "reads it as an escape, so searches by text do not find these words; replace backslashes in the file, for "
+                "example with spaces, or use an index in a folder"
             )
         if policy.startswith("allkeys-"):
             self.notes.append(
@@ -190,9 +192,6 @@ class RedisIndex:
             self._lease = None
         self.server.close()
 
-    def _name(self) -> str:
-        return f"index {self.server.index!r} on {self.server.address}"
-
     def _key(self, document_id: str) -> str:
         if document_id in RESERVED_IDS:
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
@@ -201,9 +200,9 @@ class RedisIndex:
     def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
         """Return a vector for each document's text fields, or None if they are empty or there is no embedder."""
         vectors: list[Any] = [None] * len(texts)
-        embedded = {i: joined for i, fields in enumerate(texts) if (joined := " ".join(fields).strip())}
-        if self.embed is not None and embedded:
-            for i, vector in zip(embedded, document_vectors(self.embed, list(embedded.values())), strict=True):
+        nonempty = {i: joined for i, fields in enumerate(texts) if (joined := " ".join(fields).strip())}
+        if self.embed is not None and nonempty:
+            for i, vector in zip(nonempty, document_vectors(self.embed, list(nonempty.values())), strict=True):
                 vectors[i] = vector
         return vectors
 
@@ -220,16 +219,16 @@ class RedisIndex:
             return None
 
     def _wait_for_scan(self, progress: Progress) -> IndexInfo:
-        """Return the description of the index when the server has scanned its keys for it."""
-        gives_up_at = time.monotonic() + SCAN_SECONDS
+        """Wait until the server has scanned its keys for the index, and return the index's description."""
+        deadline = time.monotonic() + SCAN_SECONDS
         percent = 0
-        while (info := self._info()) is None or info.indexing:
-            if time.monotonic() > gives_up_at:
-                raise SourceError(f"{self.server.address} is still scanning its keys for {self._name()}; try again later")
-            done = int(100 * info.indexed_share) if info else 0
-            progress(max(0, done - percent))
-            percent = max(done, percent)
-            time.sleep(0.05)
+        while (info := self._info()) is None or info.is_indexing:
+            if time.monotonic() > deadline:
+                raise SourceError(f"the server is still scanning its keys for {self.server.index_label}; try again later")
+            new_percent = int(100 * info.indexed_share) if info else 0
+            progress(max(0, new_percent - percent))
+            percent = max(new_percent, percent)
+            time.sleep(0.05)  # seconds, then ask the server again
         return info
 
     def _create(self, count: int, probe: tuple[float, ...]) -> None:
@@ -242,13 +241,13 @@ class RedisIndex:
         self._write([("SET", description_key(self._prefix), description.to_json())])
 
     def _check_prefix(self) -> None:
-        """Refuse a prefix of keys that exist or belong to another index: they would be overwritten, and found."""
+        """Raise SourceError if keys of other data or of another index begin with the prefix: searches would find them, too."""
         pattern = re.sub(r"([*?\[\]^\\])", r"\\\1", self._prefix) + "*"
-        own_keys = [self._prefix + name for name in RESERVED_IDS]
+        podium_keys = [self._prefix + name for name in RESERVED_IDS]
 
         def first_key() -> str | None:
-            keys = map(text, self.server.client().scan_iter(match=pattern, count=1000))
-            return next((key for key in keys if key not in own_keys), None)
+            keys = map(as_string, self.server.client().scan_iter(match=pattern, count=1000))
+            return next((key for key in keys if key not in podium_keys), None)
 
         remedy = "choose another prefix with --prefix (prefix=), or another index"
         if (key := self.server.attempt(first_key)) is not None:
@@ -257,21 +256,22 @@ class RedisIndex:
                 f"{self.server.index!r} would overwrite or find them: {remedy}"
             )
         for info in index_infos(self.server):
-            if (prefix := next((prefix for prefix in info.prefixes if overlap(self._prefix, prefix)), None)) is not None:
+            prefix = next((prefix for prefix in info.prefixes if prefixes_overlap(self._prefix, prefix)), None)
+            if prefix is not None:
                 raise SourceError(
                     f"the prefix {self._prefix!r} overlaps with {prefix!r} of index {info.name!r} on {self.server.address}: "
                     f"one would find the other's documents: {remedy}"
                 )
 
     def _prefix_of(self, info: IndexInfo) -> str:
-        if self._chosen_prefix not in (None, info.key_prefix):
+        if self._requested_prefix not in (None, info.key_prefix):
             raise InvalidInput(f"the keys of index {info.name!r} begin with {info.key_prefix!r}; leave --prefix (prefix=) out")
         return info.key_prefix
 
     def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
-        """Raise an error if the index was made with another embedder or other ids, as far as that is known."""
+        """Raise an error if the index has a description with another embedder or other ids."""
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
-        if description is None and not info.documents:
+        if description is None and not info.document_count:
             self._write_description(probe)
         if description is not None:
             check_embedder(description, self._schema.vector or "", probe, info.name)
@@ -288,7 +288,7 @@ class RedisIndex:
 
 
 def _transactions(writes: Sequence[Sequence[Command]]) -> Iterator[list[Command]]:
-    """Group the commands of documents by size. The commands of one document stay together."""
+    """Yield the commands of documents in groups of about TRANSACTION_BYTES, with all commands of a document in one group."""
     group: list[Command] = []
     size = 0
     for commands in writes:

@@ -1,4 +1,4 @@
-"""Lease: the right to load documents into an index, held by one process at a time. It is a key that expires unless renewed."""
+"""Lease: the right of one process to load documents into an index. It is a key that expires unless it is renewed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from podium.sources.redis.server import Server
 
 __all__ = ["Lease"]
 
-SECONDS, RENEWAL_SECONDS, POLL_SECONDS = 15.0, 3.0, 0.2
-NO_EXPIRY = -1
+SECONDS = 15.0  # until a lease expires
+RENEWAL_SECONDS = 3.0  # between renewals
+POLL_SECONDS = 0.2  # between attempts to acquire
+NO_EXPIRY = -1  # reply of PTTL for a key that does not expire
 
 
 class Lease:
@@ -25,26 +27,29 @@ class Lease:
     """
 
     def __init__(self, server: Server, key: str, *, seconds: float = SECONDS, renewal_seconds: float = RENEWAL_SECONDS) -> None:
-        self._server, self._key, self._token = server, key, uuid.uuid4().hex
-        self._milliseconds, self._renewal_seconds = int(1000 * seconds), renewal_seconds
-        self._writing = threading.Lock()  # a renewal would abort the transaction of a write, which watches the key
+        self._server = server
+        self._key = key
+        self._token = uuid.uuid4().hex
+        self._milliseconds = int(1000 * seconds)
+        self._renewal_seconds = renewal_seconds
+        self._write_lock = threading.Lock()  # a renewal would abort the transaction of a write, which watches the key
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_released, daemon=True, name="podium-lease")
 
     def acquire(self) -> None:
         """Take the lease. Raises SourceError if another process holds it.
 
-        If the key exists but is not renewed, the process that held it was killed: wait until it expires.
+        If the key exists but is not renewed, its process was killed, and this waits until the key expires.
         """
-        gives_up_at = time.monotonic() + 2 * self._milliseconds / 1000
-        left = self._milliseconds_left()
-        while not self._take():
+        deadline = time.monotonic() + 2 * self._milliseconds / 1000
+        milliseconds_left = self._milliseconds_left()
+        while not self._set_key():
             time.sleep(POLL_SECONDS)
-            before, left = left, self._milliseconds_left()
-            was_renewed = left > before > 0
-            if was_renewed or left == NO_EXPIRY or time.monotonic() > gives_up_at:
+            previous, milliseconds_left = milliseconds_left, self._milliseconds_left()
+            was_renewed = milliseconds_left > previous > 0
+            if was_renewed or milliseconds_left == NO_EXPIRY or time.monotonic() > deadline:
                 raise SourceError(
-                    f"another process is loading documents into {self._index()}; wait until it is done, then run this again"
+                    f"another process is loading documents into {self._server.index_label}; run this again when it is done"
                 )
         self._thread.start()
 
@@ -54,41 +59,39 @@ class Lease:
         Raises SourceError if the lease is lost; then nothing is written. A cluster has no transactions across its shards, so
         there the lease is only checked beforehand.
         """
-        replies = self._written(commands)
+        replies = self._run(commands)
         if replies is None:
             raise SourceError(
-                f"this process lost the right to load documents into {self._index()}: it was suspended or disconnected "
-                f"for more than {self._milliseconds / 1000:g} seconds; run this again to load the rest"
+                f"this process lost the right to load documents into {self._server.index_label}: it was suspended or "
+                f"disconnected for more than {self._milliseconds / 1000:g} seconds; run this again to load the rest"
             )
         return replies
 
     def release(self) -> None:
-        """Let other processes load. Raises SourceError if the server cannot be reached; then the lease expires."""
+        """Let other processes load. Raises SourceError if the server cannot be reached; the lease expires later."""
         self._released.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._written([("DEL", self._key)])
+        self._run([("DEL", self._key)])
 
-    def _take(self) -> bool:
+    def _set_key(self) -> bool:
+        """Set the key if it does not exist, and return whether it was set."""
         return self._server.execute("SET", self._key, self._token, "NX", "PX", self._milliseconds) is not None
 
     def _milliseconds_left(self) -> int:
         return int(self._server.execute("PTTL", self._key))
 
-    def _written(self, commands: Sequence[Command]) -> list[Any] | None:
-        """Return the replies to commands, None if the lease is lost."""
+    def _run(self, commands: Sequence[Command]) -> list[Any] | None:
+        """Run commands and renew the lease. Return their replies, None if the lease is lost."""
         renewal = ("PEXPIRE", self._key, self._milliseconds)
-        with self._writing:
+        with self._write_lock:
             replies = self._server.transaction([*commands, renewal], key=self._key, value=self._token.encode())
         return None if replies is None else replies[:-1]
 
     def _renew_until_released(self) -> None:
         while not self._released.wait(self._renewal_seconds):
             try:
-                if self._written(()) is None:
+                if self._run(()) is None:
                     return
-            except SourceError:  # the next write meets the same error
+            except SourceError:  # a write reports it
                 continue
-
-    def _index(self) -> str:
-        return f"index {self._server.index!r} on {self._server.address}"

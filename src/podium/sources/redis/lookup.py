@@ -1,4 +1,4 @@
-"""IndexLookup: the description of an index, read again when it may be out of date, and checks that a search fits it."""
+"""IndexLookup: the description of an index, which is read again when it is a second old, and checks of searches against it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexLookup", "RedisRequest"]
 
-SECONDS = 1.0  # how long a description is used: the index may be replaced by one with other fields
+MAX_AGE_SECONDS = 1.0  # of a description, because the index may be replaced by one with other fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ class RedisRequest(SearchRequest):
 
 
 class IndexLookup:
-    """What a source knows about its index. `info` is None before the first search and after a failed one."""
+    """The description of a source's index. `info` is None before the first search and after a failed one."""
 
     def __init__(self, server: Server, options: RedisOptions) -> None:
         self._server, self._options = server, options
         self.info: IndexInfo | None = None
-        self._read_at = 0.0
-        self._embedder_note: str | None = None  # None until the embedder was compared with the index's
+        self._read_time = 0.0
+        self._embedder_note: str | None = None  # None until the embedder was compared with that of the index
 
     def read_info(self, request: RedisRequest) -> Steps[tuple[IndexInfo, bool]]:
         """Return the description of the index, and whether it was read just now.
@@ -54,10 +54,10 @@ class IndexLookup:
         Raises SourceError if the index lacks what the search needs, or was made with another embedder.
         """
         info = self.info  # another thread may set it to None
-        is_new = info is None or info.indexing or time.monotonic() - self._read_at > SECONDS
+        is_new = info is None or info.is_indexing or time.monotonic() - self._read_time > MAX_AGE_SECONDS
         if info is None or is_new:
             info = replies.index_info((yield ("FT.INFO", self._server.index)))
-            self.info, self._read_at, self._embedder_note = info, time.monotonic(), None
+            self.info, self._read_time, self._embedder_note = info, time.monotonic(), None
         self._check_fields(request, info)
         if request.vector is not None and self._embedder_note is None:
             self._embedder_note = yield from self._compare_embedder(request, info)
@@ -65,28 +65,28 @@ class IndexLookup:
 
     def weights(self, info: IndexInfo) -> Mapping[str, float]:
         """Return the text fields that are searched, with their weights."""
-        return self._options.weights or dict.fromkeys(info.of_kind("TEXT"), 1.0)
+        return self._options.weights or dict.fromkeys(info.names_of_kind("TEXT"), 1.0)
 
     def notes(self, info: IndexInfo) -> list[str]:
         """Return warnings about the index for the user."""
         building = f"index {info.name!r} is still being built ({info.indexed_share:.0%} done): documents may be missing"
-        return [note for note in (building if info.indexing else "", self._embedder_note or "") if note]
+        return [note for note in (building if info.is_indexing else "", self._embedder_note or "") if note]
 
     def _check_fields(self, request: RedisRequest, info: IndexInfo) -> None:
-        """Raise SourceError if the index lacks a field of the search: the server would find nothing."""
-        text = None if request.mode == "vector" else list(self.weights(info))
-        vector = None if request.mode == "text" else self._options.vector
+        """Raise SourceError if the index lacks a field of the search: the server would return no results and no error."""
+        text_fields = None if request.mode == "vector" else list(self.weights(info))
+        vector_field = None if request.mode == "text" else self._options.vector
         name = f"index {info.name!r} on {self._server.address}"
-        if missing := missing_field(info, text, vector, request.filter):
+        if missing := missing_field(info, text_fields, vector_field, request.filter):
             raise SourceError(f"{name} does not have {missing}; it has {info.field_list()}")
         if request.vector is not None and (dimensions := info.fields[self._options.vector].dimensions) != len(request.vector):
             raise SourceError(
-                f"{vector!r} of {name} has {dimensions} dimensions, the embedder returns {len(request.vector)}; use the "
+                f"{vector_field!r} of {name} has {dimensions} dimensions, the embedder returns {len(request.vector)}; use the "
                 "embedder that the index was made with"
             )
 
     def _compare_embedder(self, request: RedisRequest, info: IndexInfo) -> Steps[str]:
-        """Return a note if the embedder cannot be compared with the index's, else "". Raises SourceError if they differ."""
+        """Return "", or a note if the embedder of the index is unknown. Raises SourceError if it is another one."""
         key = description_key(info.key_prefix)
         try:
             description = read_description((yield ("GET", key)))

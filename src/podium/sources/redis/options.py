@@ -19,7 +19,7 @@ __all__ = ["RedisOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
-    """The arguments of RedisSource, which describes them, in the same order. Raises InvalidInput if one is not valid."""
+    """The arguments of RedisSource, in the same order; they are described there. Raises InvalidInput if one is not valid."""
 
     text: str | Sequence[str] | Mapping[str, float] | None
     vector: str
@@ -36,7 +36,7 @@ class RedisOptions:
         checked_weights(self.text)
         checked_filter(self.filter)
         checked_limit(self.ef_runtime)
-        if self.return_fields is not None and not _are_names(self.return_fields):
+        if self.return_fields is not None and not _is_name_list(self.return_fields):
             raise InvalidInput("return_fields must be a list of field names, or None for all but vectors")
         if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float) or not 0 < self.timeout < 1e6:
             raise InvalidInput(f"timeout must be a positive number of seconds, not {self.timeout!r:.40}")
@@ -47,5 +47,5 @@ class RedisOptions:
         return checked_weights(self.text)
 
 
-def _are_names(names: Any) -> bool:
-    return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
+def _is_name_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) and name for name in value)

@@ -1,4 +1,4 @@
-"""A kind of place: an index on Redis, by its URL."""
+"""REDIS, the kind of place for indexes on Redis, which are named by URLs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def split_server(url: str) -> tuple[str, str]:
-    """Do what `split_url` does; the name is "" if the URL names a server only."""
+    """Do what `split_url` does, but return "" as the name if the URL names only a server."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if a password has a / in it
+        _ = parts.port  # raises ValueError if a password has a / in it
     except ValueError:
         raise InvalidInput(
             "the URL cannot be read; write special characters of its user name and password as %2F and the like"
@@ -50,16 +50,16 @@ def split_server(url: str) -> tuple[str, str]:
     path = parts.path
     name = query.pop("index", "")
     if not name and parts.scheme != "unix":
-        before, _, last = path.rpartition("/")
+        parent, _, last = path.rpartition("/")
         if not last.isdecimal():  # a number is a database
-            path, name = before, last
+            path, name = parent, last
     _check_path(parts.scheme, path)
-    rest = f"?{urlencode(query)}" if query else ""  # urlunsplit would drop the empty host of unix://
-    return f"{parts.scheme}://{parts.netloc}{path}{rest}", name
+    query_string = f"?{urlencode(query)}" if query else ""
+    return f"{parts.scheme}://{parts.netloc}{path}{query_string}", name  # urlunsplit would drop the empty host of unix://
 
 
 def _check_path(scheme: str, path: str) -> None:
-    """Raise InvalidInput for a path between host and name that would be ignored, or where RediSearch has no indexes."""
+    """Raise InvalidInput for a path before the name that would be ignored, or that is a database without indexes."""
     parts = [part for part in path.split("/") if part]
     if scheme == "unix":
         return
@@ -74,19 +74,19 @@ def _check_path(scheme: str, path: str) -> None:
 
 def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> RedisSource:
     url, index = split_url(place)
-    own = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
-    return RedisSource.from_url(url, index=index, text=options.text, embed=load_embedder(options.embed), **own)
+    arguments = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
+    return RedisSource.from_url(url, index=index, text=options.text, embed=load_embedder(options.embed), **arguments)
 
 
 def _target(place: str, options: IndexOptions, load_embedder: EmbedderLoader) -> Target:
     url, index = split_url(place)
     text = options.text or {_text_field(options.sample): 1.0}
-    own = options.only("ids_from", *INDEX_OPTIONS)
-    return RedisIndex(url, index, text=text, embed=load_embedder(options.embed), **own)
+    arguments = options.only("ids_from", *INDEX_OPTIONS)
+    return RedisIndex(url, index, text=text, embed=load_embedder(options.embed), **arguments)
 
 
 def _text_field(document: Any) -> str:
-    """Return the field that has a document's text. Raises InvalidInput if it has to be named."""
+    """Return the name of the field that has a document's text. Raises InvalidInput if no field has a usual name."""
     texts_of([document], argument="text")
     return next(key for key in TEXT_KEYS if key in document) if isinstance(document, Mapping) else "content"
 

@@ -1,6 +1,6 @@
-"""Replies of Redis and its search module → values, in both protocols. Pure.
+"""Readers of the replies of Redis and its search module, in its protocols RESP2 and RESP3. Pure.
 
-Replies are read as bytes, whatever the client decodes: a field may hold a vector.
+Replies consist of bytes, because a field may hold a vector.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = [
     "Field",
     "IndexInfo",
     "RawDocument",
-    "document",
+    "as_string",
+    "document_fields",
     "hybrid_documents",
     "index_info",
     "index_names",
@@ -29,7 +30,6 @@ __all__ = [
     "search_documents",
     "search_keys",
     "similarity",
-    "text",
     "total",
 ]
 
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of an index. `name` is its name in queries, `path` its place in a document. The rest describes vectors."""
+    """A field of an index. `name` is its name in queries, `path` its path in a document. The rest is for vectors only."""
 
     name: str
     path: str
@@ -59,16 +59,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index as FT.INFO describes it. `indexed_share`, from 0 to 1, is how much of its first scan of all keys is done."""
+    """An index as FT.INFO describes it. `indexed_share`, from 0 to 1, is the finished part of its first scan of all keys."""
 
     name: str
     storage: str
     prefixes: tuple[str, ...]
     fields: Mapping[str, Field]
-    documents: int
-    indexing: bool
+    document_count: int
+    is_indexing: bool
     indexed_share: float
-    failures: int
+    failure_count: int
     last_failure: str
     filter: str
 
@@ -77,7 +77,7 @@ class IndexInfo:
         """The prefix of the keys of documents that podium writes."""
         return with_separator(self.prefixes[0] if self.prefixes else "")
 
-    def of_kind(self, kind: str) -> list[str]:
+    def names_of_kind(self, kind: str) -> list[str]:
         return [name for name, field in self.fields.items() if field.kind == kind]
 
     def field_list(self) -> str:
@@ -85,7 +85,7 @@ class IndexInfo:
 
 
 NO_INFO = IndexInfo("", "HASH", (), {}, 0, False, 1.0, 0, "", "")
-"""Stands for the description of an index before FT.INFO was called."""
+"""The description of an index before FT.INFO was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ class RawDocument:
 
 
 def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorate a function that reads replies to a command: a reply that is not the documented one raises SourceError."""
+    """Decorate a function that reads replies to a command, to raise SourceError for a reply with another structure."""
 
-    def decorated(read: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    def decorate(read: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @functools.wraps(read)
         def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
             try:
@@ -113,12 +113,12 @@ def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable
 
         return checked
 
-    return decorated
+    return decorate
 
 
 @_reply_to("FT._LIST")
 def index_names(reply: Any) -> list[str]:
-    return sorted(map(text, reply))
+    return sorted(map(as_string, reply))
 
 
 @_reply_to("FT.INFO")
@@ -128,22 +128,22 @@ def index_info(reply: Any) -> IndexInfo:
     errors = _mapping(info.get("Index Errors", []))
     fields = [_field(_mapping(attribute)) for attribute in info["attributes"]]
     return IndexInfo(
-        name=text(info["index_name"]),
-        storage=text(definition["key_type"]),
-        prefixes=tuple(text(prefix) for prefix in definition["prefixes"]),
+        name=as_string(info["index_name"]),
+        storage=as_string(definition["key_type"]),
+        prefixes=tuple(as_string(prefix) for prefix in definition["prefixes"]),
         fields={field.name: field for field in fields},
-        documents=int(info["num_docs"]),
-        indexing=_number(info.get("indexing", 0)) > 0,
+        document_count=int(info["num_docs"]),
+        is_indexing=_number(info.get("indexing", 0)) > 0,
         indexed_share=_number(info.get("percent_indexed", 1)),
-        failures=int(_number(info.get("hash_indexing_failures", 0))),
-        last_failure=text(errors.get("last indexing error", "")),
-        filter=text(definition.get("filter", "")),
+        failure_count=int(_number(info.get("hash_indexing_failures", 0))),
+        last_failure=as_string(errors.get("last indexing error", "")),
+        filter=as_string(definition.get("filter", "")),
     )
 
 
 @_reply_to("FT.SEARCH")
 def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
-    """Return the documents of FT.SEARCH, best first. One that was deleted meanwhile has no fields and is left out.
+    """Return the documents of FT.SEARCH, best first, without those that were deleted meanwhile, which have no fields.
 
     Raises SourceError if the server ran out of time, because then documents are missing, or if no document has fields.
     """
@@ -152,12 +152,12 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
         results = [_mapping(result) for result in _mapping(reply).get("results", ())]
         rows = [(result["id"], result["score"] if scored else None, result.get("extra_attributes")) for result in results]
     else:
-        size = 3 if scored else 2
+        size = 3 if scored else 2  # a document's key, score and fields are in a row, after the total
         if len(reply) % size != 1:
             raise ValueError(f"{len(reply)} parts")
         rows = [(reply[i], reply[i + 1] if scored else None, reply[i + size - 1]) for i in range(1, len(reply), size)]
     documents = [
-        RawDocument(text(key), None if score is None else _number(score), _mapping(fields))
+        RawDocument(as_string(key), None if score is None else _number(score), _mapping(fields))
         for key, score, fields in rows
         if fields is not None
     ]
@@ -173,13 +173,13 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
 def search_keys(reply: Any) -> list[str]:
     """Return the keys in a reply of FT.SEARCH without fields."""
     if isinstance(reply, Mapping):
-        return [text(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
-    return [text(key) for key in reply[1:]]
+        return [as_string(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
+    return [as_string(key) for key in reply[1:]]
 
 
 @_reply_to("FT.SEARCH")
 def total(reply: Any) -> int:
-    """Return how many documents match, of which the reply has some."""
+    """Return how many documents match, also those that are not in the reply."""
     return int(_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
 
 
@@ -188,7 +188,7 @@ def nearest_documents(reply: Any, metric: str) -> list[RawDocument]:
     """Return the documents of a KNN search, most similar first."""
     documents = []
     for raw in search_documents(reply, scored=False):
-        distance = float(text(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
+        distance = float(as_string(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
         documents.append(replace(raw, score=similarity(distance, metric)))
     return sorted(documents, key=lambda raw: -(raw.score or 0.0))
 
@@ -201,7 +201,7 @@ def hybrid_documents(reply: Any) -> list[RawDocument]:
     documents = []
     for result in values.get("results", ()):
         fields = _mapping(result)
-        documents.append(RawDocument(text(fields.pop("__key")), _number(fields.pop("__score")), fields))
+        documents.append(RawDocument(as_string(fields.pop("__key")), _number(fields.pop("__score")), fields))
     return documents
 
 
@@ -217,8 +217,8 @@ def similarity(distance: float, metric: str) -> float:
 
 
 @_reply_to("FT.SEARCH")
-def document(raw_fields: Mapping[str, Any], info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
-    """Return the named fields of a document. None means all but vectors, which are returned as lists of numbers."""
+def document_fields(raw_fields: Mapping[str, Any], info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the named fields of a document, or all but its vectors if `names` is None. Vectors are lists of numbers."""
     vectors = {field.member: field for field in info.fields.values() if field.kind == "VECTOR"}
     if info.storage == "JSON" and "$" in raw_fields and names is None:  # a JSON index returns the document as one value
         value = json.loads(raw_fields["$"])
@@ -249,39 +249,39 @@ def _vector(value: Any, field: Field, storage: str) -> Any:
 
 
 def _field(attributes: Mapping[str, Any]) -> Field:
-    name = text(attributes.get("attribute", attributes.get("identifier")))
-    kind = text(attributes["type"])
-    field = Field(name, text(attributes.get("identifier", name)), kind)
+    name = as_string(attributes.get("attribute", attributes.get("identifier")))
+    kind = as_string(attributes["type"])
+    field = Field(name, as_string(attributes.get("identifier", name)), kind)
     if kind != "VECTOR":
         return field
     return replace(
         field,
         dimensions=int(attributes["dim"]),
-        data_type=text(attributes.get("data_type", "FLOAT32")),
-        metric=text(attributes.get("distance_metric", "COSINE")),
+        data_type=as_string(attributes.get("data_type", "FLOAT32")),
+        metric=as_string(attributes.get("distance_metric", "COSINE")),
     )
 
 
 def _refuse_warnings(warnings: Sequence[Any]) -> None:
-    if message := "; ".join(map(text, warnings)):
+    if message := "; ".join(map(as_string, warnings)):
         raise SourceError(f"the server returned only a part of the results: {message}; allow more time with timeout=")
 
 
 def _mapping(reply: Any) -> dict[str, Any]:
-    """Return a map. The older protocol sends it as a flat list of names and values, possibly with a single flag at the end."""
+    """Return a map. RESP2 sends it as a flat list of names and values, possibly with a single flag at the end."""
     if isinstance(reply, Mapping):
-        return {text(name): value for name, value in reply.items()}
+        return {as_string(name): value for name, value in reply.items()}
     items = list(reply)
-    return {text(name): value for name, value in zip(items[::2], items[1::2], strict=False)}
+    return {as_string(name): value for name, value in zip(items[::2], items[1::2], strict=False)}
 
 
-def text(value: Any) -> str:
-    """Return a string, which a client may decode or not."""
+def as_string(value: Any) -> str:
+    """Return a string, which is bytes unless the client has decoded it."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _number(value: Any) -> float:
-    number = float(text(value))
+    number = float(as_string(value))
     if math.isnan(number):
         raise ValueError("a score that is not a number")
     return number

@@ -1,4 +1,4 @@
-"""Schema: the fields of an index that podium makes or loads into, and the command that makes it. Pure."""
+"""Schema: the fields of an index that documents are loaded into, and the command that creates it. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from podium.sources.redis.replies import IndexInfo
 __all__ = ["HNSW_FROM", "Schema", "Storage", "check_compatible", "checked_schema", "create_command"]
 
 Storage: TypeAlias = Literal["hash", "json"]
-HNSW_FROM = 100_000  # documents: the server compares fewer vectors with all others in milliseconds, and exactly
+HNSW_FROM = 100_000  # documents; fewer vectors are searched exactly (FLAT), which takes milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Field names by kind. `m` and `ef_construction` are HNSW's; if one is set, the index is HNSW whatever its size."""
+    """Field names by kind. If `m` or `ef_construction`, parameters of HNSW, is set, an index of any size is HNSW."""
 
     text: Mapping[str, float]
     vector: str | None
@@ -33,7 +33,7 @@ class Schema:
     ef_construction: int | None
 
     def kinds(self) -> list[tuple[str, str]]:
-        """Return the name and kind of every field, as FT.INFO calls the kinds."""
+        """Return the name and kind of every field. Kinds are named as in FT.INFO."""
         names = {"TEXT": self.text, "TAG": self.tags, "NUMERIC": self.numbers, "VECTOR": filter(None, [self.vector])}
         return [(name, kind) for kind, fields in names.items() for name in fields]
 
@@ -68,7 +68,7 @@ def checked_schema(
 
 
 def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: str) -> None:
-    """Raise SourceError if the index does not have the storage and fields of the schema, or vectors of other dimensions.
+    """Raise SourceError if the index has another storage than the schema, lacks a field, or has vectors of other dimensions.
 
     `dimensions` are those of the embedder, 0 without one.
     """
@@ -84,25 +84,25 @@ def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: 
             f"{name} exists without {', '.join(missing)}; it has {info.field_list()}. Load into another index, or drop this "
             "one first (--drop)"
         )
-    if not dimensions and (vectors := info.of_kind("VECTOR")):
+    if not dimensions and (vectors := info.names_of_kind("VECTOR")):
         raise SourceError(f"{name} has vectors in {vectors[0]!r}; load with its embedder (--embed), so that documents have one")
-    if schema.vector and (stored := info.fields[schema.vector].dimensions) != dimensions:
+    if schema.vector and (stored_dimensions := info.fields[schema.vector].dimensions) != dimensions:
         raise SourceError(
-            f"{schema.vector!r} of {name} has {stored} dimensions, the embedder returns {dimensions}; use the embedder that "
-            "the index was made with"
+            f"{schema.vector!r} of {name} has {stored_dimensions} dimensions, the embedder returns {dimensions}; use the "
+            "embedder that the index was made with"
         )
 
 
 def create_command(index: str, prefix: str, schema: Schema, *, dimensions: int, documents: int) -> Command:
-    """Return FT.CREATE for an index of about so many documents, whose keys have a prefix that no key has yet.
+    """Return FT.CREATE for an index of about `documents` documents, with a prefix that no key has yet.
 
-    Therefore the server does not need to scan its keys for documents, which would take long: SKIPINITIALSCAN.
+    So the server need not scan its keys for documents, which would take long: SKIPINITIALSCAN.
     """
     options = ("ON", schema.storage.upper(), "PREFIX", 1, prefix, "SKIPINITIALSCAN")
-    return ("FT.CREATE", index, *options, "SCHEMA", *_fields(schema, dimensions, documents))
+    return ("FT.CREATE", index, *options, "SCHEMA", *_field_arguments(schema, dimensions, documents))
 
 
-def _fields(schema: Schema, dimensions: int, documents: int) -> Iterator[Any]:
+def _field_arguments(schema: Schema, dimensions: int, documents: int) -> Iterator[Any]:
     for name, weight in schema.text.items():
         yield from (*_name(schema, name), "TEXT", *(() if weight == 1 else ("WEIGHT", weight)))
     for name in schema.tags:
@@ -113,12 +113,12 @@ def _fields(schema: Schema, dimensions: int, documents: int) -> Iterator[Any]:
         yield from (*_name(schema, name), "NUMERIC")
     if schema.vector:
         attributes: list[Any] = ["TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE"]
-        graph = without_none({"M": schema.m, "EF_CONSTRUCTION": schema.ef_construction})
-        algorithm = "HNSW" if graph or documents >= HNSW_FROM else "FLAT"
-        attributes += [part for pair in graph.items() for part in pair]
+        hnsw_options = without_none({"M": schema.m, "EF_CONSTRUCTION": schema.ef_construction})
+        algorithm = "HNSW" if hnsw_options or documents >= HNSW_FROM else "FLAT"
+        attributes += [part for pair in hnsw_options.items() for part in pair]
         yield from (*_name(schema, schema.vector), "VECTOR", algorithm, len(attributes), *attributes)
 
 
 def _name(schema: Schema, name: str) -> tuple[str, ...]:
-    """Return a field's name as FT.CREATE takes it: in JSON, the path of the document's member and its name in queries."""
+    """Return a field's name for FT.CREATE: in JSON, the path of the document's member, and the name in queries."""
     return (name,) if schema.storage == "hash" else (f"$[{json.dumps(name, ensure_ascii=False)}]", "AS", name)

@@ -1,7 +1,4 @@
-"""Server: runs commands for an index with redis-py, blocking or awaited, each search within one deadline.
-
-The meaning of the commands is in `commands` and `replies`.
-"""
+"""Server: runs commands for an index with redis-py, blocking or awaited, each search within one deadline."""
 
 from __future__ import annotations
 
@@ -31,55 +28,60 @@ Result = TypeVar("Result")
 Steps = Generator[Command, Any, Result]
 """Yields commands, receives their replies, and returns a result."""
 
-UNDECODED = {"NEVER_DECODE": True}  # redis-py's option to return bytes, whatever decode_responses is
-KEYLESS = ("FT.", "INFO")
+UNDECODED = {"NEVER_DECODE": True}  # redis-py's option to return bytes even if decode_responses is set
+KEYLESS_COMMANDS = ("FT.", "INFO")  # prefixes of the names of commands without a key
 
 
 class Deadline:
-    """The moment at which a search must be over."""
+    """The time at which a search must be done."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self._end_time = time.monotonic() + seconds
 
     def seconds_left(self) -> float:
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end_time - time.monotonic())
 
     def milliseconds_left(self) -> int:
-        """Return the TIMEOUT for a command: at least 1, because the server takes 0 for no limit."""
+        """Return the TIMEOUT for a command: at least 1, because 0 means no limit."""
         return max(1, int(1000 * self.seconds_left()))
 
 
 class Server:
     """A Redis, for the commands of one index. A command whose connection broke is sent once more.
 
-    `seconds` is the time that one search, or one command outside of a search, may take.
+    `timeout` is in seconds, for one search or for one command outside of a search.
     """
 
-    def __init__(self, index: str, seconds: float, connection: Connection) -> None:
-        self.index, self.seconds, self._connection = index, seconds, connection
+    def __init__(self, index: str, timeout: float, connection: Connection) -> None:
+        self.index, self.timeout, self._connection = index, timeout, connection
         self._client: Any = None
         self.renew()
         renew_after_fork(self)
 
     @classmethod
-    def from_index(cls, index: SearchIndex | AsyncSearchIndex, seconds: float) -> Server:
-        """Return the server of a redisvl index."""
-        connection = index_connection(index)
-        return cls(index.name, seconds, connection)
+    def from_index(cls, index: SearchIndex | AsyncSearchIndex, timeout: float) -> Server:
+        """Return the server of a redisvl index. Raises InvalidInput for another object."""
+        connection = index_connection(index)  # checks the index before its name is read
+        return cls(index.name, timeout, connection)
 
     @classmethod
-    def from_url(cls, url: str, index: str, seconds: float, options: Mapping[str, Any] | None = None) -> Server:
+    def from_url(cls, url: str, index: str, timeout: float, options: Mapping[str, Any] | None = None) -> Server:
         """Return the server at a URL. Nothing is sent yet. `options` are redis-py's."""
         if not isinstance(index, str) or not index:
             raise InvalidInput("name the index, as in from_url('redis://localhost:6379', index='docs')")
-        return cls(index, seconds, url_connection(url, seconds, options or {}))
+        return cls(index, timeout, url_connection(url, timeout, options or {}))
 
     @property
     def address(self) -> str:
         return self._connection.address()
 
+    @property
+    def index_label(self) -> str:
+        """The index in messages, such as "index 'docs' on localhost:6379"."""
+        return f"index {self.index!r} on {self.address}"
+
     def renew(self) -> None:
-        """Replace the lock, which a thread of the parent process may hold. redis-py replaces its connections itself."""
+        """Replace the lock after a fork: a thread of the parent may hold it. redis-py replaces its connections itself."""
         self._lock = threading.Lock()
 
     def run(self, steps: Steps[Result], deadline: Deadline) -> Result:
@@ -90,10 +92,10 @@ class Server:
         try:
             return self._start(steps, deadline).result(deadline.seconds_left())
         except FutureTimeout:
-            raise self._too_slow() from None
+            raise self._timeout_error() from None
 
     async def arun(self, steps: Steps[Result], deadline: Deadline) -> Result:
-        """Do what `run` does without blocking the event loop. If the client is not asynchronous, it runs on a thread."""
+        """Do what `run` does without blocking the event loop. A blocking client runs on a thread."""
 
         async def perform(command: Command) -> Any:
             self._check_time(deadline)
@@ -104,21 +106,21 @@ class Server:
         try:
             return await asyncio.wait_for(work, deadline.seconds_left())
         except (asyncio.TimeoutError, FutureTimeout):
-            raise self._too_slow() from None
+            raise self._timeout_error() from None
 
     def execute(self, *command: Any) -> Any:
         """Run one command and return its reply. Raises SourceError."""
         client = self.client()
-        return self.attempt(lambda: client.execute_command(*command, **_options(client, command)))
+        return self.attempt(lambda: client.execute_command(*command, **_redis_options(client, command)))
 
     def execute_many(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip and return their replies. Raises SourceError."""
         client = self.client()
 
         def send() -> list[Any]:
-            pipeline = client.pipeline(transaction=False)  # a new one for each attempt: one that failed forgets its commands
+            pipeline = client.pipeline(transaction=False)  # a new one for each attempt: after a failure it has no commands
             for command in commands:
-                pipeline.execute_command(*command, **_options(client, command))
+                pipeline.execute_command(*command, **_redis_options(client, command))
             return list(pipeline.execute())
 
         return self.attempt(send)
@@ -158,11 +160,11 @@ class Server:
         """Return the blocking client, connected."""
         client = self._client
         if client is None and self._connection.connect is not None:
-            new = self.attempt(self._connection.connect)  # without the lock, because another thread may fork meanwhile
+            new_client = self.attempt(self._connection.connect)  # without the lock: another thread may fork meanwhile
             with self._lock:
-                client = self._client = self._client or new
-            if client is not new and self._connection.is_own:
-                new.close()
+                client = self._client = self._client or new_client
+            if client is not new_client and self._connection.is_own:
+                new_client.close()
         return client
 
     def close(self) -> None:
@@ -173,9 +175,9 @@ class Server:
                 self._client = None
 
     def _start(self, steps: Steps[Result], deadline: Deadline) -> Future[Result]:
-        """Run the steps on a daemon thread: the client of a redisvl index may have no timeout, and would wait for ever."""
+        """Run the steps on a daemon thread, because the client of a redisvl index may have no timeout and block forever."""
         future: Future[Result] = Future()
-        future.set_running_or_notify_cancel()  # so that a caller that gives up cannot cancel it
+        future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel it
 
         def perform(command: Command) -> Any:
             self._check_time(deadline)
@@ -193,7 +195,7 @@ class Server:
     async def _aexecute(self, command: Command) -> Any:
         async def call() -> Any:
             client = await self._connection.aconnect()  # type: ignore[misc]  # arun checks that it is set
-            return await client.execute_command(*command, **_options(client, command))
+            return await client.execute_command(*command, **_redis_options(client, command))
 
         with self._source_errors():
             try:
@@ -205,9 +207,9 @@ class Server:
 
     def _check_time(self, deadline: Deadline) -> None:
         if not deadline.seconds_left():
-            raise self._too_slow()
+            raise self._timeout_error()
 
-    def _too_slow(self) -> SourceError:
+    def _timeout_error(self) -> SourceError:
         return SourceError(TOO_SLOW.format(address=self.address))
 
     @contextlib.contextmanager
@@ -221,7 +223,7 @@ class Server:
             raise source_error(error, self.address, self.index) from error
 
 
-def _options(client: Any, command: Command) -> dict[str, Any]:
-    """Return redis-py's options for a command. In a cluster, one without a key may go to any node."""
-    anywhere = is_cluster(client) and str(command[0]).startswith(KEYLESS)
-    return UNDECODED | ({"target_nodes": client.get_default_node()} if anywhere else {})
+def _redis_options(client: Any, command: Command) -> dict[str, Any]:
+    """Return redis-py's options for a command. In a cluster, commands without a key go to the default node."""
+    is_keyless = is_cluster(client) and str(command[0]).startswith(KEYLESS_COMMANDS)
+    return UNDECODED | ({"target_nodes": client.get_default_node()} if is_keyless else {})

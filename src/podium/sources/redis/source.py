@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisSource"]
 
 MAX_RESULTS = 1_000_000
-# A command that took its whole TIMEOUT is incomplete. The clock here may run a little faster than the server's.
+# The reply is incomplete if a command took this share of its TIMEOUT: not 1, because the server's clock may differ a little.
 TIMEOUT_SHARE = 0.999
 
 
@@ -55,8 +55,8 @@ class RedisSource(HybridSource[RedisRequest]):
     - `embed`: an Embedder, a redisvl vectorizer, or any function, also async, from a list of texts to vectors.
     - `mode`: "text", "vector" or "hybrid". The default is "hybrid" with an embedder, else "text".
     - `return_fields`: the fields of the documents that are returned, None for all but vectors.
-    - `filter`: a redisvl filter expression or a string. RediSearch adds the BM25 scores of its tags and words to those of the
-      query; a string such as `(@kind:{book})=>{$weight: 0}` leaves the scores as they are.
+    - `filter`: a redisvl filter expression or a string. RediSearch adds the BM25 scores of the filter's tags and words to those
+      of the query; a string such as `(@kind:{book})=>{$weight: 0}` leaves the scores as they are.
     - `fusion`: "rrf", reciprocal rank, or "weighted", a weighted sum in which text has the weight `text_weight`.
     - `ef_runtime`: the number of candidates that a search of an HNSW graph keeps.
     - `timeout`: seconds that all commands of a search may take together.
@@ -106,9 +106,9 @@ class RedisSource(HybridSource[RedisRequest]):
         timeout: float = 10.0,
         connection: Mapping[str, Any] | None = None,
     ) -> RedisSource:
-        """Return the source of an index by its name, on redis://, rediss://, unix:// or redis+sentinel://.
+        """Return the source of the index with this name, on redis://, rediss://, unix:// or redis+sentinel://.
 
-        `?cluster=true` in the URL stands for a cluster. `connection` are further options of redis-py, such as ssl_ca_certs.
+        `?cluster=true` in the URL means a cluster. `connection` are further options of redis-py, such as ssl_ca_certs.
         """
         options = RedisOptions(text, vector, embed, mode, return_fields, filter, fusion, text_weight, ef_runtime, timeout)
         source = cls.__new__(cls)
@@ -120,7 +120,7 @@ class RedisSource(HybridSource[RedisRequest]):
         self.server, self.filter, self._options = server, options.filter, options
         self._lookup = IndexLookup(server, options)
         self._probe: Vectors | None = None
-        self._has_hybrid: bool | None = None
+        self._has_hybrid: bool | None = None  # whether the server has FT.HYBRID, None until it is used
 
     def __repr__(self) -> str:
         return f"RedisSource({self.server.index!r} on {self.server.address}, mode={self.mode!r})"
@@ -138,7 +138,7 @@ class RedisSource(HybridSource[RedisRequest]):
             if self._probe is None:
                 self._probe = document_vectors(self.embed, [PROBE])[0]
             request = self._with_vector(request, vector)
-        return self.server.run(self._steps(request), request.deadline)
+        return self.server.run(self._search_steps(request), request.deadline)
 
     async def asearch(
         self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
@@ -150,7 +150,7 @@ class RedisSource(HybridSource[RedisRequest]):
             if self._probe is None:
                 self._probe = (await adocument_vectors(self.embed, [PROBE]))[0]
             request = self._with_vector(request, vector)
-        return await self.server.arun(self._steps(request), request.deadline)
+        return await self.server.arun(self._search_steps(request), request.deadline)
 
     def close(self) -> None:
         """Close the connections that `from_url` made. Those of a redisvl index stay open."""
@@ -160,7 +160,7 @@ class RedisSource(HybridSource[RedisRequest]):
     def text_fields(self) -> list[str] | None:
         """The fields that are searched by text. If that is every text field, None before the first search."""
         if self._options.weights is None:
-            return self._lookup.info.of_kind("TEXT") if self._lookup.info else None
+            return self._lookup.info.names_of_kind("TEXT") if self._lookup.info else None
         return list(self._options.weights)
 
     def describe_text(self) -> str:
@@ -171,7 +171,7 @@ class RedisSource(HybridSource[RedisRequest]):
         return f"KNN over {self._options.vector}"
 
     def describe_fusion(self) -> str:
-        """Return a phrase for how a hybrid search fuses. Whether the server has FT.HYBRID is known after the first one."""
+        """Return a phrase that describes fusion. The first hybrid search finds out whether the server has FT.HYBRID."""
         if self.fusion == "weighted":
             return f"fused here by a weighted sum, text {self.text_weight:g}"
         if self._has_hybrid is None:
@@ -188,11 +188,11 @@ class RedisSource(HybridSource[RedisRequest]):
         return source_key.removeprefix(info.key_prefix) if info else source_key
 
     def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
-        terms = words(request.query)
-        if not terms:  # punctuation only
+        query_words = words(request.query)
+        if not query_words:  # punctuation only
             return Hits([], 0)
         page = self._page(request, offset, count)
-        reply = yield from complete_reply(text_command(page, terms), page)
+        reply = yield from complete_reply(text_command(page, query_words), page)
         return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
     def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
@@ -212,7 +212,7 @@ class RedisSource(HybridSource[RedisRequest]):
     @immediate
     def hit_documents(self, request: RedisRequest, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
         names = self._options.return_fields
-        return [(hit.key, replies.document(hit.fields, request.info, names)) for hit in hits]
+        return [(hit.key, replies.document_fields(hit.fields, request.info, names)) for hit in hits]
 
     def _server_fused_hits(self, request: RedisRequest) -> Steps[list[Hit]]:
         """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
@@ -230,8 +230,8 @@ class RedisSource(HybridSource[RedisRequest]):
         fields = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
         return [hit._replace(fields=fields[hit.key]) for hit in hits if hit.key in fields]
 
-    def _request(self, query: Any, limit: Any, offset: Any, mode: Any, conditions: Any) -> RedisRequest:
-        """Return the request with these arguments. Raises InvalidInput if one is not valid."""
+    def _request(self, query: Any, limit: Any, offset: Any, mode: Any, filter_text: Any) -> RedisRequest:
+        """Return the request for checked arguments. Raises InvalidInput."""
         query, mode = checked_query(query), self.checked_mode(mode or self.mode)
         count, offset = checked_limit(limit), checked_offset(offset)
         if count is None or count + offset > MAX_RESULTS:
@@ -239,15 +239,15 @@ class RedisSource(HybridSource[RedisRequest]):
                 f"limit must be a positive whole number, and limit and offset together at most {MAX_RESULTS:,}, which is "
                 "RediSearch's maximum"
             )
-        conditions = checked_filter(self.filter if conditions is None else conditions)
-        deadline = Deadline(self.server.seconds)
-        return RedisRequest(query=query, mode=mode, offset=offset, count=count, filter=conditions, deadline=deadline)
+        filter_text = checked_filter(self.filter if filter_text is None else filter_text)
+        deadline = Deadline(self.server.timeout)
+        return RedisRequest(query=query, mode=mode, offset=offset, count=count, filter=filter_text, deadline=deadline)
 
     def _with_vector(self, request: RedisRequest, vector: Vectors) -> RedisRequest:
         """Return the request with the query's vector. The timeout does not include the time that embedding took."""
-        return replace(request, vector=vector, probe=self._probe, deadline=Deadline(self.server.seconds))
+        return replace(request, vector=vector, probe=self._probe, deadline=Deadline(self.server.timeout))
 
-    def _steps(self, request: RedisRequest) -> Steps[Candidates]:
+    def _search_steps(self, request: RedisRequest) -> Steps[Candidates]:
         try:
             info, is_new = yield from self._lookup.read_info(request)
             candidates = yield from self.candidates(replace(request, info=info))
@@ -267,23 +267,23 @@ class RedisSource(HybridSource[RedisRequest]):
             filter=request.filter,
             return_fields=self._options.return_fields,
             ef_runtime=self._options.ef_runtime,
-            milliseconds=request.deadline.milliseconds_left(),
+            timeout_ms=request.deadline.milliseconds_left(),
             offset=offset,
         )
 
 
 def complete_reply(command: Command, page: Page) -> Steps[Any]:
-    """Return the reply to a command. Raises SourceError if it took as long as its TIMEOUT, the only sign in RESP2."""
-    began = time.monotonic()
+    """Return the reply to a command. Raises SourceError if it took as long as its TIMEOUT: RESP2 has no other sign."""
+    start = time.monotonic()
     reply = yield command
-    if 1000 * (time.monotonic() - began) >= TIMEOUT_SHARE * page.milliseconds:
+    if 1000 * (time.monotonic() - start) >= TIMEOUT_SHARE * page.timeout_ms:
         raise SourceError("the server ran out of time and returned only a part of the results; allow more time with timeout=")
     return reply
 
 
 def _vector_total(request: RedisRequest) -> int | None:
     """Return how many documents a vector search ranks: all. How many of them pass a filter is unknown."""
-    return request.info.documents if request.filter is None else None
+    return request.info.document_count if request.filter is None else None
 
 
 def _hits(documents: Sequence[RawDocument]) -> list[Hit]:

@@ -1,4 +1,4 @@
-"""How documents are stored on Redis, as hashes or as JSON: the commands that write and compare them. Pure."""
+"""Storage of documents on Redis, as hashes or as JSON: the commands that write and compare them. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from podium.sources.redis.schema import Schema
 
 __all__ = ["HashStorage", "JsonStorage", "storage_for"]
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # what RediSearch accepts; Python's float accepts more
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # the syntax that RediSearch accepts; Python's float accepts more
 
 
 class HashStorage:
-    """Documents as hashes: every value is a string, lists and dicts are JSON."""
+    """Documents as hashes. Every value is a string; lists and dicts are written as JSON."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
     def encode(self, document: Any, number: int) -> dict[str, Any]:
-        """Return the fields to write. Raises InvalidInput, which names the document by its number."""
+        """Return the fields to write, as bytes. Raises InvalidInput, which names the document by its number."""
         fields = {name: self._value(value, name, number) for name, value in _record(document, self._schema, number).items()}
         if "$" in fields:
             raise InvalidInput(f"document {number} has a field named '$', which RediSearch cannot return; rename it")
@@ -42,13 +42,13 @@ class HashStorage:
 
     def read_commands(self, key: str, fields: Mapping[str, Any]) -> list[Command]:
         """Return the commands whose replies `is_same` compares with the fields."""
-        vector: list[Command] = [("HEXISTS", key, self._schema.vector)] if self._schema.vector else []
-        return [("HMGET", key, *sorted(fields)), ("HLEN", key), *vector]
+        has_vector: list[Command] = [("HEXISTS", key, self._schema.vector)] if self._schema.vector else []
+        return [("HMGET", key, *sorted(fields)), ("HLEN", key), *has_vector]
 
     def is_same(self, replies: Sequence[Any], fields: Mapping[str, Any], has_vector: bool) -> bool:
         """Whether the stored document is the one that would be written."""
-        values, length, *vector = replies
-        is_complete = length == len(fields) + has_vector and all(bool(exists) == has_vector for exists in vector)
+        values, length, *vector_exists = replies
+        is_complete = length == len(fields) + has_vector and all(bool(exists) == has_vector for exists in vector_exists)
         return is_complete and values == [fields[name] for name in sorted(fields)]
 
     def _value(self, value: Any, name: str, number: int) -> bytes:
@@ -62,19 +62,16 @@ class HashStorage:
 
     def _joined_tags(self, tags: list[str], name: str, number: int) -> str:
         separator = self._schema.tag_separator
-        if split := next((tag for tag in tags if separator in tag), None):
+        if tag := next((tag for tag in tags if separator in tag), None):
             raise InvalidInput(
-                f"document {number} has the tag {split[:80]!r} in {name!r}, which the tag separator {separator!r} would split; "
+                f"document {number} has the tag {tag[:80]!r} in {name!r}, which the tag separator {separator!r} would split; "
                 "choose another separator with --tag-separator (tag_separator=)"
             )
         return separator.join(tags)
 
 
 class JsonStorage:
-    """Documents as JSON, with the JSON module: values keep their types, and a vector is a list of numbers.
-
-    It has the methods of HashStorage.
-    """
+    """Documents as JSON, with the methods of HashStorage. Values keep their types, and a vector is a list of numbers."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -84,7 +81,7 @@ class JsonStorage:
         for name in self._schema.numbers:
             if isinstance(record.get(name), str):  # from a CSV file
                 record[name] = json.loads(str(float(record[name])))
-        return json.loads(_json(record, "", number))  # type: ignore[no-any-return]  # a dict again
+        return json.loads(_json(record, "", number))  # type: ignore[no-any-return]  # a dict, with tuples as lists
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
         return [str(fields[name]) for name in self._schema.text if name in fields]
@@ -97,11 +94,11 @@ class JsonStorage:
         return [("JSON.GET", key)]
 
     def is_same(self, replies: Sequence[Any], fields: Mapping[str, Any], has_vector: bool) -> bool:
-        stored = json.loads(replies[0]) if replies[0] else None
-        if not isinstance(stored, dict):
+        stored_fields = json.loads(replies[0]) if replies[0] else None
+        if not isinstance(stored_fields, dict):
             return False
-        vector = stored.pop(self._schema.vector, None) if self._schema.vector else None
-        return (vector is not None) == has_vector and stored == fields
+        vector = stored_fields.pop(self._schema.vector, None) if self._schema.vector else None
+        return (vector is not None) == has_vector and stored_fields == fields
 
 
 def storage_for(schema: Schema) -> HashStorage | JsonStorage:
@@ -109,13 +106,13 @@ def storage_for(schema: Schema) -> HashStorage | JsonStorage:
 
 
 def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
-    """Return the fields of a document without empty ones. A blank tag or number is empty, too."""
+    """Return the fields of a document, without None and NaN, and without blank tags and numbers."""
     record = {next(iter(schema.text)): document} if isinstance(document, str) else document
     if not isinstance(record, Mapping) or not any(name in record for name in schema.text):
         names = ", ".join(map(str, record)) if isinstance(record, Mapping) and record else "no fields"
         raise InvalidInput(f"document {number} has no field {' or '.join(schema.text)}; it has {names}")
-    conditions = {*schema.tags, *schema.numbers}
-    fields = {str(name): value for name, value in record.items() if not _is_empty(value, str(name) in conditions)}
+    filter_fields = {*schema.tags, *schema.numbers}
+    fields = {str(name): value for name, value in record.items() if not _is_empty(value, str(name) in filter_fields)}
     if not fields:
         raise InvalidInput(f"all fields of document {number} are empty; Redis cannot store it, so leave it out")
     if schema.vector in fields:
@@ -128,10 +125,10 @@ def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
     return fields
 
 
-def _is_empty(value: Any, is_condition: bool) -> bool:
+def _is_empty(value: Any, is_filter_field: bool) -> bool:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
-    return is_condition and isinstance(value, str) and not value.strip()
+    return is_filter_field and isinstance(value, str) and not value.strip()
 
 
 def _json(value: Any, name: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""How RediSearch splits text into words, and which words of a query to search for. Pure."""
+"""The words of documents, split as RediSearch does, and the words of a query to search for. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import unicodedata
 __all__ = ["has_escaped_word", "tokens", "words"]
 
 # The characters at which RediSearch splits (src/toksep.h), and control characters, which its query parser cannot read.
-_SEPARATORS = r"\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f"
-SEPARATORS = re.compile(rf"[{_SEPARATORS}]+")
-INDEXED_TOKEN = re.compile(rf"(?:\\.|[^{_SEPARATORS}])+", re.DOTALL)
-PLAIN_TOKEN = re.compile(rf"\\?[^{_SEPARATORS}]+|[{_SEPARATORS}]+")
+_SEPARATOR_CHARACTERS = r"\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f"
+SEPARATORS = re.compile(rf"[{_SEPARATOR_CHARACTERS}]+")
+# A token of a document in RediSearch, with backslashes as escapes, and one that is the same without escapes.
+INDEXED_TOKEN = re.compile(rf"(?:\\.|[^{_SEPARATOR_CHARACTERS}])+", re.DOTALL)
+PLAIN_TOKEN = re.compile(rf"\\?[^{_SEPARATOR_CHARACTERS}]+|[{_SEPARATOR_CHARACTERS}]+")
 
 
 def tokens(text: str) -> list[str]:
@@ -22,8 +23,8 @@ def tokens(text: str) -> list[str]:
 def words(query: str) -> list[str]:
     """Return the words to search for. None of them can be an operator.
 
-    RediSearch does not split documents at other punctuation, such as a typographic apostrophe. So a word with such a
-    character is searched for as it is, which matches documents that spell it alike, and as its parts.
+    RediSearch splits documents at ASCII punctuation, but not at other punctuation, such as a typographic apostrophe. A word
+    with such a character is searched for unchanged, for documents with the same spelling, and as its parts.
 
         >>> words("don’t stop!")
         ['don’t', 'don', 't', 'stop']
@@ -45,13 +46,13 @@ def has_escaped_word(text: str) -> bool:
 def _parts(token: str) -> list[str]:
     if token.isascii():
         return []
-    parts = "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
+    parts = "".join(" " if _is_punctuation(character) else character for character in token).split()
     return [part for part in parts if part.strip("_")]  # RediSearch cannot parse a query for underscores alone
 
 
-def _is_punctuation(letter: str) -> bool:
-    """Whether a character separates words: punctuation, accents on their own, and full-width forms of ASCII symbols."""
-    if letter.isascii():
+def _is_punctuation(character: str) -> bool:
+    """Whether a character separates words: punctuation, a spacing accent, or the full-width form of an ASCII symbol."""
+    if character.isascii():
         return False
-    category = unicodedata.category(letter)
-    return category[0] in "PZ" or category == "Sk" or bool(SEPARATORS.fullmatch(unicodedata.normalize("NFKC", letter)))
+    category = unicodedata.category(character)
+    return category[0] in "PZ" or category == "Sk" or bool(SEPARATORS.fullmatch(unicodedata.normalize("NFKC", character)))
