@@ -21,7 +21,7 @@ from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["Activation", "Module", "Spec", "read_spec"]
+__all__ = ["Activation", "Module", "Spec", "check_config", "described", "read_modules", "read_spec"]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DEFAULT_LENGTH = 512
@@ -87,16 +87,25 @@ class Spec:
 
 def read_spec(folder: Path) -> Spec:
     """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
-    config = read_settings(folder / "config.json", required=True)
-    if config.get("auto_map"):
+    check_config(folder)
+    modules = read_modules(folder)
+    _check_modules(folder, modules)
+    return described(folder, modules)
+
+
+def check_config(folder: Path) -> None:
+    """Raise ModelNotFound if the folder has no config.json, UnsupportedModel if its model needs Python code of its own."""
+    if read_settings(folder / "config.json", required=True).get("auto_map"):
         raise UnsupportedModel(
             f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; "
             "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
         )
-    modules = _modules(folder)
+
+
+def described(folder: Path, modules: tuple[Module, ...]) -> Spec:
+    """Return the spec of a folder with these modules, the transformer first; none for a model of transformers."""
     base = modules[0].folder if modules else folder
-    if base != folder:
-        config = read_settings(base / "config.json", required=True)
+    config = read_settings(base / "config.json", required=True)
     settings = _transformer_settings(base) if modules else {}
     model_type = str(config.get("model_type", "?"))
     family, weights = _family_and_weights(folder, base, model_type)
@@ -110,7 +119,7 @@ def read_spec(folder: Path) -> Spec:
         family=family,
         architecture=architecture,
         activation=_activation(folder, config, is_modular=bool(modules)),
-        pooling=_pooling(modules[1].config) if modules[1:] else pooling,
+        pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
         max_length=_max_length(base, config, settings, architecture),
         has_segments=_has_segments(model_type),
         do_lower_case=bool(settings.get("do_lower_case")),
@@ -148,10 +157,13 @@ def _has_segments(model_type: str) -> bool:
     return family.has_segments if family else model_type in OTHER_TYPES_WITH_SEGMENTS
 
 
-def _modules(folder: Path) -> tuple[Module, ...]:
-    """Return the modules in modules.json, the transformer first; none if there is no such file."""
+def read_modules(folder: Path) -> tuple[Module, ...]:
+    """Return the modules in modules.json, in its order; none if there is no such file."""
     entries = read_json(folder / "modules.json")
-    modules = tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
+    return tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
+
+
+def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
     kinds = [module.kind for module in modules]
     heads = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
     if modules and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}):
@@ -159,7 +171,6 @@ def _modules(folder: Path) -> tuple[Module, ...]:
             f"{folder}: modules.json has {' → '.join(kinds)}; podium runs a Transformer alone, or Transformer → Pooling → "
             "any number of Dense and LayerNorm → Normalize (in an embedder)"
         )
-    return modules
 
 
 def _module(folder: Path, entry: dict[str, Any]) -> Module:
