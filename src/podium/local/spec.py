@@ -25,6 +25,7 @@ __all__ = ["Activation", "Module", "Spec", "check_config", "described", "read_mo
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DEFAULT_LENGTH = 512
+OTHER_MODEL = "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
 # Model types that only run from an ONNX file, and whose tokenizers have segments if their settings do not say.
 OTHER_TYPES_WITH_SEGMENTS = ("deberta", "mobilebert", "squeezebert", "convbert")
 
@@ -93,12 +94,11 @@ def read_spec(folder: Path) -> Spec:
     return described(folder, modules)
 
 
-def check_config(folder: Path) -> None:
+def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
     """Raise ModelNotFound if the folder has no config.json, UnsupportedModel if its model needs Python code of its own."""
     if read_settings(folder / "config.json", required=True).get("auto_map"):
         raise UnsupportedModel(
-            f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; "
-            "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
+            f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; {remedy}"
         )
 
 

@@ -14,6 +14,7 @@ from podium.local.files.checkpoint import INDEX, SINGLE
 __all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing_files"]
 
 DESCRIPTION_FILES = (
+    "artifact.metadata",
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",
