@@ -1,8 +1,8 @@
-"""One contender in a process of its own, driven line by line: each as its own users would call it.
+"""One contender in its own process, called as its users would call it.
 
     python contenders.py NAME MODEL_FOLDER
 
-reads "short", "long", "first" or "memory" from standard input and answers each with a line of JSON.
+reads lines with "short", "long", "first" or "memory" from standard input, and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 Rank = Callable[[str, list[str]], list[float]]
-BATCH, LONGEST = 16, 512
+BATCH, MAX_TOKENS = 16, 512
 
 
 def podium(folder: str, precision: Any, runtime: Any = "native") -> Rank:
@@ -31,12 +31,12 @@ def sentence_transformers(folder: str) -> Rank:
     import torch
     from sentence_transformers import CrossEncoder
 
-    # The checkpoint is stored in float16; computed in that, as is the default, it would be many times slower.
+    # The checkpoint is stored in float16. By default it would also be computed in float16, which is many times slower.
     model = CrossEncoder(folder, device="cpu", model_kwargs={"dtype": torch.float32})
 
     def rank(query: str, passages: list[str]) -> list[float]:
         ranked = model.rank(query, passages)
-        return _in_place(len(passages), ((each["corpus_id"], each["score"]) for each in ranked))
+        return _by_index(len(passages), ((hit["corpus_id"], hit["score"]) for hit in ranked))
 
     return rank
 
@@ -44,12 +44,12 @@ def sentence_transformers(folder: str) -> Rank:
 def flashrank(folder: str) -> Rank:
     from flashrank import Ranker, RerankRequest
 
-    # FlashRank runs only models of its own list; ours stands in the folder of the one it is nearest to.
+    # FlashRank runs only models that it lists; this model is in the folder of the most similar one.
     ranker = Ranker("ms-marco-MiniLM-L-12-v2", cache_dir=str(Path(folder) / "flashrank"), log_level="ERROR")
 
     def rank(query: str, passages: list[str]) -> list[float]:
-        asked = RerankRequest(query, [{"id": at, "text": text} for at, text in enumerate(passages)])
-        return _in_place(len(passages), ((each["id"], each["score"]) for each in ranker.rerank(asked)))
+        request = RerankRequest(query, [{"id": index, "text": text} for index, text in enumerate(passages)])
+        return _by_index(len(passages), ((hit["id"], hit["score"]) for hit in ranker.rerank(request)))
 
     return rank
 
@@ -66,7 +66,7 @@ def fastembed(folder: str) -> Rank:
 
 
 def ctranslate2(folder: str, compute_type: str) -> Rank:
-    """As its users do it: batches of texts of like length, one thread a batch, as many at once as there are processors."""
+    """Batches of texts of similar length, one thread per batch, and one batch per processor at a time."""
     import math
     import os
     from concurrent.futures import ThreadPoolExecutor
@@ -76,30 +76,30 @@ def ctranslate2(folder: str, compute_type: str) -> Rank:
     from tokenizers import Tokenizer
 
     threads = len(os.sched_getaffinity(0))
-    where = str(Path(folder) / "ctranslate2")
-    encoder = ctranslate2.Encoder(where, compute_type=compute_type, inter_threads=threads, intra_threads=1)
-    head = np.load(Path(where) / "classifier.npz")
+    model = Path(folder) / "ctranslate2"
+    encoder = ctranslate2.Encoder(str(model), compute_type=compute_type, inter_threads=threads, intra_threads=1)
+    head = np.load(model / "classifier.npz")
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_truncation(MAX_TOKENS)
     pool = ThreadPoolExecutor(threads)
 
     def logits(batch: list[Any]) -> Any:
-        pooled = encoder.forward_batch([each.ids for each in batch], token_type_ids=[each.type_ids for each in batch])
+        pooled = encoder.forward_batch([pair.ids for pair in batch], token_type_ids=[pair.type_ids for pair in batch])
         return np.array(pooled.pooler_output) @ head["weight"].T + head["bias"]
 
     def rank(query: str, passages: list[str]) -> list[float]:
         encoded = tokenizer.encode_batch([(query, passage) for passage in passages])
-        order = sorted(range(len(encoded)), key=lambda at: -len(encoded[at].ids))
-        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-        found = pool.map(logits, [[encoded[at] for at in batch] for batch in batches])
-        pairs = [(at, row[0]) for batch, rows in zip(batches, found, strict=True) for at, row in zip(batch, rows, strict=True)]
-        return _in_place(len(passages), ((at, 1 / (1 + math.exp(-logit))) for at, logit in pairs))
+        order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids))
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        outputs = pool.map(logits, [[encoded[index] for index in batch] for batch in batches])
+        rows = [row for batch_rows in outputs for row in batch_rows]
+        return _by_index(len(passages), ((index, 1 / (1 + math.exp(-row[0]))) for index, row in zip(order, rows, strict=True)))
 
     return rank
 
 
 def openvino(folder: str, precision: str) -> Rank:
-    """As its documentation has it for throughput: requests in flight on streams of their own, one pair each."""
+    """As its documentation recommends for throughput: asynchronous requests of one pair each."""
     import math
 
     import numpy as np
@@ -110,20 +110,20 @@ def openvino(folder: str, precision: str) -> Rank:
     model = openvino.Core().compile_model(Path(folder) / "openvino" / f"{precision}.xml", "CPU", settings)
     queue = openvino.AsyncInferQueue(model)
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_truncation(MAX_TOKENS)
 
     def rank(query: str, passages: list[str]) -> list[float]:
         scores = [0.0] * len(passages)
 
-        def keep(request: Any, at: int) -> None:
-            scores[at] = 1 / (1 + math.exp(-float(request.get_output_tensor().data.reshape(-1)[0])))
+        def store_score(request: Any, index: int) -> None:
+            scores[index] = 1 / (1 + math.exp(-float(request.get_output_tensor().data.reshape(-1)[0])))
 
-        queue.set_callback(keep)
+        queue.set_callback(store_score)
         encoded = tokenizer.encode_batch([(query, passage) for passage in passages])
-        for at in sorted(range(len(encoded)), key=lambda at: -len(encoded[at].ids)):
-            ids = np.array([encoded[at].ids])
-            segments = np.array([encoded[at].type_ids])
-            queue.start_async({"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}, at)
+        for index in sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids)):
+            ids = np.array([encoded[index].ids])
+            segments = np.array([encoded[index].type_ids])
+            queue.start_async({"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}, index)
         queue.wait_all()
         return scores
 
@@ -145,10 +145,10 @@ CONTENDERS: dict[str, Callable[[str], Rank]] = {
 }
 
 
-def _in_place(count: int, scored: Any) -> list[float]:
+def _by_index(count: int, indexed_scores: Iterable[tuple[int, float]]) -> list[float]:
     scores = [0.0] * count
-    for at, score in scored:
-        scores[at] = float(score)
+    for index, score in indexed_scores:
+        scores[index] = float(score)
     return scores
 
 
@@ -157,18 +157,19 @@ def main(name: str, folder: str) -> None:
 
     began = time.perf_counter()
     rank = CONTENDERS[name](folder)
-    loaded = time.perf_counter() - began
+    load_seconds = time.perf_counter() - began
     texts = {workload: work.passages(workload) for workload in work.WORKLOADS}
     for line in sys.stdin:
-        asked = line.strip()
-        if asked == "memory":
-            answer: dict[str, Any] = {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "load_s": loaded}
-        elif asked == "first":
+        request = line.strip()
+        if request == "memory":
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            answer: dict[str, Any] = {"peak_mb": peak_mb, "load_s": load_seconds}
+        elif request == "first":
             rank(work.QUERY, texts["short"][:10])
             answer = {}
         else:
             began = time.perf_counter()
-            scores = rank(work.QUERY, texts[asked])
+            scores = rank(work.QUERY, texts[request])
             answer = {"seconds": time.perf_counter() - began, "scores": scores}
         print(json.dumps(answer), flush=True)
 

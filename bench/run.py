@@ -1,11 +1,11 @@
-"""Measure podium beside other rerankers, in one run, alternating; print the table that README shows.
+"""Measure podium and other rerankers alternately, in one run, and print the README's table.
 
     make bench
 
-Each contender gets an environment of its own under .bench/ (the first run installs them: several minutes and 2 GB, PyTorch
-is in one of them). All rank the same passages with one cross-encoder of MiniLM-L6's shape. Rounds go A B C A B C …;
-medians count. Machines differ and drift: a ratio counts, an absolute figure doesn't. Writes docs/benchmark.json and
-docs/benchmark.svg.
+Each contender has its own environment in .bench/. The first run installs them, which takes several minutes and 2 GB, because
+one contains PyTorch. All rank the same passages with one cross-encoder of MiniLM-L6's shape. Rounds go A B C A B C …, and the
+table has medians. Compare the ratios: absolute speeds differ between machines, and on one machine over time. Writes
+docs/benchmark.json and docs/benchmark.svg.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import chart
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
 VOCABULARY = ROOT / "src" / "podium" / "bundled" / "podium-mini"
-# One environment converts for all and holds CTranslate2, too, whose own size is therefore not told.
+# This environment also converts models and contains CTranslate2, so CTranslate2's own size is unknown.
 REFERENCE = ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscript", "ctranslate2"]
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
@@ -47,7 +47,7 @@ SHARED = ("CTranslate2", "CTranslate2 int8")
 
 
 class Contender:
-    """A contender's process."""
+    """The process of a contender, which runs contenders.py."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,13 +58,14 @@ class Contender:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
         )
 
-    def ask(self, what: str) -> dict[str, Any]:
+    def answer(self, request: str) -> dict[str, Any]:
+        """Return the answer to "short", "long", "first" or "memory"."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(what, file=self._process.stdin, flush=True)
+        print(request, file=self._process.stdin, flush=True)
         while not (line := self._process.stdout.readline()).startswith("{"):
             if not line:
-                raise SystemExit(f"{self.name} died; run bench/contenders.py by hand to see why")
+                raise SystemExit(f"{self.name} ended; run bench/contenders.py directly to see why")
         return dict(json.loads(line))
 
     def close(self) -> None:
@@ -74,14 +75,14 @@ class Contender:
 
 
 def install() -> None:
-    """Make each environment that is not there, and the model in the forms that the others need."""
+    """Make the missing environments, and the model in each contender's format."""
     for folder, packages in dict(CONTENDERS.values()).items():
-        done = HOME / folder / "installed"
-        if not done.exists():
+        marker = HOME / folder / "installed"
+        if not marker.exists():
             print(f"installing {folder} …", flush=True)
             subprocess.run([sys.executable, "-m", "venv", HOME / folder], check=True)
             subprocess.run([HOME / folder / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
-            done.touch()
+            marker.touch()
     if not (HOME / "model" / "flashrank").exists():
         exporter = HOME / "reference" / "bin" / "python"
         subprocess.run([exporter, Path(__file__).parent / "export.py", HOME / "model", VOCABULARY], check=True)
@@ -92,10 +93,10 @@ def install() -> None:
 
 
 def first_ranking(name: str) -> float:
-    """Return seconds from starting a process to its first ranking of 10 passages."""
+    """Return the seconds from the start of a process to its first ranking of 10 passages."""
     began = time.perf_counter()
     contender = Contender(name)
-    contender.ask("first")
+    contender.answer("first")
     seconds = time.perf_counter() - began
     contender.close()
     return seconds
@@ -108,23 +109,23 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
             figures[name]["first"].append(first_ranking(name))
     running = {name: Contender(name) for name in CONTENDERS}
     for workload in ("short", "long"):
-        for counted in [False] + [True] * rounds:
+        for is_measured in [False] + [True] * rounds:
             for name, contender in running.items():
-                answer = contender.ask(workload)
-                if counted:
+                answer = contender.answer(workload)
+                if is_measured:
                     figures[name][workload].append(answer["seconds"])
                 figures[name][f"{workload} scores"] = answer["scores"]
         for name, contender in running.items():
-            figures[name][f"{workload} memory"] = contender.ask("memory")
+            figures[name][f"{workload} memory"] = contender.answer("memory")
     for contender in running.values():
         contender.close()
     return figures
 
 
 def summary(figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return medians per contender, and how many times the baseline's rate each reached, round by round."""
+    """Return each contender's medians, and the median of its ratios to the baseline in the same round."""
     base = figures[BASELINE]
-    found = {}
+    summaries = {}
     for name, own in figures.items():
         row: dict[str, float] = {"first_s": statistics.median(own["first"])}
         for workload in ("short", "long"):
@@ -136,33 +137,33 @@ def summary(figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
             )
         row["load_s"] = own["short memory"]["load_s"]
         row["installed_mb"] = installed_megabytes(name)
-        found[name] = row
-    return found
+        summaries[name] = row
+    return summaries
 
 
 def installed_megabytes(name: str) -> float:
-    """Return the size of a contender's environment, less pip itself and the sources of this repository."""
+    """Return the size of a contender's environment without pip and without the sources of this repository."""
     folder = HOME / CONTENDERS[name][0]
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and "/pip/" not in str(path)]
     return sum(path.stat().st_size for path in files) / 1e6
 
 
 def peaks() -> dict[str, float]:
-    """Return the best rates of matrix products that anything installed here reaches, in billions of operations a second."""
+    """Return the highest rates of matrix products among the installed libraries, in billions of operations per second."""
     best: dict[str, float] = {}
     for folder in ("reference", "podium"):
         command = [HOME / folder / "bin" / "python", Path(__file__).parent / "peak.py"]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        best = {kind: max(rate, best.get(kind, 0.0)) for kind, rate in found.items()}
+        rates = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        best = {kind: max(rate, best.get(kind, 0.0)) for kind, rate in rates.items()}
     return best
 
 
 def operations() -> dict[str, float]:
-    """Return billions of operations in the layers' products of one pair, by workload: 2 × weights × tokens."""
+    """Return the billions of operations in one pair's matrix products, by workload: 2 × weights × tokens."""
     script = (
         "import sys; from podium.load import local_scorer; import work;"
         "pairs = local_scorer(sys.argv[1]).tokenizer.pairs;"
-        "print([sum(len(each.ids) for each in pairs(work.QUERY, work.passages(name))) / 100 for name in ('short', 'long')])"
+        "print([sum(len(pair.ids) for pair in pairs(work.QUERY, work.passages(name))) / 100 for name in ('short', 'long')])"
     )
     command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
@@ -172,7 +173,7 @@ def operations() -> dict[str, float]:
 
 
 def limits(best: dict[str, float], work: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
-    """Return the table's last rows: how many pairs the machine's products would allow, and podium's share of that."""
+    """Return the table's last rows: the pairs/s that the machine's matrix products allow, and podium's share of them."""
     lines = []
     for kind, rate in best.items():
         own = rows[f"podium {kind}"]
@@ -211,11 +212,11 @@ def main() -> None:
     install()
     rows = summary(measure(rounds))
     best = peaks()
-    found = "\n".join([table(rows), *limits(best, operations(), rows)])
-    print(found)
+    full_table = "\n".join([table(rows), *limits(best, operations(), rows)])
+    print(full_table)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    kept = {"table": found, "rows": rows, "peaks": best, "rounds": rounds, "machine": machine}
-    (ROOT / "docs" / "benchmark.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    results = {"table": full_table, "rows": rows, "peaks": best, "rounds": rounds, "machine": machine}
+    (ROOT / "docs" / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     speeds = {name: row["short_pairs_s"] for name, row in rows.items()}
     (ROOT / "docs" / "benchmark.svg").write_text(chart.bars(speeds, "pairs per second"), encoding="utf-8")
 

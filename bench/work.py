@@ -1,7 +1,7 @@
-"""The benchmark's two workloads: 100 passages around 83 tokens, and 100 around 310, with the lengths real candidates have.
+"""The benchmark's two workloads: 100 passages of about 83 tokens and 100 of about 310, with lengths as in real searches.
 
-The texts are runs of words from a public collection where one lies beside the repository, else of this project's own
-words; the lengths, which are what decides speed, are the same.
+The words come from a public collection if there is one beside the repository, else from tests/parity/words.txt. The lengths,
+which decide the speed, are the same.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ def words() -> list[str]:
     if COLLECTION.exists():
         with gzip.open(COLLECTION, "rt", encoding="utf-8") as lines:
             return [word for line in lines for word in json.loads(line)["text"].split()]
-    draw = random.Random(1)
-    return draw.choices(OWN_WORDS.read_text(encoding="utf-8").split(), k=200_000)
+    generator = random.Random(1)
+    return generator.choices(OWN_WORDS.read_text(encoding="utf-8").split(), k=200_000)
 
 
 def passages(workload: str, count: int = 100) -> list[str]:
-    """Return runs of words whose lengths are log-normal, between 5 and 380 words. The same on every machine."""
+    """Return texts of 5 to 380 words, with log-normal lengths. They are the same in every call."""
     mean, sigma = WORKLOADS[workload]
-    source, draw = words(), random.Random(0)
+    source, generator = words(), random.Random(0)
     mu = math.log(mean) - sigma * sigma / 2
-    found = []
+    texts = []
     for _ in range(count):
-        length = max(5, min(380, int(draw.lognormvariate(mu, sigma))))
-        start = draw.randrange(len(source) - length)
-        found.append(" ".join(source[start : start + length]))
-    return found
+        length = max(5, min(380, int(generator.lognormvariate(mu, sigma))))
+        start = generator.randrange(len(source) - length)
+        texts.append(" ".join(source[start : start + length]))
+    return texts

@@ -1,8 +1,8 @@
-"""Run the notebook again, and write the README's generated parts: what the commands print, and the tables.
+"""Run the notebook, and write the generated parts of the README and other pages: outputs of commands, and tables.
 
     make docs
 
-A generated part stands between `<!-- name -->` and `<!-- end -->`. A test holds each to what would be written now.
+A generated part is between `<!-- name -->` and `<!-- end -->`. Tests compare each with what would be written now.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from podium.local.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from resp import Replay  # noqa: E402  found by the line above
+from resp import Replay  # noqa: E402  in the folder above
 
 README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
 SERVING, SERVED = ROOT / "docs" / "serving.md", ROOT / "docs" / "serve.json"
-PICTURE = ROOT / "docs" / "playground.png"
+SCREENSHOT = ROOT / "docs" / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 FAMILY_MODELS = {
     "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
@@ -44,38 +44,25 @@ FAMILY_MODELS = {
 
 
 def example() -> str:
-    return _printed(_code_before("example"))
+    return _printed(code_before("example"))
 
 
 def searched() -> str:
-    return _printed(_code_before("searched"))
+    return _printed(code_before("searched"))
 
 
 def redis() -> str:
-    """Return what the README's block on Redis prints, on loopback, where a real server's answers are replayed."""
+    """Return the output of the README's block on Redis, run against recorded replies of a real server."""
     with Replay(ROOT / "tests" / "sources" / "redis" / "readme.json") as replay:
-        return _printed(_code_before("redis").replace("redis://localhost:6379", replay.url))
+        return _printed(code_before("redis").replace("redis://localhost:6379", replay.url))
 
 
 def side() -> str:
-    asked = [
-        "search",
-        "capital of the United States",
-        "--in",
-        "docs/documents.jsonl",
-        "--text",
-        "title,content",
-        "--limit",
-        "3",
-    ]
-    printed = _output([sys.executable, "-m", "podium", *asked])
-    return f"```console\n$ podium {shlex.join(asked)}\n{printed}```"
+    return _console("search 'capital of the United States' --in docs/documents.jsonl --text title,content --limit 3")
 
 
 def evaluated() -> str:
-    """Return what podium eval prints for the README's own small collection."""
-    asked = ["eval", "docs/judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10,RR@10,Success@1"]
-    return f"```console\n$ podium {shlex.join(asked)}\n{_output([sys.executable, '-m', 'podium', *asked])}```"
+    return _console("eval docs/judged.csv --reranker podium-mini --metrics nDCG@10,RR@10,Success@1")
 
 
 def demo() -> str:
@@ -101,14 +88,14 @@ def benchmark() -> str:
 
 
 def measured() -> str:
-    """Return what training/measure.py last wrote; it takes too long to be written anew here."""
+    """Return the last output of training/measure.py, which takes too long to run here."""
     return (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").strip()
 
 
 def sdk() -> str:
-    """Return what the README's block of Cohere's SDK prints, at a server on a port of its own."""
+    """Return the output of the README's block with Cohere's SDK, run against a server on a free port."""
     with serving() as url:
-        return _printed(_code_before("sdk").replace("http://127.0.0.1:8080", url))
+        return _printed(code_before("sdk").replace("http://127.0.0.1:8080", url))
 
 
 @contextlib.contextmanager
@@ -147,29 +134,35 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def filled(readme: str) -> str:
-    """Return the README with every generated part as it should be."""
-    for name, made in PARTS.items():
-        readme = with_part(readme, name, made())
+    """Return the README with new generated parts."""
+    for name, content in PARTS.items():
+        readme = with_part(readme, name, content())
     return readme
 
 
 def with_part(text: str, name: str, content: str) -> str:
     """Return a text with one generated part replaced."""
-    filled, count = re.subn(
+    new_text, count = re.subn(
         rf"<!-- {name} -->\n.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{content}\n<!-- end -->", text, flags=re.DOTALL
     )
     assert count == 1, f"there are {count} parts named {name}"
-    return filled
+    return new_text
 
 
-def _code_before(name: str) -> str:
+def code_before(name: str) -> str:
     """Return the last Python block before a generated part."""
-    before = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
-    return re.findall(r"```python\n(.*?)```", before, re.DOTALL)[-1]
+    preceding = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
+    return re.findall(r"```python\n(.*?)```", preceding, re.DOTALL)[-1]
 
 
 def _printed(code: str) -> str:
     return f"```text\n{_output([sys.executable, '-c', code])}```"
+
+
+def _console(arguments: str) -> str:
+    """Return a podium command and its output as a console block."""
+    output = _output([sys.executable, "-m", "podium", *shlex.split(arguments)])
+    return f"```console\n$ podium {arguments}\n{output}```"
 
 
 def _output(command: list[str]) -> str:
@@ -187,13 +180,13 @@ def run_notebook() -> None:
     nbformat.write(notebook, NOTEBOOK)
 
 
-def picture() -> None:
-    """Photograph the playground, with the Chromium of the machine."""
+def screenshot() -> None:
+    """Take a screenshot of the playground, with this machine's Chromium."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with serving() as url, sync_playwright() as started:
-        page = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
+    with serving() as url, sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
             viewport={"width": 880, "height": 760}
         )
         page.goto(url)
@@ -202,12 +195,12 @@ def picture() -> None:
         page.locator(".result .text").first.click()
         page.wait_for_selector("mark")
         page.locator('.result [data-grade="1"]').first.click()
-        page.screenshot(path=PICTURE, full_page=True)
+        page.screenshot(path=SCREENSHOT, full_page=True)
 
 
 if __name__ == "__main__":
     run_notebook()
-    picture()
+    screenshot()
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
     SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
     CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")

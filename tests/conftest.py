@@ -8,7 +8,9 @@ import pytest
 
 import environment  # noqa: F401  before podium: it keeps tests away from the user's cache and keys
 import podium
-from podium.cli.demo import DOCUMENTS, QUERY
+from podium.cli.examples import DOCUMENTS, QUERY
+
+collect_ignore = ["support"]  # looking for doctests there would import the environment a second time, with another cache
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Documents become text, every one of them, or the call says which one can't and why."""
+"""The text of documents: every document has one, or the error names the document and the reason."""
 
 from __future__ import annotations
 
@@ -36,9 +36,16 @@ from podium.inputs import checked_fields
         (SimpleNamespace(content="haystack"), "haystack"),
         (SimpleNamespace(text="node"), "node"),
         (SimpleNamespace(get_content=lambda: "llamaindex"), "llamaindex"),
+        ({"content": None, "text": "a"}, "a"),
+        ({"content": "", "passage": "b"}, "b"),
+        (SimpleNamespace(content=None, text="c"), "c"),
+    ],
+    ids=[
+        *("string", "content", "text", "page_content", "passage", "bytes", "number"),
+        *("LangChain", "Haystack", "node", "LlamaIndex", "content is None", "content is empty", "attribute is None"),
     ],
 )
-def test_text_is_found_where_the_ecosystem_puts_it(document, text):
+def test_text_is_read_from_the_usual_fields(document, text):
     assert texts_of([document]) == [text]
 
 
@@ -55,29 +62,30 @@ def test_text_is_found_where_the_ecosystem_puts_it(document, text):
         SimpleNamespace(content=None),
         math.nan,
     ],
+    ids=["None", "empty", "blank", "invisible", "None in field", "empty field", "NaN in field", "None in attribute", "NaN"],
 )
-def test_documents_without_text_are_told_apart_not_dropped(document):
+def test_text_of_a_document_without_text_is_none(document):
     assert texts_of(["a", document, "b"]) == ["a", None, "b"]
 
 
-def test_a_record_without_a_text_field_is_an_error_that_lists_its_keys():
+def test_record_without_a_text_field_is_an_error_with_its_keys():
     with pytest.raises(InvalidInput, match=r"document 1 .*'title', 'year'.*rank_by"):
         texts_of(["a", {"title": "x", "year": 1999}])
 
 
-def test_an_error_never_repeats_what_a_document_says():
+def test_error_does_not_repeat_the_document():
     with pytest.raises(InvalidInput) as caught:
         texts_of([{"title": "a secret matter"}])
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("document", [5, 1.5, ["a"], object(), b"bytes"])
-def test_what_is_no_document_is_an_error(document):
+@pytest.mark.parametrize("document", [5, 1.5, ["a"], object(), b"bytes"], ids=["int", "float", "list", "object", "bytes"])
+def test_object_that_is_not_a_document_is_an_error(document):
     with pytest.raises(InvalidInput, match="document 0"):
         texts_of([document])
 
 
-def test_one_field_gives_its_text_and_several_give_yaml_in_their_order():
+def test_one_field_is_read_as_its_text_and_several_as_yaml_in_their_order():
     document = {"source": "wiki", "year": 1999, "passage": "ünï: {code}"}
     assert texts_of([document], ("passage",)) == ["ünï: {code}"]
     (text,) = texts_of([document], ("passage", "source", "year"))
@@ -93,51 +101,54 @@ def test_yaml_does_not_fold_long_text():
     assert text == f"a: {long}\nb: x\n"
 
 
-def test_strings_stay_as_they_are_beside_records():
+def test_strings_among_records_are_not_changed():
     assert texts_of(["s", {"a": "x"}], ("a",)) == ["s", "x"]
 
 
-def test_a_field_may_be_missing_here_and_there():
+def test_field_can_be_missing_in_some_documents():
     assert texts_of([{"a": "x", "b": "y"}, {"a": "z"}], ("a", "b")) == ["a: x\nb: y\n", "a: z\n"]
 
 
-def test_a_document_with_none_of_the_fields_is_an_error_that_lists_its_keys():
+def test_document_with_none_of_the_fields_is_an_error_with_its_keys():
     with pytest.raises(InvalidInput, match=r"document 1 has no field 'a'; it has 'c'"):
         texts_of([{"a": "x"}, {"c": "y"}], ("a",))
 
 
-def test_a_field_that_no_document_has_is_a_spelling_mistake():
+def test_field_that_no_document_has_is_an_error():
     with pytest.raises(InvalidInput, match="'sorce'"):
         texts_of([{"a": "x"}], ("a", "sorce"))
 
 
-def test_fields_of_an_object_are_its_own_or_its_metadata():
+def test_fields_of_an_object_are_its_attributes_or_its_metadata():
     document = SimpleNamespace(page_content="p", metadata={"source": "wiki"})
     assert texts_of([document], ("source", "page_content")) == ["source: wiki\npage_content: p\n"]
 
 
-def test_dates_and_lists_are_readable_and_other_things_are_an_error():
+def test_dates_and_lists_are_written_as_yaml():
     (text,) = texts_of([{"day": datetime.date(2026, 1, 2), "tags": ["a", "b"]}], ("day", "tags"))
     assert text == "day: 2026-01-02\ntags:\n- a\n- b\n"
+
+
+def test_field_that_yaml_cannot_write_is_an_error():
     with pytest.raises(InvalidInput, match="document 0"):
         texts_of([{"a": object(), "b": "x"}], ("a", "b"))
 
 
-@pytest.mark.parametrize("rank_by", ["", [], [""], ["a", "a"], 5, {"a"}, [5], ["a", None], b"a"])
+@pytest.mark.parametrize("rank_by", ["", [], [""], ["a", "a"], 5, {"a"}, [5], ["a", None], b"a"], ids=repr)
 def test_rank_by_is_a_field_name_or_a_list_of_them(rank_by):
     with pytest.raises(InvalidInput, match="rank_by"):
         checked_fields(rank_by)
 
 
 @given(st.text(st.characters()))
-def test_every_string_becomes_text_that_can_be_encoded(text):
-    (read,) = texts_of([text])
-    assert read is not None or not any(letter.isalnum() for letter in text)
-    if read is not None:
-        read.encode()
+def test_every_string_with_letters_becomes_text_that_can_be_encoded(text):
+    (document_text,) = texts_of([text])
+    assert document_text is not None or not any(letter.isalnum() for letter in text)
+    if document_text is not None:
+        document_text.encode()
 
 
-def test_halves_of_surrogate_pairs_are_mended():
+def test_unpaired_surrogates_are_replaced():
     assert texts_of(["a \ud83d b", "\ud83d\ude00"]) == ["a � b", "😀"]
 
 
@@ -151,49 +162,49 @@ def test_any_document_can_be_written_as_json(document):
     json.dumps(as_json(document), allow_nan=False)
 
 
-def test_the_first_field_that_says_something_is_read():
-    documents = [{"content": None, "text": "a"}, {"content": "", "passage": "b"}, SimpleNamespace(content=None, text="c")]
-    assert texts_of(documents) == ["a", "b", "c"]
-
-
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_numbers_are_written_as_numbers():
     document = {"year": np.int64(1999), "score": np.float32(0.5), "gone": np.float32("nan")}
     assert texts_of([document], ("year", "score", "gone")) == ["year: 1999\nscore: 0.5\n"]
     assert as_json(document) == {"year": 1999, "score": 0.5, "gone": None}
 
 
-class Broken:
+class BrokenDocument:
     @property
     def content(self):
         raise RuntimeError("a secret matter")
 
 
-def deep():
+def deeply_nested_list():
     nested = []
     for _ in range(5000):
         nested = [nested]
     return nested
 
 
-@pytest.mark.parametrize("value", [np.ones(3), deep(), 10**5000, object()], ids=["array", "deep", "huge", "object"])
-def test_a_field_that_cannot_be_read_is_an_error_of_ours(value):
-    for fields in (None, ("content",), ("content", "b")):
-        with pytest.raises(InvalidInput, match="document 0"):
-            texts_of([{"content": value, "b": "x"}], fields)
+@pytest.mark.parametrize("fields", [None, ("content",), ("content", "b")], ids=["default", "one field", "two fields"])
+@pytest.mark.parametrize(
+    "value", [np.ones(3), deeply_nested_list(), 10**5000, object()], ids=["array", "deeply nested", "huge integer", "object"]
+)
+def test_field_that_cannot_be_read_is_an_error(value, fields):
+    with pytest.raises(InvalidInput, match="document 0"):
+        texts_of([{"content": value, "b": "x"}], fields)
 
 
-def test_a_document_that_fails_when_it_is_read_is_an_error_that_tells_nothing():
+def test_exception_of_a_document_is_an_error_without_its_message():
     with pytest.raises(InvalidInput, match=r"document 0 cannot be read \(RuntimeError\)") as caught:
-        texts_of([Broken()])
+        texts_of([BrokenDocument()])
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_objects_are_written_as_their_text():
+def test_json_of_an_object_is_its_text():
     assert as_json(SimpleNamespace(page_content="x")) == {"text": "x"}
+
+
+def test_json_of_a_date_is_a_string():
     assert as_json({"when": datetime.date(2026, 1, 2)}) == {"when": "2026-01-02"}
 
 
-SETS = """
+SETS_SCRIPT = """
 from podium.documents import as_json, texts_of
 documents = [
     {"text": {"sea", "apple", "pear"}, "tags": [frozenset("abcdef"), {1, "b", 2.5}], "deep": {frozenset("ab"), frozenset("cd")}}
@@ -203,17 +214,17 @@ print(texts_of(documents), texts_of(documents, ("text", "tags", "deep")), as_jso
 
 
 def test_sets_are_read_in_the_same_order_in_every_process():
-    def printed(seed: int) -> str:
-        environment = os.environ | {"PYTHONHASHSEED": str(seed)}
-        command = [sys.executable, "-c", SETS]
+    def output(hash_seed: int) -> str:
+        environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
+        command = [sys.executable, "-c", SETS_SCRIPT]
         return subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
 
-    first, *others = map(printed, range(4))
+    first, *others = map(output, range(4))
     assert others == [first] * 3
     assert "- apple\\n- pear\\n- sea\\n" in first
 
 
-def test_row_of_a_data_frame_is_read_by_its_columns():
+def test_fields_of_a_data_frame_row_are_its_columns():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"size": ["a big apple"], "name": ["pear"], "values": ["sea"], "empty": [pandas.NA]})
     row = frame.iloc[0]
@@ -224,7 +235,7 @@ def test_row_of_a_data_frame_is_read_by_its_columns():
         texts_of([row], ("index",))
 
 
-def test_missing_values_of_data_frames_are_documents_without_text():
+def test_missing_values_of_a_data_frame_have_no_text():
     pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
     missing = [pandas.NA, pandas.NaT, float("nan"), numpy.float64("nan"), numpy.datetime64("NaT")]
     assert texts_of([*missing, "a"]) == [None] * 5 + ["a"]
@@ -232,8 +243,8 @@ def test_missing_values_of_data_frames_are_documents_without_text():
     assert [as_json(value) for value in missing] == [None] * 5
 
 
-def test_suggestions_for_fields_compare_only_a_few_names():
-    """Every unknown name is compared with every known one, which takes minutes for thousands of each."""
+def test_only_a_few_field_names_are_suggested():
+    """To compare every unknown name with every known one would take minutes for thousands of each."""
     record = {f"field_number_{number}": "x" for number in range(5000)}
     with pytest.raises(InvalidInput, match="did you mean") as caught:
         texts_of([record], tuple(f"fieldXnumber_{number}y" for number in range(5000)))

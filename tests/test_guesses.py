@@ -1,4 +1,4 @@
-"""What people try first when they come from other libraries, and rerankers in other processes."""
+"""What users of other libraries try first, rerankers in other processes, and rankings in a notebook."""
 
 from __future__ import annotations
 
@@ -15,53 +15,63 @@ from podium.errors import InvalidInput
 TEXTS = ["the sea at night", "a ripe red apple"]
 
 
-@pytest.mark.parametrize("name", ["top_n", "top_k", "device"])
-def test_arguments_of_other_libraries_are_refused_with_podiums_own(mini, name):
-    search = podium.Search(WordSource(), mini)
-    calls = [
-        lambda **named: podium.load("podium-mini", **named),
-        lambda **named: mini.rank("q", TEXTS, **named),
-        lambda **named: mini.rerank("q", TEXTS, **named),
-        lambda **named: mini.rerank_many(["q"], [TEXTS], **named),
-        lambda **named: mini.arerank("q", TEXTS, **named),
-        lambda **named: search.search("q", **named),
-    ]
-    for call in calls:
-        with pytest.raises(InvalidInput, match=f"has no argument {name}; .*(limit=|threads=)"):
-            call(**{name: 1})
-
-
-class WordSource:
+class ConstantSource:
     def search(self, query, limit):
         return TEXTS[:limit]
 
 
-def test_a_name_in_the_place_of_a_scorer_is_refused_with_the_call_that_loads_it():
+CALLS = {
+    "load": lambda mini, **options: podium.load("podium-mini", **options),
+    "rank": lambda mini, **options: mini.rank("q", TEXTS, **options),
+    "rerank": lambda mini, **options: mini.rerank("q", TEXTS, **options),
+    "rerank_many": lambda mini, **options: mini.rerank_many(["q"], [TEXTS], **options),
+    "arerank": lambda mini, **options: mini.arerank("q", TEXTS, **options),
+    "search": lambda mini, **options: podium.Search(ConstantSource(), mini).search("q", **options),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("name", ["top_n", "top_k", "device"])
+def test_argument_of_another_library_is_refused_with_podiums_own(mini, name, call):
+    with pytest.raises(InvalidInput, match=f"has no argument {name}; .*(limit=|threads=)"):
+        call(mini, **{name: 1})
+
+
+def test_reranker_of_a_name_is_refused_with_the_call_that_loads_it():
     with pytest.raises(InvalidInput, match=r"use podium.load\('podium-mini'\)"):
         podium.Reranker("podium-mini")
+
+
+def test_object_that_is_not_a_scorer_is_refused():
     with pytest.raises(InvalidInput, match="a scorer has a score"):
         podium.Reranker(object())
 
 
-def test_an_index_made_by_its_class_is_refused_with_the_calls_that_make_one(tmp_path):
+def test_index_class_is_refused_with_the_calls_that_return_an_index(tmp_path):
     with pytest.raises(InvalidInput, match=r"EmbeddedIndex.create\(path\).*EmbeddedIndex.open\(path\)"):
         podium.EmbeddedIndex(tmp_path / "i")
 
 
-def test_a_loaded_reranker_works_in_a_spawned_process(mini):
+def test_loaded_reranker_works_in_a_spawned_process():
     reranker = podium.load("podium-mini", limit=1, precision="int8", max_length=64)
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        there = pool.submit(reranker.rerank, "a red fruit", TEXTS).result()
-    assert there.results == reranker.rerank("a red fruit", TEXTS).results
-    assert len(there) == 1
-    pickled = pickle.dumps(reranker)
-    assert len(pickled) < 1_000  # no weights
-    again = pickle.loads(pickled)
-    assert (again.limit, again.scorer.precision) == (1, "int8")
+        ranking = pool.submit(reranker.rerank, "a red fruit", TEXTS).result()
+    assert ranking.results == reranker.rerank("a red fruit", TEXTS).results
+    assert len(ranking) == 1
+
+
+def test_pickle_has_the_options_but_no_weights():
+    pickled = pickle.dumps(podium.load("podium-mini", limit=1, precision="int8", max_length=64))
+    assert len(pickled) < 1_000
+    reranker = pickle.loads(pickled)
+    assert (reranker.limit, reranker.scorer.precision, reranker.scorer.max_length) == (1, "int8", 64)
+
+
+def test_reranker_of_a_users_scorer_is_pickled_with_the_scorer():
     assert isinstance(pickle.loads(pickle.dumps(podium.Reranker(WordOverlap()))).scorer, WordOverlap)
 
 
-def test_a_pickled_hosted_reranker_reads_its_key_from_the_environment(monkeypatch):
+def test_pickled_hosted_reranker_reads_its_key_from_the_environment(monkeypatch):
     monkeypatch.setenv("COHERE_API_KEY", "very-secret")
     pickled = pickle.dumps(podium.load("cohere:m", timeout=3))
     assert b"very-secret" not in pickled
@@ -72,20 +82,25 @@ def test_a_pickled_hosted_reranker_reads_its_key_from_the_environment(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("options", "secret"),
+    ("load", "secrets"),
     [
-        ({"api_key": "very-secret"}, "api_key"),
-        ({"api_key": "k", "base_url": "http://me:very-secret@127.0.0.1:9"}, "api_key, base_url"),
+        (lambda: podium.load("cohere:m", api_key="very-secret"), "api_key"),
+        (
+            lambda: podium.load("cohere:m", api_key="k", base_url="http://me:very-secret@127.0.0.1:9"),
+            "api_key, base_url",
+        ),
+        (lambda: podium.CohereReranker(api_config={"api_key": "very-secret"}), "api_key"),
     ],
+    ids=["api_key", "login in base_url", "api_config"],
 )
-def test_a_reranker_that_was_given_a_secret_is_not_pickled(options, secret):
-    with pytest.raises(InvalidInput, match=rf"loaded with a secret \({secret}\) cannot be pickled; put the secret into the env"):
-        pickle.dumps(podium.load("cohere:m", **options))
-    with pytest.raises(InvalidInput, match=r"loaded with a secret \(api_key\)"):
-        pickle.dumps(podium.CohereReranker(api_config={"api_key": "very-secret"}))
+def test_reranker_with_a_secret_argument_is_not_pickled(load, secrets):
+    message = rf"loaded with a secret \({secrets}\) cannot be pickled; put the secret into the env"
+    with pytest.raises(InvalidInput, match=message) as caught:
+        pickle.dumps(load())
+    assert "very-secret" not in str(caught.value)
 
 
-def test_a_ranking_in_a_notebook_is_a_table_with_everything_escaped(mini):
+def test_ranking_in_a_notebook_is_an_escaped_table(mini):
     documents = ["<script>alert(1)</script> & red", {"_id": '"><b>', "text": "an apple"}, {"title": "<i>none</i>", "text": ""}]
     page = mini.rerank("<u>red", documents)._repr_html_()
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; red" in page
@@ -95,8 +110,8 @@ def test_a_ranking_in_a_notebook_is_a_table_with_everything_escaped(mini):
         assert tag not in page
 
 
-def test_the_repr_of_a_ranking_says_what_is_in_it_without_documents(mini):
-    said = repr(mini.rerank("a red fruit", TEXTS))
-    assert said.startswith("<Ranking of 2 results by podium-mini, sigmoid scores 0.")
-    assert not any(word in said for text in TEXTS for word in text.split() if len(word) > 3)
+def test_repr_of_a_ranking_has_no_documents(mini):
+    text = repr(mini.rerank("a red fruit", TEXTS))
+    assert text.startswith("<Ranking of 2 results by podium-mini, sigmoid scores 0.")
+    assert not any(word in text for document in TEXTS for word in document.split() if len(word) > 3)
     assert repr(mini.rerank("q", [])) == "<Ranking of 0 results by podium-mini, 0 notes; iterate over it, or use to_dict()>"

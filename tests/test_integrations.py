@@ -1,8 +1,9 @@
-"""The adapters, with the real packages: ids and metadata stay, the score is where that package's users look for it."""
+"""The adapters with the real packages: ids and metadata are preserved, and scores are where each package expects them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import warnings
 
@@ -14,7 +15,7 @@ from environment import PARITY
 from podium.errors import InvalidInput
 from podium.integrations.frames import rerank_frame
 
-with warnings.catch_warnings():  # what these packages warn of when they are imported is theirs
+with warnings.catch_warnings():  # warnings of these packages' imports would be errors
     warnings.simplefilter("ignore")
     langchain_documents = importlib.import_module("langchain_core.documents")
     llama_schema = importlib.import_module("llama_index.core.schema")
@@ -30,121 +31,172 @@ with warnings.catch_warnings():  # what these packages warn of when they are imp
 
 QUERY = "a red fruit"
 TEXTS = ["the sea at night", "a ripe red apple", "", "stones"]
+TITLES = ["the sea at night", "a ripe red apple", "-", "stones"]
 
 
 @pytest.fixture(scope="module")
-def wanted(mini):
-    """What podium itself says: places and scores, best first."""
+def expected(mini):
+    """podium's own ranking of TEXTS: indices and scores, best first."""
     return [(result.index, result.score) for result in mini.rerank(QUERY, TEXTS)]
 
 
-def test_langchain(mini, wanted):
-    documents = [
-        langchain_documents.Document(page_content=text, id=f"d{at}", metadata={"at": at}) for at, text in enumerate(TEXTS)
+@pytest.fixture
+def langchain_texts():
+    return [
+        langchain_documents.Document(page_content=text, id=f"d{index}", metadata={"index": index})
+        for index, text in enumerate(TEXTS)
     ]
+
+
+def test_langchain_returns_copies_with_scores(mini, expected, langchain_texts):
     compressor = for_langchain.PodiumReranker(reranker=mini)
-    found = compressor.compress_documents(documents, QUERY)
-    assert [(each.metadata["at"], each.metadata["relevance_score"]) for each in found] == wanted
-    assert [each.id for each in found] == [f"d{at}" for at, _ in wanted]
-    assert all("relevance_score" not in each.metadata for each in documents)
-    assert asyncio.run(compressor.acompress_documents(documents, QUERY)) == found
-    assert for_langchain.PodiumReranker(reranker=mini, limit=1).compress_documents(documents, QUERY) == found[:1]
+    documents = compressor.compress_documents(langchain_texts, QUERY)
+    scores = [(document.metadata["index"], document.metadata["relevance_score"]) for document in documents]
+    assert scores == expected
+    assert [document.id for document in documents] == [f"d{index}" for index, _ in expected]
+    assert all("relevance_score" not in document.metadata for document in langchain_texts)
+    assert asyncio.run(compressor.acompress_documents(langchain_texts, QUERY)) == documents
     assert compressor.compress_documents([], QUERY) == []
-    titled = [langchain_documents.Document(page_content="x", metadata={"title": text or "-"}) for text in TEXTS]
-    by_title = for_langchain.PodiumReranker(reranker=mini, rank_by=["title"]).compress_documents(titled, QUERY)
-    assert by_title[0].metadata["title"] == TEXTS[1]
 
 
-def test_llama_index(mini, wanted):
-    nodes = [
-        llama_schema.NodeWithScore(node=llama_schema.TextNode(text=text, id_=f"d{at}", metadata={}), score=0.5)
-        for at, text in enumerate(TEXTS)
+def test_langchain_limits_documents(mini, expected, langchain_texts):
+    (document,) = for_langchain.PodiumReranker(reranker=mini, limit=1).compress_documents(langchain_texts, QUERY)
+    assert document.metadata["index"] == expected[0][0]
+
+
+def test_langchain_reads_the_metadata_in_rank_by(mini):
+    documents = [langchain_documents.Document(page_content="x", metadata={"title": title}) for title in TITLES]
+    compressor = for_langchain.PodiumReranker(reranker=mini, rank_by=["title"])
+    assert compressor.compress_documents(documents, QUERY)[0].metadata["title"] == "a ripe red apple"
+
+
+@pytest.fixture
+def nodes():
+    return [
+        llama_schema.NodeWithScore(node=llama_schema.TextNode(text=text, id_=f"d{index}", metadata={}), score=0.5)
+        for index, text in enumerate(TEXTS)
     ]
+
+
+def test_llama_index_returns_nodes_with_scores(mini, expected, nodes):
     postprocessor = for_llama_index.PodiumReranker(reranker=mini)
-    found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
-    assert [(int(each.node.node_id[1:]), each.score) for each in found] == wanted
-    assert [each.score for each in nodes] == [0.5] * 4
-    again = asyncio.run(postprocessor.apostprocess_nodes(nodes, query_str=QUERY))
-    assert [(each.node.node_id, each.score) for each in again] == [(each.node.node_id, each.score) for each in found]
-    limited = for_llama_index.PodiumReranker(reranker=mini, limit=2)
-    assert len(limited.postprocess_nodes(nodes, query_bundle=llama_schema.QueryBundle(QUERY))) == 2
+    expected_ids = [(f"d{index}", score) for index, score in expected]
+    ranked = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    assert [(scored.node.node_id, scored.score) for scored in ranked] == expected_ids
+    assert [scored.score for scored in nodes] == [0.5] * 4
+    ranked = asyncio.run(postprocessor.apostprocess_nodes(nodes, query_str=QUERY))
+    assert [(scored.node.node_id, scored.score) for scored in ranked] == expected_ids
+
+
+def test_llama_index_limits_nodes(mini, nodes):
+    postprocessor = for_llama_index.PodiumReranker(reranker=mini, limit=2)
+    assert len(postprocessor.postprocess_nodes(nodes, query_bundle=llama_schema.QueryBundle(QUERY))) == 2
+
+
+def test_llama_index_needs_a_query(mini, nodes):
     with pytest.raises(InvalidInput, match="query_str or query_bundle"):
-        postprocessor.postprocess_nodes(nodes)
+        for_llama_index.PodiumReranker(reranker=mini).postprocess_nodes(nodes)
 
 
-def test_haystack(mini, wanted):
-    documents = [haystack.Document(id=f"d{at}", content=text, meta={"at": at}, score=0.1) for at, text in enumerate(TEXTS)]
+@pytest.fixture
+def haystack_texts():
+    return [
+        haystack.Document(id=f"d{index}", content=text, meta={"index": index}, score=0.1) for index, text in enumerate(TEXTS)
+    ]
+
+
+def test_haystack_returns_copies_with_scores(expected, haystack_texts):
     ranker = for_haystack.PodiumReranker()
-    found = ranker.run(query=QUERY, documents=documents)["documents"]
-    assert [(each.meta["at"], each.score) for each in found] == wanted
-    assert [each.id for each in found] == [f"d{at}" for at, _ in wanted]
-    assert [each.score for each in documents] == [0.1] * 4
-    assert asyncio.run(ranker.run_async(query=QUERY, documents=documents))["documents"] == found
-    assert len(ranker.run(query=QUERY, documents=documents, top_k=1)["documents"]) == 1
-    assert all(each.score >= 0.9 for each in ranker.run(query=QUERY, documents=documents, score_threshold=0.9)["documents"])
-    given = for_haystack.PodiumReranker(reranker=mini, top_k=2).run(query=QUERY, documents=documents)["documents"]
-    assert given == found[:2]
+    documents = ranker.run(query=QUERY, documents=haystack_texts)["documents"]
+    assert [(document.meta["index"], document.score) for document in documents] == expected
+    assert [document.id for document in documents] == [f"d{index}" for index, _ in expected]
+    assert [document.score for document in haystack_texts] == [0.1] * 4
+    assert asyncio.run(ranker.run_async(query=QUERY, documents=haystack_texts))["documents"] == documents
 
 
-def test_haystack_pipelines_run_and_are_saved():
+def test_haystack_limits_documents_by_count_and_by_score(mini, expected, haystack_texts):
+    ranker = for_haystack.PodiumReranker(reranker=mini, top_k=2)
+    documents = ranker.run(query=QUERY, documents=haystack_texts)["documents"]
+    assert [(document.meta["index"], document.score) for document in documents] == expected[:2]
+    assert len(ranker.run(query=QUERY, documents=haystack_texts, top_k=1)["documents"]) == 1
+    best_index, best_score = expected[0]
+    (document,) = ranker.run(query=QUERY, documents=haystack_texts, score_threshold=best_score)["documents"]
+    assert document.meta["index"] == best_index
+
+
+def test_haystack_pipeline_is_saved_and_loaded():
     pipeline = haystack.Pipeline()
     pipeline.add_component("ranker", for_haystack.PodiumReranker(top_k=1, rank_by=["title"]))
-    again = haystack.Pipeline.loads(pipeline.dumps(), allowed_modules=["podium.integrations.haystack"])
-    documents = [haystack.Document(content="x", meta={"title": text or "-"}) for text in TEXTS]
-    (found,) = again.run({"ranker": {"query": QUERY, "documents": documents}})["ranker"]["documents"]
-    assert found.meta["title"] == TEXTS[1]
+    loaded = haystack.Pipeline.loads(pipeline.dumps(), allowed_modules=["podium.integrations.haystack"])
+    documents = [haystack.Document(content="x", meta={"title": title}) for title in TITLES]
+    (document,) = loaded.run({"ranker": {"query": QUERY, "documents": documents}})["ranker"]["documents"]
+    assert document.meta["title"] == "a ripe red apple"
 
 
-def test_redisvl_rerankers(mini, wanted):
+def test_redisvl_reranker_returns_documents_and_scores(mini, expected):
     reranker = for_redisvl.PodiumReranker(mini, limit=4)
     assert isinstance(reranker, redisvl_rerank.BaseReranker)
     assert (reranker.model, reranker.limit, reranker.return_score) == (mini.model, 4, True)
-    documents = [{"content": text, "id": at} for at, text in enumerate(TEXTS)]
-    found, scores = reranker.rank(QUERY, documents)
-    assert [(each["id"], score) for each, score in zip(found, scores, strict=True)] == wanted
-    assert asyncio.run(reranker.arank(query=QUERY, docs=documents)) == (found, scores)
-    assert reranker.rank(QUERY, documents, limit=1, return_score=False) == found[:1]
-    assert reranker.rank(QUERY, [{"title": "x"}, {"title": TEXTS[1]}], rank_by=["title"], limit=1)[0] == [{"title": TEXTS[1]}]
+    records = [{"content": text, "id": index} for index, text in enumerate(TEXTS)]
+    documents, scores = reranker.rank(QUERY, records)
+    assert [(document["id"], score) for document, score in zip(documents, scores, strict=True)] == expected
+    assert asyncio.run(reranker.arank(query=QUERY, docs=records)) == (documents, scores)
+    assert reranker.rank(QUERY, records, limit=1, return_score=False) == documents[:1]
+
+
+def test_redisvl_reranker_reads_the_fields_of_rank_by(mini):
+    reranker = for_redisvl.PodiumReranker(mini)
+    records = [{"title": title} for title in TITLES]
+    assert reranker.rank(QUERY, records, rank_by=["title"], limit=1)[0] == [{"title": "a ripe red apple"}]
+
+
+def test_redisvl_reranker_refuses_limit_0(mini):
     with pytest.raises(ValueError, match="positive"):
         for_redisvl.PodiumReranker(mini, limit=0)
 
 
-def test_an_embedder_is_a_redisvl_vectorizer():
-    with_vectors = podium.Embedder(PARITY / "embedders" / "bert-mean")
-    vectorizer = for_redisvl.Vectorizer(with_vectors)
-    assert isinstance(vectorizer, redisvl_vectorize.BaseVectorizer)
-    assert vectorizer.dims == with_vectors.dimensions
-    wanted = with_vectors.embed(["a", "the capital"])
-    assert vectorizer.embed("a") == wanted[0].tolist()
-    assert vectorizer.embed_many(["a", "the capital"]) == wanted.tolist()
-    assert vectorizer.embed("a", as_buffer=True) == wanted[0].tobytes()
-    assert asyncio.run(vectorizer.aembed("a")) == wanted[0].tolist()
-    assert asyncio.run(vectorizer.aembed_many(["a", "the capital"])) == wanted.tolist()
-    with_vectors.close()
+def test_embedder_is_a_redisvl_vectorizer():
+    with contextlib.closing(podium.Embedder(PARITY / "embedders" / "bert-mean")) as embedder:
+        vectorizer = for_redisvl.Vectorizer(embedder)
+        vectors = embedder.embed(["a", "the capital"])
+        assert isinstance(vectorizer, redisvl_vectorize.BaseVectorizer)
+        assert vectorizer.dims == embedder.dimensions
+        assert vectorizer.embed("a") == vectors[0].tolist()
+        assert vectorizer.embed_many(["a", "the capital"]) == vectors.tolist()
+        assert vectorizer.embed("a", as_buffer=True) == vectors[0].tobytes()
+        assert asyncio.run(vectorizer.aembed("a")) == vectors[0].tolist()
+        assert asyncio.run(vectorizer.aembed_many(["a", "the capital"])) == vectors.tolist()
 
 
-@pytest.mark.parametrize("package", ["pandas", "polars"])
-def test_frames(mini, wanted, package):
-    made = {"pandas": pandas.DataFrame, "polars": polars.DataFrame}[package]
-    frame = made({"text": TEXTS, "at": range(4)})
-    found = rerank_frame(frame, QUERY, mini)
-    assert type(found) is type(frame)
-    assert list(zip(found["at"], found["score"], strict=True)) == wanted
-    assert list(found["rank"]) == [1, 2, 3, 4]
-    assert list(frame.columns) == ["text", "at"]
+@pytest.fixture(params=[pandas.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
+def frame(request):
+    return request.param({"text": TEXTS, "index": range(4)})
+
+
+def test_frame_is_reordered_with_scores_and_ranks(mini, expected, frame):
+    ranked = rerank_frame(frame, QUERY, mini)
+    assert type(ranked) is type(frame)
+    assert list(zip(ranked["index"], ranked["score"], strict=True)) == expected
+    assert list(ranked["rank"]) == [1, 2, 3, 4]
+    assert list(frame.columns) == ["text", "index"]
     assert len(rerank_frame(frame, QUERY, mini, rank_by="text", limit=1)) == 1
-    empty = rerank_frame(frame[:0], QUERY, mini)
-    assert (len(empty), list(empty.columns)) == (0, ["text", "at", "score", "rank"])
-    with pytest.raises(InvalidInput, match="a column 'score' of its own"):
-        rerank_frame(found, QUERY, mini)
 
 
-def test_a_pandas_index_goes_with_its_rows_and_missing_cells_are_no_text(mini):
+def test_empty_frame_gets_the_new_columns(mini, frame):
+    ranked = rerank_frame(frame[:0], QUERY, mini)
+    assert (len(ranked), list(ranked.columns)) == (0, ["text", "index", "score", "rank"])
+
+
+def test_frame_with_a_column_score_is_refused(mini, frame):
+    with pytest.raises(InvalidInput, match="already has a column 'score'"):
+        rerank_frame(rerank_frame(frame, QUERY, mini), QUERY, mini)
+
+
+def test_pandas_rows_keep_their_labels_and_missing_cells_have_no_text(mini):
     frame = pandas.DataFrame({"text": [None, "a ripe red apple", np.nan]}, index=["x", "y", "z"])
-    found = rerank_frame(frame, QUERY, mini)
-    assert list(found.index) == ["y", "x", "z"]
+    assert list(rerank_frame(frame, QUERY, mini).index) == ["y", "x", "z"]
 
 
-def test_what_is_no_frame_is_refused(mini):
+def test_list_is_not_a_frame(mini):
     with pytest.raises(InvalidInput, match="DataFrame of pandas or Polars, not a list"):
         rerank_frame([{"text": "a"}], QUERY, mini)

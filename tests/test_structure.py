@@ -1,12 +1,14 @@
-"""The house rules that can be checked: imports point down, importing is light, nothing is patched, names stay out."""
+"""The rules of the code base that can be checked: imports, names, duplicates, optional packages."""
 
 from __future__ import annotations
 
 import ast
+import collections
 import json
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,55 +35,101 @@ LEVELS = (
     {"load", "guide", "search", "places", "integrations"},
     {"batch", "server", "cli", "__main__"},
 )
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
+"""A package or module of podium → its level. It imports only from lower levels, or from its own unless that is 2."""
+
+BANNED_NAMES = frozenset(
+    {"ask", "asked", "at", "chosen", "do", "each", "found", "given", "has", "info2", "it", "kept", "made", "place", "places"}
+    | {"said", "says", "stuff", "there", "thing", "told", "wanted", "whole"}
+)
+"""Names that do not tell what a value is."""
+ALLOWED_NAMES = {"place": r"src/podium/(places|sources/(\w+/)?place|cli/(index|search|eval|first_stages|serve))\.py"}
+"""Banned name → files in which it is allowed: users call the URL, folder or file of an index a place."""
+ALLOWED_DUPLICATES = {"steps.py"}
+"""Files in which a synchronous and an asynchronous function have the same lines."""
+DUPLICATE_LINES = 6
+
+# INTEGRATOR: replace these by ("src", "tests", "bench", "docs", "training"), so that the two tests below check every file.
+CHECKED = (
+    *("src/podium/evaluation", "src/podium/progress.py", "src/podium/notebook.py", "src/podium/extras.py"),
+    *("src/podium/__main__.py", "src/podium/atomic.py", "src/podium/cli/__init__.py", "src/podium/cli/calibrate.py"),
+    *("src/podium/cli/check.py", "src/podium/cli/compare.py", "src/podium/cli/demo.py", "src/podium/cli/eval.py"),
+    *("src/podium/cli/evaluation.py", "src/podium/cli/examples.py", "src/podium/cli/first_stages.py"),
+    *("src/podium/cli/models.py", "src/podium/cli/options.py", "src/podium/cli/outputs.py", "src/podium/cli/rank.py"),
+    *("src/podium/cli/tables.py", "tests/evaluation", "tests/cli", "tests/test_readme.py", "tests/test_structure.py"),
+    *("tests/test_atomic.py", "tests/test_formats.py", "tests/compose/test_sqlite_scores.py", "tests/support/commands.py"),
+    *("tests/support/environment.py", "tests/support/fruit.py", "bench/run.py", "bench/contenders.py", "bench/chart.py"),
+    *("bench/work.py", "docs", "training"),
+)
+
+
+def checked_files() -> list[Path]:
+    paths = [ROOT / name for name in CHECKED]
+    return sorted(file for path in paths for file in ([path] if path.suffix == ".py" else path.rglob("*.py")))
+
+
+def syntax_tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports() -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, its room, a room it imports) for every import of podium's own modules, also inside functions."""
+    """Yield (file, its package, an imported package) for every import of podium's own modules, also inside functions."""
     for path in SOURCE.rglob("*.py"):
         if path == SOURCE / "__init__.py":
             continue
-        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        package = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for node in ast.walk(syntax_tree(path)):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for module in modules:
                 assert module != "podium", f"{path} imports the package root"
                 if module.startswith("podium."):
-                    yield path, room, module.split(".")[1]
+                    yield path, package, module.split(".")[1]
 
 
-def test_imports_point_down():
-    found = list(imports())
-    assert len(found) > 50
-    for path, room, imported in found:
-        if room == imported:
+def test_modules_import_only_from_lower_levels():
+    all_imports = list(imports())
+    assert len(all_imports) > 50
+    for path, package, imported in all_imports:
+        if package == imported:
             continue
-        beside = LEVEL[room] == LEVEL[imported] and LEVEL[room] != 2
-        assert LEVEL[imported] < LEVEL[room] or beside, f"{path}: {room} must not import {imported}"
+        is_same_level = LEVEL[package] == LEVEL[imported] and LEVEL[package] != 2
+        assert LEVEL[imported] < LEVEL[package] or is_same_level, f"{path}: {package} must not import {imported}"
 
 
-def test_importing_podium_loads_nothing_of_third_parties():
-    script = (
-        "import sys; before = set(sys.modules); import podium; print(*{m.partition('.')[0] for m in set(sys.modules) - before})"
-    )
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout.split()
-    assert set(loaded) - set(sys.stdlib_module_names) == {"podium"}
+def loaded_modules(statement: str) -> set[str]:
+    """Return the modules that a new process has loaded after a statement and had not loaded before."""
+    script = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    return {module.partition(".")[0] for module in process.stdout.split()}
 
 
-def test_a_hosted_reranker_loads_no_local_runtime():
-    script = "import sys, podium; podium.load('cohere:m', api_key='k'); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout.split()
-    assert not {"onnxruntime", "onnx", "tokenizers", "numpy"} & set(loaded)
+def test_importing_podium_loads_no_third_party_package():
+    assert loaded_modules("import podium") - set(sys.stdlib_module_names) == {"podium"}
 
 
-def test_nothing_installed_needs_torch():
+def test_hosted_reranker_loads_no_local_runtime():
+    modules = loaded_modules("import podium; podium.load('cohere:m', api_key='k')")
+    assert not {"onnxruntime", "onnx", "tokenizers", "numpy"} & modules
+
+
+def test_source_does_not_import_torch():
     for module in ("torch", "transformers", "sentence_transformers"):
         for path in SOURCE.rglob("*.py"):
             assert f"import {module}" not in path.read_text(encoding="utf-8"), path
 
 
-def test_our_own_code_is_never_patched():
+@pytest.mark.parametrize("folder", ["bench", "docs", "training", "tests/parity"])
+def test_scripts_import_names_that_exist(folder):
+    """The tests do not run these scripts."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(syntax_tree(path)):
+            is_import_of_podium = isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "podium"
+            if is_import_of_podium and "_native" not in {alias.name for alias in node.names}:  # it may not be built
+                exec(compile(ast.Module([node], []), str(path), "exec"), {})
+
+
+def test_tests_do_not_patch_podium():
     for path in (ROOT / "tests").rglob("*.py"):
         if path.name == Path(__file__).name:
             continue
@@ -90,9 +138,85 @@ def test_our_own_code_is_never_patched():
         assert "monkeypatch.setattr" not in text, path
 
 
-def test_no_room_is_called_after_nothing():
-    poor = {"utils", "helpers", "common", "base", "manager"}
-    assert not [path for path in SOURCE.rglob("*") if path.stem in poor]
+def test_no_module_is_named_utils():
+    assert not [path for path in SOURCE.rglob("*") if path.stem in {"utils", "helpers", "common", "base", "manager"}]
+
+
+def bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield (name, line) of every variable, parameter, attribute of self, function and class. Imported names are others'."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(ctx=ast.Store()):
+                yield node.id, node.lineno
+            case ast.arg():
+                yield node.arg, node.lineno
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name, node.lineno
+            case ast.Attribute(value=ast.Name(id="self"), ctx=ast.Store()):
+                yield node.attr, node.lineno
+            case ast.alias(asname=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield name, node.lineno
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name, node.lineno
+
+
+def test_banned_names_are_found_in_every_kind_of_binding():
+    code = """
+        import os as said
+        class Found:
+            each = 1
+            def _ask(self, given, *at, kept=1, **told): self._made = (says := 2)
+        with open(f) as it: pass
+        for there in [x for thing in y]: pass
+        lambda chosen: chosen
+        try: pass
+        except E as stuff: pass
+        match x:
+            case [whole, *places]: pass
+    """
+    names = {name.strip("_").lower() for name, _ in bound_names(ast.parse(textwrap.dedent(code)))}
+    assert names >= BANNED_NAMES - {"asked", "do", "has", "info2", "place", "wanted"}
+
+
+def test_names_tell_what_a_value_is():
+    violations = []
+    for path in checked_files():
+        file = path.relative_to(ROOT).as_posix()
+        names = sorted(bound_names(syntax_tree(path)), key=lambda name_and_line: name_and_line[1])
+        allowed = {name for name, files in ALLOWED_NAMES.items() if re.fullmatch(files, file)}
+        violations += [f"{file}:{line}: {name}" for name, line in names if name.strip("_").lower() in BANNED_NAMES - allowed]
+    assert not violations, "names that do not tell what a value is:\n" + "\n".join(violations)
+
+
+def code_lines(path: Path) -> list[tuple[int, str]]:
+    """Return (number, line) of a file's code, without imports, `__all__`, signatures, comments and lone punctuation."""
+    excluded: set[int] = set()
+    for node in ast.walk(syntax_tree(path)):
+        is_list_of_names = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        if isinstance(node, ast.Import | ast.ImportFrom) or is_list_of_names:
+            excluded.update(range(node.lineno, node.end_lineno + 1))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            excluded.update(range(node.lineno, node.body[0].lineno))
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    code = ((number, " ".join(line.split())) for number, line in lines if number not in excluded)
+    return [(number, line) for number, line in code if re.search(r"\w", line) and not line.startswith("#")]
+
+
+def test_no_block_of_lines_is_repeated():
+    locations: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
+    for path in sorted(SOURCE.rglob("*.py")):
+        lines = code_lines(path)
+        for start in range(len(lines) - DUPLICATE_LINES + 1):
+            block = lines[start : start + DUPLICATE_LINES]
+            locations[tuple(line for _, line in block)].append(f"{path.relative_to(SOURCE).as_posix()}:{block[0][0]}")
+    checked = {file.relative_to(SOURCE).as_posix() for file in checked_files() if file.is_relative_to(SOURCE)}
+    checked -= ALLOWED_DUPLICATES
+    repeated = [
+        " ~ ".join(sorted(names))
+        for names in locations.values()
+        if len(names) > 1 and any(name.partition(":")[0] in checked for name in names)
+    ]
+    assert not repeated, f"the same {DUPLICATE_LINES} lines begin at:\n" + "\n".join(repeated)
 
 
 def test_public_names_are_sorted_and_documented():
@@ -102,32 +226,40 @@ def test_public_names_are_sorted_and_documented():
     assert all(name in dir(podium) for name in podium.__all__)
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_has_a_docstring():
     for path in SOURCE.rglob("*.py"):
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+        assert ast.get_docstring(syntax_tree(path)), path
 
 
-def test_a_package_that_is_missing_is_named_with_its_remedy():
+def test_missing_package_is_an_error_with_the_command_that_installs_it():
     """The command names the packages themselves, so it works wherever podium was installed from."""
     command = "pip install 'tantivy>=0.24' 'usearch>=2.16' (podium's extra 'index')"
     with pytest.raises(MissingPackage, match=re.escape(f"needs no_such_package, which is not installed: {command}")):
         needed("no_such_package.part", "index")
     assert issubclass(MissingPackage, ImportError)
+
+
+def test_package_that_is_installed_is_returned():
     assert needed("json", "index") is json
 
 
-def test_every_extra_lists_its_packages_and_all_has_every_extra():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_extra_named_all_has_every_extra(project):
     extras = project["optional-dependencies"]
-    names = set(extras) - {"all"}
     assert extras["all"] == [f"podium[{','.join(name for name in extras if name != 'all')}]"]
+    assert {package for name in extras for package in requirements(name)} == set(requirements("all"))
+
+
+def test_requirements_of_an_extra_include_those_of_the_extras_in_it(project):
     assert "ir-measures>=0.3.7" in requirements("eval")
-    assert "tantivy>=0.24" in requirements("eval")  # of the extra index, which eval includes
-    for name in names:
-        assert all(not requirement.startswith("podium") for requirement in requirements(name))
-    assert {each for name in names for each in requirements(name)} == set(requirements("all"))
+    assert "tantivy>=0.24" in requirements("eval")  # of the extra index
+    for name in project["optional-dependencies"]:
+        assert not any(requirement.startswith("podium") for requirement in requirements(name))
 
 
-def test_metadata_names_no_address_that_does_not_exist():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def test_metadata_has_no_address_that_does_not_exist(project):
     assert "urls" not in project

@@ -1,7 +1,7 @@
-"""Published question–passage pairs → lists to train on: a query, what answers it, and passages that only look as if.
+"""Published question–passage pairs → training lists: a query, the passage that answers it, and hard negatives.
 
-Only sources whose licence lets weights be shared under Apache-2.0 are read; `SOURCES` says which. Half of the passages of
-running prose also give a query of their own: a sentence, which is then taken out of them.
+Only sources are read whose licence allows sharing the weights under Apache-2.0; `SOURCES` lists them. Half of the passages of
+running prose also give a generated query: one of their sentences, which is then removed from the passage.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import podium
 from podium.sources.embedded.index import EmbeddedIndex
 
 PASSAGE_WORDS = 160
-FOUND, HARD = 40, 20
-SAME = 0.6  # of the smaller passage's words in the other: the same text, and no negative
+CANDIDATES, HARD_NEGATIVES = 40, 20
+DUPLICATE_OVERLAP = 0.6  # with this share of the smaller passage's words in common, two passages are the same text
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of pairs. `most`: how many are taken; `made`: the share of passages that give a query of their own."""
+    """A folder of pairs: at most `max_pairs` are taken, and a share of the passages gives a generated query."""
 
     folder: str
     licence: str
     query: str = "query"
-    most: int = 1_000_000
-    made: float = 0.5
+    max_pairs: int = 1_000_000
+    generated_share: float = 0.5
 
 
 SOURCES = (
@@ -38,14 +38,14 @@ SOURCES = (
     Source("pubmedqa-pqal", "MIT"),
     Source("covid-qa", "Apache-2.0"),
     Source("afriqa-train-dev", "CC BY 4.0", query="query_en"),
-    Source("medquad", "CC BY 4.0", most=4500, made=0.15),
+    Source("medquad", "CC BY 4.0", max_pairs=4500, generated_share=0.15),
 )
 """Left out: covid-faq (texts of public bodies, several languages), qed-dev (CC BY-SA), selqa-dev (no licence)."""
 
 
 @dataclass(frozen=True)
 class Lists:
-    """`rows` hold a query's number, its passage's, and those of hard negatives."""
+    """Each of `rows` has the index of a query, of its passage, and of hard negatives."""
 
     queries: list[str]
     passages: list[str]
@@ -55,50 +55,50 @@ class Lists:
 
 def make(folder: Path, parent: Path, seed: int = 7) -> Lists:
     """Read every source and find hard negatives by BM25 and the parent's vectors, fused."""
-    passages: dict[str, None] = {}
     pairs = [pair for source in SOURCES for pair in _pairs(folder, source, random.Random(seed))]
-    for _, passage, _ in pairs:
-        passages[passage] = None
-    listed = list(passages)
-    number = {passage: at for at, passage in enumerate(listed)}
-    index = EmbeddedIndex.create(None, embed=podium.Embedder(parent, precision="int8"))
-    index.add(listed, ids=[str(at) for at in range(len(listed))])
-    rows = [
-        [at, number[passage], *_hard(index, listed, query, number[passage])] for at, (query, passage, _) in enumerate(pairs)
-    ]
-    return Lists([query for query, _, _ in pairs], listed, [name for *_, name in pairs], [row for row in rows if len(row) > 2])
+    passages = list(dict.fromkeys(passage for _, passage, _ in pairs))
+    passage_index = {passage: index for index, passage in enumerate(passages)}
+    search_index = EmbeddedIndex.create(None, embed=podium.Embedder(parent, precision="int8"))
+    search_index.add(passages, ids=[str(index) for index in range(len(passages))])
+    rows = []
+    for query_index, (query, passage, _) in enumerate(pairs):
+        positive = passage_index[passage]
+        if negatives := _hard_negatives(search_index, passages, query, positive):
+            rows.append([query_index, positive, *negatives])
+    return Lists([query for query, _, _ in pairs], passages, [name for *_, name in pairs], rows)
 
 
-def _pairs(folder: Path, source: Source, chance: random.Random) -> Iterator[tuple[str, str, str]]:
+def _pairs(folder: Path, source: Source, generator: random.Random) -> Iterator[tuple[str, str, str]]:
     with gzip.open(folder / source.folder / "pairs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    chance.shuffle(rows)
+    generator.shuffle(rows)
     seen = set()
-    for row in rows[: source.most]:
+    for row in rows[: source.max_pairs]:
         passage = " ".join(row["positive"].split()[:PASSAGE_WORDS])
         yield row[source.query].strip(), passage, source.folder
-        if passage not in seen and chance.random() < source.made:
-            yield from _made(passage, source.folder, chance)
+        if passage not in seen and generator.random() < source.generated_share:
+            yield from _generated_pair(passage, source.folder, generator)
         seen.add(passage)
 
 
-def _made(passage: str, name: str, chance: random.Random) -> Iterator[tuple[str, str, str]]:
-    """Take one sentence out, and ask with it for the rest."""
+def _generated_pair(passage: str, name: str, generator: random.Random) -> Iterator[tuple[str, str, str]]:
+    """Yield a random sentence of the passage as a query for the rest, unless one of them is too short or too long."""
     sentences = re.split(r"(?<=[.!?]) +", passage)
     if len(sentences) < 4:
         return
-    at = chance.randrange(len(sentences))
-    if 5 <= len(sentences[at].split()) <= 30:
-        yield sentences[at], " ".join(sentences[:at] + sentences[at + 1 :]), f"{name}, made"
+    index = generator.randrange(len(sentences))
+    if 5 <= len(sentences[index].split()) <= 30:
+        yield sentences[index], " ".join(sentences[:index] + sentences[index + 1 :]), f"{name}, made"
 
 
-def _hard(index: EmbeddedIndex, passages: list[str], query: str, positive: int) -> list[int]:
-    """Return what is found beside the positive, near-duplicates of it left out."""
+def _hard_negatives(search_index: EmbeddedIndex, passages: list[str], query: str, positive: int) -> list[int]:
+    """Return the passages that a search finds for the query, except the positive and near-duplicates of it."""
     words = set(passages[positive].lower().split())
-    found = []
-    for each in index.search(query, FOUND):
-        at = int(str(each["source_key"]))
-        others = set(passages[at].lower().split())
-        if at != positive and len(words & others) < SAME * min(len(words), len(others)):
-            found.append(at)
-    return found[:HARD]
+    negatives = []
+    for hit in search_index.search(query, CANDIDATES):
+        passage = int(str(hit["source_key"]))
+        other_words = set(passages[passage].lower().split())
+        is_duplicate = len(words & other_words) >= DUPLICATE_OVERLAP * min(len(words), len(other_words))
+        if passage != positive and not is_duplicate:
+            negatives.append(passage)
+    return negatives[:HARD_NEGATIVES]

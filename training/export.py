@@ -1,7 +1,7 @@
 """Trained weights → the folder podium loads: python training/export.py --work FOLDER --parent FOLDER --out FOLDER --share 0.5
 
-`--share` is how much of the trained encoder goes into the average with its parent (Wortsman et al. 2022, arXiv
-2109.01903): 0 is the parent, 1 what was trained. Weights are stored as float16, tables as float32.
+The weights are averaged with those of the parent (Wortsman et al. 2022, arXiv 2109.01903): `--share` 0 is the parent, 1 the
+trained model. Weights are stored as float16, tables as float32.
 """
 
 from __future__ import annotations
@@ -19,26 +19,31 @@ TEMPLATE = "[CLS]:0 $A:0 [SEP]:0 [CLS]:1 $B:1 [SEP]:1"
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--work", type=Path, required=True)
-    asked.add_argument("--parent", type=Path, required=True)
-    asked.add_argument("--out", type=Path, required=True)
-    asked.add_argument("--share", type=float, default=0.5)
-    asked.add_argument("--weights", type=float, nargs=4, default=(1.0, 1.5, 0.3, 3.0), help="of cosine, matches, words, runs")
-    asked.add_argument("--scale", type=float, default=1.92, help="of the logit")
-    asked.add_argument("--offset", type=float, default=-2.78)
-    given = asked.parse_args()
-    parent, trained = Late(given.parent), Late(given.parent)
-    trained.load_state_dict(torch.load(given.work / "kept.pt", weights_only=True)["model"])
-    write(averaged(parent, trained, given.share), given.out, torch.tensor(given.weights) * given.scale, given.offset)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--parent", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 1.5, 0.3, 3.0), help="of cosine, matches, words, runs")
+    parser.add_argument("--scale", type=float, default=1.92, help="of the logit")
+    parser.add_argument("--offset", type=float, default=-2.78)
+    arguments = parser.parse_args()
+    parent, trained = Late(arguments.parent), Late(arguments.parent)
+    trained.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
+    write(
+        averaged(parent, trained, arguments.share),
+        arguments.out,
+        torch.tensor(arguments.weights) * arguments.scale,
+        arguments.offset,
+    )
 
 
 def averaged(parent: Late, trained: Late, share: float) -> Late:
-    """Return the trained model with its learnt weights moved back towards the parent's."""
-    before = dict(parent.named_parameters())
+    """Return the trained model after averaging its weights with the parent's, in place."""
+    parent_weights = dict(parent.named_parameters())
     with torch.no_grad():
         for name, weight in trained.named_parameters():
-            weight.copy_(torch.lerp(before[name], weight, share))
+            weight.copy_(torch.lerp(parent_weights[name], weight, share))
     return trained
 
 
@@ -62,17 +67,17 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
     config = model.encoder.config
     shape = ("hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings")
     shape += ("num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size")
-    written = {"model_type": "podium-late", "architectures": ["LateInteraction"]} | {
+    description = {"model_type": "podium-late", "architectures": ["LateInteraction"]} | {
         name: getattr(config, name) for name in shape
     }
-    written |= {"bm25_k1": K1, "bm25_b": B, "bm25_text_tokens": USUAL_TOKENS}
-    written |= {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
-    (out / "config.json").write_text(json.dumps(written, indent=2) + "\n")
+    description |= {"bm25_k1": K1, "bm25_b": B, "bm25_text_tokens": USUAL_TOKENS}
+    description |= {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
+    (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     _write_tokenizer(model.tokenizer, out, max_length)
 
 
 def _write_tokenizer(tokenizer, out: Path, max_length: int) -> None:
-    """Write the parent's tokenizer with a pair laid as two texts."""
+    """Write the parent's tokenizer, with a pair encoded as two texts."""
     backend = tokenizer.backend_tokenizer
     special = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=TEMPLATE, special_tokens=special)

@@ -1,14 +1,15 @@
-"""The model card's table: every collection of a folder, BM25's first 100 documents reranked, nDCG@10.
+"""The model card's table: nDCG@10 of reranking BM25's first 100 documents, for every collection in a folder.
 
     python training/measure.py --collections FOLDER --parent FOLDER [--queries 30] [--out table.md]
 
-It is `podium eval` over many folders: the same candidates, rerankers, metrics and tests, beside the parent's cosine and its
-fusion with BM25, which a reranker must beat to be worth its time. Scores are kept, so that a second run asks for new ones only.
+It is `podium eval` for many folders, with two more systems: the parent's cosine and its fusion with BM25, which a reranker must
+beat to be worth its time. Scores are stored, so that a second run computes only new ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,100 +20,99 @@ import numpy as np
 import podium
 from podium.cli.first_stages import first_stage
 from podium.compose.cached import CachedScorer
-from podium.compose.stores.sqlite import ScoreStore
+from podium.compose.stores.sqlite import SqliteScores
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, compared, first_run, rerank_run
 from podium.evaluation.runs import Run
-from podium.load import identity
-from podium.ranking import Reranker
 
 METRIC, CANDIDATES = "nDCG@10", 100
-DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence")  # one may tune on these
+DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence")  # for tuning
 DEV += ("xquad-en", "xquad-es", "xquad-ar")
-MORE = ("scifact", "nfcorpus-preprocessed")  # three times the queries: these have targets
-TEXT_WEIGHT = 0.3  # of BM25 in the fusion, as podium's own hybrid search has it
+WITH_TARGETS = ("scifact", "nfcorpus-preprocessed")  # measured on three times as many queries
+TEXT_WEIGHT = 0.3  # of BM25 in the fusion, as in podium's hybrid search
 
 
 class Cosines:
-    """The parent's cosine of a query and a document, each document embedded once."""
+    """The parent's cosines of queries and documents. Each document is embedded once."""
 
     def __init__(self, parent: Path) -> None:
         self._embedder = podium.Embedder(parent, precision="int8")
 
     def runs(self, collection: Collection, baseline: Run) -> tuple[Run, Run]:
-        """Return the candidates by cosine, and by its fusion with the first stage's scores."""
-        needed = sorted({name for found in baseline.values() for name in found})
-        rows = dict(zip(needed, self._embedder.embed_documents([collection.documents[name] for name in needed]), strict=True))
+        """Return the candidates ordered by cosine, and by its fusion with the first stage's scores."""
+        names = sorted({name for scores in baseline.values() for name in scores})
+        vectors = dict(zip(names, self._embedder.embed_documents([collection.documents[name] for name in names]), strict=True))
         cosine, fused = {}, {}
-        for query, found in baseline.items():
-            if not found:
+        for query, scores in baseline.items():
+            if not scores:
                 cosine[query] = fused[query] = {}
                 continue
-            asked = self._embedder.embed_query(collection.queries[query])
-            values = np.stack([rows[name] for name in found]) @ asked
-            mixed = TEXT_WEIGHT * _spread(np.array(list(found.values()))) + (1 - TEXT_WEIGHT) * _spread(values)
-            cosine[query] = best_first(found, values.tolist())
-            fused[query] = best_first(found, mixed.tolist())
+            query_vector = self._embedder.embed_query(collection.queries[query])
+            cosines = np.stack([vectors[name] for name in scores]) @ query_vector
+            mixed = TEXT_WEIGHT * _scaled(np.array(list(scores.values()))) + (1 - TEXT_WEIGHT) * _scaled(cosines)
+            cosine[query] = best_first(scores, cosines.tolist())
+            fused[query] = best_first(scores, mixed.tolist())
         return cosine, fused
 
 
 def best_first(documents: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
-    """Return a query's part of a run, in which the order is what counts."""
-    return dict(sorted(zip(documents, scores, strict=True), key=lambda each: -each[1]))
+    """Return one query's part of a run, in which only the order matters."""
+    return dict(sorted(zip(documents, scores, strict=True), key=lambda item: -item[1]))
 
 
-def _spread(scores: np.ndarray) -> np.ndarray:
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    """Return scores scaled to 0 to 1."""
     return (scores - scores.min()) / max(scores.max() - scores.min(), 1e-9)
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--collections", type=Path, required=True)
-    asked.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
-    asked.add_argument(
-        "--queries", type=int, default=30, help=f"drawn from each collection; thrice as many from {' and '.join(MORE)}"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--collections", type=Path, required=True)
+    parser.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument(
+        "--queries", type=int, default=30, help=f"drawn from each collection; 3 times as many from {' and '.join(WITH_TARGETS)}"
     )
-    asked.add_argument("--names", nargs="+")
-    asked.add_argument("--int8", action="store_true", help="a row for int8, too")
-    asked.add_argument("--scores", type=Path, default=Path("measured.sqlite"))
-    asked.add_argument("--out", type=Path, default=Path("measured.md"))
-    given = asked.parse_args()
-    names = given.names or sorted(path.parent.name for path in given.collections.glob("*/queries.jsonl"))
-    cosines, rows = Cosines(given.parent), []
+    parser.add_argument("--names", nargs="+")
+    parser.add_argument("--int8", action="store_true", help="also measure int8")
+    parser.add_argument("--scores", type=Path, default=Path("measured.sqlite"))
+    parser.add_argument("--out", type=Path, default=Path("measured.md"))
+    arguments = parser.parse_args()
+    names = arguments.names or sorted(path.parent.name for path in arguments.collections.glob("*/queries.jsonl"))
+    cosines, rows = Cosines(arguments.parent), []
     for name in names:
-        found = _evaluated(given.collections / name, given.queries * (3 if name in MORE else 1), cosines, given)
-        rows.append(_row(found))
-        given.out.write_text(_table(rows, given.int8))
+        query_count = arguments.queries * (3 if name in WITH_TARGETS else 1)
+        rows.append(_row(_evaluation(arguments.collections / name, query_count, cosines, arguments)))
+        arguments.out.write_text(_table(rows, arguments.int8))
         print(rows[-1], flush=True)
 
 
-def _evaluated(folder: Path, count: int, cosines: Cosines, given: argparse.Namespace) -> Evaluation:
+def _evaluation(folder: Path, query_count: int, cosines: Cosines, arguments: argparse.Namespace) -> Evaluation:
     collection = read_collection(folder)
-    if count < len(collection.queries):
-        kept = random.Random(0).sample(sorted(collection.queries), count)
-        queries, qrels = ({query: all_of[query] for query in kept} for all_of in (collection.queries, collection.qrels))
+    if query_count < len(collection.queries):
+        sample = random.Random(0).sample(sorted(collection.queries), query_count)
+        queries = {query: collection.queries[query] for query in sample}
+        qrels = {query: collection.qrels[query] for query in sample}
         collection = replace(collection, queries=queries, qrels=qrels)
-    baseline = first_run(collection, first_stage(collection, None, None, None), CANDIDATES, lambda done: None)
+    baseline = first_run(collection, first_stage(collection), CANDIDATES, lambda count: None)
     cosine, fused = cosines.runs(collection, baseline.run)
     systems = [System("cosine", cosine), System("fused", fused)]
-    systems += [_reranked(collection, baseline, precision, given.scores) for precision in ("float32", "int8")[: 1 + given.int8]]
+    precisions = ("float32", "int8") if arguments.int8 else ("float32",)
+    systems += [_reranked(collection, baseline, precision, arguments.scores) for precision in precisions]
     return compared(collection, baseline, systems, (METRIC,))
 
 
 def _reranked(collection: Collection, baseline: System, precision: str, scores: Path) -> System:
-    store = ScoreStore(scores)
-    with podium.load("podium-mini", precision=precision) as reranker:
-        scorer = CachedScorer(reranker.scorer, store, identity(reranker.scorer))
-        name = "podium-mini" if precision == "float32" else precision
-        system = rerank_run(collection, baseline.run, Reranker(scorer), name, lambda done: None, lambda: scorer.known)
-    store.close()
-    return system
+    name = "podium-mini" if precision == "float32" else precision
+    with contextlib.closing(SqliteScores(scores)) as store, podium.load("podium-mini", precision=precision) as loaded:
+        reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store))
+        return rerank_run(collection, baseline.run, reranker, name, lambda count: None)
 
 
-def _row(found: Evaluation) -> Mapping[str, object]:
-    values = {system.name: found.mean(system.name, METRIC) for system in (found.baseline, *found.systems)}
-    gained = found.differences["podium-mini"]
-    return {"name": found.collection.name, "queries": len(found.collection.queries), **values, "gained": gained}
+def _row(evaluation: Evaluation) -> Mapping[str, object]:
+    means = {system.name: evaluation.mean(system.name, METRIC) for system in (evaluation.baseline, *evaluation.systems)}
+    difference = evaluation.differences["podium-mini"]
+    collection = evaluation.collection
+    return {"name": collection.name, "queries": len(collection.queries), **means, "difference": difference}
 
 
 def _table(rows: Sequence[Mapping[str, object]], int8: bool) -> str:
@@ -121,10 +121,10 @@ def _table(rows: Sequence[Mapping[str, object]], int8: bool) -> str:
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         values = [f"{row[column]:.3f}" for column in columns]
-        best = max(range(len(values)), key=lambda at: values[at])
+        best = max(range(len(values)), key=values.__getitem__)
         values[best] = f"**{values[best]}**"
-        gained = row["gained"]
-        interval = f"{gained.mean:+.3f} ({gained.low:+.3f} … {gained.high:+.3f})"
+        difference = row["difference"]
+        interval = f"{difference.mean:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})"
         star = "*" if row["name"] in DEV else ""
         lines.append(f"| {row['name']}{star} | {row['queries']} | {' | '.join(values)} | {interval} |")
     means = [f"{sum(float(row[column]) for row in rows) / len(rows):.3f}" for column in columns]

@@ -1,6 +1,6 @@
-"""The reranker as it is trained: the parent's encoder, and a head that weighs four comparisons.
+"""The reranker in PyTorch, for training: the parent's encoder, and a head that computes four comparisons.
 
-podium's own form is src/podium/local/families/late.py; tests hold the two together. Padded batches, for training only.
+podium runs the same network as src/podium/local/families/late.py; the parity tests compare the two. Batches are padded here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 K1, B, USUAL_TOKENS = 1.2, 0.4, 130.0
-FIRST_LETTER = 999  # what comes before in BERT's vocabulary are special tokens, which tell nothing
+FIRST_CHARACTER = 999  # in BERT's vocabulary, the tokens before it are special
 FIRST_WORD = 1996
 
 
-Read = tuple[Tensor, Tensor, Tensor]
-"""Ids and mask, (texts, tokens), and the encoder's rows, (texts, tokens, width)."""
+Encoded = tuple[Tensor, Tensor, Tensor]
+"""Ids and mask, of shape (texts, tokens), and the encoder's rows, of shape (texts, tokens, width)."""
 
 
 class Late(nn.Module):
@@ -40,48 +40,55 @@ class Late(nn.Module):
         self.register_buffer("stem", stems(self.tokenizer))
         self.register_buffer("piece", pieces(self.tokenizer), persistent=False)
 
-    def read(self, texts: list[str], most: int) -> Read:
-        given = self.tokenizer(texts, truncation=True, max_length=most, padding=True, return_tensors="pt")
-        rows = self.encoder(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
-        return given["input_ids"], given["attention_mask"].float(), rows
+    def read(self, texts: list[str], max_tokens: int) -> Encoded:
+        """Return the texts encoded, each cut to `max_tokens`."""
+        tokens = self.tokenizer(texts, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
+        rows = self.encoder(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
+        return tokens["input_ids"], tokens["attention_mask"].float(), rows
 
-    def forward(self, asked: Read, read: Read) -> Tensor:
-        """Return (queries, passages, 4)."""
-        compared = [self._cosine(asked, read), self._best_matches(asked, read), *self._lexical(asked, read)]
-        return torch.stack(compared, -1)
+    def forward(self, queries: Encoded, passages: Encoded) -> Tensor:
+        """Return the comparisons, of shape (queries, passages, 4)."""
+        cosine, best_matches = self._cosine(queries, passages), self._best_matches(queries, passages)
+        return torch.stack([cosine, best_matches, *self._lexical(queries, passages)], -1)
 
-    def _cosine(self, asked: Read, read: Read) -> Tensor:
-        means = [(rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for _, mask, rows in (asked, read)]
+    def _cosine(self, queries: Encoded, passages: Encoded) -> Tensor:
+        means = [(rows * mask[..., None]).sum(1) / mask.sum(1, keepdim=True) for _, mask, rows in (queries, passages)]
         return functional.normalize(means[0], dim=-1) @ functional.normalize(means[1], dim=-1).T
 
-    def _best_matches(self, asked: Read, read: Read) -> Tensor:
-        (ids, mask, rows), (_, others, against) = asked, read
-        inner = _without_first(mask)
-        cosines = torch.einsum("qaw,pbw->qpab", functional.normalize(rows, dim=-1), functional.normalize(against, dim=-1))
-        best = (cosines - 2 * (1 - _without_first(others))[None, :, None]).amax(-1)
-        told = self.importance(rows)[..., 0] + token_importance(self.idf)[ids]
-        weights = told.masked_fill(inner == 0, -math.inf).softmax(-1)
+    def _best_matches(self, queries: Encoded, passages: Encoded) -> Tensor:
+        """Return the mean over a query's tokens, weighted by importance, of the best cosine with a token of the passage."""
+        query_ids, query_mask, query_rows = queries
+        _, passage_mask, passage_rows = passages
+        cosines = torch.einsum(
+            "qaw,pbw->qpab", functional.normalize(query_rows, dim=-1), functional.normalize(passage_rows, dim=-1)
+        )
+        best = (cosines - 2 * (1 - _without_first(passage_mask))[None, :, None]).amax(-1)
+        importance = self.importance(query_rows)[..., 0] + token_importance(self.idf)[query_ids]
+        weights = importance.masked_fill(_without_first(query_mask) == 0, -math.inf).softmax(-1)
         return (best * weights[:, None]).sum(-1)
 
-    def _lexical(self, asked: Read, read: Read) -> tuple[Tensor, Tensor]:
-        """Return shared words, as BM25 counts them, and runs: three tokens in a row, as far as they are pieces of words."""
-        (ids, mask, _), (other_ids, others, _) = asked, read
-        inner, against = _without_first(mask), _without_first(others)
-        same = (self.stem[ids][:, None, :, None] == self.stem[other_ids][None, :, None, :]) * against[None, :, None]
-        same = same * inner[:, None, :, None]
+    def _lexical(self, queries: Encoded, passages: Encoded) -> tuple[Tensor, Tensor]:
+        """Return shared words, as BM25 counts them, and runs: three tokens in a row, if they are pieces of words."""
+        (query_ids, query_mask, _), (passage_ids, passage_mask, _) = queries, passages
+        query_mask, passage_mask = _without_first(query_mask), _without_first(passage_mask)
+        same = self.stem[query_ids][:, None, :, None] == self.stem[passage_ids][None, :, None, :]
+        same = same * passage_mask[None, :, None] * query_mask[:, None, :, None]
         counts = same.sum(-1)
-        saturated = counts * (K1 + 1) / (counts + K1 * (1 - B) + K1 * B / USUAL_TOKENS * against.sum(1)[None, :, None])
-        idf = self.idf[ids] * inner
-        whole = idf.sum(-1, keepdim=True) + 1e-6
-        padded, told = functional.pad(same, (0, 2, 0, 2)), functional.pad(idf * self.piece[ids], (0, 2))
+        lengths = passage_mask.sum(1)[None, :, None]
+        saturated = counts * (K1 + 1) / (counts + K1 * (1 - B) + K1 * B / USUAL_TOKENS * lengths)
+        idf = self.idf[query_ids] * query_mask
+        total_idf = idf.sum(-1, keepdim=True) + 1e-6
+        padded = functional.pad(same, (0, 2, 0, 2))
+        piece_idf = functional.pad(idf * self.piece[query_ids], (0, 2))
         rows, columns = same.shape[-2:]
         runs = padded[..., :rows, :columns] * padded[..., 1 : rows + 1, 1 : columns + 1] * padded[..., 2:, 2:]
-        worth = told[:, :rows] + told[:, 1 : rows + 1] + told[:, 2:]
-        return (saturated * idf[:, None]).sum(-1) / whole, (runs.amax(-1) * worth[:, None]).sum(-1) / (3 * whole)
+        run_idf = piece_idf[:, :rows] + piece_idf[:, 1 : rows + 1] + piece_idf[:, 2:]
+        words = (saturated * idf[:, None]).sum(-1) / total_idf
+        return words, (runs.amax(-1) * run_idf[:, None]).sum(-1) / (3 * total_idf)
 
 
 def pieces(tokenizer: Any) -> Tensor:
-    """Return 1 for each token that goes on with a word, 0 for the others."""
+    """Return 1 for each token that continues a word, 0 for the others."""
     return torch.tensor([float(token.startswith("##")) for token, _ in _ordered(tokenizer)])
 
 
@@ -90,14 +97,14 @@ def _ordered(tokenizer: Any) -> list[tuple[str, int]]:
 
 
 def _without_first(mask: Tensor) -> Tensor:
-    """Leave [CLS] out."""
-    inner = mask.clone()
-    inner[:, 0] = 0
-    return inner
+    """Return the mask without [CLS]."""
+    mask = mask.clone()
+    mask[:, 0] = 0
+    return mask
 
 
 def token_importance(idf: Tensor) -> Tensor:
-    """Return where the weight of a query's token starts: the root of its idf, as a logarithm."""
+    """Return the initial weight of a query's token before softmax: the logarithm of the square root of its idf."""
     return 0.5 * idf.clamp(min=0.02).log()
 
 
@@ -106,24 +113,24 @@ def stems(tokenizer: Any) -> Tensor:
     stemmer, first = snowballstemmer.stemmer("english"), {}
     return torch.tensor(
         [
-            first.setdefault(stemmer.stemWord(token), at) if re.fullmatch("[a-z]{3,}", token) else at
-            for token, at in _ordered(tokenizer)
+            first.setdefault(stemmer.stemWord(token), token_id) if re.fullmatch("[a-z]{3,}", token) else token_id
+            for token, token_id in _ordered(tokenizer)
         ]
     )
 
 
 def frequencies(tokenizer: Any, texts: list[str]) -> Tensor:
-    """Return each token's inverse document frequency, 0 to 2: counted in the texts, 30 % guessed from its number.
+    """Return each token's inverse document frequency, 0 to 2: 70 % counted in the texts, 30 % estimated from its id.
 
-    BERT's vocabulary is ordered by how frequent a word is, which fills the gaps of what few texts can say.
+    BERT's vocabulary is ordered by frequency, which gives an estimate for words that are rare in few texts.
     """
     stem = stems(tokenizer)
     count = torch.zeros(len(stem))
     for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
         count[stem[torch.tensor(ids, dtype=torch.long)].unique()] += 1
-    place = torch.arange(len(stem))
-    guessed = torch.where(place < FIRST_WORD, 0.5, (4 / (place - FIRST_WORD + 6).clamp(min=1)).clamp(max=0.9))
-    share = 0.7 * count / max(len(texts), 1) + 0.3 * guessed
+    token_ids = torch.arange(len(stem))
+    estimate = torch.where(token_ids < FIRST_WORD, 0.5, (4 / (token_ids - FIRST_WORD + 6).clamp(min=1)).clamp(max=0.9))
+    share = 0.7 * count / max(len(texts), 1) + 0.3 * estimate
     idf = torch.log((1 - share + 1e-4) / (share + 1e-4) + 1) / 5
-    idf[:FIRST_LETTER] = 0
+    idf[:FIRST_CHARACTER] = 0
     return idf[stem]

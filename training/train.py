@@ -1,6 +1,6 @@
-"""data → weights, in one command: python training/train.py --pairs FOLDER --parent FOLDER --work FOLDER
+"""Data → weights, in one command: python training/train.py --pairs FOLDER --parent FOLDER --work FOLDER
 
-Each stage keeps its result in the work folder: stopped at any moment, the same command goes on from there.
+Each stage stores its result in the work folder. After an interruption, the same command continues from there.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ import torch
 from model import Late, frequencies
 from torch.nn import functional
 
-SEED, STEPS, QUERIES = 0, 480, 16
-RATE, WARM, SHARPNESS = 2e-5, 60, 8.0
+SEED, STEPS, BATCH_QUERIES = 0, 480, 16
+LEARNING_RATE, WARM_UP_STEPS, SCALE = 2e-5, 60, 8.0
 QUERY_TOKENS, PASSAGE_TOKENS = 48, 144
-KEEP_EVERY = 50
-WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # while training; choose.py finds those that are used
+CHECKPOINT_STEPS = 50
+WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # during training; choose.py finds those of the finished model
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--pairs", type=Path, required=True, help="the folder with one folder per source")
-    asked.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
-    asked.add_argument("--work", type=Path, required=True, help="what is kept between the stages")
-    asked.add_argument("--steps", type=int, default=STEPS)
-    given = asked.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=Path, required=True, help="the folder with one folder per source")
+    parser.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--work", type=Path, required=True, help="for the results of each stage")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    lists = _lists(given.work / "lists.json", given.pairs, given.parent)
-    model = Late(given.parent)
+    lists = _lists(arguments.work / "lists.json", arguments.pairs, arguments.parent)
+    model = Late(arguments.parent)
     model.idf.copy_(frequencies(model.tokenizer, lists.passages))
-    train(model, lists, given.work, given.steps)
+    train(model, lists, arguments.work, arguments.steps)
 
 
-def _lists(kept: Path, pairs: Path, parent: Path) -> data.Lists:
-    if not kept.exists():
-        kept.write_text(json.dumps(asdict(data.make(pairs, parent))))
-    return data.Lists(**json.loads(kept.read_text()))
+def _lists(file: Path, pairs: Path, parent: Path) -> data.Lists:
+    if not file.exists():
+        file.write_text(json.dumps(asdict(data.make(pairs, parent))))
+    return data.Lists(**json.loads(file.read_text()))
 
 
 def train(model: Late, lists: data.Lists, work: Path, steps: int) -> None:
-    """Contrast every query with all passages of its batch: its own, the others', and a hard negative for each."""
+    """Train each query against all passages of its batch: the positives of all queries, and a hard negative for each."""
     for name, weight in model.encoder.named_parameters():
         weight.requires_grad = not name.startswith("embeddings.")
     groups = [
-        {"params": [weight for weight in model.encoder.parameters() if weight.requires_grad], "rate": RATE},
-        {"params": list(model.importance.parameters()), "rate": 20 * RATE},
+        {"params": [weight for weight in model.encoder.parameters() if weight.requires_grad], "rate": LEARNING_RATE},
+        {"params": list(model.importance.parameters()), "rate": 20 * LEARNING_RATE},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.0)
-    kept, done = work / "kept.pt", 0
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
+    optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.0)
+    checkpoint, first_step = work / "kept.pt", 1
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        done = state["step"]
+        first_step = state["step"] + 1
     began = time.monotonic()
-    for step in range(done + 1, steps + 1):
+    for step in range(first_step, steps + 1):
         for group in optimiser.param_groups:
-            group["lr"] = group["rate"] * min(1, step / WARM) * (1 - step / (steps + 1))
+            group["lr"] = group["rate"] * min(1, step / WARM_UP_STEPS) * (1 - step / (steps + 1))
         loss = _loss(model, lists, random.Random(f"{SEED} {step}"))
         optimiser.zero_grad()
         loss.backward()
@@ -71,19 +71,19 @@ def train(model: Late, lists: data.Lists, work: Path, steps: int) -> None:
         optimiser.step()
         with (work / "progress.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "loss": loss.item(), "seconds": time.monotonic() - began}) + "\n")
-        if step % KEEP_EVERY == 0 or step == steps:
+        if step % CHECKPOINT_STEPS == 0 or step == steps:
             torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, work / "new.pt")
-            (work / "new.pt").replace(kept)
-    print(f"{kept}: {steps} steps")
+            (work / "new.pt").replace(checkpoint)
+    print(f"{checkpoint}: {steps} steps")
 
 
-def _loss(model: Late, lists: data.Lists, chance: random.Random) -> torch.Tensor:
-    rows = chance.sample(lists.rows, QUERIES)
-    passages = list(dict.fromkeys([row[1] for row in rows] + [chance.choice(row[2:]) for row in rows]))
-    asked = model.read([lists.queries[row[0]] for row in rows], QUERY_TOKENS)
-    read = model.read([lists.passages[at] for at in passages], PASSAGE_TOKENS)
-    right = torch.tensor([passages.index(row[1]) for row in rows])
-    return functional.cross_entropy(SHARPNESS * model(asked, read) @ WEIGHTS, right)
+def _loss(model: Late, lists: data.Lists, generator: random.Random) -> torch.Tensor:
+    rows = generator.sample(lists.rows, BATCH_QUERIES)
+    passages = list(dict.fromkeys([row[1] for row in rows] + [generator.choice(row[2:]) for row in rows]))
+    encoded_queries = model.read([lists.queries[row[0]] for row in rows], QUERY_TOKENS)
+    encoded_passages = model.read([lists.passages[passage] for passage in passages], PASSAGE_TOKENS)
+    positives = torch.tensor([passages.index(row[1]) for row in rows])
+    return functional.cross_entropy(SCALE * model(encoded_queries, encoded_passages) @ WEIGHTS, positives)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,9 +21,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+    temporary = path.with_name(f"{secrets.token_hex(8)}.unfinished")
+    file = open(temporary, "xb")  # noqa: SIM115  closed below; not by tempfile, whose files only their owner may read
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.inputs import checked_path
 
-__all__ = ["ENDINGS", "FORMATS", "format_of", "parse", "read", "stream"]
+__all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse", "read", "stream"]
 
 PEEKED = 4096
 DELIMITERS = ",;\t"
@@ -143,24 +143,37 @@ def _json_array(file: Any, name: str) -> Iterator[Any]:
         yield _checked(document, f"{name}, item {number}")
 
 
+def csv_rows(lines: Iterable[str], name: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV, each with the number of its last line, by the column names in the header.
+
+    The delimiter is the one that splits the header into the most names. Raises InvalidInput, which names the line, for a row
+    that has more or fewer cells than the header, and for a header without the `required` columns.
+    """
+    remaining = iter(lines)
+    first = next(remaining, "")
+    yield from _delimited(itertools.chain([first], remaining), name, max(DELIMITERS, key=first.count), required=required)
+
+
 def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
-    """Yield the rows of a CSV, whose delimiter is the one that splits its header into the most names."""
-    first = next(iter(lines), "")
-    yield from _delimited(itertools.chain([first], lines), name, max(DELIMITERS, key=first.count))
+    return (row for _, row in csv_rows(lines, name))
 
 
 def _tab_rows(lines: Iterable[str], name: str) -> Iterator[Any]:
     """Yield the rows of a TSV. Its format has no quoting: a quotation mark is a letter like any other."""
-    return _delimited(lines, name, "\t", is_quoted=False)
+    return (row for _, row in _delimited(lines, name, "\t", is_quoted=False))
 
 
-def _delimited(lines: Iterable[str], name: str, delimiter: str, *, is_quoted: bool = True) -> Iterator[Any]:
+def _delimited(
+    lines: Iterable[str], name: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     csv.field_size_limit(1 << 30)  # a cell may hold a whole document
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
             raise InvalidInput(f"{name}: its header names a column twice; each needs a name of its own")
+        if missing := [column for column in required if column not in names]:
+            raise InvalidInput(f"{name} has no column {', '.join(missing)}; it has {', '.join(names)}")
         for row in rows:
             if None in row or None in row.values():
                 between = {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
@@ -170,7 +183,7 @@ def _delimited(lines: Iterable[str], name: str, delimiter: str, *, is_quoted: bo
                     f"{name}, line {rows.line_num}: not as many cells as the header has, which has {between} between its "
                     f"names; {remedy}"
                 )
-            yield row
+            yield rows.line_num, row
     except csv.Error as error:
         raise InvalidInput(f"{name}, line {rows.line_num}: {error}") from error
 

@@ -23,7 +23,7 @@ API_SETTINGS = ("api_key", "base_url")
 
 
 class HFCrossEncoderReranker(Reranker):
-    """Ranks with a cross-encoder on this machine. Strings are returned as `{"content": text}`.
+    """A reranker with a cross-encoder on this machine. Strings are returned as `{"content": text}`.
 
     `model` is a name on the Hugging Face hub, a folder, or "podium-mini"; the other arguments are those of
     `podium.load`. Raises ModelError and InvalidInput.
@@ -43,29 +43,17 @@ class HFCrossEncoderReranker(Reranker):
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
     ) -> None:
-        scorer = local_scorer(
-            model,
-            precision=precision,
-            threads=threads,
-            max_length=max_length,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-        )
-        super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
-        self._load_again = functools.partial(
-            type(self),
-            model,
-            limit=limit,
-            return_score=return_score,
-            rank_by=rank_by,
-            precision=precision,
-            threads=threads,
-            max_length=max_length,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-        )
+        model_options: dict[str, Any] = {
+            "precision": precision,
+            "threads": threads,
+            "max_length": max_length,
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "token": token,
+        }
+        defaults: dict[str, Any] = {"limit": limit, "return_score": return_score, "rank_by": rank_by}
+        super().__init__(local_scorer(model, **model_options), **defaults)
+        self._load_again = functools.partial(type(self), model, **defaults, **model_options)
 
     def _returned(self, document: Any) -> Any:
         return {"content": document} if isinstance(document, str) else document
@@ -94,32 +82,15 @@ class _HostedReranker(Reranker):
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        scorer = hosted_scorer(
-            self.provider,
-            self.default_model if model is None else model,
-            **_checked_settings(api_config),
-            timeout=timeout,
-            retries=retries,
-            client=client,
-            async_client=async_client,
-        )
-        super().__init__(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
-        self._load_again = functools.partial(
-            type(self),
-            model,
-            limit=limit,
-            rank_by=rank_by,
-            return_score=return_score,
-            api_config=api_config,
-            timeout=timeout,
-            retries=retries,
-            client=client,
-            async_client=async_client,
-        )
+        http_options: dict[str, Any] = {"timeout": timeout, "retries": retries, "client": client, "async_client": async_client}
+        defaults: dict[str, Any] = {"limit": limit, "rank_by": rank_by, "return_score": return_score}
+        model_name = self.default_model if model is None else model
+        super().__init__(hosted_scorer(self.provider, model_name, **_checked_settings(api_config), **http_options), **defaults)
+        self._load_again = functools.partial(type(self), model, api_config=api_config, **defaults, **http_options)
 
 
 class CohereReranker(_HostedReranker):
-    """Ranks with Cohere, by default with rerank-v3.5 and the key in COHERE_API_KEY.
+    """A reranker that calls Cohere, by default rerank-v3.5 with the key in COHERE_API_KEY.
 
     `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
     `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.
@@ -130,7 +101,7 @@ class CohereReranker(_HostedReranker):
 
 
 class VoyageAIReranker(_HostedReranker):
-    """Ranks with Voyage AI, by default with rerank-2.5 and the key in VOYAGE_API_KEY.
+    """A reranker that calls Voyage AI, by default rerank-2.5 with the key in VOYAGE_API_KEY.
 
     `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
     `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.

@@ -55,7 +55,8 @@ def load(
     For every model:
 
     - `limit`, `rank_by`, `return_score`: defaults for every call.
-    - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities.
+    - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
+      on a model of this name and revision; the server of a hosted model is not compared.
     - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
     For models on this machine:
@@ -69,7 +70,8 @@ def load(
 
     - `api_key`: default is the provider's environment variable.
     - `base_url`: another server with the provider's API.
-    - `timeout`: total seconds including retries, default 30. `retries`: default 3.
+    - `timeout`: seconds until the last reply must have arrived, retries included, default 30. Reading that reply (at most
+      64 MB) is not interrupted. `retries`: default 3.
     - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
 
     A reranker can be pickled; the other process loads it again, with keys from its own environment.
@@ -98,7 +100,10 @@ def load(
         refuse(hosted, f"{os.fspath(name)} is a model on this machine and does not have the option")
         scorer = local_scorer(name, **without_none(local | hub))
     if cache is not None:
-        scorer = _cached(scorer, cache)
+        from podium.compose.cached import CachedScorer
+        from podium.compose.stores.redis import RedisScores
+
+        scorer = CachedScorer(scorer, RedisScores(cache))
     if calibration is not None:
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
@@ -144,13 +149,6 @@ def check_name(name: str) -> None:
 
     if provider_of(name) is None and not is_hub_name(name) and find_model(name) is None:
         raise _unknown_model(name)
-
-
-def _cached(scorer: BaseScorer, url: str) -> BaseScorer:
-    from podium.compose.cached import CachedScorer
-    from podium.compose.stores.redis import RedisScores
-
-    return CachedScorer(scorer, RedisScores(url))
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:

@@ -1,6 +1,6 @@
-"""A server of podium's for clients in other environments.
+"""Servers for clients in other environments, and the scores that they should return.
 
-PODIUM_PYTHON says which Python has podium, PODIUM_CLIENTS which list of clients this environment has.
+PODIUM_PYTHON is the Python that has podium, PODIUM_CLIENTS the name of the list of clients in this environment.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 PYTHON = os.environ.get("PODIUM_PYTHON", sys.executable)
-LIST = Path(__file__).parent / f"{os.environ.get('PODIUM_CLIENTS', 'frameworks')}.txt"
-LISTED = {re.split(r"[=\[]", line)[0] for line in LIST.read_text(encoding="utf-8").splitlines()}
+CLIENT_LIST = Path(__file__).parent / f"{os.environ.get('PODIUM_CLIENTS', 'frameworks')}.txt"
+PACKAGES = {re.split(r"[=\[]", line)[0] for line in CLIENT_LIST.read_text(encoding="utf-8").splitlines()}
+MODEL = "podium-mini"
 QUERY = "capital of the USA"
 TEXTS = [
     "Carson City is the capital of Nevada.",
@@ -31,17 +32,17 @@ os.environ.update(NO_PROXY="127.0.0.1,localhost", LITELLM_LOCAL_MODEL_COST_MAP="
 
 
 class Server:
-    """`podium serve` as a process, on a port of its own."""
+    """`podium serve` as a process, on a free port."""
 
     def __init__(self, *options: str) -> None:
         command = [PYTHON, "-m", "podium", "serve", "--port", "0", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
-            if found := re.search(r"url=(http://\S+)/ ", line):
-                self.url = found[1]
+            if match := re.search(r"url=(http://\S+)/ ", line):
+                self.url = match[1]
             if "ready models=" in line:
                 break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # or its log would fill the pipe
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # else its log would fill the pipe
 
     def stop(self) -> None:
         self.process.terminate()
@@ -50,6 +51,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def base():
+    """The URL of a server without keys."""
     server = Server()
     assert httpx.get(f"{server.url}/ready").status_code == 200
     yield server.url
@@ -58,7 +60,7 @@ def base():
 
 @pytest.fixture(scope="session")
 def small():
-    """A server that takes two documents at most, which makes errors easy to come by."""
+    """The URL of a server that accepts at most two documents, so that a request can be too large."""
     server = Server("--max-documents", "2")
     yield server.url
     server.stop()
@@ -66,11 +68,10 @@ def small():
 
 @pytest.fixture(scope="session")
 def keyed(tmp_path_factory):
-    """A server that asks for a key, and the key."""
+    """The URL of a server that requires a key, and the key."""
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
-    key = subprocess.run(
-        [PYTHON, "-m", "podium", "key", "clients", "--file", str(path)], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    command = [PYTHON, "-m", "podium", "key", "clients", "--file", str(path)]
+    key = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     server = Server("--api-keys-file", str(path))
     yield server.url, key
     server.stop()
@@ -78,10 +79,17 @@ def keyed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def offline():
-    """What the offline call gives: (index, score), best first."""
+    """podium's own ranking of TEXTS: indices and scores, best first."""
     script = (
         "import json, sys, podium; query, texts = json.load(sys.stdin); "
-        "print(json.dumps([(r.index, r.score) for r in podium.load('podium-mini').rerank(query, texts)]))"
+        f"print(json.dumps([(r.index, r.score) for r in podium.load('{MODEL}').rerank(query, texts)]))"
     )
-    said = subprocess.run([PYTHON, "-c", script], input=json.dumps([QUERY, TEXTS]), check=True, capture_output=True, text=True)
-    return [(index, pytest.approx(score, abs=1e-9)) for index, score in json.loads(said.stdout)]
+    command = [PYTHON, "-c", script]
+    output = subprocess.run(command, input=json.dumps([QUERY, TEXTS]), check=True, capture_output=True, text=True).stdout
+    return [(index, pytest.approx(score, abs=1e-9)) for index, score in json.loads(output)]
+
+
+@pytest.fixture
+def offline_texts(offline):
+    """podium's own ranking of TEXTS: texts and scores, best first."""
+    return [(TEXTS[index], score) for index, score in offline]

@@ -1,4 +1,4 @@
-"""JavaScript clients, run by Node.js: each returns the offline scores. Their calls are in javascript/rerank.mjs."""
+"""JavaScript clients, run by Node.js, return the offline scores. They are called in javascript/rerank.mjs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CLIENTS = [
 ]
 
 
-def run(client, base, key=KEY):
-    command = ["node", "rerank.mjs", client, base, key]
+def run(client, url, key=KEY):
+    command = ["node", "rerank.mjs", client, url, key]
     request = json.dumps({"query": QUERY, "texts": TEXTS})
-    done = subprocess.run(command, cwd=FOLDER, input=request, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, cwd=FOLDER, input=request, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -40,8 +40,8 @@ def test_client_returns_the_offline_scores(base, offline, client):
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_client_sends_its_key(keyed, offline, client):
-    base, key = keyed
-    assert [tuple(result) for result in run(client, base, key)] == offline
+    url, key = keyed
+    assert [tuple(result) for result in run(client, url, key)] == offline
 
 
 def test_cohere_checks_a_key(base, keyed):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from fruit import CORPUS, QRELS, QUERIES
+from fruit import write_fruit
 
 
 @pytest.fixture
 def folder(tmp_path):
-    where = tmp_path / "fruit"
-    where.mkdir()
-    (where / "corpus.jsonl").write_text("\n".join(map(json.dumps, CORPUS)), encoding="utf-8")
-    (where / "queries.jsonl").write_text("\n".join(map(json.dumps, QUERIES)), encoding="utf-8")
-    (where / "qrels.tsv").write_text(QRELS, encoding="utf-8")
-    return where
+    return write_fruit(tmp_path / "fruit")

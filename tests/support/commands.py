@@ -1,19 +1,65 @@
-"""The podium command as users run it: a process of its own."""
+"""The podium command, run in its own process, as users run it, or in this process, which is faster."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+
+from podium.cli import main
 
 
 def command(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Run podium in a terminal of 80 columns; return exit code, stdout, stderr."""
-    done = subprocess.run(
+    """Run podium in its own process, in a terminal of 80 columns. Return exit code, stdout, stderr."""
+    process = subprocess.run(
         [sys.executable, "-m", "podium", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=120,
         env=os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | environment,
     )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return process.returncode, process.stdout.decode(), process.stderr.decode()
+
+
+def command_here(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    """Do what `command` does in this process, for tests of results and messages. Only `command` tests start and streams."""
+    with _environment({"COLUMNS": "80"} | environment), _streams(stdin) as (stdout, stderr):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, _text(stdout), _text(stderr)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before, level = dict(os.environ), logging.getLogger("podium").level
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        logging.getLogger("podium").setLevel(level)
+
+
+@contextlib.contextmanager
+def _streams(stdin: bytes) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            yield stdout, stderr
+    finally:
+        sys.stdin = before
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()

@@ -1,4 +1,4 @@
-"""The environment of every test: no network, no cache or keys of the user. Imported before podium is."""
+"""The environment of every test: no network, no cache and no keys of the user. It must be imported before podium."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests tha
 PARITY = ROOT / "tests" / "parity"
 SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
 
-# Before podium or the hub's client is imported, here or in a test's own processes.
+# podium and the hub's client read these when they are imported, here and in the processes that tests start.
 os.environ.update(PODIUM_CACHE=str(SCRATCH / "podium"), HF_HOME=str(SCRATCH / "hf"), HF_HUB_DISABLE_PROGRESS_BARS="1")
 os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_DISABLE_TELEMETRY="1", NO_PROXY="127.0.0.1,localhost")
 for variable in list(os.environ):

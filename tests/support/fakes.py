@@ -1,17 +1,18 @@
-"""Scorers and an embedder for tests: they implement the Protocol and know nothing of models."""
+"""Test doubles without a model: scorers, an embedder and a store of scores."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from podium.compose.stores import Row
 from podium.types import ScoreKind, Scores
 
 
 class WordOverlap:
-    """Scores a text by how many of the query's words it has. Ties are many, which is the point."""
+    """Scores a text by the number of the query's words in it. There are many ties, which tests need."""
 
     model, revision = "word-overlap", "1"
     score_kind: ScoreKind = "logit"
@@ -28,7 +29,7 @@ class AsyncWordOverlap(WordOverlap):
 
 
 class FunctionScorer:
-    """Returns what a function returns for the texts, right or wrong. `calls` are the texts of each call."""
+    """Returns what a function returns for the texts, valid or not. `calls` are the texts of each call."""
 
     model, revision = "function", None
 
@@ -42,7 +43,7 @@ class FunctionScorer:
 
 
 class Letters:
-    """An embedder that counts letters; `seed` makes another of the same size."""
+    """An embedder that adds up a random vector per byte. Another `seed` makes a different embedder of the same size."""
 
     def __init__(self, seed=0, dimensions=8):
         self.model = f"letters-{seed}"
@@ -50,3 +51,18 @@ class Letters:
 
     def __call__(self, texts):
         return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
+
+
+class MemoryStore:
+    """A store of scores for CachedScorer, in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Row] = {}
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        return {key: self.rows[key] for key in keys if key in self.rows}
+
+    def put(self, rows: Mapping[bytes, Row]) -> None:
+        self.rows.update(rows)
+
+    def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that speak the real wire formats, over real sockets, well or badly on purpose."""
+"""HTTP servers on loopback that use the real wire formats over real sockets, and can misbehave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 class Request:
     method: str
     path: str
-    headers: Message  # finds names in any case, None where there is none
+    headers: Message  # names in any case; None for a header that was not sent
     content: bytes
 
     @property
@@ -32,9 +32,11 @@ class Request:
 
 @dataclass
 class Answer:
-    """What to answer. `drop`: hang up without one. `seconds`: before it. `drip`: seconds between single bytes of the body.
+    """A response.
 
-    `drip_headers`: the same, from the status line on. `length`: a Content-Length that may be a lie.
+    - `drop`: close the connection instead. `seconds`: wait before the response.
+    - `drip`: seconds before each byte of the body. `drip_headers`: the same for the head.
+    - `length`: a Content-Length that may be wrong.
     """
 
     status: int = 200
@@ -48,18 +50,18 @@ class Answer:
 
 
 def as_json(payload: Any, status: int = 200, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, json.dumps(payload).encode(), {"Content-Type": "application/json", **named})
+    header_names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, json.dumps(payload).encode(), {"Content-Type": "application/json", **header_names})
 
 
 class Loopback:
-    """A server that answers what `answer(request)` says and remembers what it was asked."""
+    """A server that sends the responses of `answer(request)` and records the requests."""
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         self.connections: set[Any] = set()
-        self.finished = 0  # replies that were sent to their end
+        self.finished = 0  # responses that were sent completely
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -80,7 +82,7 @@ class Loopback:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
-            request_queue_size = 256  # many clients may knock at once
+            request_queue_size = 256  # many clients may connect at once
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -98,28 +100,29 @@ class Loopback:
             self.connections.add(handler.client_address)
         answer = self.answer(request)
         self._stopped.wait(answer.seconds)
-        with contextlib.suppress(OSError):
-            self._send(handler, answer, request.method == "HEAD")
+        with contextlib.suppress(OSError):  # the client closed the connection
+            self._send(handler, answer, with_body=request.method != "HEAD")
             with self._lock:
                 self.finished += 1
 
-    def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, head: bool) -> None:
+    def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, *, with_body: bool) -> None:
         if answer.drop:
             handler.connection.shutdown(socket.SHUT_RDWR)
             handler.close_connection = True
             return
         length = len(answer.content) if answer.length is None else answer.length
-        lines = [f"HTTP/1.1 {answer.status} x", *(f"{k}: {v}" for k, v in answer.headers.items()), f"Content-Length: {length}"]
-        start = ("\r\n".join(lines) + "\r\n\r\n").encode()
-        body = b"" if head else answer.content
+        headers = {**answer.headers, "Content-Length": length}
+        lines = [f"HTTP/1.1 {answer.status} x", *(f"{name}: {value}" for name, value in headers.items())]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        body = answer.content if with_body else b""
         if answer.drip_headers:
-            self._drip(handler, start, answer.drip_headers)
-            start = b""
+            self._drip(handler, head, answer.drip_headers)
+            head = b""
         if answer.drip:
-            handler.wfile.write(start)
+            handler.wfile.write(head)
             self._drip(handler, body, answer.drip)
         else:
-            handler.wfile.write(start + body)  # one write: two would wait for a delayed acknowledgement
+            handler.wfile.write(head + body)  # in one write, because a second one would wait for a delayed acknowledgement
         handler.close_connection = answer.length is not None
 
     def _drip(self, handler: BaseHTTPRequestHandler, content: bytes, seconds: float) -> None:
@@ -131,9 +134,9 @@ class Loopback:
 
 
 def word_scores(query: str, texts: list[str]) -> list[float]:
-    """Return a score between 0 and 1 per text, by shared words and pairs of words: the servers below have no model."""
-    asked = _grams(query)
-    return [round(max(0.0, len(asked & _grams(text)) / len(asked) - len(text) / 1e7), 6) for text in texts]
+    """Return a score between 0 and 1 per text: the share of the query's words and pairs of words that it contains."""
+    grams = _grams(query)
+    return [round(max(0.0, len(grams & _grams(text)) / len(grams) - len(text) / 1e7), 6) for text in texts]
 
 
 def _grams(text: str) -> set[tuple[str, ...]]:
@@ -142,27 +145,29 @@ def _grams(text: str) -> set[tuple[str, ...]]:
 
 
 def cohere(request: Request) -> Answer:
-    """Answer as Cohere's v2 API does: best first, `top_n` of them, no documents."""
-    asked = request.json
-    scores = word_scores(asked["query"], asked["documents"])
-    best = sorted(range(len(scores)), key=lambda at: -scores[at])[: asked.get("top_n") or len(scores)]
-    results = [{"index": at, "relevance_score": scores[at]} for at in best]
+    """Answer as Cohere's v2 API does: the best `top_n` documents, best first, without their texts."""
     meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
-    return as_json({"id": "1", "results": results, "meta": meta})
+    return as_json({"id": "1", "results": _best_results(request.json, "top_n"), "meta": meta})
 
 
 def voyage(request: Request) -> Answer:
-    """Answer as Voyage's API does."""
-    asked = request.json
-    scores = word_scores(asked["query"], asked["documents"])
-    best = sorted(range(len(scores)), key=lambda at: -scores[at])[: asked.get("top_k") or len(scores)]
-    data = [{"index": at, "relevance_score": scores[at]} for at in best]
-    tokens = sum(len(text.split()) for text in asked["documents"])
-    return as_json({"object": "list", "data": data, "model": asked["model"], "usage": {"total_tokens": tokens}})
+    """Answer as Voyage's API does: the best `top_k` documents, best first, without their texts."""
+    body = request.json
+    usage = {"total_tokens": sum(len(text.split()) for text in body["documents"])}
+    return as_json({"object": "list", "data": _best_results(body, "top_k"), "model": body["model"], "usage": usage})
+
+
+def _best_results(body: dict[str, Any], limit_key: str) -> list[dict[str, Any]]:
+    scores = word_scores(body["query"], body["documents"])
+    indices = sorted(range(len(scores)), key=lambda index: -scores[index])
+    return [{"index": index, "relevance_score": scores[index]} for index in indices[: body.get(limit_key)]]
 
 
 class Hub:
-    """What a model hub answers for the repositories in `folders`, by name: their list, their files' metadata, the files."""
+    """The `answer` of a model hub with the repositories in `folders`, by name. It serves their lists of files, and the files.
+
+    Repositories in `gated` are not accessible, and downloads of files in `failing` are interrupted.
+    """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.folders = folders
@@ -199,9 +204,9 @@ class Hub:
         return as_json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": siblings})
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait for something that happens soon, or late on a busy machine; fail if it never does."""
-    ends = time.monotonic() + seconds
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Wait until the condition is true. The time limit is generous, because the machine may be busy."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "what was waited for did not happen"
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds:g} s"
         time.sleep(0.005)

@@ -1,6 +1,6 @@
-"""The command line: one module per command. Results on stdout, everything else on stderr, no tracebacks.
+"""The command line, with one module per command. Results go to stdout, everything else to stderr, without tracebacks.
 
-Exit codes: 0 done, 1 failed (a model, a provider, the network), 2 bad use (arguments, files, names), 130 interrupted.
+Exit codes: 0 success, 1 failure (a model, a provider, the network), 2 wrong use (arguments, files, names), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["main", "podium"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="podium")
 def podium() -> None:
-    """Put search results in order of relevance."""
+    """Order search results by relevance."""
 
 
 for command in (rank, index, search, serve, key, evaluate, compare, calibrate, demo, models, check):
@@ -42,42 +42,43 @@ for command in (rank, index, search, serve, key, evaluate, compare, calibrate, d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_run(arguments))
+    sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    if sys.stdout is None:  # `>&-`: there is nowhere to print to
+def _exit_code(arguments: list[str]) -> int:
+    """Run a command and return its exit code, after printing any error."""
+    if sys.stdout is None:  # started with >&-
         return 1
-    # What a library would log, such as a missing native core, is said by `podium check`; here stderr is for errors.
+    # Warnings of the library, such as a missing native core, are shown by `podium check`; here stderr is for errors.
     logging.getLogger("podium").setLevel(logging.ERROR)
-    for stream in (sys.stdout, sys.stderr):  # ▲ in a terminal that knows ASCII only is no reason to fail
+    for stream in (sys.stdout, sys.stderr):  # so that ▲ does not fail in a terminal with ASCII only
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = int(podium.main(words, prog_name="podium", standalone_mode=False, obj=words) or 0)
+        code = int(podium.main(arguments, prog_name="podium", standalone_mode=False, obj=arguments) or 0)
         sys.stdout.flush()
         return code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:  # click's own form of an interrupt, which podium.__main__ reports
+    except click.Abort:  # how click reports an interrupt; podium.__main__ handles it
         raise KeyboardInterrupt from None
-    except BrokenPipeError:  # `podium rank … | head`
-        _leave_stdout()
+    except BrokenPipeError:  # podium rank … | head
+        _discard_stdout()
         return 0
     except OSError as error:
-        _leave_stdout()
-        return _failed(f"cannot write: {error.strerror or type(error).__name__}", 1)
+        _discard_stdout()
+        _print_error(f"cannot write: {error.strerror or type(error).__name__}")
+        return 1
     except PodiumError as error:
-        return _failed(error.message(as_option), 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1)
+        _print_error(error.message(as_option))
+        return 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1
 
 
-def _failed(says: str, code: int) -> int:
-    print(f"podium: {' '.join(says.split())}", file=sys.stderr)
-    return code
+def _print_error(message: str) -> None:
+    print(f"podium: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _leave_stdout() -> None:
-    """Let the interpreter flush what is left into nothing."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, because the interpreter writes the rest of its buffer at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

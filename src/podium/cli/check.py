@@ -1,4 +1,4 @@
-"""podium check: what a model is, whether it would run here, how fast, and whether it ranks a known pair right."""
+"""podium check: describe a model, and test whether it runs here, how fast, and whether it orders a known pair correctly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from podium.cli.demo import DOCUMENTS, QUERY
+from podium.cli.examples import DOCUMENTS, QUERY
 from podium.cli.options import model_options
 from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer
@@ -18,10 +18,11 @@ from podium.local.files.checkpoint import Checkpoint
 from podium.local.known_models import licence_of
 from podium.local.runtimes import NO_CORE, native_core
 from podium.local.scorer import LocalScorer
+from podium.types import Scorer
 
 __all__ = ["check"]
 
-# Whoever was taught to rank puts the answer before a sentence that only shares the query's words.
+# A trained reranker ranks the answer above a sentence that only shares words with the query.
 KNOWN_QUERY = "how many people live in Berlin"
 KNOWN_WRONG, KNOWN_RIGHT = "Berlin is a city of museums.", "Berlin had a population of 3,520,031 registered inhabitants."
 SECONDS = 2.0
@@ -30,41 +31,46 @@ SECONDS = 2.0
 @click.command()
 @click.argument("model")
 @click.option("--runtime", type=click.Choice(["native", "onnx", "auto"]), default="auto", show_default=True)
-@click.option("--download/--no-download", default=True, help="Bring a model that is not here, or only say what it would take.")
+@click.option("--download/--no-download", default=True, help="Download a missing model, or only show the download's size.")
 @model_options
 def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool, options: dict[str, Any]) -> None:
-    """Describe a model, run it, measure it.
+    """Describe a model, run it, and measure its speed.
 
-    MODEL is podium-mini, org/model or ./folder. Exits with 1 if it orders a known pair wrong.
+    MODEL is podium-mini, org/model or ./folder. Exits with 1 if the model orders a known pair wrong.
     """
     if provider_of(model):
-        raise InvalidInput(f"{model} is a hosted API; check looks at models on this machine")
+        raise InvalidInput(f"{model} is a hosted API; check describes models on this machine")
     if not download and hub.is_hub_name(model):
-        _print_plan(model)
+        _print_download_size(model)
         return
     began = time.perf_counter()
     with load(model, runtime=runtime, **options) as reranker:
-        loaded = time.perf_counter() - began
-        scorer = reranker.scorer
-        if isinstance(scorer, CalibratedScorer):
-            scorer = scorer.scorer
-        assert isinstance(scorer, LocalScorer)  # noqa: S101  for the type checker: hosted ones were refused above
-        right = [result.index for result in reranker.rerank(KNOWN_QUERY, [KNOWN_WRONG, KNOWN_RIGHT])] == [1, 0]
+        load_seconds = time.perf_counter() - began
+        scorer = _local_scorer(reranker.scorer)
+        ranking = reranker.rerank(KNOWN_QUERY, [KNOWN_WRONG, KNOWN_RIGHT])
+        is_right = [result.document for result in ranking] == [KNOWN_RIGHT, KNOWN_WRONG]
         rows = [
             *_description(scorer),
-            ("loaded in", f"{loaded:.2f} s"),
+            ("loaded in", f"{load_seconds:.2f} s"),
             ("runtime", f"{scorer.runtime}, {scorer.precision}; {scorer.choice}"),
-            ("native core", f"{native.instruction_sets()[0]} here" if (native := native_core()) else f"none: {NO_CORE}"),
+            ("native core", _native_core()),
             ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
-            ("known pair", "ordered right" if right else "ORDERED WRONG"),
+            ("known pair", "ordered right" if is_right else "ORDERED WRONG"),
         ]
     print_rows(("model", model), rows)
-    if not right:
-        raise ModelError(f"{model} puts a sentence about museums before the answer; don't rank with it before you know why")
+    if not is_right:
+        raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
+
+
+def _local_scorer(scorer: Scorer) -> LocalScorer:
+    inner = scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
+    if not isinstance(inner, LocalScorer):
+        raise InvalidInput(f"check describes models on this machine; {scorer.model} is not one")
+    return inner
 
 
 def _description(scorer: LocalScorer) -> list[tuple[str, str]]:
-    spec, found = scorer.spec, scorer.files
+    spec = scorer.spec
     head = " → ".join(step.kind for step in spec.modules) if spec.modules else f"classifier on {spec.pooling}"
     return [
         ("revision", scorer.revision or "(a folder)"),
@@ -72,13 +78,13 @@ def _description(scorer: LocalScorer) -> list[tuple[str, str]]:
         ("head", head if spec.family else "its own"),
         ("activation", f"{spec.activation.name}, so scores are of kind {spec.activation.kind}"),
         ("maximum length", f"{scorer.tokenizer.max_length} tokens, query and text together"),
-        ("stored as", _stored(scorer)),
-        ("licence", licence_of(found.folder) or "not said in its README.md"),
-        ("download", "nothing; its files are here"),
+        ("stored as", _storage(scorer)),
+        ("licence", licence_of(scorer.files.folder) or "not in its README.md"),
+        ("download", "nothing; all files are here"),
     ]
 
 
-def _stored(scorer: LocalScorer) -> str:
+def _storage(scorer: LocalScorer) -> str:
     megabytes = sum(file.stat().st_size for file in scorer.spec.weights) / 1e6
     if scorer.spec.family is None:
         return f"ONNX, {megabytes:.0f} MB"
@@ -88,17 +94,22 @@ def _stored(scorer: LocalScorer) -> str:
     return f"{' and '.join(kinds)}, {megabytes:.0f} MB; computed in {scorer.precision}"
 
 
+def _native_core() -> str:
+    core = native_core()
+    return f"{core.instruction_sets()[0]} here" if core else f"none: {NO_CORE}"
+
+
 def _speed(scorer: LocalScorer) -> float:
-    """Return pairs per second over about two seconds of the guide's documents, each made a text of its own."""
-    texts = [document["passage"] for document in DOCUMENTS]
-    scored, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < SECONDS:
-        scorer.score(QUERY, [f"{text} {scored + at}" for at, text in enumerate(texts * 4)])
-        scored += 4 * len(texts)
-    return scored / took
+    """Return pairs per second over about two seconds. The texts are the guide's, each with a number so that all differ."""
+    texts = [document["passage"] for document in DOCUMENTS] * 4
+    pairs, began = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - began) < SECONDS:
+        scorer.score(QUERY, [f"{text} {pairs + index}" for index, text in enumerate(texts)])
+        pairs += len(texts)
+    return pairs / seconds
 
 
-def _print_plan(model: str) -> None:
-    plan = hub.download_plan(model)
-    print_rows(("would be downloaded", "size"), [(name, f"{size / 1e6:.1f} MB") for name, size in plan.items()])
-    print(f"in all {sum(plan.values()) / 1e6:.1f} MB, less what is in the cache")
+def _print_download_size(model: str) -> None:
+    sizes = hub.download_plan(model)
+    print_rows(("would be downloaded", "size"), [(name, f"{size / 1e6:.1f} MB") for name, size in sizes.items()])
+    print(f"{sum(sizes.values()) / 1e6:.1f} MB in total, less what is in the cache")

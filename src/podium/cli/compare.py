@@ -1,4 +1,4 @@
-"""podium compare: TREC run files, of podium eval or of other tools, beside each other."""
+"""podium compare: compare TREC run files, written by podium eval or by other tools."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from podium.cli.eval import print_evaluation
+from podium.cli.evaluation import metrics_option, print_evaluation
 from podium.errors import InvalidInput
 from podium.evaluation.collections import Collection, read_qrels, read_queries
 from podium.evaluation.evaluate import System, compared
-from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics
+from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import read_run
 from podium.inputs import comma_list
 
@@ -20,34 +20,39 @@ __all__ = ["compare"]
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="A.run B.run …")
-@click.option("--qrels", required=True, metavar="FILE", help="Judgments: TSV, or TREC's.")
-@click.option("--queries", metavar="FILE", help="Compare these queries only, and show their texts.")
-@click.option(
-    "--metrics", default=",".join(DEFAULT_METRICS), show_default=True, help="As ir_measures names them; the first decides."
-)
+@click.option("--qrels", required=True, metavar="FILE", help="Judgments: TSV or TREC.")
+@click.option("--queries", metavar="FILE", help="Compare only these queries, and show their texts.")
+@metrics_option
 def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) -> None:
-    """Compare TREC runs; the first is the baseline.
+    """Compare TREC runs. The first is the baseline.
 
-    Judged queries that no run has are left out, as podium eval leaves them out; a note says how many.
+    Judged queries that are in no run are left out, as podium eval leaves them out. A note has their number.
     """
-    names = [Path(each).stem for each in runs]
+    names = [Path(file).stem for file in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
         raise InvalidInput("compare needs two or more runs, in files of different names")
-    chosen, graded = checked_metrics(comma_list(metrics)), read_qrels(qrels)
-    judged = {query: grades for query, grades in graded.items() if any(grade > 0 for grade in grades.values())}
-    texts = read_queries(queries) if queries else {}
+    metric_names = checked_metrics(comma_list(metrics))
     systems = [System(name, read_run(file)) for name, file in zip(names, runs, strict=True)]
-    if not any(judged.keys() & system.run.keys() for system in systems):
-        raise InvalidInput(f"no run has a query that {qrels} judges; do their ids match?")
-    if texts and not judged.keys() & texts.keys():
-        raise InvalidInput(f"{queries} has no query that {qrels} judges; do their ids match?")
-    wanted = {query: grades for query, grades in judged.items() if not texts or query in texts}
-    found = {query for system in systems for query in system.run}
-    compared_qrels = {query: grades for query, grades in wanted.items() if query in found}
-    if not compared_qrels:
-        raise InvalidInput(f"no run has a query that {queries or qrels} names; do their ids match?")
-    collection = Collection(Path(qrels).name, {}, {query: texts.get(query, "") for query in compared_qrels}, compared_qrels)
-    print_evaluation(compared(collection, systems[0], systems[1:], chosen))
-    if left_out := len(wanted) - len(compared_qrels):
-        note = f"{left_out} of {len(wanted)} judged queries are in no run and were left out"
-        click.echo(f"note: {note}", err=True)
+    collection, left_out = _collection(systems, qrels, queries)
+    print_evaluation(compared(collection, systems[0], systems[1:], metric_names))
+    if left_out:
+        total = left_out + len(collection.queries)
+        click.echo(f"note: {left_out} of {total} judged queries are in no run and were left out", err=True)
+
+
+def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:
+    """Return the judged queries that are in a run, and the number of those that are in none."""
+    judged = {query: grades for query, grades in read_qrels(qrels_file).items() if any(grade > 0 for grade in grades.values())}
+    in_runs = {query for system in systems for query in system.run}
+    if not judged.keys() & in_runs:
+        raise InvalidInput(f"no run has a query that {qrels_file} judges; do their ids match?")
+    texts = dict.fromkeys(judged, "")
+    if queries_file:
+        texts = {query: text for query, text in read_queries(queries_file).items() if query in judged}
+        if not texts:
+            raise InvalidInput(f"{queries_file} has no query that {qrels_file} judges; do their ids match?")
+    qrels = {query: grades for query, grades in judged.items() if query in texts and query in in_runs}
+    if not qrels:
+        raise InvalidInput(f"no run has a query that {queries_file} names; do their ids match?")
+    collection = Collection(Path(qrels_file).name, {}, {query: texts[query] for query in qrels}, qrels)
+    return collection, len(texts) - len(qrels)

@@ -1,59 +1,27 @@
-"""podium demo: the guide's query and documents on the bundled model, as strings and as records."""
+"""podium demo: rank the guide's documents with the bundled model, as strings and as records."""
 
 from __future__ import annotations
 
 import click
 
+from podium.cli.examples import DOCUMENTS, QUERY
 from podium.cli.tables import print_ranking, shown_texts
 from podium.load import load
 
-__all__ = ["DOCUMENTS", "QUERY", "demo"]
-
-QUERY = "What is the capital of the United States?"
-DOCUMENTS = [
-    {
-        "source": "wiki",
-        "passage": "Carson City is the capital city of the American state of Nevada. At the 2010 United States Census, "
-        "Carson City had a population of 55,274.",
-    },
-    {
-        "source": "encyclopedia",
-        "passage": "The Commonwealth of the Northern Mariana Islands is a group of islands in the Pacific Ocean that are a "
-        "political division controlled by the United States. Its capital is Saipan.",
-    },
-    {
-        "source": "textbook",
-        "passage": "Charlotte Amalie is the capital and largest city of the United States Virgin Islands. It has about 20,000 "
-        "people. The city is on the island of Saint Thomas.",
-    },
-    {
-        "source": "textbook",
-        "passage": "Washington, D.C. (also known as simply Washington or D.C., and officially as the District of Columbia) is "
-        "the capital of the United States. It is a federal district. The President of the USA and many major national "
-        "government offices are in the territory. This makes it the political center of the United States of America.",
-    },
-    {
-        "source": "wiki",
-        "passage": "Capital punishment (the death penalty) has existed in the United States since before the United States was "
-        "a country. As of 2017, capital punishment is legal in 30 of the 50 states. The federal government (including the "
-        "United States military) also uses capital punishment.",
-    },
-]
+__all__ = ["demo"]
 
 
 @click.command()
 def demo() -> None:
-    """Rank five documents; nothing is downloaded."""
-    strings = [document["passage"] for document in DOCUMENTS]
+    """Rank five documents. Nothing is downloaded."""
+    texts = [document["passage"] for document in DOCUMENTS]
+    fields = ["passage", "source"]
     with load("podium-mini") as reranker:
         print(f"{QUERY}\n")
-        ranking = reranker.rerank(QUERY, strings)
-        print_ranking(ranking, dict(enumerate(strings)))
-        print(f"\n{_took(ranking.usage.pairs, ranking.usage.tokens, ranking.usage.seconds)}")
+        ranking = reranker.rerank(QUERY, texts)
+        print_ranking(ranking, dict(enumerate(texts)))
+        usage = ranking.usage
+        speed = f"{usage.pairs} documents, {usage.tokens} tokens, {usage.seconds * 1000:.0f} ms on this machine"
+        print(f"\n{speed}, without a network")
         print('\nThe same as records, read by rank_by=["passage", "source"]:\n')
-        fields = ["passage", "source"]
         print_ranking(reranker.rerank(QUERY, DOCUMENTS, rank_by=fields), shown_texts(enumerate(DOCUMENTS), fields))
-
-
-def _took(pairs: int, tokens: int | None, seconds: float) -> str:
-    return f"{pairs} documents, {tokens} tokens, {seconds * 1000:.0f} ms on this machine, without a network"

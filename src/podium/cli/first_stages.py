@@ -1,4 +1,4 @@
-"""Where an evaluation's candidates come from: BM25 made on the spot, a run file, or an index."""
+"""First stages of an evaluation, which find the candidates: BM25 over the collection, a TREC run, or an index."""
 
 from __future__ import annotations
 
@@ -6,40 +6,45 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from podium.errors import InvalidInput
+from podium.errors import Argument, InvalidInput
 from podium.evaluation.collections import Collection
-from podium.evaluation.evaluate import Find
+from podium.evaluation.evaluate import FirstStage
 from podium.evaluation.runs import read_run
-from podium.inputs import without_none
+from podium.inputs import refuse
 from podium.places import SourceOptions, embedder, load_source
 from podium.sources.embedded.index import EmbeddedIndex
 
 __all__ = ["first_stage", "first_stage_name", "without_passwords"]
 
-Found = list[tuple[str, float]]
+Scored = list[tuple[str, float]]
 
 
-def first_stage(collection: Collection, run_file: str | None, where: str | None, options: SourceOptions | None) -> Find:
-    """Return what finds a query's candidates. Raises InvalidInput where its documents are not the collection's."""
+def first_stage(
+    collection: Collection, run_file: str | None = None, place: str | None = None, options: SourceOptions | None = None
+) -> FirstStage:
+    """Return the function that finds a query's candidates: in a run, in the index at `place`, or by BM25.
+
+    Raises InvalidInput if documents are found that are not in the collection.
+    """
     options = options or SourceOptions()
-    if not where and (unfit := [name for name in without_none(asdict(options)) if name != "embed"]):
-        raise InvalidInput(f"{', '.join('--' + name.replace('_', '-') for name in unfit)}: only with --in, an index to search")
-    if run_file and where:
-        raise InvalidInput("--run and --in are two first stages; name one")
+    if run_file and place:
+        raise InvalidInput(Argument("run"), " and ", Argument("in"), " are two first stages; use one of them")
+    if not place:
+        refuse({**asdict(options), "embed": None}, "without an index to search (--in), leave out")
     if run_file:
         return _run(collection, run_file)
-    if where:
-        source = load_source(where, options)
-        return lambda query, text, count: _known(collection, source.search(text, count))
+    if place:
+        source = load_source(place, options)
+        return lambda query, text, count: _collection_ids(collection, source.search(text, count))
     return _bm25(collection, options.embed)
 
 
-def first_stage_name(run_file: str | None, where: str | None, embed: str | None) -> str:
-    """Return how the candidates were found, in words."""
+def first_stage_name(run_file: str | None, place: str | None, embed: str | None) -> str:
+    """Return the name of a first stage for a report."""
     if run_file:
         return f"the run {run_file}"
-    if where:
-        return f"the index {without_passwords(where)}" + (f", with the embedder {embed}" if embed else "")
+    if place:
+        return f"the index {without_passwords(place)}" + (f", with the embedder {embed}" if embed else "")
     return f"BM25 and the vectors of {embed}, fused" if embed else "BM25"
 
 
@@ -48,39 +53,40 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(://)[^/\s]*@", r"\1…@", text)
 
 
-def _run(collection: Collection, file: str) -> Find:
+def _run(collection: Collection, file: str) -> FirstStage:
     run = read_run(file)
-    unknown = {document for found in run.values() for document in found} - set(collection.documents)
+    unknown = {document for scores in run.values() for document in scores} - set(collection.documents)
     if unknown:
-        raise InvalidInput(f"{file} has documents that the collection lacks, such as {min(unknown)!r:.60}")
+        raise InvalidInput(f"{file} has documents that are not in the collection, such as {min(unknown)!r:.60}")
     return lambda query, text, count: list(run.get(query, {}).items())[:count]
 
 
-def _bm25(collection: Collection, embed: str | None) -> Find:
+def _bm25(collection: Collection, embed: str | None) -> FirstStage:
     index = EmbeddedIndex.create(None, embed=embedder(embed))
     ids = list(collection.documents)
-    index.add([collection.documents[name] for name in ids], ids=ids)
+    index.add([collection.documents[document] for document in ids], ids=ids)
 
-    def find(query: str, text: str, count: int) -> Found:
-        own = collection.candidates.get(query)
-        if own is None:
-            return _known(collection, index.search(text, count))
-        found = dict(_known(collection, index.search(text, len(ids))))
-        ranked = sorted(own, key=lambda name: -found.get(name, 0.0))  # those without a word of the query stay, at the end
-        return [(name, found.get(name, 0.0)) for name in ranked][:count]
+    def search(query: str, text: str, count: int) -> Scored:
+        candidates = collection.candidates.get(query)
+        if candidates is None:
+            return _collection_ids(collection, index.search(text, count))
+        scores = dict(_collection_ids(collection, index.search(text, len(ids))))
+        # Candidates without a word of the query are kept, at the end.
+        ranked = sorted(candidates, key=lambda document: -scores.get(document, 0.0))
+        return [(document, scores.get(document, 0.0)) for document in ranked][:count]
 
-    return find
+    return search
 
 
-def _known(collection: Collection, found: Sequence[dict[str, object]]) -> Found:
-    """Return the collection's ids of what a source found: its keys, on Redis behind the index's prefix."""
-    named = []
-    for each in found:
-        key, score = str(each["source_key"]), float(str(each["source_score"]))
-        name = key if key in collection.documents else key.rpartition(":")[2]
-        if name not in collection.documents:
+def _collection_ids(collection: Collection, hits: Sequence[dict[str, object]]) -> Scored:
+    """Return the ids and scores of a source's documents. A key on Redis may have the index's prefix before the id."""
+    scored = []
+    for hit in hits:
+        key, score = str(hit["source_key"]), float(str(hit["source_score"]))
+        document = key if key in collection.documents else key.rpartition(":")[2]
+        if document not in collection.documents:
             raise InvalidInput(
-                f"the index has documents that the collection lacks, such as {key!r:.60}; index it with --id _id"
+                f"the index has documents that are not in the collection, such as {key!r:.60}; index it with --id _id"
             )
-        named.append((name, score))
-    return named
+        scored.append((document, score))
+    return scored

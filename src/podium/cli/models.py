@@ -1,4 +1,4 @@
-"""podium models: the names that podium knows, and what of them is on this machine."""
+"""podium models: the models on this machine, other recommended ones, and the hosted APIs."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ __all__ = ["models"]
 
 
 @click.command()
-@click.option("--cache-dir", metavar="FOLDER", help="The hub's cache, where it is not in its usual place.")
+@click.option("--cache-dir", metavar="FOLDER", help="Cache of the Hugging Face hub.  [default: its usual folder]")
 def models(cache_dir: str | None) -> None:
     """List models and hosted APIs.
 
-    What is bundled, what is in the hub's cache, others that are good to know, and the APIs with their keys.
+    First the bundled model and those in the hub's cache, then recommended ones, then the APIs with the names of their keys.
     """
     cached = cached_models(cache_dir)
     here = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
-    here += [(found.name, f"cached, {found.revision[:8]}", found.folder) for found in cached]
-    print_rows(("on this machine", "where", "licence", "size"), [(*row[:2], _licence(row[2]), _size(row[2])) for row in here])
+    here += [(model.name, f"cached, {model.revision[:8]}", model.folder) for model in cached]
+    print_rows(
+        ("on this machine", "where", "licence", "size"),
+        [(name, where, licence_of(folder) or "unknown", _size(folder)) for name, where, folder in here],
+    )
     print()
-    names = {found.name for found in cached}
-    others = [(row.name, row.licence, f"{row.millions}M", row.good_for) for row in KNOWN if row.name not in names]
-    print_rows(("on the hub", "licence", "params", "good for"), others)
-    print("Any other cross-encoder of the same families works too: org/model, or ./folder.\n")
+    cached_names = {model.name for model in cached}
+    print_rows(
+        ("on the hub", "licence", "params", "good for"),
+        [(row.name, row.licence, f"{row.millions}M", row.good_for) for row in KNOWN if row.name not in cached_names],
+    )
+    print("Other cross-encoders of the same families work too: org/model, or ./folder.\n")
     print_rows(
         ("hosted", "by", "API key from"),
         [(f"{row.name}:<model>", row.title, row.key_variable or "(none needed)") for row in PROVIDERS],
     )
-
-
-def _licence(folder: Path) -> str:
-    return licence_of(folder) or "not said"
 
 
 def _size(folder: Path) -> str:

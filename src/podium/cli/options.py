@@ -1,4 +1,4 @@
-"""Options that several commands share, and how error messages name options."""
+"""Options that several commands have, and how error messages name options."""
 
 from __future__ import annotations
 
@@ -10,59 +10,94 @@ from typing import Any, TypeVar
 import click
 
 from podium.errors import Argument, InvalidInput
+from podium.formats import FORMATS
 from podium.inputs import without_none
 from podium.load import provider_of
 
-__all__ = ["as_option", "fitting", "model_options"]
+__all__ = [
+    "as_option",
+    "by_option",
+    "candidates_option",
+    "format_option",
+    "limit_option",
+    "model_option",
+    "model_options",
+    "options_for",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+POSITIVE = click.IntRange(min=1)
 
-NAMES = {"rank_by": "--by"}
-"""Options whose name is not that of their argument in Python."""
+NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
+"""Options whose name differs from their argument's name in Python."""
 
 HOSTED_ONLY = {"base_url"}
 LOCAL_ONLY = {"precision", "max_length"}
 
+model_option = click.option(
+    "--model", default="podium-mini", show_default=True, help="A model as for podium.load: org/model, ./folder, cohere:…"
+)
+candidates_option = click.option(
+    "--candidates", type=POSITIVE, default=100, show_default=True, metavar="N", help="Candidates per query."
+)
+format_option = click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="Format of FILE.  [default: by its name]"
+)
+
+_MODEL_OPTIONS = {
+    "precision": click.option(
+        "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
+    ),
+    "max_length": click.option(
+        "--max-length", type=POSITIVE, metavar="N", help="For models on this machine: tokens read of query and text."
+    ),
+    "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: another server with the same API."),
+    "calibration": click.option(
+        "--calibration", metavar="FILE.json", help="Turn scores into probabilities; podium calibrate writes the file."
+    ),
+}
+
+
+def by_option(default: str) -> Callable[[Command], Command]:
+    """Return the decorator that adds --by; `default` describes what is read without it."""
+    text = f"Fields to read, in this order; body.text is nested.  [default: {default}]"
+    return click.option("--by", metavar="FIELD,FIELD", help=text)
+
+
+def limit_option(default: int | None) -> Callable[[Command], Command]:
+    """Return the decorator that adds --limit; None means all results."""
+    text = "Number of results." + ("  [default: all]" if default is None else "")
+    return click.option("--limit", type=POSITIVE, default=default, show_default=True, metavar="N", help=text)
+
 
 def model_options(command: Command) -> Command:
-    """Add the options that say how a model is loaded; the command gets those in use as `options`, for `podium.load`."""
+    """Add the options for loading a model. The command receives those in use as `options`, for `podium.load`."""
 
-    @click.option(
-        "--precision", type=click.Choice(["float32", "int8", "auto"]), help="For models on this machine.  [default: float32]"
-    )
-    @click.option(
-        "--max-length",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Tokens read of query and text, for models on this machine.",
-    )
-    @click.option("--base-url", metavar="URL", help="For hosted APIs: a server of your own.")
-    @click.option(
-        "--calibration", metavar="FILE.json", help="Turn scores into probabilities; podium calibrate writes the file."
-    )
     @functools.wraps(command)
-    def with_options(*arguments: Any, **named: Any) -> Any:
-        options = without_none({name: named.pop(name) for name in ("precision", "max_length", "base_url", "calibration")})
-        return command(*arguments, options=options, **named)
+    def with_options(*arguments: Any, **keywords: Any) -> Any:
+        options = without_none({name: keywords.pop(name) for name in _MODEL_OPTIONS})
+        return command(*arguments, options=options, **keywords)
 
+    for option in reversed(_MODEL_OPTIONS.values()):
+        with_options = option(with_options)
     return with_options  # type: ignore[return-value]  # click reads the options from it
 
 
-def fitting(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return the options for one of several models: each option goes to the models that it can apply to.
+def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of `options` that apply to the model `name`, one of `names`.
 
     Raises InvalidInput for an option that applies to none of them, or for a calibration, which belongs to a single model.
     """
     if "calibration" in options and len(names) > 1:
         raise InvalidInput("a calibration belongs to one model; name a single model with ", Argument("calibration"))
-    hosted = {each: provider_of(each) is not None for each in names}
+    hosted = {model: provider_of(model) is not None for model in names}
     useless = [option for option in options if option in HOSTED_ONLY and not any(hosted.values())]
     useless += [option for option in options if option in LOCAL_ONLY and all(hosted.values())]
     if useless:
         kind = "hosted APIs" if useless[0] in HOSTED_ONLY else "models on this machine"
         raise InvalidInput(Argument(useless[0]), f" is for {kind}; leave it out for {', '.join(names)}")
-    other = LOCAL_ONLY if hosted[name] else HOSTED_ONLY
-    return {option: value for option, value in options.items() if option not in other}
+    not_for_this = LOCAL_ONLY if hosted[name] else HOSTED_ONLY
+    return {option: value for option, value in options.items() if option not in not_for_this}
 
 
 def as_option(argument: Argument) -> str:

@@ -1,4 +1,4 @@
-"""How `podium rank` and `podium search` write a ranking for other programs: JSON, JSON lines or CSV."""
+"""A ranking for other programs, as `podium rank` and `podium search` print it: JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ FORMATS = ("json", "jsonl", "csv")
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --jsonl and --csv; the command gets the one in use as `output`, None for a table."""
+    """Add --json, --jsonl and --csv. The command receives the one in use as `output`, None for a table."""
 
-    @click.option("--json", is_flag=True, help="Print one JSON object: every result whole, and what the ranking took.")
+    @click.option("--json", is_flag=True, help="Print the whole ranking as one JSON object.")
     @click.option("--jsonl", is_flag=True, help="Print a JSON object per result, with the document and its id.")
     @click.option("--csv", is_flag=True, help="Print a CSV row per result, with the document's id and text.")
     @functools.wraps(command)
-    def with_output(*arguments: Any, **named: Any) -> Any:
-        chosen = [name for name in FORMATS if named.pop(name)]
-        if len(chosen) > 1:
-            raise InvalidInput(f"--{chosen[0]} and --{chosen[1]} cannot be used together; choose one")
-        return command(*arguments, output=chosen[0] if chosen else None, **named)
+    def with_output(*arguments: Any, **keywords: Any) -> Any:
+        outputs = [name for name in FORMATS if keywords.pop(name)]
+        if len(outputs) > 1:
+            raise InvalidInput(f"--{outputs[0]} and --{outputs[1]} cannot be used together; choose one")
+        return command(*arguments, output=outputs[0] if outputs else None, **keywords)
 
     return with_output  # type: ignore[return-value]  # click reads the options from it
 
 
 def print_for_programs(output: str, ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print a ranking in a format of FORMATS; `texts` are what was read of each document, by its index."""
+    """Print a ranking in one of FORMATS. `texts` are the documents' texts by index."""
     if output == "json":
         print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=2))
         return

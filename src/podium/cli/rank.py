@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import podium.formats as formats
-from podium.cli.options import model_options
+from podium.cli.options import by_option, format_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
 from podium.documents import texts_of
@@ -22,13 +22,11 @@ __all__ = ["rank"]
 @click.command()
 @click.argument("query")
 @click.argument("file", metavar="FILE|-")
-@click.option("--by", metavar="FIELD,FIELD", help="The fields to read, in this order; body.text is a nested one.")
-@click.option(
-    "--model", default="podium-mini", show_default=True, help="A name as for podium.load: org/model, ./folder, cohere:…"
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many results to print.  [default: all]")
-@click.option("--min-score", type=float, metavar="X", help="Leave out results that score less.")
-@click.option("--format", "kind", type=click.Choice(list(formats.FORMATS)), help="What FILE holds.  [default: by its name]")
+@by_option("content, text, page_content or passage")
+@model_option
+@limit_option(None)
+@click.option("--min-score", type=float, metavar="X", help="Leave out results with a lower score.")
+@format_option
 @output_options
 @model_options
 def rank(
@@ -38,17 +36,17 @@ def rank(
     model: str,
     limit: int | None,
     min_score: float | None,
-    kind: str | None,
+    format_name: str | None,
     output: str | None,
     options: dict[str, Any],
 ) -> None:
     """Order a file's documents by relevance.
 
-    FILE is .txt or .md (a document a line), .jsonl, .json, .csv, .tsv or .parquet, also with .gz; - is standard input.
+    FILE is .txt or .md (one document per line), .jsonl, .json, .csv, .tsv or .parquet, also with .gz; - is standard input.
     """
-    documents = _documents(file, kind)
+    documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
-    texts_of(documents, checked_fields(rank_by))  # a wrong field is found before a model is loaded
+    texts_of(documents, checked_fields(rank_by))  # report an unknown field before a model is loaded
     with load(model, **options) as reranker:
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
     texts = shown_texts(enumerate(documents), rank_by)
@@ -58,10 +56,10 @@ def rank(
         print_ranking(ranking, texts)
 
 
-def _documents(file: str, kind: str | None) -> list[Any]:
+def _documents(file: str, format_name: str | None) -> list[Any]:
     if file != "-":
-        return formats.read(file, kind)
+        return formats.read(file, format_name)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
-    return formats.parse(content, kind or formats.format_of("", content), "standard input")
+    return formats.parse(content, format_name or formats.format_of("", content), "standard input")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from podium.cli.options import model_options
+from podium.cli.options import by_option, candidates_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options
 from podium.cli.tables import print_search, shown_texts
@@ -22,16 +22,12 @@ __all__ = ["search"]
 @click.command()
 @click.argument("query")
 @click.option("--in", "where", required=True, metavar="PLACE", help="redis://host:port/name, an index's folder, or a file.")
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="How many results.")
+@limit_option(10)
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
-@click.option(
-    "--candidates", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="… of how many found."
-)
-@click.option(
-    "--model", default="podium-mini", show_default=True, help="A name as for podium.load: org/model, ./folder, cohere:…"
-)
+@candidates_option
+@model_option
 @source_options()
-@click.option("--by", metavar="FIELD,FIELD", help="The fields the model reads.  [default: those searched]")
+@by_option("those searched")
 @output_options
 @model_options
 def search(

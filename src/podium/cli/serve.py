@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from podium.cli.options import fitting, model_options
+from podium.cli.options import model_options, options_for
 from podium.cli.source_options import source_options
 from podium.errors import InvalidInput
 from podium.extras import needed
@@ -159,7 +159,7 @@ def _wanted(models: tuple[str, ...], tables: Any, options: dict[str, Any], threa
         if name in wanted or not name or not loaded or not name.isprintable():
             raise InvalidInput(f"--model {said}: a name must be there, and once; write AS=NAME to give it another")
         limits = {} if threads is None or _is_hosted(loaded) else {"threads": threads}
-        wanted[name] = {"name": loaded} | limits | fitting(options, loaded, names)
+        wanted[name] = {"name": loaded} | limits | options_for(options, loaded, names)
     return wanted
 
 

@@ -1,6 +1,6 @@
-"""How rankings and lists look in a terminal: as wide as it is, a line per row, readable without colour.
+"""Rankings and tables in a terminal: one line per row, cut at the terminal's width, readable without colour.
 
-Written into a pipe or a file nothing is cut, unless COLUMNS names a width.
+In a pipe or a file nothing is cut, unless the environment variable COLUMNS is set.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from podium.types import Ranking, Result
 
 __all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
-MIN_WIDTH, SIDE_BY_SIDE_WIDTH = 40, 120  # letters
+MIN_WIDTH, SIDE_BY_SIDE_WIDTH = 40, 120  # characters
 UNLIMITED = 1_000_000
 MIN_TEXT, MAX_ID = 10, 12
-MAX_READ = 1_000  # letters of a document that are looked at for one line of a terminal
+MAX_READ = 1_000  # characters of a document that are read for one line of a terminal
 ASCII = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
-"""What stands for the letters that a terminal without Unicode cannot show."""
+"""Replacements for characters that a terminal without Unicode cannot show."""
 
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print score, rank, how far each document moved, its id, and how its text begins. `texts` are by input index."""
+    """Print each document's rank, score, change of rank, id, and the beginning of its text. `texts` are by input index."""
     rows = [
-        (str(result.rank), _score(result), _moved(result.index + 1 - result.rank), _id(result), texts[result.index])
+        (str(result.rank), _score(result), _movement(result.index + 1, result.rank), _id(result), texts[result.index])
         for result in ranking
     ]
     if rows:
@@ -42,33 +42,34 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
 
 
 def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, offset: int = 0) -> None:
-    """Print `limit` of a search's results after the `offset` best, and those of its first stage, each with its score there.
+    """Print `limit` results after the first `offset`, in the order of the scores and in the source's order.
 
-    The two lists stand side by side in a wide terminal, below each other elsewhere.
+    The two lists are side by side in a wide terminal, else one below the other.
     """
     texts = shown_texts(((result.index, result.document) for result in ranking), fields)
     page = slice(offset, offset + limit)
-    found = sorted(ranking, key=lambda result: result.source_rank or 0)[page]
+    by_source = sorted(ranking, key=lambda result: result.source_rank or 0)[page]
     if ranking and SIDE_BY_SIDE_WIDTH <= _width() < UNLIMITED:
-        _print_side_by_side(ranking[page], found, texts, offset + 1)
+        _print_side_by_side(ranking[page], by_source, texts, offset + 1)
     elif ranking:
-        best = [
-            (str(rank), _score(each), _moved((each.source_rank or rank) - rank), _id(each), texts[each.index])
-            for rank, each in enumerate(ranking[page], start=offset + 1)
-        ]
         print("reranked")
-        _print_documents(("rank", "score", "moved"), best)
-        print("\nas found")
-        first = [
-            (str(rank), _source_score(each), _id(each), texts[each.index]) for rank, each in enumerate(found, start=offset + 1)
+        reranked = [
+            (str(rank), _score(result), _movement(result.source_rank, rank), _id(result), texts[result.index])
+            for rank, result in enumerate(ranking[page], start=offset + 1)
         ]
-        _print_documents(("rank", "score"), first)
-    print(_took(ranking))
+        _print_documents(("rank", "score", "moved"), reranked)
+        print("\nas found")
+        source_rows = [
+            (str(rank), _source_score(result), _id(result), texts[result.index])
+            for rank, result in enumerate(by_source, start=offset + 1)
+        ]
+        _print_documents(("rank", "score"), source_rows)
+    print(_times(ranking))
     print_notes(cut(ranking, limit, offset=offset))
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under their columns' names. Where the terminal is narrow, all columns but the first are folded."""
+    """Print rows below the columns' names. In a narrow terminal, cells of all columns but the first are wrapped."""
     header = [_plain(column) for column in columns]
     cells = [[_plain(str(cell)) for cell in row] for row in rows]
     if (width := _width()) == UNLIMITED:
@@ -86,16 +87,17 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_notes(ranking: Ranking) -> None:
-    """Print a ranking's notes on stderr, and a sentence where it has no results. A Search has its own note for that."""
+    """Print a ranking's notes on stderr, and a note if it is empty. A Search has its own note for that."""
     if not ranking and ranking.usage.source_seconds is None:
-        scored = f"none of {ranking.usage.pairs} documents scores as much as --min-score"
-        click.echo(f"note: {scored if ranking.usage.pairs else 'there are no documents, so nothing was ranked'}", err=True)
+        pairs = ranking.usage.pairs
+        empty = f"none of {pairs} documents scores as much as --min-score" if pairs else "there are no documents to rank"
+        click.echo(f"note: {empty}", err=True)
     for note in ranking.notes:
         click.echo(f"note: {note}", err=True)
 
 
 def shown_texts(documents: Iterable[tuple[int, Any]], fields: Sequence[str] | None) -> dict[int, str | None]:
-    """Return what is shown of each (index, document), by its index: its own text, or the values of `fields`."""
+    """Return by index the text to show of each (index, document): the document's text, or the values of `fields`."""
     return {index: _values(document, fields) for index, document in documents}
 
 
@@ -107,34 +109,34 @@ def _values(document: Any, fields: Sequence[str] | None) -> str | None:
 
 
 def _print_documents(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print rows of numbers that end in an id and a text. Where no document has an id, ids have no column."""
+    """Print rows of numbers, an id and a text. If no document has an id, there is no column for it."""
     with_ids = any(row[-2] for row in rows)
     header = [*columns, *(["id"] if with_ids else []), "document"]
     cells = [[_plain(cell or "") for cell in row[:-2]] for row in rows]
     if with_ids:
         cells = [[*numbers, _one_line(row[-2], MAX_ID)] for numbers, row in zip(cells, rows, strict=True)]
-    taken = sum(width + 2 for width in _widths(header[:-1], cells))
-    texts = [_one_line(row[-1], _width() - taken) for row in rows]
+    used = sum(width + 2 for width in _widths(header[:-1], cells))
+    texts = [_one_line(row[-1], _width() - used) for row in rows]
     _print_aligned(header, [[*row, text] for row, text in zip(cells, texts, strict=True)], right=range(len(columns)))
 
 
 def _print_side_by_side(
-    best: Sequence[Result], found: Sequence[Result], texts: Mapping[int, str | None], first_rank: int
+    reranked: Sequence[Result], by_source: Sequence[Result], texts: Mapping[int, str | None], first_rank: int
 ) -> None:
     header = ("rank", "reranked", "score", "moved", "as found", "score")
-    scores = [[_score(left), _source_score(right)] for left, right in zip(best, found, strict=True)]
-    taken = sum(width + 2 for width in _widths(("no text", "00.000"), scores)) + len("rank") + len("moved") + 6
-    room = (_width() - taken) // 2
+    scores = [[_score(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
+    used = sum(width + 2 for width in _widths(("no text", "00.000"), scores)) + len("rank") + len("moved") + 6
+    text_width = (_width() - used) // 2
     rows = [
         [
             str(rank),
-            _with_id(left, texts, room),
+            _with_id(left, texts, text_width),
             _score(left),
-            _plain(_moved((left.source_rank or rank) - rank)),
-            _with_id(right, texts, room),
+            _plain(_movement(left.source_rank, rank)),
+            _with_id(right, texts, text_width),
             _source_score(right),
         ]
-        for rank, (left, right) in enumerate(zip(best, found, strict=True), start=first_rank)
+        for rank, (left, right) in enumerate(zip(reranked, by_source, strict=True), start=first_rank)
     ]
     _print_aligned(header, rows, right=(0, 2, 3, 5))
 
@@ -156,16 +158,16 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
 
 
-def _with_id(result: Result, texts: Mapping[int, str | None], room: int) -> str:
+def _with_id(result: Result, texts: Mapping[int, str | None], width: int) -> str:
     name = _id(result)
-    before = f"{_one_line(name, MAX_ID)}  " if name else ""
-    return _one_line(before + (texts[result.index] or ""), room)
+    prefix = f"{_one_line(name, MAX_ID)}  " if name else ""
+    return _one_line(prefix + (texts[result.index] or ""), width)
 
 
-def _took(ranking: Ranking) -> str:
-    searched, reranked = ranking.usage.source_seconds or 0.0, ranking.usage.seconds
+def _times(ranking: Ranking) -> str:
+    source_ms, rerank_ms = 1000 * (ranking.usage.source_seconds or 0.0), 1000 * ranking.usage.seconds
     total = f" of {ranking.total}" if ranking.total is not None and ranking.total > len(ranking) else ""
-    return f"{len(ranking)}{total} found in {1000 * searched:.0f} ms, reranked in {1000 * reranked:.0f} ms"
+    return f"{len(ranking)}{total} found in {source_ms:.0f} ms, reranked in {rerank_ms:.0f} ms"
 
 
 def _score(result: Result) -> str:
@@ -180,24 +182,28 @@ def _id(result: Result) -> str | None:
     return id_of(result.document)
 
 
-def _moved(places: int) -> str:
-    return "=" if places == 0 else f"▲{places}" if places > 0 else f"▼{-places}"
+def _movement(source_rank: int | None, rank: int) -> str:
+    """Return how many ranks a document moved up or down; "=" also if its first rank is unknown."""
+    ranks = (source_rank or rank) - rank
+    if ranks == 0:
+        return "="
+    return f"▲{ranks}" if ranks > 0 else f"▼{-ranks}"
 
 
-def _one_line(text: str | None, room: int) -> str:
-    """Return a text's start on one line, without the control characters that could steer a terminal."""
-    unlimited = _width() == UNLIMITED
-    read = (text or "") if unlimited else (text or "")[:MAX_READ]
-    line = _plain(" ".join("".join(letter if letter.isprintable() else " " for letter in read).split()))
-    room = max(room, MIN_TEXT)
-    if unlimited or cell_len(line) <= room:
+def _one_line(text: str | None, width: int) -> str:
+    """Return the beginning of a text on one line, without control characters, which a terminal would obey."""
+    is_unlimited = _width() == UNLIMITED
+    beginning = (text or "")[: None if is_unlimited else MAX_READ]
+    line = _plain(" ".join("".join(character if character.isprintable() else " " for character in beginning).split()))
+    width = max(width, MIN_TEXT)
+    if is_unlimited or cell_len(line) <= width:
         return line
     dots = _plain("…")
-    return set_cell_size(line, room - len(dots)) + dots
+    return set_cell_size(line, width - len(dots)) + dots
 
 
 def _width() -> int:
-    """Return the letters of a line: COLUMNS where that is a number above 0, else the terminal's, UNLIMITED without one."""
+    """Return the characters in a line: COLUMNS if it is a positive number, else the terminal's width, else UNLIMITED."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns) > 0:
         return max(int(columns), MIN_WIDTH)
@@ -208,16 +214,16 @@ def _width() -> int:
 
 
 def _plain(text: str) -> str:
-    """Return a text with what its terminal can show in the place of arrows, dashes and dots."""
-    for letter, plain in ASCII.items():
-        if letter in text and not _can_show(letter):
-            text = text.replace(letter, plain)
+    """Return a text in which arrows, dashes and dots that the terminal cannot show are replaced."""
+    for character, replacement in ASCII.items():
+        if character in text and not _can_show(character):
+            text = text.replace(character, replacement)
     return text
 
 
-def _can_show(letter: str) -> bool:
+def _can_show(character: str) -> bool:
     try:
-        letter.encode(sys.stdout.encoding or "ascii")
+        character.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return False
     return True

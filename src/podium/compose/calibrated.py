@@ -26,7 +26,9 @@ class Calibration:
     """An increasing function from a model's raw scores (before any sigmoid) to probabilities.
 
     "platt" is 1 / (1 + exp(-(slope × score + offset))). "isotonic" interpolates linearly between `points` and is constant
-    outside of them. It is valid only for the `model` and `revision` that it was fitted on.
+    outside of them. It is valid only for the `model` and `revision` that it was fitted on. The server of a hosted model is
+    not compared, so that a calibration can be moved from one server of a model to another. Name the model even if the
+    server has only one ("tei:BAAI/bge-reranker-v2-m3"), so that the calibration of another model is refused.
     """
 
     model: str

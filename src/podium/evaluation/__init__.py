@@ -1,1 +1,1 @@
-"""Is it better? Test collections, runs, metrics, significance, and what a reranker did to a search."""
+"""Measuring rerankers: test collections, runs, metrics, significance, reports, and calibration."""

@@ -1,11 +1,11 @@
-"""Test collections: queries, documents and judgments, from a BEIR folder, TREC files, or a CSV of one's own."""
+"""Test collections: queries, documents and judgments, read from a BEIR folder, TREC files, or a CSV."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +13,24 @@ from typing import Any
 
 from podium.documents import texts_of
 from podium.errors import InvalidInput
+from podium.formats import csv_rows
 
 __all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
 
 Qrels = Mapping[str, Mapping[str, int]]
-"""Grades by query and document; above 0 is relevant."""
+"""Grades by query and document. A grade above 0 means relevant."""
 
-LARGEST_GRADE = 10_000  # trec_eval takes memory for every grade up to the highest
+LARGEST_GRADE = 10_000  # trec_eval allocates memory for every grade up to the highest
+CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
+QUERIES_FILES = ("queries.jsonl", "queries.jsonl.gz", "queries.tsv")
 QRELS_FILES = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv", "qrels.txt")
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents by id (each a text), queries by id, and grades. Queries without a relevant document are left out.
+    """Documents (texts), queries and grades, by id. Queries without a relevant document are left out.
 
-    `candidates` are the documents that each query has to itself, where the collection says so.
+    `candidates` has the documents to rank for each query, if the collection lists them.
     """
 
     name: str
@@ -38,172 +41,200 @@ class Collection:
 
 
 def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
-    """Return the collection of a folder in BEIR's layout, or of a CSV with the columns query, document and grade.
+    """Return the collection in a folder with BEIR's layout, or in a CSV with the columns query, document and grade.
 
-    In a CSV an empty grade makes a document a candidate without a judgment, and a column id names the documents.
-
-    A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv); candidates.tsv gives
-    each query documents of its own. `queries` (JSON lines, TSV or TREC topics) and `qrels` (TSV or TREC) take their places.
-    Raises InvalidInput, naming the file and the line.
+    A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv). It may have
+    candidates.tsv, which lists the documents to rank for each query. `queries` (JSON lines, TSV or TREC topics) and `qrels`
+    (TSV or TREC) replace the folder's files. In a CSV, a row with an empty grade is a candidate without a judgment, and a
+    column id names the documents. Raises InvalidInput, which names the file and the line.
     """
-    where = Path(path)
-    if where.suffix.lower() == ".csv":
-        return _from_csv(where)
-    if not where.is_dir():
+    folder = Path(path)
+    if folder.suffix.lower() == ".csv":
+        return _csv_collection(folder)
+    if not folder.is_dir():
         raise InvalidInput(
-            f"{where} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
+            f"{folder} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
         )
-    graded = read_qrels(qrels or _first(where, QRELS_FILES))
-    asked = read_queries(queries or _first(where, ("queries.jsonl", "queries.jsonl.gz", "queries.tsv")))
-    documents = dict(_corpus(_first(where, ("corpus.jsonl", "corpus.jsonl.gz"))))
-    own = _candidates(where / "candidates.tsv", asked, documents)
-    return _collection(where.resolve().name, documents, asked, graded, own)
+    grades = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
+    texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
+    documents = _corpus(_first_existing(folder, CORPUS_FILES))
+    candidates = _candidates(folder / "candidates.tsv", texts, documents)
+    return _judged_queries_only(folder.resolve().name, documents, texts, grades, candidates)
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
-    """Return queries by id: JSON lines {_id, text}, TREC topics (<top>), or a line each, id and text with a tab between."""
+    """Return queries by id from JSON lines {_id, text}, TREC topics (<top>), or lines with an id, a tab and a text."""
     file = Path(path)
     content = "".join(_lines(file))
     if "<top>" in content:
-        return dict(_topics(content, file))
+        return _by_id(_topics(content, file))
+    lines = list(_numbered_lines(content.split("\n"), file))
     if content.lstrip().startswith("{"):
-        return {_id(each, file): "" if each["text"] is None else str(each["text"]) for each in _objects(file, "text")}
-    pairs = [line.rstrip("\r\n").split("\t", 1) for line in content.splitlines() if line.strip()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise InvalidInput(f"{file}: a line of queries has an id, a tab and the text")
-    return {name.strip(): text.strip() for name, text in pairs}
+        return _by_id((location, name, _string(record["text"], location)) for location, name, record in _records(lines))
+    return _by_id((location, *_id_and_text(line, location)) for location, line in lines)
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Return grades by query and document: query, document, grade (a header is skipped), or TREC's with a 0 in second place."""
-    file, grades = Path(path), {}  # type: ignore[var-annotated]  # of the return's type
-    for number, line in enumerate(_lines(file), start=1):
-        parts = line.split("\t") if "\t" in line else line.split()
-        parts = [part.strip() for part in parts]
-        if not line.strip() or (number == 1 and not _is_number(parts[-1])):
+    """Return grades by query and document.
+
+    Each line has query, document and grade, or TREC's query, 0, document and grade. A header is skipped.
+    """
+    file = Path(path)
+    grades: dict[str, dict[str, int]] = {}
+    for index, (location, line) in enumerate(_numbered_lines(_lines(file), file)):
+        cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+        if index == 0 and not _is_number(cells[-1]):
             continue
-        if len(parts) not in (3, 4) or not _is_grade(parts[-1]):
+        if len(cells) not in (3, 4):
+            raise InvalidInput(f"{location}: a judgment is query, document and grade, or query, 0, document and grade")
+        query, document, grade = cells[0], cells[-2], _grade(cells[-1], location)
+        if document in grades.setdefault(query, {}):
             raise InvalidInput(
-                f"{file}, line {number}: a judgment is query, document and a whole number up to {LARGEST_GRADE:,} as its grade"
+                f"{location}: the document {document!r:.60} is judged twice for the query {query!r:.60}; remove one line"
             )
-        grades.setdefault(parts[0], {})[parts[-2]] = int(float(parts[-1]))
+        grades[query][document] = grade
     if not grades:
-        raise InvalidInput(f"{file} holds no judgments")
+        raise InvalidInput(f"{file} has no judgments")
     return grades
 
 
-def _collection(
+def _judged_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
-    relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
-    asked = {query: text for query, text in queries.items() if query in relevant}
-    if not asked:
+    """Return the collection with those queries that have a relevant document."""
+    with_relevant = {query for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
+    judged = {query: text for query, text in queries.items() if query in with_relevant}
+    if not judged:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
-    for query, text in zip(asked, texts_of(list(asked.values())), strict=True):
+    for query, text in zip(judged, texts_of(list(judged.values())), strict=True):
         if text is None:
             raise InvalidInput(f"{name}: the query {query!r:.60} is empty; give it a text, or remove it and its judgments")
-    return Collection(name, documents, asked, {query: dict(qrels[query]) for query in asked}, candidates)
+    return Collection(name, documents, judged, {query: dict(qrels[query]) for query in judged}, candidates)
 
 
-def _from_csv(file: Path) -> Collection:
+def _csv_collection(file: Path) -> Collection:
     documents: dict[str, str] = {}
-    queries: dict[str, str] = {}
+    query_ids: dict[str, str] = {}
+    document_ids: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     candidates: dict[str, dict[str, None]] = {}
-    ids: dict[tuple[str, str], str] = {}
-    rows = csv.DictReader(_lines(file), strict=True)
-    if lacking := [name for name in ("query", "document", "grade") if name not in (rows.fieldnames or ())]:
-        raise InvalidInput(f"{file} has no column {', '.join(lacking)}; it has {', '.join(rows.fieldnames or ())}")
-    for row in rows:
-        grade = (row["grade"] or "").strip()
-        if grade and not _is_grade(grade):
-            wanted = f"empty or a whole number up to {LARGEST_GRADE:,}"
-            raise InvalidInput(f"{file}, line {rows.line_num}: grade must be {wanted}, not {grade!r:.40}")
+    for line, row in csv_rows(_lines(file), str(file), required=("query", "document", "grade")):
+        location = f"{file}, line {line}"
+        grade = _grade(row["grade"].strip(), location) if row["grade"].strip() else None
         if texts_of([row["query"]]) == [None]:
-            raise InvalidInput(f"{file}, line {rows.line_num}: the query is empty; give it a text, or remove the line")
-        query = ids.setdefault(("query", row["query"]), f"q{len(queries) + 1}")
-        queries[query] = row["query"]
-        document = row.get("id") or ids.setdefault(("document", row["document"]), f"d{len(documents) + 1}")
+            raise InvalidInput(f"{location}: the query is empty; give it a text, or remove the line")
+        query = query_ids.setdefault(row["query"], f"q{len(query_ids) + 1}")
+        document = row.get("id") or document_ids.setdefault(row["document"], f"d{len(documents) + 1}")
         if documents.setdefault(document, row["document"]) != row["document"]:
-            raise InvalidInput(f"{file}, line {rows.line_num}: the id {document!r:.60} stands for two documents")
+            raise InvalidInput(f"{location}: the id {document!r:.60} is used for two documents; each needs its own")
         candidates.setdefault(query, {})[document] = None
-        if grade:
-            qrels.setdefault(query, {})[document] = int(float(grade))
-    return _collection(file.stem, documents, queries, qrels, {query: list(found) for query, found in candidates.items()})
+        if grade is not None and qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InvalidInput(
+                f"{location}: the document {document!r:.60} has another grade for this query above; remove one line"
+            )
+    queries = {query: text for text, query in query_ids.items()}
+    return _judged_queries_only(file.stem, documents, queries, qrels, {query: list(ids) for query, ids in candidates.items()})
 
 
-def _corpus(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield each document's id and its text: title and text with a space between, as the field reads them."""
-    for each in _objects(file, "text"):
-        yield _id(each, file), f"{each.get('title') or ''} {each['text'] or ''}".strip()
+def _corpus(file: Path) -> dict[str, str]:
+    """Return documents by id. A document's text is its title and its text, as usual in evaluations on BEIR."""
+    texts = []
+    for location, name, record in _records(_numbered_lines(_lines(file), file)):
+        title, text = (_string(record.get(key) or "", location) for key in ("title", "text"))
+        texts.append((location, name, f"{title} {text}".strip()))
+    return _by_id(texts)
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return each query's own documents: a query and a document on each line. A first line with neither is a header."""
-    listed: dict[str, list[str]] = {}
-    for number, line in enumerate(_lines(file) if file.exists() else (), start=1):
-        if not line.strip():
+    """Return the documents listed for each query: a query and a document on each line, possibly below a header."""
+    candidates: dict[str, list[str]] = {}
+    lines = _lines(file) if file.exists() else ()
+    for index, (location, line) in enumerate(_numbered_lines(lines, file)):
+        query, tab, cells = line.rstrip("\r\n").partition("\t")
+        document = cells.partition("\t")[0].strip()
+        is_header = index == 0 and query.strip() not in queries and document not in documents
+        if is_header:
             continue
-        query, *rest = (part.strip() for part in line.rstrip("\r\n").split("\t"))
-        if number == 1 and query not in queries and (not rest or rest[0] not in documents):
-            continue
-        if not rest:
-            raise InvalidInput(f"{file}, line {number}: a candidate is a query, a tab and a document")
-        if rest[0] not in documents:
-            raise InvalidInput(f"{file}, line {number}: there is no document {rest[0]!r:.60} in the collection")
-        listed.setdefault(query, []).append(rest[0])
-    return listed
+        if not tab:
+            raise InvalidInput(f"{location}: a candidate is a query, a tab and a document")
+        if document not in documents:
+            raise InvalidInput(f"{location}: there is no document {document!r:.60} in the collection")
+        candidates.setdefault(query.strip(), []).append(document)
+    return candidates
 
 
-def _topics(content: str, file: Path) -> Iterator[tuple[str, str]]:
+def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
         if not number or not title:
             raise InvalidInput(f"{file}: a topic has no <num> or no <title>")
-        yield number.group(1), " ".join(title.group(1).split())
+        yield str(file), number.group(1), " ".join(title.group(1).split())
 
 
-def _objects(file: Path, needs: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(file), start=1):
-        if not line.strip():
-            continue
+def _by_id(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Return texts by id from rows of (location, id, text). Raises InvalidInput if an id is repeated."""
+    texts: dict[str, str] = {}
+    for location, name, text in rows:
+        if name in texts:
+            raise InvalidInput(f"{location}: the id {name!r:.60} was used before; each needs its own id")
+        texts[name] = text
+    return texts
+
+
+def _id_and_text(line: str, location: str) -> tuple[str, str]:
+    name, tab, text = line.partition("\t")
+    if not tab:
+        raise InvalidInput(f"{location}: a line of queries has an id, a tab and the text")
+    return name.strip(), text.strip()
+
+
+def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (location, id, object) from (location, JSON) pairs."""
+    for location, line in lines:
         try:
-            each = json.loads(line)
-        except ValueError as error:
-            raise InvalidInput(f"{file}, line {number}: not valid JSON") from error
-        if not isinstance(each, dict) or needs not in each:
-            raise InvalidInput(f"{file}, line {number}: has no {needs!r}")
-        yield each
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
+        if not isinstance(record, dict) or "text" not in record:
+            raise InvalidInput(f"{location}: has no 'text'")
+        if (name := record.get("_id", record.get("id"))) is None:
+            raise InvalidInput(f"{location}: has no '_id'")
+        yield location, _string(name, location), record
 
 
-def _id(each: Mapping[str, Any], file: Path) -> str:
-    if (name := each.get("_id", each.get("id"))) is None:
-        raise InvalidInput(f"{file}: a line has no '_id'")
-    return str(name)
+def _string(value: Any, location: str) -> str:
+    try:
+        return "" if value is None else str(value)
+    except RecursionError as error:
+        raise InvalidInput(f"{location}: a value is nested too deeply; ids, titles and texts are strings") from error
+
+
+def _numbered_lines(lines: Iterable[str], file: Path) -> Iterator[tuple[str, str]]:
+    """Yield (location, line) for each line that is not blank."""
+    return ((f"{file}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _lines(file: Path) -> Iterable[str]:
     try:
         with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(file, encoding="utf-8-sig") as lines:
             yield from lines
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _first(folder: Path, names: Iterable[str]) -> Path:
-    listed = list(names)
-    for name in listed:
+def _first_existing(folder: Path, names: Iterable[str]) -> Path:
+    names = list(names)
+    for name in names:
         if (folder / name).exists():
             return folder / name
-    raise InvalidInput(f"{folder} has none of {', '.join(listed)}")
+    raise InvalidInput(f"{folder} has none of {', '.join(names)}")
 
 
-def _is_grade(value: Any) -> bool:
-    try:
-        return float(value) == int(float(value)) and abs(float(value)) <= LARGEST_GRADE
-    except (TypeError, ValueError, OverflowError):
-        return False
+def _grade(text: str, location: str) -> int:
+    if _is_number(text) and abs(float(text)) <= LARGEST_GRADE and float(text).is_integer():
+        return int(float(text))
+    raise InvalidInput(f"{location}: a grade must be a whole number up to {LARGEST_GRADE:,}, not {text!r:.40}")
 
 
 def _is_number(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""What rerankers do to a search: each orders the same candidates, and each is compared with the order they came in."""
+"""Evaluations: rerankers order the same candidates, and each is compared with the order in which the candidates came."""
 
 from __future__ import annotations
 
@@ -13,24 +13,64 @@ from podium.evaluation.metrics import judged, mean, per_query
 from podium.evaluation.runs import Run
 from podium.evaluation.significance import Difference, difference, holm
 from podium.ranking import Reranker
-from podium.types import Progress
+from podium.types import Progress, Usage
 
-__all__ = ["Evaluation", "Moved", "System", "ceiling", "combined_notes", "compared", "first_run", "movements", "rerank_run"]
+__all__ = [
+    "Cost",
+    "Evaluation",
+    "FirstStage",
+    "Movement",
+    "System",
+    "ceiling",
+    "combined_notes",
+    "compared",
+    "first_run",
+    "movements",
+    "rerank_run",
+]
 
-Find = Callable[[str, str, int], Sequence[tuple[str, float]]]
-"""(query's id, its text, how many) → documents' ids and scores, best first."""
+FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
+"""A function from (query id, query text, number of documents) to (document id, score) pairs, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of all queries of a run.
+
+    - `seconds`: of each query. `documents`: how many were scored in this time. Both leave out queries for which a score came
+      from a cache.
+    - `tokens`, `billed`: the sums over all queries. `tokens` is None if unknown.
+    """
+
+    seconds: tuple[float, ...] = ()
+    documents: int = 0
+    tokens: int | None = None
+    billed: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def total(cls, usages: Sequence[Usage]) -> Cost:
+        """Return the cost of queries with these usages."""
+        computed = [usage for usage in usages if not usage.remembered]
+        tokens = [usage.tokens for usage in usages if usage.tokens is not None]
+        billed: dict[str, float] = {}
+        for usage in usages:
+            for unit, amount in usage.billed.items():
+                billed[unit] = billed.get(unit, 0) + amount
+        return cls(
+            seconds=tuple(usage.seconds for usage in computed),
+            documents=sum(usage.pairs for usage in computed),
+            tokens=sum(tokens) if len(tokens) == len(usages) else None,
+            billed=billed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run and what it cost. `seconds` are those of each query that was scored now and not remembered."""
+    """A run with its name and cost. A run by a reranker also has its kind of scores, its notes and its revision."""
 
     name: str
     run: Run
-    seconds: Sequence[float] = ()
-    documents: int = 0
-    tokens: int | None = None
-    billed: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
     score_kind: str = ""
     notes: tuple[str, ...] = ()
     revision: str | None = None
@@ -38,7 +78,12 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Systems beside a baseline: metrics by query, differences in the first metric (p corrected by Holm), judged shares."""
+    """Several systems compared with a baseline.
+
+    - `values`: by system, metric and query.
+    - `differences`: of each system to the baseline in the first metric. `corrected`: their p, corrected by Holm.
+    - `judged`: the share of each system's first ten documents that have a judgment.
+    """
 
     collection: Collection
     metrics: tuple[str, ...]
@@ -54,8 +99,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """A query whose first metric changed most, with where its best relevant document was and is (from 1; None: not there)."""
+class Movement:
+    """A query's first metric before and after reranking, and the rank of its best document (from 1, None if not found)."""
 
     query: str
     before: float
@@ -64,122 +109,105 @@ class Moved:
     rank_after: int | None
 
 
-def first_run(collection: Collection, find: Find, candidates: int, advance: Progress) -> System:
-    """Return the first stage as a system."""
-    run, seconds = {}, []
+def first_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
+    """Return the run of the first stage, which finds the candidates."""
+    run, usages = {}, []
     for query, text in collection.queries.items():
         began = time.perf_counter()
-        found = find(query, text, candidates)
-        seconds.append(time.perf_counter() - began)
-        run[query] = dict(found)
+        scores = first_stage(query, text, candidates)
+        usages.append(Usage(pairs=len(scores), seconds=time.perf_counter() - began))
+        run[query] = dict(scores)
         advance(1)
-    return System("first stage", run, seconds, sum(len(found) for found in run.values()))
+    return System("first stage", run, Cost.total(usages))
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
-    """Return a reranker's order of the baseline's candidates, one query after the other, so that each one's time is its own.
-
-    A query for which scores came from a cache is left out of the times.
-    """
-    run, seconds, documents, tokens, billed = {}, [], 0, 0, {}  # type: ignore[var-annotated]  # empty
+    """Return a reranker's order of the baseline's candidates. Queries are ranked one by one, so each has its own time."""
+    run: dict[str, Mapping[str, float]] = {}
+    usages: list[Usage] = []
     notes: list[tuple[str, ...]] = []
-    counted = True
-    for query, found in baseline.items():
-        listed = list(found)
-        if unknown := next((each for each in listed if each not in collection.documents), None):
+    for query, scores in baseline.items():
+        ids = list(scores)
+        if unknown := next((document for document in ids if document not in collection.documents), None):
             raise InvalidInput(f"query {query!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
-        ranking = reranker.rerank(
-            collection.queries[query], [collection.documents[each] for each in listed], limit=len(listed) or None
-        )
-        run[query] = {listed[result.index]: result.score for result in ranking}
-        if not ranking.usage.remembered:
-            seconds.append(ranking.usage.seconds)
-            documents += len(listed)
-        counted, tokens = counted and ranking.usage.tokens is not None, tokens + (ranking.usage.tokens or 0)
-        billed = {unit: billed.get(unit, 0) + ranking.usage.billed.get(unit, 0) for unit in {*billed, *ranking.usage.billed}}
+        texts = [collection.documents[document] for document in ids]
+        ranking = reranker.rerank(collection.queries[query], texts, limit=len(ids) or None)
+        run[query] = {ids[result.index]: result.score for result in ranking}
+        usages.append(ranking.usage)
         notes.append(ranking.notes)
-        advance(len(listed))
-    kind = reranker.scorer.score_kind
-    return System(
-        name,
-        run,
-        seconds,
-        documents,
-        tokens if counted else None,
-        billed,
-        kind,
-        combined_notes(notes),
-        reranker.scorer.revision,
-    )
+        advance(len(ids))
+    scorer = reranker.scorer
+    return System(name, run, Cost.total(usages), scorer.score_kind, combined_notes(notes), scorer.revision)
 
 
 def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the notes of many queries as one list: the counts of "2 of 100 documents …" are added up over queries.
+    """Return the notes of many queries as one list: the counts in "2 of 100 documents …" are summed over queries.
 
-    Other notes that differ only in their numbers are given once, with the number of queries that have them.
+    Other notes that differ only in their numbers appear once, with the number of queries that have them.
     """
-    alike: dict[str, list[str]] = {}
+    similar: dict[str, list[str]] = {}
     for notes in notes_per_query:
         for note in notes:
-            alike.setdefault(re.sub(r"\d[\d,]*", "#", note), []).append(note)
+            similar.setdefault(re.sub(r"\d[\d,]*", "#", note), []).append(note)
     total = len(notes_per_query)
     return tuple(
-        _combined(same) + (f" (in {len(same):,} of {total:,} queries)" if total > 1 else "") for same in alike.values()
+        _summed(notes) + (f" (in {len(notes):,} of {total:,} queries)" if total > 1 else "") for notes in similar.values()
     )
 
 
-def _combined(notes: Sequence[str]) -> str:
-    counts = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
-    numbers = [(int(each[1].replace(",", "")), int(each[2].replace(",", ""))) for each in counts if each]
-    if len(numbers) < len(notes) or counts[0] is None:
+def _summed(notes: Sequence[str]) -> str:
+    matches = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
+    counts = [[int(match[group].replace(",", "")) for group in (1, 2)] for match in matches if match]
+    if len(counts) < len(notes) or matches[0] is None:
         return notes[0]
-    return f"{sum(part for part, _ in numbers):,} of {sum(whole for _, whole in numbers):,} {counts[0][3]}"
+    parts, totals = zip(*counts, strict=True)
+    return f"{sum(parts):,} of {sum(totals):,} {matches[0][3]}"
 
 
 def ceiling(collection: Collection, baseline: Run) -> System:
-    """Return the best that any order of the same candidates could be."""
+    """Return the best possible order of the same candidates, which is by grade."""
     run = {}
-    for query, found in baseline.items():
+    for query, scores in baseline.items():
         grades = collection.qrels[query]
-        best = sorted(found, key=lambda document: -grades.get(document, 0))
-        run[query] = {document: float(-at) for at, document in enumerate(best)}
+        best = sorted(scores, key=lambda document: -grades.get(document, 0))
+        run[query] = {document: float(-rank) for rank, document in enumerate(best)}
     return System("ceiling", run)
 
 
 def compared(collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]) -> Evaluation:
-    """Measure every system and compare it with the baseline in the first metric."""
-    listed = tuple(systems)
-    everyone = (baseline, *listed)
-    values = {system.name: per_query(metrics, collection.qrels, system.run) for system in everyone}
+    """Measure every system, and compare it with the baseline in the first metric."""
+    systems = tuple(systems)
+    values = {system.name: per_query(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
     differences = {
         system.name: difference(values[system.name][metrics[0]], values[baseline.name][metrics[0]])
-        for system in listed
+        for system in systems
         if system.name != "ceiling"
     }
-    corrected = dict(zip(differences, holm([each.p for each in differences.values()]), strict=True))
-    shares = {system.name: mean(judged(collection.qrels, system.run)) for system in everyone}
-    return Evaluation(collection, metrics, baseline, listed, values, differences, corrected, shares)
+    ps = [comparison.p for comparison in differences.values()]
+    corrected = dict(zip(differences, holm(ps), strict=True))
+    shares = {system.name: mean(judged(collection.qrels, system.run)) for system in (baseline, *systems)}
+    return Evaluation(collection, metrics, baseline, systems, values, differences, corrected, shares)
 
 
-def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Moved], list[Moved]]:
-    """Return the queries that were helped most and those that were hurt most, at most `count` each."""
+def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:
+    """Return the queries whose first metric increased most, and those whose decreased most, at most `count` each."""
     metric = evaluation.metrics[0]
-    after, before = evaluation.values[system.name][metric], evaluation.values[evaluation.baseline.name][metric]
+    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
     order = sorted(before, key=lambda query: (before[query] - after[query], query))
     helped = [query for query in order[:count] if after[query] > before[query]]
     hurt = [query for query in order[::-1][:count] if after[query] < before[query]]
 
-    def moved(query: str) -> Moved:
+    def movement(query: str) -> Movement:
         grades = evaluation.collection.qrels[query]
         ranks = [_best_rank(grades, run.get(query, {})) for run in (evaluation.baseline.run, system.run)]
-        return Moved(query, before[query], after[query], *ranks)
+        return Movement(query, before[query], after[query], *ranks)
 
-    return [moved(query) for query in helped], [moved(query) for query in hurt]
+    return [movement(query) for query in helped], [movement(query) for query in hurt]
 
 
-def _best_rank(grades: Mapping[str, int], found: Mapping[str, float]) -> int | None:
-    """Return the rank of the first document with the highest grade that was found."""
-    highest = max((grades.get(document, 0) for document in found), default=0)
+def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:
+    """Return the rank of the first document with the highest grade among `ranked`, None if none is relevant."""
+    highest = max((grades.get(document, 0) for document in ranked), default=0)
     if highest <= 0:
         return None
-    return next(rank for rank, document in enumerate(found, start=1) if grades.get(document, 0) == highest)
+    return next(rank for rank, document in enumerate(ranked, start=1) if grades.get(document, 0) == highest)

@@ -1,4 +1,4 @@
-"""Metrics of a run against judgments, by ir_measures, the field's library. Names as it has them: nDCG@10, RR@10, AP, R@100."""
+"""Metrics of a run, computed by the library ir_measures and named as it names them: nDCG@10, RR@10, AP, R@100."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ PerQuery = Mapping[str, float]
 def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics' names as ir_measures writes them.
 
-    Raises InvalidInput for one that it does not know or cannot compute, which is tried on two documents: finding that out
-    after every query has been scored would be late.
+    Raises InvalidInput for a metric that ir_measures does not know or cannot compute. Each is computed once on two documents,
+    so that this shows before any query is scored.
     """
-    checked = tuple(str(_parsed(name)) for name in names)
+    checked = tuple(str(_measure(name)) for name in names)
     for name in checked:
-        per_query((name,), {"1": {"a": 1, "b": 0}}, {"1": {"a": 1.0, "b": 0.5}})  # some take only numbers as ids of queries
+        per_query((name,), {"1": {"a": 1, "b": 0}}, {"1": {"a": 1.0, "b": 0.5}})  # some metrics need numbers as query ids
     return checked
 
 
 def per_query(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
-    """Return each metric's value of every query that is judged; a query that the run lacks has 0. Raises InvalidInput."""
+    """Return the value of each metric for each judged query, 0 for a query that is not in the run. Raises InvalidInput."""
     library = needed("ir_measures", "eval")
-    parsed = {_parsed(name): name for name in metrics}
+    measures = {_measure(name): name for name in metrics}
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     try:
-        for each in library.iter_calc(list(parsed), _plain(qrels), _ranked(run)):
-            values[parsed[each.measure]][each.query_id] = float(each.value)
-    except Exception as error:  # each of the packages behind ir_measures has its own
+        for result in library.iter_calc(list(measures), _as_dicts(qrels), _scores_by_rank(run)):
+            values[measures[result.measure]][result.query_id] = float(result.value)
+    except Exception as error:  # ir_measures calls several packages, each with its own exceptions
         raise InvalidInput(
             f"ir_measures cannot compute {', '.join(metrics)[:80]} ({type(error).__name__}: {str(error)[:120]}); "
             "check the metric's parameters"
@@ -47,7 +47,7 @@ def per_query(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[
 
 
 def judged(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
-    """Return, by query, which share of the first `depth` documents has a judgment at all."""
+    """Return the share of each query's first `depth` documents that have a judgment."""
     shares = {}
     for query, grades in qrels.items():
         first = list(run.get(query, {}))[:depth]
@@ -59,16 +59,16 @@ def mean(values: PerQuery) -> float:
     return sum(values.values()) / len(values) if values else 0.0
 
 
-def _ranked(run: Run) -> dict[str, dict[str, float]]:
-    """Return the run with its order made plain in its scores: trec_eval breaks ties its own way, by the documents' names."""
-    return {query: {document: float(-at) for at, document in enumerate(found)} for query, found in run.items()}
+def _scores_by_rank(run: Run) -> dict[str, dict[str, float]]:
+    """Return the run with scores that show its order, because trec_eval orders equal scores by the documents' names."""
+    return {query: {document: float(-rank) for rank, document in enumerate(scores)} for query, scores in run.items()}
 
 
-def _plain(qrels: Qrels) -> dict[str, dict[str, int]]:
+def _as_dicts(qrels: Qrels) -> dict[str, dict[str, int]]:
     return {query: dict(grades) for query, grades in qrels.items()}
 
 
-def _parsed(name: str) -> Any:
+def _measure(name: str) -> Any:
     library = needed("ir_measures", "eval")
     try:
         measure = library.parse_measure(name)
@@ -76,9 +76,9 @@ def _parsed(name: str) -> Any:
         raise InvalidInput(
             f"ir_measures knows no metric {name!r:.40}; it has nDCG@10, RR@10, AP, R@100, P@5, Success@1 …"
         ) from error
-    # trec_eval aborts the process at a cutoff of 0, and takes memory for every possible grade.
-    for parameter, most in (("cutoff", LARGEST_CUTOFF), ("rel", LARGEST_GRADE)):
+    # trec_eval aborts the process at a cutoff of 0, and allocates memory for every possible grade.
+    for parameter, maximum in (("cutoff", LARGEST_CUTOFF), ("rel", LARGEST_GRADE)):
         value = measure.params.get(parameter, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise InvalidInput(f"{name!r:.40}: {parameter} must be a whole number from 1 to {most:,}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+            raise InvalidInput(f"{name!r:.40}: {parameter} must be a whole number from 1 to {maximum:,}")
     return measure

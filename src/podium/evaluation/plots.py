@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: they need no package, no network, and no colour to be read."""
+"""Plots as SVG, written without a plotting package. They load nothing from a network and can be read without colour."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from html import escape
 
 __all__ = ["bars", "lines"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 280, 88, 52, 14  # room for labels of 20 units, which phones need
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 280, 88, 52, 14  # margins fit labels of 20 units, which phones need
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")
+MIDDLE = (TOP + HEIGHT - BOTTOM) / 2
+FLOOR = HEIGHT - BOTTOM
 
 Point = tuple[float, float]
 
 
 def bars(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: str, x_name: str) -> str:
-    """Return a bar per value, above or below a line at 0; each says its label and value when pointed at."""
-    reach = max((abs(value) for value in values), default=1.0) or 1.0
+    """Return a bar chart around 0. A bar's label and value appear when the pointer is on it."""
+    largest = max((abs(value) for value in values), default=1.0) or 1.0
+    half = MIDDLE - TOP
     step = (WIDTH - LEFT - 8) / max(len(values), 1)
-    middle, half = (TOP + HEIGHT - BOTTOM) / 2, (HEIGHT - BOTTOM - TOP) / 2
-    drawn = []
-    for at, (value, label) in enumerate(zip(values, labels, strict=True)):
-        tall = max(abs(value) / reach * half, 0.5)
-        top = middle - tall if value >= 0 else middle
-        kind = "up" if value > 0 else "down" if value < 0 else "same"
-        left, wide = LEFT + at * step, max(step - 0.5, 0.5)
-        drawn.append(
-            f'<rect class="{kind}" x="{left:.2f}" y="{top:.2f}" width="{wide:.2f}" height="{tall:.2f}">'
-            f"<title>{escape(label)}: {value:+.3f}</title></rect>"
+    shapes = []
+    for index, (value, label) in enumerate(zip(values, labels, strict=True)):
+        height = max(abs(value) / largest * half, 0.5)
+        top = MIDDLE - height if value >= 0 else MIDDLE
+        direction = "same" if value == 0 else "up" if value > 0 else "down"
+        shapes.append(
+            f'<rect class="{direction}" x="{LEFT + index * step:.2f}" y="{top:.2f}" width="{max(step - 0.5, 0.5):.2f}" '
+            f'height="{height:.2f}"><title>{escape(label)}: {value:+.3f}</title></rect>'
         )
-    ticks = [(middle - half, f"+{reach:.2f}"), (middle, "0"), (middle + half, f"−{reach:.2f}")]
-    return _figure(title, [*drawn, *_ticks(ticks), _line([(LEFT, middle), (WIDTH - 8, middle)], "axis", "")], x_name, y_name)
+    ticks = _ticks([(MIDDLE - half, f"+{largest:.2f}"), (MIDDLE, "0"), (MIDDLE + half, f"−{largest:.2f}")])
+    return _figure(title, [*shapes, *ticks, _line([(LEFT, MIDDLE), (WIDTH - 8, MIDDLE)], "axis")], x_name, y_name)
 
 
 def lines(
@@ -38,50 +39,52 @@ def lines(
     *,
     x_name: str,
     y_name: str,
-    x_reach: tuple[float, float],
-    y_most: float = 1.0,
+    x_range: tuple[float, float],
+    y_max: float = 1.0,
 ) -> str:
-    """Return a line per series, told apart by its dashes; points are (x, y), x within `x_reach`, y from 0 to `y_most`."""
-    low, high = x_reach
+    """Return a line chart with one kind of dashes per series. Points are (x, y): x within `x_range`, y from 0 to `y_max`."""
+    low, high = x_range
 
-    def place(point: Point) -> Point:
+    def pixels(point: Point) -> Point:
         x = LEFT + (point[0] - low) / ((high - low) or 1) * (WIDTH - LEFT - 8)
-        return x, HEIGHT - BOTTOM - min(point[1] / (y_most or 1), 1) * (HEIGHT - BOTTOM - TOP)
+        return x, FLOOR - min(point[1] / (y_max or 1), 1) * (FLOOR - TOP)
 
-    drawn = [
-        _line([place(point) for point in points], f"series s{at % 6}", DASHES[at % 6]) for at, (_, points) in enumerate(series)
+    polylines = [_series_line(index, [pixels(point) for point in points]) for index, (_, points) in enumerate(series)]
+    ticks = _ticks([(pixels((low, y_max * share))[1], f"{y_max * share:.2g}") for share in (0, 0.5, 1)])
+    x_labels = [
+        f'<text x="{LEFT}" y="{FLOOR + 20}">{low:.3g}</text>',
+        f'<text x="{WIDTH - 8}" y="{FLOOR + 20}" text-anchor="end">{high:.3g}</text>',
     ]
-    ticks = [(place((low, y_most * share))[1], f"{y_most * share:.2g}") for share in (0, 0.5, 1)]
-    ends = [
-        f'<text x="{LEFT}" y="{HEIGHT - BOTTOM + 20}">{low:.3g}</text>',
-        f'<text x="{WIDTH - 8}" y="{HEIGHT - BOTTOM + 20}" text-anchor="end">{high:.3g}</text>',
-    ]
-    legend = [f"<span>{_sample(at)} {escape(name)}</span>" for at, (name, _) in enumerate(series)]
-    axis = _line([(LEFT, HEIGHT - BOTTOM), (WIDTH - 8, HEIGHT - BOTTOM)], "axis", "")
-    return _figure(title, [*drawn, *_ticks(ticks), *ends, axis], x_name, y_name, " ".join(legend))
+    axis = _line([(LEFT, FLOOR), (WIDTH - 8, FLOOR)], "axis")
+    legend = " ".join(f"<span>{_legend_line(index)} {escape(name)}</span>" for index, (name, _) in enumerate(series))
+    return _figure(title, [*polylines, *ticks, *x_labels, axis], x_name, y_name, legend)
 
 
-def _sample(at: int) -> str:
-    line = _line([(0, 4), (34, 4)], f"series s{at % 6}", DASHES[at % 6])
-    return f'<svg width="34" height="8" aria-hidden="true">{line}</svg>'
-
-
-def _figure(title: str, drawn: Sequence[str], x_name: str, y_name: str, legend: str = "") -> str:
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    names = (
+def _figure(title: str, shapes: Sequence[str], x_name: str, y_name: str, legend: str = "") -> str:
+    axis_names = (
         f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
-        f'<text transform="translate(20 {middle}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
+        f'<text transform="translate(20 {MIDDLE}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
     )
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" aria-label="{escape(title, quote=True)}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(drawn)}{names}</svg><p class="legend">{legend}</p></figure>'
+        f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(shapes)}{axis_names}</svg><p class="legend">{legend}</p></figure>'
     )
 
 
-def _ticks(places: Sequence[tuple[float, str]]) -> list[str]:
-    return [f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>' for y, text in places]
+def _legend_line(index: int) -> str:
+    return f'<svg width="34" height="8" aria-hidden="true">{_series_line(index, [(0, 4), (34, 4)])}</svg>'
 
 
-def _line(points: Sequence[Point], kind: str, dashes: str) -> str:
+def _ticks(labels: Sequence[tuple[float, str]]) -> list[str]:
+    """Return the labels of the y axis from (y in pixels, text)."""
+    return [f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>' for y, text in labels]
+
+
+def _series_line(index: int, points: Sequence[Point]) -> str:
+    style = index % len(DASHES)
+    return _line(points, f"series s{style}", DASHES[style])
+
+
+def _line(points: Sequence[Point], css_class: str, dashes: str = "") -> str:
     path = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-    return f'<polyline class="{kind}" points="{path}"' + (f' stroke-dasharray="{dashes}"' if dashes else "") + "/>"
+    return f'<polyline class="{css_class}" points="{path}"' + (f' stroke-dasharray="{dashes}"' if dashes else "") + "/>"

@@ -1,4 +1,4 @@
-"""A page that shows an evaluation: one file, nothing from a network, readable on a phone and without colour."""
+"""An evaluation as one HTML page, which loads nothing from a network and is readable on a phone and without colour."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from podium.errors import PodiumError
-from podium.evaluation.evaluate import Evaluation, Moved, System, movements
+from podium.evaluation.calibration import reliability
+from podium.evaluation.evaluate import Evaluation, System
 from podium.evaluation.plots import bars, lines
+from podium.evaluation.tables import Table, difference_table, mean_table, movement_tables, warnings
 
-__all__ = ["page", "reliability", "write_report"]
+__all__ = ["page", "write_report"]
 
-BINS, SHOWN, DEPTHS = 10, 5, (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
+MAX_MOVEMENTS, DEPTHS = 5, (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1f;--faint:#6b6b76;--paper:#fff;--up:#1f6feb;--down:#b3401f;--edge:#d8d8de}
@@ -40,157 +42,133 @@ td::before{content:attr(data-label);color:var(--faint)}td.words{display:block;fo
 h1{overflow-wrap:anywhere}.legend span{white-space:normal}}
 """
 
-
 Facts = Sequence[tuple[str, str]]
-"""What a page says about how its evaluation came about, as (name, value)."""
+"""How an evaluation was made, as (name, value)."""
 
 
-def write_report(path: str | os.PathLike[str], found: Evaluation, notes: Sequence[str] = (), facts: Facts = ()) -> None:
-    """Write the page of an evaluation."""
+def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Facts = ()) -> None:
+    """Write the page of an evaluation. Raises PodiumError if the file cannot be written."""
     try:
-        Path(path).write_text(page(found, notes, facts), encoding="utf-8")
+        Path(path).write_text(page(evaluation, facts), encoding="utf-8")
     except OSError as error:
         raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def page(found: Evaluation, notes: Sequence[str] = (), facts: Facts = ()) -> str:
-    """Return the page: facts and tables, then for each reranker its differences, its scores, and the queries it moved most."""
-    name = escape(found.collection.name)
-    parts = [*_tables(found), *(f'<p class="note">{escape(note)}</p>' for note in notes), _recall(found)]
-    for system in found.systems:
-        if system.name in found.differences:
-            parts += [
-                f"<h2>{escape(system.name)}</h2>",
-                _differences(found, system),
-                *_score_plots(found, system),
-                *_moved(found, system),
-            ]
-    counts = f"{len(found.collection.queries)} queries, {len(found.collection.documents)} documents"
+def page(evaluation: Evaluation, facts: Facts = ()) -> str:
+    """Return the page: facts, tables and warnings; then each reranker's differences, scores, and most changed queries."""
+    collection = evaluation.collection
+    name = escape(collection.name)
+    sections = [_tables(evaluation), *(_note(warning) for warning in warnings(evaluation)), _recall_plot(evaluation)]
+    sections += [_system_section(evaluation, system) for system in evaluation.systems if system.name in evaluation.differences]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1><p>{counts}. Every reranker orders the same candidates; "
-        "the first row is the order they came in, the ceiling the best that any order could be.</p>"
-        f"{_list(facts)}"
-        f"{''.join(parts)}</html>\n"
+        f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1>"
+        f"<p>{len(collection.queries)} queries, {len(collection.documents)} documents. Every reranker orders the same "
+        "candidates. The first row is the order in which they came, the ceiling the best possible order.</p>"
+        f"{_definition_list(facts)}{''.join(sections)}</html>\n"
     )
 
 
-def reliability(scores: Sequence[float], relevant: Sequence[bool]) -> list[tuple[float, float, int]]:
-    """Return, for each tenth of the scores' range from 0 to 1 that has any, their mean, the share relevant, and how many."""
-    values, hits = np.asarray(scores, np.float64), np.asarray(relevant, bool)
-    places = np.minimum((values * BINS).astype(int), BINS - 1)
-    return [
-        (float(values[places == at].mean()), float(hits[places == at].mean()), int((places == at).sum()))
-        for at in range(BINS)
-        if (places == at).any()
-    ]
+def _definition_list(facts: Facts) -> str:
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    return f"<dl>{items}</dl>" if items else ""
 
 
-def _list(facts: Facts) -> str:
-    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in facts)}</dl>" if facts else ""
-
-
-def _tables(found: Evaluation) -> Iterator[str]:
-    systems = (found.baseline, *found.systems)
-    yield _table(
-        ("", *found.metrics),
-        [(each.name, *(f"{found.mean(each.name, metric):.4f}" for metric in found.metrics)) for each in systems],
-    )
-    rows = [
-        (name, f"{each.mean:+.4f}", f"{each.low:+.4f} … {each.high:+.4f}", f"{found.corrected[name]:.4f}",
-         f"{each.wins} / {each.ties} / {each.losses}", f"{found.judged[name]:.2f}")
-        for name, each in found.differences.items()
-    ]  # fmt: skip
-    if rows:
-        yield f"<h2>Difference to the first stage in {escape(found.metrics[0])}</h2>"
-        yield _table(("", "mean", "95 % interval", "p", "better / same / worse", "judged@10"), rows)
-        yield (
-            '<p class="note">Over queries, paired: a bootstrap interval, and p of a randomisation test, corrected by Holm for '
-            "the number of rerankers. judged@10: which share of the first ten documents anybody judged; the others count as "
-            "irrelevant.</p>"
+def _tables(evaluation: Evaluation) -> str:
+    means = _html_table(mean_table(evaluation))
+    if not evaluation.differences:
+        return means
+    return (
+        f"{means}<h2>Difference to the first stage in {escape(evaluation.metrics[0])}</h2>"
+        + _html_table(difference_table(evaluation))
+        + _note(
+            "Over queries, paired: a bootstrap interval, and p of a randomisation test, corrected by Holm for the number of "
+            "rerankers. judged@10 is the share of the first ten documents that have a judgment; the others count as irrelevant."
         )
-
-
-def _recall(found: Evaluation) -> str:
-    depths = [depth for depth in DEPTHS if depth <= max((len(each) for each in found.baseline.run.values()), default=1)] or [1]
-    systems = [system for system in (found.baseline, *found.systems) if system.name != "ceiling"]
-    series = [(system.name, [(depth, _recall_at(found, system, depth)) for depth in depths]) for system in systems]
-    return lines(
-        "Relevant documents found among the first …", series, x_name="documents read", y_name="share", x_reach=(1, depths[-1])
     )
 
 
-def _recall_at(found: Evaluation, system: System, depth: int) -> float:
+def _system_section(evaluation: Evaluation, system: System) -> str:
+    parts = [f"<h2>{escape(system.name)}</h2>", _difference_plot(evaluation, system), *_score_plots(evaluation, system)]
+    for title, table in movement_tables(evaluation, system, MAX_MOVEMENTS):
+        parts += [f"<h3>{title.capitalize()}</h3>", _html_table(table)]
+    return "".join(parts)
+
+
+def _recall_plot(evaluation: Evaluation) -> str:
+    longest = max((len(scores) for scores in evaluation.baseline.run.values()), default=1)
+    depths = [depth for depth in DEPTHS if depth <= longest] or [1]
+    systems = [system for system in (evaluation.baseline, *evaluation.systems) if system.name != "ceiling"]
+    series = [(system.name, [(depth, _recall(evaluation, system, depth)) for depth in depths]) for system in systems]
+    return lines(
+        "Relevant documents among the first …", series, x_name="documents read", y_name="share", x_range=(1, depths[-1])
+    )
+
+
+def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
+    """Return the mean share of a query's relevant documents that are among its first `depth`."""
     shares = []
-    for query, grades in found.collection.qrels.items():
+    for query, grades in evaluation.collection.qrels.items():
         relevant = {document for document, grade in grades.items() if grade > 0}
         shares.append(len(relevant & set(list(system.run.get(query, {}))[:depth])) / len(relevant))
     return sum(shares) / len(shares)
 
 
-def _differences(found: Evaluation, system: System) -> str:
-    metric = found.metrics[0]
-    after, before = found.values[system.name][metric], found.values[found.baseline.name][metric]
+def _difference_plot(evaluation: Evaluation, system: System) -> str:
+    metric = evaluation.metrics[0]
+    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
     order = sorted(before, key=lambda query: before[query] - after[query])
-    labels = [found.collection.queries[query][:80] for query in order]
-    each = found.differences[system.name]
-    title = f"{metric} of each query against the first stage: {each.wins} better, {each.ties} same, {each.losses} worse"
-    return bars(
-        title, [after[query] - before[query] for query in order], labels, y_name=f"Δ {metric}", x_name="queries, best first"
-    )
+    labels = [evaluation.collection.queries[query][:80] for query in order]
+    gains = [after[query] - before[query] for query in order]
+    counts = evaluation.differences[system.name]
+    title = f"{metric} of each query against the first stage: {counts.wins} better, {counts.ties} same, {counts.losses} worse"
+    return bars(title, gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
 
 
-def _score_plots(found: Evaluation, system: System) -> Iterator[str]:
+def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     pairs = [
-        (score, found.collection.qrels[query].get(document, 0) > 0)
-        for query, each in system.run.items()
-        for document, score in each.items()
+        (score, evaluation.collection.qrels[query].get(document, 0) > 0)
+        for query, scores in system.run.items()
+        for document, score in scores.items()
     ]
     scores = np.array([score for score, _ in pairs])
-    relevant = np.array([hit for _, hit in pairs], bool)
+    relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
     if not relevant.any() or relevant.all():
         return
-    # What a document without text was given lies far below every score, and is none.
-    reach = (float(np.percentile(scores, 0.1)), float(scores.max()))
-    series = [(name, _histogram(scores[mask], reach)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
-    most = max(y for _, points in series for _, y in points)
-    yield lines("Where scores lie", series, x_name="score", y_name="share", x_reach=reach, y_most=most)
+    # Documents without text have a placeholder score far below any real one, which the percentile leaves out.
+    score_range = (float(np.percentile(scores, 0.1)), float(scores.max()))
+    series = [(name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
+    y_max = max(y for _, points in series for _, y in points)
+    yield lines("Distribution of scores", series, x_name="score", y_name="share", x_range=score_range, y_max=y_max)
     if system.score_kind in ("sigmoid", "probability"):
         points = [(mean, share) for mean, share, _ in reliability(scores.tolist(), relevant.tolist())]
-        perfect = [(0.0, 0.0), (1.0, 1.0)]
-        yield lines(
-            "Share of relevant documents at each score", [(system.name, points), ("a perfectly calibrated score", perfect)],
-            x_name="score", y_name="share relevant", x_reach=(0, 1),
-        )  # fmt: skip
+        series = [(system.name, points), ("a perfectly calibrated score", [(0.0, 0.0), (1.0, 1.0)])]
+        title = "Share of relevant documents at each score"
+        yield lines(title, series, x_name="score", y_name="share relevant", x_range=(0, 1))
 
 
-def _histogram(scores: np.ndarray[tuple[int], np.dtype[np.float64]], reach: tuple[float, float]) -> list[tuple[float, float]]:
-    counts, edges = np.histogram(scores, bins=24, range=reach)
+def _histogram(
+    scores: np.ndarray[tuple[int], np.dtype[np.float64]], score_range: tuple[float, float]
+) -> list[tuple[float, float]]:
+    counts, edges = np.histogram(scores, bins=24, range=score_range)
     return [((low + high) / 2, count / len(scores)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 
 
-def _moved(found: Evaluation, system: System) -> Iterator[str]:
-    for what, moved in zip(("Helped most", "Hurt most"), movements(found, system, SHOWN), strict=True):
-        if moved:
-            yield f"<h3>{what}</h3>"
-            yield _table(("query", found.metrics[0], "its best document's rank"), [_moved_row(found, each) for each in moved])
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
 
 
-def _moved_row(found: Evaluation, each: Moved) -> tuple[str, ...]:
-    ranks = f"{each.rank_before or '–'} → {each.rank_after or '–'}"
-    return found.collection.queries[each.query], f"{each.before:.2f} → {each.after:.2f}", ranks
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
+    rows = "".join(f"<tr>{_html_cells(table.columns, row)}</tr>" for row in table.rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{" class=words" if not at else ""} data-label="{escape(name, quote=True)}">{escape(cell)}</td>'
-            for at, (name, cell) in enumerate(zip(columns, row, strict=True))
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _html_cells(columns: Sequence[str], row: Sequence[str]) -> str:
+    """Return a row's cells. The first is a heading; one without a column name is a text, which may be long."""
+    cells = []
+    for index, (name, cell) in enumerate(zip(columns, row, strict=True)):
+        css_class = ' class="words"' if index == 0 or not name else ""
+        cells.append(f'<td{css_class} data-label="{escape(name, quote=True)}">{escape(cell)}</td>')
+    return "".join(cells)

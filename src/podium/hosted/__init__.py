@@ -1,1 +1,1 @@
-"""A rerank API over HTTP: one declarative row per provider, and one machinery for all of them."""
+"""Rerank APIs over HTTP: one declarative row per provider, and one implementation for all of them."""

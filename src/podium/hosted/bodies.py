@@ -1,7 +1,7 @@
-"""Bodies of replies, within a bound on their size both as sent and as decoded. Pure: blocks of bytes in, content out.
+"""Decode the bodies of responses, with a limit on their size before and after decompression. No I/O.
 
-httpx decodes as many layers of compression as a server names, each block as a whole: a few hundred bytes can become
-gigabytes before anyone can look. So podium asks for no compression, reads the raw bytes, and undoes one gzip itself.
+httpx decodes as many layers of compression as a server names, each block as a whole, so a few hundred bytes can become
+gigabytes before their size is known. So podium asks for no compression, reads the raw bytes, and decodes one gzip itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 
 from podium.errors import BadResponse
 
-__all__ = ["ACCEPTED_ENCODING", "MAX_REPLY_BYTES", "check_size", "decode"]
+__all__ = ["ACCEPTED_ENCODING", "check_size", "decode"]
 
 ACCEPTED_ENCODING = "identity"
 MAX_REPLY_BYTES = 64 << 20
@@ -18,24 +18,26 @@ GZIP = zlib.MAX_WBITS | 16
 
 
 def check_size(title: str, size: int) -> None:
-    """Raise BadResponse where a reply of `size` bytes is too large. `title` is the provider's."""
+    """Raise BadResponse if a reply of `size` bytes is too large. `title` is the provider's."""
     if size > MAX_REPLY_BYTES:
         raise BadResponse(f"{title}'s reply is larger than {MAX_REPLY_BYTES >> 20} MB; check base_url")
 
 
-def decode(title: str, encoding: str, raw: bytes) -> bytes:
-    """Return the content of a body with this Content-Encoding. Raises BadResponse for any but none and one gzip."""
+def decode(title: str, encoding: str, body: bytes) -> bytes:
+    """Return the content of a body with this Content-Encoding. Raises BadResponse unless that is none or one gzip."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
-        return raw
+        return body
     if name not in ("gzip", "x-gzip"):
-        raise BadResponse(f"{title} answered with the content encoding {encoding[:40]!r}; podium asks for none, check base_url")
+        raise BadResponse(
+            f"{title} answered with the content encoding {encoding[:40]!r}, although podium asks for none; check base_url"
+        )
     decoder = zlib.decompressobj(GZIP)
     try:
-        content = decoder.decompress(raw, MAX_REPLY_BYTES + 1)
+        content = decoder.decompress(body, MAX_REPLY_BYTES + 1)
     except zlib.error:
-        raise BadResponse(f"{title} answered with damaged gzip; check base_url, or a proxy before it") from None
+        raise BadResponse(f"{title} answered with damaged gzip; check base_url, or a proxy in front of it") from None
     check_size(title, len(content))
     if not decoder.eof:
-        raise BadResponse(f"{title}'s gzip reply is cut short; check base_url, or a proxy before it")
+        raise BadResponse(f"{title}'s gzip reply is incomplete; check base_url, or a proxy in front of it")
     return content

@@ -1,7 +1,7 @@
-"""The rerank APIs, one declarative row each. What differs between them is here and nowhere else.
+"""The rerank APIs that podium supports, one declarative row per provider. Everything in which they differ is in their rows.
 
-Checked against the providers' own specifications and clients in November 2026. Model names are never checked against a
-list: they change every few months, and the provider knows.
+Checked against the providers' specifications and clients in November 2026. Model names are not checked against a list,
+because providers change their models every few months.
 """
 
 from __future__ import annotations
@@ -12,50 +12,41 @@ from typing import Any, Literal
 
 from podium.types import ScoreKind
 
-__all__ = ["PROVIDERS", "Provider", "provider"]
+__all__ = ["PROVIDERS", "Provider", "find_provider"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One API. Keys are the names of fields in its JSON; a dotted key is a path into the reply.
+    """One API. A `…_key` is the name of a field in its JSON; those of a reply can be dotted paths."""
 
-    `url` is None where there is no public server (base_url is needed). `path` may hold {model}, where some spell dots
-    as underscores. `limit_key`: sent as the number of documents, since some return fewer unless asked. `wrap`: each
-    document is {wrap: text}; `wrap_query` likewise. `results_key` is "" where the reply is a bare list. `always` is
-    sent with every request. `usage` maps names in the reply to names in Usage.billed, `tokens_key` is its token count.
-    `max_documents` and `max_characters` (query and documents together, as many times as the provider counts the query)
-    are the provider's limits per request; models in `listwise` score documents against each other, so their
-    requests are never split.
-    """
-
-    name: str
-    title: str
-    key_variable: str | None
-    url: str | None
-    path: str
+    name: str  # prefix of a model's name, as in "cohere:rerank-v3.5"
+    title: str  # the name in messages
+    key_variable: str | None  # environment variable of the API key, None if the API has no keys
+    url: str | None  # the public server, None if there is none: base_url is required then
+    path: str  # appended to the server's URL; {model} is replaced by the model's name, spelled as `model_in_path` says
     documents_key: str = "documents"
-    limit_key: str | None = "top_n"
-    wrap: str | None = None
-    wrap_query: str | None = None
-    results_key: str = "results"
-    score_key: str = "relevance_score"
+    limit_key: str | None = "top_n"  # the number of results, always set to all: some APIs return fewer by default
+    text_key: str | None = None  # if set, a document is sent as {text_key: text}
+    query_text_key: str | None = None  # if set, the query is sent as {query_text_key: query}
+    results_key: str = "results"  # the list of results; "" if the reply is that list
+    score_key: str = "relevance_score"  # the score in a result
     score_kind: ScoreKind = "sigmoid"
-    always: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    fixed_fields: Mapping[str, Any] = field(default_factory=dict)  # sent with every request
+    headers: Mapping[str, str] = field(default_factory=dict)  # sent with every request
     key_header: str = "Authorization"
     key_format: str = "Bearer {}"
-    model_key: str | None = "model"
+    model_key: str | None = "model"  # None if the model is not sent
     model_in_path: Literal["as is", "dots as underscores"] = "as is"
-    tokens_key: str | None = "usage.total_tokens"
-    billed: Mapping[str, str] = field(default_factory=dict)
-    max_documents: int | None = None
-    max_characters: int | None = None
-    query_counts_per_document: bool = False
-    listwise: tuple[str, ...] = ()
+    tokens_key: str | None = "usage.total_tokens"  # the number of tokens, None if it is not reported
+    billed: Mapping[str, str] = field(default_factory=dict)  # other counts in the reply → their names in Usage.billed
+    max_documents: int | None = None  # limit per request
+    max_characters: int | None = None  # limit per request of the query and the documents together
+    query_counts_per_document: bool = False  # whether that limit counts the query once per document
+    listwise_models: tuple[str, ...] = ()  # prefixes of models that compare documents with each other: never split
 
     def is_listwise(self, model: str) -> bool:
-        """Say whether a model scores documents against each other."""
-        return any(model.startswith(each) for each in self.listwise)
+        """Whether a model compares documents with each other."""
+        return model.startswith(self.listwise_models)
 
 
 PROVIDERS = (
@@ -77,9 +68,9 @@ PROVIDERS = (
         path="/v1/rerank",
         limit_key="top_k",
         results_key="data",
-        always={"return_documents": False, "truncation": True},
+        fixed_fields={"return_documents": False, "truncation": True},
         max_documents=1000,
-        # 600,000 tokens in all; a character is at most about one token
+        # the limit is 600,000 tokens; a character is at most about one token
         max_characters=600_000,
         query_counts_per_document=True,
     ),
@@ -89,8 +80,8 @@ PROVIDERS = (
         key_variable="JINA_API_KEY",
         url="https://api.jina.ai",
         path="/v1/rerank",
-        always={"return_documents": False},
-        listwise=("jina-reranker-v3",),
+        fixed_fields={"return_documents": False},
+        listwise_models=("jina-reranker-v3",),
     ),
     Provider(
         name="mixedbread",
@@ -102,7 +93,7 @@ PROVIDERS = (
         limit_key="top_k",
         results_key="data",
         score_key="score",
-        always={"return_input": False},
+        fixed_fields={"return_input": False},
     ),
     Provider(
         name="together",
@@ -110,7 +101,7 @@ PROVIDERS = (
         key_variable="TOGETHER_API_KEY",
         url="https://api.together.ai",
         path="/v1/rerank",
-        always={"return_documents": False},
+        fixed_fields={"return_documents": False},
     ),
     Provider(
         name="fireworks",
@@ -119,7 +110,7 @@ PROVIDERS = (
         url="https://api.fireworks.ai",
         path="/inference/v1/rerank",
         results_key="data",
-        always={"return_documents": False},
+        fixed_fields={"return_documents": False},
     ),
     Provider(
         name="pinecone",
@@ -127,10 +118,10 @@ PROVIDERS = (
         key_variable="PINECONE_API_KEY",
         url="https://api.pinecone.io",
         path="/rerank",
-        wrap="text",
+        text_key="text",
         results_key="data",
         score_key="score",
-        always={"return_documents": False},
+        fixed_fields={"return_documents": False},
         headers={"X-Pinecone-Api-Version": "2026-07"},
         key_header="Api-Key",
         key_format="{}",
@@ -146,12 +137,12 @@ PROVIDERS = (
         path="/v1/retrieval/{model}/reranking",
         documents_key="passages",
         limit_key=None,
-        wrap="text",
-        wrap_query="text",
+        text_key="text",
+        query_text_key="text",
         results_key="rankings",
         score_key="logit",
         score_kind="logit",
-        always={"truncate": "END"},
+        fixed_fields={"truncate": "END"},
         model_in_path="dots as underscores",
         max_documents=512,
     ),
@@ -163,12 +154,12 @@ PROVIDERS = (
         path="/v1/ranking",
         documents_key="passages",
         limit_key=None,
-        wrap="text",
-        wrap_query="text",
+        text_key="text",
+        query_text_key="text",
         results_key="rankings",
         score_key="logit",
         score_kind="logit",
-        always={"truncate": "END"},
+        fixed_fields={"truncate": "END"},
         max_documents=512,
     ),
     Provider(
@@ -179,7 +170,7 @@ PROVIDERS = (
         path="/v1/models/rerank",
         tokens_key="total_tokens",
         billed={"total_bytes": "bytes"},
-        # 5,000,000 bytes, counted as 150 and the query for each document; a character is at most four bytes
+        # the limit is 5,000,000 bytes, with 150 and the query's added per document; a character is at most four bytes
         max_characters=1_200_000,
         query_counts_per_document=True,
     ),
@@ -220,7 +211,7 @@ PROVIDERS = (
         limit_key=None,
         results_key="",
         score_key="score",
-        always={"raw_scores": False, "return_text": False, "truncate": True},
+        fixed_fields={"raw_scores": False, "return_text": False, "truncate": True},
         model_key=None,
         tokens_key=None,
         max_documents=32,
@@ -238,7 +229,7 @@ PROVIDERS = (
         key_variable=None,
         url=None,
         path="/rerank",
-        always={"return_documents": False},
+        fixed_fields={"return_documents": False},
     ),
     Provider(
         name="llamacpp",
@@ -251,6 +242,6 @@ PROVIDERS = (
 )
 
 
-def provider(name: str) -> Provider:
-    """Return the row of a provider that is known to be there."""
-    return next(row for row in PROVIDERS if row.name == name)
+def find_provider(name: str) -> Provider:
+    """Return the provider of this name, which must exist."""
+    return next(provider for provider in PROVIDERS if provider.name == name)

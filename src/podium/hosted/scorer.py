@@ -1,80 +1,43 @@
-"""HostedScorer: a provider's row and a model's name → scores, over HTTP, with a thread or with an event loop."""
+"""HostedScorer: scores from a provider's model over HTTP, with threads or on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import functools
 import os
-import ssl
 import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Sequence
+from typing import Any
 
 import httpx
 
-from podium.errors import InvalidInput, MissingKey, ProviderError
+from podium.errors import InvalidInput, ProviderError
 from podium.forks import renew_after_fork
 from podium.hosted import wire
-from podium.hosted.connections import SINGLE_CONNECTION, Connections
-from podium.hosted.providers import Provider, provider
-from podium.hosted.transport import Exchange, Policy, aexchange, exchange
+from podium.hosted.connections import AsyncClients, Connections, new_client
+from podium.hosted.credentials import Credentials, split_login
+from podium.hosted.providers import Provider, find_provider
+from podium.hosted.retries import Policy, Request
+from podium.hosted.transport import asend_all, send_all
 from podium.scorers import BaseScorer
 from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
 
-CONCURRENT_REQUESTS = 8  # of one call
-# Of all calls. Both the same: httpcore counts busy connections among those to keep, and would close each after use.
-CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-SOCKET_TIMEOUT = 15.0  # seconds of silence after which a server is asked again, if time is left
-
-Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
-
-
-class _Credentials:
-    """The headers that authorise requests, and the secrets in them, which no repr or list of local variables shows."""
-
-    __slots__ = ("headers", "secrets")
-
-    def __init__(self, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
-        self.headers, self.secrets = headers, secrets
-
-    def __repr__(self) -> str:
-        return "<credentials>"
-
-
-class _LoopClient:
-    """An event loop's client. It closes when the loop does, even if nobody calls aclose.
-
-    Loops close the asynchronous generators that are still open before they end (asyncio.run sees to it), so one
-    that closes the client when it is closed itself is how to be told.
-    """
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
-        self.lifetime = self._lifetime()
-
-    async def begin(self) -> None:
-        await self.lifetime.__anext__()
-
-    async def _lifetime(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await self.client.aclose()
-
 
 class HostedScorer(BaseScorer):
-    """A hosted model. Safe to share between threads and event loops, which share its connections each.
+    """A hosted model. Safe to share between threads and event loops, which reuse its connections.
 
-    `api_key`, else the provider's environment variable; a server of your own (`base_url`, else for example
-    COHERE_BASE_URL in the environment) may need none. `timeout` is seconds in all, `retries` how often a failed request
-    is sent again. A call with more documents than the provider takes at once (or than `max_documents`) becomes several
-    requests, at most 8 at a time. A `client` or `async_client` of yours is used as it is and stays yours to close.
-    A user and password in `base_url` are sent as basic authentication, in place of the key where both use that header.
-    Raises MissingKey, InvalidInput; when scoring, ProviderError.
+    - `api_key`: default is the provider's environment variable. A server of your own may need no key.
+    - `base_url`: the server, default is for example COHERE_BASE_URL in the environment, then the provider's public server.
+      A user and password in it are sent as basic authentication, instead of the key if both use the same header.
+    - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is read even
+      if that ends after the deadline; its size is limited to 64 MB.
+    - `retries`: how often a failed request is sent again.
+    - `max_documents`: the number of documents per request. A call with more documents than this, or than the provider
+      accepts, becomes several requests, at most 8 at a time.
+    - `client`, `async_client`: your own httpx clients, which are not closed here.
+
+    Raises MissingKey and InvalidInput; when scoring, ProviderError.
     """
 
     def __init__(
@@ -90,19 +53,18 @@ class HostedScorer(BaseScorer):
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self.provider = provider(name)
+        self.provider = find_provider(name)
         self._model = _checked_model(self.provider, model)
-        base, login = _without_login(_found_url(self.provider, base_url))
-        self._url = wire.request_url(self.provider, self._model, base)
-        self._credentials = _credentials(self.provider, api_key, login, required=base is None)
+        server, login = split_login(_checked_base_url(self.provider, base_url))
+        self._url = wire.request_url(self.provider, self._model, server)
+        self._credentials = Credentials(self.provider, api_key, login, is_required=server is None)
         self._policy = _checked_policy(timeout, retries)
-        self._max_documents = _checked_count(max_documents)
+        self._max_documents = _checked_max_documents(max_documents)
         _check_clients(client, async_client)
-        self._given_client, self._given_async_client = client, async_client
-        # An AsyncClient's connections belong to the event loop that made them, so each loop has its own.
-        self._loops: weakref.WeakKeyDictionary[Any, _LoopClient] = weakref.WeakKeyDictionary()
+        self._client = client
+        self._async_clients = AsyncClients(async_client)
         if client is None:
-            _make_client().close()  # the environment may name a proxy or certificates that cannot be used
+            new_client().close()  # raises if the environment names a proxy or certificates that cannot be used
         self.renew()
         renew_after_fork(self)
 
@@ -114,8 +76,12 @@ class HostedScorer(BaseScorer):
         return f"{self.provider.name}:{self._model}"
 
     @property
+    def identity(self) -> str:
+        """The server's URL, without user and password: two servers can run different models under the same name."""
+        return self._url
+
+    @property
     def listwise(self) -> bool:
-        """Whether documents are scored against each other, so that a score depends on what was beside it."""
         return self.provider.is_listwise(self._model)
 
     @property
@@ -127,144 +93,86 @@ class HostedScorer(BaseScorer):
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        runs, requests = self._prepared(query, texts)
-        return self._scores(exchange(requests, self._connections, self._policy), runs)
+        ranges, requests = self._requests(query, texts)
+        return self._scores(send_all(requests, self._connections, self._policy), ranges)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        # Megabytes of JSON are written and read on other threads, so that the event loop goes on.
-        runs, requests = await asyncio.to_thread(self._prepared, query, texts)
-        replies = await aexchange(requests, await self._async_client(), self._policy)
-        return await asyncio.to_thread(self._scores, replies, runs)
-
-    def close(self) -> None:
-        self._finish()
+        # Megabytes of JSON are written and parsed in threads, so that the event loop is not blocked.
+        ranges, requests = await asyncio.to_thread(self._requests, query, texts)
+        contents = await asend_all(requests, await self._async_clients.client(), self._policy)
+        return await asyncio.to_thread(self._scores, contents, ranges)
 
     def renew(self) -> None:
-        """Begin without connections: one shared with a parent process would bring the parent's answers.
+        """Start without connections: in a forked process they would receive the parent's replies.
 
-        A forgotten reranker closes them when it is collected.
+        The connections are closed when the scorer is garbage-collected, if not before.
         """
-        self._connections = Connections(_make_client, self._given_client)
-        self._finish = weakref.finalize(self, self._connections.close)
+        self._connections = Connections(self._client)
+        self._close_connections = weakref.finalize(self, self._connections.close)
+
+    def close(self) -> None:
+        self._close_connections()
 
     async def aclose(self) -> None:
-        kept = self._loops.pop(asyncio.get_running_loop(), None)
-        if kept is not None:
-            await kept.lifetime.aclose()
+        await self._async_clients.aclose()
         self.close()
 
-    async def _async_client(self) -> httpx.AsyncClient:
-        if self._given_async_client is not None:
-            return self._given_async_client
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._loops[loop] = _LoopClient(_made(httpx.AsyncClient, CONNECTIONS))
-            await self._loops[loop].begin()
-        return self._loops[loop].client
+    def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
+        """Return the indices of the texts of each request, and the requests."""
+        ranges = wire.split(self.provider, self._model, query, texts, self._max_documents)
+        return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
-    def _prepared(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Exchange]]:
-        """Return which texts go into which request, and the requests."""
-        runs = wire.parts(self.provider, self._model, query, texts, self._max_documents)
-        return runs, [self._exchange(query, [texts[index] for index in run]) for run in runs]
-
-    def _exchange(self, query: str, texts: list[str]) -> Exchange:
-        row, credentials = self.provider, self._credentials
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "podium", **row.headers}
+    def _request(self, query: str, texts: list[str]) -> Request:
+        provider, credentials = self.provider, self._credentials
 
         def error_for(status: int, content: bytes) -> ProviderError:
-            return wire.error_for(row, status, content, [query, *texts], credentials.secrets)
+            return wire.error_for(provider, status, content, [query, *texts], credentials.secrets)
 
-        content = wire.request_body(row, self._model, query, texts)
-        return Exchange(row.title, self._url, {**headers, **credentials.headers}, content, error_for)
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "podium"}
+        return Request(
+            title=provider.title,
+            url=self._url,
+            headers={**headers, **provider.headers, **credentials.headers},
+            content=wire.request_body(provider, self._model, query, texts),
+            error_for=error_for,
+        )
 
-    def _scores(self, contents: list[bytes], runs: list[range]) -> Scores:
-        replies = [wire.read_reply(self.provider, content, len(run)) for content, run in zip(contents, runs, strict=True)]
-        counted = [reply.tokens for reply in replies if reply.tokens is not None]
+    def _scores(self, contents: list[bytes], ranges: list[range]) -> Scores:
+        replies = [
+            wire.parse_reply(self.provider, content, len(indices)) for content, indices in zip(contents, ranges, strict=True)
+        ]
+        token_counts = [reply.tokens for reply in replies if reply.tokens is not None]
         billed: dict[str, float] = {}
         for reply in replies:
             for unit, count in reply.billed.items():
                 billed[unit] = billed.get(unit, 0) + count
         return Scores(
             values=[score for reply in replies for score in reply.scores],
-            total_tokens=sum(counted) if len(counted) == len(replies) else None,
+            total_tokens=sum(token_counts) if len(token_counts) == len(replies) else None,
             billed=billed,
-            notes=(f"sent as {len(runs)} requests",) if len(runs) > 1 else (),
+            notes=(f"sent as {len(ranges)} requests",) if len(ranges) > 1 else (),
         )
 
 
-def _made(kind: Callable[..., Client], limits: httpx.Limits) -> Client:
-    """Return a client. Raises InvalidInput where the environment asks for what no client can do."""
-    try:
-        return kind(limits=limits, verify=_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
-    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
-        raise InvalidInput(
-            f"no HTTP client can be made with this environment ({type(error).__name__}); check the variables HTTP_PROXY, "
-            "HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from None  # the error may repeat a proxy's password
-
-
-def _make_client() -> httpx.Client:
-    return _made(httpx.Client, SINGLE_CONNECTION)
-
-
-@functools.lru_cache(maxsize=4)
-def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Return the certificates to trust, read once: httpx finds these two variables itself. They take 20 ms to read."""
-    return httpx.create_ssl_context()
-
-
-def _credentials(row: Provider, api_key: Any, login: tuple[str, str] | None, *, required: bool) -> _Credentials:
-    """Return what authorises requests. Raises MissingKey, InvalidInput."""
-    headers, secrets = {}, []
-    if key := _found_key(row, api_key, required=required):
-        headers[row.key_header] = row.key_format.format(key)
-        secrets.append(key)
-    if login is not None:
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
-        secrets += [login[1], headers["Authorization"]]
-    return _Credentials(headers, secrets)
-
-
-def _found_key(row: Provider, given: Any, *, required: bool) -> str | None:
-    if given is not None and not isinstance(given, str):
-        raise InvalidInput(f"api_key must be a string, not a {type(given).__name__}")
-    key = (given or (os.environ.get(row.key_variable, "") if row.key_variable else "")).strip()
-    if key and not (key.isascii() and key.isprintable()):
-        raise MissingKey(f"the API key for {row.title} holds characters that no HTTP header can; copy it again")
-    if not key and required and row.key_variable:
-        raise MissingKey(f"{row.title} needs an API key; set {row.key_variable}, or pass api_key")
-    return key or None
-
-
-def _without_login(base_url: str | None) -> tuple[str | None, tuple[str, str] | None]:
-    """Return the address without user and password, and these: httpx logs addresses as they are."""
-    if base_url is None or "@" not in urlsplit(base_url).netloc:
-        return base_url, None
-    parts = urlsplit(base_url)
-    login, _, host = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    return parts._replace(netloc=host).geturl(), (unquote(user), unquote(password))
-
-
-def _checked_model(row: Provider, model: Any) -> str:
+def _checked_model(provider: Provider, model: Any) -> str:
     if not isinstance(model, str) or not model.isprintable():
-        raise InvalidInput("a model is named by a string of printable characters")
-    if not model.strip() and (row.model_key or "{model}" in row.path):
-        raise InvalidInput(f"{row.title} needs a model's name: {row.name}:<model>")
+        raise InvalidInput("a model's name must be a string of printable characters")
+    if not model.strip() and (provider.model_key or "{model}" in provider.path):
+        raise InvalidInput(f"{provider.title} needs a model's name: {provider.name}:<model>")
     return model
 
 
-def _found_url(row: Provider, base_url: Any) -> str | None:
-    """Return where the server is, if not at its public address: as given, else as the environment says."""
-    variable = f"{row.name.upper()}_BASE_URL"
-    base_url = base_url or os.environ.get(variable) or None
-    if base_url is None and row.url is None:
-        raise InvalidInput(f"{row.title} has no public server; say where yours is with base_url='http://…' or {variable}")
-    if base_url is not None and not (isinstance(base_url, str) and base_url.startswith(("http://", "https://"))):
+def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
+    """Return `base_url`, else the one in the environment, else None, which means the provider's public server."""
+    variable = f"{provider.name.upper()}_BASE_URL"
+    url = base_url or os.environ.get(variable) or None
+    if url is None and provider.url is None:
+        raise InvalidInput(f"{provider.title} has no public server; pass yours as base_url='http://…' or set {variable}")
+    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
         raise InvalidInput("base_url must begin with http:// or https://")
-    if base_url is not None and {"?", "#"} & set(base_url):
-        raise InvalidInput("base_url must be an address without ? and #; a path is added to it")
-    return base_url
+    if url is not None and {"?", "#"} & set(url):
+        raise InvalidInput("base_url must not contain ? or #, because a path is appended to it")
+    return url
 
 
 def _checked_policy(timeout: Any, retries: Any) -> Policy:
@@ -272,13 +180,15 @@ def _checked_policy(timeout: Any, retries: Any) -> Policy:
         raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise InvalidInput(f"retries must be 0 or more, not {retries!r:.40}")
-    return Policy(float(timeout), min(SOCKET_TIMEOUT, float(timeout)), retries, CONCURRENT_REQUESTS)
+    return Policy(float(timeout), retries)
 
 
-def _checked_count(count: Any) -> int | None:
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise InvalidInput(f"max_documents must be a positive whole number, not {count!r:.40}")
-    return count
+def _checked_max_documents(max_documents: Any) -> int | None:
+    if max_documents is None:
+        return None
+    if isinstance(max_documents, bool) or not isinstance(max_documents, int) or max_documents < 1:
+        raise InvalidInput(f"max_documents must be a positive whole number, not {max_documents!r:.40}")
+    return max_documents
 
 
 def _check_clients(client: Any, async_client: Any) -> None:

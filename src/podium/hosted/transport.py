@@ -1,186 +1,141 @@
-"""One request to a rerank API, made until it is answered, refused or out of time: retries, waiting, the deadline.
-
-The rules are written once, as a generator that says what to do next (`Send`, `Wait`) and is told what came of it;
-`exchange` and `aexchange` do it for all requests of a call, with threads or with an event loop. Nothing here knows what
-a request says.
-"""
+"""The requests of one call, sent over httpx: with threads or on an event loop, within one deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 
-from podium.errors import BadResponse, DeadlineExceeded, ProviderError, ProviderUnavailable
+from podium.errors import BadResponse
 from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
 from podium.hosted.connections import Connection, Connections
-from podium.hosted.waits import advised_wait, jittered_wait
-from podium.hosted.wire import RETRIED
+from podium.hosted.retries import Policy, Request, Response, attempts, deadline_exceeded
+from podium.steps import adrive, drive
 
-__all__ = ["Answer", "Exchange", "Policy", "aexchange", "exchange"]
+__all__ = ["asend_all", "send_all"]
 
-GRACE = 0.25  # seconds for an exchange to say itself why it ended at the deadline
+MAX_CONCURRENT = 8  # requests of one call
+SOCKET_TIMEOUT = 15.0  # seconds without a byte from the server after which an attempt fails
+GRACE = 0.25  # seconds after the deadline in which requests report why they failed
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How long to try: `timeout` seconds in all, `socket_timeout` for one silence of the server, `retries` more tries.
+def send_all(requests: Sequence[Request], connections: Connections, policy: Policy) -> list[bytes]:
+    """Return the contents of the success responses, in the order of the requests. Raises the first ProviderError.
 
-    `at_once` of a call's requests are under way at a time.
+    The requests run on threads, so that an interrupt or the deadline ends the call even if a server blocks. Requests that
+    are running then are cut off, so that no thread and no connection is left behind; the others are not sent.
     """
-
-    timeout: float
-    socket_timeout: float
-    retries: int
-    at_once: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request, ready to be sent. The repr leaves out what must not be logged: headers (the key) and content."""
-
-    title: str
-    url: str
-    headers: Mapping[str, str]
-    content: bytes
-    error_for: Callable[[int, bytes], ProviderError]
-
-    def __repr__(self) -> str:
-        return f"Exchange({self.title!r}, {len(self.content)} bytes)"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered. The repr leaves out what may repeat a key or a document. `error`: what its status means."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
-    error: ProviderError | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send the request now; give up `seconds` after any silence, and at `deadline` whatever is happening."""
-
-    seconds: float
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait before the next try."""
-
-    seconds: float
-
-
-Outcome = Answer | Exception | None
-Steps = Generator[Send | Wait, Outcome, bytes]
-
-
-def exchange(requests: Sequence[Exchange], connections: Connections, policy: Policy) -> list[bytes]:
-    """Return the bodies of the success replies, in order, within one deadline. Raises the first ProviderError.
-
-    Works on threads of its own, so that an interrupt or the deadline ends the call whatever a server is doing. Requests
-    that are under way then are cut off, so that no thread or connection is left behind; the others are not sent.
-    """
-    deadline = time.monotonic() + policy.timeout
-    calls = _Calls(requests, connections, policy, deadline)
+    call = _Call(requests, connections, policy)
     try:
-        for _ in range(min(policy.at_once, len(requests))):
-            threading.Thread(target=calls.work, daemon=True, name="podium-request").start()
-        return _collected(calls.replies, requests, deadline, policy)
+        for _ in range(min(MAX_CONCURRENT, len(requests))):
+            threading.Thread(target=call.run, daemon=True, name="podium-request").start()
+        return call.contents()
     except BaseException:
-        calls.give_up()
+        call.cancel()
         raise
 
 
-class _Calls:
-    """The requests of one `exchange`, shared by its threads."""
+class _Call:
+    """The requests of one `send_all`, shared by its threads."""
 
-    def __init__(self, requests: Sequence[Exchange], connections: Connections, policy: Policy, deadline: float) -> None:
-        self.replies: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
-        self.stopped = threading.Event()
-        self._waiting = iter(enumerate(requests))
-        self._connections, self._policy, self._deadline = connections, policy, deadline
+    def __init__(self, requests: Sequence[Request], connections: Connections, policy: Policy) -> None:
+        self._requests, self._connections, self._policy = requests, connections, policy
+        self._deadline = time.monotonic() + policy.timeout
+        self._pending = iter(enumerate(requests))
+        self._outcomes: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
         self._busy: set[Connection] = set()
+        self._cancelled = threading.Event()
         self._lock = threading.Lock()
 
-    def work(self) -> None:
-        """Send requests one after the other, over one connection, until none is left."""
-        while (numbered := self._next()) is not None:
+    def run(self) -> None:
+        """Send one request after the other until none is pending."""
+        while (numbered := self._next_request()) is not None:
             index, request = numbered
             try:
-                with self._connection() as connection:
-                    self.replies.put((index, _exchange(request, connection, self._policy, self._deadline, self.stopped)))
-            except httpx.PoolTimeout:
-                self.replies.put((index, _no_answer(request.title, self._policy)))
+                self._outcomes.put((index, self._send_with_retries(request)))
             except BaseException as error:
-                self.replies.put((index, error))
+                self._outcomes.put((index, error))
 
-    def give_up(self) -> None:
-        """Send nothing more and cut off what is being sent or read."""
+    def contents(self) -> list[bytes]:
+        """Wait for every request. Raises the first error."""
+        contents: dict[int, bytes] = {}
+        while len(contents) < len(self._requests):
+            seconds_left = max(0.0, self._deadline - time.monotonic())
+            try:
+                index, outcome = self._outcomes.get(timeout=seconds_left + GRACE)
+            except queue.Empty:
+                raise deadline_exceeded(self._requests[0].title, self._policy) from None
+            if isinstance(outcome, BaseException):
+                raise outcome
+            contents[index] = outcome
+        return [contents[index] for index in range(len(self._requests))]
+
+    def cancel(self) -> None:
+        """Send nothing more, and cut off the requests that are running."""
         with self._lock:
-            self.stopped.set()
+            self._cancelled.set()
             for connection in self._busy:
                 connection.cut_off()
 
-    def _next(self) -> tuple[int, Exchange] | None:
+    def _next_request(self) -> tuple[int, Request] | None:
         with self._lock:
-            return None if self.stopped.is_set() else next(self._waiting, None)
+            return None if self._cancelled.is_set() else next(self._pending, None)
+
+    def _send_with_retries(self, request: Request) -> bytes:
+        try:
+            with self._connection() as connection:
+                send = functools.partial(self._send_after, request=request, connection=connection)
+                return drive(attempts(request, self._policy, self._deadline), send)
+        except httpx.PoolTimeout:
+            raise deadline_exceeded(request.title, self._policy) from None
+
+    def _send_after(self, wait: float, request: Request, connection: Connection) -> Response:
+        if self._cancelled.wait(wait):
+            raise deadline_exceeded(request.title, self._policy)  # the call has ended, so this error is not read
+        return _send(request, connection, self._deadline)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
         with self._connections.borrow(self._deadline - time.monotonic()) as connection:
             with self._lock:
                 self._busy.add(connection)
-                if self.stopped.is_set():
+                if self._cancelled.is_set():
                     connection.cut_off()
             try:
                 yield connection
             finally:
-                with self._lock:  # before it goes back: another call may use it next
+                with self._lock:  # before the connection is returned, because another call may use it next
                     self._busy.remove(connection)
 
 
-def _collected(
-    replies: queue.SimpleQueue[tuple[int, bytes | BaseException]], requests: Sequence[Exchange], deadline: float, policy: Policy
-) -> list[bytes]:
-    found: dict[int, bytes] = {}
-    while len(found) < len(requests):
-        try:
-            at, reply = replies.get(timeout=max(0.0, deadline - time.monotonic()) + GRACE)
-        except queue.Empty:
-            raise _no_answer(requests[0].title, policy) from None
-        if isinstance(reply, BaseException):
-            raise reply
-        found[at] = reply
-    return [found[at] for at in range(len(requests))]
+async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
+    """Do what `send_all` does on an event loop. Cancelling it cancels every request."""
+    deadline = time.monotonic() + policy.timeout
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
+    async def content_of(request: Request) -> bytes:
+        async def send_after(wait: float) -> Response:
+            await asyncio.sleep(wait)
+            return await _asend(request, client, deadline)
 
-async def aexchange(requests: Sequence[Exchange], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
-    """Do what `exchange` does on an event loop. Being cancelled ends every request."""
-    deadline, room = time.monotonic() + policy.timeout, asyncio.Semaphore(policy.at_once)
+        async with slots:
+            return await adrive(attempts(request, policy, deadline), send_after)
 
-    async def reply(request: Exchange) -> bytes:
-        async with room:
-            return await _aexchange(request, client, policy, deadline)
-
-    tasks = [asyncio.ensure_future(reply(request)) for request in requests]
+    tasks = [asyncio.ensure_future(content_of(request)) for request in requests]
     try:
-        done, late = await asyncio.wait(tasks, timeout=policy.timeout + GRACE, return_when=asyncio.FIRST_EXCEPTION)
+        done, unfinished = await asyncio.wait(tasks, timeout=policy.timeout + GRACE, return_when=asyncio.FIRST_EXCEPTION)
         errors = [error for task in done if (error := task.exception())]
         if errors:
             raise errors[0]
-        if late:
-            raise _no_answer(requests[0].title, policy)
+        if unfinished:
+            raise deadline_exceeded(requests[0].title, policy)
         return [task.result() for task in tasks]
     finally:
         for task in tasks:
@@ -188,145 +143,70 @@ async def aexchange(requests: Sequence[Exchange], client: httpx.AsyncClient, pol
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _exchange(request: Exchange, connection: Connection, policy: Policy, deadline: float, stopped: threading.Event) -> bytes:
-    steps = _steps(request, policy, deadline)
-    outcome: Outcome = None
-    while True:
-        try:
-            step = steps.send(outcome)
-        except StopIteration as done:
-            return bytes(done.value)
-        if isinstance(step, Wait):
-            if stopped.wait(step.seconds):
-                return b""  # nobody waits for it any more, so it is not sent again
-            outcome = None
-        else:
-            outcome = _sent(request, connection, step)
+def _send(request: Request, connection: Connection, deadline: float) -> Response:
+    http_request = _http_request(request, connection.client, deadline, trace=connection.trace)
+    http_response = connection.client.send(http_request, stream=True, follow_redirects=False)
+    body = bytearray()
+    with contextlib.closing(http_response):
+        for block in http_response.iter_raw():
+            _append(body, block, request.title, deadline)
+    return _response(request, http_response, bytes(body))
 
 
-async def _aexchange(request: Exchange, client: httpx.AsyncClient, policy: Policy, deadline: float) -> bytes:
-    steps = _steps(request, policy, deadline)
-    outcome: Outcome = None
-    while True:
-        try:
-            step = steps.send(outcome)
-        except StopIteration as done:
-            return bytes(done.value)
-        if isinstance(step, Wait):
-            await asyncio.sleep(step.seconds)
-            outcome = None
-        else:
-            outcome = await _asent(request, client, step)
-
-
-def _steps(request: Exchange, policy: Policy, deadline: float) -> Steps:
-    """Yield what to do next, be sent what came of it, and return the reply's body. Raises what is final."""
-    problem: ProviderError = DeadlineExceeded(f"{request.title} was not asked within {policy.timeout:g} s")
-    for attempt in range(policy.retries + 1):
-        if (left := deadline - time.monotonic()) <= 0:
-            break
-        outcome = yield Send(min(policy.socket_timeout, left), deadline)
-        if isinstance(outcome, Answer) and outcome.error is None:
-            return outcome.content
-        problem, advised = _judged(request, outcome, policy)
-        if attempt == policy.retries:
-            raise problem
-        seconds = jittered_wait(attempt) if advised is None else advised
-        if time.monotonic() + seconds >= deadline:
-            break  # the answer to the next try could not be used
-        yield Wait(seconds)
-    raise _out_of_time(request, problem, policy)
-
-
-def _judged(request: Exchange, outcome: Outcome, policy: Policy) -> tuple[ProviderError, float | None]:
-    """Return what is wrong and how long the server says to wait. Raises it at once where trying again is no use."""
-    if isinstance(outcome, Answer) and outcome.error is not None:
-        if outcome.status not in RETRIED:
-            raise outcome.error
-        return outcome.error, advised_wait(outcome.headers, outcome.status)
-    if isinstance(outcome, ProviderError):
-        raise outcome
-    if isinstance(outcome, httpx.TransportError | TimeoutError):
-        kind = type(outcome).__name__
-        slow = isinstance(outcome, httpx.TimeoutException | TimeoutError)
-        words = f"did not answer in time ({kind})" if slow else f"could not be reached ({kind})"
-        return ProviderUnavailable(f"{request.title} {words}; check the network and base_url, or try again later"), None
-    kind = type(outcome).__name__
-    raise ProviderUnavailable(f"{request.title} could not be asked ({kind}); check base_url and the client you passed")
-
-
-def _out_of_time(request: Exchange, problem: ProviderError, policy: Policy) -> ProviderError:
-    """Say what stood in the way when time ran out; the kind of problem stays if the server told it."""
-    if problem.status is None:
-        return _no_answer(request.title, policy)
-    return type(problem)(f"{problem} (and no time is left of {policy.timeout:g} s to try again)", status=problem.status)
-
-
-def _no_answer(title: str, policy: Policy) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{title} gave no answer within {policy.timeout:g} s; raise timeout or ask later")
-
-
-def _sent(request: Exchange, connection: Connection, step: Send) -> Outcome:
+async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -> Response:
+    http_request = _http_request(request, client, deadline)
+    seconds_left = max(0.001, deadline - time.monotonic())
     try:
-        http_request = _built(request, connection.client, step, {"trace": connection.trace})
-        response = connection.client.send(http_request, stream=True, follow_redirects=False)
-        with contextlib.closing(response):
-            body = bytearray()
-            for block in response.iter_raw():
-                _take(request, body, block, step)
-        return _answer(request, response, bytes(body))
-    except Exception as error:  # judged above: httpx's errors, a user's own client's errors, ours
-        return error
+        http_response, body = await asyncio.wait_for(_aread(request, http_request, client, deadline), seconds_left)
+    except asyncio.TimeoutError:
+        raise TimeoutError from None  # another class in Python 3.10
+    if http_response.is_success and not http_response.headers.get("Content-Encoding"):
+        return Response(http_response.status_code, http_response.headers, body, None)
+    # Decoding megabytes, or looking for repeated documents in an error, would block the event loop.
+    return await asyncio.to_thread(_response, request, http_response, body)
 
 
-async def _asent(request: Exchange, client: httpx.AsyncClient, step: Send) -> Outcome:
-    try:
-        seconds = max(0.001, step.deadline - time.monotonic())
-        response, body = await asyncio.wait_for(_areply(request, client, step), seconds)
-        if 200 <= response.status_code < 300 and not response.headers.get("Content-Encoding"):
-            return Answer(response.status_code, response.headers, body, None)
-        # Decoding megabytes, or looking for repeated documents in an error, would hold up the event loop.
-        return await asyncio.to_thread(_answer, request, response, body)
-    except Exception as error:  # as above
-        return TimeoutError() if isinstance(error, asyncio.TimeoutError) else error
+async def _aread(
+    request: Request, http_request: httpx.Request, client: httpx.AsyncClient, deadline: float
+) -> tuple[httpx.Response, bytes]:
+    http_response = await client.send(http_request, stream=True, follow_redirects=False)
+    body = bytearray()
+    async with contextlib.aclosing(http_response):
+        async for block in http_response.aiter_raw():
+            _append(body, block, request.title, deadline)
+    return http_response, bytes(body)
 
 
-async def _areply(request: Exchange, client: httpx.AsyncClient, step: Send) -> tuple[httpx.Response, bytes]:
-    response = await client.send(_built(request, client, step, {}), stream=True, follow_redirects=False)
-    try:
-        body = bytearray()
-        async for block in response.aiter_raw():
-            _take(request, body, block, step)
-        return response, bytes(body)
-    finally:
-        await response.aclose()
-
-
-def _built(
-    request: Exchange, client: httpx.Client | httpx.AsyncClient, step: Send, extensions: dict[str, Any]
+def _http_request(
+    request: Request, client: httpx.Client | httpx.AsyncClient, deadline: float, trace: Callable[..., Any] | None = None
 ) -> httpx.Request:
-    headers = {**request.headers, "Accept-Encoding": ACCEPTED_ENCODING}
-    timeout = httpx.Timeout(step.seconds)
+    seconds_left = max(0.001, deadline - time.monotonic())
     return client.build_request(
-        "POST", request.url, headers=headers, content=request.content, timeout=timeout, extensions=extensions
+        "POST",
+        request.url,
+        headers={**request.headers, "Accept-Encoding": ACCEPTED_ENCODING},
+        content=request.content,
+        timeout=min(SOCKET_TIMEOUT, seconds_left),
+        extensions={"trace": trace} if trace else {},
     )
 
 
-def _take(request: Exchange, body: bytearray, block: bytes, step: Send) -> None:
-    """Add a block to the body. A server that drips bytes, or never stops, is left at the deadline or at the bound."""
+def _append(body: bytearray, block: bytes, title: str, deadline: float) -> None:
+    """Append a block to the body of a response. Raises TimeoutError after the deadline, BadResponse if it is too large."""
     body += block
-    if time.monotonic() > step.deadline:
+    if time.monotonic() > deadline:
         raise TimeoutError
-    check_size(request.title, len(body))
+    check_size(title, len(body))
 
 
-def _answer(request: Exchange, response: httpx.Response, body: bytes) -> Answer:
-    """Decode the body; where the status is an error, find out which. Raises BadResponse."""
-    status, encoding = response.status_code, response.headers.get("Content-Encoding", "")
-    if 200 <= status < 300:
-        return Answer(status, response.headers, decode(request.title, encoding, body), None)
+def _response(request: Request, http_response: httpx.Response, body: bytes) -> Response:
+    """Return the response with its body decoded. Raises BadResponse if that of a success cannot be decoded."""
+    status, headers = http_response.status_code, http_response.headers
+    encoding = headers.get("Content-Encoding", "")
+    if http_response.is_success:
+        return Response(status, headers, decode(request.title, encoding, body), None)
     try:
         content = decode(request.title, encoding, body)
     except BadResponse:
-        content = b""  # the status says enough
-    return Answer(status, response.headers, content, request.error_for(status, content))
+        content = b""  # the status is enough for an error
+    return Response(status, headers, content, request.error_for(status, content))

@@ -1,1 +1,1 @@
-"""Rerankers in the shape that other packages ask for, one file per package, which it imports."""
+"""Adapters to the reranker interfaces of other packages, one module per package, which it imports."""

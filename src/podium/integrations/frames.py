@@ -1,4 +1,4 @@
-"""pandas and Polars: a data frame in, the same rows out, best first. Needs whichever of the two the frame is of."""
+"""pandas and Polars: rerank the rows of a data frame."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from podium.ranking import Reranker
 __all__ = ["rerank_frame"]
 
 Frame = TypeVar("Frame")
-ADDED = ("score", "rank")
+NEW_COLUMNS = ("score", "rank")
 
 
 def rerank_frame(
     frame: Frame, query: str, reranker: Reranker, *, rank_by: str | list[str] | None = None, limit: int | None = None
 ) -> Frame:
-    """Return a frame's rows in order of relevance to the query, with the columns `score` and `rank` (from 1) added.
+    """Return a frame's rows in order of relevance to the query, with two new columns: `score` and `rank` (from 1).
 
-    `rank_by` names the columns that are read (None: content, text, …), `limit` how many rows come back. The frame that was
-    given is not changed; a pandas index goes with its rows. Raises InvalidInput where it is no frame, or has a column of
-    one of these names.
+    `rank_by` names the columns that are read (None: content, text, …), `limit` the number of rows that are returned. The
+    frame itself is not changed. Rows of a pandas frame keep their index labels. Raises InvalidInput if it is not a frame, or
+    already has one of the new columns.
     """
-    kind = type(frame).__module__.partition(".")[0]
-    if kind not in _TAKEN or type(frame).__name__ != "DataFrame":
+    package = type(frame).__module__.partition(".")[0]
+    if package not in _REORDER or type(frame).__name__ != "DataFrame":
         raise InvalidInput(f"rerank_frame takes a DataFrame of pandas or Polars, not a {type(frame).__name__}")
     if not isinstance(reranker, Reranker):
-        raise InvalidInput(f"the reranker must be one that podium.load gives, not a {type(reranker).__name__}")
-    given: Any = frame
-    if len(set(given.columns)) < len(given.columns):
-        raise InvalidInput("the frame has two columns of one name; rename one first")
-    if clash := [name for name in ADDED if name in given.columns]:
-        raise InvalidInput(f"the frame has a column {clash[0]!r} of its own, which would be lost; rename it first")
-    records = given.to_dict("records") if kind == "pandas" else given.to_dicts()
+        raise InvalidInput(f"rerank_frame takes the Reranker that podium.load returns, not a {type(reranker).__name__}")
+    data: Any = frame
+    if len(set(data.columns)) < len(data.columns):
+        raise InvalidInput("the frame has two columns of the same name; rename one first")
+    if clashes := [name for name in NEW_COLUMNS if name in data.columns]:
+        raise InvalidInput(f"the frame already has a column {clashes[0]!r}, which would be overwritten; rename it first")
+    records = data.to_dict("records") if package == "pandas" else data.to_dicts()
     ranking = reranker.rerank(query, records, rank_by=rank_by, limit=limit)
-    added: dict[str, list[Any]] = {"score": [result.score for result in ranking], "rank": [result.rank for result in ranking]}
-    return _TAKEN[kind](given, [result.index for result in ranking], added)  # type: ignore[no-any-return]  # a frame of its kind
+    indices = [result.index for result in ranking]
+    scores = [result.score for result in ranking]
+    return _REORDER[package](data, indices, scores, range(1, len(ranking) + 1))  # type: ignore[no-any-return]  # a Frame
 
 
-def _pandas(frame: Any, places: list[int], added: dict[str, list[Any]]) -> Any:
-    return frame.iloc[places].assign(**added)
+def _reorder_pandas(frame: Any, indices: list[int], scores: list[float], ranks: range) -> Any:
+    return frame.iloc[indices].assign(score=scores, rank=ranks)
 
 
-def _polars(frame: Any, places: list[int], added: dict[str, list[Any]]) -> Any:
+def _reorder_polars(frame: Any, indices: list[int], scores: list[float], ranks: range) -> Any:
     import polars
 
-    return frame[places].with_columns(
-        polars.Series("score", added["score"], dtype=polars.Float64), polars.Series("rank", added["rank"], dtype=polars.Int64)
-    )
+    score, rank = polars.Series("score", scores, polars.Float64), polars.Series("rank", ranks, polars.Int64)
+    return frame[indices].with_columns(score, rank)
 
 
-_TAKEN = {"pandas": _pandas, "polars": _polars}
+_REORDER = {"pandas": _reorder_pandas, "polars": _reorder_polars}

@@ -1,4 +1,4 @@
-"""Haystack 2: a ranker component, for a pipeline."""
+"""Haystack 2: a ranker component for a pipeline."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ __all__ = ["PodiumReranker"]
 
 @component
 class PodiumReranker:
-    """Rerank documents; each comes back as a copy with the reranker's score, best first.
+    """A component that returns copies of the documents with the reranker's scores, best first.
 
-    `model` is a name as for podium.load; it is loaded when it is first needed, or by `warm_up`. `top_k` is how many come
-    back (None: all), `score_threshold` what they must score at least, `rank_by` the fields to read, `content` and those
-    of `meta`. A reranker that is set up otherwise goes in as `reranker`; a pipeline cannot be saved with one.
+    - `model`: a name as for podium.load. It is loaded by `warm_up`, or on first use.
+    - `top_k`: the number of documents returned, None for all. `score_threshold`: the lowest score that is returned.
+    - `rank_by`: the fields that are read: `content` and those of `meta`.
+    - `reranker`: a Reranker to use instead of `model`. It is not saved with a pipeline, only `model` is.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class PodiumReranker:
         self._reranker = reranker
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a saved pipeline needs; never a key, which is the environment's."""
+        """Return the arguments for a saved pipeline. Keys are not among them; they are read from the environment."""
         return default_to_dict(
             self, model=self.model, top_k=self.top_k, score_threshold=self.score_threshold, rank_by=self.rank_by
         )
@@ -46,37 +47,39 @@ class PodiumReranker:
         return default_from_dict(cls, data)
 
     def warm_up(self) -> None:
-        if self._reranker is None:
-            self._reranker = load(self.model)
+        self._loaded_reranker()
 
     @component.output_types(documents=list[Document])
     def run(
         self, query: str, documents: list[Document], top_k: int | None = None, score_threshold: float | None = None
     ) -> dict[str, list[Document]]:
-        ranking = self._loaded().rerank(query, _readable(documents), **self._cuts(top_k, score_threshold))
-        return {"documents": _scored(documents, ranking)}
+        ranking = self._loaded_reranker().rerank(query, _records(documents), **self._options(top_k, score_threshold))
+        return {"documents": _with_scores(documents, ranking)}
 
     @component.output_types(documents=list[Document])
     async def run_async(
         self, query: str, documents: list[Document], top_k: int | None = None, score_threshold: float | None = None
     ) -> dict[str, list[Document]]:
-        ranking = await self._loaded().arerank(query, _readable(documents), **self._cuts(top_k, score_threshold))
-        return {"documents": _scored(documents, ranking)}
+        ranking = await self._loaded_reranker().arerank(query, _records(documents), **self._options(top_k, score_threshold))
+        return {"documents": _with_scores(documents, ranking)}
 
-    def _loaded(self) -> Reranker:
-        self.warm_up()
-        assert self._reranker is not None  # noqa: S101  for the type checker
+    def _loaded_reranker(self) -> Reranker:
+        if self._reranker is None:
+            self._reranker = load(self.model)
         return self._reranker
 
-    def _cuts(self, top_k: int | None, score_threshold: float | None) -> dict[str, Any]:
-        least = self.score_threshold if score_threshold is None else score_threshold
-        return {"limit": self.top_k if top_k is None else top_k, "min_score": least, "rank_by": self.rank_by}
+    def _options(self, top_k: int | None, score_threshold: float | None) -> dict[str, Any]:
+        return {
+            "limit": self.top_k if top_k is None else top_k,
+            "min_score": self.score_threshold if score_threshold is None else score_threshold,
+            "rank_by": self.rank_by,
+        }
 
 
-def _readable(documents: list[Document]) -> list[dict[str, Any]]:
-    """Return a document's fields side by side; `meta` is where Haystack keeps the user's."""
+def _records(documents: list[Document]) -> list[dict[str, Any]]:
+    """Return each document as one dict of its content and its `meta`."""
     return [{**document.meta, "content": document.content} for document in documents]
 
 
-def _scored(documents: list[Document], ranking: Ranking) -> list[Document]:
+def _with_scores(documents: list[Document], ranking: Ranking) -> list[Document]:
     return [replace(documents[result.index], score=result.score) for result in ranking]

@@ -1,4 +1,4 @@
-"""LangChain: a document compressor, for a ContextualCompressionRetriever or on its own."""
+"""LangChain: a document compressor, for a ContextualCompressionRetriever or for use alone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ __all__ = ["PodiumReranker"]
 
 
 class PodiumReranker(BaseDocumentCompressor):
-    """Rerank documents; each comes back as a copy with `relevance_score` in its metadata, best first.
+    """A compressor that returns copies of the documents with `relevance_score` in their metadata, best first.
 
-    `reranker` is what podium.load gives, `limit` how many come back (None: the reranker's own), `rank_by` the fields to read,
-    `page_content` and those of the metadata.
+    - `reranker`: what podium.load returns.
+    - `limit`: the number of documents returned, None for the reranker's default.
+    - `rank_by`: the fields that are read: `page_content` and those of the metadata.
     """
 
     reranker: Reranker
@@ -30,15 +31,15 @@ class PodiumReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        return _copies(self.reranker.rerank(query, documents, limit=self.limit, rank_by=self.rank_by))
+        return _with_scores(self.reranker.rerank(query, documents, limit=self.limit, rank_by=self.rank_by))
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        return _copies(await self.reranker.arerank(query, documents, limit=self.limit, rank_by=self.rank_by))
+        return _with_scores(await self.reranker.arerank(query, documents, limit=self.limit, rank_by=self.rank_by))
 
 
-def _copies(ranking: Ranking) -> list[Document]:
+def _with_scores(ranking: Ranking) -> list[Document]:
     return [
         result.document.model_copy(update={"metadata": {**result.document.metadata, "relevance_score": result.score}})
         for result in ranking

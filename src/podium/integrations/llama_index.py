@@ -14,10 +14,12 @@ __all__ = ["PodiumReranker"]
 
 
 class PodiumReranker(BaseNodePostprocessor):
-    """Rerank nodes; each comes back with the reranker's score, best first, the node itself unchanged.
+    """A postprocessor that returns the nodes with the reranker's scores, best first.
 
-    `reranker` is what podium.load gives, `limit` how many come back (None: the reranker's own). A node is read as it is
-    embedded: its text with the metadata that is meant for embedding.
+    The text of a node is the one that is embedded, including the metadata for embedding.
+
+    - `reranker`: what podium.load returns.
+    - `limit`: the number of nodes returned, None for the reranker's default.
     """
 
     reranker: Reranker
@@ -29,23 +31,23 @@ class PodiumReranker(BaseNodePostprocessor):
         return "PodiumReranker"
 
     def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
-        return _scored(nodes, self.reranker.rerank(_query(query_bundle), _texts(nodes), limit=self.limit))
+        return _with_scores(nodes, self.reranker.rerank(_query(query_bundle), _texts(nodes), limit=self.limit))
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return _scored(nodes, await self.reranker.arerank(_query(query_bundle), _texts(nodes), limit=self.limit))
+        return _with_scores(nodes, await self.reranker.arerank(_query(query_bundle), _texts(nodes), limit=self.limit))
 
 
 def _query(bundle: QueryBundle | None) -> str:
     if bundle is None:
-        raise InvalidInput("reranking needs the query: give postprocess_nodes query_str or query_bundle")
+        raise InvalidInput("reranking needs the query; pass query_str or query_bundle to postprocess_nodes")
     return bundle.query_str
 
 
 def _texts(nodes: list[NodeWithScore]) -> list[str]:
-    return [each.node.get_content(metadata_mode=MetadataMode.EMBED) for each in nodes]
+    return [scored.node.get_content(metadata_mode=MetadataMode.EMBED) for scored in nodes]
 
 
-def _scored(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
+def _with_scores(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
     return [NodeWithScore(node=nodes[result.index].node, score=result.score) for result in ranking]

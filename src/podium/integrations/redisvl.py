@@ -1,4 +1,4 @@
-"""redisvl: its reranker interface over any of podium's rerankers, and its vectorizer interface over an Embedder."""
+"""redisvl: a Reranker as its reranker, and an Embedder as its vectorizer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from podium.ranking import Reranker
 __all__ = ["PodiumReranker", "Vectorizer"]
 
 
-class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl ships no types
-    """Rank documents where redisvl asks for a reranker: `rank` and `arank` take and give what its own do.
+class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl has no types
+    """A reranker for redisvl: `rank` and `arank` have the arguments and return values of redisvl's own.
 
-    `reranker` is what podium.load gives; `limit`, `rank_by` and `return_score` are defaults that each call can override.
+    `reranker` is what podium.load returns; `limit`, `rank_by` and `return_score` are defaults that each call can override.
     """
 
     _reranker: Reranker = PrivateAttr()
@@ -44,8 +44,8 @@ class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl ships no ty
         }
 
 
-class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # as above
-    """An Embedder wherever redisvl asks for a vectorizer: semantic caches, routers, message histories."""
+class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # redisvl has no types
+    """A vectorizer for redisvl's semantic caches, routers and message histories, backed by an Embedder."""
 
     _embedder: Embedder = PrivateAttr()
 
@@ -61,10 +61,10 @@ class Vectorizer(BaseVectorizer):  # type: ignore[misc]  # as above
         return self._embed_many([content])[0]
 
     def _embed_many(self, contents: list[Any], batch_size: int = 10, **kwargs: Any) -> list[list[float]]:
-        return self._embedder.embed(contents).tolist()  # type: ignore[no-any-return]  # numpy's tolist says Any
+        return self._embedder.embed(contents).tolist()  # type: ignore[no-any-return]  # tolist returns Any
 
     async def _aembed(self, content: Any, **kwargs: Any) -> list[float]:
         return (await self._aembed_many([content]))[0]
 
     async def _aembed_many(self, contents: list[Any], batch_size: int = 10, **kwargs: Any) -> list[list[float]]:
-        return (await self._embedder.aembed(contents)).tolist()  # type: ignore[no-any-return]  # as above
+        return (await self._embedder.aembed(contents)).tolist()  # type: ignore[no-any-return]  # tolist returns Any

@@ -1,15 +1,15 @@
-// Reranks with one JavaScript client: node rerank.mjs CLIENT BASE_URL KEY < {"query", "texts"}
-// Prints [[index, score], …] as the client returns them, best first.
+// Rerank with one JavaScript client: node rerank.mjs CLIENT BASE_URL KEY < {"query", "texts"}
+// Print [[index, score], …] in the client's order, best first.
 import { readFileSync } from "node:fs";
 
 const model = "podium-mini";
 const [client, base, key] = process.argv.slice(2);
 const { query, texts } = JSON.parse(readFileSync(0, "utf8"));
 
-async function vercel(provider, factory, baseURL) {
+async function vercel(packageName, factory, baseURL) {
   const { rerank } = await import("ai");
-  const made = (await import(provider))[factory]({ baseURL, apiKey: key });
-  const { ranking } = await rerank({ model: made.reranking(model), query, documents: texts });
+  const provider = (await import(packageName))[factory]({ baseURL, apiKey: key });
+  const { ranking } = await rerank({ model: provider.reranking(model), query, documents: texts });
   return ranking.map((result) => [result.originalIndex, result.score]);
 }
 
@@ -23,7 +23,7 @@ const clients = {
     const { CohereClient } = await import("cohere-ai");
     const cohere = new CohereClient({ environment: base, token: key });
     const { results } = await cohere.rerank({ model, query, documents: texts.map((text) => ({ text })), returnDocuments: true });
-    for (const result of results) if (result.document.text !== texts[result.index]) throw new Error("another document");
+    for (const result of results) if (result.document.text !== texts[result.index]) throw new Error("the document is not the one at its index");
     return results.map((result) => [result.index, result.relevanceScore]);
   },
   "cohere-ai checkApiKey": async () => {
@@ -47,13 +47,13 @@ const clients = {
   "@pinecone-database/pinecone": async () => {
     const { Pinecone } = await import("@pinecone-database/pinecone");
     const { data } = await new Pinecone({ apiKey: key, controllerHostUrl: base }).inference.rerank({ model, query, documents: texts });
-    for (const result of data) if (result.document.text !== texts[result.index]) throw new Error("another document");
+    for (const result of data) if (result.document.text !== texts[result.index]) throw new Error("the document is not the one at its index");
     return data.map((result) => [result.index, result.score]);
   },
   "@mixedbread/sdk": async () => {
     const { Mixedbread } = await import("@mixedbread/sdk");
     const { data } = await new Mixedbread({ baseURL: base, apiKey: key }).rerank({ model, query, input: texts, return_input: true });
-    for (const result of data) if (result.input !== texts[result.index]) throw new Error("another document");
+    for (const result of data) if (result.input !== texts[result.index]) throw new Error("the document is not the one at its index");
     return data.map((result) => [result.index, result.score]);
   },
   "@langchain/cohere": async () => {

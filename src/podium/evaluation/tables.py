@@ -1,0 +1,94 @@
+"""An evaluation as tables of text and warnings. The command line and the report lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from podium.evaluation.collections import Collection
+from podium.evaluation.evaluate import Cost, Evaluation, Movement, System, movements
+
+__all__ = ["Table", "cost_table", "difference_table", "mean_table", "movement_tables", "warnings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def mean_table(evaluation: Evaluation) -> Table:
+    """Return the mean of each metric, with a row per system and the baseline first."""
+    rows = [
+        (system.name, *(f"{evaluation.mean(system.name, metric):.4f}" for metric in evaluation.metrics))
+        for system in (evaluation.baseline, *evaluation.systems)
+    ]
+    return Table(("", *evaluation.metrics), rows)
+
+
+def difference_table(evaluation: Evaluation) -> Table:
+    """Return each system's difference to the baseline in the first metric."""
+    rows = [
+        (
+            name,
+            f"{difference.mean:+.4f}",
+            f"{difference.low:+.4f} … {difference.high:+.4f}",
+            f"{evaluation.corrected[name]:.4f}",
+            f"{difference.wins}/{difference.ties}/{difference.losses}",
+            f"{evaluation.judged[name]:.2f}",
+        )
+        for name, difference in evaluation.differences.items()
+    ]
+    return Table((f"Δ {evaluation.metrics[0]}", "mean", "95 % interval", "p", "better/same/worse", "judged@10"), rows)
+
+
+def cost_table(evaluation: Evaluation) -> Table:
+    """Return what each reranker cost: time, tokens, and what a provider billed."""
+    rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
+    return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
+
+
+def movement_tables(evaluation: Evaluation, system: System, count: int) -> Iterator[tuple[str, Table]]:
+    """Yield (title, table) for the `count` queries that a system helped most, and for those it hurt most, if there are any."""
+    columns = ("query", evaluation.metrics[0], "best document", "")
+    helped, hurt = movements(evaluation, system, count)
+    for title, moved in (("helped most", helped), ("hurt most", hurt)):
+        if moved:
+            yield title, Table(columns, [_movement_cells(evaluation.collection, movement) for movement in moved])
+
+
+def warnings(evaluation: Evaluation) -> list[str]:
+    """Return sentences that a reader should know before trusting the tables."""
+    sentences = [*_unjudged_candidates(evaluation.collection)]
+    for name, difference in evaluation.differences.items():
+        unjudged = 1 - evaluation.judged[name]
+        if unjudged > 0.1 and unjudged > abs(difference.mean):
+            sentences.append(
+                f"{name}: {unjudged:.0%} of its first ten documents have no judgment; they count as irrelevant, which could "
+                "decide the comparison"
+            )
+    sentences += [f"{system.name}: {note}" for system in evaluation.systems for note in system.notes]
+    return sentences
+
+
+def _unjudged_candidates(collection: Collection) -> Iterator[str]:
+    """Yield a warning if the collection lists candidates that have no judgment."""
+    pairs = [(query, document) for query in collection.queries for document in collection.candidates.get(query, ())]
+    if unjudged := sum(document not in collection.qrels[query] for query, document in pairs):
+        yield f"{unjudged} of {len(pairs)} candidates have no judgment; they count as not relevant"
+
+
+def _cost_cells(cost: Cost) -> tuple[str, ...]:
+    tokens = "" if cost.tokens is None else f"{cost.tokens:,}"
+    billed = ", ".join(f"{amount:g} {unit}" for unit, amount in cost.billed.items()) or "–"
+    if not cost.seconds:
+        return ("remembered", "", "", tokens, billed)
+    ordered = sorted(cost.seconds)
+    median, percentile_95 = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    return (f"{cost.documents / sum(ordered):.0f}", f"{median:.3f}", f"{percentile_95:.3f}", tokens, billed)
+
+
+def _movement_cells(collection: Collection, movement: Movement) -> tuple[str, ...]:
+    metric = f"{movement.before:.2f} → {movement.after:.2f}"
+    ranks = f"{movement.rank_before or '–'} → {movement.rank_after or '–'}"
+    return movement.query, metric, ranks, collection.queries[movement.query]

@@ -1,0 +1,122 @@
+"""The command line as a process: exit codes, error messages, closed streams, interrupts and help."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from commands import command, command_here
+from environment import PARITY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected_code", "message"),
+    [
+        (["rank", "q", "nowhere.txt"], 2, "cannot read nowhere.txt: No such file"),
+        (["rank", "q", "."], 2, "is a folder; name a file of documents"),
+        (["rank", "", "-"], 2, "the query is empty"),
+        (["rank", "q"], 2, "Missing argument"),
+        (["rank", "q", "-", "--limit", "0"], 2, "limit"),
+        (["rank", "q", "-", "--by", ""], 2, "--by must name at least one field"),
+        (["rank", "q", "-", "--model", "coher:x"], 2, "did you mean cohere:x?"),
+        (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
+        (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "does not have the option --precision"),
+        (["rank", "q", "-", "--base-url", "http://x"], 2, "does not have the option --base-url"),
+        (["serve", "--base-url", "http://x"], 2, "--base-url is for hosted APIs"),
+        (["serve", "--model", "cohere:m", "--max-length", "9"], 2, "--max-length is for models on this machine"),
+        (["rank", "q", "-", "--format", "jsonl"], 2, "line 1: not valid JSON"),
+        (["rank", "q", "-", "--model", "cohere:x", "--base-url", "http://127.0.0.1:9"], 1, "could not be reached"),
+        (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
+        (["check", "cohere:x"], 2, "check describes models on this machine"),
+        (["check", "podium-mino"], 2, "did you mean podium-mini?"),
+        (["check", PARITY / "bert" / "nowhere"], 2, "no folder"),
+        (["nonsense"], 2, "No such command"),
+    ],
+    ids=str,
+)
+def test_error_is_one_line_with_a_remedy_and_an_exit_code(arguments, expected_code, message):
+    code, out, err = command_here(*arguments, stdin=b"some text\n")
+    assert code == expected_code
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    if not err.startswith("Usage"):
+        assert len(err.splitlines()) == 1
+        assert err.startswith("podium: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected_code"),
+    [(["nonsense"], 2), (["rank", "", "-"], 2), (["rank", "q", "-", "--model", "acme/none"], 1)],
+    ids=["command", "query", "network"],
+)
+def test_process_exits_with_the_code(arguments, expected_code):
+    code, out, err = command(*arguments, stdin=b"some text\n")
+    assert (code, out) == (expected_code, "")
+    assert "Traceback" not in err
+
+
+def test_full_disk_is_an_error_of_one_line(texts):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    script = f'"{sys.executable}" -m podium rank "a red fruit" "{texts}" > /dev/full'
+    process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60)
+    assert process.returncode == 1
+    assert process.stderr.decode().startswith("podium: cannot write: ")
+    assert len(process.stderr.splitlines()) == 1
+
+
+def test_reader_that_closes_the_pipe_is_not_an_error(texts):
+    script = f'set -o pipefail; "{sys.executable}" -m podium rank "a red fruit" "{texts}" | head -n 1'
+    process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"})
+    assert b"Traceback" not in process.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "podium.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+class Stderr:
+    def write(self, text):
+        os.write(2, text.encode())
+        if {twice}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def flush(self):
+        pass
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background leaves it ignored
+sys.meta_path.insert(0, Finder())
+sys.stderr = Stderr()
+from podium.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize(("twice", "code"), [(False, 130), (True, -2)], ids=["once", "twice"])
+def test_interrupt_during_start_prints_no_traceback(twice, code):
+    script = INTERRUPTED.format(twice=twice)
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (process.returncode, "Traceback" in process.stderr) == (code, False)
+    assert process.stderr.startswith("podium: interrupted")
+
+
+def test_help_has_every_command():
+    code, out, _ = command("--help")
+    assert code == 0
+    names = ("rank", "index", "search", "serve", "key", "eval", "compare", "calibrate", "demo", "models", "check")
+    assert all(name in out for name in names)
+
+
+def test_help_of_a_command_has_every_option():
+    _, out, _ = command_here("rank", "-h")
+    options = ("--by", "--model", "--limit", "--min-score", "--format", "--json", "--jsonl", "--csv", "--precision")
+    assert all(option in out for option in options)

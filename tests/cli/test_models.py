@@ -1,0 +1,21 @@
+"""podium models and podium demo."""
+
+from __future__ import annotations
+
+from commands import command
+
+
+def test_models_and_apis_are_listed():
+    code, out, err = command("models")
+    assert (code, err) == (0, "")
+    assert "podium-mini" in out
+    assert "cohere:<model>" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_demo_ranks_washington_first_twice():
+    code, out, err = command("demo")
+    best = [line for line in out.splitlines() if line.split()[:1] == ["1"]]
+    assert (code, err) == (0, "")
+    assert len(best) == 2
+    assert all("Washington" in line for line in best)

@@ -1,0 +1,176 @@
+"""podium rank: the formats it reads, the fields it ranks by, and its outputs for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+import loopback
+from commands import command, command_here
+
+
+def test_table_is_printed(texts):
+    code, out, err = command("rank", "a red fruit", texts)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["rank", "score", "moved", "document"]
+    assert lines[1].split()[0] == "1"
+    assert "a ripe red apple" in lines[1]
+    assert "▲1" in lines[1]
+    assert len(lines) == 4
+
+
+def test_json_is_printed(texts):
+    code, out, _ = command_here("rank", "a red fruit", texts, "--json", "--limit", "1")
+    ranking = json.loads(out)
+    assert code == 0
+    assert [result["document"] for result in ranking["results"]] == ["a ripe red apple"]
+    assert ranking["usage"]["pairs"] == 3
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("jsonl", b'{"title": "x", "text": "the sea"}\n\n{"title": "y", "text": "a ripe red apple"}\n"a string"\nnull\n'),
+        ("json", b'[{"text": "the sea"}, {"text": "a ripe red apple"}]'),
+        ("csv", b'id,text\r\n1,the sea\r\n2,"a ripe red apple,\nand more"\r\n'),
+        ("csv", b'id;text\r\n1;the sea, the sea\r\n2;"a ripe red apple; and more"\r\n'),
+        ("tsv", b'id\ttext\n1\tthe sea\n2\ta ripe red apple, "a fruit"\n'),
+        ("tsv", b'id\ttext\n1\tthe sea\n2\t"a ripe red apple" as quoted, 3" wide\n'),
+        ("txt", b"\xef\xbb\xbfthe sea\na ripe red apple\n"),
+    ],
+    ids=["jsonl", "json", "csv", "csv with semicolons", "tsv", "tsv with quotation marks", "txt with a byte order mark"],
+)
+def test_every_format_is_read(tmp_path, source, kind, content):
+    file = tmp_path / f"documents.{kind}"
+    file.write_bytes(content)
+    arguments, stdin = ([file], b"") if source == "file" else (["-", "--format", kind], content)
+    code, out, err = command_here("rank", "a red fruit", *arguments, "--json", stdin=stdin)
+    assert code == 0, err
+    document = json.loads(out)["results"][0]["document"]
+    assert "a ripe red apple" in (document if isinstance(document, str) else document["text"])
+
+
+def test_standard_input_of_a_process_is_read():
+    code, out, err = command("rank", "a red fruit", "-", stdin=b"the sea\na ripe red apple\n")
+    assert code == 0, err
+    assert "a ripe red apple" in out.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.py", b"import this\n", "ends in .py, which is not a known kind of file; known: .txt, .text, .md, .jsonl"),
+        ("d.pdf", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first, for example with pdftotext"),
+        ("d", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first"),
+        ("d.xlsx", b"PK\x03\x04", "XLSX file, not text: save it as CSV"),
+    ],
+    ids=["source code", "PDF", "PDF without an ending", "spreadsheet"],
+)
+def test_unknown_kind_of_file_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    code, out, err = command_here("rank", "q", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("d.md", []), ("notes", []), ("d.py", ["--format", "txt"])], ids=["md", "no ending", "--format"]
+)
+def test_text_is_read_line_by_line(tmp_path, name, options):
+    (tmp_path / name).write_text("# the sea\n\na red apple\n")
+    code, out, err = command_here("rank", "apple", tmp_path / name, "--jsonl", *options)
+    assert code == 0, err
+    assert [json.loads(line)["document"] for line in out.splitlines()] == ["a red apple", "# the sea"]
+
+
+def test_empty_standard_input_gives_an_empty_ranking():
+    code, out, _ = command_here("rank", "q", "-", "--json")
+    assert code == 0
+    assert json.loads(out)["results"] == []
+    assert command_here("rank", "q", "-") == (0, "", "note: there are no documents to rank\n")
+
+
+def test_minimum_score_that_no_document_reaches_is_noted(texts):
+    note = "note: none of 3 documents scores as much as --min-score\n"
+    assert command_here("rank", "q", texts, "--min-score", "2") == (0, "", note)
+
+
+@pytest.mark.parametrize(("field", "index"), [("a", 1), ("b", 0)])
+def test_named_field_is_read(tmp_path, field, index):
+    (tmp_path / "d.jsonl").write_text('{"a": "the sea", "b": "red apple"}\n{"a": "red apple", "b": "the sea"}\n')
+    _, out, _ = command_here("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
+    assert json.loads(out)["results"][0]["index"] == index
+
+
+def test_dotted_name_reads_a_nested_record(tmp_path):
+    (tmp_path / "d.jsonl").write_text(
+        '{"title": "Seas", "body": {"text": "the sea"}}\n{"title": "Fruit", "body": {"text": "a red apple"}}\n'
+    )
+    code, out, err = command_here("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
+    assert code == 0, err
+    assert out.splitlines()[1].endswith(",Fruit · a red apple")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("titel", "did you mean 'title'?"),
+        ("Title", "did you mean 'title'?"),
+        ("text", "did you mean 'body.text'?"),
+        ("title,Body.Text", "--by names 'Body.Text', which no document has; the first has 'title', 'body'; did you mean"),
+        ("", "--by must name at least one field"),
+    ],
+    ids=["misspelt", "capital", "nested", "one of two", "empty"],
+)
+def test_unknown_field_is_refused_with_a_suggestion(fields, message):
+    content = b'{"title": "Seas", "body": {"text": "the sea"}}\n'
+    code, _, err = command_here("rank", "q", "-", "--by", fields, stdin=content)
+    assert code == 2
+    assert message in err
+
+
+def test_record_without_a_usual_text_field_is_refused_with_the_option_to_use():
+    code, _, err = command_here("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
+    assert code == 2
+    assert err.rstrip().endswith("Name the fields to read, for example with --by Title,Body")
+
+
+@pytest.mark.parametrize("name", ["rank", "search"])
+def test_rows_for_other_programs_have_ids(tmp_path, name):
+    records = [{"_id": "s1", "text": "the sea"}, {"_id": "f2", "text": 'a "red" apple,\nripe'}, {"_id": "e3", "text": ""}]
+    file = tmp_path / "d.jsonl"
+    file.write_text("\n".join(map(json.dumps, records)))
+    arguments = ["rank", "red apple", file] if name == "rank" else ["search", "red apple sea", "--in", file]
+    code, out, err = command_here(*arguments, "--jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0, err
+    best = [(1, "f2", records[1]["text"]), (2, "s1", "the sea")]
+    assert [(row["rank"], row["id"], row["document"]["text"]) for row in rows[:2]] == best
+    code, out, err = command_here(*arguments, "--csv")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert [(int(row["rank"]), row["id"], row["text"]) for row in table[:2]] == best
+    assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
+
+
+def test_document_without_text_is_noted_beside_json_lines():
+    _, out, err = command_here("rank", "red apple", "-", "--jsonl", stdin=b'{"text": "a"}\n{"text": ""}\n')
+    assert len(out.splitlines()) == 2
+    assert "have no text" in err
+
+
+def test_only_one_output_can_be_chosen(texts):
+    code, _, err = command_here("rank", "q", texts, "--json", "--csv")
+    assert (code, "--json and --csv cannot be used together" in err) == (2, True)
+
+
+def test_hosted_model_is_used(texts):
+    with loopback.Loopback(loopback.cohere) as server:
+        arguments = ("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url)
+        code, out, _ = command_here(*arguments, COHERE_API_KEY="k")
+    assert code == 0
+    assert "a ripe red apple" in out.splitlines()[1]

@@ -1,0 +1,85 @@
+"""Rankings in a terminal: its width, its encoding, and documents with control characters."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from commands import command, command_here
+from environment import PARITY
+
+
+def test_document_cannot_control_the_terminal(tmp_path):
+    (tmp_path / "d.txt").write_bytes("\x1b[31mred\x07 [bold]x[/bold]\u202e apple\n".encode())
+    code, out, _ = command_here("rank", "red", tmp_path / "d.txt")
+    assert code == 0
+    assert not {"\x1b", "\x07", "\u202e"} & set(out)
+    assert "[bold]x[/bold]" in out
+
+
+@pytest.fixture
+def long_document(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"id": "some-long-identifier", "text": "a red apple " * 200}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("columns", ["", "0", "nonsense"])
+def test_output_without_a_width_is_not_cut(long_document, columns):
+    _, out, _ = command_here("rank", "apple", long_document, COLUMNS=columns)
+    assert out.splitlines()[1].split()[3] == "some-long-identifier"
+    assert out.splitlines()[1].endswith(("a red apple " * 200).strip())
+
+
+def test_piped_output_of_a_process_is_not_cut(long_document):
+    _, out, _ = command("rank", "apple", long_document, COLUMNS="")
+    assert out.splitlines()[1].endswith(("a red apple " * 200).strip())
+
+
+def test_ids_and_documents_are_cut_at_the_terminals_width(long_document):
+    _, out, _ = command_here("rank", "apple", long_document, COLUMNS="80")
+    assert re.fullmatch(r" +1 +0\.\d{4} +=  some-long-i…  (a red apple )+a.*…", out.splitlines()[1])
+    assert len(out.splitlines()[1]) == 80
+
+
+@pytest.mark.parametrize("columns", ["1", "12", "39"])
+def test_very_narrow_terminal_shows_every_column(texts, columns):
+    _, out, err = command_here("rank", "a red fruit", texts, COLUMNS=columns)
+    assert (out.splitlines()[0].split(), err) == (["rank", "score", "moved", "document"], "")
+    assert "▲1" in out.splitlines()[1]
+
+
+@pytest.mark.parametrize("model", ["podium-mini", PARITY / "bert"], ids=["sigmoid", "logit"])
+def test_lines_fit_the_terminal(tmp_path, model):
+    (tmp_path / "d.txt").write_text("word 東京 " * 100 + "\nshort\n", encoding="utf-8")
+    _, out, _ = command_here("rank", "q", tmp_path / "d.txt", "--model", model, COLUMNS="60")
+    assert out
+    assert all(len(line) <= 60 for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0"}],
+    ids=["PYTHONIOENCODING", "locale"],
+)
+def test_ascii_terminal_shows_replacements(texts, environment):
+    code, out, err = command("rank", "a red fruit", texts, **environment)
+    assert (code, err) == (0, "")
+    assert [line.split()[2] for line in out.splitlines()[1:]] == ["+1", "-1", "="]
+    assert "a ripe red apple" in out
+
+
+def test_unpaired_surrogate_is_printed_as_json():
+    code, _, err = command("rank", "q", "-", "--json", stdin=b'{"text": "a \\ud800 b"}')
+    assert (code, err) == (0, "")
+
+
+def test_two_orders_are_side_by_side_in_a_wide_terminal(tmp_path):
+    (tmp_path / "d.txt").write_text("the sea at night\nthe night, the sea and a red apple\n")
+    arguments = ["search", "the sea and red fruit", "--in", tmp_path / "d.txt"]
+    wide, narrow = (command_here(*arguments, COLUMNS=columns)[1].splitlines() for columns in ("120", "80"))
+    assert wide[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
+    assert [line for line in narrow if line in ("reranked", "as found")] == ["reranked", "as found"]
+    assert sum("apple" in line for line in narrow) == 2

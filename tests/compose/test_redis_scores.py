@@ -1,0 +1,136 @@
+"""RedisScores: scores cached in a real Redis, and one that fails."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+import podium
+from loopback import wait_until
+from podium.compose.stores import Row
+from podium.compose.stores.redis import PREFIX, RedisScores
+from podium.errors import InvalidInput, PodiumError
+from serving import Process
+
+TEXTS = ["a red apple", "the sea", "a red apple", "red"]
+NEEDS_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server on this machine")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+
+    def is_ready() -> bool:
+        try:
+            return redis.Redis.from_url(url).ping()
+        except redis.ConnectionError:
+            return False
+
+    wait_until(is_ready)
+    yield url
+    process.terminate()
+    process.wait(10)
+
+
+@NEEDS_REDIS
+def test_stored_rows_are_returned(url):
+    store = RedisScores(url)
+    rows = {
+        b"k1": Row(0.25, -1.5, 7, 0, 3, 0),
+        b"k2": Row(1.0, None, None, None, None, None),
+        b"k3": Row(-3.4e38, 0.0, 0, 12, 0, 5),
+    }
+    store.put(rows)
+    assert store.get([b"k1", b"missing", b"k2", b"k3"]) == rows
+    assert store.get([]) == {}
+    assert 6 * 86_400 < redis.Redis.from_url(url).ttl(PREFIX + b"k1".hex()) <= 7 * 86_400
+    store.close()
+
+
+@NEEDS_REDIS
+def test_row_of_an_earlier_version_is_read(url):
+    redis.Redis.from_url(url).set(PREFIX + b"old".hex(), struct.pack("<ddii", 0.5, -1.0, 7, 2))
+    assert RedisScores(url).get([b"old"]) == {b"old": Row(0.5, -1.0, 7, 2, None, None)}
+
+
+@NEEDS_REDIS
+@pytest.mark.parametrize("value", [b"", b"short", b"\xff" * 24, b"\xff" * 32], ids=["empty", "short", "old NaN", "NaN"])
+def test_value_that_is_not_a_row_is_ignored(url, value):
+    redis.Redis.from_url(url).set(PREFIX + b"foreign".hex(), value)
+    assert RedisScores(url).get([b"foreign"]) == {}
+
+
+@NEEDS_REDIS
+def test_key_of_another_type_is_ignored(url):
+    redis.Redis.from_url(url).lpush(PREFIX + b"list".hex(), "a list")
+    assert RedisScores(url).get([b"list"]) == {}
+
+
+@NEEDS_REDIS
+def test_processes_share_cached_scores(url):
+    first = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
+    with Process("--cache", url) as server:
+        reply = server.client.post("/v2/rerank", json={"query": "a shared query", "documents": TEXTS}).json()
+        assert reply["meta"]["warnings"] == ["4 of 4 scores were remembered"]
+        results = [(result["index"], result["relevance_score"]) for result in reply["results"]]
+        assert results == [(result.index, result.score) for result in first]
+        assert server.client.get("/info").json()["max_input_length"] == 512
+    keys = redis.Redis.from_url(url).keys("*")
+    assert keys
+    assert not any(word in bytes(key) for key in keys for word in (b"shared", b"apple"))
+
+
+@NEEDS_REDIS
+def test_another_precision_does_not_share_scores(url):
+    podium.load("podium-mini", cache=url).rerank("precision", TEXTS)
+    assert podium.load("podium-mini", cache=url, precision="int8").rerank("precision", TEXTS).notes == ()
+
+
+@NEEDS_REDIS
+def test_threads_share_a_store(url):
+    reranker = podium.load("podium-mini", cache=url)
+    expected = [result.index for result in podium.load("podium-mini").rerank("threads", TEXTS)]
+    with ThreadPoolExecutor(8) as pool:
+        rankings = list(pool.map(lambda _: reranker.rerank("threads", TEXTS), range(32)))
+    assert [[result.index for result in ranking] for ranking in rankings] == [expected] * 32
+
+
+def test_unreachable_redis_is_a_note_and_a_warning(caplog):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        reranker = podium.load("podium-mini", cache=f"redis://127.0.0.1:{unused.getsockname()[1]}")
+        with caplog.at_level("WARNING", "podium"):
+            ranking = reranker.rerank("red", TEXTS)
+    assert "the score cache failed (ConnectionError)" in caplog.text
+    assert ranking.notes == ("the score cache failed (ConnectionError); scores were computed",)
+    uncached = podium.load("podium-mini").rerank("red", TEXTS)
+    assert [result.score for result in ranking] == [result.score for result in uncached]
+
+
+def test_silent_redis_is_not_called_again_for_a_while():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = RedisScores(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(PodiumError, match=r"the score cache failed \(TimeoutError\)"):
+            store.get([b"k"])
+        for _ in range(2):
+            with pytest.raises(PodiumError, match="could not be reached a moment ago"):
+                store.get([b"k"])
+
+
+def test_cache_that_is_not_a_redis_url_is_refused():
+    with pytest.raises(InvalidInput, match="cache must be the URL of a Redis"):
+        podium.load("podium-mini", cache="http://127.0.0.1")

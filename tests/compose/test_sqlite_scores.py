@@ -1,0 +1,80 @@
+"""Scores in an SQLite file: stored once, kept when writing fails, and read from files of earlier versions."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+
+import pytest
+
+from fakes import FunctionScorer
+from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import SqliteScores
+from podium.errors import PodiumError
+from podium.types import Scores
+
+ROW = (0.5, None, None, None, None, None)
+
+
+def test_stored_scores_are_not_computed_again(tmp_path):
+    calls = []
+
+    def lengths(texts):
+        calls.append(list(texts))
+        return Scores([float(len(text)) for text in texts], tokens=[1] * len(texts), dropped_tokens=[0] * len(texts))
+
+    def scorer(identity, store):
+        function = FunctionScorer(lengths)
+        function.identity = identity
+        return CachedScorer(function, store)
+
+    store = SqliteScores(tmp_path / "scores.db")
+    first = scorer("a", store).score("q", ["aa", "b", "aa"])
+    assert (list(first.values), first.remembered) == ([2.0, 1.0, 2.0], 0)
+    assert calls == [["aa", "b"]]
+    second = scorer("a", store).score("q", ["b", "ccc"])
+    assert (list(second.values), second.remembered) == ([1.0, 3.0], 1)
+    assert calls[1:] == [["ccc"]]
+    assert list(scorer("b", store).score("q", ["b"]).values) == [1.0]
+    assert list(scorer("a", SqliteScores(tmp_path / "scores.db")).score("other", ["b"]).values) == [1.0]
+    assert calls[2:] == [["b"], ["b"]]
+    store.close()
+
+
+def test_file_that_is_not_a_database_is_refused(tmp_path):
+    (tmp_path / "scores.db").write_text("not a database, " * 100)
+    with pytest.raises(PodiumError, match="cannot store scores"):
+        SqliteScores(tmp_path / "scores.db")
+
+
+def test_empty_database_is_used(tmp_path):
+    with sqlite3.connect(tmp_path / "scores.db"):
+        SqliteScores(tmp_path / "scores.db").close()
+
+
+def test_scores_on_a_full_disk_are_an_error_and_stored_ones_remain(tmp_path):
+    store = SqliteScores(tmp_path / "scores")
+    store.put({b"a": ROW})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(PodiumError, match="not stored"):
+            store.put({bytes([number]) * 20: ROW for number in range(200)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert store.get([b"a"]) == {b"a": ROW}
+    store.close()
+
+
+def test_file_of_an_earlier_version_is_read(tmp_path):
+    with sqlite3.connect(tmp_path / "old") as file:
+        file.execute(
+            "CREATE TABLE scores (key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) "
+            "WITHOUT ROWID"
+        )
+        file.execute("INSERT INTO scores VALUES (?, 0.5, 1.5, 3, 4)", (b"a",))
+    file.close()
+    store = SqliteScores(tmp_path / "old")
+    store.put({b"b": (1.0, None, None, None, 2, 3)})
+    assert store.get([b"a", b"b"]) == {b"a": (0.5, 1.5, 3, 4, None, None), b"b": (1.0, None, None, None, 2, 3)}
+    store.close()

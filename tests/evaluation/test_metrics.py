@@ -1,0 +1,47 @@
+"""Metrics: by hand, with parameters, and the refusal of those that ir_measures cannot compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from podium.errors import InvalidInput
+from podium.evaluation.metrics import checked_metrics, judged, per_query
+
+QRELS = {"q1": {"d1": 2, "d3": 1}, "q2": {"d2": 1}}
+RUN = {"q1": {"d2": 3.0, "d1": 2.0, "d3": 1.0}}
+
+
+def test_metrics_by_hand():
+    values = per_query(("nDCG@10", "RR@10", "R@2"), QRELS, RUN)
+    ideal = 2 + 1 / np.log2(3)
+    assert values["nDCG@10"]["q1"] == pytest.approx((2 / np.log2(3) + 1 / np.log2(4)) / ideal)
+    assert values["RR@10"] == {"q1": 0.5, "q2": 0.0}
+    assert values["R@2"] == {"q1": 0.5, "q2": 0.0}
+
+
+def test_judged_share_by_hand():
+    assert judged(QRELS, RUN) == {"q1": pytest.approx(2 / 3), "q2": 1.0}
+
+
+def test_equal_scores_keep_the_order_of_the_run():
+    """trec_eval would rank the document whose name is last in the alphabet first."""
+    values = per_query(("RR@10",), {"q": {"a": 1}}, {"q": {"a": 1.0, "z": 1.0}})
+    assert values["RR@10"]["q"] == 1.0
+
+
+def test_metrics_with_parameters_are_computed():
+    names = ["nDCG@10", "P(rel=2)@5", "RR", "SetP", "Success@1"]
+    assert checked_metrics(names) == tuple(names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nDCGG@10", "nDCG@0", "P@0", "RR@0", "Judged@0", "nDCG(dcg='exp-log2')@0", "nDCG@99999999999999999999", "nDCG@2.5",
+        "AP@0.5", "nDCG@1e9", "P(rel=0)@5", "R(rel=99999999999)@10", "RBP(p=2)", "IPrec@5", "INST", "P@True",
+    ],
+)  # fmt: skip
+def test_metric_that_cannot_be_computed_is_refused(name):
+    with pytest.raises(InvalidInput, match=r"cutoff|rel |cannot compute|knows no metric"):
+        checked_metrics([name])

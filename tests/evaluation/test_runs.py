@@ -1,0 +1,66 @@
+"""TREC run files: written so that every tool reads the same order, and read with checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podium.errors import InvalidInput
+from podium.evaluation.runs import read_run, write_run
+
+scores = st.floats(-1e6, 1e6, width=32)
+random_runs = st.dictionaries(
+    st.sampled_from(["q1", "q2", "q3"]), st.dictionaries(st.sampled_from("abcdefgh"), scores, min_size=1), min_size=1
+)
+
+
+@settings(deadline=None)
+@given(random_runs)
+def test_run_with_ties_reads_back_in_its_order(tmp_path_factory, run):
+    file = tmp_path_factory.mktemp("runs") / "a.run"
+    ordered = {query: dict(sorted(ranked.items(), key=lambda item: -item[1])) for query, ranked in run.items()}
+    write_run(file, ordered, "a name")
+    reread = read_run(file)
+    assert {query: list(ranked) for query, ranked in reread.items()} == {query: [*ranked] for query, ranked in ordered.items()}
+    for ranked in reread.values():
+        assert len({np.float32(score) for score in ranked.values()}) == len(ranked)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["q1 Q0 d1", "q1 Q0 d1 first 2.0 x", "q1 Q0 d1 1 nan x", "q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x"],
+    ids=["too few cells", "rank", "score", "document twice"],
+)
+def test_damaged_run_is_refused(tmp_path, line):
+    (tmp_path / "a.run").write_text(line)
+    with pytest.raises(InvalidInput, match=r"line 1|a document twice"):
+        read_run(tmp_path / "a.run")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [{"q 1": {"a": 1.0}}, {"q": {"a b": 1.0}}, {"q": {"": 1.0}}, {"q": {"a\u2003b": 1.0}}],
+    ids=["query", "document", "empty", "em space"],
+)
+def test_id_with_white_space_is_not_written(tmp_path, run):
+    with pytest.raises(InvalidInput, match="white space"):
+        write_run(tmp_path / "x.run", run, "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_that_cannot_be_written_leaves_no_file(tmp_path):
+    """In another process, because the limit on the size of files applies to a whole process."""
+    script = (
+        "import resource, sys, podium\nfrom podium.evaluation.runs import write_run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+        "try:\n    write_run(sys.argv[1], {'q': {str(number): 1.0 for number in range(1000)}}, 'x')\n"
+        "except podium.PodiumError as error:\n    print(error)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script, tmp_path / "x.run"], capture_output=True, text=True, timeout=120)
+    assert "cannot write" in process.stdout, process.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,54 @@
+"""Significance: by hand and against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.evaluation.significance import difference, holm, interval, randomisation
+
+
+def test_difference_by_hand():
+    """Of the 32 combinations of signs of five gains of 0.1, two have a mean as far from 0."""
+    result = difference(dict.fromkeys("abcde", 0.6), dict.fromkeys("abcde", 0.5))
+    assert (result.mean, result.low, result.high) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
+    assert result.p == pytest.approx(2 / 32)
+    assert (result.wins, result.ties, result.losses) == (5, 0, 0)
+
+
+def test_difference_of_equal_systems_is_zero():
+    result = difference({"a": 0.5, "b": 0.2}, {"a": 0.5, "b": 0.2})
+    assert (result.p, result.mean, result.ties) == (1.0, 0.0, 2)
+
+
+@pytest.mark.parametrize("count", [8, 12, 40, 300])
+def test_p_and_interval_agree_with_scipy(count):
+    gains = np.random.default_rng(count).normal(0.03, 0.1, count)
+    gains[: count // 4] = 0
+    reference = scipy.stats.permutation_test(
+        (gains, np.zeros(count)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=20_000, rng=1
+    )
+    assert randomisation(gains) == pytest.approx(reference.pvalue, abs=0.015)
+    bootstrap = scipy.stats.bootstrap((gains,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
+    assert interval(gains) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.1 * (bootstrap.high - bootstrap.low))
+
+
+def test_equal_input_gives_equal_output():
+    gains = np.random.default_rng(0).normal(size=100)
+    assert randomisation(gains) == randomisation(gains)
+    assert interval(gains) == interval(gains)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_keeps_the_order_and_only_raises(ps):
+    corrected = holm(ps)
+    assert all(p <= higher <= 1 for p, higher in zip(ps, corrected, strict=True))
+    order = np.argsort(ps, kind="stable")
+    assert [corrected[index] for index in order] == sorted(corrected)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -1,0 +1,116 @@
+"""Connections are reused, closed when a call is abandoned, and can come from a user's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+import loopback
+import podium
+from contracts import COHERE
+from loopback import Answer, wait_until
+from podium.errors import DeadlineExceeded, InvalidInput
+
+
+def test_connection_is_reused(server):
+    server.answer = loopback.cohere
+    with COHERE.load(server.url) as reranker:
+        for _ in range(5):
+            reranker.rank("q", ["a"])
+    assert len(server.connections) == 1
+
+
+def test_connections_of_abandoned_calls_are_closed(server):
+    """There are more calls than connections: the head of each reply takes minutes, and no call waits for it."""
+    server.answer = lambda request: Answer(200, b"{}", {"X-Padding": "x" * 3000}, drip_headers=0.1)
+    with COHERE.load(server.url, timeout=0.5, max_documents=1) as reranker:
+        for _ in range(14):
+            with pytest.raises(DeadlineExceeded):
+                reranker.rerank("q", list("abcdefgh"))
+        wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "podium-request"], seconds=60)
+        assert server.finished == 0, "the server was still sending all of them"
+    with COHERE.load(server.url, max_documents=1) as reranker:
+        server.answer = loopback.cohere
+        assert len(reranker.rerank("q", list("abcdefgh"))) == 8
+
+
+def test_running_call_survives_close(server):
+    has_arrived = threading.Event()
+    can_answer = threading.Event()
+
+    def answer(request: loopback.Request) -> Answer:
+        has_arrived.set()
+        can_answer.wait(60)
+        return loopback.cohere(request)
+
+    server.answer = answer
+    reranker = COHERE.load(server.url, timeout=60.0)
+    rankings: list[podium.Ranking] = []
+    thread = threading.Thread(target=lambda: rankings.append(reranker.rerank("q", ["a"])))
+    thread.start()
+    assert has_arrived.wait(60)
+    reranker.close()
+    can_answer.set()
+    thread.join(60)
+    assert len(rankings) == 1
+
+
+def test_own_client_is_used_and_not_closed(server):
+    server.answer = loopback.cohere
+    hook_calls = []
+    with httpx.Client(event_hooks={"request": [hook_calls.append]}, headers={"X-Mine": "1"}) as client:
+        with COHERE.load(server.url, client=client) as reranker:
+            reranker.rank("q", ["a"])
+        assert len(hook_calls) == 1
+        assert not client.is_closed
+    assert server.requests[0].headers["x-mine"] == "1"
+
+
+def test_own_async_client_is_used_and_not_closed(server):
+    server.answer = loopback.cohere
+
+    async def rank() -> None:
+        async with httpx.AsyncClient(headers={"X-Mine": "2"}) as async_client:
+            async with COHERE.load(server.url, async_client=async_client) as reranker:
+                await reranker.arank("q", ["a"])
+            assert not async_client.is_closed
+
+    asyncio.run(rank())
+    assert server.requests[0].headers["x-mine"] == "2"
+
+
+def test_error_of_an_own_client_is_a_provider_error(server, rerank):
+    """A user's client can raise anything, for example in its event hooks."""
+
+    def fail(request: httpx.Request) -> None:
+        raise RuntimeError("secret of the hook")
+
+    async def afail(request: httpx.Request) -> None:
+        fail(request)
+
+    client = httpx.Client(event_hooks={"request": [fail]})
+    async_client = httpx.AsyncClient(event_hooks={"request": [afail]})
+    reranker = COHERE.load(server.url, client=client, async_client=async_client, retries=3)
+    with (
+        client,
+        pytest.raises(podium.ProviderUnavailable, match=r"failed \(RuntimeError\); check base_url and the client") as caught,
+    ):
+        rerank(reranker, "q", ["a"])
+    assert "secret" not in str(caught.value)
+    assert server.requests == []
+    asyncio.run(async_client.aclose())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("HTTP_PROXY", "nonsense://user:hidden@h"), ("SSL_CERT_FILE", "/does/not/exist")],
+    ids=["proxy", "certificates"],
+)
+def test_environment_that_no_client_can_use_is_named(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidInput, match=variable) as caught:
+        podium.load("cohere:m", api_key="k")
+    assert "hidden" not in str(caught.value)
