@@ -1,4 +1,4 @@
-"""RedisValues: bytes in a Redis that is only a cache. It never delays a call by more than its timeout, or for long if it is down."""
+"""RedisValues: bytes in a Redis that is only a cache. If Redis is slow or down, callers go on without it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class RedisValues:
         redis = needed("redis", "redis")
         self._purpose = purpose
         try:
-            self._redis: Any = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-            )
+            self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         except ValueError:
             raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)

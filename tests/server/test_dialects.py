@@ -21,7 +21,9 @@ TEXTS = ["the sea at night", "a ripe red apple", "", "a red red fruit", "the sea
 @pytest.fixture(scope="module")
 def served(mini):
     words = podium.Reranker(WordOverlap())
-    likely = podium.Reranker(FunctionScorer(lambda texts: Scores([1 / (1 + math.exp(-len(text))) for text in texts]), "probability"))
+    likely = podium.Reranker(
+        FunctionScorer(lambda texts: Scores([1 / (1 + math.exp(-len(text))) for text in texts]), "probability")
+    )
     with Serving(rerankers={"podium-mini": mini, "words": words, "likely": likely}) as server:
         yield server
 

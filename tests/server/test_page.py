@@ -40,7 +40,9 @@ def served(mini):
         "podium-mini": mini,
         "words": podium.Reranker(WordOverlap()),
         "away": podium.Reranker(FunctionScorer(fail)),
-        "billed": podium.Reranker(FunctionScorer(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "sigmoid")),
+        "billed": podium.Reranker(
+            FunctionScorer(lambda texts: Scores([0.5] * len(texts), billed={"search_units": 2}), "sigmoid")
+        ),
     }
     with Serving(rerankers=rerankers, source=index) as server:
         yield server

@@ -80,7 +80,7 @@ class FolderEncodings:
             generation = self._current()
             if generation is None:
                 return 0, 0
-            before = generation.bytes
+            before = generation.size
             try:
                 number = generation.number + 1
                 self._write_generation(number, generation.items(live))
@@ -88,7 +88,7 @@ class FolderEncodings:
             except OSError as error:
                 raise SourceError(f"cannot compact {self._folder}: {error.strerror or error}; free some disk space") from error
             self._generation = _Generation(self._folder, number)
-            return before, self._generation.bytes
+            return before, self._generation.size
 
     def close(self) -> None:
         with self._lock:
@@ -156,7 +156,7 @@ class _Generation:
         self.refresh()
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return self._data_path.stat().st_size
 
     def exists(self) -> bool:
@@ -176,7 +176,7 @@ class _Generation:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
-        encodings = {}
+        encodings: dict[bytes, Buffer] = {}
         for key, position in zip(keys, self._positions(keys), strict=True):
             if position >= 0 and (encoding := self._encoding(position)) is not None:
                 encodings[key] = encoding
@@ -275,7 +275,8 @@ def _record_checksums(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     import numpy as np
 
     factors = (np.arange(1, words.shape[1] + 1, dtype=np.uint64) * 2_654_435_761 | 1).astype(np.uint32)
-    return ((words * factors).sum(axis=1, dtype=np.uint32) ^ np.uint32(0x5BD1E995)).astype("<u4")
+    checksums: NDArray[np.uint32] = ((words * factors).sum(axis=1, dtype=np.uint32) ^ np.uint32(0x5BD1E995)).astype("<u4")
+    return checksums
 
 
 def _read_records(path: Path, first: int, last: int) -> NDArray[np.void]:
