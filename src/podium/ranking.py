@@ -349,7 +349,7 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
         tokens = sum(count for count in scores.tokens if count)
     truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
-    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered)
+    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered, encoded=scores.encoded)
 
 
 def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:

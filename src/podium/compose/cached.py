@@ -70,7 +70,7 @@ class CachedScorer(WrappedScorer):
         try:
             stored = self._store.get(keys)
         except PodiumError as error:
-            notes.append(str(error))
+            notes.append(f"{error}; scores were computed")
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
         return _Lookup(keys, stored, missing, notes)
 
@@ -85,7 +85,7 @@ class CachedScorer(WrappedScorer):
             try:
                 self._store.put(rows)
             except PodiumError as error:
-                notes.append(str(error))
+                notes.append(f"{error}; scores were not stored")
         all_rows = [lookup.stored.get(key) or rows[key] for key in lookup.keys]
         return _scores(all_rows, fresh, tuple(notes), remembered)
 

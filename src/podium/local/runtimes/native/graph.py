@@ -71,11 +71,11 @@ class NativeGraph(Graph):
         self._positions: dict[Value, tuple[PositionKind, int]] = {}
         self._first_rows: dict[int, Value] = {}
 
-    def finish(self, result: Value) -> tuple[Network, int]:
-        """Return the network, ready to run, and the number of its outputs per text."""
+    def finish(self, result: Value) -> tuple[Network, int, bool]:
+        """Return the network, ready to run, the width of its result, and whether that has a row per token, not per text."""
         number = self._number(result)
         self.network.finish(result=number)
-        return self.network, self.network.width(x=number)
+        return self.network, self.network.width(x=number), not self.network.per_text(x=number)
 
     def token_ids(self) -> Value:
         return TOKEN_IDS

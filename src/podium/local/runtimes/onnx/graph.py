@@ -56,7 +56,7 @@ class OnnxGraph(Graph):
     def model(self, result: Value) -> onnx.ModelProto:
         """Return the network with `result` as its output. Large weights are declared, not included."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self._inputs]
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
+        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, ["rows", "outputs"])
         initializers = [_initializer(name, array) for name, array in self.weights.items()]
         graph = helper.make_graph(self._nodes, "podium", inputs, [output], initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
