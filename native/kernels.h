@@ -59,7 +59,8 @@ struct Kernels {
     void (*activate)(const float* x, std::size_t count, Activation activation, float* y);
     // y = activation(left half of each row of x) * right half; `width` is that of y.
     void (*gate)(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y);
-    // One text: its first `queries` tokens attend to all of its `tokens`. `attention_scratch` returns the size of `scratch`.
+    // One text: its first `queries` tokens attend to its first `tokens`; either can be the larger number. The sum of a query
+    // whose window has none of these is 0. `attention_scratch` returns the size of `scratch`.
     std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t tokens);
     void (*attend)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
                    const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y,

@@ -155,10 +155,11 @@ class PyNetwork {
     }
 
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
-               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool by_side,
+               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool by_side, bool hides_segment_1,
                const std::optional<Matrix<float>>& cos, const std::optional<Matrix<float>>& sin) {
         Attention attention{{heads, head_size, scale, window}};
         attention.by_side = by_side;
+        attention.hides_segment_1 = hides_segment_1;
         check(cos.has_value() == sin.has_value(), "rotary positions need both cos and sin");
         if (cos) {
             check(cos->shape(1) == head_size / 2 && sin->shape(1) == head_size / 2 && cos->shape(0) == sin->shape(0),
@@ -312,7 +313,8 @@ NB_MODULE(_native, m) {
         .def("linear_int8", &PyNetwork::linear_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "outputs"_a, "bias"_a.none(),
              "activation"_a = "none", "added"_a = -1)
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
-             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "by_side"_a = false, "cos"_a = nb::none(), "sin"_a = nb::none())
+             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "by_side"_a = false, "hides_segment_1"_a = false,
+             "cos"_a = nb::none(), "sin"_a = nb::none())
         .def("activate", &PyNetwork::activate, "x"_a, "activation"_a)
         .def("gate", &PyNetwork::gate, "x"_a, "activation"_a)
         .def("add", &PyNetwork::add, "x"_a, "y"_a)

@@ -61,6 +61,7 @@ struct LinearWeights {
 struct Attention {
     AttentionShape shape;
     bool by_side = false;          // tokens of a pair attend to their own side only
+    bool hides_segment_1 = false;  // no token attends to those of segment 1, which are a text's last ones
     const float* cos = nullptr;    // rotary positions: (rotary_positions, head_size / 2); null: none
     const float* sin = nullptr;
     std::size_t rotary_positions = 0;

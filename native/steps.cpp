@@ -111,6 +111,9 @@ struct Attend final : Step {
     // Lets the tokens begin … end - 1 of a text attend to each other, or only its first one if there is one row per text.
     void attend(Run& run, std::size_t text, std::size_t begin, std::size_t end) const {
         const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]), tokens = end - begin;
+        std::size_t keys = tokens;
+        if (attention.hides_segment_1)
+            while (keys > 1 && run.texts.segments[begin + keys - 1]) --keys;
         const bool first_only = run.per_text(output);
         const std::size_t query_row = first_only ? text : begin;
         const AttentionShape& shape = attention.shape;
@@ -125,8 +128,8 @@ struct Attend final : Step {
             rotate(run, kv + key_column, kv_stride, tokens);
         }
         const std::size_t width = run.width(output);
-        float* scratch = run.workspace.attention_scratch.reserve(run.kernels.attention_scratch(shape, tokens));
-        run.kernels.attend(shape, q, q_stride, first_only ? 1 : tokens, kv + key_column, kv + value_column, kv_stride, tokens,
+        float* scratch = run.workspace.attention_scratch.reserve(run.kernels.attention_scratch(shape, keys));
+        run.kernels.attend(shape, q, q_stride, first_only ? 1 : tokens, kv + key_column, kv + value_column, kv_stride, keys,
                            scratch, run.rows(output) + query_row * width, width);
     }
 

@@ -55,6 +55,7 @@ class Network:
         scale: float,
         window: int = ...,
         by_side: bool = ...,
+        hides_segment_1: bool = ...,
         cos: Array | None = ...,
         sin: Array | None = ...,
     ) -> int: ...

@@ -38,6 +38,7 @@ NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "sigmoid": 0.0,
     "probability": 0.0,
     "similarity": -1.0,
+    "similarity_sum": -3.4028234663852886e38,
     "fused": 0.0,
 }
 """The score of a document without text, by kind. If another document's score is lower, that one is used instead."""

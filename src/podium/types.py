@@ -25,7 +25,7 @@ __all__ = [
     "Usage",
 ]
 
-ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
+ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "similarity_sum", "fused"]
 """What a score means. Scores of different kinds, or of different models, cannot be compared.
 
 - "logit": any real number.
@@ -33,6 +33,7 @@ ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
   such documents are relevant.
 - "probability": calibrated, so 0.9 does mean that.
 - "similarity": from -1 to 1.
+- "similarity_sum": a sum of similarities, one for each token of the query, so it grows with the query's length.
 - "fused": a combination of several scores.
 """
 

@@ -81,11 +81,13 @@ class Graph(ABC):
     """A network under construction. Every operation adds to it and returns the name of its result.
 
     Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Tables and layers are named as in the
-    checkpoint.
+    checkpoint. If `hides_segment_1` is set before anything is added, no token attends to those of segment 1, which are the
+    last ones; the model itself then has no segments.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.hides_segment_1 = False
 
     @abstractmethod
     def token_ids(self) -> Value: ...

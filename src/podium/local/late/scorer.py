@@ -22,6 +22,7 @@ from podium.local.late.encoding import EncodingPrecision, Layout, pack, tokens_o
 from podium.local.late.kinds import late_model
 from podium.local.late.models import LateModel, Text
 from podium.local.late.pooling import pooled
+from podium.local.late.spec import ScoreOption
 from podium.local.model import LoadedModel, Options, loading
 from podium.local.runtimes import PrecisionOption, RuntimeOption
 from podium.local.schedule import Work
@@ -46,6 +47,8 @@ class LateInteraction(ModelScorer):
     - `max_length`: tokens of a text, by default as many as the model allows, which is the maximum.
     - `encoding`: the precision of the stored vectors: "int8", "float16" or "float32".
     - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3.
+    - `score`: for a ColBERT model, whether the similarities of a query's tokens are added up ("sum") or averaged ("mean"); by
+      default as the model says, which is nearly always the sum.
     - `store`: keeps encodings, by default up to 64 MB of them in memory.
 
     A score is always computed from packed encodings, so it is the same, bit for bit, whether they were stored or not. Safe to
@@ -62,13 +65,14 @@ class LateInteraction(ModelScorer):
         max_length: int | None = None,
         encoding: EncodingPrecision = "int8",
         pooling: int = 1,
+        score: ScoreOption | None = None,
         store: EncodingStore | None = None,
     ) -> None:
         options = Options(precision, runtime, threads, max_length)
-        _check_options(encoding, pooling)
+        _check_options(encoding, pooling, score)
         self.encoding, self.pooling = encoding, pooling
         with loading(files):
-            self._late: LateModel = late_model(files.folder)
+            self._late: LateModel = late_model(files.folder, score)
             self._model: LoadedModel[Text, bytes] = LoadedModel(
                 files,
                 self._late.spec,
@@ -81,11 +85,16 @@ class LateInteraction(ModelScorer):
             )
         self.tokenizer = self._model.tokenizer
         self.store: EncodingStore = MemoryEncodings(DEFAULT_MEMORY) if store is None else store
-        self._keys = KeyMaker(self.identity)
+        self._keys = KeyMaker(self._encoding_identity)
         self._layout = Layout.of(self._model.run([Text("a")]).outputs[0])
 
     @property
     def identity(self) -> str:
+        return f"{self._encoding_identity}:{self.spec.activation.name}"
+
+    @property
+    def _encoding_identity(self) -> str:
+        """A string that changes whenever an encoding could."""
         return f"{super().identity}:{self.encoding}:{self.pooling}"
 
     def encoding_key(self, text: str) -> bytes:
@@ -269,8 +278,10 @@ class _Table:
         )
 
 
-def _check_options(encoding: str, pooling: int) -> None:
+def _check_options(encoding: str, pooling: int, score: str | None) -> None:
     if encoding not in get_args(EncodingPrecision):
         raise InvalidInput(Argument("encoding"), f" must be 'int8', 'float16' or 'float32', not {encoding!r:.40}")
     if isinstance(pooling, bool) or pooling not in POOLING:
         raise InvalidInput(Argument("pooling"), f" must be 1, 2 or 3, not {pooling!r:.40}")
+    if score is not None and score not in get_args(ScoreOption):
+        raise InvalidInput(Argument("score"), f" must be 'sum' or 'mean', not {score!r:.40}")

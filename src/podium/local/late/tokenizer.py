@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from tokenizers import AddedToken
@@ -12,20 +11,14 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from podium.errors import Argument, UnsupportedModel
 from podium.local.files.checkpoint import Array
+from podium.local.late.models import Text
 from podium.local.late.spec import Expansion, LateSpec, Side
 from podium.local.tokenizer import Encoded, Tokenizer, text_template
 
-__all__ = ["LateEncoded", "LateText", "LateTokenizer"]
+__all__ = ["LateEncoded", "LateTokenizer"]
 
 SHORTEST = 8  # special tokens, a prompt, and a few tokens of the text
 MASK_TOKENS = ("[MASK]", "<mask>")  # if the tokenizer's settings do not say
-
-
-class LateText(NamedTuple):
-    """A query or a document."""
-
-    text: str
-    is_query: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +33,7 @@ class LateEncoded(Encoded):
     unattended: int = 0
 
 
-class LateTokenizer(Tokenizer[LateText]):
+class LateTokenizer(Tokenizer[Text]):
     """Encodes queries and documents, documents as at most `max_length` tokens."""
 
     def __init__(self, spec: LateSpec, max_length: int) -> None:
@@ -58,11 +51,11 @@ class LateTokenizer(Tokenizer[LateText]):
         self._expansion = spec.expansion
         self._expansion_id = self._id_of(spec.expansion) if spec.expansion else 0
 
-    def encode(self, inputs: Sequence[LateText]) -> list[Encoded]:
+    def encode(self, inputs: Sequence[Text]) -> list[Encoded]:
         ids = self._tokenise([self._sides[item.is_query].prompt + item.text for item in inputs])
         return [self._encode_text(item.is_query, text_ids) for item, text_ids in zip(inputs, ids, strict=True)]
 
-    def characters(self, item: LateText) -> int:
+    def characters(self, item: Text) -> int:
         return len(item.text)
 
     def segment_ids(self, encoded: Encoded) -> Array:

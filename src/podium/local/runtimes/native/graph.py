@@ -81,7 +81,7 @@ class NativeGraph(Graph):
         return TOKEN_IDS
 
     def segment_ids(self) -> Value:
-        return SEGMENT_IDS
+        return ZEROS if self.hides_segment_1 else SEGMENT_IDS
 
     def zeros(self) -> Value:
         return ZEROS
@@ -140,6 +140,7 @@ class NativeGraph(Graph):
             scale=shape.size**-0.5,
             window=shape.window or 0,
             by_side=shape.by_side,
+            hides_segment_1=self.hides_segment_1,
             cos=cosines,
             sin=sines,
         )

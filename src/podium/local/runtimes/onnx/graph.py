@@ -134,8 +134,7 @@ class OnnxGraph(Graph):
 
     def second_text(self) -> Value:
         """Return the index of the second text of a pair, which begins with the last token of segment 0: shape (1,)."""
-        second_tokens = self.op("ReduceSum", self.segment_ids(), self.integers(0), keepdims=1)
-        return self.op("Sub", self.op("Sub", self.token_count(), second_tokens), self.integers(1))
+        return self.op("Sub", self.op("Sub", self.token_count(), self._segment_1_count()), self.integers(1))
 
     # The operations of every Graph.
 
@@ -143,6 +142,9 @@ class OnnxGraph(Graph):
         return self._input("input_ids")
 
     def segment_ids(self) -> Value:
+        return self.zeros() if self.hides_segment_1 else self._segments()
+
+    def _segments(self) -> Value:
         return self._input("token_type_ids")
 
     def _input(self, name: str) -> Value:
@@ -223,6 +225,8 @@ class OnnxGraph(Graph):
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
         self.check_heads(names, shape)
         scale = shape.size**-0.5
+        if self.hides_segment_1:
+            return self._attention_to_segment_0(x, names, shape, bias=bias)
         if shape.rows == "first" and len(names) == 3:
             key_value = self.split_heads(self.linear(x, *names[1:], bias=bias), 2 * shape.heads)
             key, value = self.ops("Split", key_value, outputs=2, axis=0, num_outputs=2)
@@ -242,6 +246,25 @@ class OnnxGraph(Graph):
         elif shape.rotary:
             query = self._rotate(query, shape.rotary, shape.size)
         return self.attend(query, key, value, scale, mask)
+
+    def _attention_to_segment_0(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool) -> Value:
+        """Let all tokens attend to those of segment 0. The result of a token whose window has none of these is 0."""
+        heads = self.split_heads(self.linear(x, *names, bias=bias), 3 * shape.heads)
+        query, key, value = self.query_key_value(heads)
+        if shape.rotary:
+            query, key = (self._rotate(part, shape.rotary, shape.size) for part in (query, key))
+        count = self.once("segment 0 count", lambda: self.op("Sub", self.token_count(), self._segment_1_count()))
+        key, value = (self.first(part, count, axis=1) for part in (key, value))
+        if shape.window is None:
+            return self.attend(query, key, value, shape.size**-0.5)
+        mask = self.first(self._window(shape.window), count, axis=1)
+        attended = self.attend(query, key, value, shape.size**-0.5, mask)
+        is_near = self.op("Greater", self.op("ReduceMax", mask, self.integers(1), keepdims=1), self.scalar(-1.0))
+        return self.op("Mul", attended, self.to_float(is_near))
+
+    def _segment_1_count(self) -> Value:
+        """Return the number of tokens of segment 1, shape (1,)."""
+        return self.op("ReduceSum", self._segments(), self.integers(0), keepdims=1)
 
     def _rotate(self, x: Value, rotary: Rotary, size: int) -> Value:
         cosines, sines = (
