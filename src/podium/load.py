@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from podium.hosted.scorer import HostedScorer
-    from podium.local.scorer import LocalScorer
+    from podium.local.scorer import ModelScorer
 
 __all__ = ["check_name", "hosted_scorer", "load", "local_scorer", "provider_of"]
 
@@ -37,6 +37,9 @@ def load(
     runtime: Literal["native", "onnx", "auto"] | None = None,
     threads: int | None = None,
     max_length: int | None = None,
+    encoding: Literal["int8", "float16", "float32"] | None = None,
+    pooling: Literal[1, 2, 3] | None = None,
+    score: Literal["sum", "mean"] | None = None,
     calibration: str | os.PathLike[str] | None = None,
     cache: str | None = None,
     revision: str | None = None,
@@ -64,6 +67,7 @@ def load(
     - `precision`: "float32" (exact), "int8" (faster) or "auto".
     - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster here).
     - `threads`: number of threads. `max_length`: tokens of query and text together.
+    - `encoding`, `pooling`, `score`: for models with late interaction, see `LateInteraction`.
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For hosted APIs:
@@ -81,7 +85,15 @@ def load(
 
     Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that the model does not have.
     """
-    local = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    local = {
+        "precision": precision,
+        "runtime": runtime,
+        "threads": threads,
+        "max_length": max_length,
+        "encoding": encoding,
+        "pooling": pooling,
+        "score": score,
+    }
     hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     hosted = {
         "api_key": api_key,
@@ -124,15 +136,27 @@ def local_scorer(
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
-) -> LocalScorer:
+    encoding: Literal["int8", "float16", "float32"] | None = None,
+    pooling: Literal[1, 2, 3] | None = None,
+    score: Literal["sum", "mean"] | None = None,
+) -> ModelScorer:
     """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model."""
     from podium.local.files.resolve import find_model
-    from podium.local.scorer import LocalScorer
+    from podium.local.late.kinds import is_late
 
     files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
     if files is None:
         raise _unknown_model(os.fspath(name))
-    return LocalScorer(files, precision=precision, runtime=runtime, threads=threads, max_length=max_length)
+    options = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    late_options = {"encoding": encoding, "pooling": pooling, "score": score}
+    if is_late(files.folder):
+        from podium.local.late.scorer import LateInteraction
+
+        return LateInteraction(files, **without_none(options | late_options))
+    from podium.local.scorer import LocalScorer
+
+    refuse(late_options, f"{files.name} is a cross-encoder, which does not have the option")
+    return LocalScorer(files, **without_none(options))
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:

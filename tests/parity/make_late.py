@@ -15,7 +15,18 @@ import sys
 
 import torch
 import transformers as hf
-from make import BERT_SPECIAL, HERE, WORDS, byte_bpe, make_folder, randomised, wordpiece, write_expected, write_tokenizer, xlm_unigram
+from make import (
+    BERT_SPECIAL,
+    HERE,
+    WORDS,
+    byte_bpe,
+    make_folder,
+    randomised,
+    wordpiece,
+    write_expected,
+    write_tokenizer,
+    xlm_unigram,
+)
 from safetensors.torch import save_file
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
@@ -173,10 +184,11 @@ def in_subfolder(write):
         config = ONE_DENSE[0] | {"module_input_name": "token_embeddings"}
         write_json(folder / "1_Dense" / "config.json", config)
         save_file({"linear.weight": dense(config, 61).linear.weight.detach().half()}, folder / "1_Dense" / "model.safetensors")
-        types = ["sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"]
-        entries = [{"idx": i, "name": str(i), "path": ("0_Transformer", "1_Dense")[i], "type": types[i]} for i in (0, 1)]
+        paths = {"0_Transformer": "sentence_transformers.models.Transformer", "1_Dense": "pylate.models.Dense.Dense"}
+        entries = [{"idx": i, "name": str(i), "path": path, "type": paths[path]} for i, path in enumerate(paths)]
         write_json(folder / "modules.json", entries)
-        write_json(folder / "config_sentence_transformers.json", PYLATE | {"query_prefix": "[unused0]", "document_prefix": "[unused1]"})
+        prefixes = {"query_prefix": "[unused0]", "document_prefix": "[unused1]"}
+        write_json(folder / "config_sentence_transformers.json", PYLATE | prefixes)
 
     return write_both
 
@@ -238,32 +250,27 @@ def texts(sizes, seed, odd):
     return [" ".join(draw.choices(WORDS, k=size)) for size in sizes] + odd
 
 
-def queries():
-    odd = ["What, exactly, is it?", "[Q] naïve CAFÉ", "東京 (tower)!", "[MASK] 😀 [PAD]", "  spaces  around  "]
-    return texts([1, 2, 5, 9, 13, 40], 1, odd)
+ODD_QUERIES = ["What, exactly, is it?", "[Q] naïve CAFÉ", "東京 (tower)!", "[MASK] 😀 [PAD]", "  spaces  around  "]
+ODD_DOCUMENTS = ["One. Two, three! (four) & five?", "[D] ÀÉÎõü ß", "東京 tower, Мир.", "...", " a\tb\n\nc "]
+QUERIES = texts([1, 2, 5, 9, 13, 40], 1, ODD_QUERIES)
+DOCUMENTS = texts([1, 3, 8, 21, 60, 150], 2, ODD_DOCUMENTS)
 
 
-def documents():
-    odd = ["One. Two, three! (four) & five?", "[D] ÀÉÎõü ß", "東京 tower, Мир.", "...", " a\tb\n\nc "]
-    return texts([1, 3, 8, 21, 60, 150], 2, odd)
+def tokens_of(texts, features):
+    return [
+        {"text": text, "ids": row["input_ids"].tolist(), "scored": row["attention_mask"].int().tolist()}
+        for text, row in zip(texts, features, strict=True)
+    ]
 
 
 def record(folder):
     model = MultiVectorEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     model.float()
-    features = {
-        "queries": model.encode_query(queries(), batch_size=1, output_value=None),
-        "documents": model.encode_document(documents(), batch_size=1, output_value=None),
-    }
-    query_rows, document_rows = model.encode_query(queries(), batch_size=1), model.encode_document(documents(), batch_size=1)
+    queries = model.encode_query(QUERIES, batch_size=1, output_value=None)
+    documents = model.encode_document(DOCUMENTS, batch_size=1, output_value=None)
+    query_rows, document_rows = model.encode_query(QUERIES, batch_size=1), model.encode_document(DOCUMENTS, batch_size=1)
     scores = model.similarity(query_rows, document_rows)
-    expected = {
-        side: [
-            {"text": text, "ids": row["input_ids"].tolist(), "scored": row["attention_mask"].int().tolist()}
-            for text, row in zip(globals()[side](), rows, strict=True)
-        ]
-        for side, rows in features.items()
-    }
+    expected = {"queries": tokens_of(QUERIES, queries), "documents": tokens_of(DOCUMENTS, documents)}
     expected |= {"dimensions": query_rows[0].shape[1], "scores": [[float(f"{x:.8g}") for x in row] for row in scores.tolist()]}
     write_expected(folder, expected)
     spread = scores.max(1).values - scores.min(1).values

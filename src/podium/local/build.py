@@ -13,7 +13,7 @@ from podium.local.families.family import Architecture, Family, Pooling
 from podium.local.files.checkpoint import Checkpoint, weight_files
 from podium.local.graph import Graph, Rows, Value
 from podium.local.runtimes import NO_CORE, Precision, PrecisionOption, Runtime, RuntimeName, RuntimeOption, Variant, native_core
-from podium.local.spec import Module, Spec
+from podium.local.spec import ONLY_PICKLED, PICKLES, Module, Spec
 
 __all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_embedder", "load_network", "variants_for"]
 
@@ -191,6 +191,8 @@ def add_dense(graph: Graph, x: Value, module: Module) -> Value:
 def _graph_with(graph: Graph, module: Module) -> Graph:
     """Let the graph read a module's weights, under the name of the module's folder."""
     files = weight_files(module.folder)
+    if not files and any((module.folder / name).exists() for name in PICKLES):
+        raise UnsupportedModel(f"{module.folder} {ONLY_PICKLED}")
     if not files:
         raise UnsupportedModel(f"{module.folder} has no model.safetensors: the head is missing, so scores would be random")
     graph.checkpoint.add(files, f"{module.folder.name}.")

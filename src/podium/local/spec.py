@@ -21,9 +21,13 @@ from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["Activation", "Module", "Spec", "check_config", "described", "read_modules", "read_spec"]
+__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "check_config", "described", "read_modules", "read_spec"]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+ONLY_PICKLED = (
+    "has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
+    "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
+)
 DEFAULT_LENGTH = 512
 OTHER_MODEL = "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
 # Model types that only run from an ONNX file, and whose tokenizers have segments if their settings do not say.
@@ -137,10 +141,7 @@ def _family_and_weights(folder: Path, base: Path, model_type: str) -> tuple[Fami
     if (folder / ONNX_FILES[0]).exists():
         return None, tuple(folder / name for name in ONNX_FILES if (folder / name).exists())
     if any((base / name).exists() for name in PICKLES):
-        raise UnsupportedModel(
-            f"{folder} has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
-            "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
-        )
+        raise UnsupportedModel(f"{folder} {ONLY_PICKLED}")
     if family:
         raise ModelNotFound(
             f"{folder} has no weights: neither model.safetensors nor model.safetensors.index.json; download it again"

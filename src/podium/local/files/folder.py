@@ -83,7 +83,7 @@ def _module_files(folder: Path) -> list[str]:
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    poolings = [path for path, kind in modules if kind == "Pooling"]
+    poolings = [path for path, kind in modules if kind in ("Pooling", "MultiVectorMask")]
     heads = [path for path, kind in modules if kind in ("Dense", "LayerNorm")]
     return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{SINGLE}" for path in heads]
 
