@@ -35,13 +35,15 @@ from tokenizers import AddedToken, Tokenizer
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
 POSITIONS = 64
-GELU, IDENTITY = "torch.nn.modules.activation.GELU", "torch.nn.modules.linear.Identity"
+GELU, TANH = "torch.nn.modules.activation.GELU", "torch.nn.modules.activation.Tanh"
+IDENTITY = "torch.nn.modules.linear.Identity"
 ONE_DENSE = [{"in_features": 32, "out_features": 16, "bias": False, "activation_function": IDENTITY}]
 THREE_DENSE = [
     {"in_features": 32, "out_features": 48, "bias": True, "activation_function": GELU, "use_residual": True},
     {"in_features": 48, "out_features": 48, "bias": False, "activation_function": IDENTITY, "use_residual": True},
-    {"in_features": 48, "out_features": 16, "bias": True},  # without an activation_function, which means Tanh
+    {"in_features": 48, "out_features": 16, "bias": True, "activation_function": TANH},
 ]
+UNNAMED_TANH = [*THREE_DENSE[:2], {"in_features": 48, "out_features": 16, "bias": True}]
 PYLATE = {"model_type": "ColBERT", "similarity_fn_name": "MaxSim", "query_length": 16, "document_length": 40}
 
 
@@ -112,7 +114,7 @@ def dense(config, seed):
     """Return a Dense with random weights."""
     from sentence_transformers.util import import_from_string
 
-    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation = config.get("activation_function", TANH)
     changes = {"activation_function": import_from_string(activation)(), "module_input_name": "token_embeddings"}
     return randomised(Dense(**(config | changes)), seed)
 
@@ -206,7 +208,7 @@ def fixtures():
     return {
         "pylate-bert": pylate(bert(1), bert_tokenizer(*spaced), **prefixes),
         "pylate-bert-attended": pylate(
-            bert(2), bert_tokenizer(), denses=THREE_DENSE, **unused, attend_to_expansion_tokens=True,
+            bert(2), bert_tokenizer(), denses=UNNAMED_TANH, **unused, attend_to_expansion_tokens=True,
             skiplist_words=["the", "of", "unknownword"], prompts={"query": "capital of: ", "document": "never "},
         ),
         "pylate-text-markers": pylate(bert(3), bert_tokenizer(), **prefixes, do_query_expansion=False),

@@ -1,16 +1,20 @@
 """LateSpec, what a ColBERT model's folder says, in the layouts of PyLate, of sentence-transformers 6 and of Stanford's code.
 
-Settings mean what they mean to MultiVectorEncoder of sentence-transformers 6.2, which reads all three layouts. Where PyLate and
-Stanford's code differ from it, podium follows sentence-transformers, whose scores are published and tested:
+Settings mean what they mean to MultiVectorEncoder of sentence-transformers 6.2, which reads all three layouts, and whose scores
+are published and tested. Where PyLate 1.6 or Stanford's code differ from it, podium follows sentence-transformers:
 
 - A marker ("[Q] ", "[unused0]") is put before a text as text, and becomes one token if the vocabulary has it. PyLate adds a
   missing marker to the vocabulary, with a random vector.
-- Saved prompts follow the marker. Older versions used one or the other.
-- Texts are not stripped. PyLate strips them, which changes tokens only for tokenizers that keep spaces.
-- Skiplist words that the vocabulary does not have are ignored. PyLate would skip every unknown token of a document instead, and
-  Stanford's code skips the first piece of each word.
-- Without a document_length, documents may be as long as the tokenizer allows. PyLate reads 180 tokens.
+- Saved prompts follow the marker.
+- Texts are not stripped. PyLate strips them, which changes the tokens of tokenizers that keep spaces, such as ModernBERT's.
+- Skiplist words that the vocabulary does not have are ignored. PyLate skips every unknown token of a document instead, and
+  Stanford's code skips the first piece of the word.
+- Whether punctuation is skipped is read from artifact.metadata. PyLate always skips it.
+- Without a document_length, documents may be as long as the model allows. PyLate reads 180 tokens.
+- A Dense without activation_function has tanh. PyLate cannot load it.
 - A padded row of a document never takes part in a maximum. PyLate's `rank.rerank` lets it, as a similarity of 0.
+
+tests/parity/compare_pylate.py shows these differences; everything else is equal.
 """
 
 from __future__ import annotations
