@@ -100,7 +100,7 @@ class LateFeatures:
         query_ids, ids = _checked_ids(query, self._lexical), _checked_ids(document, self._lexical)
         if query.weights is None:
             raise ValueError("the encoding of a query has no weights")
-        best_matches = _sum(query.weights * _highest_products(query, document))
+        best_matches = float(_sum(query.weights * _highest_products(query, document)))
         return _cosine_of_means(query, document), best_matches, *self._lexical_matches(query_ids, ids)
 
     def _lexical_matches(self, query_ids: Array, ids: Array) -> tuple[float, float]:
@@ -122,8 +122,8 @@ class LateFeatures:
 
 def _fitting(query: Encoding, document: Encoding) -> Encoding:
     """Return the document's encoding. Raises ValueError if it cannot be compared with the query's."""
-    same_means = (query.mean is None) == (document.mean is None) and np.shape(query.mean) == np.shape(document.mean)
-    if query.precision != document.precision or query.rows.shape[1] != document.rows.shape[1] or not same_means:
+    sizes = [(rows.precision, rows.rows.shape[1], 0 if rows.mean is None else len(rows.mean)) for rows in (query, document)]
+    if sizes[0] != sizes[1]:
         raise ValueError("the encodings of a query and a text differ in precision or dimensions")
     return document
 
@@ -155,4 +155,5 @@ def _checked_ids(encoding: Encoding, lexical: Lexical) -> Array:
 
 def _sum(numbers: Array) -> np.float32:
     """Return the float32 sum in the order of the numbers, 0 if there are none."""
-    return np.float32(np.add.accumulate(numbers.astype(np.float32))[-1]) if len(numbers) else np.float32(0)
+    total: np.float32 = np.add.accumulate(numbers.astype(np.float32))[-1] if len(numbers) else np.float32(0)
+    return total
