@@ -34,15 +34,15 @@ CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run a model, as users choose it. Raises InvalidInput."""
+    """How to run a model, as users choose it. Without `precision`, the model's own default is used. Raises InvalidInput."""
 
-    precision: PrecisionOption = "float32"
+    precision: PrecisionOption | None = None
     runtime: RuntimeOption = "auto"
     threads: int | None = None
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(PrecisionOption):
+        if self.precision is not None and self.precision not in get_args(PrecisionOption):
             raise InvalidInput(Argument("precision"), f" must be 'float32', 'int8' or 'auto', not {self.precision!r:.40}")
         if self.runtime not in get_args(RuntimeOption):
             raise InvalidInput(Argument("runtime"), f" must be 'native', 'onnx' or 'auto', not {self.runtime!r:.40}")
@@ -100,7 +100,7 @@ class LoadedModel(Generic[Input, Output]):
         self.files, self.spec = files, spec
         max_length = min(options.max_length or spec.max_length, spec.max_length)
         self.tokenizer = tokenizer(spec, max_length)
-        variants = variants_for(spec, precision=options.precision, runtime=options.runtime)
+        variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
         self.choice = choose(spec, variants, load)
         self.network = load(spec, self.choice.variant)
         self.output = output

@@ -33,14 +33,20 @@ class Comparison(Protocol):
 
 
 class MaxSim:
-    """The sum, over a query's vectors, of the highest product with a vector of the text (Khattab & Zaharia 2020)."""
+    """The sum, over a query's vectors, of the highest product with a vector of the text (Khattab & Zaharia 2020).
+
+    `native`: use the native core if it is installed.
+    """
 
     features = 1
 
+    def __init__(self, *, native: bool = True) -> None:
+        self._core = native_core() if native else None
+
     def compare(self, query: Buffer, documents: Sequence[Buffer]) -> Array:
         result = np.empty((len(documents), 1), np.float32)
-        if core := native_core():
-            core.max_sim(query=query, documents=documents, result=result)
+        if self._core:
+            self._core.max_sim(query=query, documents=documents, result=result)
             return result
         query_encoding = unpack(query)
         for index, document in enumerate(documents):
@@ -68,18 +74,21 @@ class LateFeatures:
     - the mean of the query's highest products, weighted by the importance of its tokens
     - the words that both have, as in BM25, relative to the sum of the query's inverse document frequencies
     - runs of three word pieces that both have, relative to three times that sum
+
+    `native` is that of MaxSim.
     """
 
     features = 4
 
-    def __init__(self, lexical: Lexical) -> None:
+    def __init__(self, lexical: Lexical, *, native: bool = True) -> None:
         self._lexical = lexical
+        self._core = native_core() if native else None
 
     def compare(self, query: Buffer, documents: Sequence[Buffer]) -> Array:
         result = np.empty((len(documents), 4), np.float32)
         lexical = self._lexical
-        if core := native_core():
-            core.late_features(
+        if self._core:
+            self._core.late_features(
                 query=query,
                 documents=documents,
                 result=result,
@@ -100,7 +109,7 @@ class LateFeatures:
         query_ids, ids = _checked_ids(query, self._lexical), _checked_ids(document, self._lexical)
         if query.weights is None:
             raise ValueError("the encoding of a query has no weights")
-        best_matches = _sum(query.weights * _highest_products(query, document))
+        best_matches = float(_sum(query.weights * _highest_products(query, document)))
         return _cosine_of_means(query, document), best_matches, *self._lexical_matches(query_ids, ids)
 
     def _lexical_matches(self, query_ids: Array, ids: Array) -> tuple[float, float]:
@@ -122,8 +131,8 @@ class LateFeatures:
 
 def _fitting(query: Encoding, document: Encoding) -> Encoding:
     """Return the document's encoding. Raises ValueError if it cannot be compared with the query's."""
-    same_means = (query.mean is None) == (document.mean is None) and np.shape(query.mean) == np.shape(document.mean)
-    if query.precision != document.precision or query.rows.shape[1] != document.rows.shape[1] or not same_means:
+    sizes = [(rows.precision, rows.rows.shape[1], 0 if rows.mean is None else len(rows.mean)) for rows in (query, document)]
+    if sizes[0] != sizes[1]:
         raise ValueError("the encodings of a query and a text differ in precision or dimensions")
     return document
 
@@ -155,4 +164,5 @@ def _checked_ids(encoding: Encoding, lexical: Lexical) -> Array:
 
 def _sum(numbers: Array) -> np.float32:
     """Return the float32 sum in the order of the numbers, 0 if there are none."""
-    return np.float32(np.add.accumulate(numbers.astype(np.float32))[-1]) if len(numbers) else np.float32(0)
+    total: np.float32 = np.add.accumulate(numbers.astype(np.float32))[-1] if len(numbers) else np.float32(0)
+    return total

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,11 @@ HEADER = struct.Struct("<BBBxHHIIII")
 COUNTS = struct.Struct("<8xII")  # the header's tokens and dropped tokens
 SIZES = struct.Struct("<16xII")  # the header's vectors and ids
 PRECISIONS: tuple[EncodingPrecision, ...] = ("float32", "float16", "int8")  # in the order of their codes
-DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
+DTYPES: dict[EncodingPrecision, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "int8": np.dtype("i1"),
+}
 HAS_WEIGHTS = 1
 SMALLEST_NORM = np.float32(1e-12)  # a row of zeros stays zeros
 
@@ -148,7 +152,8 @@ class Layout:
         if len(encoding) < HEADER.size or encoding[:8] != self.start:
             return False
         vectors, ids = SIZES.unpack_from(encoding)
-        return len(encoding) == self.fixed_bytes + vectors * self.vector_bytes + 4 * ids
+        size: int = self.fixed_bytes + vectors * self.vector_bytes + 4 * ids
+        return len(encoding) == size
 
 
 def tokens_of(buffer: Buffer) -> tuple[int, int]:
@@ -184,7 +189,7 @@ class _Reader:
         self._buffer = buffer
         self._offset = HEADER.size
 
-    def array(self, dtype: str | np.dtype[np.generic], count: int) -> Array:
+    def array(self, dtype: str | np.dtype[Any], count: int) -> Array:
         dtype = np.dtype(dtype)
         end = self._offset + count * dtype.itemsize
         if end > len(self._buffer):

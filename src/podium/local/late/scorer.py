@@ -59,7 +59,7 @@ class LateInteraction(ModelScorer):
         self,
         files: ModelFiles,
         *,
-        precision: PrecisionOption = "float32",
+        precision: PrecisionOption | None = None,
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
@@ -217,7 +217,8 @@ class _Encode(NamedTuple):
 _Step: TypeAlias = "_Encode | Callable[[], Any]"
 
 
-class _Blocking(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Blocking:
     """Performs steps on the calling thread and the model's workers."""
 
     model: LoadedModel[Text, bytes]
