@@ -19,7 +19,7 @@ namespace podium {
 // Texts, or pairs of texts, as token ids. Text i has the tokens offsets[i] … offsets[i + 1] - 1, at least one.
 struct Texts {
     const std::int32_t* ids;
-    const std::int32_t* segments;  // of each token; 0: first side of a pair, else second side
+    const std::int32_t* segments;  // of each token; 0: first text of a pair, else second one, or a hidden token
     const std::int64_t* offsets;   // count + 1 numbers, the first is 0
     std::size_t count;
 
