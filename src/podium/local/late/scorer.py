@@ -209,6 +209,10 @@ class LateInteraction(ModelScorer):
         return pack(rows, self.encoding, ids=vectors.ids, weights=vectors.weights, mean=vectors.mean, **counts)
 
 
+def _pairs(texts_per_query: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    return [(index, text) for index, texts in enumerate(texts_per_query) for text in texts]
+
+
 class _Encode(NamedTuple):
     """A step that encodes texts. `reported`: whether they count as progress."""
 
@@ -287,10 +291,6 @@ class _Table:
             notes=notes if count else (),
             encoded=self._encoded,
         )
-
-
-def _pairs(texts_per_query: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-    return [(index, text) for index, texts in enumerate(texts_per_query) for text in texts]
 
 
 def _check_options(encoding: str, pooling: int) -> None:
