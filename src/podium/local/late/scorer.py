@@ -85,15 +85,15 @@ class LateInteraction(ModelScorer):
             )
         self.tokenizer = self._model.tokenizer
         self.store: EncodingStore = MemoryEncodings(DEFAULT_MEMORY) if store is None else store
-        self._keys = KeyMaker(self._encoding_identity)
+        self._keys = KeyMaker(self.encoding_identity)
         self._layout = Layout.of(self._model.run([Text("a")]).outputs[0])
 
     @property
     def identity(self) -> str:
-        return f"{self._encoding_identity}:{self.spec.activation.name}"
+        return f"{self.encoding_identity}:{self.spec.activation.name}"
 
     @property
-    def _encoding_identity(self) -> str:
+    def encoding_identity(self) -> str:
         """A string that changes whenever an encoding could."""
         return f"{super().identity}:{self.encoding}:{self.pooling}"
 
