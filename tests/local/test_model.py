@@ -22,10 +22,8 @@ def loaded():
     def output(pair, tokens, result):
         return result
 
-    files = from_folder(PARITY / "bert")
-    model = LoadedModel(
-        files, read_spec(files.folder), Options(), load=load, tokenizer=tokenizer, output=output, probe=("a", "b")
-    )
+    files, spec = from_folder(PARITY / "bert"), read_spec(PARITY / "bert")
+    model = LoadedModel(files, spec, Options(), load=load, tokenizer=tokenizer, output=output, probe=("a", "b"))
     yield model
     model.workers.close()
 
