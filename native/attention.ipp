@@ -90,10 +90,11 @@ void attend(const AttentionShape& shape, const float* q, std::size_t q_stride, s
         pack_values(v + column, kv_stride, tokens, shape.head_size, width, values);
         for (std::size_t r = 0; r < queries; r += QUERY_BLOCK) {
             const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK;
-            const std::size_t reach = shape.window && shape.window < tokens ? shape.window : tokens;
+            const std::size_t longest = queries > tokens ? queries : tokens;
+            const std::size_t reach = shape.window && shape.window < longest ? shape.window : longest;
             // With a window, only those panels of keys are multiplied that a query of this block attends to.
-            const std::size_t begin = r > reach ? (r - reach) / PANEL * PANEL : 0;
             const std::size_t end = r + rows + reach < tokens ? r + rows + reach : tokens;
+            const std::size_t begin = r > reach ? (r - reach < end ? r - reach : end - 1) / PANEL * PANEL : 0;
             const std::size_t count = round_up_to_lanes(end - begin);
             for (std::size_t c = 0; c < count; c += PANEL)
                 multiply_f32(rows, q + r * q_stride + column, q_stride, shape.head_size, keys + (begin + c) * shape.head_size,
@@ -102,7 +103,12 @@ void attend(const AttentionShape& shape, const float* q, std::size_t q_stride, s
             for (std::size_t i = 0; i < rows; ++i) {
                 const std::size_t query = r + i, first = query > begin + reach ? query - reach - begin : 0;
                 const std::size_t last = query + reach + 1 < end ? query + reach + 1 - begin : end - begin;
-                totals[i] = exponentiate(weights + i * weight_stride, count, first, last, shape.scale);
+                float* products = weights + i * weight_stride;
+                totals[i] = 1.0f;
+                if (first < last)
+                    totals[i] = exponentiate(products, count, first, last, shape.scale);
+                else  // the query follows the last token by more than the window
+                    std::memset(products, 0, count * sizeof(float));
             }
             multiply_f32(rows, weights, weight_stride, end - begin, values + begin * width, width, width, sums, width);
             for (std::size_t i = 0; i < rows; ++i) {

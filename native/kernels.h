@@ -12,6 +12,8 @@
 namespace podium {
 
 constexpr std::size_t PANEL = 64;
+constexpr std::size_t MATCH_COLUMNS = 16;  // the vectors of a query are packed in multiples of this: lanes of AVX-512
+constexpr std::size_t MATCH_BLOCK = 64;    // vectors of a text whose float32 products are in memory at once
 constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // the sum of more products, each at most 255 × 127, could exceed an int32
 
 enum class Activation : int { none, gelu, gelu_tanh, relu, tanh, sigmoid, silu };
@@ -59,7 +61,8 @@ struct Kernels {
     void (*activate)(const float* x, std::size_t count, Activation activation, float* y);
     // y = activation(left half of each row of x) * right half; `width` is that of y.
     void (*gate)(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y);
-    // One text: its first `queries` tokens attend to all of its `tokens`. `attention_scratch` returns the size of `scratch`.
+    // One text: its first `queries` tokens attend to its first `tokens`; either can be the larger number. The sum of a query
+    // whose window has none of these is 0. `attention_scratch` returns the size of `scratch`.
     std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t tokens);
     void (*attend)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
                    const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y,
@@ -70,6 +73,14 @@ struct Kernels {
     void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);  // float16 to float32
     void (*add)(const float* x, std::size_t count, float* y);                 // y += x
     float (*dot)(const float* x, const float* y, std::size_t count);
+    // Each query vector's highest product with a vector of a text. `columns` is the number of query vectors, rounded up to
+    // MATCH_COLUMNS. int8: the text's numbers have 128 added, which `corrections` undo; both sides are padded with zeros to
+    // whole quads of dimensions; the query, [quads][columns][4], has no scales yet.
+    void (*highest_i8)(const std::uint8_t* rows, const float* scales, std::size_t count, std::size_t quads,
+                       const std::int8_t* query, const std::int32_t* corrections, std::size_t columns, float* highest);
+    // float32: the query is [inputs][columns]; `products` has MATCH_BLOCK × columns elements.
+    void (*highest_f32)(const float* rows, std::size_t count, std::size_t inputs, const float* query, std::size_t columns,
+                        float* products, float* highest);
 };
 
 // The instruction sets that were compiled and that this processor supports, the fastest first. Never empty.

@@ -38,6 +38,7 @@ NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "sigmoid": 0.0,
     "probability": 0.0,
     "similarity": -1.0,
+    "similarity_sum": -3.4028234663852886e38,
     "fused": 0.0,
 }
 """The score of a document without text, by kind. If another document's score is lower, that score is used."""
@@ -346,7 +347,7 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
         tokens = sum(count for count in scores.tokens if count)
     truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
-    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered)
+    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered, encoded=scores.encoded)
 
 
 def _query_notes(scores: Scores) -> Iterator[str]:

@@ -25,7 +25,7 @@ __all__ = [
     "Usage",
 ]
 
-ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
+ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "similarity_sum", "fused"]
 """What a score means. Scores of different kinds, or of different models, cannot be compared.
 
 - "logit": any real number.
@@ -33,6 +33,7 @@ ScoreKind = Literal["logit", "sigmoid", "probability", "similarity", "fused"]
   such documents are relevant.
 - "probability": calibrated, so 0.9 means that nine of ten such documents are relevant.
 - "similarity": from -1 to 1.
+- "similarity_sum": a sum of similarities, one for each token of the query, so it grows with the query's length.
 - "fused": a combination of several scores.
 """
 
@@ -57,6 +58,8 @@ class Usage:
     - `seconds`: wall-clock time of the call.
     - `source_seconds`: time of the search for candidates before the call, if a `Search` made it.
     - `remembered`: number of pairs whose score came from a cache.
+    - `encoded`: number of texts that a late-interaction model had to encode because their encodings were not stored; None
+      for other models.
     """
 
     pairs: int = 0
@@ -66,6 +69,7 @@ class Usage:
     seconds: float = 0.0
     source_seconds: float | None = None
     remembered: int = 0
+    encoded: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the usage as `json.dumps` takes it."""
@@ -81,7 +85,7 @@ class Scores:
     - `tokens`, `dropped_tokens`: how many tokens of each text were read and how many were not, None if unknown.
     - `query_tokens`, `query_dropped_tokens`: the same for the query, which may be cut differently beside each text.
     - `total_tokens`: number of tokens computed or billed for the whole call.
-    - `billed`, `notes`, `remembered`: as on Usage and Ranking.
+    - `billed`, `notes`, `remembered`, `encoded`: as on Usage and Ranking.
     """
 
     values: Sequence[float]
@@ -94,6 +98,7 @@ class Scores:
     billed: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     remembered: int = 0
+    encoded: int | None = None
 
 
 class Scorer(Protocol):

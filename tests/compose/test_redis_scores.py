@@ -132,5 +132,5 @@ def test_silent_redis_is_not_called_again_for_a_while():
 
 
 def test_cache_that_is_not_a_redis_url_is_refused():
-    with pytest.raises(InvalidInput, match="cache must be the URL of a Redis"):
+    with pytest.raises(InvalidInput, match="the score cache must be the URL of a Redis"):
         podium.load("podium-mini", cache="http://127.0.0.1")

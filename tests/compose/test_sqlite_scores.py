@@ -58,7 +58,7 @@ def test_scores_on_a_full_disk_are_an_error_and_stored_ones_remain(tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
     try:
-        with pytest.raises(PodiumError, match="not stored"):
+        with pytest.raises(PodiumError, match="the score file failed"):
             store.put({bytes([number]) * 20: ROW for number in range(200)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)

@@ -23,6 +23,8 @@ FOLDERS = {
     "acme/sharded": PARITY / "bert-float16-sharded",
     "acme/ettin": PARITY / "ettin",
     "acme/exported": PARITY / "exported-albert",
+    "acme/pylate": PARITY / "late-interaction" / "pylate-bert",
+    "acme/stanford": PARITY / "late-interaction" / "stanford-bert",
     "BAAI/bge-reranker-base": PARITY / "xlm-roberta-bfloat16",
 }
 LOAD = """
@@ -80,6 +82,8 @@ def test_only_needed_files_are_downloaded(case):
     assert case.requested_files() == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     case.load("acme/ettin")
     assert {"modules.json", "2_Dense/config.json", "2_Dense/model.safetensors"} <= case.requested_files()
+    case.load("acme/stanford")
+    assert "artifact.metadata" in case.requested_files()
 
 
 def test_missing_files_are_listed_offline(case):
@@ -128,13 +132,16 @@ def test_cache_dir_and_revision(case, tmp_path):
     assert "scores" in case.load("acme/bert", cache_dir=str(tmp_path / "mine"), revision="v1.0", offline=True)
 
 
-@pytest.mark.parametrize("name", ["config_sentence_transformers.json", "modules.json"])
-def test_partly_cached_model_is_completed(case, name):
-    """transformers caches the encoder without what sentence-transformers adds to it."""
-    first = case.load("acme/ettin")
-    (snapshot,) = (case.home / "hub" / "models--acme--ettin" / "snapshots").iterdir()
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("ettin", "config_sentence_transformers.json"), ("ettin", "modules.json"), ("stanford", "artifact.metadata")],
+)
+def test_partly_cached_model_is_completed(case, model, name):
+    """transformers caches the encoder without what sentence-transformers or Stanford's code adds to it."""
+    first = case.load(f"acme/{model}")
+    (snapshot,) = (case.home / "hub" / f"models--acme--{model}" / "snapshots").iterdir()
     (snapshot / name).unlink()
-    assert case.load("acme/ettin") == first
+    assert case.load(f"acme/{model}") == first
 
 
 def test_unreachable_hub_is_an_error(case):

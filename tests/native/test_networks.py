@@ -44,7 +44,7 @@ def native_scores(folder, precision, instruction_set):
     return together
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert", "late"])
+@pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
 def test_instruction_sets_agree(name, precision, tolerance):
     """In int8, a number that is rounded the other way, where products and sums are not fused, changes these scores."""
@@ -128,7 +128,9 @@ WRONG_STEPS = {
     "attend-width": lambda network, x: network.attend(
         queries=x, query_column=0, keys=x, key_column=0, value_column=0, heads=3, size=3, scale=1.0
     ),
-    "finish-with-rows": lambda network, x: network.finish(result=x),
+    "join-nothing": lambda network, x: network.join(inputs=[]),
+    "join-rows-and-mean": lambda network, x: network.join(inputs=[x, network.mean(x=x)]),
+    "finish-unknown-step": lambda network, x: network.finish(result=99),
     "instruction-set": lambda network, x: _native.Network("sse9"),
 }
 
@@ -146,6 +148,19 @@ def finished(network):
     mean = network.mean(x=words)
     network.finish(result=network.linear(x=mean, packed=pack_float32(random(2, 8)), outputs=2, bias=None))
     return network
+
+
+def test_result_can_have_a_row_per_token(network):
+    network, words = network
+    doubled = network.join(inputs=[words, network.add(x=words, y=words)])
+    network.finish(result=doubled)
+    assert not network.per_text(x=doubled)
+    result = np.zeros((6, 16), np.float32)
+    network.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
+    assert (result[:, :8] == random(10, 8)[:6]).all()
+    assert (result[:, 8:] == 2 * result[:, :8]).all()
+    with pytest.raises(ValueError, match="one row per text or per token"):
+        network.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=np.zeros((2, 16), np.float32))
 
 
 IDS, SEGMENTS = np.arange(6, dtype=np.int32), np.zeros(6, np.int32)
@@ -173,3 +188,38 @@ def test_unknown_token_is_refused(finished, token):
     result = np.zeros((2, 2), np.float32)
     with pytest.raises(IndexError, match="token id"):
         finished.run(ids=np.full(6, token, np.int32), segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
+
+
+def attended(x, visible, window, heads):
+    """Return what rows of queries, keys and values side by side attend to, if only the first `visible` rows are keys."""
+    queries, keys, values = (
+        part.reshape(len(x), heads, -1).transpose(1, 0, 2) for part in np.split(x.astype(np.float64), 3, 1)
+    )
+    products = queries @ keys.transpose(0, 2, 1)
+    distances = np.abs(np.subtract.outer(np.arange(len(x)), np.arange(len(x))))
+    can_attend = (np.arange(len(x)) < visible) & (distances <= (window or len(x)))
+    powers = np.where(can_attend, np.exp(products - products.max(-1, keepdims=True)), 0)
+    weights = powers / np.maximum(powers.sum(-1, keepdims=True), 1e-300)
+    return (weights @ values).transpose(1, 0, 2).reshape(len(x), -1)
+
+
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@pytest.mark.parametrize("window", [0, 8, 70])
+@pytest.mark.parametrize(("visible", "hidden"), [(5, 0), (5, 3), (70, 40), (3, 200), (90, 70), (1, 1)])
+def test_no_token_attends_to_hidden_ones(instruction_set, window, visible, hidden):
+    """As in ColBERT's query expansion. A hidden token whose window has no other token attends to nothing."""
+    tokens, heads = visible + hidden, 2
+    words = random(tokens, 24)
+    network = _native.Network(instruction_set)
+    x = network.embed(words=words, segments=None, by_segment=False, places=None, positions="counted", padding=0)
+    y = network.attend(
+        queries=x, query_column=0, keys=x, key_column=8, value_column=16, heads=heads, size=4, scale=1.0, window=window,
+        hides_segment_1=True,
+    )  # fmt: skip
+    network.finish(result=y)
+    ids = np.concatenate([np.arange(tokens), [0]]).astype(np.int32)  # two texts
+    segments = np.concatenate([np.arange(tokens) >= visible, [0]]).astype(np.int32)
+    result = np.empty((tokens + 1, 8), np.float32)
+    network.run(ids=ids, segments=segments, offsets=np.array([0, tokens, tokens + 1]), result=result)
+    np.testing.assert_allclose(result[:-1], attended(words, visible, window, heads), atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(result[-1], words[0, 16:], atol=1e-6)

@@ -71,7 +71,7 @@ class CachedScorer(WrappedScorer):
         try:
             stored_rows = self._store.get(keys)
         except PodiumError as error:
-            notes.append(str(error))
+            notes.append(f"{error}; scores were computed")
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored_rows}
         return _Lookup(keys, stored_rows, missing, notes)
 
@@ -86,7 +86,7 @@ class CachedScorer(WrappedScorer):
             try:
                 self._store.put(rows)
             except PodiumError as error:
-                notes.append(str(error))
+                notes.append(f"{error}; scores were not stored")
         all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
         return _scores(all_rows, fresh, tuple(notes), remembered)
 
@@ -118,4 +118,5 @@ def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remember
         billed=fresh.billed,
         notes=notes,
         remembered=remembered,
+        encoded=fresh.encoded,
     )

@@ -13,19 +13,20 @@ from podium.local.families.family import Architecture, Family, Pooling
 from podium.local.files.checkpoint import Checkpoint, weight_files
 from podium.local.graph import Graph, Rows, Value
 from podium.local.runtimes import NO_CORE, Precision, PrecisionOption, Runtime, RuntimeName, RuntimeOption, Variant, native_core
-from podium.local.spec import Module, Spec
+from podium.local.spec import ONLY_PICKLED, PICKLES, Module, Spec
 
-__all__ = ["add_scorer", "load", "load_embedder", "variants_for"]
+__all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_embedder", "load_network", "variants_for"]
 
 AddNetwork = Callable[[Graph, Spec, Family, Architecture], Value]
 
+TANH = "torch.nn.modules.activation.Tanh"
 ROWS: dict[Pooling, Rows] = {"cls": "first", "mean": "all", "none": "all"}
 
 
 def load(spec: Spec, variant: Variant) -> Runtime:
     """Return the network of a cross-encoder. Raises ModelError if weights are missing, untrained, damaged or unsuitable."""
     if spec.family and spec.architecture:
-        return _build(spec, spec.family, spec.architecture, variant, add_scorer)
+        return load_network(spec, spec.family, spec.architecture, variant, add_scorer)
     if variant.precision != "float32":
         raise UnsupportedModel(f"{spec.folder} runs from its own ONNX file; use ", Argument("precision", "float32"))
     from podium.local.runtimes.onnx.runtime import OnnxRuntime
@@ -47,7 +48,7 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
         )
     if spec.modules[0].config.get("include_prompt") is False:
         raise UnsupportedModel(f"{spec.folder} leaves its prompt out of the mean (include_prompt), which podium cannot do yet")
-    return _build(spec, spec.family, spec.architecture, variant, _add_embedder)
+    return load_network(spec, spec.family, spec.architecture, variant, _add_embedder)
 
 
 def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime: RuntimeOption = "auto") -> list[Variant]:
@@ -73,7 +74,8 @@ def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
     return ("native", "onnx") if is_native and native_core() else ("onnx",)
 
 
-def _build(spec: Spec, family: Family, architecture: Architecture, variant: Variant, add_network: AddNetwork) -> Runtime:
+def load_network(spec: Spec, family: Family, architecture: Architecture, variant: Variant, add_network: AddNetwork) -> Runtime:
+    """Return the network that `add_network` adds to a graph. Raises ModelError as `load` does."""
     checkpoint = Checkpoint(spec.weights, family.prefix)
 
     def add(graph: Graph) -> Value:
@@ -144,7 +146,7 @@ def _add_embedder(graph: Graph, spec: Spec, family: Family, architecture: Archit
     x = _add_pooled(graph, spec, architecture)
     for module in spec.modules[1:]:
         if module.kind == "Dense":
-            x = _add_dense(graph, x, module)
+            x = add_dense(graph, x, module)
         elif module.kind == "LayerNorm":
             x = _graph_with(graph, module).norm(x, f"{module.folder.name}.norm", 1e-5)
     return x
@@ -171,18 +173,26 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
         )
 
 
-def _add_dense(graph: Graph, x: Value, module: Module) -> Value:
-    if module.config.get("use_residual"):
-        raise UnsupportedModel(f"{module.folder} is a Dense with a residual, which podium cannot do yet")
-    activation = str(module.config.get("activation_function") or "torch.nn.modules.activation.Tanh").rpartition(".")[2]
-    bias = bool(module.config.get("bias", True))
-    x = _graph_with(graph, module).linear(x, f"{module.folder.name}.linear", bias=bias, exact=True)
-    return x if activation == "Identity" else graph.activation(x, activation.lower())
+def add_dense(graph: Graph, x: Value, module: Module) -> Value:
+    """Add a Dense of sentence-transformers: a linear layer, an activation, and possibly a residual."""
+    name, config = module.folder.name, module.config
+    activation = str(config.get("activation_function") or TANH)
+    activation = activation if activation.startswith("torch.") else TANH  # others are not run by sentence-transformers either
+    projected = _graph_with(graph, module).linear(x, f"{name}.linear", bias=bool(config.get("bias", True)), exact=True)
+    kind = activation.rpartition(".")[2]
+    projected = projected if kind == "Identity" else graph.activation(projected, kind.lower())
+    if not config.get("use_residual"):
+        return projected
+    same_width = config.get("in_features") == config.get("out_features")
+    residual = x if same_width else graph.linear(x, f"{name}.residual", bias=False, exact=True)
+    return graph.add(projected, residual)
 
 
 def _graph_with(graph: Graph, module: Module) -> Graph:
     """Let the graph read a module's weights, under the name of the module's folder."""
     files = weight_files(module.folder)
+    if not files and any((module.folder / name).exists() for name in PICKLES):
+        raise UnsupportedModel(f"{module.folder} {ONLY_PICKLED}")
     if not files:
         raise UnsupportedModel(f"{module.folder} has no model.safetensors: the head is missing, so scores would be random")
     graph.checkpoint.add(files, f"{module.folder.name}.")

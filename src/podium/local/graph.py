@@ -14,7 +14,7 @@ from podium.errors import Argument, UnsupportedModel
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["COMPARISON_TABLES", "Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
+__all__ = ["Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
 
 Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
@@ -22,12 +22,8 @@ Value = NewType("Value", str)
 Rows = Literal["first", "last", "all"]
 """Which tokens' rows of the hidden states are needed. If only one is, the last layer need not compute the others."""
 
-PositionKind = Literal["counted", "counted_by_side", "after_padding"]
-"""How position ids are assigned: `counted` from 0; `counted_by_side` from 0 in each text of a pair; `after_padding` from the
-padding token's id + 1."""
-
-COMPARISON_TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
-"""The tables of `Graph.compare`, with one number per token of the vocabulary."""
+PositionKind = Literal["counted", "after_padding"]
+"""How position ids are assigned: `counted` from 0; `after_padding` from the padding token's id + 1."""
 
 # An activation's name in config.json → its name here.
 ACTIVATIONS = {
@@ -61,14 +57,13 @@ class Rotary:
 class Attention:
     """One layer's attention.
 
-    `width`: total width of all heads. `rows`: the tokens for which the result is computed. `by_side`: tokens do not attend
-    to the other text of the pair. `window`: the number of tokens to either side that a token attends to, None for all.
+    `width`: total width of all heads. `rows`: the tokens for which the result is computed. `window`: the number of tokens to
+    either side that a token attends to, None for all.
     """
 
     heads: int
     width: int
     rows: Rows = "all"
-    by_side: bool = False
     window: int | None = None
     rotary: Rotary | None = None
 
@@ -81,12 +76,14 @@ class Attention:
 class Graph(ABC):
     """A network under construction. Every operation is added to it, and returns the name of its result.
 
-    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Names of tables and
-    layers are those in the checkpoint.
+    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Names of tables and layers are those
+    in the checkpoint. If `hides_segment_1` is set before anything is added, no token attends to those of segment 1, which
+    are the last ones; the model itself then has no segments.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.hides_segment_1 = False
 
     @abstractmethod
     def token_ids(self) -> Value: ...
@@ -138,8 +135,8 @@ class Graph(ABC):
         """Return the mean of all rows, shape (1, width)."""
 
     @abstractmethod
-    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
-        """Return four similarities of a query and a text, shape (1, 4). Their weights' names begin with `prefix`."""
+    def join(self, *values: Value) -> Value:
+        """Return the columns of all values, side by side."""
 
     def disentangled_attention(
         self,

@@ -18,13 +18,19 @@ from podium.local.families.family import Architecture, Family, Pooling, family_o
 from podium.local.files.checkpoint import digest_of, weight_files
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
+from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["Activation", "Module", "Spec", "read_spec"]
+__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "check_config", "described", "read_modules", "read_spec"]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+ONLY_PICKLED = (
+    "has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
+    "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
+)
 DEFAULT_LENGTH = 512
+OTHER_MODEL = "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
 # Model types that only run from an ONNX file, and whose tokenizers have segments if their settings do not say.
 OTHER_TYPES_WITH_SEGMENTS = ("deberta", "mobilebert", "squeezebert", "convbert")
 
@@ -59,7 +65,8 @@ class Spec:
 
     `base` is the folder of the transformer, which is `folder` for most models. `family` and `architecture` are None for a
     model that runs from its own ONNX file. `has_segments` applies if the tokenizer's settings do not say. `prompts` are put
-    before texts, by name; the name "" is for texts without a name. `description_digest` is a hash of every file but the
+    before texts, by name; the name "" is for texts without a name. `default_precision` is that of a model whose authors
+    measured int8; config.json names it under `podium`. `description_digest` is a hash of every file but the
     weights that a score depends on.
     """
 
@@ -77,6 +84,7 @@ class Spec:
     weights: tuple[Path, ...]
     modules: tuple[Module, ...]
     prompts: Mapping[str, str]
+    default_precision: Precision
     description_digest: str
 
     @property
@@ -87,16 +95,24 @@ class Spec:
 
 def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
     """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
-    config = read_settings(folder / "config.json", required=True)
-    if config.get("auto_map"):
+    check_config(folder)
+    modules = read_modules(folder)
+    _check_modules(folder, modules)
+    return described(folder, modules, families)
+
+
+def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
+    """Raise ModelNotFound if the folder has no config.json, UnsupportedModel if its model needs Python code of its own."""
+    if read_settings(folder / "config.json", required=True).get("auto_map"):
         raise UnsupportedModel(
-            f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; "
-            "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
+            f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; {remedy}"
         )
-    modules = _modules(folder)
+
+
+def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
+    """Return the spec of a folder with these modules, the transformer first; none for a model of transformers."""
     base = modules[0].folder if modules else folder
-    if base != folder:
-        config = read_settings(base / "config.json", required=True)
+    config = read_settings(base / "config.json", required=True)
     settings = _transformer_settings(base) if modules else {}
     model_type = str(config.get("model_type", "?"))
     family, weights = _family_and_weights(folder, base, model_type, families)
@@ -110,13 +126,14 @@ def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
         family=family,
         architecture=architecture,
         activation=_activation(folder, config, is_modular=bool(modules)),
-        pooling=_pooling(modules[1].config) if modules[1:] else pooling,
+        pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
         max_length=_max_length(base, config, settings, architecture),
         has_segments=_has_segments(model_type, families),
         do_lower_case=bool(settings.get("do_lower_case")),
         weights=weights,
         modules=modules[1:],
         prompts=_prompts(folder) if modules else {},
+        default_precision=_default_precision(config),
         description_digest=_description_digest(folder, base, modules),
     )
 
@@ -130,10 +147,7 @@ def _family_and_weights(
     if (folder / ONNX_FILES[0]).exists():
         return None, tuple(folder / name for name in ONNX_FILES if (folder / name).exists())
     if any((base / name).exists() for name in PICKLES):
-        raise UnsupportedModel(
-            f"{folder} has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
-            "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
-        )
+        raise UnsupportedModel(f"{folder} {ONLY_PICKLED}")
     if family:
         raise ModelNotFound(
             f"{folder} has no weights: neither model.safetensors nor model.safetensors.index.json; download it again"
@@ -150,10 +164,13 @@ def _has_segments(model_type: str, families: Sequence[Family]) -> bool:
     return family.has_segments if family else model_type in OTHER_TYPES_WITH_SEGMENTS
 
 
-def _modules(folder: Path) -> tuple[Module, ...]:
-    """Return the modules in modules.json, the transformer first; none if there is no such file."""
+def read_modules(folder: Path) -> tuple[Module, ...]:
+    """Return the modules in modules.json, in its order; none if there is no such file."""
     entries = read_json(folder / "modules.json")
-    modules = tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
+    return tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
+
+
+def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
     kinds = [module.kind for module in modules]
     heads = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
     if modules and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}):
@@ -161,7 +178,6 @@ def _modules(folder: Path) -> tuple[Module, ...]:
             f"{folder}: modules.json has {' → '.join(kinds)}; podium runs a Transformer alone, or Transformer → Pooling → "
             "any number of Dense and LayerNorm → Normalize (in an embedder)"
         )
-    return modules
 
 
 def _module(folder: Path, entry: dict[str, Any]) -> Module:
@@ -178,6 +194,10 @@ def _prompts(folder: Path) -> dict[str, str]:
     prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")
     return prompts | ({"": prompts[default]} if default in prompts else {})
+
+
+def _default_precision(config: dict[str, Any]) -> Precision:
+    return "int8" if (config.get("podium") or {}).get("precision") == "int8" else "float32"
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:

@@ -24,7 +24,7 @@ from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel
 from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
 
-__all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "truncated_lengths"]
+__all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_template", "truncated_lengths"]
 
 Input = TypeVar("Input", bound=Hashable)
 
@@ -125,7 +125,7 @@ class TextTokenizer(Tokenizer[str]):
 
     def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
         super().__init__(folder, max_length, do_lower_case=do_lower_case)
-        self._before, self._after = _text_template(self._tokenizer)
+        self._before, self._after = text_template(self._tokenizer)
         self._length = max_length - len(self._before) - len(self._after)
         if self._length < 1:
             raise UnsupportedModel(Argument("max_length", max_length), " leaves no tokens for a text; use 8 or more")
@@ -175,7 +175,7 @@ def _pair_template(tokenizer: FastTokenizer) -> tuple[Array, Array, Array, int]:
     return ids[:first], ids[first_end:second], ids[second_end:], int(probe.type_ids[second])
 
 
-def _text_template(tokenizer: FastTokenizer) -> tuple[Array, Array]:
+def text_template(tokenizer: FastTokenizer) -> tuple[Array, Array]:
     """Return the special tokens before and after a single text."""
     probe = tokenizer.encode("a")
     special = probe.special_tokens_mask

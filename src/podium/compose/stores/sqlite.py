@@ -60,4 +60,4 @@ class SqliteScores:
         try:
             yield
         except sqlite3.Error as error:
-            raise PodiumError(f"the score file failed ({error}); scores were computed and not stored") from error
+            raise PodiumError(f"the score file failed ({error})") from error

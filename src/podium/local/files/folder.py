@@ -14,6 +14,7 @@ from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 __all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing_files"]
 
 DESCRIPTION_FILES = (
+    "artifact.metadata",
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",
@@ -82,7 +83,7 @@ def _module_files(folder: Path) -> list[str]:
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    poolings = [path for path, kind in modules if kind == "Pooling"]
+    poolings = [path for path, kind in modules if kind in ("Pooling", "MultiVectorMask")]
     heads = [path for path, kind in modules if kind in ("Dense", "LayerNorm")]
     return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{WEIGHTS_FILE}" for path in heads]
 

@@ -31,7 +31,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
 HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
-MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors")  # in folders such as 1_Pooling
+MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
+STANFORD, METADATA = "HF_ColBERT", "artifact.metadata"  # an architecture in config.json, and the file of its settings
 SHARDS = "model-*-of-*.safetensors"
 
 
@@ -115,7 +116,7 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
         if file == "config.json":
             folder = path.parent
             _write_reference(folder, revision or "main", commit)  # already, so that an interrupted download is continued later
-    _mark_absent(folder, set(HEAD_FILES) - set(files))
+    _mark_absent(folder, {*HEAD_FILES, METADATA} - set(files))
     return ModelFiles(name, folder, commit)
 
 
@@ -145,12 +146,13 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
 
     try:
         config = json.loads((cached.folder / "config.json").read_text(encoding="utf-8"))
-        is_classifier = "ForSequenceClassification" in str(config.get("architectures"))
+        architectures = str(config.get("architectures"))
     except (OSError, ValueError, AttributeError):
         return False
-    if is_classifier and not (cached.folder / "modules.json").exists():
+    if "ForSequenceClassification" in architectures and not (cached.folder / "modules.json").exists():
         return False
-    return any(try_to_load_from_cache(cached.name, name, _path(cache_dir), cached.revision) is None for name in HEAD_FILES)
+    names = (*HEAD_FILES, METADATA) if STANFORD in architectures else HEAD_FILES
+    return any(try_to_load_from_cache(cached.name, name, _path(cache_dir), cached.revision) is None for name in names)
 
 
 def _needed_files(files: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from podium.errors import UnsupportedModel
 from podium.local.graph import Attention, Value
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def attention(
 ) -> Value:
     """Return the attention's result, shape (tokens, width) or (1, width). The arguments are those of the Graph's method."""
     graph.check_heads(names, shape)
+    if graph.hides_segment_1:
+        raise UnsupportedModel(
+            "podium does not have DeBERTa's attention with query expansion that is not attended to; use another model"
+        )
     terms = 1 + (keys is not None) + (queries is not None)
     scale = (shape.size * terms) ** -0.5
     query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))

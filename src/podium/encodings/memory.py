@@ -1,0 +1,45 @@
+"""MemoryEncodings: the most recently used encodings, in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from podium.encodings import Buffer
+
+__all__ = ["MemoryEncodings"]
+
+ENTRY_BYTES = 200  # of Python objects per encoding, besides the encoding itself
+
+
+class MemoryEncodings:
+    """Keeps at most `max_bytes` of encodings and drops those that were not used for longest."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._encodings: OrderedDict[bytes, Buffer] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
+        with self._lock:
+            stored = {key: self._encodings[key] for key in keys if key in self._encodings}
+            for key in stored:
+                self._encodings.move_to_end(key)
+        return stored
+
+    def put(self, encodings: Mapping[bytes, Buffer]) -> None:
+        with self._lock:
+            for key, encoding in encodings.items():
+                if key not in self._encodings:
+                    self._encodings[key] = encoding
+                    self._bytes += len(encoding) + ENTRY_BYTES
+            while self._bytes > self._max_bytes:
+                _, dropped = self._encodings.popitem(last=False)
+                self._bytes -= len(dropped) + ENTRY_BYTES
+
+    def close(self) -> None:
+        with self._lock:
+            self._encodings.clear()
+            self._bytes = 0

@@ -1,0 +1,270 @@
+"""LateSpec, what a ColBERT model's folder says, in the layouts of PyLate, of sentence-transformers 6 and of Stanford's code.
+
+Settings mean what they mean to MultiVectorEncoder of sentence-transformers 6.2, which reads all three layouts, and whose scores
+are published and tested. Where PyLate 1.6 or Stanford's code differ from it, podium follows sentence-transformers:
+
+- A marker ("[Q] ", "[unused0]") is put before a text as text, and becomes one token if the vocabulary has it. PyLate adds a
+  missing marker to the vocabulary, with a random vector.
+- Saved prompts follow the marker.
+- Texts are not stripped. PyLate strips them, which changes the tokens of tokenizers that keep spaces, such as ModernBERT's.
+- Skiplist words that the vocabulary does not have are ignored. PyLate skips every unknown token of a document instead, and
+  Stanford's code skips the first piece of the word.
+- Whether punctuation is skipped is read from artifact.metadata. PyLate always skips it.
+- Without a document_length, documents may be as long as the model allows. PyLate reads 180 tokens.
+- A Dense without activation_function has tanh. PyLate cannot load it.
+- A padded row of a document never takes part in a maximum. PyLate's `rank.rerank` lets it, as a similarity of 0.
+
+tests/parity/compare_pylate.py shows these differences; everything else is equal.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from podium.errors import UnsupportedModel
+from podium.local.families import FAMILIES
+from podium.local.files.checkpoint import weight_files
+from podium.local.files.config import read_json, read_settings
+from podium.local.files.folder import ONNX_FILES
+from podium.local.spec import Module, Spec, check_config, described, read_modules
+
+__all__ = ["Expansion", "LateSpec", "ScoreOption", "Side", "is_late_interaction", "read_late_spec"]
+
+ScoreOption = Literal["sum", "mean"]
+
+STANFORD, METADATA = "HF_ColBERT", "artifact.metadata"
+MODEL_TYPES = PYLATE, SENTENCE_TRANSFORMERS = ("ColBERT", "MultiVectorEncoder")  # in config_sentence_transformers.json
+MODULES = {"Dense", "MultiVectorMask", "Normalize", "Pooling"}  # after the transformer; a Pooling is not used
+TOKENS = "token_embeddings"
+OTHER_MODEL = "use another late-interaction model, such as lightonai/GTE-ModernColBERT-v1"
+PUNCTUATION = tuple(string.punctuation)
+QUERY_LENGTH = 32  # of queries that are expanded, if nothing says otherwise
+OWN_FAMILY = "podium-late"
+# Any of these keys in config_sentence_transformers.json shows that PyLate wrote it, which expands queries unless it says no.
+PYLATE_KEYS = (
+    *("query_length", "document_length", "query_expansion", "do_query_expansion", "attend_to_expansion_tokens"),
+    *("attend_to_mask_tokens", "query_prefix", "document_prefix", "skiplist_words"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How queries, or documents, are tokenised: with `prompt` before each, at most `length` tokens together.
+
+    `is_skipping`: whether the vectors of skiplist words are left out.
+    """
+
+    prompt: str
+    length: int
+    is_skipping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The mask tokens that follow a query until it has `length` tokens. They are compared like the query's own tokens.
+
+    `is_attended`: whether the query's own tokens attend to them. `token`: which one, None for the tokenizer's mask token.
+    """
+
+    length: int
+    is_attended: bool
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateSpec(Spec):
+    """A late-interaction model as its folder describes it. `max_length` is that of documents.
+
+    - `markers`: prompts that become one token if the vocabulary has them.
+    - `skiplist`: words whose vectors are left out, on the sides that say so.
+    - `has_inline_projection`: whether the projection, "linear", is in the transformer's own weights.
+    - `score`: whether the similarities of a query's tokens are added up, or averaged.
+    """
+
+    query: Side
+    document: Side
+    expansion: Expansion | None
+    markers: tuple[str, ...]
+    skiplist: tuple[str, ...]
+    has_inline_projection: bool
+    score: ScoreOption
+
+
+def is_late_interaction(folder: Path) -> bool:
+    """Whether a folder has a model in one of the three layouts. What is in its other files is not checked."""
+    settings = read_settings(folder / "config_sentence_transformers.json")
+    if "model_type" in settings:
+        return settings["model_type"] in MODEL_TYPES
+    entries = read_json(folder / "modules.json")
+    types = [str(entry.get("type")) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    if any(name.startswith("pylate.") or name.endswith(".MultiVectorMask") for name in types):
+        return True
+    return _is_stanford(folder)
+
+
+def read_late_spec(folder: Path) -> LateSpec:
+    """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
+    check_config(folder, remedy=OTHER_MODEL)
+    settings = read_settings(folder / "config_sentence_transformers.json")
+    if _is_stanford(folder) and settings.get("model_type") not in MODEL_TYPES:
+        return _stanford_spec(folder)
+    modules = read_modules(folder)
+    is_complete = settings.get("model_type") == SENTENCE_TRANSFORMERS  # PyLate lists neither the mask nor the norm
+    _check_modules(folder, modules, is_complete=is_complete)
+    base = modules[0].folder
+    check_config(base, remedy=OTHER_MODEL)
+    transformer = _pylate_settings(settings) | read_settings(base / "sentence_bert_config.json")
+    mask = next((module.config for module in modules if module.kind == "MultiVectorMask"), None)
+    if mask is None:
+        words = () if is_complete else settings.get("skiplist_words")
+        mask = {"skiplist_words": PUNCTUATION if words is None else words}
+    return _spec(
+        folder,
+        modules,
+        transformer,
+        prompts=_prompts(settings),
+        markers=[str(settings[key] or "") for key in ("query_prefix", "document_prefix") if key in settings],
+        skiplist=mask.get("skiplist_words") or (),
+        skipping_sides=mask.get("skiplist_tasks"),
+        score="mean" if settings.get("similarity_fn_name") == "meanmaxsim" else "sum",
+    )
+
+
+def _is_stanford(folder: Path) -> bool:
+    return STANFORD in (read_settings(folder / "config.json").get("architectures") or ())
+
+
+def _stanford_spec(folder: Path) -> LateSpec:
+    metadata = read_settings(folder / METADATA)
+    if metadata.get("interaction", "colbert") != "colbert":
+        raise UnsupportedModel(
+            f"{folder}: {METADATA} has the interaction {metadata['interaction']!r}; podium has colbert, so use a checkpoint "
+            "that was trained with it"
+        )
+    if metadata.get("similarity", "cosine") != "cosine":
+        raise UnsupportedModel(
+            f"{folder}: {METADATA} has the similarity {metadata['similarity']!r}; podium has cosine, so use a checkpoint "
+            "that was trained with it"
+        )
+    markers = [f"{metadata.get('query_token_id') or '[unused0]'} ", f"{metadata.get('doc_token_id') or '[unused1]'} "]
+    attend, length = bool(metadata.get("attend_to_mask_tokens")), metadata.get("query_maxlen") or QUERY_LENGTH
+    settings = {"query_expansion": {"strategy": "fixed", "attend": attend, "length": length}}
+    return _spec(
+        folder,
+        (),
+        settings | {"document_length": metadata.get("doc_maxlen")},
+        prompts=dict(zip(("query", "document"), markers, strict=True)),
+        markers=markers,
+        skiplist=PUNCTUATION if metadata.get("mask_punctuation", True) else (),
+        skipping_sides=None,
+        score="sum",
+    )
+
+
+def _spec(
+    folder: Path,
+    modules: tuple[Module, ...],
+    transformer: Mapping[str, Any],
+    *,
+    prompts: Mapping[str, str],
+    markers: Sequence[str],
+    skiplist: Sequence[str],
+    skipping_sides: str | Sequence[str] | None,
+    score: ScoreOption,
+) -> LateSpec:
+    """Return the spec. `transformer` has the keys of sentence-transformers: document_length, query_length, query_expansion."""
+    base = modules[0].folder if modules else folder
+    _check_backbone(folder, base)
+    spec = described(folder, modules)
+    reserved = spec.architecture.reserved_positions if spec.architecture else 0
+    positions = int(spec.config.get("max_position_embeddings") or spec.max_length) - reserved
+
+    def length(key: str) -> int:
+        return min(int(transformer.get(key) or spec.max_length), positions)
+
+    query_length, expansion = length("query_length"), transformer.get("query_expansion")
+    if expansion:
+        expanded_length = min(int(expansion["length"]), positions)
+        is_fixed = expansion["strategy"] == "fixed"  # else longer queries are not cut to the expansion's length
+        query_length = expanded_length if is_fixed else max(query_length, expanded_length)
+        expansion = Expansion(expanded_length, bool(expansion.get("attend")), expansion.get("token"))
+    sides = ("document",) if skipping_sides is None else skipping_sides
+    inherited = {field.name: getattr(spec, field.name) for field in fields(Spec)}
+    inherited |= {
+        "pooling": "none",
+        "max_length": length("document_length"),
+        "modules": tuple(module for module in spec.modules if module.kind == "Dense"),
+    }
+    return LateSpec(
+        **inherited,
+        query=Side(prompts.get("query", ""), query_length, "query" in sides),
+        document=Side(prompts.get("document", ""), length("document_length"), "document" in sides),
+        expansion=expansion or None,
+        markers=tuple(markers),
+        skiplist=tuple(map(str, skiplist)),
+        has_inline_projection=not modules,
+        score=score,
+    )
+
+
+def _pylate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that PyLate keeps in config_sentence_transformers.json, by the names of sentence-transformers."""
+    names = ("query_length", "document_length", "query_expansion")
+    known = {key: settings[key] for key in names if settings.get(key) is not None}
+    if "query_expansion" in settings or not any(key in settings for key in PYLATE_KEYS):
+        return known
+    if settings.get("do_query_expansion") is False:
+        return known
+    attend = bool(settings.get("attend_to_expansion_tokens", settings.get("attend_to_mask_tokens")))
+    length = known.pop("query_length", QUERY_LENGTH)
+    return known | {"query_expansion": {"strategy": "fixed", "attend": attend, "length": length}}
+
+
+def _prompts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the prompts of queries and documents: PyLate's marker, then the saved prompt."""
+    prompts = {str(name): str(prompt or "") for name, prompt in (settings.get("prompts") or {}).items()}
+    for key, name in (("query_prefix", "query"), ("document_prefix", "document")):
+        marker = str(settings.get(key) or "")
+        prompts[name] = marker + prompts.get(name, "").removeprefix(marker)
+    return prompts
+
+
+def _check_modules(folder: Path, modules: Sequence[Module], *, is_complete: bool) -> None:
+    kinds = [module.kind for module in modules]
+    if not kinds or kinds[0] != "Transformer" or set(kinds[1:]) - MODULES:
+        remedy = "; remove the pooling, and load the model with pooling=2" if "HierarchicalTokenPooling" in kinds else ""
+        raise UnsupportedModel(
+            f"{folder}: modules.json has {' → '.join(kinds) or 'no modules'}; podium runs late interaction as Transformer → "
+            f"any number of Dense → MultiVectorMask → Normalize{remedy}"
+        )
+    if is_complete and not {"MultiVectorMask", "Normalize"} <= set(kinds):
+        raise UnsupportedModel(
+            f"{folder}: modules.json has no MultiVectorMask or no Normalize; use a model that has both, as "
+            "sentence-transformers saves it"
+        )
+    for module in modules:
+        if module.kind == "MultiVectorMask" and module.config.get("keep_only_token_ids"):
+            raise UnsupportedModel(
+                f"{module.folder} keeps only some tokens (keep_only_token_ids), as models of images do; use a model of texts"
+            )
+        if module.kind == "Dense" and module.config.get("module_input_name", TOKENS) != TOKENS:
+            raise UnsupportedModel(f"{module.folder} does not project token vectors; use a model of sentence-transformers 6")
+
+
+def _check_backbone(folder: Path, base: Path) -> None:
+    model_type = str(read_settings(base / "config.json", required=True).get("model_type", "?"))
+    names = [name for row in FAMILIES for name in row.model_types if name != OWN_FAMILY]
+    if model_type not in names:
+        raise UnsupportedModel(
+            f"{folder} is late interaction over the model_type {model_type!r}; podium runs it over encoders, not language "
+            f"models: {', '.join(names)}; {OTHER_MODEL}"
+        )
+    if not weight_files(base) and (folder / ONNX_FILES[0]).exists():
+        raise UnsupportedModel(
+            f"{folder} has no model.safetensors, and its {ONNX_FILES[0]} does not say what follows it; use a revision with "
+            "model.safetensors"
+        )

@@ -1,0 +1,66 @@
+"""RedisValues: bytes in a Redis that is only a cache. If Redis is slow or down, callers go on without it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from podium.errors import InvalidInput, PodiumError
+from podium.extras import needed
+
+__all__ = ["RedisValues"]
+
+_log = logging.getLogger("podium")
+TIMEOUT_SECONDS = 0.5
+RETRY_AFTER_SECONDS = 5.0  # after a failure, Redis is not called for this long
+
+
+class RedisValues:
+    """Gets and sets values at a URL (redis://, rediss:// or unix://). Safe to share between threads.
+
+    `purpose` is what messages call the cache. If Redis fails, calls raise PodiumError, at once for the next five seconds.
+    """
+
+    def __init__(self, url: str, purpose: str) -> None:
+        redis = needed("redis", "redis")
+        self._purpose = purpose
+        try:
+            self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+        except ValueError:
+            raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
+        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._retry_at, self._lock = 0.0, threading.Lock()
+
+    def get(self, names: Sequence[str]) -> list[Any]:
+        """Return the value of each name, None for those that are not stored or are not strings."""
+        return list(self._call(lambda: self._redis.mget(names))) if names else []
+
+    def set(self, values: Mapping[str, bytes], *, expiry_seconds: int | None = None) -> None:
+        def write() -> None:
+            pipeline = self._redis.pipeline(transaction=False)
+            for name, value in values.items():
+                pipeline.set(name, value, ex=expiry_seconds)
+            pipeline.execute()
+
+        self._call(write)
+
+    def delete(self, names: Iterable[str]) -> None:
+        if names := list(names):
+            self._call(lambda: self._redis.delete(*names))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _call(self, operation: Callable[[], Any]) -> Any:
+        if time.monotonic() < self._retry_at:
+            raise PodiumError(f"{self._purpose} could not be reached a moment ago")
+        try:
+            return operation()
+        except self._errors as error:
+            with self._lock:
+                self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            _log.warning("%s failed (%s)", self._purpose, type(error).__name__)
+            raise PodiumError(f"{self._purpose} failed ({type(error).__name__})") from error

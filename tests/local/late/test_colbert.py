@@ -1,0 +1,208 @@
+"""ColBERT checkpoints of three layouts: the token ids and scores of sentence-transformers 6.2, and what a ranking says."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import podium
+from checkpoints import edit_json
+from environment import NEEDS_CORE, PARITY
+from podium.errors import InvalidInput
+from podium.local.files.folder import from_folder
+from podium.local.late.kinds import is_late, late_model
+from podium.local.late.models import Text
+from podium.local.late.scorer import LateInteraction
+from podium.local.late.spec import is_late_interaction, read_late_spec
+
+LATE = PARITY / "late-interaction"
+FOLDERS = sorted(path.parent for path in LATE.glob("*/expected.json.gz"))
+BERT = LATE / "pylate-bert"
+MEAN = LATE / "native-modernbert-mean"
+PER_TOKEN = {"float32": 1e-4, "float16": 2e-3, "int8": 0.02}
+"""The largest difference of a score, for each vector of the query."""
+
+
+def expected_of(folder):
+    return json.loads(gzip.decompress((folder / "expected.json.gz").read_bytes()))
+
+
+def texts_of(expected, side):
+    return [entry["text"] for entry in expected[side]]
+
+
+def scores_of(scorer, expected):
+    """Return the scores of all queries and documents, shape (queries, documents)."""
+    queries, documents = texts_of(expected, "queries"), texts_of(expected, "documents")
+    return np.array([scores.values for scores in scorer.score_many(queries, [documents] * len(queries))])
+
+
+def query_vectors(expected):
+    """Return the number of vectors of each query, shape (queries, 1), or 1 if scores are means."""
+    return np.array([[sum(entry["scored"])] for entry in expected["queries"]])
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+def folder(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def bert():
+    scorer = LateInteraction(from_folder(BERT))
+    yield scorer
+    scorer.close()
+
+
+@pytest.mark.parametrize("side", ["queries", "documents"])
+def test_tokens_are_those_of_the_reference(folder, side):
+    expected = expected_of(folder)
+    model = late_model(folder)
+    tokenizer = model.tokenizer(model.spec, model.spec.max_length)
+    encoded = tokenizer.encode([Text(text, is_query=side == "queries") for text in texts_of(expected, side)])
+    assert [text.ids.tolist() for text in encoded] == [entry["ids"] for entry in expected[side]]
+    assert [text.is_compared.astype(int).tolist() for text in encoded] == [entry["scored"] for entry in expected[side]]
+
+
+@pytest.mark.parametrize("encoding", PER_TOKEN)
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("native", marks=NEEDS_CORE)])
+def test_scores_are_those_of_the_reference(folder, runtime, encoding):
+    expected = expected_of(folder)
+    scorer = LateInteraction(from_folder(folder), runtime=runtime, encoding=encoding)
+    vectors = 1 if read_late_spec(folder).score == "mean" else query_vectors(expected)
+    differences = np.abs(scores_of(scorer, expected) - expected["scores"]) / vectors
+    assert differences.max() <= PER_TOKEN[encoding]
+    scorer.close()
+
+
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("native", marks=NEEDS_CORE)])
+def test_int8_network_is_close(folder, runtime):
+    expected = expected_of(folder)
+    scorer = LateInteraction(from_folder(folder), runtime=runtime, precision="int8")
+    vectors = 1 if read_late_spec(folder).score == "mean" else query_vectors(expected)
+    differences = np.abs(scores_of(scorer, expected) - expected["scores"]) / vectors
+    assert differences.mean() < 0.1
+    scorer.close()
+
+
+def test_score_does_not_depend_on_other_texts_or_their_order(bert):
+    documents = texts_of(expected_of(BERT), "documents")
+    together = bert.score("rank", documents).values
+    assert together == bert.score("rank", documents[::-1]).values[::-1]
+    assert together == [bert.score("rank", [document]).values[0] for document in documents]
+    assert together == asyncio.run(bert.ascore("rank", documents)).values
+
+
+def test_mean_is_the_sum_divided_by_the_vectors_of_the_query():
+    expected = expected_of(BERT)
+    total = LateInteraction(from_folder(BERT), encoding="float32")
+    mean = LateInteraction(from_folder(BERT), encoding="float32", score="mean")
+    np.testing.assert_allclose(scores_of(mean, expected) * query_vectors(expected), scores_of(total, expected), rtol=1e-6)
+    assert (total.score_kind, mean.score_kind) == ("similarity_sum", "similarity")
+    assert total.identity != mean.identity
+    assert total.encoding_key("a") == mean.encoding_key("a")
+
+
+def test_ranking_says_what_a_score_is():
+    with podium.load(BERT) as reranker:
+        ranking = reranker.rerank("rank", ["query list", "red"])
+    assert ranking.score_kind == "similarity_sum"
+    assert any("sum of similarities" in note for note in ranking.notes)
+    with podium.load(MEAN) as reranker:
+        ranking = reranker.rerank("rank", ["query list", "red"])
+    assert ranking.score_kind == "similarity"
+    assert not ranking.notes
+
+
+def test_long_documents_are_reported(bert):
+    scores = bert.score("rank", ["red " * 100, "red"])
+    assert scores.tokens == [37, 1]  # 40 tokens, less [CLS], [D] and [SEP]
+    assert scores.dropped_tokens == [63, 0]
+    ranking = podium.Reranker(bert).rerank("rank", ["red " * 100, "red"])
+    assert ranking.usage.truncated == 1
+    assert any("longer than the model reads" in note for note in ranking.notes)
+
+
+def test_long_queries_are_reported(bert):
+    scores = bert.score("red " * 40, ["red"])
+    assert (scores.query_tokens, scores.query_dropped_tokens) == ([13], [27])
+    assert any("query is longer" in note for note in podium.Reranker(bert).rerank("red " * 40, ["red"]).notes)
+
+
+def test_max_length_is_of_documents():
+    scorer = LateInteraction(from_folder(BERT), max_length=10)
+    assert scorer.max_length == 10
+    assert scorer.score("rank", ["red " * 100]).tokens == [7]
+    assert scorer.score("red " * 12, ["red"]).query_tokens == [12]
+
+
+def test_document_of_nothing_but_skiplist_words_has_a_score(tmp_path):
+    folder = shutil.copytree(BERT, tmp_path / "model")
+    edit_json(folder / "config_sentence_transformers.json", skiplist_words=["[CLS]", "[D] ", "[SEP]", "."])
+    scorer = LateInteraction(from_folder(folder))
+    assert np.isfinite(scorer.score("rank", ["...", "red"]).values).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_colbert"),
+    [("pylate-bert", True), ("native-bert-min", True), ("stanford-bert", True), ("stanford-and-modules", True)]
+    + [(f"../{name}", False) for name in ("bert", "ettin", "embedders/bert-mean", "late")],
+    ids=lambda value: str(value).rpartition("/")[2],
+)
+def test_layout_is_recognised(name, is_colbert):
+    assert is_late_interaction(LATE / name) is is_colbert
+    assert is_late(LATE / name) is (is_colbert or name == "../late")
+
+
+def test_older_pylate_layout_is_recognised(tmp_path):
+    """Early versions of PyLate did not write a model_type."""
+    folder = shutil.copytree(BERT, tmp_path / "model")
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+    del settings["model_type"]
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    assert is_late_interaction(folder)
+    scorer, expected = LateInteraction(from_folder(folder), encoding="float32"), expected_of(BERT)
+    np.testing.assert_allclose(scores_of(scorer, expected), expected["scores"], atol=1e-3)
+
+
+CHANGES = {
+    "marker": ("pylate-bert", "config_sentence_transformers.json", {"query_prefix": ""}),
+    "document-length": ("pylate-bert", "config_sentence_transformers.json", {"document_length": 20}),
+    "skiplist": ("native-bert-min", "2_MultiVectorMask/config.json", {"skiplist_words": []}),
+    "dense": ("pylate-bert", "1_Dense/config.json", {"activation_function": "torch.nn.modules.activation.Tanh"}),
+    "metadata": ("stanford-bert", "artifact.metadata", {"attend_to_mask_tokens": True}),
+    "expansion": ("native-bert-min", "sentence_bert_config.json", {"query_expansion": None}),
+}
+
+
+@pytest.mark.parametrize(("name", "file", "change"), CHANGES.values(), ids=CHANGES)
+def test_identity_and_keys_change_with_every_file(tmp_path, name, file, change):
+    folder = shutil.copytree(LATE / name, tmp_path / "model")
+    before = LateInteraction(from_folder(folder))
+    edit_json(folder / file, **change)
+    after = LateInteraction(from_folder(folder))
+    assert after.identity != before.identity
+    assert after.encoding_key("a") != before.encoding_key("a")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"score": "max"}, "score must be 'sum' or 'mean'"), ({"encoding": "int4"}, "int8"), ({"pooling": 4}, "1, 2 or 3")],
+    ids=["score", "encoding", "pooling"],
+)
+def test_wrong_option_is_refused(option, message):
+    with pytest.raises(InvalidInput, match=message):
+        podium.load(BERT, **option)
+
+
+@pytest.mark.parametrize(
+    "option", [{"score": "sum"}, {"encoding": "int8"}, {"pooling": 2}], ids=["score", "encoding", "pooling"]
+)
+def test_options_of_late_interaction_are_refused_for_a_cross_encoder(option):
+    with pytest.raises(InvalidInput, match=f"is a cross-encoder.*{next(iter(option))}"):
+        podium.load(PARITY / "bert", **option)
