@@ -1,10 +1,10 @@
-"""What the embedded index costs as it grows: building, memory, and a query's time, from 10,000 to 1,000,000 passages.
+"""Measure the embedded index as it grows, from 10,000 to 1,000,000 passages: building, memory, and the time of a query.
 
     python bench/index.py [--vectors] [SIZE …]
 
-Passages are made, not read: 60 words each on average, drawn as often as words are in English text (Zipf), and so are the
-queries, of 2 to 9 words. Each size is measured in a process of its own. `--vectors` adds random vectors of 384 dimensions,
-the worst case for a graph; the embedder's own time is not in these figures.
+Passages are generated: 60 words on average, with the frequencies of words in English text (Zipf). Queries have 2 to 9 of
+these words. Each size is measured in its own process. `--vectors` adds random vectors of 384 dimensions, which are the worst
+case for a graph; the time of an embedder is not included.
 """
 
 from __future__ import annotations
@@ -29,29 +29,25 @@ CUMULATIVE /= CUMULATIVE[-1]
 
 
 def passages(count: int, seed: int):
+    """Yield batches of passages, `count` passages in total."""
     rng = np.random.default_rng(seed)
-    made = 0
-    while made < count:
-        lengths = rng.poisson(60, min(BATCH, count - made)) + 1
-        words = drawn(rng, int(lengths.sum())).astype(str)
+    for start in range(0, count, BATCH):
+        lengths = rng.poisson(60, min(BATCH, count - start)) + 1
+        words = random_words(rng, int(lengths.sum())).astype(str)
         ends = np.cumsum(lengths)
         yield [f"word{' word'.join(words[end - size : end])}" for end, size in zip(ends, lengths, strict=True)]
-        made += len(lengths)
 
 
-def drawn(rng, count: int):
-    """Return the ranks of words as they are drawn from English text: proportional to 1 / (rank + 2.7), after Mandelbrot."""
+def random_words(rng, count: int):
+    """Return ranks of words with the frequencies of English text: proportional to 1 / (rank + 2.7), after Mandelbrot."""
     return np.searchsorted(CUMULATIVE, rng.random(count)) + 1
 
 
 def queries(seed: int) -> list[str]:
-    """Words of a query are rarer than those of a text: the hundred commonest are left out, as stop-words are."""
+    """Return queries. They do not have the hundred most frequent words, as stop-words are left out of queries."""
     rng = np.random.default_rng(seed)
-    made = []
-    while len(made) < QUERIES:
-        words = [word for word in drawn(rng, 60) if word > 100][: rng.integers(2, 10)]
-        made.append(" ".join(f"word{word}" for word in words))
-    return [query for query in made if query]
+    word_lists = [[word for word in random_words(rng, 60) if word > 100][: rng.integers(2, 10)] for _ in range(QUERIES)]
+    return [" ".join(f"word{word}" for word in words) for words in word_lists if words]
 
 
 class RandomVectors:
@@ -61,7 +57,7 @@ class RandomVectors:
         self._rng = np.random.default_rng(0)
 
     def embed_documents(self, texts):
-        # One sentence has one vector, so that the index knows its embedder again.
+        # A single text always has the same vector, so that the index recognizes its embedder.
         if len(texts) == 1:
             return np.random.default_rng(1).normal(size=(1, 384)).astype(np.float32)
         return self._rng.normal(size=(len(texts), 384)).astype(np.float32)
@@ -78,14 +74,14 @@ def peak_megabytes() -> int:
     return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def timed(index, mode: str) -> tuple[float, float]:
-    """Return the median and the 95th percentile of a query's milliseconds, after ten that don't count."""
-    taken = []
+def query_milliseconds(index, mode: str) -> tuple[float, float]:
+    """Return the median and the 95th percentile of a query's milliseconds, without the first ten queries."""
+    milliseconds = []
     for query in queries(7):
         began = time.perf_counter()
         index.search(query, LIMIT, mode=mode)
-        taken.append(1000 * (time.perf_counter() - began))
-    return float(np.median(taken[10:])), float(np.percentile(taken[10:], 95))
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return float(np.median(milliseconds[10:])), float(np.percentile(milliseconds[10:], 95))
 
 
 def measure(count: int, vectors: bool) -> dict:
@@ -98,13 +94,13 @@ def measure(count: int, vectors: bool) -> dict:
             began = time.perf_counter()
             index.add(batch)
             seconds += time.perf_counter() - began
-        built = peak_megabytes()
+        peak = peak_megabytes()
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         began = time.perf_counter()
         index = EmbeddedIndex.open(folder, embed=embed)
         opened = time.perf_counter() - began
-        times = {mode: timed(index, mode) for mode in (("text", "vector", "hybrid") if vectors else ("text",))}
-        return {"count": count, "seconds": seconds, "peak": built, "size": size, "opened": opened, "times": times}
+        times = {mode: query_milliseconds(index, mode) for mode in (("text", "vector", "hybrid") if vectors else ("text",))}
+        return {"count": count, "seconds": seconds, "peak": peak, "size": size, "opened": opened, "times": times}
     finally:
         shutil.rmtree(folder)
 
@@ -114,17 +110,17 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--vectors", action="store_true")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.alone:
-        print(json.dumps(measure(asked.sizes[0], asked.vectors)))
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(json.dumps(measure(arguments.sizes[0], arguments.vectors)))
         return
-    for count in asked.sizes:
-        command = [sys.executable, __file__, str(count), "--alone", *(["--vectors"] if asked.vectors else [])]
-        found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-        times = "   ".join(f"{mode} {p50:.1f} ms (p95 {p95:.1f})" for mode, (p50, p95) in found["times"].items())
-        built = f"built in {found['seconds']:.1f} s ({count / found['seconds']:,.0f}/s), peak {found['peak']:,} MB"
-        kept = f"{found['size']:,.0f} MB on disk, opened in {1000 * found['opened']:.0f} ms"
-        print(f"{count:9,} passages   {built}, {kept}   {times}", flush=True)
+    for count in arguments.sizes:
+        command = [sys.executable, __file__, str(count), "--alone", *(["--vectors"] if arguments.vectors else [])]
+        result = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        times = "   ".join(f"{mode} {p50:.1f} ms (p95 {p95:.1f})" for mode, (p50, p95) in result["times"].items())
+        build = f"built in {result['seconds']:.1f} s ({count / result['seconds']:,.0f}/s), peak {result['peak']:,} MB"
+        disk = f"{result['size']:,.0f} MB on disk, opened in {1000 * result['opened']:.0f} ms"
+        print(f"{count:9,} passages   {build}, {disk}   {times}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Parity at full size, against sentence-transformers: random MiniLM-L6, XLM-R-base and DeBERTa-v3-base shapes.
+"""Parity at full size with sentence-transformers: random checkpoints of MiniLM-L6's, XLM-R-base's and DeBERTa-v3-base's shapes.
 
     .bench/reference/bin/python bench/parity.py write && .venv/dev/bin/python bench/parity.py compare
 
-The first command, in the environment that `make bench` makes, writes checkpoints and their logits (2 GB) under .bench/;
-the second compares. Lengths go from a few tokens to the maximum.
+The first command, in the environment that `make bench` makes, writes checkpoints and their logits (2 GB) under .bench/; the
+second compares. The texts have from a few tokens to more than the maximum.
 """
 
 from __future__ import annotations
@@ -35,44 +35,49 @@ def pairs() -> list[tuple[str, str]]:
 
 def write() -> None:
     import torch
-    import transformers
     from sentence_transformers import CrossEncoder
 
     for name, (source, shape) in SHAPES.items():
         folder = HOME / name
-        folder.mkdir(parents=True, exist_ok=True)
-        settings: dict[str, Any] = json.loads((PARITY / source / "config.json").read_text()) | shape
-        settings |= {"dtype": "float32", "max_position_embeddings": POSITIONS[settings["model_type"]]}
-        config = transformers.AutoConfig.for_model(**settings)
-        torch.manual_seed(0)
-        model = transformers.AutoModelForSequenceClassification.from_config(config)
-        with torch.no_grad():
-            for parameter in model.parameters():  # a trained model's spread, so that the logits mean something
-                parameter.mul_(2.0) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
-        model.save_pretrained(folder)
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(PARITY / source / file, folder)
-        tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": 512}
-        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+        write_checkpoint(folder, PARITY / source, shape)
         reference = CrossEncoder(str(folder), device="cpu")
         logits = [reference.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in pairs()]
         (folder / "logits.json").write_text(json.dumps(logits))
         print(name, "written")
 
 
+def write_checkpoint(folder: Path, source: Path, shape: dict[str, int]) -> None:
+    """Write a random checkpoint of another shape than `source`, with its tokenizer."""
+    import torch
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = json.loads((source / "config.json").read_text()) | shape
+    settings |= {"dtype": "float32", "max_position_embeddings": POSITIONS[settings["model_type"]]}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(**settings))
+    with torch.no_grad():
+        for parameter in model.parameters():  # the spread of a trained model, so that the logits differ
+            parameter.mul_(2.0) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    shutil.copy(source / "tokenizer.json", folder)
+    tokenizer = json.loads((source / "tokenizer_config.json").read_text()) | {"model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+
+
 def compare() -> None:
     import podium
-    from podium.local.build import runtimes_for
-    from podium.local.spec import read
+    from podium.local.build import variants_for
+    from podium.local.spec import read_spec
 
     for name in SHAPES:
         expected = json.loads((HOME / name / "logits.json").read_text())
-        said = f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ|"
-        for runtime in runtimes_for(read(HOME / name)):
-            with podium.load(HOME / name, runtime=runtime) as reranker:
-                got = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
-            apart = max(abs(each[0] - logit) for each, logit in zip(got, expected, strict=True) if each is not None)
-            print(f"{said} {apart:.1e} ({runtime})")
+        title = f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ|"
+        for variant in variants_for(read_spec(HOME / name)):
+            with podium.load(HOME / name, runtime=variant.runtime) as reranker:
+                scores = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
+            difference = max(abs(score - logit) for (score,), logit in zip(scores, expected, strict=True))
+            print(f"{title} {difference:.1e} ({variant.runtime})")
 
 
 if __name__ == "__main__":

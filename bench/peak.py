@@ -1,6 +1,7 @@
-"""The best rates of matrix products that this machine reaches, by whatever is installed here, on all its processors.
+"""The highest rates of matrix products on this machine, by any library that is installed here, on all processors.
 
-Prints a line of JSON: {"float32": GFLOP/s, "int8": GOP/s}. Products of (rows, 1536) and (1536, 1536), rows 128 to 2048.
+Prints a line of JSON: {"float32": GFLOP/s, "int8": GOP/s}. The products are of (rows, 1536) and (1536, 1536), with 128 to
+2048 rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Product = Callable[[], object]
 
 
 def rate(product: Product, rows: int) -> float:
-    """Return billions of operations a second, the best of many."""
+    """Return billions of operations a second, the best of many runs."""
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < SECONDS:
         start = time.perf_counter()
@@ -29,22 +30,22 @@ def rate(product: Product, rows: int) -> float:
     return 2 * rows * SIZE * SIZE / best / 1e9
 
 
-def numpys(rows: int) -> Iterator[tuple[str, Product]]:
+def numpy_products(rows: int) -> Iterator[tuple[str, Product]]:
     x, weight = np.ones((rows, SIZE), np.float32), np.ones((SIZE, SIZE), np.float32)
     yield "float32", lambda: x @ weight
 
 
-def torchs(rows: int) -> Iterator[tuple[str, Product]]:
+def torch_products(rows: int) -> Iterator[tuple[str, Product]]:
     import torch
 
     x, weight = torch.ones(rows, SIZE), torch.ones(SIZE, SIZE)
     yield "float32", lambda: x @ weight
-    small, whole = torch.ones(rows, SIZE, dtype=torch.int8), torch.ones(SIZE, SIZE, dtype=torch.int8)
-    yield "int8", lambda: torch._int_mm(small, whole)
+    x_int8, weight_int8 = torch.ones(rows, SIZE, dtype=torch.int8), torch.ones(SIZE, SIZE, dtype=torch.int8)
+    yield "int8", lambda: torch._int_mm(x_int8, weight_int8)
 
 
-def podiums(rows: int) -> Iterator[tuple[str, Product]]:
-    """The native core's own kernels, the rows shared out among threads as pairs are."""
+def podium_products(rows: int) -> Iterator[tuple[str, Product]]:
+    """Yield products of the native core's kernels, whose rows are divided among threads as pairs are."""
     from podium import _native
     from podium.local.runtimes.native.packed import pack_float32, pack_int8
 
@@ -52,25 +53,26 @@ def podiums(rows: int) -> Iterator[tuple[str, Product]]:
     weight = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
     parts = [np.ones((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
     results = [np.empty((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
-    packed, whole = pack_float32(weight), pack_int8(weight)
+    packed = pack_float32(weight)
+    packed_int8, scales, sums = pack_int8(weight)
     pool = ThreadPoolExecutor(THREADS)
 
-    def exact(x: np.ndarray, y: np.ndarray) -> None:
-        _native.multiply(x, packed, y, None, "none", None, kernels)
+    def multiply(x: np.ndarray, y: np.ndarray) -> None:
+        _native.multiply(x=x, packed=packed, y=y, bias=None, activation="none", added=None, instruction_set=kernels)
 
-    def near(x: np.ndarray, y: np.ndarray) -> None:
-        _native.multiply_int8(x, *whole, y, kernels)
+    def multiply_int8(x: np.ndarray, y: np.ndarray) -> None:
+        _native.multiply_int8(x=x, packed=packed_int8, scales=scales, sums=sums, y=y, instruction_set=kernels)
 
-    yield "float32", lambda: list(pool.map(exact, parts, results))
-    yield "int8", lambda: list(pool.map(near, parts, results))
+    yield "float32", lambda: list(pool.map(multiply, parts, results))
+    yield "int8", lambda: list(pool.map(multiply_int8, parts, results))
 
 
 def main() -> None:
     best = {"float32": 0.0, "int8": 0.0}
-    for found in (numpys, torchs, podiums):
+    for products in (numpy_products, torch_products, podium_products):
         for rows in ROWS:
             with contextlib.suppress(ImportError):
-                for kind, product in found(rows):
+                for kind, product in products(rows):
                     best[kind] = max(best[kind], rate(product, rows))
     print(json.dumps(best))
 

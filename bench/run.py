@@ -162,8 +162,9 @@ def operations() -> dict[str, float]:
     """Return the billions of operations in one pair's matrix products, by workload: 2 × weights × tokens."""
     script = (
         "import sys; from podium.load import local_scorer; import work;"
-        "pairs = local_scorer(sys.argv[1]).tokenizer.pairs;"
-        "print([sum(len(pair.ids) for pair in pairs(work.QUERY, work.passages(name))) / 100 for name in ('short', 'long')])"
+        "encode = local_scorer(sys.argv[1]).tokenizer.encode;"
+        "pairs = {name: [(work.QUERY, text) for text in work.passages(name)] for name in ('short', 'long')};"
+        "print([sum(len(pair.ids) for pair in encode(pairs[name])) / 100 for name in pairs])"
     )
     command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}

@@ -1,11 +1,12 @@
-"""Measure podium serve: throughput and waiting beside the same work done offline, fairness, memory, beside another server.
+"""Measure podium serve: throughput and latency compared with the same work offline, fairness, memory, and another server.
 
     make bench-serve                        about five minutes
-    python bench/serve.py --soak 600        … and memory over ten minutes
-    python bench/serve.py --beside          … and Infinity, which brings PyTorch (2 GB, several minutes)
+    python bench/serve.py --soak 600        and memory over ten minutes
+    python bench/serve.py --beside          and Infinity, which installs PyTorch (2 GB, several minutes)
 
-Client, server and offline process share one machine, and rounds alternate; the client writes bytes that were made before and
-so costs little. Every answer is compared with the offline one. Writes docs/serve.json, which docs/serving.md shows.
+Client, server and offline process share one machine, and their rounds alternate. The client sends bytes that were prepared
+before, so it takes little time. Every reply is compared with the offline result. Writes docs/serve.json, which
+docs/serving.md shows.
 """
 
 from __future__ import annotations
@@ -34,24 +35,27 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
 RESULTS = ROOT / "docs" / "serve.json"
 CONNECTIONS = (1, 8, 32, 128)
-INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.78", "click<8.2"]  # its command line needs the last
+INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.78", "click<8.2"]  # for its command line
 
 
 def requests(count: int) -> list[dict[str, Any]]:
-    """Return requests of 5 to 15 passages each, no two alike: the same on every machine."""
-    draw, pool = random.Random(0), passages("short", 2000)
-    return [{"query": f"{QUERY} {at}", "documents": draw.sample(pool, draw.randint(5, 15))} for at in range(count)]
+    """Return different requests of 5 to 15 passages each, the same on every machine."""
+    generator = random.Random(0)
+    pool = passages("short", 2000)
+    return [
+        {"query": f"{QUERY} {number}", "documents": generator.sample(pool, generator.randint(5, 15))} for number in range(count)
+    ]
 
 
-# The client: raw HTTP over sockets that stay open
+# The client: HTTP over sockets that stay open
 
 
-class Refused(Exception):
-    """An answer that is no ranking."""
+class UnexpectedReply(Exception):
+    """A reply without a ranking."""
 
 
 class Client:
-    """One connection. `ask` returns the reply's body and how long it took."""
+    """One connection to a server on this machine."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -60,20 +64,21 @@ class Client:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
         return self
 
-    async def ask(self, request: bytes) -> tuple[bytes, float]:
+    async def send(self, request: bytes) -> tuple[bytes, float]:
+        """Return the body of the reply, and the seconds until it was complete."""
         began = time.perf_counter()
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         body = await self._reader.readexactly(int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1]))
         if not head.startswith(b"HTTP/1.1 200"):
-            raise Refused(f"the server answered {head[:60]!r} {body[:300]!r}")
+            raise UnexpectedReply(f"the server answered {head[:60]!r} {body[:300]!r}")
         return body, time.perf_counter() - began
 
     def close(self) -> None:
         self._writer.close()
 
 
-def written(body: dict[str, Any], path: str) -> bytes:
+def http_request(body: dict[str, Any], path: str) -> bytes:
     content = json.dumps(body).encode()
     return b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
         path.encode(),
@@ -82,39 +87,41 @@ def written(body: dict[str, Any], path: str) -> bytes:
     )
 
 
-async def load(port: int, asked: Sequence[bytes], connections: int) -> tuple[list[bytes], list[float], float]:
-    """Ask all over so many connections, each one after the other; return the answers, their times, the time of all."""
+async def load(port: int, bodies: Sequence[bytes], connections: int) -> tuple[list[bytes], list[float], float]:
+    """Send all requests, one after the other on each connection. Return the replies, their seconds, and the total seconds."""
     clients = [await Client(port).open() for _ in range(connections)]
-    left, answers, times = iter(range(len(asked))), [b""] * len(asked), [0.0] * len(asked)
+    indices = iter(range(len(bodies)))
+    replies = [b""] * len(bodies)
+    times = [0.0] * len(bodies)
 
-    async def one(client: Client) -> None:
-        for at in left:
-            answers[at], times[at] = await client.ask(asked[at])
+    async def send_next(client: Client) -> None:
+        for index in indices:
+            replies[index], times[index] = await client.send(bodies[index])
 
     began = time.perf_counter()
-    await asyncio.gather(*map(one, clients))
+    await asyncio.gather(*map(send_next, clients))
     seconds = time.perf_counter() - began
     for client in clients:
         client.close()
-    return answers, times, seconds
+    return replies, times, seconds
 
 
-# The servers, and the work offline
+# The servers, and the offline process
 
 
 @contextmanager
 def serving(command: Sequence[str], port: int) -> Iterator[int]:
-    """Run a server and yield its process's id, once it answers."""
+    """Run a server and yield the id of its process when it answers."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        ends = time.monotonic() + 120
+        deadline = time.monotonic() + 120
         while True:
             try:
-                asyncio.run(load(port, [written({"query": "a", "documents": ["b"]}, "/rerank")], 1))
+                asyncio.run(load(port, [http_request({"query": "a", "documents": ["b"]}, "/rerank")], 1))
                 break
-            except (OSError, Refused):
-                if time.monotonic() > ends or process.poll() is not None:
-                    raise SystemExit(f"{command[0]} does not serve; run it by hand to see why") from None
+            except (OSError, UnexpectedReply):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise SystemExit(f"{command[0]} does not answer; run it by hand to see the reason") from None
                 time.sleep(0.1)
         yield process.pid
     finally:
@@ -128,24 +135,25 @@ def podium(port: int, *options: str) -> list[str]:
 
 OFFLINE = """
 import json, sys, time, podium
-asked = json.load(open(sys.argv[1]))
+requests = json.load(open(sys.argv[1]))
 reranker = podium.load(sys.argv[2])
-queries, texts = [each["query"] for each in asked], [each["documents"] for each in asked]
+queries, texts = [request["query"] for request in requests], [request["documents"] for request in requests]
 reranker.rerank(queries[0], texts[0])
 for line in sys.stdin:
     began = time.perf_counter()
     rankings = reranker.rerank_many(queries, texts)
-    print(json.dumps([time.perf_counter() - began, [[[r.index, r.score] for r in each] for each in rankings]]), flush=True)
+    seconds = time.perf_counter() - began
+    print(json.dumps([seconds, [[[r.index, r.score] for r in ranking] for ranking in rankings]]), flush=True)
 """
 
 
 class Offline:
-    """A process that does the same work by one call of rerank_many."""
+    """A process that does the same work with one call of rerank_many. `requests_file` is JSON."""
 
-    def __init__(self, asked: Path, model: str) -> None:
+    def __init__(self, requests_file: Path, model: str) -> None:
         python = str(HOME / "serve" / "bin" / "python")
         self._process = subprocess.Popen(
-            [python, "-c", OFFLINE, str(asked), model], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-c", OFFLINE, str(requests_file), model], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def run(self) -> tuple[float, list[list[list[float]]]]:
@@ -158,28 +166,28 @@ class Offline:
         self._process.wait()
 
 
-# What is measured
+# Measurements
 
 
 def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
-    asked = requests(count)
-    file = HOME / "asked.json"
-    file.write_text(json.dumps(asked))
-    pairs = sum(len(each["documents"]) for each in asked)
-    bodies = [written(each, "/v2/rerank") for each in asked]
+    all_requests = requests(count)
+    file = HOME / "requests.json"
+    file.write_text(json.dumps(all_requests))
+    pairs = sum(len(request["documents"]) for request in all_requests)
+    bodies = [http_request(request, "/v2/rerank") for request in all_requests]
     offline = Offline(file, "podium-mini")
-    rows: dict[int, dict[str, list[float]]] = {each: {"share": [], "times": []} for each in CONNECTIONS}
-    rates, differing = [], 0
-    for counted in [False] + [True] * rounds:
+    rows: dict[int, dict[str, list[float]]] = {connections: {"share": [], "times": []} for connections in CONNECTIONS}
+    rates = []
+    differing = 0
+    for counted in [False] + [True] * rounds:  # the first round is a warm-up
         seconds, expected = offline.run()
         if counted:
             rates.append(pairs / seconds)
         for connections in CONNECTIONS:
-            answers, times, took = asyncio.run(load(port, bodies, connections))
-            given = [[[each["index"], each["relevance_score"]] for each in json.loads(answer)["results"]] for answer in answers]
-            differing += sum(one != other for one, other in zip(given, expected, strict=True))
+            replies, times, total = asyncio.run(load(port, bodies, connections))
+            differing += sum(scores(reply) != ranking for reply, ranking in zip(replies, expected, strict=True))
             if counted:
-                rows[connections]["share"].append(seconds / took)
+                rows[connections]["share"].append(seconds / total)
                 rows[connections]["times"] += times
     offline.close()
     return {
@@ -194,30 +202,40 @@ def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def scores(reply: bytes) -> list[list[float]]:
+    """Return the index and score of each result in a reply."""
+    return [[result["index"], result["relevance_score"]] for result in json.loads(reply)["results"]]
+
+
 def quantiles(times: Sequence[float]) -> dict[str, float]:
     ordered = sorted(times)
-    return {f"p{at}_ms": 1000 * ordered[min(len(ordered) - 1, len(ordered) * at // 100)] for at in (50, 95, 99)}
+    last = len(ordered) - 1
+    return {f"p{percent}_ms": 1000 * ordered[min(last, len(ordered) * percent // 100)] for percent in (50, 95, 99)}
 
 
 async def fairness(port: int) -> dict[str, Any]:
-    """Ask for five passages again and again: alone, then while a request of a thousand is under way."""
+    """Measure requests of five passages: on an idle server, then while a request of a thousand passages is in progress."""
     pool = passages("short", 1500)
-    draw = random.Random(1)
-    client, other = await Client(port).open(), await Client(port).open()
+    generator = random.Random(1)
+    client = await Client(port).open()
 
-    async def small() -> float:
-        return (await client.ask(written({"query": QUERY, "documents": draw.sample(pool, 5)}, "/v2/rerank")))[1]
+    def request(count: int) -> bytes:
+        return http_request({"query": QUERY, "documents": generator.sample(pool, count)}, "/v2/rerank")
+
+    async def small_seconds() -> float:
+        return (await client.send(request(5)))[1]
 
     for _ in range(20):
-        await small()
-    idle = [await small() for _ in range(200)]
+        await small_seconds()
+    idle = [await small_seconds() for _ in range(200)]
+    other = await Client(port).open()  # not earlier: the server closes a connection without a request after ten seconds
     busy: list[float] = []
     seconds = []
     while len(busy) < 200:
-        large = asyncio.ensure_future(other.ask(written({"query": QUERY, "documents": draw.sample(pool, 1000)}, "/v2/rerank")))
+        large = asyncio.ensure_future(other.send(request(1000)))
         await asyncio.sleep(0.05)
         while not large.done():
-            busy.append(await small())
+            busy.append(await small_seconds())
         seconds.append((await large)[1])
     client.close()
     other.close()
@@ -226,52 +244,53 @@ async def fairness(port: int) -> dict[str, Any]:
 
 
 def soak(port: int, process: int, seconds: float) -> dict[str, Any]:
-    """Keep 32 connections busy, with some that hang up in the middle, and look at the server's memory."""
-    bodies = [written(each, "/v2/rerank") for each in requests(200)]
-    ends, held = time.monotonic() + seconds, []
+    """Keep 32 connections busy, with some clients that disconnect early, and record the server's memory."""
+    bodies = [http_request(request, "/v2/rerank") for request in requests(200)]
+    deadline = time.monotonic() + seconds
+    samples: list[float] = []
     stop = threading.Event()
 
-    def watch() -> None:
+    def record_memory() -> None:
         while not stop.wait(min(10.0, seconds / 20)):
-            held.append(resident(process))
+            samples.append(resident_megabytes(process))
 
     async def run() -> int:
-        done = 0
-        while time.monotonic() < ends:
-            quitters = [await Client(port).open() for _ in range(5)]
-            for client in quitters:
+        count = 0
+        while time.monotonic() < deadline:
+            disconnecting = [await Client(port).open() for _ in range(5)]
+            for client in disconnecting:
                 client._writer.write(bodies[0])
             await asyncio.sleep(0.01)
-            for client in quitters:
+            for client in disconnecting:
                 client.close()
-            done += len((await load(port, bodies, 32))[0])
-        return done
+            count += len((await load(port, bodies, 32))[0])
+        return count
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    done = asyncio.run(run())
+    recorder = threading.Thread(target=record_memory)
+    recorder.start()
+    count = asyncio.run(run())
     stop.set()
-    watcher.join()
-    tenth = max(1, len(held) // 10)
+    recorder.join()
+    tenth = max(1, len(samples) // 10)
     return {
         "seconds": seconds,
-        "requests": done,
-        "early_mb": statistics.median(held[tenth : 2 * tenth + 1]),
-        "late_mb": statistics.median(held[-tenth:]),
-        "peak_mb": max(held),
+        "requests": count,
+        "early_mb": statistics.median(samples[tenth : 2 * tenth + 1]),
+        "late_mb": statistics.median(samples[-tenth:]),
+        "peak_mb": max(samples),
     }
 
 
-def resident(process: int) -> float:
+def resident_megabytes(process: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[1]) / 1000
 
 
 def beside(rounds: int) -> dict[str, float]:
-    """Serve one cross-encoder with podium and with Infinity, by turns; return the rate of each at 32 connections."""
+    """Serve one cross-encoder with podium and with Infinity. Return the pairs per second of each at 32 connections."""
     model = str(HOME / "model")
-    asked = requests(100)
-    bodies = [written(each | {"model": model}, "/rerank") for each in asked]
-    pairs = sum(len(each["documents"]) for each in asked)
+    all_requests = requests(100)
+    bodies = [http_request(request | {"model": model}, "/rerank") for request in all_requests]
+    pairs = sum(len(request["documents"]) for request in all_requests)
     infinity = [
         str(HOME / "infinity" / "bin" / "infinity_emb"), "v2", "--model-id", model, "--served-model-name", model,
         "--engine", "torch", "--device", "cpu", "--port", "8198", "--no-bettertransformer",
@@ -287,55 +306,57 @@ def beside(rounds: int) -> dict[str, float]:
                 seconds = asyncio.run(load(port, bodies, 32))[2]
                 if counted:
                     rates[name].append(pairs / seconds)
-    return {name: statistics.median(found) for name, found in rates.items()}
+    return {name: statistics.median(rounds_of_name) for name, rounds_of_name in rates.items()}
 
 
 def startup(port: int) -> float:
-    """Return seconds from starting the server to its first answer."""
+    """Return the seconds from the start of the server to its first reply."""
     began = time.perf_counter()
     with serving(podium(port), port):
         return time.perf_counter() - began
 
 
 def install(name: str, packages: Sequence[str]) -> None:
-    done = HOME / name / "installed"
-    if not done.exists():
+    marker = HOME / name / "installed"
+    if not marker.exists():
         print(f"installing {name} …", flush=True)
         subprocess.run([sys.executable, "-m", "venv", HOME / name], check=True)
-        for package in packages:  # torch first, as it was asked for
+        for package in packages:  # in this order, so that torch has the version of the list
             subprocess.run([HOME / name / "bin" / "python", "-m", "pip", "install", "--quiet", package], check=True)
-        done.touch()
+        marker.touch()
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
     rows = [
         f"| {connections} | {row['share']:.2f} | {row['p50_ms']:.0f} ms | {row['p95_ms']:.0f} ms | {row['p99_ms']:.0f} ms |"
-        for connections, row in found["throughput"]["connections"].items()
+        for connections, row in results["throughput"]["connections"].items()
     ]
-    work, fair = found["throughput"], found["fairness"]
-    said = [
+    work = results["throughput"]
+    fair = results["fairness"]
+    lines = [
         "| connections | share of the offline rate | p50 | p95 | p99 |",
         "|---|---|---|---|---|",
         *rows,
         "",
         f"- {work['requests']} requests of 5 to 15 passages; {work['differing']} answers differed from the offline ones. "
-        f"Offline: {work['offline_pairs_s']:.0f} pairs/s on {found['machine']}.",
+        f"Offline: {work['offline_pairs_s']:.0f} pairs/s on {results['machine']}.",
         f"- Fairness: five passages take {fair['idle']['p95_ms']:.0f} ms (p95) alone and {fair['busy']['p95_ms']:.0f} ms while "
         f"a request of 1,000 is under way: {fair['p95_ratio']:.1f} times.",
-        f"- Start to first answer: {found['start_s']:.2f} s.",
+        f"- Start to first answer: {results['start_s']:.2f} s.",
     ]
-    if held := found.get("soak"):
-        said.append(
-            f"- Memory over {held['seconds']:.0f} s at 32 connections ({held['requests']:,} requests, and clients that "
-            f"hang up): {held['early_mb']:.0f} MB early, {held['late_mb']:.0f} MB late."
+    if memory := results.get("soak"):
+        lines.append(
+            f"- Memory over {memory['seconds']:.0f} s at 32 connections ({memory['requests']:,} requests, and clients that "
+            f"hang up): {memory['early_mb']:.0f} MB early, {memory['late_mb']:.0f} MB late."
         )
-    if rates := found.get("beside"):
-        against = rates["Infinity"]
-        said.append(
+    if rates := results.get("beside"):
+        infinity = rates["Infinity"]
+        lines.append(
             f"- Beside Infinity (PyTorch), the same cross-encoder of MiniLM-L6's shape, 32 connections: "
-            f"{rates['podium'] / against:.1f} times its rate, {rates['podium int8'] / against:.1f} times in int8."
+            f"{rates['podium'] / infinity:.1f} times its rate, {rates['podium int8'] / infinity:.1f} times in int8."
         )
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -344,26 +365,26 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--soak", type=float, default=0, metavar="SECONDS")
     parser.add_argument("--beside", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     HOME.mkdir(exist_ok=True)
     install("serve", [f"{ROOT}[serve]"])
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found = {key: before[key] for key in ("soak", "beside") if key in before}  # measured by other calls of this
-    found["machine"] = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
-    found["start_s"] = statistics.median(startup(8190 + at) for at in range(5))
+    previous = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = {key: previous[key] for key in ("soak", "beside") if key in previous}  # measured only with their options
+    results["machine"] = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    results["start_s"] = statistics.median(startup(8190 + number) for number in range(5))
     with serving(podium(8196), 8196) as process:
-        found["throughput"] = throughput(8196, asked.requests, asked.rounds)
-        found["fairness"] = asyncio.run(fairness(8196))
-        if asked.soak:
-            found["soak"] = soak(8196, process, asked.soak)
-    if asked.beside:
+        results["throughput"] = throughput(8196, options.requests, options.rounds)
+        results["fairness"] = asyncio.run(fairness(8196))
+        if options.soak:
+            results["soak"] = soak(8196, process, options.soak)
+    if options.beside:
         if not (HOME / "model" / "config.json").exists():
-            raise SystemExit("make bench makes the model that both serve; run it first")
+            raise SystemExit("run make bench first; it creates the model that both servers load")
         install("infinity", INFINITY)
-        found["beside"] = beside(asked.rounds)
-    found["table"] = table(found)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(found["table"])
+        results["beside"] = beside(options.rounds)
+    results["table"] = table(results)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(results["table"])
 
 
 if __name__ == "__main__":

@@ -32,15 +32,6 @@ README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", R
 SERVING, SERVED = ROOT / "docs" / "serving.md", ROOT / "docs" / "serve.json"
 SCREENSHOT = ROOT / "docs" / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
-FAMILY_MODELS = {
-    "BERT": "MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
-    "ELECTRA": "`cross-encoder/ms-marco-electra-base`",
-    "RoBERTa": "XLM-RoBERTa, DistilRoBERTa, CamemBERT: `BAAI/bge-reranker-base`, `BAAI/bge-reranker-v2-m3`",
-    "DistilBERT": "distilled BERTs",
-    "DeBERTa": "v2 and v3: `mixedbread-ai/mxbai-rerank-base-v1`",
-    "late interaction": "`podium-mini`, as `training/` writes it",
-    "ModernBERT": "`cross-encoder/ettin-reranker-17m-v1`, `Alibaba-NLP/gte-reranker-modernbert-base`",
-}
 
 
 def example() -> str:
@@ -53,7 +44,7 @@ def searched() -> str:
 
 def redis() -> str:
     """Return the output of the README's block on Redis, run against recorded replies of a real server."""
-    with Replay(ROOT / "tests" / "sources" / "redis" / "readme.json") as replay:
+    with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
         return _printed(code_before("redis").replace("redis://localhost:6379", replay.url))
 
 
@@ -71,7 +62,7 @@ def demo() -> str:
 
 
 def families() -> str:
-    rows = [f"| {family.name} | {FAMILY_MODELS[family.name]} |" for family in FAMILIES]
+    rows = [f"| {family.name} | {family.examples} |" for family in FAMILIES]
     return "\n".join(["| family | for example |", "|---|---|", *rows])
 
 

@@ -1,4 +1,4 @@
-// What this processor can do, asked of itself at run time.
+// The instruction sets of this processor, detected at run time.
 #pragma once
 
 namespace podium {

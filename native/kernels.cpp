@@ -1,3 +1,5 @@
+// Chooses among the compiled instruction sets those that this processor supports.
+
 #include "kernels.h"
 
 #include "cpu.h"
@@ -13,7 +15,7 @@ namespace avx512vnni { extern const Kernels kernels; }
 #endif
 
 const std::vector<const Kernels*>& available_kernels() {
-    static const std::vector<const Kernels*> found = [] {
+    static const std::vector<const Kernels*> available = [] {
         std::vector<const Kernels*> sets;
 #if defined(PODIUM_X86)
         if (cpu().avx512vnni) sets.push_back(&avx512vnni::kernels);
@@ -24,7 +26,7 @@ const std::vector<const Kernels*>& available_kernels() {
         sets.push_back(&portable::kernels);
         return sets;
     }();
-    return found;
+    return available;
 }
 
 }  // namespace podium

@@ -1,8 +1,8 @@
-// The arithmetic, as a table of functions: one table per instruction set, all compiled from kernels.ipp.
+// The arithmetic of a network, as a table of functions: one table per instruction set, all compiled from kernels.ipp.
 //
-// Rows are row-major float32. No result of a row depends on how many rows are computed with it, bit for bit.
+// Matrices are row-major float32. A row's result does not depend, bit for bit, on how many rows are computed with it.
 // Weights are packed in panels of 64 outputs: float32 as [outputs/64][inputs][64], int8 as [outputs/64][inputs/4][64][4],
-// both filled up with zeros.
+// both padded with zeros. Strides count elements between the beginnings of two rows.
 #pragma once
 
 #include <cstddef>
@@ -12,35 +12,36 @@
 namespace podium {
 
 constexpr std::size_t PANEL = 64;
+constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // the sum of more products, each at most 255 × 127, could exceed an int32
 
 enum class Activation : int { none, gelu, gelu_tanh, relu, tanh, sigmoid, silu };
 
-// What is done to a product before it is stored: + bias, activation, + added.
+// What happens to a product before it is stored: + bias, then the activation, then + residual.
 struct Epilogue {
     const float* bias = nullptr;
     Activation activation = Activation::none;
-    const float* added = nullptr;
-    std::size_t added_stride = 0;
+    const float* residual = nullptr;
+    std::size_t residual_stride = 0;
 };
 
 struct Int8Weights {
     const std::int8_t* packed;
     const float* scales;          // one per output
-    const std::int32_t* sums;     // of each output's weights
+    const std::int32_t* sums;     // sum of each output's int8 weights
 };
 
-// One row's whole numbers q stand for (q - zero) * scale.
+// Rows quantised each by itself: a value v stands for (v - zero_point) * scale.
 struct Int8Rows {
-    const std::uint8_t* whole;
-    std::size_t stride;           // inputs, filled up to a multiple of 4
+    const std::uint8_t* values;
+    std::size_t stride;           // inputs, rounded up to a multiple of 4
     const float* scales;
-    const std::int32_t* zeros;
+    const std::int32_t* zero_points;
 };
 
 struct AttentionShape {
-    std::size_t heads, size;      // size: columns of one head
+    std::size_t heads, head_size; // head_size: columns of one head
     float scale;
-    std::size_t window;           // how far a token sees to either side; 0: everything
+    std::size_t window;           // how many tokens to either side a token attends to; 0: all
 };
 
 struct Kernels {
@@ -50,27 +51,28 @@ struct Kernels {
                        std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
     void (*linear_i8)(const Int8Rows& x, std::size_t rows, std::size_t inputs, const Int8Weights& weights,
                       std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
-    // Per row: the range of its values and 0 onto 0 … 255.
-    void (*quantise)(const float* x, std::size_t rows, std::size_t width, std::uint8_t* whole, std::size_t stride,
-                     float* scales, std::int32_t* zeros);
+    // Maps the range of each row's values, extended to include 0, onto 0 … 255.
+    void (*quantise)(const float* x, std::size_t rows, std::size_t width, std::uint8_t* values, std::size_t stride,
+                     float* scales, std::int32_t* zero_points);
     void (*norm)(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias,
                  float epsilon, float* y);
     void (*activate)(const float* x, std::size_t count, Activation activation, float* y);
-    // y = activation(left half of each row) * right half
+    // y = activation(left half of each row of x) * right half; `width` is that of y.
     void (*gate)(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y);
-    // One text: `queries` rows from its first token on attend to all of its `tokens`.
+    // One text: its first `queries` tokens attend to all of its `tokens`. `attention_scratch` returns the size of `scratch`.
+    std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t tokens);
     void (*attend)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
-                   const float* v, std::size_t kv_stride, std::size_t tokens, std::vector<float>& scratch, float* y,
+                   const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y,
                    std::size_t y_stride);
-    // Rotates pairs of columns (c, c + size/2) of each head in place; cos and sin have rows of size/2.
-    void (*rotate)(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t size, const float* cos,
+    // Rotates the pairs of columns (c, c + head_size/2) of each head in place; cos and sin have rows of head_size/2.
+    void (*rotate)(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t head_size, const float* cos,
                    const float* sin);
-    void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);
-    void (*add)(const float* x, std::size_t count, float* y);          // y += x
+    void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);  // float16 to float32
+    void (*add)(const float* x, std::size_t count, float* y);                 // y += x
     float (*dot)(const float* x, const float* y, std::size_t count);
 };
 
-// The instruction sets that were compiled and that this processor has, the best first. Never empty.
+// The instruction sets that were compiled and that this processor supports, the fastest first. Never empty.
 const std::vector<const Kernels*>& available_kernels();
 
 }  // namespace podium

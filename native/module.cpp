@@ -1,4 +1,8 @@
-// podium._native: the network and its kernels, for Python. Everything is checked here that C++ could not survive.
+// The Python module podium._native: networks, and single kernels for tests and benchmarks.
+//
+// The arguments come from Python, so everything that could make C++ read or write out of bounds is checked here, in the
+// methods of Network that add steps, or, for token ids and lengths, by the steps. Arrays that are written to, and the tokens
+// of a run, are not converted to another dtype or layout: results would go to a temporary copy, and large ids would wrap.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -6,328 +10,327 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "cpu.h"
 #include "network.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 using namespace podium;
 
 namespace {
 
 template <class T>
-using Row = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Out = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Seconds = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
-using Packed = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using PackedWhole = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using PackedFloat32 = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
-void expect(bool holds, const char* otherwise) {
-    if (!holds) throw std::invalid_argument(otherwise);
+void check(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
 }
 
 const Kernels& kernels_named(const std::optional<std::string>& name) {
     if (!name) return *available_kernels().front();
-    for (const Kernels* each : available_kernels())
-        if (*name == each->name) return *each;
-    throw std::invalid_argument("this processor or build has no kernels named " + *name);
+    for (const Kernels* kernels : available_kernels())
+        if (*name == kernels->name) return *kernels;
+    throw std::invalid_argument("this processor or build does not support the instruction set " + *name);
 }
 
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> names;
-    for (const Kernels* each : available_kernels()) names.emplace_back(each->name);
+    for (const Kernels* kernels : available_kernels()) names.emplace_back(kernels->name);
     return names;
 }
 
 Activation activation_named(const std::string& name) {
-    static const std::pair<const char*, Activation> known[] = {
-        {"none", Activation::none}, {"gelu", Activation::gelu},       {"gelu_tanh", Activation::gelu_tanh},
-        {"relu", Activation::relu}, {"tanh", Activation::tanh},       {"sigmoid", Activation::sigmoid},
+    static const std::pair<const char*, Activation> activations[] = {
+        {"none", Activation::none}, {"gelu", Activation::gelu}, {"gelu_tanh", Activation::gelu_tanh},
+        {"relu", Activation::relu}, {"tanh", Activation::tanh}, {"sigmoid", Activation::sigmoid},
         {"silu", Activation::silu},
     };
-    for (const auto& [each, activation] : known)
-        if (name == each) return activation;
-    throw std::invalid_argument("no activation is named " + name);
+    for (const auto& [known_name, activation] : activations)
+        if (name == known_name) return activation;
+    throw std::invalid_argument("unknown activation: " + name);
 }
 
-Positions positions_named(const std::string& name) {
-    if (name == "counted") return Positions::counted;
-    if (name == "counted_by_side") return Positions::counted_by_side;
-    if (name == "after_padding") return Positions::after_padding;
-    throw std::invalid_argument("no positions are named " + name);
+PositionKind position_kind_named(const std::string& name) {
+    if (name == "counted") return PositionKind::counted;
+    if (name == "counted_by_side") return PositionKind::counted_by_side;
+    if (name == "after_padding") return PositionKind::after_padding;
+    throw std::invalid_argument("unknown kind of positions: " + name);
 }
 
 Table table_of(const AnyMatrix& rows) {
-    const bool half = rows.dtype() == nb::dlpack::dtype{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-    expect(half || rows.dtype() == nb::dtype<float>(), "a table of embeddings is float32 or float16");
-    return {rows.data(), rows.shape(0), rows.shape(1), half};
+    const nb::dlpack::dtype float16{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+    const bool is_float16 = rows.dtype() == float16;
+    check(is_float16 || rows.dtype() == nb::dtype<float>(), "an embedding table must be float32 or float16");
+    return {rows.data(), rows.shape(0), rows.shape(1), is_float16};
 }
 
-std::size_t panels(std::size_t outputs) { return (outputs + PANEL - 1) / PANEL; }
+// Not (outputs + PANEL - 1) / PANEL, which overflows.
+std::size_t panels(std::size_t outputs) { return outputs / PANEL + (outputs % PANEL != 0); }
 
-LinearWeights weights_of(const Packed& packed, std::size_t outputs) {
-    expect(outputs && packed.shape(0) == panels(outputs) && packed.shape(1) && packed.shape(2) == PANEL,
-           "packed weights have shape (outputs/64, inputs, 64)");
+LinearWeights weights_of(const PackedFloat32& packed, std::size_t outputs) {
+    check(outputs && packed.shape(0) == panels(outputs) && packed.shape(1) && packed.shape(2) == PANEL,
+          "packed weights must have shape (outputs/64, inputs, 64)");
     LinearWeights weights{packed.shape(1), outputs};
-    weights.packed = packed.data();
+    weights.packed_f32 = packed.data();
     return weights;
 }
 
-LinearWeights weights_of(const PackedWhole& packed, const Row<float>& scales, const Row<std::int32_t>& sums,
+LinearWeights weights_of(const PackedInt8& packed, const Vector<float>& scales, const Vector<std::int32_t>& sums,
                          std::size_t inputs, std::size_t outputs) {
-    expect(outputs && inputs && packed.shape(0) == panels(outputs) && packed.shape(1) == (inputs + 3) / 4 &&
-               packed.shape(2) == PANEL && packed.shape(3) == 4,
-           "packed int8 weights have shape (outputs/64, inputs/4, 64, 4)");
-    expect(scales.shape(0) == PANEL * panels(outputs) && sums.shape(0) == scales.shape(0),
-           "scales and sums are filled up to whole panels of 64");
+    check(inputs <= MAX_INT8_INPUTS, "int8 weights can have at most 65,000 inputs");
+    check(outputs && inputs && packed.shape(0) == panels(outputs) && packed.shape(1) == (inputs + 3) / 4 &&
+              packed.shape(2) == PANEL && packed.shape(3) == 4,
+          "packed int8 weights must have shape (outputs/64, inputs/4, 64, 4)");
+    check(scales.shape(0) == PANEL * panels(outputs) && sums.shape(0) == scales.shape(0),
+          "scales and sums must have one number per output of a panel");
     LinearWeights weights{inputs, outputs};
-    weights.whole = {packed.data(), scales.data(), sums.data()};
+    weights.int8 = {packed.data(), scales.data(), sums.data()};
     return weights;
 }
 
-const float* bias_of(const std::optional<Row<float>>& bias, std::size_t outputs) {
+const float* bias_of(const std::optional<Vector<float>>& bias, std::size_t outputs) {
     if (!bias) return nullptr;
-    expect(bias->shape(0) == outputs, "a bias has one number for each output");
+    check(bias->shape(0) == outputs, "a bias must have one number per output");
     return bias->data();
 }
 
-// A Network that holds on to the arrays it reads from.
-class Net {
+// A Network together with the arrays that its steps read.
+class PyNetwork {
   public:
-    explicit Net(const std::optional<std::string>& instruction_set)
+    explicit PyNetwork(const std::optional<std::string>& instruction_set)
         : kernels_(kernels_named(instruction_set)), network_(kernels_) {}
 
     std::string instruction_set() const { return kernels_.name; }
 
-    int embed(const AnyMatrix& words, const std::optional<AnyMatrix>& segments, bool by_segment,
-              const std::optional<AnyMatrix>& places, const std::string& positions, std::int32_t padding) {
-        Embedding embedding{table_of(words)};
+    int embed(const AnyMatrix& tokens, const std::optional<AnyMatrix>& segments, bool use_segment_ids,
+              const std::optional<AnyMatrix>& positions, const std::string& position_kind, std::int32_t padding_id) {
+        Embedding embedding{table_of(tokens)};
         if (segments) embedding.segments = table_of(*segments);
-        embedding.by_segment = by_segment;
-        if (places) {
-            embedding.places = table_of(*places);
-            embedding.positions = positions_named(positions);
+        embedding.use_segment_ids = use_segment_ids;
+        if (positions) {
+            embedding.positions = table_of(*positions);
+            embedding.position_kind = position_kind_named(position_kind);
         }
-        expect(padding >= 0, "a padding id is not negative");
-        embedding.padding = padding;
-        keep(words, segments, places);
+        check(padding_id >= 0, "the padding id must not be negative");
+        embedding.padding_id = padding_id;
+        hold(tokens, segments, positions);
         return network_.embed(embedding);
     }
 
-    int norm(int x, const Row<float>& weight, const std::optional<Row<float>>& bias, float epsilon) {
-        expect(weight.shape(0) == network_.width(x), "a norm has one weight for each column");
-        keep(weight, bias);
-        return network_.norm(x, weight.data(), bias_of(bias, weight.shape(0)), epsilon);
+    int norm(int input, const Vector<float>& weight, const std::optional<Vector<float>>& bias, float epsilon) {
+        check(weight.shape(0) == network_.width(input), "a norm must have one weight per column");
+        hold(weight, bias);
+        return network_.norm(input, weight.data(), bias_of(bias, weight.shape(0)), epsilon);
     }
 
-    int linear(int x, const Packed& packed, std::size_t outputs, const std::optional<Row<float>>& bias,
-               const std::string& activation, int added) {
+    int linear(int input, const PackedFloat32& packed, std::size_t outputs, const std::optional<Vector<float>>& bias,
+               const std::string& activation, int residual) {
         LinearWeights weights = weights_of(packed, outputs);
         weights.bias = bias_of(bias, outputs);
-        keep(packed, bias);
-        return network_.linear(x, weights, activation_named(activation), added);
+        hold(packed, bias);
+        return network_.linear(input, weights, activation_named(activation), residual);
     }
 
-    int linear_int8(int x, const PackedWhole& packed, const Row<float>& scales, const Row<std::int32_t>& sums,
-                    std::size_t outputs, const std::optional<Row<float>>& bias, const std::string& activation, int added) {
-        LinearWeights weights = weights_of(packed, scales, sums, network_.width(x), outputs);
+    int linear_int8(int input, const PackedInt8& packed, const Vector<float>& scales, const Vector<std::int32_t>& sums,
+                    std::size_t outputs, const std::optional<Vector<float>>& bias, const std::string& activation,
+                    int residual) {
+        LinearWeights weights = weights_of(packed, scales, sums, network_.width(input), outputs);
         weights.bias = bias_of(bias, outputs);
-        keep(packed, scales, sums, bias);
-        return network_.linear(x, weights, activation_named(activation), added);
+        hold(packed, scales, sums, bias);
+        return network_.linear(input, weights, activation_named(activation), residual);
     }
 
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
-               std::size_t heads, std::size_t size, float scale, std::size_t window, bool by_side,
+               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool by_side,
                const std::optional<Matrix<float>>& cos, const std::optional<Matrix<float>>& sin) {
-        Attention attention{{heads, size, scale, window}};
+        Attention attention{{heads, head_size, scale, window}};
         attention.by_side = by_side;
-        if (cos && sin) {
-            expect(cos->shape(1) == size / 2 && sin->shape(1) == size / 2 && cos->shape(0) == sin->shape(0),
-                   "rotations have half a head's columns");
+        check(cos.has_value() == sin.has_value(), "rotary positions need both cos and sin");
+        if (cos) {
+            check(cos->shape(1) == head_size / 2 && sin->shape(1) == head_size / 2 && cos->shape(0) == sin->shape(0),
+                  "cos and sin must have shape (positions, head size / 2)");
             attention.cos = cos->data();
             attention.sin = sin->data();
-            attention.rotations = cos->shape(0);
+            attention.rotary_positions = cos->shape(0);
         }
-        keep(cos, sin);
+        hold(cos, sin);
         return network_.attend(queries, query_column, keys, key_column, value_column, attention);
     }
 
-    int activate(int x, const std::string& activation) { return network_.activate(x, activation_named(activation)); }
-    int gate(int x, const std::string& activation) { return network_.gate(x, activation_named(activation)); }
-    int add(int x, int y) { return network_.add(x, y); }
-    int first(int x) { return network_.first(x); }
-    int mean(int x) { return network_.mean(x); }
-    std::size_t width(int x) const { return network_.width(x); }
+    int activate(int input, const std::string& activation) { return network_.activate(input, activation_named(activation)); }
+    int gate(int input, const std::string& activation) { return network_.gate(input, activation_named(activation)); }
+    int add(int left, int right) { return network_.add(left, right); }
+    int first(int input) { return network_.first(input); }
+    int mean(int input) { return network_.mean(input); }
+    std::size_t width(int slot) const { return network_.width(slot); }
 
-    int compare(int x, const Row<float>& importance, float importance_bias, const Row<float>& token_importance,
-                const Row<float>& token_idf, const Row<float>& token_piece_idf, const Row<float>& token_stem, float k1,
-                float b, float usual_tokens) {
+    int compare(int input, const Vector<float>& importance, float importance_bias, const Vector<float>& token_importance,
+                const Vector<float>& token_idf, const Vector<float>& token_piece_idf, const Vector<float>& token_stem,
+                float k1, float b, float average_tokens) {
         const std::size_t vocabulary = token_importance.shape(0);
-        expect(importance.shape(0) == network_.width(x), "importance has one weight for each column");
-        expect(token_idf.shape(0) == vocabulary && token_piece_idf.shape(0) == vocabulary && token_stem.shape(0) == vocabulary,
-               "the tables of tokens differ in size");
-        keep(importance, token_importance, token_idf, token_piece_idf, token_stem);
-        return network_.compare(x, {importance.data(), importance_bias, token_importance.data(), token_idf.data(),
-                                    token_piece_idf.data(), token_stem.data(), vocabulary, k1, b, usual_tokens});
+        check(importance.shape(0) == network_.width(input), "importance must have one weight per column");
+        check(token_idf.shape(0) == vocabulary && token_piece_idf.shape(0) == vocabulary && token_stem.shape(0) == vocabulary,
+              "the tables of tokens must have the same size");
+        hold(importance, token_importance, token_idf, token_piece_idf, token_stem);
+        return network_.compare(input, {importance.data(), importance_bias, token_importance.data(), token_idf.data(),
+                                        token_piece_idf.data(), token_stem.data(), vocabulary, k1, b, average_tokens});
     }
 
-    void finish(int result) {
-        network_.finish(result);
-        outputs_ = network_.width(result);
-    }
+    void finish(int result) { network_.finish(result); }
 
     std::vector<std::string> step_names() const {
         const auto names = network_.step_names();
         return {names.begin(), names.end()};
     }
 
-    void run(const Row<std::int32_t>& ids, const Row<std::int32_t>& segments, const Row<std::int64_t>& offsets,
-             const Out& result, const std::optional<Seconds>& seconds) const {
-        expect(outputs_, "the network is not finished");
-        expect(offsets.shape(0) >= 1 && offsets(0) == 0, "offsets begin with 0");
+    void run(const Vector<std::int32_t>& ids, const Vector<std::int32_t>& segments, const Vector<std::int64_t>& offsets,
+             const MutableMatrix& result, const std::optional<MutableVector<double>>& seconds) const {
+        check(offsets.shape(0) >= 1 && offsets(0) == 0, "offsets must begin with 0");
         const std::size_t count = offsets.shape(0) - 1;
-        for (std::size_t text = 0; text < count; ++text) expect(offsets(text + 1) > offsets(text), "a text has no tokens");
-        expect(static_cast<std::size_t>(offsets(count)) == ids.shape(0) && segments.shape(0) == ids.shape(0),
-               "offsets end with the number of tokens, and each token has a segment");
-        expect(result.shape(0) == count && result.shape(1) == outputs_, "the result has one row for each text");
+        for (std::size_t text = 0; text < count; ++text)
+            check(offsets(text + 1) > offsets(text), "offsets must increase: every text needs at least one token");
+        check(static_cast<std::size_t>(offsets(count)) == ids.shape(0) && segments.shape(0) == ids.shape(0),
+              "offsets must end with the number of ids, and there must be one segment per id");
+        check(result.shape(0) == count && result.shape(1) == network_.outputs(),
+              "result must have one row per text and one column per output");
+        check(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds must have one number per step");
         const Texts texts{ids.data(), segments.data(), offsets.data(), count};
-        expect(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds has one number for each step");
-        float* to = result.data();
-        double* timed = seconds ? seconds->data() : nullptr;
         const nb::gil_scoped_release released;
-        network_.run(texts, to, timed);
+        network_.run(texts, result.data(), seconds ? seconds->data() : nullptr);
     }
 
   private:
     template <class... Arrays>
-    void keep(const Arrays&... arrays) {
-        (keep_one(arrays), ...);
+    void hold(const Arrays&... arrays) {
+        (hold_one(arrays), ...);
     }
     template <class Array>
-    void keep_one(const Array& array) { kept_.emplace_back(array); }
+    void hold_one(const Array& array) { arrays_.emplace_back(array); }
     template <class Array>
-    void keep_one(const std::optional<Array>& array) {
-        if (array) kept_.emplace_back(*array);
+    void hold_one(const std::optional<Array>& array) {
+        if (array) arrays_.emplace_back(*array);
     }
 
     const Kernels& kernels_;
     Network network_;
-    std::vector<nb::ndarray<nb::ro>> kept_;
-    std::size_t outputs_ = 0;
+    std::vector<nb::ndarray<nb::ro>> arrays_;
 };
 
-// ---- single kernels, for tests and benchmarks ----
+// Single kernels. Their parameters are those of kernels.h; y receives the result.
 
-void multiply(const Matrix<float>& x, const Packed& packed, const Out& y, const std::optional<Row<float>>& bias,
-              const std::string& activation, const std::optional<Matrix<float>>& added, const std::string& set) {
-    const LinearWeights weights = weights_of(packed, y.shape(1));
-    expect(x.shape(0) == y.shape(0) && x.shape(1) == weights.inputs, "x and y do not fit the weights");
-    expect(!added || (added->shape(0) == y.shape(0) && added->shape(1) == y.shape(1)), "what is added has another shape");
-    const Epilogue epilogue{bias_of(bias, y.shape(1)), activation_named(activation), added ? added->data() : nullptr,
-                            y.shape(1)};
-    const Kernels& kernels = kernels_named(set);
+void multiply(const Matrix<float>& x, const PackedFloat32& packed, const MutableMatrix& y,
+              const std::optional<Vector<float>>& bias, const std::string& activation,
+              const std::optional<Matrix<float>>& residual, const std::string& instruction_set) {
+    const std::size_t rows = x.shape(0), inputs = x.shape(1), outputs = y.shape(1);
+    const LinearWeights weights = weights_of(packed, outputs);
+    check(y.shape(0) == rows && weights.inputs == inputs, "x and y must match the weights");
+    check(!residual || (residual->shape(0) == rows && residual->shape(1) == outputs), "added must have the shape of y");
+    const Epilogue epilogue{bias_of(bias, outputs), activation_named(activation), residual ? residual->data() : nullptr,
+                            outputs};
+    const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    kernels.linear_f32(x.data(), x.shape(1), x.shape(0), x.shape(1), weights.packed, y.shape(1), epilogue, y.data(),
-                       y.shape(1));
+    kernels.linear_f32(x.data(), inputs, rows, inputs, weights.packed_f32, outputs, epilogue, y.data(), outputs);
 }
 
-void multiply_int8(const Matrix<float>& x, const PackedWhole& packed, const Row<float>& scales, const Row<std::int32_t>& sums,
-                   const Out& y, const std::string& set) {
-    const LinearWeights weights = weights_of(packed, scales, sums, x.shape(1), y.shape(1));
-    expect(x.shape(0) == y.shape(0), "x and y do not fit the weights");
-    const Kernels& kernels = kernels_named(set);
-    const std::size_t rows = x.shape(0), stride = (x.shape(1) + 3) / 4 * 4;
+void multiply_int8(const Matrix<float>& x, const PackedInt8& packed, const Vector<float>& scales,
+                   const Vector<std::int32_t>& sums, const MutableMatrix& y, const std::string& instruction_set) {
+    const std::size_t rows = x.shape(0), inputs = x.shape(1), outputs = y.shape(1), stride = (inputs + 3) / 4 * 4;
+    const LinearWeights weights = weights_of(packed, scales, sums, inputs, outputs);
+    check(y.shape(0) == rows, "x and y must have the same number of rows");
+    const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    std::vector<std::uint8_t> whole(rows * stride);
+    std::vector<std::uint8_t> values(rows * stride);
     std::vector<float> row_scales(rows);
-    std::vector<std::int32_t> zeros(rows);
-    kernels.quantise(x.data(), rows, x.shape(1), whole.data(), stride, row_scales.data(), zeros.data());
-    kernels.linear_i8({whole.data(), stride, row_scales.data(), zeros.data()}, rows, x.shape(1), weights.whole, y.shape(1), {},
-                      y.data(), y.shape(1));
+    std::vector<std::int32_t> zero_points(rows);
+    kernels.quantise(x.data(), rows, inputs, values.data(), stride, row_scales.data(), zero_points.data());
+    const Int8Rows int8_rows{values.data(), stride, row_scales.data(), zero_points.data()};
+    kernels.linear_i8(int8_rows, rows, inputs, weights.int8, outputs, {}, y.data(), outputs);
 }
 
-void attend(const Matrix<float>& qkv, const Out& y, std::size_t heads, float scale, std::size_t window,
-            const std::string& set) {
-    expect(heads && y.shape(1) % heads == 0 && qkv.shape(1) == 3 * y.shape(1) && qkv.shape(0) >= y.shape(0) && qkv.shape(0),
-           "qkv has three times y's columns");
-    const std::size_t width = y.shape(1);
-    const Kernels& kernels = kernels_named(set);
+void attend(const Matrix<float>& qkv, const MutableMatrix& y, std::size_t heads, float scale, std::size_t window,
+            const std::string& instruction_set) {
+    const std::size_t queries = y.shape(0), width = y.shape(1), tokens = qkv.shape(0);
+    check(heads && width % heads == 0 && qkv.shape(1) == 3 * width, "qkv must have three times as many columns as y");
+    check(tokens && queries <= tokens, "y must not have more rows than qkv");
+    const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    std::vector<float> scratch;
-    kernels.attend({heads, width / heads, scale, window}, qkv.data(), 3 * width, y.shape(0), qkv.data() + width,
-                   qkv.data() + 2 * width, 3 * width, qkv.shape(0), scratch, y.data(), width);
+    const AttentionShape shape{heads, width / heads, scale, window};
+    std::vector<float> scratch(kernels.attention_scratch(shape, tokens));
+    kernels.attend(shape, qkv.data(), 3 * width, queries, qkv.data() + width, qkv.data() + 2 * width, 3 * width, tokens,
+                   scratch.data(), y.data(), width);
 }
 
-void normalise(const Matrix<float>& x, const Row<float>& weight, const std::optional<Row<float>>& bias, float epsilon,
-               const Out& y, const std::string& set) {
-    expect(x.shape(0) == y.shape(0) && x.shape(1) == y.shape(1) && weight.shape(0) == x.shape(1), "x, y and weight differ");
-    kernels_named(set).norm(x.data(), x.shape(0), x.shape(1), weight.data(), bias_of(bias, x.shape(1)), epsilon, y.data());
+void normalise(const Matrix<float>& x, const Vector<float>& weight, const std::optional<Vector<float>>& bias, float epsilon,
+               const MutableMatrix& y, const std::string& instruction_set) {
+    const std::size_t rows = x.shape(0), width = x.shape(1);
+    check(y.shape(0) == rows && y.shape(1) == width && weight.shape(0) == width, "x, y and weight must have the same width");
+    kernels_named(instruction_set).norm(x.data(), rows, width, weight.data(), bias_of(bias, width), epsilon, y.data());
 }
 
-void activate(const Matrix<float>& x, const std::string& activation, const Out& y, const std::string& set) {
-    expect(x.shape(0) == y.shape(0) && x.shape(1) == y.shape(1), "x and y differ");
-    kernels_named(set).activate(x.data(), x.shape(0) * x.shape(1), activation_named(activation), y.data());
+void activate(const Matrix<float>& x, const std::string& activation, const MutableMatrix& y,
+              const std::string& instruction_set) {
+    check(x.shape(0) == y.shape(0) && x.shape(1) == y.shape(1), "x and y must have the same shape");
+    kernels_named(instruction_set).activate(x.data(), x.shape(0) * x.shape(1), activation_named(activation), y.data());
 }
 
-void widen(const Row<std::uint16_t>& halves, const nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& y,
-           const std::string& set) {
-    expect(halves.shape(0) == y.shape(0), "halves and y differ");
-    kernels_named(set).widen(halves.data(), halves.shape(0), y.data());
+void widen(const Vector<std::uint16_t>& halves, const MutableVector<float>& y, const std::string& instruction_set) {
+    check(halves.shape(0) == y.shape(0), "halves and y must have the same size");
+    kernels_named(instruction_set).widen(halves.data(), halves.shape(0), y.data());
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-    // A daemon thread may hold a model when the interpreter ends: that is not an error to report to the user.
+    // A daemon thread may still hold a model when the interpreter exits; that is not worth a warning on stderr.
     nb::set_leak_warnings(false);
 
     m.attr("PANEL") = PANEL;
     m.def("instruction_sets", instruction_sets);
 
-    nb::class_<Net>(m, "Network")
-        .def(nb::init<const std::optional<std::string>&>(), nb::arg("instruction_set") = nb::none())
-        .def_prop_ro("instruction_set", &Net::instruction_set)
-        .def("embed", &Net::embed, nb::arg("words"), nb::arg("segments").none(), nb::arg("by_segment"),
-             nb::arg("places").none(), nb::arg("positions"), nb::arg("padding"))
-        .def("norm", &Net::norm, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("epsilon"))
-        .def("linear", &Net::linear, nb::arg("x"), nb::arg("packed"), nb::arg("outputs"), nb::arg("bias").none(),
-             nb::arg("activation") = "none", nb::arg("added") = -1)
-        .def("linear_int8", &Net::linear_int8, nb::arg("x"), nb::arg("packed"), nb::arg("scales"), nb::arg("sums"),
-             nb::arg("outputs"), nb::arg("bias").none(), nb::arg("activation") = "none", nb::arg("added") = -1)
-        .def("attend", &Net::attend, nb::arg("queries"), nb::arg("query_column"), nb::arg("keys"), nb::arg("key_column"),
-             nb::arg("value_column"), nb::arg("heads"), nb::arg("size"), nb::arg("scale"), nb::arg("window") = 0,
-             nb::arg("by_side") = false, nb::arg("cos") = nb::none(), nb::arg("sin") = nb::none())
-        .def("activate", &Net::activate, nb::arg("x"), nb::arg("activation"))
-        .def("gate", &Net::gate, nb::arg("x"), nb::arg("activation"))
-        .def("add", &Net::add, nb::arg("x"), nb::arg("y"))
-        .def("first", &Net::first, nb::arg("x"))
-        .def("mean", &Net::mean, nb::arg("x"))
-        .def("compare", &Net::compare, nb::arg("x"), nb::arg("importance"), nb::arg("importance_bias"),
-             nb::arg("token_importance"), nb::arg("token_idf"), nb::arg("token_piece_idf"), nb::arg("token_stem"),
-             nb::arg("k1"), nb::arg("b"), nb::arg("usual_tokens"))
-        .def("width", &Net::width, nb::arg("x"))
-        .def("finish", &Net::finish, nb::arg("result"))
-        .def("run", &Net::run, nb::arg("ids"), nb::arg("segments"), nb::arg("offsets"), nb::arg("result"),
-             nb::arg("seconds") = nb::none())
-        .def("step_names", &Net::step_names);
+    nb::class_<PyNetwork>(m, "Network")
+        .def(nb::init<const std::optional<std::string>&>(), "instruction_set"_a = nb::none())
+        .def_prop_ro("instruction_set", &PyNetwork::instruction_set)
+        .def("embed", &PyNetwork::embed, "words"_a, "segments"_a.none(), "by_segment"_a, "places"_a.none(), "positions"_a,
+             "padding"_a)
+        .def("norm", &PyNetwork::norm, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a)
+        .def("linear", &PyNetwork::linear, "x"_a, "packed"_a, "outputs"_a, "bias"_a.none(), "activation"_a = "none",
+             "added"_a = -1)
+        .def("linear_int8", &PyNetwork::linear_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "outputs"_a, "bias"_a.none(),
+             "activation"_a = "none", "added"_a = -1)
+        .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
+             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "by_side"_a = false, "cos"_a = nb::none(), "sin"_a = nb::none())
+        .def("activate", &PyNetwork::activate, "x"_a, "activation"_a)
+        .def("gate", &PyNetwork::gate, "x"_a, "activation"_a)
+        .def("add", &PyNetwork::add, "x"_a, "y"_a)
+        .def("first", &PyNetwork::first, "x"_a)
+        .def("mean", &PyNetwork::mean, "x"_a)
+        .def("compare", &PyNetwork::compare, "x"_a, "importance"_a, "importance_bias"_a, "token_importance"_a, "token_idf"_a,
+             "token_piece_idf"_a, "token_stem"_a, "k1"_a, "b"_a, "usual_tokens"_a)
+        .def("width", &PyNetwork::width, "x"_a)
+        .def("finish", &PyNetwork::finish, "result"_a)
+        .def("run", &PyNetwork::run, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(),
+             "result"_a.noconvert(), "seconds"_a.noconvert() = nb::none())
+        .def("step_names", &PyNetwork::step_names);
 
-    m.def("multiply", multiply, nb::arg("x"), nb::arg("packed"), nb::arg("y"), nb::arg("bias").none(), nb::arg("activation"),
-          nb::arg("added").none(), nb::arg("instruction_set"));
-    m.def("multiply_int8", multiply_int8, nb::arg("x"), nb::arg("packed"), nb::arg("scales"), nb::arg("sums"), nb::arg("y"),
-          nb::arg("instruction_set"));
-    m.def("attend", attend, nb::arg("qkv"), nb::arg("y"), nb::arg("heads"), nb::arg("scale"), nb::arg("window"),
-          nb::arg("instruction_set"));
-    m.def("normalise", normalise, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("epsilon"), nb::arg("y"),
-          nb::arg("instruction_set"));
-    m.def("activate", activate, nb::arg("x"), nb::arg("activation"), nb::arg("y"), nb::arg("instruction_set"));
-    m.def("widen", widen, nb::arg("halves"), nb::arg("y"), nb::arg("instruction_set"));
+    m.def("multiply", multiply, "x"_a, "packed"_a, "y"_a.noconvert(), "bias"_a.none(), "activation"_a, "added"_a.none(),
+          "instruction_set"_a);
+    m.def("multiply_int8", multiply_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("attend", attend, "qkv"_a, "y"_a.noconvert(), "heads"_a, "scale"_a, "window"_a, "instruction_set"_a);
+    m.def("normalise", normalise, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("activate", activate, "x"_a, "activation"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("widen", widen, "halves"_a, "y"_a.noconvert(), "instruction_set"_a);
 }

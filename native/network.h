@@ -1,7 +1,9 @@
-// A network as a list of steps over rows of numbers, run on many texts at once without padding.
+// A network: steps in order of execution, each of which computes rows from the rows of earlier steps.
 //
-// Texts lie end to end. A step that works row by row runs on all their tokens; attention, means and heads go text by text,
-// so what one text gives does not depend on the others, bit for bit.
+// A step's output is called a slot: a float32 matrix with one row per token, or, after `first`, `mean` or `compare`, one row
+// per text. The texts of one run lie one after the other, without padding. A step that works row by row handles all of their
+// tokens at once; attention, means and comparisons go text by text. So the result of a text does not depend, bit for bit, on
+// the texts that it is run with. README.md describes memory, threads, and how to add a step.
 #pragma once
 
 #include <cstddef>
@@ -14,75 +16,67 @@
 
 namespace podium {
 
-// Texts as token ids. `offsets` has one number more than there are texts.
+// Texts, or pairs of texts, as token ids. Text i has the tokens offsets[i] … offsets[i + 1] - 1, at least one.
 struct Texts {
     const std::int32_t* ids;
-    const std::int32_t* segments;
-    const std::int64_t* offsets;
+    const std::int32_t* segments;  // of each token; 0: first side of a pair, else second side
+    const std::int64_t* offsets;   // count + 1 numbers, the first is 0
     std::size_t count;
 
-    std::size_t tokens() const { return static_cast<std::size_t>(offsets[count] - offsets[0]); }
+    std::size_t tokens() const { return static_cast<std::size_t>(offsets[count]); }
     std::size_t begin(std::size_t text) const { return static_cast<std::size_t>(offsets[text]); }
     std::size_t end(std::size_t text) const { return static_cast<std::size_t>(offsets[text + 1]); }
-    // Where a pair's second part begins: the last token of segment 0.
-    std::size_t cut(std::size_t text) const;
+    // The token with which a pair's second side begins: the last one of segment 0, which takes the part of its [CLS].
+    std::size_t second_side(std::size_t text) const;
 };
 
-// Rows of a table, float32 or float16.
+// An embedding table: rows of float32 or float16.
 struct Table {
     const void* rows;
     std::size_t count, width;
-    bool half;
+    bool is_float16;
 };
 
-enum class Positions : int { none, counted, counted_by_side, after_padding };
+// How a token's position is counted: not at all; from 0; from 0 on each side of a pair; or from the padding id + 1, where
+// padding tokens stay at the padding id and are not counted (RoBERTa).
+enum class PositionKind : int { none, counted, counted_by_side, after_padding };
 
+// A token's row is the sum of one row of each table. Without `rows`, a table is left out.
 struct Embedding {
-    Table words;
-    Table segments{};           // by segment id; by_segment false: its first row for all
-    bool by_segment = false;
-    Table places{};
-    Positions positions = Positions::none;
-    std::int32_t padding = 0;   // after_padding: tokens of this id stay at it and are not counted
+    Table tokens;
+    Table segments{};
+    bool use_segment_ids = false;  // false: every token gets row 0 of `segments`
+    Table positions{};
+    PositionKind position_kind = PositionKind::none;
+    std::int32_t padding_id = 0;
 };
 
 struct LinearWeights {
     std::size_t inputs, outputs;
-    const float* packed = nullptr;       // float32, or
-    Int8Weights whole{};                 // int8
+    const float* packed_f32 = nullptr;  // if null, the weights are int8
+    Int8Weights int8{};
     const float* bias = nullptr;
 };
 
 struct Attention {
     AttentionShape shape;
-    bool by_side = false;                // no token sees the other side of its pair
-    const float* cos = nullptr;          // rotary positions: rows of size/2
+    bool by_side = false;          // tokens of a pair attend to their own side only
+    const float* cos = nullptr;    // rotary positions: (rotary_positions, head_size / 2); null: none
     const float* sin = nullptr;
-    std::size_t rotations = 0;           // how many rows of them there are
+    std::size_t rotary_positions = 0;
 };
 
-// The comparisons of a query's rows and a text's, as local/families/late.py describes them: four numbers a pair.
+// Parameters of the comparison of a query's rows with a document's, which local/families/late.py describes.
 struct Comparison {
-    const float* importance;             // (width,)
+    const float* importance;       // (width,)
     float importance_bias;
     const float *token_importance, *token_idf, *token_piece_idf, *token_stem;  // (vocabulary,)
     std::size_t vocabulary;
-    float k1, b, usual_tokens;
+    float k1, b, average_tokens;   // of BM25
 };
 
 struct Run;
-
-class Step {
-  public:
-    virtual ~Step() = default;
-    virtual void run(Run& run) const = 0;
-    virtual const char* name() const = 0;
-
-    std::vector<int> inputs;
-    int output = -1;
-};
-
-// Memory of one run; kept for the next one.
+class Step;
 class Workspace;
 
 class Network {
@@ -90,47 +84,54 @@ class Network {
     explicit Network(const Kernels& kernels);
     ~Network();
 
-    // Each adds a step and returns the name of its rows.
+    // Each of these adds a step and returns its slot. They throw std::invalid_argument if sizes do not match. Weights are
+    // not copied: they must live as long as the network.
     int embed(const Embedding& embedding);
-    int norm(int x, const float* weight, const float* bias, float epsilon);
-    int linear(int x, const LinearWeights& weights, Activation activation, int added);
+    int norm(int input, const float* weight, const float* bias, float epsilon);
+    int linear(int input, const LinearWeights& weights, Activation activation, int residual);  // residual < 0: none
+    // Rotary positions are applied to the queries and keys in place, so no later step can read those slots.
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
                const Attention& attention);
-    int activate(int x, Activation activation);
-    int gate(int x, Activation activation);
-    int add(int x, int y);
-    int first(int x);
-    int mean(int x);
-    int compare(int x, const Comparison& comparison);
+    int activate(int input, Activation activation);
+    int gate(int input, Activation activation);
+    int add(int left, int right);
+    int first(int input);
+    int mean(int input);
+    int compare(int input, const Comparison& comparison);
 
-    std::size_t width(int x) const;
-    bool per_text(int x) const;
+    // Makes `result` the network's result, which has one row per text. No step can be added afterwards.
     void finish(int result);
 
-    // Writes what each text gives: count × width(result). Safe to call from several threads at once.
-    // `seconds`, if given, has a number for each step, to which the step's time is added.
-    void run(const Texts& texts, float* result, double* seconds = nullptr) const;
+    std::size_t width(int slot) const;
+    std::size_t outputs() const;   // width of the result
     std::vector<const char*> step_names() const;
+
+    // Writes the result, shape (texts, outputs). May be called from several threads at once. If `seconds` is not null, each
+    // step's time is added to its element. Throws std::out_of_range if an id or a length exceeds the model's tables.
+    void run(const Texts& texts, float* result, double* seconds = nullptr) const;
 
   private:
     friend struct Run;
     struct Slot {
         std::size_t width;
-        bool per_text;
-        int buffer = -1;
+        bool per_text;             // one row per text, else one per token
+        int buffer = -1;           // index of the workspace's buffer that holds the rows
+        bool overwritten = false;  // by rotary positions
     };
 
+    bool per_text(int slot) const;
+    const Slot& slot(int index) const;
     int add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text);
-    const Slot& slot(int x) const;
-    std::unique_ptr<Workspace> take() const;
+    std::unique_ptr<Workspace> take_workspace() const;
+    void return_workspace(std::unique_ptr<Workspace> workspace) const;
 
     const Kernels& kernels_;
-    std::vector<Slot> slots_;
+    std::vector<Slot> slots_;      // one per step
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::size_t> buffer_widths_;
     int result_ = -1;
-    mutable std::mutex lock_;
-    mutable std::vector<std::unique_ptr<Workspace>> free_;
+    mutable std::mutex lock_;      // of idle_workspaces_
+    mutable std::vector<std::unique_ptr<Workspace>> idle_workspaces_;
 };
 
 }  // namespace podium

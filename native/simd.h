@@ -1,5 +1,6 @@
-// A vector of floats as wide as the instruction set has, and the functions of it that a transformer needs.
-// Written with the compiler's own vector types, so that one text serves every processor.
+// The vector types Floats and Ints, as wide as the instruction set's registers, with the operations that the kernels need.
+// They are the compiler's own vector types, so the same source compiles for every processor; intrinsics are used only for
+// operations that those types lack.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,7 @@
 #include <immintrin.h>
 #endif
 
-namespace podium {
-namespace PODIUM_ISA {
+namespace podium::PODIUM_ISA {
 
 typedef float Floats __attribute__((vector_size(PODIUM_VECTOR_BYTES)));
 typedef std::int32_t Ints __attribute__((vector_size(PODIUM_VECTOR_BYTES)));
@@ -18,31 +18,34 @@ typedef std::int16_t Shorts __attribute__((vector_size(PODIUM_VECTOR_BYTES)));
 
 constexpr std::size_t LANES = PODIUM_VECTOR_BYTES / sizeof(float);
 
-static inline Floats load(const float* from) {
+// memcpy is how a vector is loaded from memory that is aligned to its elements only; it compiles to one unaligned move.
+static inline Floats load(const float* source) {
     Floats x;
-    std::memcpy(&x, from, sizeof x);
+    std::memcpy(&x, source, sizeof x);
     return x;
 }
 
-static inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
+static inline void store(float* target, Floats x) { std::memcpy(target, &x, sizeof x); }
 
-static inline Ints load_ints(const void* from) {
+static inline Ints load_ints(const void* source) {
     Ints x;
-    std::memcpy(&x, from, sizeof x);
+    std::memcpy(&x, source, sizeof x);
     return x;
 }
 
-// The first `count` lanes, the rest filled with `rest`.
-static inline Floats load_part(const float* from, std::size_t count, float rest = 0.0f) {
+// Loads the first `count` lanes; the others are `fill`.
+static inline Floats load_partial(const float* source, std::size_t count, float fill = 0.0f) {
     float lanes[LANES];
-    for (std::size_t at = 0; at < LANES; ++at) lanes[at] = rest;
-    std::memcpy(lanes, from, count * sizeof(float));
+    for (std::size_t lane = 0; lane < LANES; ++lane) lanes[lane] = fill;
+    std::memcpy(lanes, source, count * sizeof(float));
     return load(lanes);
 }
 
-static inline void store_part(float* to, Floats x, std::size_t count) { std::memcpy(to, &x, count * sizeof(float)); }
+static inline void store_partial(float* target, Floats x, std::size_t count) {
+    std::memcpy(target, &x, count * sizeof(float));
+}
 
-static inline Floats all(float x) {
+static inline Floats broadcast(float x) {
 #if PODIUM_VECTOR_BYTES == 64
     return (Floats)_mm512_set1_ps(x);
 #elif PODIUM_VECTOR_BYTES == 32
@@ -52,87 +55,58 @@ static inline Floats all(float x) {
 #endif
 }
 
-// Where x is NaN so is the result: nothing that went wrong is to look like a number.
+// If x is NaN, so is the result (max_ps returns its second operand then): an error must never turn into a number.
 #if PODIUM_VECTOR_BYTES == 64
-static inline Floats larger(Floats x, Floats y) { return (Floats)_mm512_max_ps((__m512)y, (__m512)x); }
-static inline Floats smaller(Floats x, Floats y) { return (Floats)_mm512_min_ps((__m512)y, (__m512)x); }
+static inline Floats maximum(Floats x, Floats y) { return (Floats)_mm512_max_ps((__m512)y, (__m512)x); }
+static inline Floats minimum(Floats x, Floats y) { return (Floats)_mm512_min_ps((__m512)y, (__m512)x); }
 #elif PODIUM_VECTOR_BYTES == 32
-static inline Floats larger(Floats x, Floats y) { return (Floats)_mm256_max_ps((__m256)y, (__m256)x); }
-static inline Floats smaller(Floats x, Floats y) { return (Floats)_mm256_min_ps((__m256)y, (__m256)x); }
+static inline Floats maximum(Floats x, Floats y) { return (Floats)_mm256_max_ps((__m256)y, (__m256)x); }
+static inline Floats minimum(Floats x, Floats y) { return (Floats)_mm256_min_ps((__m256)y, (__m256)x); }
 #else
-static inline Floats larger(Floats x, Floats y) { return y > x ? y : x; }
-static inline Floats smaller(Floats x, Floats y) { return y < x ? y : x; }
+static inline Floats maximum(Floats x, Floats y) { return y > x ? y : x; }
+static inline Floats minimum(Floats x, Floats y) { return y < x ? y : x; }
 #endif
 
-// Lanes are put together half by half, always in the same order.
-template <class Step>
-static inline float folded(Floats x, Step step) {
+// Reduces the lanes to one number by halving, always in the same order.
+template <class Operation>
+static inline float reduce(Floats x, Operation operation) {
 #if PODIUM_VECTOR_BYTES == 64
-    __m256 eight = step(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+    __m256 eight = operation(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
 #elif PODIUM_VECTOR_BYTES == 32
     __m256 eight = (__m256)x;
 #endif
 #if PODIUM_VECTOR_BYTES >= 32
-    __m128 four = step(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    four = step(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(step(four, _mm_movehdup_ps(four)));
+    __m128 four = operation(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = operation(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(operation(four, _mm_movehdup_ps(four)));
 #else
-    const Floats halves = step(x, Floats{x[2], x[3], x[2], x[3]});
-    return step(halves, Floats{halves[1], halves[1], halves[1], halves[1]})[0];
+    const Floats halves = operation(x, Floats{x[2], x[3], x[2], x[3]});
+    return operation(halves, Floats{halves[1], halves[1], halves[1], halves[1]})[0];
 #endif
 }
 
 static inline float sum(Floats x) {
-    return folded(x, [](auto one, auto other) { return one + other; });
+    return reduce(x, [](auto left, auto right) { return left + right; });
 }
 
 static inline float largest(Floats x) {
-    return folded(x, [](auto one, auto other) { return other > one ? other : one; });
+    return reduce(x, [](auto left, auto right) { return right > left ? right : left; });
 }
 
-// 2^x for -126 <= x <= 127, to 3.7 units in the last place.
+// Adding it to a float of less than 2^22 rounds that float to an integer, which is then in the low bits of the sum.
+constexpr float ROUNDING_SHIFT = 12582912.0f;  // 1.5 * 2^23
+
+// 2^x for -126 <= x <= 127, with an error of at most 3.7 units in the last place.
 static inline Floats power_of_two(Floats x) {
-    const Floats shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the whole number in the low bits
+    const Floats shift = broadcast(ROUNDING_SHIFT);
     const Floats rounded = x + shift;
-    const Floats part = x - (rounded - shift);
-    Floats power = part * 0.0013266970636323094f + 0.009675459936261177f;
-    power = power * part + 0.05550742521882057f;
-    power = power * part + 0.24022121727466583f;
-    power = power * part + 0.6931469440460205f;
-    power = power * part + 1.0000001192092896f;
+    const Floats fraction = x - (rounded - shift);
+    Floats power = fraction * 0.0013266970636323094f + 0.009675459936261177f;
+    power = power * fraction + 0.05550742521882057f;
+    power = power * fraction + 0.24022121727466583f;
+    power = power * fraction + 0.6931469440460205f;
+    power = power * fraction + 1.0000001192092896f;
     return (Floats)((Ints)power + ((Ints)rounded << 23));
 }
 
-// e^x; x is kept within what float32 can hold.
-static inline Floats exponential(Floats x) {
-    return power_of_two(smaller(larger(x * 1.44269504f, all(-126.0f)), all(127.0f)));
-}
-
-// x times the normal distribution's share below x, to 2.2e-7 of x: a rational function fitted to it on -5.4 … 5.4. Below,
-// where it is 0 to 2e-7, x goes no further.
-static inline Floats gelu(Floats x) {
-    const Floats near = smaller(larger(x, all(-5.4f)), all(5.4f));
-    const Floats s = near * near;
-    Floats above = s * 2.2790363374269873e-08f + 6.4771106735861395e-06f;
-    above = above * s + 0.00017546257004141808f;
-    above = above * s + 0.004717743024230003f;
-    above = above * s + 0.03442083299160004f;
-    above = above * s + 0.39894211292266846f;
-    Floats below = s * 1.2080298574801418e-06f + 7.620644464623183e-05f;
-    below = below * s + 0.001921161194331944f;
-    below = below * s + 0.028986185789108276f;
-    below = below * s + 0.25294482707977295f;
-    below = below * s + 1.0f;
-    return larger(x, all(-5.4f)) * (near * above / below + 0.5f);
-}
-
-static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
-
-static inline Floats hyperbolic_tangent(Floats x) { return 1.0f - 2.0f / (exponential(x + x) + 1.0f); }
-
-static inline Floats gelu_tanh(Floats x) {
-    return 0.5f * x * (1.0f + hyperbolic_tangent(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-}
-
-}  // namespace PODIUM_ISA
-}  // namespace podium
+}  // namespace podium::PODIUM_ISA

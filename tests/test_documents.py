@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.documents import as_json, texts_of
+from podium.documents import MAX_DEPTH, as_json, texts_of
 from podium.errors import InvalidInput
 from podium.inputs import checked_fields
 
@@ -188,6 +188,18 @@ def deeply_nested_list():
 def test_field_that_cannot_be_read_is_an_error(value, fields):
     with pytest.raises(InvalidInput, match="document 0"):
         texts_of([{"content": value, "b": "x"}], fields)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1], ids=["at the limit", "above it"])
+def test_depth_of_fields_is_limited(depth):
+    value = "a"
+    for _ in range(depth - 1):
+        value = [value]
+    if depth > MAX_DEPTH:
+        with pytest.raises(InvalidInput, match="nested more than 32 levels deep"):
+            texts_of([{"text": value}])
+    else:
+        assert texts_of([{"text": value}]) == ["- " * (depth - 1) + "a\n"]
 
 
 def test_exception_of_a_document_is_an_error_without_its_message():

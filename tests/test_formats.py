@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from podium.errors import InvalidInput
-from podium.formats import format_of, parse
+from podium.formats import format_of, parse_documents
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_format_is_recognised_by_the_first_character(content, kind):
 )
 def test_damaged_file_is_refused(kind, content, message):
     with pytest.raises(InvalidInput, match=message):
-        parse(content, kind, "docs")
+        parse_documents(content, kind, "docs")
 
 
 def test_column_without_a_name_is_read():
     """pandas writes such a column for its index."""
-    assert parse(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
+    assert parse_documents(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]

@@ -28,9 +28,9 @@ SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "notebook", "_native"),
-        *("atomic", "checksums", "forks", "json_values", "logistic", "steps"),
+        *("atomic", "checksums", "forks", "json_values", "logistic", "redis_values", "steps"),
     },
-    {"ranking", "progress", "bundled"},
+    {"ranking", "progress", "bundled", "encodings"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
     {"batch", "server", "cli", "__main__"},
@@ -59,7 +59,7 @@ CHECKED = (
     *("src/podium/cli/tables.py", "tests/evaluation", "tests/cli", "tests/test_readme.py", "tests/test_structure.py"),
     *("tests/test_atomic.py", "tests/test_formats.py", "tests/compose/test_sqlite_scores.py", "tests/support/commands.py"),
     *("tests/support/environment.py", "tests/support/fruit.py", "bench/run.py", "bench/contenders.py", "bench/chart.py"),
-    *("bench/work.py", "docs", "training"),
+    *("bench/work.py", "docs", "training", "src/podium/encodings", "src/podium/redis_values.py", "tests/encodings"),
 )
 
 

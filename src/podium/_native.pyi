@@ -1,20 +1,47 @@
-"""The native core: see native/module.cpp. It is absent where podium was installed without a compiler."""
+"""The native core, written in C++ (native/README.md). It is missing if podium was installed without a C++ compiler.
+
+Arrays are numpy arrays in C order. The methods of `Network` that add a step return the step's number, which later steps
+take as input (`x`, `queries`, `keys`). They raise ValueError if sizes do not match.
+"""
 
 from typing import Any
 
-PANEL: int
+import numpy as np
 
-def instruction_sets() -> list[str]: ...
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PANEL: int  # outputs per panel of packed weights
+
+def instruction_sets() -> list[str]:
+    """Return the names of the instruction sets that can be used here, the fastest first."""
 
 class Network:
     def __init__(self, instruction_set: str | None = None) -> None: ...
     @property
     def instruction_set(self) -> str: ...
-    def embed(self, words: Any, segments: Any, by_segment: bool, places: Any, positions: str, padding: int) -> int: ...
-    def norm(self, x: int, weight: Any, bias: Any, epsilon: float) -> int: ...
-    def linear(self, x: int, packed: Any, outputs: int, bias: Any, activation: str = ..., added: int = ...) -> int: ...
+    def embed(
+        self,
+        words: Array,
+        segments: Array | None,
+        by_segment: bool,
+        places: Array | None,
+        positions: str,
+        padding: int,
+    ) -> int: ...
+    def norm(self, x: int, weight: Array, bias: Array | None, epsilon: float) -> int: ...
+    def linear(
+        self, x: int, packed: Array, outputs: int, bias: Array | None, activation: str = ..., added: int = ...
+    ) -> int: ...
     def linear_int8(
-        self, x: int, packed: Any, scales: Any, sums: Any, outputs: int, bias: Any, activation: str = ..., added: int = ...
+        self,
+        x: int,
+        packed: Array,
+        scales: Array,
+        sums: Array,
+        outputs: int,
+        bias: Array | None,
+        activation: str = ...,
+        added: int = ...,
     ) -> int: ...
     def attend(
         self,
@@ -28,8 +55,8 @@ class Network:
         scale: float,
         window: int = ...,
         by_side: bool = ...,
-        cos: Any = ...,
-        sin: Any = ...,
+        cos: Array | None = ...,
+        sin: Array | None = ...,
     ) -> int: ...
     def activate(self, x: int, activation: str) -> int: ...
     def gate(self, x: int, activation: str) -> int: ...
@@ -39,24 +66,32 @@ class Network:
     def compare(
         self,
         x: int,
-        importance: Any,
+        importance: Array,
         importance_bias: float,
-        token_importance: Any,
-        token_idf: Any,
-        token_piece_idf: Any,
-        token_stem: Any,
+        token_importance: Array,
+        token_idf: Array,
+        token_piece_idf: Array,
+        token_stem: Array,
         k1: float,
         b: float,
         usual_tokens: float,
     ) -> int: ...
     def width(self, x: int) -> int: ...
     def finish(self, result: int) -> None: ...
-    def run(self, ids: Any, segments: Any, offsets: Any, result: Any, seconds: Any = None) -> None: ...
+    def run(self, ids: Array, segments: Array, offsets: Array, result: Array, seconds: Array | None = None) -> None:
+        """Write the result, float32 of shape (texts, width), for texts that lie one after the other in `ids`.
+
+        `ids` and `segments` are int32, `offsets` int64 of shape (texts + 1,), `seconds` float64 of shape (steps,): each
+        step's time is added to it. Releases the GIL. Raises IndexError if an id or a length exceeds the model's tables.
+        """
     def step_names(self) -> list[str]: ...
 
-def multiply(x: Any, packed: Any, y: Any, bias: Any, activation: str, added: Any, instruction_set: str) -> None: ...
-def multiply_int8(x: Any, packed: Any, scales: Any, sums: Any, y: Any, instruction_set: str) -> None: ...
-def attend(qkv: Any, y: Any, heads: int, scale: float, window: int, instruction_set: str) -> None: ...
-def normalise(x: Any, weight: Any, bias: Any, epsilon: float, y: Any, instruction_set: str) -> None: ...
-def activate(x: Any, activation: str, y: Any, instruction_set: str) -> None: ...
-def widen(halves: Any, y: Any, instruction_set: str) -> None: ...
+# Single kernels, for tests and benchmarks. The result is written to `y`.
+def multiply(
+    x: Array, packed: Array, y: Array, bias: Array | None, activation: str, added: Array | None, instruction_set: str
+) -> None: ...
+def multiply_int8(x: Array, packed: Array, scales: Array, sums: Array, y: Array, instruction_set: str) -> None: ...
+def attend(qkv: Array, y: Array, heads: int, scale: float, window: int, instruction_set: str) -> None: ...
+def normalise(x: Array, weight: Array, bias: Array | None, epsilon: float, y: Array, instruction_set: str) -> None: ...
+def activate(x: Array, activation: str, y: Array, instruction_set: str) -> None: ...
+def widen(halves: Array, y: Array, instruction_set: str) -> None: ...

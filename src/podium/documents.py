@@ -23,19 +23,25 @@ TEXT_KEYS = ("content", "text", "page_content", "passage")
 TEXT_ATTRIBUTES = ("page_content", "content", "text")
 """An object's text is the first of these attributes that is not empty, else what its `get_content()` returns."""
 
+MAX_DEPTH = 32
+"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so that a small
+document could become a huge text."""
+
 # Bounds for suggestions of field names: every unknown name is compared with every known one.
 MAX_UNKNOWN_NAMES, MAX_KNOWN_NAMES, MAX_NAME_LENGTH = 3, 100, 100
 
 _ABSENT = object()
 
 
-def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by") -> list[str | None]:
+def texts_of(
+    documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by", start: int = 0
+) -> list[str | None]:
     """Return each document's text, in order. None stands for a document without text (None, empty, only white space).
 
     With `fields`, mappings and objects are read by those fields, in that order. One field gives its text. Several give YAML,
     as Cohere recommends for models that take only strings. Strings stay as they are. A document may lack some of the
     fields, but not all, and each field must be in some document. A dotted name such as "body.text" reads a field of a nested
-    record. `argument` is the name of `fields` in error messages.
+    record. In error messages, `argument` is the name of `fields`, and `start` the index of the first document.
 
         >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
         ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
@@ -43,7 +49,7 @@ def texts_of(documents: Sequence[Any], fields: tuple[str, ...] | None = None, *,
     Raises InvalidInput, which names the document by its index and the keys it has, never its text.
     """
     seen_fields: set[str] = set()
-    texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents)]
+    texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents, start)]
     unknown = [field for field in fields or () if field not in seen_fields]
     if unknown and any(not isinstance(document, str | None) for document in documents):
         first = next((document for document in documents if isinstance(document, Mapping)), {})
@@ -281,19 +287,34 @@ def _yaml(value: Any, index: int) -> str:
         return str(yaml.dump(readable, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
-            f"document {index} has a field that cannot be written as text; name fields of text, numbers, dates, lists or dicts"
+            f"document {index} has a field that cannot be written as text, or is nested more than {MAX_DEPTH} levels deep; "
+            "name fields of text, numbers, dates, lists or dicts"
         ) from error
 
 
 @functools.cache
 def _dumper() -> Any:
-    """Return YAML's safe dumper, with libyaml if the wheel has it (ten times faster), and with sets as sorted lists."""
+    """Return YAML's safe dumper, with libyaml if the wheel has it (ten times faster)."""
     import yaml
 
-    dumper: Any = type("Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[misc]
+        """Writes sets as sorted lists, and limits the nesting."""
+
+        depth = 0
+
+        def represent_data(self, data: Any) -> Any:
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise RecursionError
+            node = super().represent_data(data)
+            self.depth -= 1
+            return node
+
     for kind in (set, frozenset):
-        dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
-    return dumper
+        Dumper.add_representer(kind, lambda writer, items: writer.represent_list(_sorted(items)))
+    return Dumper
 
 
 def _readable(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Documents from a file: a line each (text), an object each (JSON lines, a JSON array), a row each (CSV, TSV, Parquet).
+"""Documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
-Files are read as a stream, as far as their format allows. A file whose name ends with .gz is unpacked.
+Files are read as a stream as far as their format allows. A file whose name ends in .gz is decompressed.
 """
 
 from __future__ import annotations
@@ -20,192 +20,203 @@ from podium.errors import InvalidInput
 from podium.extras import needed
 from podium.inputs import checked_path
 
-__all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse", "read", "stream"]
+__all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
-PEEKED = 4096
-DELIMITERS = ",;\t"
-"""What may stand between the cells of a CSV: spreadsheets write semicolons where the comma is the decimal mark."""
-CONVERT = {
+PEEKED_BYTES = 4096
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""Delimiters of a CSV, with their names: spreadsheets write semicolons if the decimal mark is a comma."""
+CONVERSIONS = {
     "pdf": "convert it to text first, for example with pdftotext",
     "docx": "save it as plain text (.txt) first",
     "xlsx": "save it as CSV (.csv) first",
 }
-"""What to do with files that hold documents in a form that is not read."""
+"""How to convert files of formats that are not supported."""
 MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""How such files begin, where their name does not say what they are."""
+"""The first bytes of such files, for files whose name has no ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How documents are read. `text` formats get lines, split at `newline` as `open` does; others get the file itself."""
+    """How documents are read. Text formats get lines, split at `newline` as `open` does; others get the binary file."""
 
     documents: Callable[[Any, str], Iterator[Any]]
     newline: str = "\n"
-    text: bool = True
+    is_text: bool = True
 
 
-def read(path: str | Path, kind: str | None = None) -> list[Any]:
-    """Return the documents of a file; `kind` is one of FORMATS, taken from the file's name where None.
+def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
+    """Return the documents of a file. `format_name` is one of FORMATS; None recognizes it by the file's name.
 
-    Raises InvalidInput for a file of another kind, and, with the line, for one that is not what its name says.
+    Raises InvalidInput, with the line, if the file is not of this format.
     """
-    return list(stream(path, kind))
+    return list(stream_documents(path, format_name))
 
 
-def stream(path: str | Path, kind: str | None = None) -> Iterator[Any]:
-    """Yield what `read` returns, one after the other, without holding the whole file where its format allows that."""
+def stream_documents(path: str | Path, format_name: str | None = None) -> Iterator[Any]:
+    """Yield what `read_documents` returns, without loading the whole file if its format allows that."""
     file = checked_path(path)
     if file.is_dir():
         raise InvalidInput(
             f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
         )
     try:
-        with _opened(file) as content:
-            known = kind or format_of(file.name, content.peek(PEEKED)[:PEEKED])
-            yield from _documents(content, known, str(file))
+        with _open_file(file) as content:
+            name = format_name or format_of(file.name, content.peek(PEEKED_BYTES)[:PEEKED_BYTES])
+            yield from _documents(content, name, str(file))
     except UnicodeDecodeError as error:
-        with _opened(file) as content:
-            raise InvalidInput(f"{file}, line {_bad_line(content)}: not UTF-8; convert it, for example with iconv") from error
+        with _open_file(file) as content:
+            raise _not_utf8(content, str(file)) from error
     except (EOFError, zlib.error) as error:
-        raise InvalidInput(f"{file} is not whole: unpacking it failed; download or copy it again") from error
+        raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def parse(content: bytes, kind: str, name: str) -> list[Any]:
-    """Return the documents that `content` holds; `name` is what errors call it."""
+def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
+    """Return the documents in `content`. Errors call it `source`."""
     try:
-        return list(_documents(io.BytesIO(content), kind, name))
+        return list(_documents(io.BytesIO(content), format_name, source))
     except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{name}, line {_bad_line(io.BytesIO(content))}: not UTF-8; convert it, for example with iconv"
-        ) from error
+        raise _not_utf8(io.BytesIO(content), source) from error
 
 
 def format_of(name: str, content: bytes = b"") -> str:
-    """Return the format that a file's name stands for; of a name without an ending, what its content begins like.
+    """Return the name of a file's format, by the ending of its name, or by the first bytes if the name has no ending.
 
-    Raises InvalidInput for any other ending, and for a PDF or an office document.
+    Raises InvalidInput for an unknown ending, and for a PDF or an office document.
     """
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
-    foreign = ending if ending in CONVERT else next((kind for mark, kind in MAGIC.items() if content.startswith(mark)), None)
-    if foreign is not None:
-        raise InvalidInput(f"{name or 'standard input'} is a {foreign.upper()} file, not text: {CONVERT[foreign]}")
+    by_content = next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
+    unsupported = ending if ending in CONVERSIONS else by_content
+    if unsupported is not None:
+        kind = unsupported.upper()
+        raise InvalidInput(f"{name or 'standard input'} is a {kind} file, not text: {CONVERSIONS[unsupported]}")
     if ending:
-        known = ", ".join(f".{each}" for each in ENDINGS)
+        known = ", ".join(f".{known_ending}" for known_ending in ENDINGS)
         raise InvalidInput(
             f"{name} ends in .{ending}, which is not a known kind of file; known: {known}, each also with .gz. "
-            "If it is text with a document a line, read it with --format txt"
+            "If it is text with one document per line, use --format txt"
         )
-    begins = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    return "json" if begins == b"[" else "jsonl" if begins in (b"{", b'"') else "txt"
+    first = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if first == b"[":
+        return "json"
+    return "jsonl" if first in (b"{", b'"') else "txt"
 
 
-def _opened(file: Path) -> Any:
+def _open_file(file: Path) -> Any:
     return io.BufferedReader(gzip.open(file)) if file.name.lower().endswith(".gz") else file.open("rb")
 
 
-def _documents(content: BinaryIO, kind: str, name: str) -> Iterator[Any]:
-    if kind not in FORMATS:
-        raise InvalidInput(f"there is no format {kind!r}; known: {', '.join(FORMATS)}")
-    known = FORMATS[kind]
-    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=known.newline) if known.text else content as given:
-        yield from known.documents(given, name)
+def _documents(content: BinaryIO, format_name: str, source: str) -> Iterator[Any]:
+    if format_name not in FORMATS:
+        raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
+    row = FORMATS[format_name]
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=row.newline) if row.is_text else content as file:
+        yield from row.documents(file, source)
 
 
-def _bad_line(content: Any) -> int:
+def _not_utf8(content: BinaryIO, source: str) -> InvalidInput:
+    """Return the error for content that is not UTF-8, with the number of the first bad line."""
+    bad_line = 0
     for number, line in enumerate(content, start=1):
         try:
             line.decode("utf-8-sig")
         except UnicodeDecodeError:
-            return number
-    return 0
+            bad_line = number
+            break
+    return InvalidInput(f"{source}, line {bad_line}: not UTF-8; convert it, for example with iconv")
 
 
-def _lines(lines: Iterable[str], name: str) -> Iterator[Any]:
+def _lines(lines: Iterable[str], source: str) -> Iterator[Any]:
     """Yield each line that is not blank, without its end."""
     return (line.rstrip("\r\n") for line in lines if line.strip())
 
 
-def _json_lines(lines: Iterable[str], name: str) -> Iterator[Any]:
+def _json_lines(lines: Iterable[str], source: str) -> Iterator[Any]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield _document(line, f"{name}, line {number}")
+            location = f"{source}, line {number}"
+            yield _checked_document(_json_value(line, location), location)
 
 
-def _json_array(file: Any, name: str) -> Iterator[Any]:
-    documents = _json(file.read(), name)
+def _json_array(file: Any, source: str) -> Iterator[Any]:
+    documents = _json_value(file.read(), source)
     if not isinstance(documents, list):
-        raise InvalidInput(f"{name} holds one {type(documents).__name__}, not a list of documents; one a line is .jsonl")
+        raise InvalidInput(
+            f"{source} has one {type(documents).__name__}, not a list of documents; one document per line is .jsonl"
+        )
     for number, document in enumerate(documents):
-        yield _checked(document, f"{name}, item {number}")
+        yield _checked_document(document, f"{source}, item {number}")
 
 
-def csv_rows(lines: Iterable[str], name: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV, each with the number of its last line, by the column names in the header.
+def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV by column name, each with the number of its last line.
 
     The delimiter is the one that splits the header into the most names. Raises InvalidInput, which names the line, for a row
     that has more or fewer cells than the header, and for a header without the `required` columns.
     """
     remaining = iter(lines)
-    first = next(remaining, "")
-    yield from _delimited(itertools.chain([first], remaining), name, max(DELIMITERS, key=first.count), required=required)
+    header = next(remaining, "")
+    delimiter = max(DELIMITERS, key=header.count)
+    yield from _delimited_rows(itertools.chain([header], remaining), source, delimiter, required=required)
 
 
-def _rows(lines: Iterable[str], name: str) -> Iterator[Any]:
-    return (row for _, row in csv_rows(lines, name))
+def _csv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
+    return (row for _, row in csv_rows(lines, source))
 
 
-def _tab_rows(lines: Iterable[str], name: str) -> Iterator[Any]:
-    """Yield the rows of a TSV. Its format has no quoting: a quotation mark is a letter like any other."""
-    return (row for _, row in _delimited(lines, name, "\t", is_quoted=False))
+def _tsv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
+    """Yield the rows of a TSV. The format has no quoting: a quotation mark is an ordinary character."""
+    return (row for _, row in _delimited_rows(lines, source, "\t", is_quoted=False))
 
 
-def _delimited(
-    lines: Iterable[str], name: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
+def _delimited_rows(
+    lines: Iterable[str], source: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(1 << 30)  # a cell may hold a whole document
+    csv.field_size_limit(1 << 30)  # a cell may contain a whole document
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
-            raise InvalidInput(f"{name}: its header names a column twice; each needs a name of its own")
+            raise InvalidInput(f"{source}: its header has a column twice; give each column its own name")
         if missing := [column for column in required if column not in names]:
-            raise InvalidInput(f"{name} has no column {', '.join(missing)}; it has {', '.join(names)}")
+            raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}")
         for row in rows:
             if None in row or None in row.values():
-                between = {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
-                quote = f"put a cell that contains {between} in double quotes"
+                delimiters = DELIMITERS[delimiter]
+                quote = f"put a cell that contains {delimiters} in double quotes"
                 remedy = quote if is_quoted else "no cell may contain a tab or a line break"
                 raise InvalidInput(
-                    f"{name}, line {rows.line_num}: not as many cells as the header has, which has {between} between its "
-                    f"names; {remedy}"
+                    f"{source}, line {rows.line_num}: not as many cells as the header, whose names are separated by "
+                    f"{delimiters}; {remedy}"
                 )
             yield rows.line_num, row
     except csv.Error as error:
-        raise InvalidInput(f"{name}, line {rows.line_num}: {error}") from error
+        raise InvalidInput(f"{source}, line {rows.line_num}: {error}") from error
 
 
-def _parquet(file: BinaryIO, name: str) -> Iterator[Any]:
-    parquet, arrow = needed("pyarrow.parquet", "parquet"), needed("pyarrow", "parquet")
+def _parquet_documents(file: BinaryIO, source: str) -> Iterator[Any]:
+    arrow = needed("pyarrow", "parquet")
+    parquet = needed("pyarrow.parquet", "parquet")
     try:
-        opened = parquet.ParquetFile(file)
-        if len(set(opened.schema_arrow.names)) < len(opened.schema_arrow.names):
-            raise InvalidInput(f"{name} has two columns of one name; each needs a name of its own")
-        for batch in opened.iter_batches():
-            yield from map(_plain, batch.to_pylist())
+        parquet_file = parquet.ParquetFile(file)
+        names = parquet_file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise InvalidInput(f"{source} has two columns of the same name; give each column its own name")
+        for batch in parquet_file.iter_batches():
+            yield from map(_as_json, batch.to_pylist())
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
-        raise InvalidInput(f"{name} is no Parquet file that can be read: {str(error)[:100]}") from error
+        raise InvalidInput(f"{source} is not a Parquet file that can be read: {str(error)[:100]}") from error
 
 
-def _plain(value: Any) -> Any:
-    """Return what a Parquet file holds as JSON has it: dates and times as ISO 8601 writes them, decimals as strings."""
+def _as_json(value: Any) -> Any:
+    """Return a value of a Parquet file as JSON has it: dates and times in ISO 8601, decimals as strings."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _as_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if value is None or isinstance(value, str | int | float | bool):
@@ -213,20 +224,16 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _document(line: str, where: str) -> Any:
-    return _checked(_json(line, where), where)
-
-
-def _json(text: str, where: str) -> Any:
+def _json_value(text: str, location: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{where}: not valid JSON; for lines of plain text use the format txt") from error
+        raise InvalidInput(f"{location}: not valid JSON; for lines of plain text use the format txt") from error
 
 
-def _checked(document: Any, where: str) -> Any:
+def _checked_document(document: Any, location: str) -> Any:
     if document is not None and not isinstance(document, str | dict):
-        raise InvalidInput(f"{where}: a document is a JSON string or object, not {type(document).__name__}")
+        raise InvalidInput(f"{location}: a document is a JSON string or object, not {type(document).__name__}")
     return document
 
 
@@ -234,9 +241,9 @@ FORMATS = {
     "txt": Format(_lines),
     "jsonl": Format(_json_lines),
     "json": Format(_json_array),
-    "csv": Format(_rows, newline=""),
-    "tsv": Format(_tab_rows, newline=""),
-    "parquet": Format(_parquet, text=False),
+    "csv": Format(_csv_documents, newline=""),
+    "tsv": Format(_tsv_documents, newline=""),
+    "parquet": Format(_parquet_documents, is_text=False),
 }
 ENDINGS = {
     "txt": "txt",

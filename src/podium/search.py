@@ -118,8 +118,8 @@ class Search:
 
         Fields of the source that no document has are left out.
         """
-        if chosen := rank_by or self.rank_by or self.reranker.rank_by:
-            return list(checked_fields(chosen) or ())
+        if named_fields := rank_by or self.rank_by or self.reranker.rank_by:
+            return list(checked_fields(named_fields) or ())
         searched = getattr(self.source, "text_fields", None) or ()
         records = [document for document in documents if isinstance(document, Mapping)]
         return [name for name in searched if any(has_field(record, name) for record in records)] or None

@@ -14,10 +14,13 @@ If the step fails, the exception is raised inside the generator at the `yield`, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Generator
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["adrive", "drive"]
+__all__ = ["adrive", "drive", "immediate", "result_of"]
+
+Arguments = ParamSpec("Arguments")
 
 Step = TypeVar("Step")
 Outcome = TypeVar("Outcome")
@@ -52,3 +55,23 @@ async def adrive(steps: Generator[Step, Outcome, Result], perform: Callable[[Ste
                 step = steps.send(outcome)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # a Result
+
+
+def immediate(function: Callable[Arguments, Result]) -> Callable[Arguments, Generator[Any, Any, Result]]:
+    """Decorate a function to return a generator that has no steps, and the function's result."""
+
+    @functools.wraps(function)
+    def steps(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Generator[Any, Any, Result]:
+        yield from ()
+        return function(*arguments, **keywords)
+
+    return steps
+
+
+def result_of(steps: Generator[Any, Any, Result]) -> Result:
+    """Return the result of a generator that has no steps. Raises TypeError if it has one."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a Result
+    raise TypeError("this generator has steps; run it with drive or adrive")

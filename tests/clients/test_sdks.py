@@ -47,7 +47,7 @@ def test_cohere_async(base, offline, client_class):
 
 
 def test_cohere_raises_not_found_for_unknown_model(base):
-    with pytest.raises(cohere.errors.NotFoundError, match="rerank-v9.*podium-mini"):
+    with pytest.raises(cohere.errors.NotFoundError, match=r"rerank-v9.*podium-mini"):
         cohere.ClientV2(api_key=KEY, base_url=base).rerank(**REQUEST | {"model": "rerank-v9"})
 
 

@@ -1,4 +1,4 @@
-"""The same vectors as sentence-transformers 6.2, for every family; and what an embedder owes whoever calls it."""
+"""The vectors of sentence-transformers 6.2, for every family, and the checks of an embedder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 
 import podium
 from environment import PARITY
-from podium.errors import InvalidInput, ModelNotFound, UnsupportedModel
+from podium.errors import InvalidInput, ModelNotFound, PodiumError, SourceError, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.sources.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 
 FOLDERS = sorted(path.parent for path in PARITY.glob("embedders/*/expected.json.gz"))
 MEAN = PARITY / "embedders" / "bert-mean"
+PROMPTS = PARITY / "embedders" / "xlm-roberta-prompts"
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
@@ -31,52 +32,53 @@ def fixture(request):
 
 @pytest.fixture(scope="module")
 def embedder():
-    with_threads = podium.Embedder(MEAN, threads=2)
-    yield with_threads
-    with_threads.close()
+    embedder = podium.Embedder(MEAN, threads=2)
+    yield embedder
+    embedder.close()
 
 
 def cosines(a, b):
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def test_there_is_a_fixture_for_every_family():
+def test_every_family_has_a_fixture():
     types = {json.loads((folder / "config.json").read_text())["model_type"] for folder in FOLDERS}
-    embedders = [family for family in FAMILIES if family.pooling({}) != "none"]  # late interaction has no one vector
-    assert all(set(family.model_types) & types for family in embedders)
+    types.add("podium-late")  # which has no vector for a whole text
+    assert all(set(family.model_types) & types for family in FAMILIES)
 
 
-def test_vectors_are_the_references_with_every_prompt(fixture):
+@pytest.mark.parametrize("kind", ["embed", "query", "document"])
+def test_vectors_are_those_of_the_reference(fixture, kind):
     embedder, expected = fixture
+    functions = {
+        "embed": embedder.embed,
+        "query": lambda texts: np.stack([embedder.embed_query(text) for text in texts]),
+        "document": embedder.embed_documents,
+    }
+    vectors, reference = functions[kind](expected["texts"]), np.array(expected[kind], np.float32)
     assert embedder.max_length == expected["max_length"]
-    for made, name in (
-        (embedder.embed(expected["texts"]), "embed"),
-        (np.stack([embedder.embed_query(text) for text in expected["texts"]]), "query"),
-        (embedder.embed_documents(expected["texts"]), "document"),
-    ):
-        wanted = np.array(expected[name], np.float32)
-        assert (made.shape, made.dtype) == (wanted.shape, np.float32)
-        np.testing.assert_allclose(cosines(made, wanted), 1, atol=1e-5)
-        np.testing.assert_allclose(made, wanted, atol=1e-4)
+    assert (vectors.shape, vectors.dtype) == (reference.shape, np.float32)
+    np.testing.assert_allclose(cosines(vectors, reference), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors, reference, atol=1e-4)
 
 
-def test_a_vector_is_the_same_whatever_ran_beside_it(embedder):
+def test_vector_does_not_depend_on_other_texts(embedder):
     texts = ["a", "the capital of the north", "", "the capital of the north", "x " * 300]
     together = embedder.embed(texts)
     alone = np.concatenate([embedder.embed([text]) for text in texts])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(asyncio.run(embedder.aembed(texts)), together)
     with ThreadPoolExecutor(8) as threads:
-        for each in threads.map(embedder.embed, [texts] * 16):
-            np.testing.assert_array_equal(each, together)
+        for vectors in threads.map(embedder.embed, [texts] * 16):
+            np.testing.assert_array_equal(vectors, together)
 
 
-def test_nothing_in_nothing_out(embedder):
+def test_no_texts_give_no_vectors(embedder):
     assert embedder.embed([]).shape == (0, embedder.dimensions)
     assert embedder(["a"]).shape == (1, embedder.dimensions)
 
 
-def test_what_is_not_read_is_told(embedder):
+def test_truncated_texts_are_counted(embedder):
     short, long = embedder.dropped_tokens(["a", "x " * 300])
     assert short == 0
     assert long == 300 - (embedder.max_length - 2)
@@ -85,62 +87,102 @@ def test_what_is_not_read_is_told(embedder):
     assert embedder.truncated == before + 2
 
 
-@pytest.mark.parametrize("texts", ["one string", 7, None, [None], [b"a"], [["a"]]])
-def test_what_is_no_list_of_strings_is_refused(embedder, texts):
+@pytest.mark.parametrize("texts", ["one string", 7, None, [None], [b"a"], [["a"]]], ids=str)
+def test_texts_must_be_a_list_of_strings(embedder, texts):
     with pytest.raises(InvalidInput, match=r"list of strings|takes strings"):
         embedder.embed(texts)
 
 
-def test_an_unknown_prompt_is_refused_with_those_there_are():
-    with_prompts = podium.Embedder(PARITY / "embedders" / "xlm-roberta-prompts")
+def test_unknown_prompt_is_refused_with_the_known_ones():
+    embedder = podium.Embedder(PROMPTS)
     with pytest.raises(InvalidInput, match="no prompt 'poem'; it has document, passage, query"):
-        with_prompts.embed(["a"], prompt="poem")
-    with_prompts.close()
+        embedder.embed(["a"], prompt="poem")
+    embedder.close()
+
+
+def test_closed_embedder_is_an_error():
+    embedder = podium.Embedder(MEAN)
+    embedder.close()
+    with pytest.raises(PodiumError, match="closed"):
+        embedder.embed(["a"])
+
+
+def test_public_methods_are_those_of_the_documentation():
+    assert {name for name in vars(podium.Embedder) if not name.startswith("_")} == {
+        *("embed", "aembed", "embed_query", "embed_documents", "dropped_tokens", "truncated", "precision", "close"),
+    }
 
 
 def test_int8_is_close(embedder):
-    quick = podium.Embedder(MEAN, precision="int8")
+    quantised = podium.Embedder(MEAN, precision="int8")
     texts = ["the capital of the north", "a letter"]
-    assert cosines(quick.embed(texts), embedder.embed(texts)).min() > 0.97
-    quick.close()
+    assert cosines(quantised.embed(texts), embedder.embed(texts)).min() > 0.97
+    quantised.close()
 
 
-def test_what_is_no_embedder_is_refused(tmp_path):
-    with pytest.raises(UnsupportedModel, match=r"has no modules.json with a Pooling"):
-        podium.Embedder("podium-mini")
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("podium-mini", UnsupportedModel, r"has no modules.json with a Pooling"),
+        (PARITY / "exported-albert", UnsupportedModel, "its own ONNX file"),
+        ("nothing", ModelNotFound, "no embedder 'nothing'"),
+    ],
+    ids=["reranker", "onnx-file", "unknown"],
+)
+def test_other_models_are_refused(name, error, message):
+    with pytest.raises(error, match=message):
+        podium.Embedder(name)
+
+
+def test_embedder_is_not_a_reranker():
     with pytest.raises(UnsupportedModel, match=r"podium runs|not one score|Transformer"):
         podium.load(MEAN)
-    with pytest.raises(ModelNotFound, match="no embedder 'nothing'"):
-        podium.Embedder("nothing")
-    shutil.copytree(MEAN, tmp_path / "m")
-    pooling = tmp_path / "m" / "1_Pooling" / "config.json"
-    pooling.write_text(json.dumps({"pooling_mode": "lasttoken"}), encoding="utf-8")
-    with pytest.raises(UnsupportedModel, match="pools by 'lasttoken'; podium knows cls and mean"):
-        podium.Embedder(tmp_path / "m")
-    pooling.write_text(json.dumps({"pooling_mode": "mean", "include_prompt": False}), encoding="utf-8")
-    with pytest.raises(UnsupportedModel, match="include_prompt"):
-        podium.Embedder(tmp_path / "m")
 
 
-def test_any_callable_embeds_and_is_checked():
-    from podium.errors import SourceError
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        ({"pooling_mode": "lasttoken"}, "pooling is 'lasttoken'; podium has cls and mean"),
+        ({"pooling_mode": "mean", "include_prompt": False}, "include_prompt"),
+    ],
+    ids=["mode", "prompt"],
+)
+def test_other_pooling_is_refused(tmp_path, pooling, message):
+    folder = shutil.copytree(MEAN, tmp_path / "model")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    with pytest.raises(UnsupportedModel, match=message):
+        podium.Embedder(folder)
 
+
+# Any function from texts to vectors can be used as an embedder.
+
+
+def test_function_embeds():
     assert document_vectors(lambda texts: [[1, 2]] * len(texts), ["a", "b"]).tolist() == [[1.0, 2.0]] * 2
     assert query_vector(lambda texts: [[1, 2]], "a").tolist() == [1.0, 2.0]
-    for wrong in ([[1, 2]], [[1], [1, 2]], "vectors", None, [["a"], ["b"]], [[float("nan")], [1.0]], [[], []]):
-        with pytest.raises(SourceError, match="the embedder returned"):
-            document_vectors(lambda texts, wrong=wrong: wrong, ["a", "b"])
 
-    def failing(texts):
+
+@pytest.mark.parametrize(
+    "vectors",
+    [[[1, 2]], [[1], [1, 2]], "vectors", None, [["a"], ["b"]], [[float("nan")], [1.0]], [[], []]],
+    ids=["too-few", "ragged", "string", "none", "strings", "nan", "empty"],
+)
+def test_wrong_vectors_are_refused(vectors):
+    with pytest.raises(SourceError, match="the embedder returned"):
+        document_vectors(lambda texts: vectors, ["a", "b"])
+
+
+def test_error_of_a_function_is_raised_without_its_message():
+    def fail(texts):
         raise RuntimeError("a document")
 
     with pytest.raises(SourceError, match="failed with RuntimeError") as caught:
-        document_vectors(failing, ["a"])
+        document_vectors(fail, ["a"])
     assert "a document" not in str(caught.value)
 
 
 class Vectorizer:
-    """As redisvl's vectorizers are: `embed` takes one string, `embed_many` several, and the object cannot be called."""
+    """An embedder as in redisvl: `embed` takes one string, `embed_many` several, and the object cannot be called."""
 
     def embed(self, content):
         return self.embed_many([content])[0]
@@ -149,28 +191,38 @@ class Vectorizer:
         return [[float(len(content)), 1.0] for content in contents]
 
 
-async def embedded_later(texts):
+async def embed_asynchronously(texts):
     await asyncio.sleep(0)
     return [[float(len(text)), 1.0] for text in texts]
 
 
-@pytest.mark.parametrize("embed", [Vectorizer(), embedded_later], ids=["redisvl", "async"])
-def test_a_redisvl_vectorizer_and_an_async_function_embed(embed):
+EMBEDDERS = pytest.mark.parametrize("embed", [Vectorizer(), embed_asynchronously], ids=["redisvl", "async"])
+
+
+@EMBEDDERS
+def test_redisvl_vectorizer_and_async_function_embed(embed):
     assert document_vectors(embed, ["a", "abc"]).tolist() == [[1, 1], [3, 1]]
     assert query_vector(embed, "ab").tolist() == [2, 1]
 
-    async def awaited():
-        from_loop = query_vector(embed, "abc").tolist()  # a blocking call on an event loop's own thread
-        return from_loop, (await aquery_vector(embed, "ab")).tolist(), (await adocument_vectors(embed, ["a"])).tolist()
 
-    assert asyncio.run(awaited()) == ([3, 1], [2, 1], [[1, 1]])
+@EMBEDDERS
+def test_redisvl_vectorizer_and_async_function_embed_on_an_event_loop(embed):
+    async def main():
+        blocking = query_vector(embed, "abc").tolist()  # a blocking call on the event loop's own thread
+        return blocking, (await aquery_vector(embed, "ab")).tolist(), (await adocument_vectors(embed, ["a"])).tolist()
+
+    assert asyncio.run(main()) == ([3, 1], [2, 1], [[1, 1]])
+
+
+@EMBEDDERS
+def test_redisvl_vectorizer_and_async_function_fill_an_index(embed):
     index = podium.EmbeddedIndex.create(None, embed=embed)
     index.add(["a red apple", "sea"], ids=["apple", "sea"])
-    assert {found["source_key"] for found in index.search("apple", 2)} == {"apple", "sea"}
+    assert {document["source_key"] for document in index.search("apple", 2)} == {"apple", "sea"}
 
 
-def test_an_async_function_keeps_one_event_loop():
-    """An async HTTP client is bound to the loop it was first used on."""
+def test_async_function_always_runs_on_the_same_event_loop():
+    """An asynchronous HTTP client belongs to the loop on which it was first used."""
     loops = []
 
     async def embed(texts):

@@ -1,4 +1,4 @@
-"""The same logits as sentence-transformers 6.2, for every family, from 1 token to the maximum length and beyond."""
+"""The logits of sentence-transformers 6.2, for every family, from 1 token to the maximum length and beyond."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
 
 FIXTURES = sorted(path.parent.name for path in PARITY.glob("*/expected.json.gz"))
+NATIVE_TYPES = {model_type for family in FAMILIES if family.native for model_type in family.model_types}
 
 
-NATIVE = {kind for family in FAMILIES if family.native for kind in family.model_types}
-
-
-def model_type(name):
+def model_type_of(name):
     return json.loads((PARITY / name / "config.json").read_text())["model_type"]
 
 
 def fixtures():
-    """Every checkpoint in every runtime that runs it."""
+    """Yield each model with each runtime that can run it."""
     for name in FIXTURES:
         yield pytest.param((name, "onnx"), id=f"{name}-onnx")
-        if model_type(name) in NATIVE:
+        if model_type_of(name) in NATIVE_TYPES:
             yield pytest.param((name, "native"), id=f"{name}-native", marks=NEEDS_CORE)
 
 
@@ -41,22 +39,22 @@ def fixture(request):
     scorer.close()
 
 
-def test_there_is_a_fixture_for_every_family():
-    types = {model_type(name) for name in FIXTURES}
+def test_every_family_has_a_fixture():
+    types = {model_type_of(name) for name in FIXTURES}
     assert all(set(family.model_types) & types for family in FAMILIES)
 
 
-def test_logits_scores_and_lengths_are_the_references(fixture):
+def test_logits_scores_and_lengths_are_those_of_the_reference(fixture):
     scorer, expected = fixture
     queries, texts = zip(*expected["pairs"], strict=True)
     scores = scorer.score_many(queries, [[text] for text in texts])
-    assert scorer.spec.max_length == expected["max_length"]
-    assert [each.total_tokens for each in scores] == expected["lengths"]
-    np.testing.assert_allclose([each.raw[0] for each in scores], expected["logits"], atol=1e-4, rtol=0)
-    np.testing.assert_allclose([each.values[0] for each in scores], expected["scores"], atol=1e-4, rtol=0)
+    assert scorer.max_length == expected["max_length"]
+    assert [pair.total_tokens for pair in scores] == expected["lengths"]
+    np.testing.assert_allclose([pair.raw[0] for pair in scores], expected["logits"], atol=1e-4, rtol=0)
+    np.testing.assert_allclose([pair.values[0] for pair in scores], expected["scores"], atol=1e-4, rtol=0)
 
 
-def test_a_score_is_the_same_whatever_ran_beside_it_and_in_whatever_order(fixture):
+def test_score_does_not_depend_on_other_texts_or_their_order(fixture):
     scorer, expected = fixture
     query = expected["pairs"][4][0]
     texts = [text for _, text in expected["pairs"]]
@@ -66,12 +64,12 @@ def test_a_score_is_the_same_whatever_ran_beside_it_and_in_whatever_order(fixtur
     assert together == alone == backwards
 
 
-def test_every_token_is_accounted_for(fixture):
+def test_every_token_is_counted_as_read_or_dropped(fixture):
     scorer, expected = fixture
     query, texts = expected["pairs"][0][0], [text for _, text in expected["pairs"]]
     scores = scorer.score(query, texts)
-    whole = [len(scorer.tokenizer._ids([text])[0]) for text in texts]
-    assert [seen + dropped for seen, dropped in zip(scores.tokens, scores.dropped_tokens, strict=True)] == whole
+    lengths = [len(ids) for ids in scorer.tokenizer._tokenise(texts)]
+    assert [read + dropped for read, dropped in zip(scores.tokens, scores.dropped_tokens, strict=True)] == lengths
     assert any(scores.dropped_tokens)
 
 

@@ -1,10 +1,10 @@
-"""Make the parity fixtures: tiny random checkpoints per family, and the logits or vectors sentence-transformers gives.
+"""Make the parity fixtures: tiny random checkpoints of every family, and the logits or vectors of sentence-transformers.
 
     python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript snowballstemmer
     reference/bin/python tests/parity/make.py [name …]
 
-Development only: nothing of this runs in the tests, which read what it wrote. Weights are drawn far wider than any
-training would leave them, so that a wrong operator, segment id or position moves the logits by much more than 1e-4.
+The tests do not run this file, they read what it wrote. Weights are spread much wider than trained ones, so that a wrong
+operator, segment id or position changes the logits by much more than 1e-4.
 """
 
 import gzip
@@ -22,11 +22,11 @@ from sentence_transformers.sentence_transformer.modules import LayerNorm, Normal
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "training"))  # podium's own family is trained there
+sys.path.insert(0, str(HERE.parents[1] / "training"))  # for podium's own family
 WORDS = (HERE / "words.txt").read_text(encoding="utf-8").split()
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-WEIGHTS, OFFSET = torch.tensor([1.0, 1.5, 0.7, 2.0]), -0.5  # of the late family's comparisons
+WEIGHTS, OFFSET = torch.tensor([1.0, 1.5, 0.7, 2.0]), -0.5  # of the comparisons of late interaction
 SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -99,7 +99,7 @@ def deberta_unigram():
 
 
 def randomised(model, seed):
-    """Draw every weight anew: wide matrices, biases and norms that are not 0 and 1."""
+    """Return the model with random weights: wide matrices, and biases and norms that are not 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -114,8 +114,9 @@ def randomised(model, seed):
     return model.eval()
 
 
-def write_tokenizer(folder, made, model_max_length):
-    tokenizer, tokenizer_class, names = made
+def write_tokenizer(folder, tokenizer_parts, model_max_length):
+    """Write a tokenizer, its class, and the names of its special tokens."""
+    tokenizer, tokenizer_class, names = tokenizer_parts
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     config = {"tokenizer_class": tokenizer_class, "model_max_length": model_max_length, "clean_up_tokenization_spaces": False}
     config |= {f"{name}_token": token for name, token in names.items()}
@@ -124,26 +125,28 @@ def write_tokenizer(folder, made, model_max_length):
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def classic(model, made, *, model_max_length=64, dtype=torch.float32, activation=None, sharded=False):
+def classic(model, tokenizer, *, model_max_length=64, dtype=torch.float32, activation=None, sharded=False):
+    """A checkpoint as transformers saves it."""
+
     def write(folder):
-        size = len(made[0].get_vocab())
+        size = len(tokenizer[0].get_vocab())
         assert model.config.vocab_size >= size, (model.config.vocab_size, size)
         if activation:
             model.config.sentence_transformers = {"activation_fn": activation, "version": "6.2.0"}
         model.to(dtype).save_pretrained(folder, **({"max_shard_size": "60KB"} if sharded else {}))
-        write_tokenizer(folder, made, model_max_length)
+        write_tokenizer(folder, tokenizer, model_max_length)
 
     return write
 
 
-def modular(config, made, *, pooling="cls", activation="torch.nn.modules.linear.Identity"):
-    """The layout the ettin rerankers use, saved by sentence-transformers itself."""
+def modular(config, tokenizer, *, pooling="cls", activation="torch.nn.modules.linear.Identity"):
+    """A checkpoint in the layout of the ettin rerankers, saved by sentence-transformers."""
 
     def write(folder):
         scratch = folder / "scratch"
         scratch.mkdir()
         randomised(hf.AutoModel.from_config(config), 7).save_pretrained(scratch)
-        write_tokenizer(scratch, made, config.max_position_embeddings)
+        write_tokenizer(scratch, tokenizer, config.max_position_embeddings)
         hidden = config.hidden_size
         transformer = Transformer(str(scratch))
         modules = [
@@ -162,23 +165,23 @@ def modular(config, made, *, pooling="cls", activation="torch.nn.modules.linear.
 
 
 def resaved(write):
-    """A classic checkpoint as sentence-transformers 6 saves it again: with a modules.json of one Transformer."""
+    """A classic checkpoint as sentence-transformers 6 saves it: with a modules.json of one Transformer."""
 
-    def again(folder):
+    def write_and_save(folder):
         scratch = folder / "scratch"
         scratch.mkdir()
         write(scratch)
         CrossEncoder(str(scratch)).save_pretrained(str(folder))
         shutil.rmtree(scratch)
 
-    return again
+    return write_and_save
 
 
-def exported(model, made):
-    """A family podium doesn't build, as an export: config.json, a tokenizer and onnx/model.onnx, no safetensors used."""
+def exported(model, tokenizer):
+    """A model of a family that podium does not have: config.json, a tokenizer and onnx/model.onnx."""
 
     def write(folder):
-        classic(model, made)(folder)
+        classic(model, tokenizer)(folder)
         (folder / "onnx").mkdir()
         ids = torch.tensor([[2, 7, 8, 9, 3, 11, 12, 3]])
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
@@ -193,12 +196,12 @@ def exported(model, made):
 
 
 def strip(path):
-    """Leave out the exporter's record of where each node came from: twice the size of the model itself."""
+    """Remove the exporter's notes on where each node came from, which are twice as large as the model."""
     import onnx
 
     model = onnx.load(path)
-    for each in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
-        del each.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
+        del part.metadata_props[:]
     del model.graph.value_info[:]
     onnx.save(model, path)
 
@@ -237,30 +240,30 @@ def roberta(positions=66, **changes):
     return randomised(hf.RobertaForSequenceClassification(hf.RobertaConfig(**(settings | changes))), 3)
 
 
-def bi_encoder(model, made, *, pooling="mean", normalised=True, dense=0, prompts=None, default=None, max_length=64):
-    """An embedder as sentence-transformers saves one."""
+def bi_encoder(model, tokenizer, *, pooling="mean", normalised=True, dense=0, prompts=None, default=None, max_length=64):
+    """An embedder as sentence-transformers saves it."""
 
     def write(folder):
         scratch = folder / "scratch"
         scratch.mkdir()
         model.save_pretrained(scratch)
-        write_tokenizer(scratch, made, max_length)
+        write_tokenizer(scratch, tokenizer, max_length)
         hidden = getattr(model.config, "hidden_size", None) or model.config.dim
         modules = [Transformer(str(scratch)), Pooling(hidden, pooling_mode=pooling)]
         if dense:
             modules.append(randomised(Dense(hidden, dense, activation_function=torch.nn.Tanh()), 12))
         if normalised:
             modules.append(Normalize())
-        made_of = SentenceTransformer(modules=modules, prompts=prompts, default_prompt_name=default, device="cpu")
-        made_of.max_seq_length = max_length
-        made_of.save_pretrained(str(folder), create_model_card=False)
+        embedder = SentenceTransformer(modules=modules, prompts=prompts, default_prompt_name=default, device="cpu")
+        embedder.max_seq_length = max_length
+        embedder.save_pretrained(str(folder), create_model_card=False)
         shutil.rmtree(scratch)
 
     return write
 
 
 def embedders():
-    asked = {"query": "capital of: ", "document": "", "passage": "never "}
+    prompts = {"query": "capital of: ", "document": "", "passage": "never "}
     xlm = hf.XLMRobertaConfig(**SIZE, vocab_size=300, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1)
     roberta_like = hf.RobertaConfig(
         **SIZE, vocab_size=400, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2
@@ -274,12 +277,12 @@ def embedders():
         "bert-mean": bi_encoder(randomised(hf.BertModel(bert_like), 21), wordpiece(), max_length=48),
         "bert-cls-as-it-is": bi_encoder(randomised(hf.BertModel(bert_like), 22), wordpiece(), pooling="cls", normalised=False),
         "roberta-cls": bi_encoder(randomised(hf.RobertaModel(roberta_like), 23), byte_bpe(), pooling="cls"),
-        "xlm-roberta-prompts": bi_encoder(randomised(hf.XLMRobertaModel(xlm), 24), xlm_unigram(), prompts=asked),
+        "xlm-roberta-prompts": bi_encoder(randomised(hf.XLMRobertaModel(xlm), 24), xlm_unigram(), prompts=prompts),
         "distilbert-dense": bi_encoder(randomised(hf.DistilBertModel(distil), 25), wordpiece(), dense=16),
         "electra-mean": bi_encoder(randomised(hf.ElectraModel(electra), 26), wordpiece()),
         "deberta-v3-mean": bi_encoder(randomised(deberta().deberta, 27), deberta_unigram()),
         "modernbert-default-prompt": bi_encoder(
-            randomised(hf.ModernBertModel(modern), 28), byte_bpe(bpe_special, False), pooling="cls", prompts=asked,
+            randomised(hf.ModernBertModel(modern), 28), byte_bpe(bpe_special, False), pooling="cls", prompts=prompts,
             default="query", max_length=160,
         ),
     }  # fmt: skip
@@ -288,16 +291,13 @@ def embedders():
 def record_vectors(folder):
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     texts = [text for pair in pairs(model.max_seq_length) for text in pair] + ["", " "]
-    kept = {"max_length": model.max_seq_length, "texts": texts}
+    expected = {"max_length": model.max_seq_length, "texts": texts}
     encoded = {"embed": model.encode(texts, batch_size=1)}
     encoded["query"] = model.encode_query(texts, batch_size=1)
     encoded["document"] = model.encode_document(texts, batch_size=1)
-    kept |= {name: [[float(f"{value:.7g}") for value in row] for row in rows.tolist()] for name, rows in encoded.items()}
-    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
-        file.write(json.dumps(kept, ensure_ascii=False).encode())
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(f"{folder.name:28s} {size / 1000:7.0f} kB  max length {model.max_seq_length:4d}  {encoded['embed'].shape}")
-    assert size < 300_000
+    expected |= {name: [[float(f"{value:.7g}") for value in row] for row in rows.tolist()] for name, rows in encoded.items()}
+    write_expected(folder, expected)
+    print(f"{folder.name:28s} max length {model.max_seq_length:4d}  {encoded['embed'].shape}")
 
 
 def fixtures():
@@ -343,7 +343,7 @@ def fixtures():
 
 
 def late(folder):
-    """podium's own family, as training/ writes it: the reference is the model that was trained."""
+    """Write podium's own family as training/ writes it, with the model in PyTorch as the reference."""
     from export import write
     from model import Late
 
@@ -355,7 +355,7 @@ def late(folder):
     randomised(model.importance, 32)
     with torch.no_grad():
         for weight in model.encoder.parameters():
-            weight.copy_(weight.half().float())  # as they are stored
+            weight.copy_(weight.half().float())  # they are stored in float16
     write(model, folder, WEIGHTS, OFFSET, max_length=64)
     shutil.rmtree(scratch)
     record_late(folder, model)
@@ -365,20 +365,20 @@ def late(folder):
 def record_late(folder, model):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(64)
-    asked, logits, lengths = pairs(64), [], []
-    for pair in asked:
+    logits, lengths = [], []
+    for pair in pairs(64):
         encoded = tokenizer.encode(*pair)
-        cut = encoded.type_ids.index(1)  # the second [CLS]
-        sides = [torch.tensor([encoded.ids[:cut]]), torch.tensor([encoded.ids[cut:]])]
-        read = [(ids, torch.ones(ids.shape), model.encoder(input_ids=ids).last_hidden_state) for ids in sides]
-        logits.append((model(*read) @ WEIGHTS).item() + OFFSET)
+        second = encoded.type_ids.index(1)  # the second [CLS]
+        texts = [torch.tensor([encoded.ids[:second]]), torch.tensor([encoded.ids[second:]])]
+        hidden = [(ids, torch.ones(ids.shape), model.encoder(input_ids=ids).last_hidden_state) for ids in texts]
+        logits.append((model(*hidden) @ WEIGHTS).item() + OFFSET)
         lengths.append(len(encoded.ids))
     scores = torch.sigmoid(torch.tensor(logits)).tolist()
-    keep(folder, {"max_length": 64, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores})
+    write_logits(folder, {"max_length": 64, "pairs": pairs(64), "lengths": lengths, "logits": logits, "scores": scores})
 
 
 def pairs(max_length):
-    """Pairs from empty-ish to far over the limit, with either side the longer one, odd and even, and odd characters."""
+    """Return pairs from one word to far over the limit, with the query or the text longer, and with unusual characters."""
     draw = random.Random(1)
     text = lambda n: " ".join(draw.choices(WORDS, k=n))  # noqa: E731
     sizes = [(1, 1), (1, 2), (2, 1), (3, 7), (5, 20), (8, 31), (9, 45), (20, 20), (4, 3 * max_length), (3 * max_length, 2)]
@@ -390,46 +390,50 @@ def pairs(max_length):
 
 def record(folder):
     model = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
-    asked = pairs(model.max_seq_length if model.max_seq_length < 1000 else 64)
+    texts = pairs(model.max_seq_length if model.max_seq_length < 1000 else 64)
     positions = getattr(model.config, "max_position_embeddings", 64)
     if model.config.model_type in ("roberta", "xlm-roberta"):  # positions start after the padding id
         model.max_seq_length = min(model.max_seq_length, positions - model.config.pad_token_id - 1)
-    logits = [model.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in asked]
-    scores = [model.predict([pair]).item() for pair in asked]
-    lengths = [len(model.tokenizer(*pair, truncation=True)["input_ids"]) for pair in asked]
-    kept = {"max_length": model.max_seq_length, "pairs": asked, "lengths": lengths, "logits": logits, "scores": scores}
+    logits = [model.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in texts]
+    scores = [model.predict([pair]).item() for pair in texts]
+    lengths = [len(model.tokenizer(*pair, truncation=True)["input_ids"]) for pair in texts]
     if (folder / "onnx").exists():
-        (folder / "model.safetensors").unlink()  # the reference needed them; what is tested is the exported file
-    keep(folder, kept)
+        (folder / "model.safetensors").unlink()  # only the reference needs it
+    expected = {"max_length": model.max_seq_length, "pairs": texts, "lengths": lengths, "logits": logits, "scores": scores}
+    write_logits(folder, expected)
 
 
-def keep(folder, kept):
-    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
-        file.write(json.dumps(kept, ensure_ascii=False).encode())
-    spread = max(kept["logits"]) - min(kept["logits"])
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(f"{folder.name:24s} {size / 1000:7.0f} kB  max length {kept['max_length']:4d}  logits spread {spread:.2f}")
-    assert size < 300_000
+def write_logits(folder, expected):
+    write_expected(folder, expected)
+    spread = max(expected["logits"]) - min(expected["logits"])
+    print(f"{folder.name:28s} max length {expected['max_length']:4d}  logits spread {spread:.2f}")
     assert spread > 0.5
+
+
+def write_expected(folder, expected):
+    with gzip.GzipFile(folder / "expected.json.gz", "wb", mtime=0) as file:
+        file.write(json.dumps(expected, ensure_ascii=False).encode())
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 300_000
 
 
 def main(names):
     for name, write in fixtures().items():
         if not names or name in names:
-            record(written(HERE / name, write))
+            record(make_folder(HERE / name, write))
     if not names or "late" in names:
-        written(HERE / "late", late)
+        make_folder(HERE / "late", late)
     for name, write in embedders().items():
         if not names or name in names:
-            record_vectors(written(HERE / "embedders" / name, write))
+            record_vectors(make_folder(HERE / "embedders" / name, write))
 
 
-def written(folder, write):
+def make_folder(folder, write):
+    """Return the folder after writing it from nothing."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write(folder)
-    for transformers_writes in ("README.md", "training_args.bin"):
-        (folder / transformers_writes).unlink(missing_ok=True)
+    for file in ("README.md", "training_args.bin"):
+        (folder / file).unlink(missing_ok=True)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The server's own description, and requests of every kind made from it: none gets an answer that is not described."""
+"""The OpenAPI description, and requests that schemathesis makes from it: no reply is undescribed."""
 
 from __future__ import annotations
 
@@ -28,33 +28,46 @@ def served():
         yield server
 
 
-schema = schemathesis.openapi.from_dict(description(False))
+schema = schemathesis.openapi.from_dict(description(needs_key=False))
 
 
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_request_gets_an_answer_that_is_not_described(case, served):
-    # Left out: that whatever fits the schema is taken. A schema can't say that a query has a letter in it, that two lists
-    # are equally long or that a document has one of the fields that are read.
+def test_every_reply_is_described(case, served):
+    # Left out: that every request that fits the schema is accepted. A schema cannot express that a query has visible
+    # characters, that two lists have the same length, or that a document has one of the fields that are read.
     case.call_and_validate(base_url=served.url, timeout=30, excluded_checks=[positive_data_acceptance])
 
 
-def test_the_checks_would_notice():
-    """Schemathesis looks for server errors, undescribed statuses, media types and bodies; it has not lost these checks."""
+def test_schemathesis_has_the_important_checks():
     names = {getattr(check, "__name__", "") for check in CHECKS.get_all()}
     assert {"not_a_server_error", "status_code_conformance", "response_schema_conformance"} <= names
 
 
-def test_every_dialect_is_described(served):
-    said = httpx.get(f"{served.url}/openapi.json").json()
+def test_every_path_is_described(served):
+    document = httpx.get(f"{served.url}/openapi.json").json()
     rerank_paths = {path for dialect in DIALECTS for path in dialect.paths}
     other_paths = {
         "/search", "/v1/check-api-key", "/v1/models", "/info", "/meta",
         "/health", "/ready", "/.well-known/live", "/.well-known/ready",
     }  # fmt: skip
-    assert set(said["paths"]) == rerank_paths | other_paths
-    assert said == json.loads(json.dumps(description(False)))
-    assert "401" not in json.dumps(said)
-    keyed = description(True)
-    assert keyed["paths"]["/rerank"]["post"]["security"] == [{"key": []}]
-    assert "401" in keyed["paths"]["/rerank"]["post"]["responses"]
+    assert set(document["paths"]) == rerank_paths | other_paths
+    assert document == json.loads(json.dumps(description(needs_key=False)))
+
+
+def test_description_says_whether_a_key_is_needed():
+    assert "401" not in json.dumps(description(needs_key=False))
+    operation = description(needs_key=True)["paths"]["/rerank"]["post"]
+    assert operation["security"] == [{"key": []}]
+    assert "401" in operation["responses"]
+
+
+def test_optional_fields_can_be_null():
+    schema = description(needs_key=False)["paths"]["/v2/rerank"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["required"] == ["query", "documents"]
+    assert schema["properties"]["query"] == {"type": "string", "minLength": 1}
+    assert schema["properties"]["return_documents"] == {
+        "type": ["boolean", "null"],
+        "default": False,
+        "description": "Whether results contain their documents.",
+    }

@@ -1,22 +1,20 @@
-"""Indexes in folders that are damaged, full, read-only or oddly named: typed errors, whatever the index library does."""
+"""Damaged indexes in folders: typed errors, whatever the index library does with them."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 from pathlib import Path
 
 import pytest
 
 import podium
-from podium.errors import InvalidInput, SourceError
-from podium.sources.embedded.description import FILE, loading
-from podium.sources.embedded.index import drop
+from capitals import CAPITALS, IDS, index_of_capitals, keys
+from fakes import Letters
+from podium.errors import SourceError
+from podium.sources.embedded.description import DESCRIPTION_FILE
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
 
@@ -34,22 +32,22 @@ import random, shutil, sys
 from pathlib import Path
 import podium
 
-whole, folder = Path(sys.argv[1]), Path(sys.argv[2])
+intact, folder = Path(sys.argv[1]), Path(sys.argv[2])
 draw, refused = random.Random(5), 0
-for name in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file()):
+for name in sorted(path.relative_to(intact) for path in intact.rglob("*") if path.is_file()):
     for attempt in range(8):
-        # A new folder each time: threads of tantivy may still be writing to the last one.
-        spoilt = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"
-        shutil.copytree(whole, spoilt)
-        content = bytearray((whole / name).read_bytes())
+        # Always a new folder: threads of tantivy may still be writing to the last one.
+        damaged = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"
+        shutil.copytree(intact, damaged)
+        content = bytearray((intact / name).read_bytes())
         if attempt < 6 and content:
             for _ in range(draw.randint(1, 8)):
                 content[draw.randrange(len(content))] = draw.randrange(256)
         else:
             content = content[: draw.randint(0, len(content))]
-        (spoilt / name).write_bytes(content)
+        (damaged / name).write_bytes(content)
         try:
-            index = podium.EmbeddedIndex.open(spoilt)
+            index = podium.EmbeddedIndex.open(damaged)
             index.search("apples 7", 20), len(index), index.get(["d5"])
             index.add(["new"], ids=["d5"])
             index.search("new", 20)
@@ -60,80 +58,101 @@ print(refused)
 
 
 def test_damaged_file_is_a_source_error(folder, tmp_path):
-    """In a process of its own, as the index library prints what it stumbles over."""
-    script = [sys.executable, "-c", DAMAGE, str(folder), str(tmp_path / "spoilt")]
+    """In its own process, because the index library prints errors."""
+    script = [sys.executable, "-c", DAMAGE, str(folder), str(tmp_path / "damaged")]
     done = subprocess.run(script, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 10
 
 
-def test_panic_of_the_index_library_is_a_source_error(folder):
+def flip_bit(file: Path, position: str) -> None:
+    """Flip a bit of a segment file before its footer, whose length is eight bytes before the end."""
+    content = bytearray(file.read_bytes())
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[{"first": 0, "middle": end // 2, "last": end - 1}[position]] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("ending", [".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"])
+@pytest.mark.parametrize("position", ["first", "middle", "last"])
+def test_flipped_bit_of_a_segment_file_is_a_source_error(folder, ending, position):
+    """Without the comparison some of these end the process, others change results."""
+    flip_bit(next((folder / "text").glob(f"*{ending}")), position)
+    with pytest.raises(SourceError, match=rf"{ending} is damaged: its checksum does not match; index the documents again"):
+        podium.EmbeddedIndex.open(folder)
+
+
+def test_segment_that_is_damaged_when_it_is_added_is_a_source_error(folder):
+    """An index that is open compares the files of later commits, too."""
+    reader = podium.EmbeddedIndex.open(folder)
+    podium.EmbeddedIndex.open(folder).add(["plums"])
+    newest = max((folder / "text").glob("*.store"), key=lambda path: path.stat().st_mtime_ns)
+    flip_bit(newest, "middle")
+    with pytest.raises(SourceError, match="its checksum does not match"):
+        reader.search("plums", 1)
+
+
+def test_missing_segment_file_is_a_source_error(folder):
     for path in (folder / "text").glob("*.store"):
-        content = path.read_bytes()
-        path.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+        path.unlink()
     with pytest.raises(SourceError, match="cannot be used"):
-        podium.EmbeddedIndex.open(folder).search("apples", 10)
+        podium.EmbeddedIndex.open(folder).search("apples", 1)
 
 
-@pytest.mark.parametrize("language", ["klingon", "", 5, ["english"]])
+@pytest.mark.parametrize("language", ["klingon", "", 5, ["english"]], ids=str)
 def test_unknown_language_in_the_description_is_a_source_error(folder, language):
-    description = json.loads((folder / FILE).read_text())
-    (folder / FILE).write_text(json.dumps(description | {"language": language}))
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description | {"language": language}))
     with pytest.raises(SourceError, match="cannot be used"):
         podium.EmbeddedIndex.open(folder)
 
 
-READ = """
-import os, sys, podium
-podium.EmbeddedIndex.open(sys.argv[2]).search("pears", 10)  # imports all that is needed
-if os.geteuid() == 0:  # root may write everywhere
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-index = podium.EmbeddedIndex.open(sys.argv[1])
-print(len(index), len(index.search("pears", 10)), list(index.get(["d5"])), flush=True)
-input()
-print(len(index), len(index.search("plums", 10)))
-try:
-    index.add(["x"])
-except podium.SourceError as error:
-    print(error)
-"""
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param(DESCRIPTION_FILE, "{}", id="empty-object"),
+        pytest.param(DESCRIPTION_FILE, '{"fields": 5, "language": null, "probe": []}', id="wrong-fields"),
+        pytest.param(DESCRIPTION_FILE, "[]", id="list"),
+        pytest.param(DESCRIPTION_FILE, "not json", id="not-json"),
+        pytest.param("text/meta.json", "{", id="meta"),
+    ],
+)
+def test_damaged_json_is_a_source_error(folder, name, content):
+    (folder / name).write_text(content)
+    with pytest.raises(SourceError, match="cannot be used"):
+        podium.EmbeddedIndex.open(folder)
 
 
-def set_modes(folder: Path, of_folders: int) -> None:
-    for path in (folder, *folder.rglob("*")):
-        os.chmod(path, of_folders if path.is_dir() else 0o644)
+def test_folder_without_a_description_is_not_an_index(folder):
+    (folder / DESCRIPTION_FILE).unlink()
+    with pytest.raises(SourceError, match="is not an index of podium: it has no"):
+        podium.EmbeddedIndex.open(folder)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions are others there")
-def test_folder_that_cannot_be_written_can_be_read(folder):
-    """Also what its owner adds afterwards, while it is open."""
-    with tempfile.TemporaryDirectory() as public:
-        os.chmod(public, 0o755)
-        shared = Path(public) / "index"
-        shutil.copytree(folder, shared)
-        read_only = 0o755 if os.geteuid() == 0 else 0o555  # the reader is another user, or this one without the right
-        set_modes(shared, read_only)
-        command = [sys.executable, "-c", READ, str(shared), str(folder)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        reader = subprocess.Popen(command, text=True, **pipes)
-        assert reader.stdout.readline() == "39 10 ['d5']\n"
-        set_modes(shared, 0o755)
-        podium.EmbeddedIndex.open(shared).add(["plums"], ids=["new"])
-        set_modes(shared, read_only)
-        rest, errors = reader.communicate("\n", timeout=120)
-        set_modes(shared, 0o755)
-        assert rest.startswith("40 1\n"), errors
-        assert "cannot be written by this user" in rest
+def test_unknown_layout_is_refused(folder):
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description | {"layout": 99}))
+    with pytest.raises(SourceError, match="has layout 99"):
+        podium.EmbeddedIndex.open(folder)
 
 
-def embed(texts):
-    return [[float(len(text)), float(text.count("a")), 1.0] for text in texts]
+def test_index_of_an_earlier_version_has_no_id(folder):
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    del description["id"]
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description))
+    index = podium.EmbeddedIndex.open(folder)
+    index.add(["plums"], ids=["p"])
+    assert keys(index.search("plums", 1)) == ["p"]
+
+
+def test_field_of_a_later_version_in_the_description_is_ignored(folder):
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description | {"colour": "red"}))
+    assert len(podium.EmbeddedIndex.open(folder)) == 39
 
 
 def with_vectors(folder: Path) -> Path:
-    index = podium.EmbeddedIndex.create(folder, embed=embed)
+    index = podium.EmbeddedIndex.create(folder, embed=Letters())
     index.add(DOCUMENTS[:20])
     index.add(DOCUMENTS[20:])
     return folder
@@ -146,131 +165,64 @@ def test_damaged_vectors_are_refused(tmp_path, name, position):
     content = bytearray(file.read_bytes())
     content[position if abs(position) < len(content) else len(content) // 2] ^= 0x10
     file.write_bytes(content)
-    index = podium.EmbeddedIndex.open(tmp_path / "index", embed=embed)
+    index = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
     with pytest.raises(SourceError, match=f"{name} is damaged: its checksums do not match; index the documents again"):
         index.search("apples", 5)
 
 
-def test_vectors_of_a_killed_writer_are_no_damage(tmp_path):
-    """It left a part of a row, and rows without their record; or a part of a record."""
+def test_index_with_fewer_vectors_than_documents_is_refused(tmp_path):
+    folder = with_vectors(tmp_path / "index")
+    content = (folder / "vectors.f32").read_bytes()
+    (folder / "vectors.f32").write_bytes(content[:-1])
+    with pytest.raises(SourceError, match="fewer vectors than documents"):
+        podium.EmbeddedIndex.open(folder)
+    (folder / "vectors.f32").write_bytes(content)
+    podium.EmbeddedIndex.open(folder)
+
+
+def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
+    """It leaves a part of a row, and rows without their record; or a part of a record."""
     folder = with_vectors(tmp_path / "index")
     with open(folder / "vectors.f32", "ab") as file:
         file.write(b"\1" * 40)
     with open(folder / "vectors.checksums", "ab") as file:
         file.write(b"\1" * 10)
-    index = podium.EmbeddedIndex.open(folder, embed=embed)
+    index = podium.EmbeddedIndex.open(folder, embed=Letters())
     assert len(index.search("apples and pears number 3", 5)) == 5
     index.add(["aaaa"], ids=["new"])
-    for opened in (index, podium.EmbeddedIndex.open(folder, embed=embed)):
-        assert opened.search("aaaa", 1)[0]["source_key"] == "new"
+    for opened in (index, podium.EmbeddedIndex.open(folder, embed=Letters())):
+        assert keys(opened.search("aaaa", 1)) == ["new"]
 
 
 def test_vectors_without_checksums_are_searched(tmp_path):
     """As earlier versions left them."""
     folder = with_vectors(tmp_path / "index")
     (folder / "vectors.checksums").unlink()
-    index = podium.EmbeddedIndex.open(folder, embed=embed)
+    index = podium.EmbeddedIndex.open(folder, embed=Letters())
     index.add(["aaaa"], ids=["new"])
-    assert podium.EmbeddedIndex.open(folder, embed=embed).search("aaaa", 1)[0]["source_key"] == "new"
+    assert keys(podium.EmbeddedIndex.open(folder, embed=Letters()).search("aaaa", 1)) == ["new"]
 
 
-@pytest.mark.parametrize("is_damaged", [False, True], ids=["intact", "damaged"])
-def test_drop_deletes_all_of_an_index_and_only_that(folder, is_damaged):
-    if is_damaged:
-        (folder / FILE).write_text("{")
-    (folder / "notes.txt").write_text("not part of the index")
-    assert drop(folder) == (None if is_damaged else 39)
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
+    reader = index_of_capitals(tmp_path / "index")
+    assert keys(reader.search("capital", 1, mode="vector"))
+    file = tmp_path / "index" / "vectors.f32"
+    content = file.read_bytes()
+    file.unlink()  # a file that is mapped must not be truncated in place
+    file.write_bytes(content[: len(content) // 3])
+    for use in (lambda: reader.search("apple", 1, mode="vector"), lambda: reader.add(["x"])):
+        with pytest.raises(SourceError, match="cut short or deleted"):
+            use()
 
 
-def test_drop_through_a_symbolic_link_deletes_folder_and_link(folder, tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to(folder)
-    assert drop(link) == 39
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_drop_is_refused_while_documents_are_added(folder):
-    adding, may_go_on = threading.Event(), threading.Event()
-
-    def slow(texts):
-        adding.set()
-        may_go_on.wait(60)
-        return embed(texts)
-
-    index = podium.EmbeddedIndex.create(folder.parent / "slow", embed=embed)
-    index.embed = slow
-    thread = threading.Thread(target=index.add, args=(["apples"],))
-    thread.start()
-    adding.wait(60)
-    with pytest.raises(SourceError, match="another process is adding"):
-        drop(folder.parent / "slow")
-    may_go_on.set()
-    thread.join()
-    assert drop(folder.parent / "slow") == 1
-
-
-def test_drop_is_refused_while_a_file_is_loaded(folder):
-    with loading(folder), pytest.raises(SourceError, match="another process is loading"):
-        drop(folder)
-    assert len(podium.EmbeddedIndex.open(folder)) == 39
-
-
-FORK = """
-import os, sys, threading, podium
-
-def embed(texts):
-    if texts == ["slow"]:
-        adding.set()
-        may_go_on.wait(60)
-    return [[float(len(text)), 1.0] for text in texts]
-
-adding, may_go_on = threading.Event(), threading.Event()
-index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
-thread = threading.Thread(target=index.add, args=(["slow"],))
-thread.start()
-adding.wait(60)
-child = os.fork()
-if not child:
-    try:
-        index.add(["apples"])
-    except podium.SourceError as error:
-        os.write(1, str(error).encode())
-    os._exit(0)
-os.waitpid(child, 0)
-may_go_on.set()
-thread.join()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_add_in_a_process_forked_during_an_add_does_not_hang(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "i")], capture_output=True, text=True, timeout=120)
-    assert "another process is adding" in done.stdout, done.stderr
-    assert len(podium.EmbeddedIndex.open(tmp_path / "i")) == 1
-
-
-FULL = """
-import resource, sys, podium
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-try:
-    podium.EmbeddedIndex.create(sys.argv[1])
-except podium.SourceError as error:
-    print("refused")
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of files there")
-def test_index_that_cannot_be_written_is_a_source_error(tmp_path):
-    """A limit on the size of files stands for a full disk."""
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "i")], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "refused\n", done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode there")
-def test_path_that_is_not_utf8_is_named(tmp_path):
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/i\xffdx")
-    with pytest.raises(InvalidInput, match="not UTF-8"):
-        podium.EmbeddedIndex.create(path)
-    assert list(tmp_path.iterdir()) == []
+def test_open_index_reads_files_that_replace_its_own(tmp_path):
+    """As a backup restores them."""
+    reader = index_of_capitals(tmp_path / "index")
+    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
+    other = podium.EmbeddedIndex.create(tmp_path / "other", embed=Letters())
+    other.add(CAPITALS[::-1], ids=IDS[::-1])
+    for name in ("text", "vectors.f32", "vectors.checksums"):
+        path = tmp_path / "index" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (tmp_path / "other" / name).rename(path)
+    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]

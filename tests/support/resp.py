@@ -1,7 +1,7 @@
-"""Redis on loopback: replays what a real server answered, records it, or answers what a test says. Speaks RESP over sockets.
+"""Redis servers on loopback that speak RESP over sockets: replayed, recorded, or with replies that a test defines.
 
-A recording is a JSON file of [command's words, reply's bytes] pairs, both as latin-1, one per test and protocol. It is made
-by running the tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/test_redis.py
+A recording is a JSON file of [words of the command, bytes of the reply] pairs, both as latin-1. It is written by running the
+tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/redis
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import socket
 import socketserver
 import threading
-import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ Words = tuple[str, ...]
 Answer = Callable[[Words], bytes | None]
 HANDSHAKE = ("HELLO", "CLIENT", "AUTH", "SELECT", "PING", "COMMAND")
 HELLO = {"server": "redis", "version": "7.4.1", "proto": 3, "id": 1, "mode": "standalone", "role": "master", "modules": []}
+TOKEN = "0" * 32  # stands in recordings for the random token of a lease
 
 
 def read_command(file: Any) -> Words | None:
-    """Return the words of the next command, None where the client hung up."""
+    """Return the words of the next command, None if the client closed the connection."""
     line = file.readline()
     if not line:
         return None
@@ -37,10 +38,10 @@ def read_command(file: Any) -> Words | None:
 
 
 def read_reply(file: Any) -> bytes:
-    """Return the bytes of the next whole reply, of either protocol."""
+    """Return the bytes of the next complete reply, in either protocol."""
     line = file.readline()
     if not line:
-        raise ConnectionError("the server hung up")
+        raise ConnectionError("the server closed the connection")
     kind, rest = line[:1], line[1:].strip()
     if kind in b"$=!" and rest != b"-1":
         return line + file.read(int(rest) + 2)
@@ -51,7 +52,7 @@ def read_reply(file: Any) -> bytes:
 
 
 def reply(value: Any, protocol: int = 2) -> bytes:
-    """Write a value as a server would: dicts are maps in protocol 3, flat lists before; errors are exceptions."""
+    """Return a value's bytes as a server sends them. Dicts are maps in protocol 3, flat lists in 2; exceptions are errors."""
     if value is None:
         return b"_\r\n" if protocol == 3 else b"$-1\r\n"
     if isinstance(value, Exception):
@@ -64,27 +65,31 @@ def reply(value: Any, protocol: int = 2) -> bytes:
         data = value.encode() if isinstance(value, str) else value
         return b"$%d\r\n%s\r\n" % (len(data), data)
     if isinstance(value, dict):
-        parts = [each for pair in value.items() for each in pair]
+        parts = [part for pair in value.items() for part in pair]
         head = b"%%%d\r\n" % len(value) if protocol == 3 else b"*%d\r\n" % len(parts)
-        return head + b"".join(reply(each, protocol) for each in parts)
-    return b"*%d\r\n" % len(value) + b"".join(reply(each, protocol) for each in value)
+        return head + b"".join(reply(part, protocol) for part in parts)
+    return b"*%d\r\n" % len(value) + b"".join(reply(part, protocol) for part in value)
+
+
+def is_lease_request(words: Words) -> bool:
+    return words[0] == "SET" and words[1].endswith(".podium-lease")
 
 
 def recorded(words: Words) -> Words:
-    """Return a command as recordings name it: a word of more than 500 letters by its digest.
+    """Return a command as recordings contain it: words of more than 500 letters as digests.
 
-    What differs from run to run is left out: the milliseconds that a search has left, and the token of a lease.
+    The milliseconds that a search has left and the token of a lease, which differ between runs, are replaced.
     """
-    if words[0] == "SET" and words[1].endswith(".podium-lease"):
+    if is_lease_request(words):
         words = (*words[:2], "token", *words[3:])
     if "TIMEOUT" in words[:-1]:
-        at = len(words) - 1 - words[::-1].index("TIMEOUT") + 1
-        words = (*words[:at], "milliseconds", *words[at + 1 :])
+        i = len(words) - 1 - words[::-1].index("TIMEOUT") + 1
+        words = (*words[:i], "milliseconds", *words[i + 1 :])
     return tuple(word if len(word) <= 500 else "sha256:" + hashlib.sha256(word.encode()).hexdigest() for word in words)
 
 
-def greeted(words: Words) -> bytes:
-    """Answer what every client says first. These differ between versions of redis-py and mean nothing here."""
+def handshake_reply(words: Words) -> bytes:
+    """Return the reply to what every client sends first, which differs between versions of redis-py and is not recorded."""
     if words[0] == "HELLO" and words[1:2] == ("3",):
         return reply(HELLO, 3)
     if words[0] == "COMMAND":
@@ -93,7 +98,7 @@ def greeted(words: Words) -> bytes:
 
 
 class Fake:
-    """A server on loopback: `answer` gives a reply's bytes for a command's words; None hangs up without one."""
+    """A server on loopback. `answer` returns the bytes of the reply to a command, None to close the connection instead."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -123,59 +128,75 @@ class Fake:
         self._server.shutdown()
         self._server.server_close()
 
+    def names(self) -> list[str]:
+        """Return the first word of each command so far."""
+        return [words[0] for words in self.commands]
+
     def _serve(self, rfile: Any, wfile: Any) -> None:
         while (words := read_command(rfile)) is not None:
             if words[0].upper() in HANDSHAKE:
-                wfile.write(greeted(words))
+                wfile.write(handshake_reply(words))
                 continue
             self.commands.append(words)
-            given = self.answer(words)
-            if given is None:
+            answer = self.answer(words)
+            if answer is None:
                 return
-            wfile.write(given)
+            wfile.write(answer)
 
 
 class Replay(Fake):
-    """A server that answers as the recorded one did; the last answer to a command is repeated."""
+    """A server that replies as the recorded one did. The last reply to a command is repeated."""
 
     def __init__(self, recording: Path) -> None:
-        self._answers: dict[Words, list[bytes]] = {}
-        for words, given in json.loads(recording.read_text(encoding="utf-8")):
-            self._answers.setdefault(recorded(tuple(words)), []).append(given.encode("latin-1"))
+        self._replies: dict[Words, list[bytes]] = {}
+        self._token = TOKEN
+        for words, content in json.loads(recording.read_text(encoding="utf-8")):
+            self._replies.setdefault(recorded(tuple(words)), []).append(content.encode("latin-1"))
         super().__init__(self._next)
 
     def _next(self, words: Words) -> bytes:
-        given = self._answers.get(recorded(words))
-        if given is None:
+        if is_lease_request(words):
+            self._token = words[2]
+        replies = self._replies.get(recorded(words))
+        if replies is None:
             return reply(Exception(f"ERR not in this recording: {' '.join(words)[:200]!r}"))
-        return given.pop(0) if len(given) > 1 else given[0]
+        content = replies.pop(0) if len(replies) > 1 else replies[0]
+        return content.replace(TOKEN.encode(), self._token.encode())
 
 
 class Recorder(Fake):
-    """A proxy in front of a real server that writes down what both say."""
+    """A proxy in front of a real server that records commands and replies."""
 
     def __init__(self, host: str, port: int, recording: Path) -> None:
         super().__init__(lambda words: None)
-        self._to, self._recording = (host, port), recording
-        self._heard: list[tuple[Sequence[str], str]] = []
+        self._address, self._recording = (host, port), recording
+        self._exchanges: list[tuple[Sequence[str], str]] = []
+        self._tokens: set[str] = set()
         self._lock = threading.Lock()
 
     def _serve(self, rfile: Any, wfile: Any) -> None:
-        with socket.create_connection(self._to) as connection, connection.makefile("rb") as replies:
+        with socket.create_connection(self._address) as connection, connection.makefile("rb") as replies:
             while (words := read_command(rfile)) is not None:
                 parts = [word.encode("latin-1") for word in words]
                 connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
-                given = read_reply(replies)
+                content = read_reply(replies)
                 if words[0].upper() not in HANDSHAKE:
-                    with self._lock:
-                        self._heard.append((recorded(words), given.decode("latin-1")))
-                wfile.write(given)
+                    self._record(words, content.decode("latin-1"))
+                wfile.write(content)
+
+    def _record(self, words: Words, content: str) -> None:
+        with self._lock:
+            if is_lease_request(words):
+                self._tokens.add(words[2])
+            for token in self._tokens:
+                content = content.replace(token, TOKEN)
+            self._exchanges.append((recorded(words), content))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        time.sleep(0.05)
         self._recording.parent.mkdir(exist_ok=True)
-        lines = ",\n".join(json.dumps([list(words), given]) for words, given in self._heard)
+        with self._lock:
+            lines = ",\n".join(json.dumps([list(words), content]) for words, content in self._exchanges)
         self._recording.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
@@ -190,3 +211,87 @@ class Gate:
 
     def open(self) -> None:
         self._opened.set()
+
+
+class Keys:
+    """Replies to commands on strings and hashes, and to transactions, in protocol 3. Time passes only when a test sets `now`.
+
+    The connections of the fake server each have a thread, so what a connection watches and queues is thread-local.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.values: dict[str, Any] = {}
+        self.expirations: dict[str, int] = {}
+        self._versions: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._watched: dict[int, dict[str, int]] = defaultdict(dict)
+        self._queued: dict[int, list[Words]] = {}
+
+    def __call__(self, words: Words) -> bytes:
+        with self._lock:
+            queue = self._queued.get(threading.get_ident())
+            if queue is not None and words[0] != "EXEC":
+                queue.append(words)
+                return b"+QUEUED\r\n"
+            return reply(self._value(words), 3)
+
+    def _value(self, words: Words) -> Any:
+        for key in [key for key, expiration in self.expirations.items() if expiration <= self.now]:
+            self.delete(key)
+        name = {"DEL": "delete", "EXEC": "execute"}.get(words[0], words[0].lower())
+        return getattr(self, name)(*words[1:])
+
+    def set(self, key: str, value: str, *options: str) -> str | None:
+        if "NX" in options and key in self.values:
+            return None
+        self._versions[key] += 1
+        self.values[key] = value
+        if "PX" in options:
+            self.expirations[key] = self.now + int(options[-1])
+        return "OK"
+
+    def get(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def pttl(self, key: str) -> int:
+        return self.expirations[key] - self.now if key in self.values else -2
+
+    def pexpire(self, key: str, milliseconds: str) -> int:
+        if key not in self.values:
+            return 0
+        self._versions[key] += 1
+        self.expirations[key] = self.now + int(milliseconds)
+        return 1
+
+    def delete(self, key: str) -> int:
+        self._versions[key] += 1
+        self.expirations.pop(key, None)
+        return int(self.values.pop(key, None) is not None)
+
+    def hset(self, key: str, *parts: str) -> int:
+        self._versions[key] += 1
+        self.values[key] = dict(zip(parts[::2], parts[1::2], strict=True))
+        return len(parts) // 2
+
+    def info(self, section: str) -> str:
+        return "maxmemory_policy:noeviction"
+
+    def watch(self, key: str) -> str:
+        self._watched[threading.get_ident()][key] = self._versions[key]
+        return "OK"
+
+    def unwatch(self) -> str:
+        self._watched.pop(threading.get_ident(), None)
+        return "OK"
+
+    def multi(self) -> str:
+        self._queued[threading.get_ident()] = []
+        return "OK"
+
+    def execute(self) -> list[Any] | None:
+        queued = self._queued.pop(threading.get_ident())
+        watched = self._watched.pop(threading.get_ident(), {})
+        if any(self._versions[key] != version for key, version in watched.items()):
+            return None
+        return [self._value(words) for words in queued]

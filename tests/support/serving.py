@@ -1,11 +1,13 @@
-"""podium's own server for tests: in a thread around given rerankers, or as the process that users start."""
+"""podium's own server for tests: in a thread with rerankers of a test, or as the process that users start."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,17 +18,20 @@ from typing import Any
 import httpx
 import uvicorn
 
+import podium
+from fakes import WordOverlap
 from loopback import wait_until
 from podium.server.app import create_app
 from podium.server.http.protocol import Protocol
 from podium.server.settings import Settings
+from podium.types import Scores
 
 
 class Serving:
-    """The application over a real socket, in a thread. `state` is its own, to look at."""
+    """The application in a thread, listening on a real socket. `state` is the application's own."""
 
-    def __init__(self, settings: Settings | None = None, *, protocol: type[Protocol] = Protocol, **given: Any) -> None:
-        self.app = create_app(settings or Settings(), **given)
+    def __init__(self, settings: Settings | None = None, *, protocol: type[Protocol] = Protocol, **options: Any) -> None:
+        self.app = create_app(settings or Settings(), **options)
         self.state = self.app.state.podium
         config = uvicorn.Config(
             self.app, port=0, http=protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
@@ -37,6 +42,7 @@ class Serving:
     def __enter__(self) -> Serving:
         self._thread.start()
         wait_until(lambda: self._server.started and self.state.models.loaded)
+        self.loop = self._server.servers[0].get_loop()
         self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
@@ -53,7 +59,7 @@ class Serving:
 
 
 class Process:
-    """`podium serve` on a port of its own. `log` is what it has said so far."""
+    """The process `podium serve` on a free port. `log` is its output so far."""
 
     def __init__(
         self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
@@ -65,14 +71,14 @@ class Process:
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd, start_new_session=start_new_session
         )
         self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
     def __enter__(self) -> Process:
         wait_until(lambda: "listening" in self.log or self.process.poll() is not None)
-        found = re.search(r'url["=: ]+(http://[^/\s"]+)', self.log)
-        assert found, self.log
-        self.url = found[1]
+        match = re.search(r'url["=: ]+(http://[^/\s"]+)', self.log)
+        assert match, self.log
+        self.url = match[1]
         self.port = int(self.url.rpartition(":")[2])
         self.client = httpx.Client(base_url=self.url, timeout=60)
         wait_until(lambda: self.client.get("/ready").status_code == 200)
@@ -93,7 +99,7 @@ class Process:
                 self.process.stderr.close()
 
     def resident_bytes(self) -> int:
-        """Return how much memory the process has now."""
+        """Return how much memory the process uses now."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
@@ -101,14 +107,87 @@ class Process:
     def log(self) -> str:
         return "".join(self._lines)
 
-    def _read(self) -> None:
+    def _read_log(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
             self._lines.append(line)
 
 
-def refused(*options: str) -> tuple[int, str]:
-    """Return the exit code and the words of a `podium serve` that should not start."""
+def failed_start(*options: str) -> tuple[int, str]:
+    """Return the exit code and the error output of a `podium serve` that must not start."""
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return process.returncode, process.stderr
+
+
+REQUEST = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
+
+
+class WaitingScorer(WordOverlap):
+    """An asynchronous scorer that waits for `release`, and counts how many calls started and were cancelled."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.started = 0
+        self.cancelled = 0
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        self.started += 1
+        try:
+            while not self.release.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.score(query, texts)
+
+
+class BlockingScorer(WordOverlap):
+    """A scorer that blocks its threads until `release`, and counts how many calls started."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.started = 0
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        self.started += 1
+        self.release.wait(30)
+        return super().score(query, texts)
+
+
+def rerankers(**scorers: Any) -> dict[str, podium.Reranker]:
+    """Return a reranker "words", the first model, and one for each scorer."""
+    return {"words": podium.Reranker(WordOverlap()), **{name: podium.Reranker(scorer) for name, scorer in scorers.items()}}
+
+
+def http_request(content: Any, path: str = "/v2/rerank", *, headers: bytes = b"") -> bytes:
+    """Return a POST request as bytes. `content` is a JSON value, or bytes."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%b" % (path.encode(), headers)
+    return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def connect(server: Serving | Process, *, receive_buffer: int | None = None) -> socket.socket:
+    """Return a new connection to the server. A small `receive_buffer` makes replies wait in the server."""
+    connection = socket.socket()
+    connection.settimeout(60)
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect(("127.0.0.1", server.port))
+    return connection
+
+
+def received_until_closed(connection: socket.socket) -> bytes:
+    """Return everything that the server sends until it closes the connection."""
+    received = bytearray()
+    try:
+        while part := connection.recv(65_536):
+            received += part
+    except ConnectionError:
+        pass
+    return bytes(received)
+
+
+def post_with_short_timeout(server: Serving, path: str, request: Any) -> httpx.Response:
+    """Post a request that must be answered soon, on a new connection."""
+    return httpx.post(f"{server.url}{path}", json=request, headers={"x-request-timeout": "0.5"}, timeout=60)

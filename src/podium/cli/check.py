@@ -74,10 +74,10 @@ def _description(scorer: LocalScorer) -> list[tuple[str, str]]:
     head = " → ".join(step.kind for step in spec.modules) if spec.modules else f"classifier on {spec.pooling}"
     return [
         ("revision", scorer.revision or "(a folder)"),
-        ("family", f"{spec.family.name} ({spec.config['model_type']})" if spec.family else "its own ONNX file"),
+        ("family", f"{spec.family.name} ({spec.model_type})" if spec.family else "its own ONNX file"),
         ("head", head if spec.family else "its own"),
         ("activation", f"{spec.activation.name}, so scores are of kind {spec.activation.kind}"),
-        ("maximum length", f"{scorer.tokenizer.max_length} tokens, query and text together"),
+        ("maximum length", f"{scorer.max_length} tokens, query and text together"),
         ("stored as", _storage(scorer)),
         ("licence", licence_of(scorer.files.folder) or "not in its README.md"),
         ("download", "nothing; all files are here"),
@@ -89,7 +89,7 @@ def _storage(scorer: LocalScorer) -> str:
     if scorer.spec.family is None:
         return f"ONNX, {megabytes:.0f} MB"
     checkpoint = Checkpoint(scorer.spec.weights)
-    kinds = sorted(checkpoint.kinds())
+    kinds = sorted(checkpoint.dtypes())
     checkpoint.close()
     return f"{' and '.join(kinds)}, {megabytes:.0f} MB; computed in {scorer.precision}"
 

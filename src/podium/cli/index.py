@@ -1,160 +1,137 @@
-"""podium index: put the documents of a file where they can be searched; list, thin out and drop such indexes."""
+"""podium index: load the documents of a file into an index; list indexes, delete documents, drop an index."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
-import podium.formats as formats
-from podium.cli.index_targets import FolderTarget, IndexOptions, IndexTarget, delete, drop, listing, redis_target
 from podium.cli.tables import print_rows
-from podium.documents import TEXT_KEYS, has_field
+from podium.documents import has_field
 from podium.errors import InvalidInput
+from podium.formats import FORMATS, stream_documents
 from podium.inputs import comma_list
-from podium.places import is_url, weights
+from podium.places import KINDS, IndexOptions, index_target, kind_of, weights
 from podium.progress import bar
-from podium.sources.embedded.index import LANGUAGES
-from podium.sources.loading import identified, load_into
+from podium.sources.embedded.texts import LANGUAGES
+from podium.sources.loading import Target, load_into, with_ids
 
 __all__ = ["index"]
+
+EXAMPLES = ", or ".join(kind.example for kind in KINDS)
 
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
-@click.option("--to", "where", required=True, metavar="PLACE", help="redis://host:port/name, or a folder.")
+@click.option("--to", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
 @click.option("--text", metavar="FIELD,FIELD", help="The fields to search, weighted as in title^2,text.  [default: content, …]")
-@click.option("--embed", metavar="MODEL", help="An embedder, to search by vectors too: org/model or ./folder.")
-@click.option("--id", "id_field", metavar="FIELD", help="The field that says which document it is.  [default: all it says]")
+@click.option("--embed", metavar="MODEL", help="An embedder, to also search by vectors: org/model or ./folder.")
+@click.option("--id", "id_field", metavar="FIELD", help="The field with each document's id.  [default: a digest of all fields]")
 @click.option("--tag", "tags", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as words.")
 @click.option("--number", "numbers", metavar="FIELD,FIELD", help="On Redis: fields to filter by, as numbers.")
-@click.option("--storage", type=click.Choice(["hash", "json"]), help="On Redis: how documents are kept.  [default: hash]")
-@click.option("--prefix", metavar="PREFIX", help="On Redis: how the documents' keys begin.  [default: the index's name and :]")
+@click.option("--storage", type=click.Choice(["hash", "json"]), help="On Redis: how documents are stored.  [default: hash]")
+@click.option(
+    "--prefix", metavar="PREFIX", help="On Redis: the beginning of the documents' keys.  [default: the index's name, :]"
+)
 @click.option("--vector", metavar="FIELD", help="On Redis: the field of the vectors.  [default: embedding]")
-@click.option("--tag-separator", metavar="LETTER", help="On Redis: what stands between tags.  [default: ,]")
+@click.option("--tag-separator", metavar="CHARACTER", help="On Redis: the character between tags.  [default: ,]")
 @click.option("--m", type=click.IntRange(min=1), metavar="N", help="On Redis: HNSW's M, neighbours per vector.  [default: 16]")
 @click.option("--ef-construction", type=click.IntRange(min=1), metavar="N", help="On Redis: of HNSW.  [default: 200]")
 @click.option(
     "--language",
     type=click.Choice([*LANGUAGES, "none"]),
     metavar="NAME",
-    help="In a folder: stemmer, stop-words.  [default: english]",
+    help="In a folder: stemmer and stop-words.  [default: english]",
 )
-@click.option("--format", "kind", type=click.Choice(list(formats.FORMATS)), help="What FILE holds.  [default: by its name]")
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="The format of FILE.  [default: by its name]")
 @click.option("--list", "is_list", is_flag=True, help="List the index at PLACE, or all those of a server or folder.")
-@click.option("--delete", "deleted", multiple=True, metavar="ID", help="Delete a document; again for more.")
+@click.option("--delete", "deleted", multiple=True, metavar="ID", help="Delete a document; repeat it for more.")
 @click.option("--drop", "is_drop", is_flag=True, help="Delete the index and all of its documents.")
 def index(
     file: str | None,
-    where: str,
+    place: str,
     text: str | None,
     id_field: str | None,
     tags: str | None,
     numbers: str | None,
-    kind: str | None,
+    format_name: str | None,
     is_list: bool,
     deleted: Sequence[str],
     is_drop: bool,
     **options: Any,
 ) -> None:
-    """Index a file's documents, or look after an index.
+    """Index the documents of a file, or manage an index.
 
-    FILE is .jsonl, .csv, .parquet, .json or .txt, also with .gz. An index that is missing is made. Run again after an
-    interruption, it goes on where it was; run again on the same file, it changes nothing.
+    FILE is .jsonl, .csv, .parquet, .json or .txt, also with .gz. The index is created if it does not exist. After an
+    interruption, run the same command again: it continues where it stopped. Running it again on the same file changes nothing.
     """
-    actions: list[tuple[bool, Callable[[], None]]] = [
-        (is_list, lambda: _list(where)),
-        (bool(deleted), lambda: print(f"{delete(where, deleted)} documents deleted")),
-        (is_drop, lambda: _drop(where)),
-    ]
-    chosen = [action for is_chosen, action in actions if is_chosen]
-    if len(chosen) + (file is not None) != 1:
+    if sum((file is not None, is_list, bool(deleted), is_drop)) != 1:
         raise InvalidInput("name one FILE to index, or one of --list, --delete and --drop")
-    if file is None:
-        return chosen[0]()
-    made_with = IndexOptions(
-        text=weights(text), ids_from=id_field or "", tags=comma_list(tags), numbers=comma_list(numbers), **options
-    )
-    return _load(file, kind, where, made_with)
+    if is_list:
+        _list(place)
+    elif deleted:
+        print(f"{kind_of(place).delete(place, deleted)} documents deleted")
+    elif is_drop:
+        _drop(place)
+    elif file is not None:
+        if (sample := next(stream_documents(file, format_name), None)) is None:
+            raise InvalidInput(f"{file} has no documents")
+        own_options = {"tags": comma_list(tags) or None, "numbers": comma_list(numbers) or None, **options}
+        index_options = IndexOptions(sample=sample, text=weights(text), ids_from=id_field or "", **own_options)
+        _load(file, format_name, place, index_options)
 
 
-def _list(where: str) -> None:
-    if rows := listing(where):
-        print_rows(("index", "documents", "fields"), rows)
+def _list(place: str) -> None:
+    if summaries := kind_of(place).summaries(place):
+        print_rows(("index", "documents", "fields"), summaries)
     else:
-        click.echo(f"there is no index in {where}; make one with podium index FILE --to PLACE", err=True)
+        click.echo(f"there is no index in {place}; create one with podium index FILE --to PLACE", err=True)
 
 
-def _drop(where: str) -> None:
-    count = drop(where)
-    print(f"{where.rstrip('/').rpartition('/')[2]} dropped" + ("" if count is None else f", with {count} documents"))
+def _drop(place: str) -> None:
+    count = kind_of(place).drop(place)
+    name = place.rstrip("/").rpartition("/")[2]
+    print(f"{name} dropped" if count is None else f"{name} dropped, with {count} documents")
 
 
-def _load(file: str, kind: str | None, where: str, options: IndexOptions) -> None:
+def _load(file: str, format_name: str | None, place: str, options: IndexOptions) -> None:
     began = time.perf_counter()
-    named = [*(options.text or ()), *options.tags, *options.numbers]
-    with contextlib.closing(_target(file, kind, where, options)) as target:
-        count = _checked_documents(file, kind, options.ids_from, target, named)
-        with bar(100, True, what="waiting for the server to scan its keys") as waited:
-            target.prepare(count, waited)
-        with bar(count, True, what="indexing") as advance:
-            added, kept = load_into(target, identified(formats.stream(file, kind), options.ids_from or None), advance)
+    ids_from = options.ids_from or None
+    with contextlib.closing(index_target(place, options)) as target:
+        count = _check_documents(target, with_ids(stream_documents(file, format_name), ids_from), _named_fields(options), file)
+        with bar(100, True, what="waiting for the server to scan its keys") as progress:
+            target.prepare(count, progress)
+        with bar(count, True, what="indexing") as progress:
+            added, skipped = load_into(target, with_ids(stream_documents(file, format_name), ids_from), progress)
         target.finish()
-    there = f", {kept} were there already" if kept else ""
-    print(f"{added} documents indexed{there}; {time.perf_counter() - began:.1f} s")
-    truncated = getattr(target.embed, "truncated", 0)
-    note = f"{truncated} of them are longer than the embedder reads; their vectors are of how they begin"
-    for each in (*([note] if truncated else []), *target.notes):
-        click.echo(f"note: {each}", err=True)
+    unchanged = f", {skipped} were in the index already" if skipped else ""
+    print(f"{added} documents indexed{unchanged}; {time.perf_counter() - began:.1f} s")
+    for note in (*_truncation_notes(target), *target.notes):
+        click.echo(f"note: {note}", err=True)
 
 
-def _target(file: str, kind: str | None, where: str, options: IndexOptions) -> IndexTarget:
-    if (first := next(formats.stream(file, kind), None)) is None:
-        raise InvalidInput(f"{file} holds no documents")
-    if is_url(where):
-        if options.language is not None:
-            raise InvalidInput("--language is for an index in a folder; Redis stems by its own default, English")
-        return redis_target(where, replace(options, text=options.text or {_own_text_field(first, file): 1.0}))
-    if unfit := options.on_redis():
-        names = {"tags": "tag", "numbers": "number"}
-        flags = ", ".join(f"--{names.get(name, name).replace('_', '-')}" for name in unfit)
-        raise InvalidInput(f"{flags}: only for an index on Redis, not one in a folder")
-    return FolderTarget(where, options)
+def _named_fields(options: IndexOptions) -> set[str]:
+    return {*(options.text or ()), *(options.tags or ()), *(options.numbers or ())}
 
 
-def _checked_documents(file: str, kind: str | None, ids_from: str, target: IndexTarget, named: list[str]) -> int:
-    """Read the file once before anything is written: its documents are whole, can be kept, and have ids of their own.
-
-    A field that is named and that no document has is a slip.
-    """
-    count, unseen = 0, set(named)
-    for name, document in identified(formats.stream(file, kind), ids_from or None):
-        try:
-            target.check([document], [name])
-        except InvalidInput as error:
-            number = f"document {count}"
-            parts = [part.replace("document 0", number, 1) if isinstance(part, str) else part for part in error.args]
-            raise InvalidInput(*parts) from None
+def _check_documents(target: Target, documents: Iterable[tuple[str, Any]], named_fields: set[str], file: str) -> int:
+    """Return the number of documents. Raises InvalidInput if one cannot be added, or if no document has a named field."""
+    count = 0
+    unseen = set(named_fields)
+    for number, (document_id, document) in enumerate(documents):
+        target.check(document, document_id, number)
         unseen = {name for name in unseen if not has_field(document, name)} if isinstance(document, dict) else set()
-        count += 1
+        count = number + 1
     if unseen:
-        raise InvalidInput(f"no document of {file} has the field {', '.join(sorted(unseen))}")
+        raise InvalidInput(f"no document of {file} has the field {', '.join(sorted(unseen))}; check the names")
     return count
 
 
-def _own_text_field(first: Any, file: str) -> str:
-    """Return the field that holds a document's text, where none was named."""
-    if isinstance(first, str):
-        return "content"
-    has = [key for key in TEXT_KEYS if key in first]
-    if not has:
-        names = ", ".join(map(str, first))
-        raise InvalidInput(
-            f"{Path(file).name} has none of the fields {', '.join(TEXT_KEYS)}; it has {names}. Name them with --text"
-        )
-    return has[0]
+def _truncation_notes(target: Target) -> list[str]:
+    truncated = getattr(target.embed, "truncated", 0)  # podium's Embedder counts them, other embedders do not
+    return (
+        [f"{truncated} of them are longer than the embedder reads; their vectors cover the beginning only"] if truncated else []
+    )

@@ -1,4 +1,4 @@
-"""podium key: make an API key for podium serve."""
+"""podium key: create an API key for podium serve."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ __all__ = ["key"]
 @click.command()
 @click.argument("name")
 @click.option(
-    "--file", "path", required=True, type=click.Path(path_type=Path), help="What --api-keys-file names; made if need be."
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File for --api-keys-file, created if it does not exist.",
 )
 def key(name: str, path: Path) -> None:
-    """Make a key for NAME and print it, this once: the file has only its hash.
+    """Create a key for NAME and print it. It cannot be printed again, because the file contains only its hash.
 
-    A running server knows it at once, and forgets it when its line is deleted.
+    A running server accepts the key at once, and refuses it when its line is deleted.
     """
     from podium.server.http.keys import add_key
 

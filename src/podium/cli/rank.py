@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-import podium.formats as formats
 from podium.cli.options import by_option, format_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
 from podium.documents import texts_of
 from podium.errors import InvalidInput
+from podium.formats import format_of, parse_documents, read_documents
 from podium.inputs import checked_fields, comma_list
 from podium.load import load
 
@@ -58,8 +58,8 @@ def rank(
 
 def _documents(file: str, format_name: str | None) -> list[Any]:
     if file != "-":
-        return formats.read(file, format_name)
+        return read_documents(file, format_name)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")
     content = sys.stdin.buffer.read()
-    return formats.parse(content, format_name or formats.format_of("", content), "standard input")
+    return parse_documents(content, format_name or format_of("", content), "standard input")

@@ -1,4 +1,4 @@
-"""podium search: ask an index, rerank what it finds, and show both orders side by side."""
+"""podium search: search an index, rerank the candidates, and show both orders side by side."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
-from podium.places import SourceOptions, load_source
+from podium.places import KINDS, SourceOptions, load_source
 from podium.search import Search, cut
 
 __all__ = ["search"]
 
+EXAMPLES = ", ".join([*(kind.example for kind in KINDS), "or a file"])
+
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "where", required=True, metavar="PLACE", help="redis://host:port/name, an index's folder, or a file.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}.")
 @limit_option(10)
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the best N: the next page.")
 @candidates_option
@@ -32,7 +34,7 @@ __all__ = ["search"]
 @model_options
 def search(
     query: str,
-    where: str,
+    place: str,
     limit: int,
     candidates: int,
     model: str,
@@ -44,19 +46,20 @@ def search(
 ) -> None:
     """Search, then rerank.
 
-    PLACE is an index on Redis, the folder of one that podium index made, or a file that is indexed on the spot.
+    PLACE is an index on Redis, the folder of an index that podium index created, or a file, which is indexed in memory.
     """
-    source = load_source(where, source_options)
+    source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
-            Argument("offset", offset), f" leaves none of {candidates} candidates; ask for more with ", Argument("candidates")
+            Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
+    rank_by = comma_list(by) or None
     with load(model, **options) as reranker:
-        everything = Search(source, reranker, candidates=candidates, limit=None, rank_by=comma_list(by) or None)
-        ranking = everything.search(query, progress=True)
-    read = everything.fields([result.document for result in ranking], comma_list(by) or None)
+        unlimited = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
+        ranking = unlimited.search(query, progress=True)
+    fields = unlimited.fields([result.document for result in ranking], rank_by)
     if output:
-        page = cut(ranking, limit, offset=offset)
-        print_for_programs(output, page, shown_texts(((each.index, each.document) for each in ranking), read))
+        texts = shown_texts(((result.index, result.document) for result in ranking), fields)
+        print_for_programs(output, cut(ranking, limit, offset=offset), texts)
     else:
-        print_search(ranking, limit, read, offset)
+        print_search(ranking, limit, fields, offset)

@@ -1,1 +1,1 @@
-"""A cross-encoder on this machine: a folder of files in, scores out, no PyTorch anywhere."""
+"""Models on this machine, without PyTorch: cross-encoders that score pairs, and embedders."""

@@ -9,7 +9,7 @@ __all__ = ["cache_folder"]
 
 
 def cache_folder() -> Path:
-    """Return podium's cache directory: PODIUM_CACHE, else "podium" in the user's cache directory."""
+    """Return PODIUM_CACHE, or "podium" in the user's cache directory if that is not set."""
     if path := os.environ.get("PODIUM_CACHE"):
         return Path(os.path.expanduser(path))
     return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "podium"

@@ -1,4 +1,4 @@
-"""What this machine's processor can do, as far as a choice here depends on it."""
+"""The processor of this machine."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["cores", "cpu_name", "int8_is_exact_as_signed"]
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def cpu_name() -> str:
-    """Return what tells this kind of processor from others, as far as the system says: its name and what it can do."""
+    """Return the processor's name and its instruction sets, as far as the system says."""
     lines = _cpuinfo().splitlines()
-    told = {key: next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags", "Features")}
-    return f"{platform.machine()} {platform.processor()} {' '.join(told.values())}"
+    facts = [next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags", "Features")]
+    return f"{platform.machine()} {platform.processor()} {' '.join(facts)}"
 
 
 @functools.cache
 def int8_is_exact_as_signed() -> bool:
-    """Say whether products of uint8 activations and int8 weights are summed without saturation here.
+    """Whether products of uint8 activations and int8 weights are summed without saturation.
 
-    VNNI does; plain AVX2 (VPMADDUBSW) saturates at 16 bits, and there weights are given as uint8, slower but exact.
-    Unknown processors count as plain.
+    They are with VNNI. Plain AVX2 (VPMADDUBSW) saturates at 16 bits; uint8 weights are slower there, but exact. Unknown
+    processors count as plain ones.
     """
     flags = _cpuinfo()
     return "avx512_vnni" in flags or "avx_vnni" in flags

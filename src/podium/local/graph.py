@@ -1,28 +1,34 @@
-"""What architectures are written down in: a few operations on rows of tokens, which each runtime carries out its own way.
-
-A family says what is computed, once; ONNX Runtime's nodes and the native core's steps are two Graphs of the same methods.
-"""
+"""Graph, the operations in which model families are written. Each runtime has its own Graph: ONNX nodes, or native steps."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NewType
 
 import numpy as np
 
-from podium.errors import UnsupportedModel
+from podium.errors import Argument, UnsupportedModel
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["Attention", "Graph", "Positions", "Precision", "Rotary"]
+__all__ = ["COMPARISON_TABLES", "Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
 
-Precision = Literal["float32", "int8"]
-Positions = Literal["counted", "counted_by_side", "after_padding"]
+Value = NewType("Value", str)
+"""The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
 
-# What config.json calls an activation, and what it is.
+Rows = Literal["first", "last", "all"]
+"""Which tokens' rows of the hidden states are needed. If only one is, the last layer need not compute the others."""
+
+PositionKind = Literal["counted", "counted_by_side", "after_padding"]
+"""Position ids that count from 0, from 0 again in the second text of a pair, or from the padding token's id + 1."""
+
+COMPARISON_TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
+"""The tables of `Graph.compare`, with one number per token of the vocabulary."""
+
+# Names in config.json, and the activation that they mean.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -38,13 +44,13 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Positions as rotations (Su et al. 2021, arXiv 2104.09864), for `positions` tokens."""
+    """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864) for `positions` tokens."""
 
     theta: float
     positions: int
 
     def tables(self, size: int) -> tuple[Array, Array]:
-        """Return the cosines and sines of heads of `size` columns, each float32 of shape (positions, size / 2)."""
+        """Return the cosines and sines for heads of `size` columns, each float32 of shape (positions, size / 2)."""
         frequencies = np.float32(1) / np.float32(self.theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
         angles = np.arange(self.positions, dtype=np.float32)[:, None] * frequencies
         return np.cos(angles), np.sin(angles)
@@ -52,105 +58,157 @@ class Rotary:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The shape of one layer's attention.
+    """One layer's attention.
 
-    `width` is that of all heads together. `only_first`: the first token asks and no other. `window`: how far a token
-    sees to either side. `by_side`: no token sees the other side of its pair.
+    `width` is that of all heads together. `rows` are the tokens whose result is computed. `by_side`: no token attends to
+    the other text of its pair. `window`: how many tokens to either side a token attends to, None for all.
     """
 
     heads: int
     width: int
-    only_first: bool = False
+    rows: Rows = "all"
     by_side: bool = False
     window: int | None = None
     rotary: Rotary | None = None
 
+    @property
+    def size(self) -> int:
+        """The width of one head."""
+        return self.width // self.heads
+
 
 class Graph(ABC):
-    """A network under construction. Every method adds to it and returns the name of what it gives.
+    """A network under construction. Every operation adds to it and returns the name of its result.
 
-    Hidden states have shape (tokens, width), or (1, width) once only the first token's row, or the mean, is left.
+    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Tables and layers are named as in the
+    checkpoint.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
 
     @abstractmethod
-    def embedded(
-        self, words: str, *, segments: str | None, segmented: bool, places: str | None, positions: Positions, padding: int
-    ) -> str:
-        """Add up rows of the checkpoint's tables: words, then segments, then places.
+    def token_ids(self) -> Value: ...
 
-        `segmented`: by each token's own segment, or all by the first. `positions`: counted from 0, from 0 on each side
-        of a pair, or from one after `padding`.
+    @abstractmethod
+    def segment_ids(self) -> Value:
+        """Return each token's segment: 0 for the query, 1 for the text (0 for models without segments)."""
+
+    @abstractmethod
+    def zeros(self) -> Value:
+        """Return the id 0 for every token."""
+
+    @abstractmethod
+    def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
+        """Return each token's position."""
+
+    @abstractmethod
+    def lookup(self, table: str, ids: Value) -> Value:
+        """Return the table's row of each id. A float16 table stays float16 in memory; only the rows become float32."""
+
+    @abstractmethod
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+        """Multiply by the weights of these names, side by side, and add their biases.
+
+        `exact` means float32 even if the other products are int8. Heads are exact: they are small, and decide the score.
         """
 
     @abstractmethod
-    def linear(self, x: str, *names: str, bias: bool = True, exact: bool = False) -> str:
-        """Multiply by the checkpoint's weights of these names, side by side, and add their biases.
-
-        `exact`: in float32 also where the rest is int8 (heads: one row, and the last word on every score).
-        """
+    def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
+        """Normalise each row to mean 0 and variance 1, then scale and shift its columns (LayerNorm)."""
 
     @abstractmethod
-    def norm(self, x: str, name: str, epsilon: float, *, bias: bool = True) -> str:
-        """Normalise each row."""
+    def activation(self, x: Value, name: str) -> Value:
+        """Apply the activation that config.json calls `name`."""
 
     @abstractmethod
-    def activation(self, x: str, name: str) -> str: ...
+    def add(self, x: Value, y: Value) -> Value: ...
 
     @abstractmethod
-    def add(self, x: str, y: str) -> str: ...
-
-    @abstractmethod
-    def gate(self, x: str, name: str) -> str:
+    def gate(self, x: Value, name: str) -> Value:
         """Return the activated left half of each row times its right half."""
 
     @abstractmethod
-    def attention(self, x: str, names: Sequence[str], shape: Attention, *, bias: bool = True) -> str:
-        """Let tokens attend to each other. `names` are the weights of queries, keys and values, or of all three in one."""
+    def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
+        """Let tokens attend to each other. `names` are the layers of query, key and value, or one layer for all three."""
 
     @abstractmethod
-    def first_row(self, x: str) -> str:
-        """Return the first token's row, shape (1, width): all that a head on [CLS] reads."""
-
-    @abstractmethod
-    def mean(self, x: str) -> str:
+    def mean(self, x: Value) -> Value:
         """Return the mean of all rows, shape (1, width)."""
 
-    # ---- refusals: what would be computed, and wrongly ----
+    @abstractmethod
+    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
+        """Return the comparisons of a pair's texts, shape (1, 4), as in families/late.py. `prefix` is that of their weights."""
 
-    def expect_rows(self, name: str, rows: int) -> None:
-        """Refuse a checkpoint whose tensor has another number of rows than config.json says, where nothing else would."""
-        if self.checkpoint.shape(name)[:1] != (rows,):
-            said = f"{name} has shape {self.checkpoint.shape(name)}, config.json makes it {rows} rows"
-            raise UnsupportedModel(f"the checkpoint does not match its config.json: {said}")
+    def disentangled_attention(
+        self,
+        x: Value,
+        names: Sequence[str],
+        shape: Attention,
+        *,
+        keys: Array | None,
+        queries: Array | None,
+        distance_rows: Array,
+    ) -> Value:
+        """Let tokens attend to contents and relative positions, as DeBERTa does.
+
+        `keys` and `queries` are the projected embeddings of relative positions, of shape (heads, embeddings, size), for the
+        terms content-to-position and position-to-content, None if the model does not have the term. `distance_rows` are
+        their rows for the distances from 1 - max_positions to max_positions - 1.
+        """
+        raise UnsupportedModel("podium's native core does not have DeBERTa's attention; use ", Argument("runtime", "onnx"))
+
+    def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
+        """Convolve over tokens, with a kernel of `size` tokens. The shape stays (tokens, width)."""
+        raise UnsupportedModel("podium's native core does not have convolutions; use ", Argument("runtime", "onnx"))
+
+    def select(self, x: Value, rows: Rows) -> Value:
+        """Return the rows that are needed: all, or the first token's, of shape (1, width)."""
+        if rows == "last":
+            raise UnsupportedModel("podium cannot run models that read the last token yet; use one that reads the first")
+        return self.first_row(x) if rows == "first" else x
+
+    @abstractmethod
+    def first_row(self, x: Value) -> Value:
+        """Return the first token's row, shape (1, width)."""
+
+    # Checks of what would be computed without an error, but wrongly.
+
+    def expect_rows(self, table: str, rows: int) -> None:
+        """Raise UnsupportedModel if the tensor has another number of rows than config.json says."""
+        shape = self.checkpoint.shape(table)
+        if shape[:1] != (rows,):
+            raise UnsupportedModel(
+                f"the checkpoint does not match its config.json: {table} has shape {shape}, but config.json says {rows} rows"
+            )
 
     def checked_sizes(self, names: Sequence[str], bias: bool) -> tuple[int, int]:
-        """Return inputs and outputs of weights side by side. A bias of another length could be spread, silently wrong."""
+        """Return the inputs and outputs of layers side by side. A bias of another length could be broadcast."""
         shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
         fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
-        if not fits or (bias and any(self.checkpoint.shape(f"{n}.bias") != s[:1] for n, s in zip(names, shapes, strict=True))):
-            raise UnsupportedModel(f"the weights or biases of {', '.join(names)} have sizes that don't fit together: {shapes}")
+        if fits and bias:
+            fits = all(self.checkpoint.shape(f"{name}.bias") == shape[:1] for name, shape in zip(names, shapes, strict=True))
+        if not fits:
+            raise UnsupportedModel(f"the weights and biases of {', '.join(names)} do not fit together: shapes {shapes}")
         return shapes[0][1], sum(shape[0] for shape in shapes)
 
     def checked_norm(self, name: str, bias: bool) -> list[str]:
-        """Return the names of a norm's weights."""
-        parts = [f"{name}.weight"] + ([f"{name}.bias"] if bias else [])
-        if any(self.checkpoint.shape(part) in ((), (1,)) for part in parts):
-            raise UnsupportedModel(f"the weights of {name} are one number each, not one for each column")
-        return parts
+        """Return the names of a norm's tensors."""
+        tensors = [f"{name}.weight", f"{name}.bias"] if bias else [f"{name}.weight"]
+        if any(self.checkpoint.shape(tensor) in ((), (1,)) for tensor in tensors):
+            raise UnsupportedModel(f"the weights of {name} are single numbers, not one number per column")
+        return tensors
 
-    def checked_heads(self, names: Sequence[str], shape: Attention) -> None:
+    def check_heads(self, names: Sequence[str], shape: Attention) -> None:
         if shape.heads < 1 or shape.width % shape.heads:
             raise UnsupportedModel(
-                f"its config.json divides {shape.width} columns among {shape.heads} attention heads, which leaves a rest; "
-                "bring the model's own again"
+                f"config.json has {shape.heads} attention heads, which cannot share {shape.width} columns equally; "
+                "download the model again"
             )
         for name in names:
             self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
 
     def checked_activation(self, name: str) -> str:
         if name not in ACTIVATIONS:
-            raise UnsupportedModel(f"its config.json asks for the activation {name!r}; known: {', '.join(ACTIVATIONS)}")
+            raise UnsupportedModel(f"config.json names the activation {name!r}; podium has {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[name]

@@ -1,11 +1,11 @@
-"""Which pairs run when, on which worker. Longest first, each at its own length, each on one thread.
+"""Workers, the threads that compute texts, and Work, the texts of one call: longest first, each on one thread.
 
-Pairs are not padded, and no runtime lets one see another, so a pair's score is the same whatever runs beside it. What is
-in memory at once is one pair per worker, or as many as have a few hundred tokens together.
+Texts are not padded, and a text's result does not depend on what is computed beside it. At any time, each worker holds one
+text in memory, or as many as have a few hundred tokens together.
 
-Jobs at the same time share the workers step by step: most steps go to the job that has the least left, so that a small one
-passes a large one, and every fourth to the one that came first, so that no stream of small ones starves a large one. A job
-is one call, or all calls of one request.
+Calls at the same time share the workers step by step. Most steps go to the job that has the least left, so that a small one
+passes a large one; every fourth goes to the oldest, so that many small ones cannot starve a large one. A job is one call, or
+all calls of one request.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 from podium.errors import PodiumError
 from podium.forks import renew_after_fork
 
-__all__ = ["Job", "Work", "Workers", "beside_loop", "job"]
+__all__ = ["Job", "Work", "Workers", "job", "off_loop"]
 
 OLDEST_EVERY = 4
-FEW_TEXTS = 1_000  # preparing so many takes a millisecond
+FEW_TEXTS = 1_000  # so many are prepared in a millisecond
 
-Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Job:
-    """What is scheduled fairly beside other jobs.
+    """Calls that are scheduled as one.
 
-    `tokens_to_come` is an estimate of the calls that have not begun, `tokens_begun` what is left of those that have.
+    `tokens_to_come` is an estimate for the calls that have not begun; `tokens_begun` is what is left of those that have.
     """
 
     _numbers = itertools.count()
 
     def __init__(self, tokens_to_come: int = 0) -> None:
         self.number = next(self._numbers)
-        self.tokens_to_come, self.tokens_begun = tokens_to_come, 0
+        self.tokens_to_come = tokens_to_come
+        self.tokens_begun = 0
 
     @property
     def tokens_left(self) -> int:
@@ -52,46 +54,51 @@ _job: ContextVar[Job | None] = ContextVar("job", default=None)
 
 @contextmanager
 def job(tokens_to_come: int) -> Iterator[Job]:
-    """Make one job of all calls that begin within, also in tasks and threads that are started there.
+    """Make one job of all calls that begin in the block, also in tasks and threads that are started there.
 
-    Whoever begins one of the expected calls takes its part off `tokens_to_come`: from then on its own tokens count.
+    Before a call begins, its share is to be subtracted from `tokens_to_come`: from then on its real tokens count.
     """
-    made = Job(tokens_to_come)
-    token = _job.set(made)
+    current = Job(tokens_to_come)
+    token = _job.set(current)
     try:
-        yield made
+        yield current
     finally:
         _job.reset(token)
 
 
 class Work:
-    """Items to be run once each, longest first. `cancel` keeps what has not started from starting.
+    """Items to be run once each, longest first.
 
-    `run` is given as many items as have `at_once` tokens together, at least one; of a call that is alone fewer towards its
-    end, so that `workers` threads end together. `end` is done when nothing runs any more; it has the first error, which
-    stops the rest.
+    `run` gets the indices of as many items as have `at_once` tokens together, but at least one. If no other call needs the
+    workers, it gets fewer towards the end, so that `workers` threads finish together. `end` is done when nothing runs any
+    more; it has the first error, which stops the rest.
     """
 
     def __init__(
         self, lengths: Sequence[int], run: Callable[[Sequence[int]], None], *, at_once: int = 1, workers: int = 1
     ) -> None:
-        self._lengths, self._run, self._at_once, self._shares = lengths, run, at_once, 2 * workers
+        self._lengths = lengths
+        self._run = run
+        self._at_once = at_once
+        self._shares = 2 * workers
         self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
-        self._begun, self._running, self.tokens_left = 0, 0, sum(lengths)
+        self._begun = 0
+        self._running = 0
+        self.tokens_left = sum(lengths)
         self.job = _job.get() or Job()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.end: Future[None] = Future()
-        self.end.set_running_or_notify_cancel()  # whoever gives up waiting calls `cancel`, which lets what runs end
+        self.end.set_running_or_notify_cancel()  # only `cancel` stops it, which lets running items finish
 
     def take(self, *, alone: bool = True) -> Sequence[int]:
-        """Return the next items, to be given to `do`; none when all have begun."""
+        """Return the next items, for `run_items`; none if all have begun. `alone`: no other call needs the workers."""
         with self._lock:
-            room = min(self._at_once, self.tokens_left // self._shares) if alone else self._at_once
+            limit = min(self._at_once, self.tokens_left // self._shares) if alone else self._at_once
             begin, tokens = self._begun, 0
             while self._begun < len(self._order):
                 length = self._lengths[self._order[self._begun]]
-                if tokens and tokens + length > room:
+                if tokens and tokens + length > limit:
                     break
                 tokens += length
                 self._begun += 1
@@ -100,8 +107,8 @@ class Work:
             self._settle()
             return self._order[begin : self._begun]
 
-    def do(self, items: Sequence[int]) -> None:
-        """Run the items that `take` gave."""
+    def run_items(self, items: Sequence[int]) -> None:
+        """Run the items that `take` returned."""
         error: BaseException | None = None
         try:
             self._run(items)
@@ -115,6 +122,7 @@ class Work:
             self._settle()
 
     def cancel(self) -> None:
+        """Do not begin any more items."""
         with self._lock:
             self._begun = len(self._order)
             self._settle()
@@ -129,7 +137,7 @@ class Work:
 
 
 class Workers:
-    """A fixed number of threads that all calls share, so that many calls at once don't crowd the processor."""
+    """A fixed number of threads that all calls share, so that many calls at once do not overload the processor."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -137,7 +145,7 @@ class Workers:
         renew_after_fork(self)
 
     def run(self, work: Work) -> None:
-        """Do the work and return when it is done; an error, or an interrupt, stops what has not started."""
+        """Run all items and return when they are done. An error or an interrupt stops those that have not begun."""
         self._start(work)
         try:
             work.end.result()
@@ -145,7 +153,7 @@ class Workers:
             work.cancel()
 
     async def arun(self, work: Work) -> None:
-        """Do what `run` does without blocking the event loop; being cancelled stops what has not started."""
+        """Do what `run` does without blocking the event loop. Cancelling it stops items that have not begun."""
         self._start(work)
         try:
             await asyncio.wrap_future(work.end)
@@ -153,13 +161,14 @@ class Workers:
             work.cancel()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False)  # calls that are under way are finished
+        """Let running calls finish, then end the threads."""
+        self._threads.shutdown(wait=False)
 
     def renew(self) -> None:
-        """Begin without work, on threads of this process."""
+        """Start with no calls, on threads of this process."""
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
         self._lock = threading.Lock()
-        self._calls: list[Work] = []  # with items that have not begun, in the order in which they came
+        self._calls: list[Work] = []  # those with items that have not begun, oldest first
         self._steps = itertools.count(1)
 
     def _start(self, work: Work) -> None:
@@ -169,32 +178,32 @@ class Workers:
         for started in range(self.count):
             try:
                 self._threads.submit(self._serve)
-            except RuntimeError:  # closed meanwhile; a thread that was started before does all of it
+            except RuntimeError:  # closed by another thread; a worker that was started before runs all items
                 if not started:
                     work.cancel()
-                    raise PodiumError("this model was closed while it was called; load it again") from None
+                    raise PodiumError("this model was closed during the call; load it again") from None
 
     def _serve(self) -> None:
-        while taken := self._next():
-            work, items = taken
-            work.do(items)
+        while step := self._next_step():
+            work, items = step
+            work.run_items(items)
 
-    def _next(self) -> tuple[Work, Sequence[int]] | None:
-        """Return the next items of the job whose turn it is, or None when there is nothing left to begin."""
+    def _next_step(self) -> tuple[Work, Sequence[int]] | None:
+        """Return the next items of the job whose turn it is, None if no items are left."""
         with self._lock:
             while self._calls:
-                oldest = next(self._steps) % OLDEST_EVERY == 0
-                work = min(self._calls, key=_arrival if oldest else _tokens_left)  # of equals the call that came first
-                before = work.tokens_left
+                is_turn_of_oldest = next(self._steps) % OLDEST_EVERY == 0
+                work = min(self._calls, key=_age if is_turn_of_oldest else _tokens_left)  # of equals, the oldest call
+                tokens_before = work.tokens_left
                 if items := work.take(alone=len(self._calls) < max(2, self.count)):
-                    work.job.tokens_begun -= before - work.tokens_left
+                    work.job.tokens_begun -= tokens_before - work.tokens_left
                     return work, items
                 self._calls.remove(work)
-                work.job.tokens_begun -= work.tokens_left  # of what was cancelled
+                work.job.tokens_begun -= work.tokens_left  # those that were cancelled
         return None
 
 
-def _arrival(work: Work) -> int:
+def _age(work: Work) -> int:
     return work.job.number
 
 
@@ -202,6 +211,10 @@ def _tokens_left(work: Work) -> int:
     return work.job.tokens_left
 
 
-async def beside_loop(texts: int, function: Callable[..., Value], *arguments: Any) -> Value:
-    """Call a function that prepares or collects `texts` texts, on another thread where that would block the event loop."""
-    return function(*arguments) if texts <= FEW_TEXTS else await asyncio.to_thread(function, *arguments)
+async def off_loop(
+    texts: int, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Call a function that handles `texts` texts, on another thread if it would block the event loop."""
+    if texts <= FEW_TEXTS:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)

@@ -1,220 +1,212 @@
-"""Query + text, or a text alone → token ids. Truncation happens here, exactly as the reference does it, and is counted.
+"""Tokenizers: a query and a text, or one text → token ids.
 
-The tokenizer is never changed after it is loaded: no truncation and no padding are ever switched on in it, which is
-what makes other packages fail under threads. The special tokens around a pair are read off once and laid by hand.
+Texts are truncated here, exactly as the reference does it, and what is dropped is counted. The special tokens around a pair
+are read from the tokenizer once and added here. The tokenizer itself is never changed after it is loaded: switching its own
+truncation on and off would be a race between threads.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
-from podium.errors import ModelError, ModelNotFound, UnsupportedModel
+from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel
 from podium.local.files.checkpoint import Array
+from podium.local.files.config import read_settings
 
-__all__ = ["Pair", "PairTokenizer", "TextTokenizer", "kept_lengths"]
+__all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "truncated_lengths"]
 
-# The tokenizer classes that tell a pair's two parts apart, as transformers 5 has them; generic classes don't, whatever
-# the tokenizer's own template says. Where no class is named, the model's type decides.
-SEGMENT_CLASSES = ("Bert", "Electra", "Deberta", "DebertaV2", "MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert")
-SEGMENT_TYPES = ("bert", "podium-late", "electra", "deberta", "deberta-v2", "mobilebert", "squeezebert", "convbert")
-CHUNK_CHARACTERS, CHUNK_TEXTS = 1 << 20, 128
+Input = TypeVar("Input", bound=Hashable)
+
+# The tokenizer classes with segments, as in transformers 5. Generic classes do not have them, whatever the tokenizer's own
+# template says.
+CLASSES_WITH_SEGMENTS = (
+    *("Bert", "Electra", "Deberta", "DebertaV2"),
+    *("MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One query and text as the model reads them: `ids` of shape (tokens,), and where the text's own part begins."""
+class Encoded:
+    """A pair or a text as the model reads it: `ids` of shape (tokens,), the text's own from `text_start`."""
 
     ids: Array
-    text_starts: int
+    text_start: int
     text_tokens: int
-    text_dropped: int
-    query_tokens: int
-    query_dropped: int
+    dropped_text_tokens: int
+    query_tokens: int = 0
+    dropped_query_tokens: int = 0
 
 
-class PairTokenizer:
-    """Turn a query and texts into pairs of at most `max_length` tokens. Safe to share between threads."""
-
-    def __init__(self, folder: Path, max_length: int, model_type: str, *, do_lower_case: bool = False) -> None:
-        settings = _settings(folder)
-        self._tokenizer = _tokenizer(folder, settings, do_lower_case)
-        self._from_left = settings.get("truncation_side") == "left"
-        self._before, self._between, self._after, self._segment = _frame(self._tokenizer)
-        if not _has_segments(settings, model_type):
-            self._segment = 0
-        self.max_length = max_length
-        # A call's texts come in several parts, each with the query, which may be as long as all of them.
-        self._query_ids = functools.lru_cache(maxsize=4)(lambda query: self._ids([query])[0])
-        self._room = max_length - len(self._before) - len(self._between) - len(self._after)
-        if self._room < 2:
-            raise UnsupportedModel(f"max_length={max_length} leaves no room for a query and a text; 8 or more is sensible")
-
-    def pairs(self, query: str, texts: Sequence[str]) -> Iterator[Pair]:
-        """Yield one Pair per text, in order. Holds the tokens of a bounded number of texts at a time."""
-        asked = self._query_ids(query)
-        for chunk in _chunks(texts):
-            for ids in self._ids(chunk):
-                yield self._pair(asked, ids)
-
-    def segments(self, pair: Pair) -> Array:
-        """Return the pair's segment ids, int32 of shape (tokens,): 0, then the text's own number from its first token."""
-        segments = np.zeros(len(pair.ids), np.int32)
-        segments[pair.text_starts :] = self._segment
-        return segments
-
-    def _ids(self, texts: Sequence[str]) -> list[Array]:
-        return _ids(self._tokenizer, texts)
-
-    def _pair(self, query: Array, text: Array) -> Pair:
-        query_room, text_room = kept_lengths(len(query), len(text), self._room)
-        query_ids, text_ids = self._cut(query, query_room), self._cut(text, text_room)
-        ids = np.concatenate([self._before, query_ids, self._between, text_ids, self._after])
-        return Pair(
-            ids,
-            text_starts=len(ids) - len(self._after) - len(text_ids),
-            text_tokens=len(text_ids),
-            text_dropped=len(text) - len(text_ids),
-            query_tokens=len(query_ids),
-            query_dropped=len(query) - len(query_ids),
-        )
-
-    def _cut(self, ids: Array, room: int) -> Array:
-        return _cut(ids, room, self._from_left)
-
-
-class TextTokenizer:
-    """Turn texts into token ids, each alone, at most `max_length`. Safe to share between threads."""
+class Tokenizer(ABC, Generic[Input]):
+    """Turns inputs into at most `max_length` tokens each. Safe to share between threads."""
 
     def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
-        settings = _settings(folder)
-        self._tokenizer = _tokenizer(folder, settings, do_lower_case)
-        self._from_left = settings.get("truncation_side") == "left"
-        self._before, self._after = _frame_of_one(self._tokenizer)
         self.max_length = max_length
-        self._room = max_length - len(self._before) - len(self._after)
-        if self._room < 1:
-            raise UnsupportedModel(f"max_length={max_length} leaves no room for a text; 8 or more is sensible")
+        self._settings = read_settings(folder / "tokenizer_config.json")
+        self._tokenizer = _load(folder, self._settings)
+        if do_lower_case:
+            normalizer = self._tokenizer.normalizer
+            self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
+        self._from_left = self._settings.get("truncation_side") == "left"
+        self._segment = 0  # of the text's own tokens
 
-    def texts(self, texts: Sequence[str]) -> Iterator[tuple[Array, int]]:
-        """Yield each text's ids, of shape (tokens,), and how many of its tokens were dropped, in order."""
-        for chunk in _chunks(texts):
-            for ids in _ids(self._tokenizer, chunk):
-                read = _cut(ids, self._room, self._from_left)
-                yield np.concatenate([self._before, read, self._after]), len(ids) - len(read)
+    @abstractmethod
+    def encode(self, inputs: Sequence[Input]) -> list[Encoded]: ...
 
+    @abstractmethod
+    def characters(self, item: Input) -> int:
+        """Return about how many characters are tokenised for an input."""
 
-def kept_lengths(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return how many tokens of each stay: the longer is cut down to the shorter, then both to half of the room.
+    def segment_ids(self, encoded: Encoded) -> Array:
+        """Return the segment of each token, int32 of shape (tokens,)."""
+        segments = np.zeros(len(encoded.ids), np.int32)
+        segments[encoded.text_start :] = self._segment
+        return segments
 
-    This is the "longest_first" of Hugging Face tokenizers, where the second has the odd token.
-    """
-    if first + second <= room:
-        return first, second
-    short, long = min(first, second), max(first, second)
-    long = max(short, room - short) if short <= room else short
-    if short + long > room:
-        short, long = room // 2, room // 2 + room % 2
-    return (short, long) if first <= second else (long, short)
+    def _tokenise(self, texts: Sequence[str]) -> list[Array]:
+        """Return each text's ids, without special tokens."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
-
-def _ids(tokenizer: Any, texts: Sequence[str]) -> list[Array]:
-    encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [np.array(encoding.ids, np.int32) for encoding in encoded]
-
-
-def _cut(ids: Array, room: int, from_left: bool) -> Array:
-    return ids[max(len(ids) - room, 0) :] if from_left else ids[:room]
+    def _truncate(self, ids: Array, length: int) -> Array:
+        return ids[max(len(ids) - length, 0) :] if self._from_left else ids[:length]
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    characters = 0
-    for text in texts:
-        if chunk and (len(chunk) == CHUNK_TEXTS or characters + len(text) > CHUNK_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(text)
-        characters += len(text)
-    if chunk:
-        yield chunk
+class PairTokenizer(Tokenizer[tuple[str, str]]):
+    """Encodes pairs of a query and a text. `has_segments` applies if the tokenizer's settings do not say."""
 
+    def __init__(self, folder: Path, max_length: int, *, has_segments: bool, do_lower_case: bool = False) -> None:
+        super().__init__(folder, max_length, do_lower_case=do_lower_case)
+        self._before, self._between, self._after, segment = _pair_template(self._tokenizer)
+        if _has_segments(self._settings, has_segments):
+            self._segment = segment
+        # A query comes again with each chunk of its texts, and can be as long as all of them.
+        self._query_ids = functools.lru_cache(maxsize=4)(lambda query: self._tokenise([query])[0])
+        self._length = max_length - len(self._before) - len(self._between) - len(self._after)
+        if self._length < 2:
+            raise UnsupportedModel(
+                Argument("max_length", max_length), " leaves no tokens for a query and a text; use 8 or more"
+            )
 
-def _frame(tokenizer: Any) -> tuple[Array, Array, Array, int]:
-    """Read off the special tokens before, between and after a pair, and the segment number of its second part."""
-    probe = tokenizer.encode("a", "b")
-    parts = probe.sequence_ids
-    if 0 not in parts or 1 not in parts:
-        raise ModelError("its tokenizer makes no tokens of the letters a and b; the tokenizer file is damaged")
-    ids = np.array(probe.ids, np.int32)
-    first, second = parts.index(0), parts.index(1)
-    if first == 0 or parts[-1] is not None:
-        raise UnsupportedModel(
-            "its tokenizer.json puts no special tokens around a query and a text (post_processor), without which no model of "
-            "these families was trained; bring the model's own file"
+    def encode(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        text_ids = self._tokenise([text for _, text in inputs])
+        return [self._encode_pair(self._query_ids(query), ids) for (query, _), ids in zip(inputs, text_ids, strict=True)]
+
+    def characters(self, item: tuple[str, str]) -> int:
+        return len(item[1])  # queries are remembered
+
+    def _encode_pair(self, query: Array, text: Array) -> Encoded:
+        query_length, text_length = truncated_lengths(len(query), len(text), self._length)
+        query_ids, text_ids = self._truncate(query, query_length), self._truncate(text, text_length)
+        ids = np.concatenate([self._before, query_ids, self._between, text_ids, self._after])
+        return Encoded(
+            ids,
+            text_start=len(ids) - len(self._after) - len(text_ids),
+            text_tokens=len(text_ids),
+            dropped_text_tokens=len(text) - len(text_ids),
+            query_tokens=len(query_ids),
+            dropped_query_tokens=len(query) - len(query_ids),
         )
-    first_end, second_end = len(parts) - parts[::-1].index(0), len(parts) - parts[::-1].index(1)
+
+
+class TextTokenizer(Tokenizer[str]):
+    """Encodes single texts."""
+
+    def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
+        super().__init__(folder, max_length, do_lower_case=do_lower_case)
+        self._before, self._after = _text_template(self._tokenizer)
+        self._length = max_length - len(self._before) - len(self._after)
+        if self._length < 1:
+            raise UnsupportedModel(Argument("max_length", max_length), " leaves no tokens for a text; use 8 or more")
+
+    def encode(self, inputs: Sequence[str]) -> list[Encoded]:
+        return [self._encode_text(ids) for ids in self._tokenise(inputs)]
+
+    def characters(self, item: str) -> int:
+        return len(item)
+
+    def _encode_text(self, text: Array) -> Encoded:
+        text_ids = self._truncate(text, self._length)
+        ids = np.concatenate([self._before, text_ids, self._after])
+        return Encoded(
+            ids, text_start=len(self._before), text_tokens=len(text_ids), dropped_text_tokens=len(text) - len(text_ids)
+        )
+
+
+def truncated_lengths(first: int, second: int, length: int) -> tuple[int, int]:
+    """Return how many tokens of each text are read: the longer is cut to the shorter, then both to half of `length`.
+
+    This is "longest_first" of Hugging Face tokenizers, which gives the odd token to the second text.
+    """
+    if first + second <= length:
+        return first, second
+    shorter = min(first, second)
+    longer = max(shorter, length - shorter)
+    if shorter + longer > length:
+        shorter, longer = length // 2, length - length // 2
+    return (shorter, longer) if first <= second else (longer, shorter)
+
+
+def _pair_template(tokenizer: FastTokenizer) -> tuple[Array, Array, Array, int]:
+    """Return the special tokens before, between and after the texts of a pair, and the second text's segment."""
+    probe = tokenizer.encode("a", "b")
+    texts = probe.sequence_ids
+    if 0 not in texts or 1 not in texts:
+        raise ModelError("its tokenizer makes no tokens of the letters a and b; download the tokenizer's files again")
+    first, second = texts.index(0), texts.index(1)
+    if first == 0 or texts[-1] is not None:
+        raise UnsupportedModel(
+            "its tokenizer.json puts no special tokens around a query and a text (post_processor), although the model was "
+            "trained with them; download the file again"
+        )
+    ids = np.array(probe.ids, np.int32)
+    first_end, second_end = len(texts) - texts[::-1].index(0), len(texts) - texts[::-1].index(1)
     return ids[:first], ids[first_end:second], ids[second_end:], int(probe.type_ids[second])
 
 
-def _frame_of_one(tokenizer: Any) -> tuple[Array, Array]:
-    """Read off the special tokens before and after a text that is alone."""
+def _text_template(tokenizer: FastTokenizer) -> tuple[Array, Array]:
+    """Return the special tokens before and after a single text."""
     probe = tokenizer.encode("a")
     special = probe.special_tokens_mask
     if 0 not in special:
-        raise ModelError("its tokenizer makes no token of the letter a; the tokenizer file is damaged")
+        raise ModelError("its tokenizer makes no token of the letter a; download the tokenizer's files again")
     ids = np.array(probe.ids, np.int32)
     return ids[: special.index(0)], ids[len(ids) - special[::-1].index(0) :]
 
 
-def _has_segments(settings: dict[str, Any], model_type: str) -> bool:
+def _has_segments(settings: dict[str, Any], default: bool) -> bool:
     if inputs := settings.get("model_input_names"):
         return "token_type_ids" in inputs
-    named = str(settings.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
-    return named in SEGMENT_CLASSES if named else model_type in SEGMENT_TYPES
+    name = str(settings.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
+    return name in CLASSES_WITH_SEGMENTS if name else default
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        found = {}
-    except ValueError as error:
-        raise ModelError(f"{folder / 'tokenizer_config.json'} is not valid JSON; bring it again") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _tokenizer(folder: Path, settings: dict[str, Any], lowercase_first: bool) -> Any:
-    tokenizer = _from_files(folder, settings)
-    if lowercase_first:
-        normalizer = tokenizer.normalizer
-        tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
-    return tokenizer
-
-
-def _from_files(folder: Path, settings: dict[str, Any]) -> Any:
-    if (folder / "tokenizer.json").exists():
+def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
+    file = folder / "tokenizer.json"
+    if file.exists():
         try:
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the Rust side raises bare Exception
-            raise ModelError(f"{folder / 'tokenizer.json'} is damaged; bring it again") from error
+            tokenizer = FastTokenizer.from_file(str(file))
+        except Exception as error:  # tokenizers has no exceptions of its own
+            raise ModelError(f"{file} is damaged; download it again") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
     if (folder / "vocab.txt").exists():
         lowercase = bool(settings.get("do_lower_case", True))
-        return BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
+        wordpiece: FastTokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
+        return wordpiece
     raise ModelNotFound(
-        f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt. Bring tokenizer.json, or make it with "
+        f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt. Download tokenizer.json, or write it with "
         "transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)"
     )

@@ -1,4 +1,4 @@
-"""The server as an ASGI application: which path leads where, and what happens when it starts and stops."""
+"""The server as an ASGI application: its routes, its middleware, and what it does when it starts and stops."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from podium.ranking import Reranker
 from podium.server.dialects import DIALECTS
 from podium.server.endpoints import about, pages
-from podium.server.endpoints.requests import endpoint, unrouted
+from podium.server.endpoints.requests import endpoint, error_outside_endpoints
 from podium.server.endpoints.rerank import rerank
+from podium.server.endpoints.search import search
 from podium.server.http.admission import Admission
 from podium.server.http.keys import Keys
 from podium.server.http.memory import RequestMemory
@@ -34,7 +35,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-THREADS = 64  # for short steps that would hold up the event loop; models and sources that block have threads of their own
+THREADS = 64  # for short steps that would delay the event loop. Models and sources that block have threads of their own
 
 
 def create_app(
@@ -42,25 +43,25 @@ def create_app(
     *,
     rerankers: Mapping[str, Reranker] | None = None,
     source: Source | None = None,
-    failed: Callable[[BaseException], None] | None = None,
+    on_failure: Callable[[BaseException], None] | None = None,
 ) -> Starlette:
-    """Return the application. `rerankers` by name are served as they are; else those of the settings, loaded at its start.
+    """Return the application. It serves `rerankers` by name, or loads the models of the settings when it starts.
 
-    `failed` is told where loading fails, which no request can see.
+    `on_failure` is called with the error if loading fails.
     """
     settings = settings or Settings()
     state = State(
-        settings,
-        Models(rerankers or {}, source),
-        Admission(settings.max_requests, settings.max_memory),
-        Keys(settings.keys_file) if settings.keys_file else None,
-        Metrics(),
+        settings=settings,
+        models=Models(rerankers or {}, source),
+        admission=Admission(settings.max_requests, settings.max_memory),
+        keys=Keys(settings.keys_file) if settings.keys_file else None,
+        metrics=Metrics(),
     )
     app = Starlette(
         routes=_routes(),
-        lifespan=lambda _: _running(state, failed),
+        lifespan=lambda _: _lifespan(state, on_failure),
         middleware=[Middleware(RequestMemory, admission=state.admission), Middleware(_PathVariants), *_cors(settings)],
-        exception_handlers={HTTPException: unrouted, Exception: unrouted},
+        exception_handlers={HTTPException: error_outside_endpoints, Exception: error_outside_endpoints},
     )
     app.state.podium = state
     return app
@@ -71,13 +72,13 @@ def _routes() -> list[Route]:
     return [
         *(Route(path, endpoint(rerank), methods=["POST"]) for path in paths),
         Route("/v1/check-api-key", endpoint(about.check_api_key), methods=["POST"]),
-        Route("/search", endpoint(pages.search), methods=["POST"]),
+        Route("/search", endpoint(search), methods=["POST"]),
         Route("/v1/models", endpoint(about.models)),
         Route("/info", endpoint(about.info)),
         Route("/metrics", endpoint(about.metrics)),
         Route("/health", about.health),
         Route("/ready", about.ready),
-        Route("/.well-known/live", about.health),  # Weaviate asks these two and /meta when it starts
+        Route("/.well-known/live", about.health),  # Weaviate requests these two and /meta when it starts
         Route("/.well-known/ready", about.ready),
         Route("/meta", endpoint(about.info)),
         Route("/openapi.json", pages.openapi),
@@ -88,9 +89,9 @@ def _routes() -> list[Route]:
 
 
 @contextlib.asynccontextmanager
-async def _running(state: State, failed: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
+async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="podium-server"))
-    loading = asyncio.ensure_future(_load(state, failed))
+    loading = asyncio.ensure_future(_load(state, on_failure))
     try:
         yield
     finally:
@@ -98,15 +99,15 @@ async def _running(state: State, failed: Callable[[BaseException], None] | None)
         await state.models.close()
 
 
-async def _load(state: State, failed: Callable[[BaseException], None] | None) -> None:
+async def _load(state: State, on_failure: Callable[[BaseException], None] | None) -> None:
     began = time.monotonic()
     try:
         await state.models.load(state.settings)
         log("ready", models=",".join(state.models.names), seconds=round(time.monotonic() - began, 2), process=os.getpid())
     except Exception as error:
-        if failed is None:
+        if on_failure is None:
             raise
-        failed(error)
+        on_failure(error)
 
 
 def _cors(settings: Settings) -> list[Middleware]:
@@ -123,15 +124,15 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 class _PathVariants:
-    """Middleware that maps the paths that clients join wrongly to the one they mean.
+    """Middleware that corrects paths that clients join wrongly.
 
     A base URL that ends in a slash gives `//rerank`, one that already has a version gives `/v1/v2/rerank`.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             # Starlette's routes also match a path that ends in a line break.
             path = re.sub(r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"])

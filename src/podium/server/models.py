@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from podium.load import load
+from podium.places import load_source
 from podium.ranking import Reranker
 from podium.server.dialects.call import Refusal
 from podium.server.settings import Settings
-from podium.server.threads import with_own_threads
+from podium.server.threads import reranker_with_threads, source_with_threads
 from podium.types import Source
 
 __all__ = ["Models"]
@@ -20,12 +21,16 @@ WILDCARD = "*"
 
 
 class Models:
-    """Rerankers by name, loaded or still to be: `loaded` says which. The first answers whoever names none."""
+    """Rerankers by name. The first one answers requests that name no model.
+
+    Without `rerankers`, `load` loads those of the settings; until then, `loaded` is False.
+    """
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
-        self.rerankers = {name: with_own_threads(reranker) for name, reranker in rerankers.items()}
-        self.source = with_own_threads(source)
-        self.loaded, self._own = bool(rerankers), not rerankers
+        self.rerankers = {name: reranker_with_threads(reranker) for name, reranker in rerankers.items()}
+        self.source = None if source is None else source_with_threads(source)
+        self.loaded = bool(rerankers)
+        self._owns_rerankers = not rerankers
 
     @property
     def names(self) -> list[str]:
@@ -33,7 +38,7 @@ class Models:
 
     @property
     def distinct(self) -> list[Reranker]:
-        """Return each reranker once, also where several names stand for it."""
+        """Each reranker once, even if it has several names."""
         return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
 
     def served_name(self, requested: str | None) -> str:
@@ -42,41 +47,38 @@ class Models:
         The result is one of `names`, so it is safe as a label of metrics. Raises Refusal.
         """
         if not self.loaded:
-            raise Refusal(503, "the models are still loading; /ready says when they are there", retry_after=1)
+            raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
         if requested is None:
             return next(iter(self.rerankers))
         if requested in self.rerankers:
             return requested
         if WILDCARD in self.rerankers:
             return WILDCARD
-        raise Refusal(404, f"there is no model {requested[:100]!r} here; there are {', '.join(self.rerankers)}")
+        raise Refusal(404, f"there is no model {requested[:100]!r} on this server; there are {', '.join(self.rerankers)}")
 
     async def load(self, settings: Settings) -> None:
-        """Load what a server was started with. Raises PodiumError."""
+        """Load the models and the index of the settings. Names with the same options share a model. Raises PodiumError."""
         if self.loaded:
             return
         rerankers: dict[str, Reranker] = {}
         for name, options in settings.models.items():
             alias = next((other for other in rerankers if settings.models[other] == options), None)
-            loaded = rerankers[alias] if alias else await asyncio.to_thread(_loaded, options, settings.cache)
-            rerankers[name] = with_own_threads(loaded)
+            if alias is None:
+                rerankers[name] = reranker_with_threads(await asyncio.to_thread(_load, options, settings.cache))
+            else:
+                rerankers[name] = rerankers[alias]
         if settings.index is not None:
-            self.source = with_own_threads(await asyncio.to_thread(_source, settings.index, settings))
-        self.rerankers, self.loaded = rerankers, True
+            self.source = source_with_threads(await asyncio.to_thread(load_source, settings.index, settings.source))
+        self.rerankers = rerankers
+        self.loaded = True
 
     async def close(self) -> None:
-        """Close what was loaded here; what was given is its giver's."""
-        if self._own:
+        """Close the rerankers that `load` loaded."""
+        if self._owns_rerankers:
             for reranker in self.distinct:
                 await reranker.aclose()
 
 
-def _loaded(options: Mapping[str, Any], cache: str | None) -> Reranker:
-    wanted: dict[str, Any] = {"cache": cache, **options}
-    return load(**wanted)
-
-
-def _source(index: str, settings: Settings) -> Source:
-    from podium.places import load_source
-
-    return load_source(index, settings.source)
+def _load(options: Mapping[str, Any], cache: str | None) -> Reranker:
+    arguments: dict[str, Any] = {"cache": cache, **options}
+    return load(**arguments)

@@ -1,43 +1,195 @@
-"""What a server and its workers are started with."""
+"""The settings of a server: defaults, limits and help texts, read from a TOML file and checked before it listens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import difflib
+import inspect
+import ipaddress
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from podium.places import SourceOptions
+from podium.errors import Argument, InvalidInput
+from podium.extras import needed
+from podium.inputs import comma_list
+from podium.load import check_name, load
+from podium.places import SourceOptions, weights
+from podium.server.http.keys import Keys
+from podium.server.options import Option, option, options_of
+from podium.sources.fusion import Fusion, Mode
 
-__all__ = ["Settings"]
+__all__ = ["OPTIONS", "Settings"]
+
+NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_score", "limit"}
+"""Arguments of `podium.load` that a file cannot contain: objects, secrets, and what each request decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of a server's choices.
+    """The settings of a server and its workers. Those with a help text are options of `podium serve` and its TOML file.
 
-    `models` are names by which clients ask → what `podium.load` takes, as keyword arguments with its `name`; the first
-    answers requests that name none. `max_memory` is bytes of bodies, decoded requests and replies together; the other
-    limits are bytes, documents, characters, requests and seconds, as their names say. `source` is how
-    `index` is searched.
+    - `models`: name for clients → arguments of `podium.load`. The first answers requests that name no model.
+    - `model`, `model_options`: models as the command line names them, which `podium serve` adds to `models`.
+    - `source`: how `index` is searched.
+    - `read_timeout`: seconds to receive a body.
     """
 
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"podium-mini": {"name": "podium-mini"}})
-    host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 1
-    keys_file: Path | None = None
-    cors_origins: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    index: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
     source: SourceOptions = field(default_factory=SourceOptions)
-    cache: str | None = None
-    max_body: int = 32_000_000
-    max_documents: int = 10_000
-    max_characters: int = 1_000_000
-    max_requests: int = 256
-    max_memory: int = 512_000_000
-    timeout: float = 60.0
     read_timeout: float = 15.0
-    drain_timeout: float = 60.0
-    log_format: str = "text"
+    model: tuple[str, ...] = option(
+        (),
+        "Model to serve, as for podium.load. AS is its name for clients; * answers all other names. Can be repeated.",
+        metavar="[AS=]NAME",
+    )
+    host: str = option("127.0.0.1", "Address to listen on. API keys are required if other machines can reach it.")
+    port: int = option(8080, "Port to listen on; 0 for any free port.", minimum=0, maximum=65535)
+    threads: int | None = option(None, "Threads per model.  [default: one per core, divided among workers]", minimum=1)
+    workers: int = option(1, "Number of processes. They share the memory of a model's file.", minimum=1)
+    index: str | None = option(
+        None, "Index that the page can search: redis://host:port/name, a folder, or a file.", metavar="PLACE"
+    )
+    cache: str | None = option(None, "Redis that caches scores, shared by all servers that use it.", metavar="URL")
+    keys_file: Path | None = option(None, "File of API keys, written by podium key.", name="api_keys_file")  # noqa: RUF009
+    insecure: bool = option(False, "Let other machines use the server without API keys.")
+    cors_origins: tuple[str, ...] = option(
+        (), "Origin of web pages that may use the server. Can be repeated.", name="cors_origin", metavar="URL"
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (), "Additional host name of a server without API keys. Can be repeated.", name="allowed_host", metavar="NAME"
+    )
+    timeout: float = option(60.0, "Seconds per request.", above=0)
+    max_documents: int = option(10_000, "Documents per request.", minimum=1)
+    max_characters: int = option(1_000_000, "Characters per document.", minimum=1)
+    max_memory: int = option(512_000_000, "Bytes of memory for all requests and replies together.", minimum=1)
+    max_body: int = option(32_000_000, "Bytes per request.", minimum=1)
+    max_requests: int = option(256, "Requests in progress. Further requests get status 429.", minimum=1)
+    drain_timeout: float = option(60.0, "Seconds for accepted requests to finish after SIGTERM.", minimum=0)
+    log_format: Literal["text", "json"] = option("text", "Format of the log.")
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Settings:
+        """Return the settings in a TOML file, whose keys are named like the options. Raises InvalidInput."""
+        table = {name.replace("_", "-"): value for name, value in _read_toml(path).items()}
+        try:
+            models = _checked_tables(table.pop("models", {}))
+            _check_names(table)
+            values = _checked_values(OPTIONS, table)
+            model_options = _checked_values(MODEL_OPTIONS, table)
+            source = _source(_checked_values(SOURCE_OPTIONS, table))
+        except InvalidInput as error:
+            message = error.message(lambda argument: argument.name.replace("_", "-"))
+            raise InvalidInput(f"{path}: {message}") from None
+        if models or values.get("model"):
+            values["models"] = models
+        return cls(**values, model_options=model_options, source=source)
+
+    def checked(self) -> Settings:
+        """Return these settings if a server can start with them. Raises InvalidInput, and ModelNotFound."""
+        rows = [row for row in OPTIONS if getattr(self, row.attribute) is not None]
+        settings = replace(self, **{row.attribute: row.checked(getattr(self, row.attribute)) for row in rows})
+        settings._check_memory()
+        settings._check_access()
+        for arguments in settings.models.values():
+            check_name(arguments["name"])
+        return settings
+
+    def _check_memory(self) -> None:
+        if self.max_memory < 3 * self.max_body:
+            raise InvalidInput(
+                Argument("max_body"), f" {self.max_body} needs at least ", Argument("max_memory"), f" {3 * self.max_body}, "
+                "because a body, its text and the decoded request are in memory together",
+            )  # fmt: skip
+
+    def _check_access(self) -> None:
+        if not self.host:
+            raise InvalidInput(Argument("host"), " must be an address or a name, such as 127.0.0.1")
+        if self.keys_file is not None:
+            Keys(self.keys_file)  # raises InvalidInput if it cannot be read
+        elif not self.insecure and not _is_loopback(self.host):
+            raise InvalidInput(
+                f"other machines can reach {self.host}; set ", Argument("api_keys_file"),
+                " (podium key creates keys), or allow everyone with ", Argument("insecure"),
+            )  # fmt: skip
+        for origin in self.cors_origins:
+            if not re.fullmatch(r"https?://[^/\s]+|\*", origin):
+                problem = f" {origin} is not an origin; write https://host or https://host:port, without a path"
+                raise InvalidInput(Argument("cors_origin"), problem)
+
+
+OPTIONS = options_of(Settings)
+MODEL_OPTIONS = [  # for the models of --model
+    Option("precision", Literal["float32", "int8", "auto"]),
+    Option("max_length", int, minimum=1),
+    Option("base_url", str),
+    Option("calibration", str),
+]
+SOURCE_OPTIONS = [  # lists are written as on the command line: title^2,text
+    Option("text", str),
+    Option("embed", str),
+    Option("mode", Mode),
+    Option("fusion", Fusion),
+    Option("text_weight", float, minimum=0, maximum=1),
+    Option("vector", str),
+    Option("filter", str),
+    Option("return_fields", str),
+    Option("ef_runtime", int, minimum=1),
+    Option("timeout", float, name="index_timeout", above=0),
+]
+
+
+def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked values of those options that are in the table, by attribute."""
+    return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
+
+
+def _source(values: dict[str, Any]) -> SourceOptions:
+    """Return the options of a source, with its lists parsed."""
+    if "text" in values:
+        values["text"] = weights(values["text"])
+    if "return_fields" in values:
+        values["return_fields"] = comma_list(values["return_fields"]) or None
+    return SourceOptions(**values)
+
+
+def _check_names(table: Mapping[str, Any]) -> None:
+    known = [*(row.key for row in (*OPTIONS, *MODEL_OPTIONS, *SOURCE_OPTIONS)), "models"]
+    if unknown := sorted(set(table) - set(known)):
+        similar = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
+        remedy = f"did you mean {', '.join(similar)}?" if similar else f"the options are {', '.join(sorted(known))}"
+        raise InvalidInput(f"there is no option {', '.join(unknown)}; {remedy}")
+
+
+def _checked_tables(tables: Any) -> dict[str, dict[str, Any]]:
+    """Return the arguments of `podium.load` for each table [models.NAME]. Its `load` is the name of the model to load."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise InvalidInput('models must be tables: [models.best], and under it load = "cohere:rerank-v3.5"')
+    allowed = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE
+    for name, table in tables.items():
+        if not name or not name.isprintable():
+            raise InvalidInput(f"{name!r} cannot be the name of a model; use visible characters")
+        if unknown := sorted(set(table) - allowed):
+            raise InvalidInput(f"[models.{name}] has {', '.join(unknown)}; it can have {', '.join(sorted(allowed))}")
+    return {name: {"name": table.pop("load", name), **table} for name, table in tables.items()}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    toml = needed("tomllib" if sys.version_info >= (3, 11) else "tomli", "serve")
+    try:
+        table: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not TOML: {error}") from error
+    return table

@@ -1,4 +1,4 @@
-"""What a server's endpoints share: its choices, its models, who is in, who may come in, what was counted."""
+"""What endpoints share: settings, models, admission, API keys and metrics."""
 
 from __future__ import annotations
 
@@ -25,5 +25,6 @@ class State:
 
 
 def state_of(request: Request) -> State:
+    """Return the state of the application that handles a request."""
     state: State = request.app.state.podium
     return state

@@ -1,4 +1,4 @@
-"""Bounded thread pools for scorers and sources that block, one for each, so that one that hangs cannot block the others."""
+"""Bounded thread pools for scorers and sources that block: one each, so that one that hangs does not block the others."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from podium.ranking import Reranker
 from podium.scorers import as_scorer
 from podium.types import AsyncSource, Scorer, Scores, Source
 
-__all__ = ["Threads", "with_own_threads"]
+__all__ = ["Threads", "reranker_with_threads", "source_with_threads"]
 
 THREADS = 16
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 class Threads:
-    """A pool of threads. A call beyond their number waits in the event loop, where it can be cancelled."""
+    """A thread pool. Calls that exceed its threads wait in the event loop, where they can be cancelled."""
 
     def __init__(self, count: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="podium-blocking")
         self._free = asyncio.Semaphore(count)
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what a function returns. A thread stays taken until the function ends, also where the caller gave up."""
+    async def run(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Return what a function returns. If the caller is cancelled, the thread stays in use until the function ends."""
         loop = asyncio.get_running_loop()
 
-        def release(_: Future[T]) -> None:
+        def release(_: Future[Value]) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._free.release)
 
@@ -48,7 +48,7 @@ class Threads:
 
 
 class ThreadedScorer(WrappedScorer):
-    """A scorer whose blocking `score` runs on a bounded pool of threads."""
+    """A scorer whose blocking `score` runs in a bounded thread pool."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer)
@@ -70,7 +70,7 @@ class ThreadedScorer(WrappedScorer):
 
 
 class ThreadedSource:
-    """A source that blocks, made asynchronous."""
+    """A source whose blocking `search` runs in a bounded thread pool."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -78,15 +78,18 @@ class ThreadedSource:
         self._threads = Threads()
 
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
-        # Only podium's own sources take an offset.
+        # Only podium's own sources accept an offset.
         return self.source.search(query, limit, **({"offset": offset} if offset else {}))
 
     async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         return await self._threads.run(lambda: self.search(query, limit, offset=offset))
 
 
-def with_own_threads(used: Any) -> Any:
-    """Return a reranker or a source that does not block the event loop; one that never does is returned as it is."""
-    if isinstance(used, Reranker):
-        return used if as_scorer(used.scorer).is_async else used.with_scorer(ThreadedScorer(used.scorer))
-    return used if used is None or isinstance(used, AsyncSource) else ThreadedSource(used)
+def reranker_with_threads(reranker: Reranker) -> Reranker:
+    """Return a reranker that does not block the event loop: the same one if its scorer is asynchronous."""
+    return reranker if as_scorer(reranker.scorer).is_async else reranker.with_scorer(ThreadedScorer(reranker.scorer))
+
+
+def source_with_threads(source: Source) -> Source:
+    """Return a source that does not block the event loop: the same one if it is asynchronous."""
+    return source if isinstance(source, AsyncSource) else ThreadedSource(source)

@@ -20,41 +20,62 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["PROBE", "adocument_vectors", "aquery_vector", "document_vectors", "is_same_embedder", "query_vector"]
+__all__ = [
+    "PROBE",
+    "adocument_vectors",
+    "aquery_vector",
+    "document_vectors",
+    "embedder_name",
+    "is_same_embedder",
+    "probe_vector",
+    "query_vector",
+]
 
-# How alike the vectors of one sentence must be for two embedders to count as the same: int8 weights stay above 0.98 of
-# float32's, other models are near 0.
-PROBE, SAME_EMBEDDER = "podium puts search results in order of relevance", 0.95
+PROBE = "podium puts search results in order of relevance"
+SAME_EMBEDDER = 0.95
+"""The least cosine of two embedders' vectors of PROBE if they are the same model: above 0.98 with int8 weights instead of
+float32, near 0 for other models."""
 
 
 def document_vectors(embed: Embed, texts: list[str]) -> Vectors:
-    """Return a vector per text, float32 of shape (texts, dimensions). Raises SourceError where they are not that."""
-    return _checked(_called(_for_documents(embed), texts), len(texts))
+    """Return a vector per text, float32 of shape (texts, dimensions). Raises SourceError if they are anything else."""
+    return _checked_vectors(_call(_for_documents(embed), texts), len(texts))
 
 
 async def adocument_vectors(embed: Embed, texts: list[str]) -> Vectors:
     """Do what `document_vectors` does without blocking the event loop."""
-    return _checked(await _acalled(_for_documents(embed), texts), len(texts))
+    return _checked_vectors(await _acall(_for_documents(embed), texts), len(texts))
 
 
 def query_vector(embed: Embed, query: str) -> Vectors:
     """Return the query's vector, float32 of shape (dimensions,)."""
     embed_query = getattr(embed, "embed_query", None)
-    vectors = [_called(embed_query, query)] if embed_query else _called(_for_documents(embed), [query])
-    row: Vectors = _checked(vectors, 1)[0]
+    vectors = [_call(embed_query, query)] if embed_query else _call(_for_documents(embed), [query])
+    row: Vectors = _checked_vectors(vectors, 1)[0]
     return row
 
 
 async def aquery_vector(embed: Embed, query: str) -> Vectors:
     """Do what `query_vector` does without blocking the event loop."""
     embed_query = getattr(embed, "embed_query", None)
-    vectors = [await _acalled(embed_query, query)] if embed_query else await _acalled(_for_documents(embed), [query])
-    row: Vectors = _checked(vectors, 1)[0]
+    vectors = [await _acall(embed_query, query)] if embed_query else await _acall(_for_documents(embed), [query])
+    row: Vectors = _checked_vectors(vectors, 1)[0]
     return row
 
 
+def embedder_name(embed: Any) -> str | None:
+    """Return the name of an embedder's model, None if it does not have one."""
+    name = getattr(embed, "model", None)
+    return name if isinstance(name, str) else None
+
+
+def probe_vector(embed: Embed) -> tuple[float, ...]:
+    """Return an embedder's vector of PROBE, by which an index recognizes its embedder."""
+    return tuple(float(value) for value in document_vectors(embed, [PROBE])[0])
+
+
 def is_same_embedder(probe: Any, other: Any) -> bool:
-    """Compare two embedders by their vectors of PROBE."""
+    """Whether two vectors of PROBE are of the same embedder."""
     import numpy as np
 
     one, two = np.asarray(probe, np.float64), np.asarray(other, np.float64)
@@ -68,7 +89,7 @@ def _for_documents(embed: Any) -> Any:
     return method or (embed if callable(embed) else getattr(embed, "embed_many", embed))
 
 
-def _called(embed: Any, texts: Any) -> Any:
+def _call(embed: Any, texts: Any) -> Any:
     try:
         vectors = embed(texts)
         if inspect.isawaitable(vectors):
@@ -77,18 +98,18 @@ def _called(embed: Any, texts: Any) -> Any:
     except PodiumError:
         raise
     except Exception as error:
-        raise _failed(error) from error
+        raise _embedder_error(error) from error
 
 
-async def _acalled(embed: Any, texts: Any) -> Any:
+async def _acall(embed: Any, texts: Any) -> Any:
     if not inspect.iscoroutinefunction(embed):
-        return await asyncio.to_thread(_called, embed, texts)
+        return await asyncio.to_thread(_call, embed, texts)
     try:
         return await embed(texts)
     except PodiumError:
         raise
     except Exception as error:
-        raise _failed(error) from error
+        raise _embedder_error(error) from error
 
 
 async def _result(awaitable: Any) -> Any:
@@ -103,23 +124,23 @@ def _background_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _failed(error: Exception) -> SourceError:
+def _embedder_error(error: Exception) -> SourceError:
     return SourceError(f"the embedder failed with {type(error).__name__}; call it with a list of one string to see why")
 
 
-def _checked(vectors: Any, count: int) -> Vectors:
+def _checked_vectors(vectors: Any, count: int) -> Vectors:
     import numpy as np
 
     try:
-        with np.errstate(over="ignore"):  # numbers that do not fit become infinite, and are refused below
+        with np.errstate(over="ignore"):  # numbers that do not fit become infinite and raise below
             array = np.asarray(vectors, np.float32)
     except (TypeError, ValueError, RuntimeError):
         array = np.zeros(0, np.float32)
     if array.ndim != 2 or len(array) != count or not array.shape[1]:
         raise SourceError(
-            f"the embedder returned something of shape {array.shape} for {count} texts, not one vector of numbers for each; "
-            "embed= takes a list of strings and returns as many vectors"
+            f"the embedder returned an array of shape {array.shape} for {count} texts instead of one vector for each; "
+            "an embedder takes a list of strings and returns as many vectors"
         )
     if not np.isfinite(array).all():
-        raise SourceError("the embedder returned a vector with a number that is not finite")
+        raise SourceError("the embedder returned a vector with NaN or infinity; check the embedder with the same texts")
     return array

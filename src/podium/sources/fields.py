@@ -7,21 +7,27 @@ from typing import Any
 
 from podium.errors import InvalidInput
 
-__all__ = ["checked_weights"]
+__all__ = ["checked_weights", "weights_text"]
 
 
 def checked_weights(text: Any) -> dict[str, float] | None:
-    """Return a field's name, several, or {name: weight} as weights by name; None for None."""
+    """Return a field's name, a list of names, or {name: weight} as weights by name; None for None."""
     if text is None:
         return None
     try:
-        weights = (
-            {text: 1.0} if isinstance(text, str) else dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
-        )
+        if isinstance(text, str):
+            weights = {text: 1.0}
+        else:
+            weights = dict(text) if isinstance(text, Mapping) else dict.fromkeys(text, 1.0)
     except TypeError:
         weights = {}
     if not weights or not all(isinstance(name, str) and name for name in weights):
-        raise InvalidInput("text must be a field's name, several, or {name: weight}")
+        raise InvalidInput("text must be a field's name, a list of names, or {name: weight}")
     if not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in weights.values()):
         raise InvalidInput("the weight of a text field must be a positive number")
     return {name: float(weight) for name, weight in weights.items()}
+
+
+def weights_text(weights: Mapping[str, float]) -> str:
+    """Return fields and weights in words: "title × 2, text × 1"."""
+    return ", ".join(f"{name} × {weight:g}" for name, weight in weights.items())

@@ -1,42 +1,59 @@
-"""Two rankings of the same documents → one. Pure; what the rankings came from is not known here."""
+"""Combine two rankings of the same documents into one. Pure: the rankings can come from any search."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from podium.errors import InvalidInput
 
-__all__ = ["FUSIONS", "HYBRID_DEPTH", "RRF_CONSTANT", "TEXT_WEIGHT", "Fusion", "Hit", "Mode", "checked_fusion", "fuse"]
+__all__ = ["HYBRID_DEPTH", "MODES", "RRF_CONSTANT", "TEXT_WEIGHT", "Fusion", "Hit", "Mode", "check_fusion", "fuse"]
 
 Mode = Literal["text", "vector", "hybrid"]
 Fusion = Literal["rrf", "weighted"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 RRF_CONSTANT = 60
-HYBRID_DEPTH = 100  # each ranking is read at least so deep before they are fused
-# The best of 0.3 to 0.6 by mean nDCG@10 on four collections (bench/candidates.py), MiniLM beside BM25.
+HYBRID_DEPTH = 100  # the least number of hits of each ranking that are fused
+# The best of 0.3 to 0.6 by mean nDCG@10 on four collections (bench/candidates.py), MiniLM and BM25.
 TEXT_WEIGHT = 0.3
 
 
 class Hit(NamedTuple):
-    """A document's key, and its score: the higher the better."""
+    """A document's key, hashable and unique in one search, and its score, higher for better documents.
 
-    key: str
+    `fields` is what the search returned of the document, None if it has to be fetched.
+    """
+
+    key: Any
     score: float
+    fields: Any = None
 
 
-def reciprocal_rank(text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> dict[str, float]:
+def fuse(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> list[Hit]:
+    """Return every document of either ranking, best first. Equal scores keep the order of `text`, then of `vector`.
+
+    >>> fuse("rrf", [Hit("a", 9.0), Hit("b", 1.0)], [Hit("b", 0.9)], 0.3)[0].key
+    'b'
+    """
+    scores = _reciprocal_ranks(text, vector) if fusion == "rrf" else _weighted_sums(text, vector, text_weight)
+    fields = {hit.key: hit.fields for hit in (*vector, *text)}
+    return sorted((Hit(key, score, fields[key]) for key, score in scores.items()), key=lambda hit: -hit.score)
+
+
+def _reciprocal_ranks(text: Sequence[Hit], vector: Sequence[Hit]) -> dict[Any, float]:
     """Sum 1 / (60 + rank) over the rankings that have a document (Cormack, Clarke and Büttcher, SIGIR 2009)."""
-    scores: dict[str, float] = {}
+    scores: dict[Any, float] = {}
     for hits in (text, vector):
         for rank, hit in enumerate(hits, start=1):
             scores[hit.key] = scores.get(hit.key, 0.0) + 1 / (RRF_CONSTANT + rank)
     return scores
 
 
-def weighted_sum(text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> dict[str, float]:
-    """Sum the text score as a share of the query's best, times its weight, and the similarity, times the rest."""
+def _weighted_sums(text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> dict[Any, float]:
+    """Sum `text_weight` times the text score, as a share of the query's best, and the rest times the similarity."""
     best = max((hit.score for hit in text), default=0.0)
     scores = {hit.key: text_weight * (hit.score / best if best > 0 else 0.0) for hit in text}
     for hit in vector:
@@ -44,24 +61,9 @@ def weighted_sum(text: Sequence[Hit], vector: Sequence[Hit], text_weight: float)
     return scores
 
 
-FUSIONS: dict[Fusion, Callable[[Sequence[Hit], Sequence[Hit], float], dict[str, float]]] = {
-    "rrf": reciprocal_rank,
-    "weighted": weighted_sum,
-}
-
-
-def fuse(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> list[Hit]:
-    """Return every document of either ranking, best first. Equal scores stay in the order of the text, then the vector ranking.
-
-    >>> fuse("rrf", [Hit("a", 9.0), Hit("b", 1.0)], [Hit("b", 0.9)], 0.3)[0].key
-    'b'
-    """
-    scores = FUSIONS[fusion](text, vector, text_weight)
-    return sorted((Hit(key, score) for key, score in scores.items()), key=lambda hit: -hit.score)
-
-
-def checked_fusion(fusion: Any, text_weight: Any) -> None:
+def check_fusion(fusion: Any, text_weight: Any) -> None:
+    """Raise InvalidInput if `fusion` is not one of FUSIONS, or `text_weight` not between 0 and 1."""
     if not isinstance(fusion, str) or fusion not in FUSIONS:
-        raise InvalidInput(f"fusion must be one of {', '.join(FUSIONS)}, not {fusion!r:.40}")
+        raise InvalidInput(f"fusion must be {' or '.join(FUSIONS)}, not {fusion!r:.40}")
     if isinstance(text_weight, bool) or not isinstance(text_weight, Real) or not 0 <= float(text_weight) <= 1:
         raise InvalidInput(f"text_weight must be a number from 0 to 1, not {text_weight!r:.40}")

@@ -1,6 +1,6 @@
-"""Documents of a file → an index, in batches, so that what was interrupted goes on where it was.
+"""Load documents into an index in batches, so that a run that was interrupted can be repeated and continues.
 
-What keeps the documents is the index's business; here is which document has which id, and what is left to do.
+Each document gets the same id in every run, and documents that the index already has are skipped.
 """
 
 from __future__ import annotations
@@ -16,61 +16,92 @@ from podium.documents import valid_unicode
 from podium.errors import InvalidInput
 from podium.types import Embed, Progress
 
-__all__ = ["Target", "identified", "load_into"]
+__all__ = ["Target", "check_ids_from", "load_into", "with_ids"]
 
 
 class Target(Protocol):
-    """Where documents go."""
+    """An index that documents are loaded into.
+
+    - `check`: raise InvalidInput if `add` would not take this document. Errors call it by its number.
+    - `prepare`: create the index for about `count` documents if it does not exist, and prevent other processes from loading
+      it. `progress` is called with the percentage of the waiting that is done since the last call.
+    - `unchanged`: return the ids of those documents that the index already has in exactly this form.
+    - `add`: write `batch` documents at most, each in place of the one that has its id.
+    - `finish`: raise SourceError if some of the documents cannot be found. `notes` are warnings for the user from then on.
+    - `close`: let other processes load the index, and close connections.
+    """
 
     @property
     def batch(self) -> int: ...
     @property
     def embed(self) -> Embed | None: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
-    def check(self, documents: Sequence[Any], ids: Sequence[str]) -> None: ...
+    def check(self, document: Any, document_id: str, number: int) -> None: ...
+    def prepare(self, count: int, progress: Progress) -> None: ...
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...
     def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any: ...
+    def finish(self) -> None: ...
+    def close(self) -> None: ...
 
 
-def identified(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
-    """Yield each document with its id: that field of it, else a digest of what it says.
+def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
+    """Yield each document with its id: the value of `field`, or a digest of the document if `field` is None.
 
-    The same file gives the same ids each time; the second of two documents that are alike gets a digest with "-2".
-    Raises InvalidInput where a document lacks the field, or two have the same in it.
+    The second of two equal documents gets a digest with "-2". Raises InvalidInput if a document lacks the field, or if two
+    documents have the same value.
     """
     seen: Counter[str] = Counter()
-    for at, document in enumerate(documents):
-        name = _digest(document) if field is None else _named(document, field, at)
-        seen[name] += 1
-        if seen[name] > 1 and field is not None:
-            raise InvalidInput(f"document {at} has the {field} {name[:80]!r} of one before it; the second would take its place")
-        yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), document
+    for number, document in enumerate(documents):
+        document_id = _digest(document) if field is None else _field_value(document, field, number)
+        seen[document_id] += 1
+        if seen[document_id] > 1 and field is not None:
+            raise InvalidInput(
+                f"document {number} has the same {field}, {document_id[:80]!r}, as one before it, and would replace it; name a "
+                "field that is unique with --id"
+            )
+        yield (document_id if seen[document_id] == 1 else f"{document_id}-{seen[document_id]}"), document
 
 
-def load_into(target: Target, documents: Iterable[tuple[str, Any]], advance: Progress) -> tuple[int, int]:
-    """Add what is not there yet; return how many documents were added, and how many were there already."""
-    added = kept = 0
-    left = iter(documents)
-    while batch := list(itertools.islice(left, target.batch)):
-        ids, given = [name for name, _ in batch], [document for _, document in batch]
-        there = target.unchanged(given, ids)
-        fresh = [(name, document) for name, document in batch if name not in there]
-        if fresh:
-            target.add([document for _, document in fresh], ids=[name for name, _ in fresh])
-        added, kept = added + len(fresh), kept + len(there)
-        advance(len(batch))
-    return added, kept
+def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress) -> tuple[int, int]:
+    """Add the documents that the index does not have yet. Return how many were added, and how many it had."""
+    added, skipped = 0, 0
+    remaining = iter(documents)
+    while batch := list(itertools.islice(remaining, target.batch)):
+        unchanged = target.unchanged([document for _, document in batch], [document_id for document_id, _ in batch])
+        new = [(document_id, document) for document_id, document in batch if document_id not in unchanged]
+        if new:
+            target.add([document for _, document in new], ids=[document_id for document_id, _ in new])
+        added += len(new)
+        skipped += len(unchanged)
+        progress(len(batch))
+    return added, skipped
 
 
-def _named(document: Any, field: str, at: int) -> str:
+def check_ids_from(index: str, created_with: str | None, ids_from: str | None) -> None:
+    """Raise InvalidInput if ids would be taken from another field than before: documents would be in the index twice.
+
+    "" stands for digests of documents, None for an unknown field.
+    """
+    if created_with is None or ids_from is None or created_with == ids_from:
+        return
+    if created_with:
+        message = f"{index} was created with --id {created_with}; use --id {created_with} again"
+    else:
+        message = f"{index} was created with digests of the documents as ids; leave out --id"
+    raise InvalidInput(f"{message}, or its documents would be in the index twice")
+
+
+def _field_value(document: Any, field: str, number: int) -> str:
     value = document.get(field) if isinstance(document, dict) else None
     if value is None or value == "" or isinstance(value, list | dict):
         raise InvalidInput(
-            f"document {at} has no {field!r} to be its id; leave --id out to have ids made from what documents say"
+            f"document {number} has no {field!r} to use as its id; leave out --id to have ids computed from the documents"
         )
     return valid_unicode(str(value))
 
 
 def _digest(document: Any) -> str:
-    said = json.dumps(document, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(said, digest_size=12).hexdigest()
+    content = json.dumps(document, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=12).hexdigest()

@@ -2,45 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from podium.local.families.transformer import Layers, encoder
-from podium.local.graph import Graph, Positions
+from podium.local.families.family import Architecture, Family
+from podium.local.graph import Attention, Graph, Rows, Value
 
-__all__ = ["WORDS", "embeddings", "encode", "head", "layers"]
+__all__ = ["FAMILY", "POSITIONS", "SEGMENTS", "WORDS", "Bert", "PartNames"]
 
-WORDS, SEGMENTS, PLACES = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
-
-
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    return encoder(graph, embeddings(graph, config), layers(config), only_first)
+WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in ("word", "token_type", "position"))
 
 
-def embeddings(
-    graph: Graph,
-    config: dict[str, Any],
-    *,
-    segments: str | None = SEGMENTS,
-    segmented: bool = True,
-    positions: Positions = "counted",
-    padding: int = 0,
-) -> str:
-    """Add words, segments and positions, in that order: float32 sums depend on it in the last bit."""
-    graph.expect_rows(PLACES, config["max_position_embeddings"])
-    x = graph.embedded(WORDS, segments=segments, segmented=segmented, places=PLACES, positions=positions, padding=padding)
-    return graph.norm(x, "embeddings.LayerNorm", config.get("layer_norm_eps", 1e-12))
+@dataclass(frozen=True, slots=True)
+class PartNames:
+    """The names of a layer's parts in a checkpoint."""
+
+    layer: str = "encoder.layer.{}."
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    attention_output: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    intermediate: str = "intermediate.dense"
+    output: str = "output.dense"
+    output_norm: str = "output.LayerNorm"
 
 
-def layers(config: dict[str, Any]) -> Layers:
-    return Layers(
-        count=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        width=config["hidden_size"],
-        activation=config.get("hidden_act", "gelu"),
-        epsilon=config.get("layer_norm_eps", 1e-12),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Bert(Architecture):
+    """BERT. Its relatives are subclasses that change a part."""
+
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_size: int
+    max_position_embeddings: int
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+
+    names: ClassVar[PartNames] = PartNames()
+    by_side: ClassVar[bool] = False  # whether no token attends to the other text of its pair
+
+    def encode(self, graph: Graph, rows: Rows) -> Value:
+        x = self.embed(graph)
+        for index in range(self.num_hidden_layers):
+            x = self.layer(graph, x, index, rows if index == self.num_hidden_layers - 1 else "all")
+        return x
+
+    def embed(self, graph: Graph) -> Value:
+        """Add words, segments and positions, in this order: float32 sums depend on it in the last bit."""
+        graph.expect_rows(POSITIONS, self.max_position_embeddings)
+        x = graph.lookup(WORDS, graph.token_ids())
+        segments = self.segments(graph)
+        if segments is not None:
+            x = graph.add(x, graph.lookup(SEGMENTS, segments))
+        x = graph.add(x, graph.lookup(POSITIONS, self.positions(graph)))
+        return graph.norm(x, "embeddings.LayerNorm", self.layer_norm_eps)
+
+    def segments(self, graph: Graph) -> Value | None:
+        return graph.segment_ids()
+
+    def positions(self, graph: Graph) -> Value:
+        return graph.positions("counted")
+
+    def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
+        names, prefix = self.names, self.names.layer.format(index)
+        attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows, by_side=self.by_side)
+        attention_output = graph.linear(self.attend(graph, x, prefix, attention), prefix + names.attention_output)
+        x = graph.add(attention_output, graph.select(x, rows))
+        x = graph.norm(x, prefix + names.attention_norm, self.layer_norm_eps)
+        intermediate = graph.activation(graph.linear(x, prefix + names.intermediate), self.hidden_act)
+        output = graph.linear(intermediate, prefix + names.output)
+        return graph.norm(graph.add(output, x), prefix + names.output_norm, self.layer_norm_eps)
+
+    def attend(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        names = self.names
+        return graph.attention(x, [prefix + name for name in (names.query, names.key, names.value)], attention)
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
+        return graph.linear(pooled, "classifier", exact=True)
 
 
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    pooled = graph.activation(graph.linear(row, "pooler.dense", exact=True), "tanh")
-    return graph.linear(pooled, "classifier", exact=True)
+FAMILY = Family(
+    name="BERT",
+    model_types=("bert",),
+    examples="MiniLM, TinyBERT: `cross-encoder/ms-marco-MiniLM-L6-v2`",
+    has_segments=True,
+    prefix="bert.",
+    head_weights=("pooler.dense.weight", "classifier.weight"),
+    architecture=Bert,
+)

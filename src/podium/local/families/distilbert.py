@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from podium.local.families import bert
-from podium.local.families.transformer import Layers, Names, encoder
-from podium.local.graph import Graph
+from podium.local.families.bert import Bert, PartNames
+from podium.local.families.family import Architecture, Family
+from podium.local.graph import Graph, Value
 
-__all__ = ["encode", "head"]
+__all__ = ["FAMILY", "DistilBert"]
 
-EPSILON = 1e-12
-NAMES = Names(
-    layer="transformer.layer.{}.",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attended="attention.out_lin",
-    attended_norm="sa_layer_norm",
-    wide="ffn.lin1",
-    narrow="ffn.lin2",
-    norm="output_layer_norm",
+BERT_KEYS = {
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "dim": "hidden_size",
+    "activation": "hidden_act",
+    "max_position_embeddings": "max_position_embeddings",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilBert(Bert):
+    names = PartNames(
+        layer="transformer.layer.{}.",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        intermediate="ffn.lin1",
+        output="ffn.lin2",
+        output_norm="output_layer_norm",
+    )
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> Architecture:
+        return super().from_json({BERT_KEYS[key]: value for key, value in config.items() if key in BERT_KEYS})
+
+    def segments(self, graph: Graph) -> None:
+        return None
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        dense = graph.activation(graph.linear(x, "pre_classifier", exact=True), "relu")
+        return graph.linear(dense, "classifier", exact=True)
+
+
+FAMILY = Family(
+    name="DistilBERT",
+    model_types=("distilbert",),
+    examples="distilled BERTs",
+    has_segments=False,
+    prefix="distilbert.",
+    head_weights=("pre_classifier.weight", "classifier.weight"),
+    architecture=DistilBert,
 )
-
-
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    x = bert.embeddings(graph, config | {"layer_norm_eps": EPSILON}, segments=None)
-    shape = Layers(config["n_layers"], config["n_heads"], config["dim"], config.get("activation", "gelu"), EPSILON, NAMES)
-    return encoder(graph, x, shape, only_first)
-
-
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    dense = graph.activation(graph.linear(row, "pre_classifier", exact=True), "relu")
-    return graph.linear(dense, "classifier", exact=True)

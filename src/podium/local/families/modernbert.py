@@ -2,74 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from podium.errors import UnsupportedModel
-from podium.local.graph import Attention, Graph, Rotary
+from podium.local.families.family import Architecture, Family, Pooling
+from podium.local.graph import Attention, Graph, Rotary, Rows, Value
 
-__all__ = ["encode", "head", "pooling"]
+__all__ = ["FAMILY", "ModernBert"]
 
 LOCAL, GLOBAL = "sliding_attention", "full_attention"
-THETA = {GLOBAL: ("global_rope_theta", 160_000.0), LOCAL: ("local_rope_theta", 10_000.0)}
 
 
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    words = "embeddings.tok_embeddings.weight"
-    x = graph.embedded(words, segments=None, segmented=False, places=None, positions="counted", padding=0)
-    x = _norm(graph, x, "embeddings.norm", config)
-    kinds = _layer_kinds(config)
-    for at, kind in enumerate(kinds):
-        shape = _attention(config, kind, only_first and at == len(kinds) - 1)
-        x = _layer(graph, x, config, f"layers.{at}.", shape)
-    return _norm(graph, x, "final_norm", config)
+@dataclass(frozen=True, kw_only=True)
+class ModernBert(Architecture):
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_size: int
+    max_position_embeddings: int
+    hidden_activation: str = "gelu"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    norm_bias: bool = False
+    norm_eps: float = 1e-5
+    layer_types: Sequence[str] | None = None  # older configs say only that every n-th layer is global
+    global_attn_every_n_layers: int = 3
+    local_attention: int = 128
+    rope_parameters: Mapping[str, Any] | None = None
+    rope_scaling: object = None
+    global_rope_theta: float = 160_000.0
+    local_rope_theta: float = 10_000.0
+    classifier_activation: str = "gelu"
+    classifier_bias: bool = False
+    classifier_pooling: Pooling = "cls"
+
+    def __post_init__(self) -> None:
+        if self.classifier_pooling not in ("cls", "mean"):
+            raise UnsupportedModel(f"config.json has classifier_pooling {self.classifier_pooling!r}; podium has cls and mean")
+        if unknown := set(self.layer_types or ()) - {LOCAL, GLOBAL}:
+            raise UnsupportedModel(f"config.json has layer_types {sorted(unknown)}; podium has {LOCAL} and {GLOBAL}")
+        if self.rope_scaling or any(self._rope(kind).get("rope_type", "default") != "default" for kind in (LOCAL, GLOBAL)):
+            raise UnsupportedModel("config.json has rotary positions of another rope_type; podium has default")
+
+    @property
+    def pooling(self) -> Pooling:
+        return self.classifier_pooling
+
+    def encode(self, graph: Graph, rows: Rows) -> Value:
+        x = self._norm(graph, graph.lookup("embeddings.tok_embeddings.weight", graph.token_ids()), "embeddings.norm")
+        every = self.global_attn_every_n_layers
+        kinds = self.layer_types or [LOCAL if index % every else GLOBAL for index in range(self.num_hidden_layers)]
+        for index, kind in enumerate(kinds):
+            x = self._layer(graph, x, f"layers.{index}.", self._attention(kind, rows if index == len(kinds) - 1 else "all"))
+        return self._norm(graph, x, "final_norm")
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        dense = graph.linear(x, "head.dense", bias=self.classifier_bias, exact=True)
+        dense = graph.activation(dense, self.classifier_activation)
+        return graph.linear(self._norm(graph, dense, "head.norm"), "classifier", exact=True)
+
+    def _attention(self, kind: str, rows: Rows) -> Attention:
+        default = self.local_rope_theta if kind == LOCAL else self.global_rope_theta
+        rotary = Rotary(float(self._rope(kind).get("rope_theta", default)), self.max_position_embeddings)
+        window = self.local_attention // 2 if kind == LOCAL else None
+        return Attention(self.num_attention_heads, self.hidden_size, rows=rows, window=window, rotary=rotary)
+
+    def _rope(self, kind: str) -> Mapping[str, Any]:
+        return (self.rope_parameters or {}).get(kind) or {}
+
+    def _layer(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        # The first layer has no norm before its attention, because the embeddings have just been normalised.
+        has_norm = f"{prefix}attn_norm.weight" in graph.checkpoint
+        normed = self._norm(graph, x, f"{prefix}attn_norm") if has_norm else x
+        attended = graph.attention(normed, [f"{prefix}attn.Wqkv"], attention, bias=self.attention_bias)
+        attention_output = graph.linear(attended, f"{prefix}attn.Wo", bias=self.attention_bias)
+        x = graph.add(attention_output, graph.select(x, attention.rows))
+        intermediate = graph.linear(self._norm(graph, x, f"{prefix}mlp_norm"), f"{prefix}mlp.Wi", bias=self.mlp_bias)
+        gated = graph.gate(intermediate, self.hidden_activation)
+        return graph.add(graph.linear(gated, f"{prefix}mlp.Wo", bias=self.mlp_bias), x)
+
+    def _norm(self, graph: Graph, x: Value, name: str) -> Value:
+        return graph.norm(x, name, self.norm_eps, bias=self.norm_bias)
 
 
-def pooling(config: dict[str, Any]) -> str:
-    return str(config.get("classifier_pooling", "cls"))
-
-
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    dense = graph.linear(row, "head.dense", bias=bool(config.get("classifier_bias")), exact=True)
-    dense = graph.activation(dense, config.get("classifier_activation", "gelu"))
-    return graph.linear(_norm(graph, dense, "head.norm", config), "classifier", exact=True)
-
-
-def _norm(graph: Graph, x: str, name: str, config: dict[str, Any]) -> str:
-    return graph.norm(x, name, float(config.get("norm_eps", 1e-5)), bias=bool(config.get("norm_bias")))
-
-
-def _layer_kinds(config: dict[str, Any]) -> list[str]:
-    """Return each layer's attention; older configs say only that every n-th is global."""
-    every = config.get("global_attn_every_n_layers", 3)
-    listed = config.get("layer_types") or [LOCAL if at % every else GLOBAL for at in range(config["num_hidden_layers"])]
-    return [str(kind) for kind in listed]
-
-
-def _attention(config: dict[str, Any], kind: str, only_first: bool) -> Attention:
-    return Attention(
-        heads=config["num_attention_heads"],
-        width=config["hidden_size"],
-        only_first=only_first,
-        window=config.get("local_attention", 128) // 2 if kind == LOCAL else None,
-        rotary=Rotary(_theta(config, kind), config["max_position_embeddings"]),
-    )
-
-
-def _theta(config: dict[str, Any], kind: str) -> float:
-    parameters = (config.get("rope_parameters") or {}).get(kind) or {}
-    if (kind_of_rope := parameters.get("rope_type", "default")) != "default" or config.get("rope_scaling"):
-        raise UnsupportedModel(f"its config.json asks for rotary positions of type {kind_of_rope!r}; only default is known")
-    old_name, default = THETA[kind]
-    return float(parameters.get("rope_theta", config.get(old_name, default)))
-
-
-def _layer(graph: Graph, x: str, config: dict[str, Any], prefix: str, shape: Attention) -> str:
-    # The first layer of all has no norm of its own before its attention: the embeddings have just had one.
-    normed = _norm(graph, x, f"{prefix}attn_norm", config) if f"{prefix}attn_norm.weight" in graph.checkpoint else x
-    attention_bias, mlp_bias = bool(config.get("attention_bias")), bool(config.get("mlp_bias"))
-    attended = graph.attention(normed, [f"{prefix}attn.Wqkv"], shape, bias=attention_bias)
-    projected = graph.linear(attended, f"{prefix}attn.Wo", bias=attention_bias)
-    x = graph.add(projected, graph.first_row(x) if shape.only_first else x)
-    wide = graph.linear(_norm(graph, x, f"{prefix}mlp_norm", config), f"{prefix}mlp.Wi", bias=mlp_bias)
-    gated = graph.gate(wide, config.get("hidden_activation", "gelu"))
-    return graph.add(graph.linear(gated, f"{prefix}mlp.Wo", bias=mlp_bias), x)
+FAMILY = Family(
+    name="ModernBERT",
+    model_types=("modernbert",),
+    examples="`cross-encoder/ettin-reranker-17m-v1`, `Alibaba-NLP/gte-reranker-modernbert-base`",
+    has_segments=False,
+    prefix="model.",
+    head_weights=("head.dense.weight", "classifier.weight"),
+    architecture=ModernBert,
+)

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from podium.local.families import bert
-from podium.local.families.transformer import encoder
-from podium.local.graph import Graph
+from podium.local.families.bert import Bert
+from podium.local.families.family import Family
+from podium.local.graph import Graph, Value
 
-__all__ = ["encode", "head", "reserved_positions"]
-
-
-def encode(graph: Graph, config: dict[str, Any], only_first: bool) -> str:
-    config = {"layer_norm_eps": 1e-5} | config
-    padding = int(config.get("pad_token_id", 1))
-    x = bert.embeddings(graph, config, segmented=False, positions="after_padding", padding=padding)
-    return encoder(graph, x, bert.layers(config), only_first)
+__all__ = ["FAMILY", "Roberta"]
 
 
-def reserved_positions(config: dict[str, Any]) -> int:
-    return int(config.get("pad_token_id", 1)) + 1
+@dataclass(frozen=True, kw_only=True)
+class Roberta(Bert):
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int = 1
+
+    @property
+    def reserved_positions(self) -> int:
+        return self.pad_token_id + 1
+
+    def segments(self, graph: Graph) -> Value:
+        return graph.zeros()
+
+    def positions(self, graph: Graph) -> Value:
+        return graph.positions("after_padding", padding_id=self.pad_token_id)
+
+    def head(self, graph: Graph, x: Value) -> Value:
+        dense = graph.activation(graph.linear(x, "classifier.dense", exact=True), "tanh")
+        return graph.linear(dense, "classifier.out_proj", exact=True)
 
 
-def head(graph: Graph, config: dict[str, Any], row: str) -> str:
-    dense = graph.activation(graph.linear(row, "classifier.dense", exact=True), "tanh")
-    return graph.linear(dense, "classifier.out_proj", exact=True)
+FAMILY = Family(
+    name="RoBERTa",
+    model_types=("roberta", "xlm-roberta", "camembert"),
+    examples="XLM-RoBERTa, DistilRoBERTa, CamemBERT: `BAAI/bge-reranker-base`, `BAAI/bge-reranker-v2-m3`",
+    has_segments=False,
+    prefix="roberta.",
+    head_weights=("classifier.dense.weight", "classifier.out_proj.weight"),
+    architecture=Roberta,
+)

@@ -1,1 +1,1 @@
-"""Where a model's files come from, and what they hold."""
+"""A model's files: where they come from, and what they contain."""

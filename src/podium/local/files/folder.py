@@ -1,7 +1,4 @@
-"""A model's files on this machine: bundled, or a folder; and what a folder lacks before it can be loaded.
-
-Where they come from if they are not here is hub.py's business, what they say is models.py's.
-"""
+"""A model's files in a folder on this machine, and which files are missing before it can be loaded."""
 
 from __future__ import annotations
 
@@ -14,14 +11,24 @@ from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
 from podium.local.files.checkpoint import INDEX, SINGLE
 
-__all__ = ["ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing"]
+__all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing_files"]
 
+DESCRIPTION_FILES = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+"""The files beside the weights that a score depends on; folders of modules have a config.json of their own."""
 ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model's name as users say it, the folder that holds its files, and the revision they are of, if known."""
+    """A model's name as the user wrote it, the folder with its files, and their revision, None if unknown."""
 
     name: str
     folder: Path
@@ -33,49 +40,51 @@ def bundled(name: str) -> ModelFiles:
 
 
 def from_folder(path: str | Path) -> ModelFiles:
+    """Return the files of a folder. Raises ModelNotFound if it is missing or has no config.json."""
     folder = Path(os.path.expanduser(path))
-    if not _is_there(folder):
-        raise ModelNotFound(f"there is no folder {str(folder)[:200]}; a model on the hub is named org/model")
+    if not _exists(folder):
+        raise ModelNotFound(f"there is no folder {str(folder)[:200]}; the name of a model on the hub is org/model")
     if not (folder / "config.json").exists():
         raise ModelNotFound(
-            f"{folder} has no config.json; name the folder that holds config.json, tokenizer.json and model.safetensors"
+            f"{folder} has no config.json; name the folder with config.json, tokenizer.json and model.safetensors"
         )
     return ModelFiles(str(path), folder)
 
 
 def is_model_folder(path: str) -> bool:
-    return _is_there(Path(path) / "config.json")
+    return _exists(Path(path) / "config.json")
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name too long for the system, or with a NUL in it
+    except (OSError, ValueError):  # the name is too long for the system, or contains NUL
         return False
 
 
-def missing(folder: Path) -> list[str]:
-    """Return what a folder lacks before it can be loaded, [] if nothing. Files that make no sense are for models.py."""
-    lacking = [] if (folder / "config.json").exists() else ["config.json"]
-    if not ((folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()):
-        lacking.append("tokenizer.json")
+def missing_files(folder: Path) -> list[str]:
+    """Return the files without which a folder cannot be loaded. What is in the files is not checked."""
+    needed = ["config.json"]
+    if not (folder / "vocab.txt").exists():
+        needed.append("tokenizer.json")
     if (folder / INDEX).exists() and not (folder / SINGLE).exists():
-        lacking += [shard for shard in _shards(folder) if not (folder / shard).exists()]
-    elif not ((folder / SINGLE).exists() or (folder / ONNX_FILES[0]).exists()):
-        lacking.append(SINGLE)
-    return lacking + [name for name in _module_files(folder) if not (folder / name).exists()]
+        needed += _shards(folder)
+    elif not (folder / ONNX_FILES[0]).exists():
+        needed.append(SINGLE)
+    needed += _module_files(folder)
+    return [name for name in needed if not (folder / name).exists()]
 
 
 def _module_files(folder: Path) -> list[str]:
-    """Return the files that modules.json makes necessary beside the transformer's own."""
+    """Return the files that modules.json needs beside those of its transformer."""
     try:
-        listed = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        steps = [(str(step["path"]), str(step["type"]).rpartition(".")[2]) for step in listed]
+        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    heads = [path for path, kind in steps if kind in ("Dense", "LayerNorm")]
-    pools = [path for path, kind in steps if kind == "Pooling"]
-    return [f"{path}/config.json" for path in pools + heads] + [f"{path}/{SINGLE}" for path in heads]
+    poolings = [path for path, kind in modules if kind == "Pooling"]
+    heads = [path for path, kind in modules if kind in ("Dense", "LayerNorm")]
+    return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{SINGLE}" for path in heads]
 
 
 def _shards(folder: Path) -> list[str]:

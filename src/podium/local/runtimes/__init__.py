@@ -1,4 +1,4 @@
-"""Who multiplies the matrices: one file per runtime, each with its Graph. All compute a pair alone or as if it were."""
+"""The inference runtimes, and the variants in which a model can run. A score never depends on what is computed beside it."""
 
 from __future__ import annotations
 
@@ -6,30 +6,49 @@ import functools
 import importlib
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from types import ModuleType
+from typing import Literal, NamedTuple, Protocol
 
 from podium.local.files.checkpoint import Array
 
-__all__ = ["NO_CORE", "Runtime", "RuntimeName", "native_core"]
+__all__ = ["NO_CORE", "Precision", "PrecisionOption", "Runtime", "RuntimeName", "RuntimeOption", "Variant", "native_core"]
 
 RuntimeName = Literal["native", "onnx"]
-NO_CORE = "there was no C++ compiler, or one that failed; install one and then podium again to have it"
+Precision = Literal["float32", "int8"]
+RuntimeOption = Literal["native", "onnx", "auto"]
+PrecisionOption = Literal["float32", "int8", "auto"]
+NO_CORE = "there was no C++ compiler, or it failed; install one and then podium again"
+
+
+class Variant(NamedTuple):
+    """A way to run a model."""
+
+    runtime: RuntimeName
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
 
 
 class Runtime(Protocol):
-    """A loaded network. `run` may be called from several threads at once; each call computes on its own thread."""
+    """A loaded network. `run` may be called from several threads at once; each call computes on its own thread.
 
-    name: RuntimeName
-    tokens_at_once: int  # how many tokens' texts are best given to one `run`; 1: one text at a time
+    `tokens_at_once` is how many tokens one call of `run` should have together; 1 means one text at a time.
+    """
+
+    tokens_at_once: int
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return what pairs or texts give, float32 of shape (texts, outputs). Each of `ids` has shape (tokens,)."""
+        """Return the network's outputs, float32 of shape (texts, outputs).
+
+        `ids` and `segments` have one array of shape (tokens,) per text.
+        """
         ...
 
 
 @functools.cache
-def native_core() -> Any:
-    """Return podium's native core, or None where it was not built; the log then says so, once."""
+def native_core() -> ModuleType | None:
+    """Return podium._native, or None if podium was installed without it, which is logged once."""
     try:
         return importlib.import_module("podium._native")
     except ImportError as error:

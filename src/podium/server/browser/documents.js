@@ -1,83 +1,92 @@
-// What was pasted or dropped → documents. What is read of one, and so shown, is what the server says.
+// Text of the form, and files → documents. The server decides which of a document's fields are read. Pure functions.
 
-/** One document per line: JSON where a line is an object or a string of it, else the line itself. */
+/** Returns a document for each line that is not blank: an object or string if the line is JSON of one, else the line. */
 export function parse(lines) {
   return lines.split(/\r?\n/).filter((line) => line.trim()).map((line) => {
-    const trimmed = line.trim();
-    if (!/^[{"]/.test(trimmed)) return line;
+    if (!/^\s*[{"]/.test(line)) return line;
     try {
-      const found = JSON.parse(trimmed);
-      return typeof found === "string" || (found && typeof found === "object" && !Array.isArray(found)) ? found : line;
+      const value = JSON.parse(line);
+      return typeof value === "string" || isRecord(value) ? value : line;
     } catch {
       return line;
     }
   });
 }
 
-/** The lines that stand for a file: a CSV's rows and a JSON list's members become JSON, the rest stays as it is. */
+/** Returns the lines for a file: the rows of a CSV and the items of a JSON list as JSON, other content unchanged. */
 export function fromFile(name, content) {
   if (/\.(csv|tsv)$/i.test(name)) return toLines(fromCsv(content, /\.tsv$/i.test(name) ? "\t" : undefined));
   if (/\.json$/i.test(name)) {
-    const found = JSON.parse(content);
-    if (!Array.isArray(found)) throw new Error(`${name} is not a JSON list of documents`);
-    return toLines(found);
+    const documents = JSON.parse(content);
+    if (!Array.isArray(documents)) throw new Error(`${name} is not a JSON list of documents`);
+    return toLines(documents);
   }
   return content;
 }
 
+/** Returns a line for each document. `parse` reads them again. */
 export function toLines(documents) {
-  return documents.map((each) => (typeof each === "string" && !/[\r\n]|^\s*[{"]/.test(each) ? each : JSON.stringify(each))).join("\n");
+  const isPlain = (document) => typeof document === "string" && !/[\r\n]|^\s*[{"]/.test(document);
+  return documents.map((document) => (isPlain(document) ? document : JSON.stringify(document))).join("\n");
 }
 
-/** A document's id: its own, else the key its source gave it. Null where it has none. */
-export function idOf(found) {
-  if (!isRecord(found)) return null;
-  const id = [found._id, found.id, found.source_key].find((each) => ["string", "number"].includes(typeof each) && each !== "");
+/** Returns a document's own id, else the key from its source, else null. */
+export function idOf(document) {
+  if (!isRecord(document)) return null;
+  const id = [document._id, document.id, document.source_key].find((value) => ["string", "number"].includes(typeof value) && value !== "");
   return id === undefined ? null : String(id);
 }
 
-/** A document's title, where it has one. */
-export function titleOf(found) {
-  return isRecord(found) && typeof found.title === "string" && found.title.trim() ? found.title : null;
+/** Returns a document's title, null if it has none. */
+export function titleOf(document) {
+  return isRecord(document) && typeof document.title === "string" && document.title.trim() ? document.title : null;
 }
 
-/** What a search found, as it stands in the box: without its scores and ranks there, and with its key as id. */
-export function asCandidate(found) {
-  if (!isRecord(found)) return found;
-  const { source_key: key, source_score: _score, source_rank: _rank, ...own } = found;
+/** Returns a document of a search without the source's score and rank, and with its key as the id. */
+export function asCandidate(document) {
+  if (!isRecord(document)) return document;
+  const { source_key: key, source_score: _score, source_rank: _rank, ...own } = document;
   return key === undefined || idOf(own) !== null ? own : { id: key, ...own };
 }
 
-const isRecord = (found) => found !== null && typeof found === "object" && !Array.isArray(found);
+const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
-/** The rows of a CSV as objects. Unless it is given, the delimiter is the one that is most often in the first line. */
+/** Returns the rows of a CSV as objects. The default delimiter is the most frequent one in the first line. */
 export function fromCsv(content, delimiter) {
   const text = content.replace(/^\ufeff/, "");
-  const [names, ...rows] = cells(text, delimiter ?? mostOften(text.split("\n", 1)[0]));
-  if (!names || !rows.length) throw new Error("the CSV needs a first line of names, and lines after it");
-  return rows.map((row) => Object.fromEntries(names.map((name, at) => [name, row[at] ?? ""])));
+  const [names, ...rows] = cells(text, delimiter ?? mostFrequentDelimiter(text.split("\n", 1)[0]));
+  if (!names || !rows.length) throw new Error("the CSV needs a first line with column names, and rows after it");
+  return rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index] ?? ""])));
 }
 
-function mostOften(line) {
-  return [",", ";", "\t"].reduce((best, each) => (line.split(each).length > line.split(best).length ? each : best));
+function mostFrequentDelimiter(line) {
+  const count = (delimiter) => line.split(delimiter).length;
+  return [",", ";", "\t"].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }
 
 function cells(content, delimiter) {
   const rows = [];
-  let row = [], cell = "", quoted = false;
-  const endRow = () => {
+  let row = [];
+  let cell = "";
+  let isQuoted = false;
+  const endCell = () => {
     row.push(cell);
-    if (row.length > 1 || row[0]) rows.push(row);
-    row = [];
     cell = "";
   };
-  for (let at = 0; at < content.length; at++) {
-    const letter = content[at];
-    if (quoted && letter === '"' && content[at + 1] === '"') (cell += '"'), at++;
-    else if (letter === '"' && (quoted || !cell)) quoted = !quoted;
-    else if (!quoted && letter === delimiter) row.push(cell), (cell = "");
-    else if (!quoted && letter === "\n") endRow();
-    else if (quoted || letter !== "\r") cell += letter;
+  const endRow = () => {
+    endCell();
+    if (row.length > 1 || row[0]) rows.push(row);
+    row = [];
+  };
+  for (let index = 0; index < content.length; index++) {
+    const character = content[index];
+    if (isQuoted && character === '"' && content[index + 1] === '"') {
+      cell += '"';
+      index++;
+    } else if (character === '"' && (isQuoted || !cell)) isQuoted = !isQuoted;
+    else if (!isQuoted && character === delimiter) endCell();
+    else if (!isQuoted && character === "\n") endRow();
+    else if (isQuoted || character !== "\r") cell += character;
   }
   endRow();
   return rows;

@@ -1,44 +1,76 @@
-// What was asked, as something to run elsewhere. Pure. The key is never written out.
+// The request as a curl command or as Python, and the judgements as CSV. An API key is never written.
 
-export function curl(origin, body, keyed) {
+import { idOf } from "./documents.js";
+import { byId, element, showError, showStatus } from "./elements.js";
+import { state } from "./state.js";
+
+/** Copies the request as "curl" or "python", or saves the judgements as "csv". */
+export async function exportAs(format) {
+  if (format === "csv") return saveJudgements();
+  const ranking = state.rankings.find((candidate) => !candidate.error) ?? state.rankings[0];
+  const { query, documents, rank_by: fields } = state.request;
+  const body = { model: ranking.name, query, documents, ...(fields ? { rank_fields: fields } : {}) };
+  const model = state.models.find((candidate) => candidate.id === body.model);
+  const text = format === "curl" ? curl(location.origin, body, Boolean(byId("key").value)) : python({ ...body, model: model?.root ?? body.model });
+  try {
+    await navigator.clipboard.writeText(text);
+    showStatus(`copied as ${format}`);
+  } catch {
+    save(format === "curl" ? "rerank.sh" : "rerank.py", text); // pages from other hosts over plain HTTP have no clipboard
+  }
+}
+
+function saveJudgements() {
+  if (!state.grades.size) return showError("judge some results first, with ✓ or ✗");
+  save("judged.csv", judgedCsv(state.request.query, state.texts, state.grades, state.request.documents.map(idOf)));
+}
+
+function save(name, text) {
+  const link = element("a", { href: URL.createObjectURL(new Blob([text])), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  showStatus(`saved ${name}`);
+}
+
+function curl(origin, body, needsKey) {
   const quoted = JSON.stringify(body, null, 1).replaceAll("'", "'\\''");
-  const key = keyed ? ' \\\n  -H "Authorization: Bearer $PODIUM_API_KEY"' : "";
+  const key = needsKey ? ' \\\n  -H "Authorization: Bearer $PODIUM_API_KEY"' : "";
   return `curl ${origin}/v2/rerank -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'\n`;
 }
 
-/** Python that gives the same order without the server, where the model has the same name there. */
-export function python(body) {
-  const by = body.rank_fields ? `, rank_by=${literal(body.rank_fields)}` : "";
+/** Returns Python that ranks in the same order without the server, if the model has the same name on that machine. */
+function python(body) {
+  const fields = body.rank_fields ? `, rank_by=${pythonLiteral(body.rank_fields)}` : "";
   return [
     "import podium",
     "",
-    `reranker = podium.load(${literal(body.model)})`,
-    `documents = ${literal(body.documents)}`,
-    `for result in reranker.rerank(${literal(body.query)}, documents${by}):`,
+    `reranker = podium.load(${pythonLiteral(body.model)})`,
+    `documents = ${pythonLiteral(body.documents)}`,
+    `for result in reranker.rerank(${pythonLiteral(body.query)}, documents${fields}):`,
     '    print(f"{result.rank:3}  {result.score:.4f}  {result.document}")',
     "",
   ].join("\n");
 }
 
-/** The CSV that podium eval reads: every candidate in the order given, with an empty grade where it was not judged. */
-export function judgedCsv(query, texts, judged, ids) {
-  const rows = texts.map((text, place) => [query, text, judged.get(place) ?? "", ids[place] ?? ""]);
-  return [["query", "document", "grade", "id"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+/** Returns the CSV that podium eval reads: every candidate in input order. The grade of one that was not judged is empty. */
+function judgedCsv(query, texts, grades, ids) {
+  const rows = texts.map((text, index) => [query, text, grades.get(index) ?? "", ids[index] ?? ""]);
+  return [["query", "document", "grade", "id"], ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }
 
-function cell(value) {
+function csvCell(value) {
   const text = String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-function literal(value, indent = "") {
+function pythonLiteral(value, indent = "") {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
   const deeper = `${indent}    `;
-  if (Array.isArray(value)) return `[\n${value.map((each) => `${deeper}${literal(each, deeper)},\n`).join("")}${indent}]`;
+  if (Array.isArray(value)) return `[\n${value.map((item) => `${deeper}${pythonLiteral(item, deeper)},\n`).join("")}${indent}]`;
   if (typeof value === "object") {
-    return `{${Object.entries(value).map(([key, each]) => `${literal(key)}: ${literal(each, deeper)}`).join(", ")}}`;
+    return `{${Object.entries(value).map(([key, item]) => `${pythonLiteral(key)}: ${pythonLiteral(item, deeper)}`).join(", ")}}`;
   }
-  return JSON.stringify(value); // strings and numbers are written alike in both
+  return JSON.stringify(value); // strings and numbers are the same in JSON and Python
 }

@@ -1,30 +1,31 @@
-// Numbers that are shown beside a ranking. Pure.
+// nDCG, the length of score bars, and the sentences and passages of a text. Pure functions.
 
-/** nDCG@k of an order of documents' places, by judgements (place → grade). Unjudged counts as not relevant; null: nothing relevant. */
-export function ndcg(order, judged, k = 10) {
-  const gain = (grades) => grades.slice(0, k).reduce((sum, grade, at) => sum + grade / Math.log2(at + 2), 0);
-  const ideal = gain([...judged.values()].sort((a, b) => b - a));
-  return ideal ? gain(order.map((place) => judged.get(place) ?? 0)) / ideal : null;
+/** Returns nDCG@k of an order of documents, null if none is relevant. `grades`: index → grade. Unjudged documents count as 0. */
+export function ndcg(order, grades, k = 10) {
+  const gain = (values) => values.slice(0, k).reduce((sum, grade, index) => sum + grade / Math.log2(index + 2), 0);
+  const ideal = gain([...grades.values()].sort((a, b) => b - a));
+  return ideal ? gain(order.map((index) => grades.get(index) ?? 0)) / ideal : null;
 }
 
-/** How long a bar is, from 0 to 1: a score between 0 and 1 as it is, others between the lowest and the highest of the list. */
-export function bar(score, scores, kind) {
+/** Returns the length of a score's bar, from 0 to 1. Scores that are not between 0 and 1 are scaled to the list's range. */
+export function barLength(score, scores, kind) {
   if (kind === "sigmoid" || kind === "probability") return score;
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  return high > low ? (score - low) / (high - low) : 1;
+  const [lowest, highest] = [Math.min(...scores), Math.max(...scores)];
+  return highest > lowest ? (score - lowest) / (highest - lowest) : 1;
 }
 
-/** A text's sentences: where each begins and ends. */
+/** Returns the begin and end of each sentence. */
 export function sentences(text) {
-  const cut = new Intl.Segmenter(undefined, { granularity: "sentence" });
-  return [...cut.segment(text)].map(({ segment, index }) => [index, index + segment.trimEnd().length]).filter(([a, b]) => b > a);
+  const segmenter = new Intl.Segmenter(undefined, { granularity: "sentence" });
+  const ranges = [...segmenter.segment(text)].map(({ segment, index }) => [index, index + segment.trimEnd().length]);
+  return ranges.filter(([begin, end]) => end > begin);
 }
 
-/** Passages: up to `size` sentences in a row, each beginning where half of the one before is over. */
-export function passages(found, size = 4) {
-  if (found.length <= size) return [];
+/** Returns the begin and end of passages of `size` sentences that overlap by half, none for a text that is not longer. */
+export function passages(sentenceRanges, size = 4) {
+  if (sentenceRanges.length <= size) return [];
   const starts = [];
-  for (let at = 0; at + size < found.length; at += size / 2) starts.push(at);
-  starts.push(found.length - size);
-  return [...new Set(starts)].map((at) => [found[at][0], found[at + size - 1][1]]);
+  for (let start = 0; start + size < sentenceRanges.length; start += size / 2) starts.push(start);
+  starts.push(sentenceRanges.length - size);
+  return [...new Set(starts)].map((start) => [sentenceRanges[start][0], sentenceRanges[start + size - 1][1]]);
 }

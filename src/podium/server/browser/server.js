@@ -1,22 +1,21 @@
-// The server, asked: JSON in, JSON out, errors as its own words.
+// Requests to the server: JSON in, JSON out.
 
-let key = "";
+let apiKey = "";
 
-export function useKey(given) {
-  key = given.trim();
+export function setApiKey(key) {
+  apiKey = key.trim();
 }
 
-export async function ask(path, body) {
-  const headers = { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
-  let reply;
-  try {
-    reply = await fetch(path, body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) });
-  } catch {
+/** Returns the reply. Without a body the request is a GET. Throws an Error with the server's message and `status`. */
+export async function send(path, body) {
+  const headers = { "content-type": "application/json", ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}) };
+  const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
+  const response = await fetch(path, options).catch(() => {
     throw new Error("the server cannot be reached; is it still running?");
-  }
-  const said = await reply.json().catch(() => ({}));
-  if (reply.ok) return said;
-  const failed = new Error(said.message ?? said.error ?? `the server answered ${reply.status}`);
-  failed.status = reply.status;
-  throw failed;
+  });
+  const reply = await response.json().catch(() => ({}));
+  if (response.ok) return reply;
+  const error = new Error(reply.message ?? reply.error ?? `the server answered ${response.status}`);
+  error.status = response.status;
+  throw error;
 }

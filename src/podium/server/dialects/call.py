@@ -1,20 +1,17 @@
-"""What a dialect is, what all of them read a request into, and how fields of a body are read. Pure."""
+"""Call, which the requests of every dialect are read into, and Refusal, which is returned in the format of every dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from podium.documents import as_json
-from podium.types import Ranking
-
-__all__ = ["Call", "Dialect", "Question", "Refusal", "count", "echo", "field", "flag", "question", "text"]
+__all__ = ["Call", "Question", "Refusal"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
-    """A query with its documents."""
+    """A query and its documents."""
 
     query: str
     documents: list[Any]
@@ -22,11 +19,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """A request, read. Its repr holds nothing of it: reprs end up in logs.
+    """A request after reading. Its repr shows nothing of the request, because reprs end up in logs.
 
-    `model` is the name asked for (None: the server's first), `limit` how many results are wanted (None: all), `truncate`
-    whether texts may be cut to what the model reads, `raw` whether logits are wanted, `echo` whether documents come back,
-    `shape` whatever its dialect must remember to reply.
+    - `model`: a served name, None for the first model.
+    - `limit`: number of results, None for all.
+    - `rank_by`: the fields of the documents that are read.
+    - `truncate`: whether the model may read only the beginning of a text that is too long.
+    - `raw`: whether scores are returned as logits.
+    - `echo`: whether documents are returned.
+    - `extra`: anything else that the dialect needs for its reply.
     """
 
     questions: Sequence[Question]
@@ -36,95 +37,19 @@ class Call:
     truncate: bool = True
     raw: bool = False
     echo: bool = False
-    shape: Any = None
+    extra: Any = None
 
     @property
     def documents(self) -> int:
+        """The number of documents of all questions."""
         return sum(len(question.documents) for question in self.questions)
 
 
 class Refusal(Exception):
-    """A request that is not answered: the HTTP status, what to do about it, and in how many seconds to try again."""
+    """A request that is not answered: the HTTP status, a message with a remedy, and when to try again, in seconds."""
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.retry_after = status, message, retry_after
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """The wire format of one kind of client: pure functions, and the JSON Schema of what they read and reply.
-
-    Several dialects can share a path. `marker` is a field that only this dialect's requests have; the dialect without a
-    marker is the path's default. `invalid_status` is the status of a request with a missing or wrong field.
-    """
-
-    name: str
-    title: str
-    paths: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Call]
-    reply: Callable[[Call, Sequence[Ranking], str], Any]
-    error: Callable[[Refusal, str], dict[str, Any]]
-    request_schema: Mapping[str, Any]
-    reply_schema: Mapping[str, Any]
-    invalid_status: int = 400
-    marker: str | None = None
-
-
-def question(body: Mapping[str, Any], documents: str) -> Question:
-    """Read the query and the documents, which are in the field of that name."""
-    given = field(body, documents, list)
-    if not given:
-        raise Refusal(400, f"{documents} must be a list with at least one document in it")
-    return Question(text(body, "query"), given)
-
-
-def text(body: Mapping[str, Any], name: str) -> str:
-    """Read a string that must be there."""
-    given: str | None = field(body, name, str)
-    if given is None:
-        raise Refusal(400, f"{name} is missing; it must be a string")
-    return given
-
-
-def flag(body: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """Read a boolean. Some clients write it as the string "true" or "false"."""
-    value = body.get(name)
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    checked = field(body, name, bool)
-    return default if checked is None else bool(checked)
-
-
-def count(body: Mapping[str, Any], *names: str) -> int | None:
-    """Read the first number that is given under these names. Null and 0 stand for none, as APIs differ in which they take."""
-    for name in names:
-        given: int | None = field(body, name, int)
-        if given is not None and given < 0:
-            raise Refusal(400, f"{name} must not be negative")
-        if given:
-            return given
-    return None
-
-
-_WORDS = {str: "a string", bool: "true or false", int: "a whole number", list: "a list"}
-
-
-def field(body: Mapping[str, Any], name: str, kind: type) -> Any:
-    """Read a field of that kind, None where it is absent or null."""
-    given = body.get(name)
-    if kind is int and isinstance(given, float) and given.is_integer():
-        return int(given)  # to JSON 2.0 is a whole number
-    if given is None or (isinstance(given, kind) and not (kind is int and isinstance(given, bool))):
-        return given
-    raise Refusal(400, f"{name} must be {_WORDS[kind]}, not {_json_name(given)}")
-
-
-def echo(document: Any) -> dict[str, Any]:
-    """Return a document as replies have it: an object, of its text where it was a string."""
-    return as_json(document) if isinstance(document, dict) else {"text": as_json(document)}
-
-
-def _json_name(given: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(given), "null")
+        self.status: Final = status
+        self.message: Final = message
+        self.retry_after: Final = retry_after

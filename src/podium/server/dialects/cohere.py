@@ -6,60 +6,67 @@ docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from podium.server.dialects.call import Call, Dialect, Refusal, count, echo, field, flag, question
+from podium.documents import as_json
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, token_usage
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, NAMES, QUERY, Field, list_schema, object_schema
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
 
 PAIRS_PER_SEARCH_UNIT = 100
 
+FIELDS = (
+    MODEL,
+    QUERY,
+    Field(
+        "documents",
+        DOCUMENTS,
+        "documents",
+        "Strings, or objects with a field text or content, or with the fields that rank_fields names.",
+        required=True,
+    ),
+    Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field("top_k", COUNT, "limit", "The same, for clients of Voyage."),
+    Field("return_documents", FLAG, "echo", "Whether results contain their documents.", default=False),
+    Field("rank_fields", NAMES, "rank_by", "The fields of the documents that are read."),
+    Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
+    Field("max_tokens_per_doc", COUNT, "extra", "Not applied. A warning says if it would have changed the scores."),
+)
 
-def read(body: Mapping[str, Any]) -> Call:
-    fields = field(body, "rank_fields", list)
-    return Call(
-        questions=[question(body, "documents")],
-        model=field(body, "model", str),
-        limit=count(body, "top_n", "top_k"),
-        rank_by=fields or None,
-        truncate=flag(body, "truncation", default=True),
-        echo=flag(body, "return_documents", default=False),
-        shape=count(body, "max_tokens_per_doc"),
-    )
 
-
-def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
+def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
     (ranking,) = rankings
     results = [_result(call, result) for result in ranking]
-    tokens = ranking.usage.tokens or 0
     units = -(-call.documents // PAIRS_PER_SEARCH_UNIT)
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
     if warnings := list(_warnings(call, ranking)):
         meta["warnings"] = warnings
     return {
-        "id": request,
+        "id": request_id,
         "object": "list",
         "model": call.model or ranking.model,
         "results": results,
         "data": results,
-        # Together's clients require completion_tokens, Pinecone's read rerank_units.
-        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens, "rerank_units": units},
+        "usage": {**token_usage(rankings), "rerank_units": units},  # Pinecone's clients read rerank_units
         "meta": meta,
     }
 
 
-def error(refusal: Refusal, request: str) -> dict[str, Any]:
-    """Cohere's SDK reads `message`, Voyage's `detail`."""
-    return {"id": request, "message": refusal.message, "detail": refusal.message}
+def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """Return the error's body. Cohere's SDK reads `message`, Voyage's `detail`."""
+    return {"id": request_id, "message": refusal.message, "detail": refusal.message}
 
 
 def _result(call: Call, result: Result) -> dict[str, Any]:
     # Pinecone's clients read `score`, all others `relevance_score`.
     fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
-    if call.echo:
-        fields["document"] = echo(result.document)  # never null, which breaks clients that expect an object
+    if call.echo:  # an object, because null breaks clients that expect one
+        document = as_json(result.document)
+        fields["document"] = document if isinstance(document, dict) else {"text": document}
     if result.dropped_tokens:
         fields["dropped_tokens"] = result.dropped_tokens
     return fields
@@ -67,69 +74,36 @@ def _result(call: Call, result: Result) -> dict[str, Any]:
 
 def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
     yield from ranking.notes
-    if call.shape and (over := sum(1 for result in ranking if (result.tokens or 0) > call.shape)):
-        yield f"max_tokens_per_doc is not applied: {over} documents were read further than {call.shape} tokens"
+    max_tokens = call.extra
+    if max_tokens and (longer := sum(1 for result in ranking if (result.tokens or 0) > max_tokens)):
+        yield f"max_tokens_per_doc is not applied: more than {max_tokens} tokens were read of {longer} documents"
 
 
-REQUEST = {
-    "type": "object",
-    "required": ["query", "documents"],
-    "properties": {
-        "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
-        "query": {"type": "string", "minLength": 1},
-        "documents": {
-            "type": "array",
-            "minItems": 1,
-            "items": {"type": ["string", "object"]},
-            "description": "Strings, or objects with a field text or content, or with those that rank_fields names.",
-        },
-        "top_n": {"type": ["integer", "null"], "minimum": 0, "description": "How many results; all where 0, null or absent."},
-        "top_k": {"type": ["integer", "null"], "minimum": 0, "description": "The same in Voyage's words."},
-        "return_documents": {"type": ["boolean", "null"], "default": False},
-        "rank_fields": {"type": ["array", "null"], "items": {"type": "string"}, "description": "The fields that are read."},
-        "truncation": {
-            "type": ["boolean", "null"],
-            "default": True,
-            "description": "False: refuse documents longer than is read.",
-        },
-        "max_tokens_per_doc": {"type": ["integer", "null"], "description": "Accepted; a warning says where it mattered."},
+RESULT = object_schema(
+    {
+        "index": {"type": "integer", "description": "The document's position in the request, from 0."},
+        "relevance_score": {"type": "number"},
+        "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
+        "document": {"type": "object", "description": "Present if return_documents is true."},
+        "dropped_tokens": {"type": "integer", "description": "Present if the model could not read all of the document."},
     },
-}
-_RESULTS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["index", "relevance_score", "score"],
-        "properties": {
-            "index": {"type": "integer", "description": "The document's place in the request."},
-            "relevance_score": {"type": "number"},
-            "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
-            "document": {"type": "object", "description": "Only where return_documents is true."},
-            "dropped_tokens": {"type": "integer", "description": "Only where the model could not read all of the document."},
-        },
-    },
-}
-REPLY = {
-    "type": "object",
-    "required": ["id", "object", "model", "results", "data", "usage", "meta"],
-    "properties": {
-        "id": {"type": "string"},
-        "object": {"const": "list"},
-        "model": {"type": "string"},
-        "results": {**_RESULTS, "description": "Best first, for clients of Cohere, Jina and Together."},
-        "data": {**_RESULTS, "description": "The same, for clients of Voyage and Pinecone."},
-        "usage": {"type": "object", "properties": {"total_tokens": {"type": "integer"}}},
-        "meta": {"type": "object", "description": "`warnings` says what one should know before trusting the order."},
-    },
-}
+    required=["index", "relevance_score", "score"],
+)
 
 DIALECT = Dialect(
     name="cohere",
     title="Cohere, Jina, Voyage, Together, Pinecone, llama.cpp",
     paths=("/v2/rerank", "/v1/rerank", "/rerank", "/v1/reranking", "/reranking"),
-    read=read,
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=REQUEST,
-    reply_schema=REPLY,
+    reply_schema=list_schema(
+        RESULT,  # in data, for clients of Voyage and Pinecone
+        results={
+            "type": "array",
+            "items": RESULT,
+            "description": "The same as data, for clients of Cohere, Jina and Together.",
+        },
+        meta={"type": "object", "description": "`warnings` should be read before relying on the order."},
+    ),
 )

@@ -1,85 +1,80 @@
-"""NVIDIA NIM's ranking API: query and passages are objects with `text`, scores are logits, and all passages come back.
+"""NVIDIA NIM's ranking API: query and passages are objects with `text`, scores are logits, and all passages are returned.
 
-Contract: docs.nvidia.com/nim, "Text Reranking". `truncate` is "NONE" (refuse a passage that is too long) or "END".
+Contract: docs.nvidia.com/nim, "Text Reranking".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from podium.server.dialects.call import Call, Dialect, Question, Refusal, field
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, token_usage
+from podium.server.dialects.fields import MODEL, Field, Kind, object_schema
 from podium.server.dialects.scales import as_logit
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
 
 
-def read(body: Mapping[str, Any]) -> Call:
-    passages = field(body, "passages", list)
-    if not passages:
-        raise Refusal(400, "passages must be a list with at least one object in it")
-    if (truncate := field(body, "truncate", str)) not in (None, "NONE", "END"):
-        raise Refusal(400, 'truncate must be "NONE" or "END"')
-    return Call(
-        questions=[Question(_text(body.get("query"), "query"), [_text(passage, "each passage") for passage in passages])],
-        model=field(body, "model", str),
-        truncate=truncate != "NONE",
-    )
-
-
-def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
-    (ranking,) = rankings
-    tokens = ranking.usage.tokens or 0
-    return {
-        "rankings": [{"index": result.index, "logit": as_logit(result.score, ranking.score_kind)} for result in ranking],
-        "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
-    }
-
-
-def error(refusal: Refusal, request: str) -> dict[str, Any]:
-    return {"object": "error", "id": request, "message": refusal.message, "detail": refusal.message}
-
-
-def _text(value: Any, name: str) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, dict) or not isinstance(text := value.get("text"), str):
-        raise Refusal(400, f'{name} must be an object with a string: {{"text": "..."}}')
+        raise ValueError
     return text
 
 
-_TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
-REQUEST = {
-    "type": "object",
-    "required": ["query", "passages"],
-    "properties": {
-        "model": {"type": ["string", "null"]},
-        "query": _TEXT,
-        "passages": {"type": "array", "minItems": 1, "items": _TEXT},
-        "truncate": {"type": ["string", "null"], "enum": ["NONE", "END", None]},
-    },
-}
-REPLY = {
-    "type": "object",
-    "required": ["rankings"],
-    "properties": {
-        "rankings": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["index", "logit"],
-                "properties": {"index": {"type": "integer"}, "logit": {"type": "number"}},
-            },
-        }
-    },
-}
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return [_text(item) for item in value]
+
+
+def _may_truncate(value: Any) -> bool:
+    if value not in ("NONE", "END"):
+        raise ValueError
+    return bool(value == "END")
+
+
+TEXT_SCHEMA = object_schema({"text": {"type": "string"}})
+TEXT = Kind('an object such as {"text": "..."}', TEXT_SCHEMA, _text)
+TEXTS = Kind(
+    'a list with at least one object such as {"text": "..."}',
+    {"type": "array", "minItems": 1, "items": TEXT_SCHEMA},
+    _texts,
+)
+TRUNCATE = Kind('"NONE" or "END"', {"type": "string", "enum": ["NONE", "END"]}, _may_truncate)
+
+FIELDS = (
+    MODEL,
+    Field("query", TEXT, "query", required=True),
+    Field("passages", TEXTS, "documents", required=True),
+    Field("truncate", TRUNCATE, "truncate", 'If "NONE", passages longer than the model reads are refused.'),
+)
+
+
+def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
+    (ranking,) = rankings
+    return {
+        "rankings": [{"index": result.index, "logit": as_logit(result.score, ranking.score_kind)} for result in ranking],
+        "usage": token_usage(rankings),
+    }
+
+
+def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    return {"object": "error", "id": request_id, "message": refusal.message, "detail": refusal.message}
+
 
 DIALECT = Dialect(
     name="nim",
     title="NVIDIA NIM",
     paths=("/v1/ranking",),
-    read=read,
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=REQUEST,
-    reply_schema=REPLY,
+    reply_schema=object_schema(
+        {
+            "rankings": {"type": "array", "items": object_schema({"index": {"type": "integer"}, "logit": {"type": "number"}})},
+            "usage": {"type": "object"},
+        }
+    ),
 )

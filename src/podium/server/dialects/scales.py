@@ -10,14 +10,12 @@ __all__ = ["as_logit", "as_sigmoid"]
 
 def as_sigmoid(score: float, kind: ScoreKind) -> float:
     """Return a logit's sigmoid, and any other score unchanged."""
-    if kind != "logit":
-        return score
-    return sigmoid(score)
+    return sigmoid(score) if kind == "logit" else score
 
 
 def as_logit(score: float, kind: ScoreKind) -> float:
     """Return the logit of a score between 0 and 1, and any other score unchanged."""
     if kind not in ("sigmoid", "probability"):
         return score
-    between = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit; these are the nearest numbers
-    return logit(between)
+    nearest = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit
+    return logit(nearest)

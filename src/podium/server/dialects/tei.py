@@ -1,15 +1,17 @@
-"""Text Embeddings Inference's rerank: all texts come back, best first, as a bare list.
+"""The rerank API of Text Embeddings Inference: all texts are returned, best first, as a list without a wrapper.
 
-Contract: huggingface/text-embeddings-inference, router/src/http (its `top_n` does not exist and is ignored).
+Contract: huggingface/text-embeddings-inference, router/src/http. TEI has no `top_n`, so it is ignored here, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.dialects.call import Call, Dialect, Refusal, field, flag, question
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect
+from podium.server.dialects.fields import FLAG, MODEL, QUERY, STRINGS, Field, object_schema
 from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
@@ -17,21 +19,17 @@ __all__ = ["DIALECT"]
 
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
-
-def read(body: Mapping[str, Any]) -> Call:
-    asked = question(body, "texts")
-    if not all(isinstance(text, str) for text in asked.documents):
-        raise Refusal(422, "texts must be strings")
-    return Call(
-        questions=[asked],
-        model=field(body, "model", str),  # none of TEI's, which serves one model; here it chooses among several
-        truncate=flag(body, "truncate", default=True),
-        raw=flag(body, "raw_scores", default=False),
-        echo=flag(body, "return_text", default=False),
-    )
+FIELDS = (
+    MODEL,  # not a field of TEI, which serves one model
+    QUERY,
+    Field("texts", STRINGS, "documents", required=True),
+    Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
+    Field("raw_scores", FLAG, "raw", "Whether scores are logits, not numbers from 0 to 1.", default=False),
+    Field("return_text", FLAG, "echo", "Whether results contain their texts.", default=False),
+)
 
 
-def reply(call: Call, rankings: Sequence[Ranking], request: str) -> list[dict[str, Any]]:
+def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> list[dict[str, Any]]:
     (ranking,) = rankings
     scale = as_logit if call.raw else as_sigmoid
     results = []
@@ -43,44 +41,22 @@ def reply(call: Call, rankings: Sequence[Ranking], request: str) -> list[dict[st
     return results
 
 
-def error(refusal: Refusal, request: str) -> dict[str, Any]:
+def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"error": refusal.message, "error_type": ERROR_TYPES.get(refusal.status, "Backend")}
 
 
-REQUEST = {
-    "type": "object",
-    "required": ["query", "texts"],
-    "properties": {
-        "query": {"type": "string", "minLength": 1},
-        "texts": {"type": "array", "minItems": 1, "items": {"type": "string"}},
-        "model": {"type": ["string", "null"], "description": "A name from /v1/models; the server's first where absent."},
-        "truncate": {"type": ["boolean", "null"], "default": True},
-        "raw_scores": {
-            "type": ["boolean", "null"],
-            "default": False,
-            "description": "Logits, not scores from 0 to 1.",
-        },
-        "return_text": {"type": ["boolean", "null"], "default": False},
-    },
-}
-REPLY = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["index", "score"],
-        "properties": {"index": {"type": "integer"}, "score": {"type": "number"}, "text": {"type": "string"}},
-    },
-}
+RESULT = object_schema(
+    {"index": {"type": "integer"}, "score": {"type": "number"}, "text": {"type": "string"}}, required=["index", "score"]
+)
 
 DIALECT = Dialect(
     name="tei",
     title="Text Embeddings Inference",
-    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # llama.cpp speaks it on all of these
-    read=read,
+    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # llama.cpp accepts it on all of these
+    fields=FIELDS,
     reply=reply,
     error=error,
-    request_schema=REQUEST,
-    reply_schema=REPLY,
+    reply_schema={"type": "array", "items": RESULT},
     invalid_status=422,
     marker="texts",
 )

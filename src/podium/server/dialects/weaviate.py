@@ -1,69 +1,49 @@
-"""Weaviate's reranker-transformers container: a score for each document, in the order of the request.
+"""The API of Weaviate's reranker-transformers container: a score for each document, in the order of the request.
 
-Contract: weaviate/weaviate, modules/reranker-transformers. Its requests have `property`, the name of the property ranked.
+Contract: weaviate/weaviate, modules/reranker-transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from podium.documents import as_json
-from podium.server.dialects.call import Call, Dialect, Refusal, field, question
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.dialect import Dialect, one_question
+from podium.server.dialects.fields import QUERY, STRING, STRINGS, Field, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
 
-
-def read(body: Mapping[str, Any]) -> Call:
-    field(body, "property", str)
-    ranked = question(body, "documents")
-    if not all(isinstance(document, str) for document in ranked.documents):
-        raise Refusal(400, "documents must be strings")
-    return Call(questions=[ranked], echo=True)
+FIELDS = (
+    QUERY,
+    Field("documents", STRINGS, "documents", required=True),
+    Field("property", STRING, description="The name of the ranked property. Ignored."),
+)
 
 
-def reply(call: Call, rankings: Sequence[Ranking], request: str) -> dict[str, Any]:
-    in_request_order = sorted(rankings[0], key=lambda result: result.index)
+def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
+    (ranking,) = rankings
+    in_request_order = sorted(ranking, key=lambda result: result.index)
     return {"scores": [{"document": as_json(result.document), "score": result.score} for result in in_request_order]}
 
 
-def error(refusal: Refusal, request: str) -> dict[str, Any]:
+def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"error": refusal.message}
 
-
-REQUEST = {
-    "type": "object",
-    "required": ["query", "documents", "property"],
-    "properties": {
-        "query": {"type": "string", "minLength": 1},
-        "documents": {"type": "array", "minItems": 1, "items": {"type": "string"}},
-        "property": {"type": ["string", "null"], "description": "The name of the ranked property; ignored."},
-    },
-}
-REPLY = {
-    "type": "object",
-    "required": ["scores"],
-    "properties": {
-        "scores": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["document", "score"],
-                "properties": {"score": {"type": "number"}},
-            },
-        }
-    },
-}
 
 DIALECT = Dialect(
     name="weaviate",
     title="Weaviate",
     paths=("/rerank",),
-    read=read,
+    fields=FIELDS,
+    call=functools.partial(one_question, echo=True),
     reply=reply,
     error=error,
-    request_schema=REQUEST,
-    reply_schema=REPLY,
+    reply_schema=object_schema(
+        {"scores": {"type": "array", "items": object_schema({"document": {"type": "string"}, "score": {"type": "number"}})}}
+    ),
     marker="property",
 )

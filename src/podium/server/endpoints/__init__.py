@@ -1,1 +1,1 @@
-"""What is answered on each path."""
+"""The handlers of paths."""

@@ -1,4 +1,4 @@
-"""What a server says of itself: its models, whether it lives, whether it is ready, its metrics."""
+"""The server's state: its models, whether it runs, whether it is ready, its metrics."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from starlette.responses import Response
 
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
-from podium.server.endpoints.requests import Seen, as_json
+from podium.server.endpoints.requests import Record, json_response
 from podium.server.state import State, state_of
 
 __all__ = ["check_api_key", "health", "info", "metrics", "models", "ready"]
 
 
 async def health(request: Request) -> Response:
-    """Say that the process lives; nothing of models, so that loading one is no reason to be killed."""
-    return as_json({"status": "ok"})
+    """Answer that the process runs, also while models load, so that an orchestrator does not kill it."""
+    return json_response({"status": "ok"})
 
 
 async def ready(request: Request) -> Response:
-    """Say whether requests are taken: models are loaded and the server is not shutting down."""
+    """Answer whether requests are accepted: the models are loaded and the server is not shutting down."""
     state = state_of(request)
-    why = "draining" if state.admission.draining else "loading" if not state.models.loaded else None
-    return as_json({"status": why}, 503, **{"retry-after": "1"}) if why else as_json({"status": "ready"})
+    if state.admission.draining:
+        return json_response({"status": "draining"}, 503, **{"retry-after": "1"})
+    if not state.models.loaded:
+        return json_response({"status": "loading"}, 503, **{"retry-after": "1"})
+    return json_response({"status": "ready"})
 
 
-async def models(request: Request, state: State, seen: Seen) -> Response:
-    """List the models as OpenAI's and vLLM's clients expect, with what podium knows of each."""
+async def models(request: Request, state: State, record: Record) -> Response:
+    """List the models in the format of OpenAI and vLLM, with some fields of podium."""
     data = [_model(name, reranker) for name, reranker in state.models.rerankers.items()]
-    return as_json({"object": "list", "data": data, "search": state.models.source is not None})
+    return json_response({"object": "list", "data": data, "search": state.models.source is not None})
 
 
-async def info(request: Request, state: State, seen: Seen) -> Response:
-    """Describe the first model as Text Embeddings Inference does."""
+async def info(request: Request, state: State, record: Record) -> Response:
+    """Describe the first model in the format of Text Embeddings Inference."""
     reranker = state.models.rerankers[state.models.served_name(None)]
     scorer = as_scorer(reranker.scorer)
-    return as_json(
+    return json_response(
         {
             "model_id": reranker.model,
-            "model_sha": reranker.scorer.revision,
+            "model_sha": scorer.revision,
             "model_dtype": scorer.precision,
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_concurrent_requests": state.settings.max_requests,
@@ -54,24 +57,25 @@ async def info(request: Request, state: State, seen: Seen) -> Response:
     )
 
 
-async def check_api_key(request: Request, state: State, seen: Seen) -> Response:
-    """Answer Cohere's check of a key. A wrong key never gets here: it is a 401 before."""
-    return as_json({"valid": True, "organization_id": "", "owner_id": ""})
+async def check_api_key(request: Request, state: State, record: Record) -> Response:
+    """Answer Cohere's check of a key. A request with an invalid key has been refused before."""
+    return json_response({"valid": True, "organization_id": "", "owner_id": ""})
 
 
-async def metrics(request: Request, state: State, seen: Seen) -> Response:
-    written, media_type = state.metrics.written()
-    return Response(written, media_type=media_type)
+async def metrics(request: Request, state: State, record: Record) -> Response:
+    text, media_type = state.metrics.text()
+    return Response(text, media_type=media_type)
 
 
 def _model(name: str, reranker: Reranker) -> dict[str, object]:
+    scorer = as_scorer(reranker.scorer)
     return {
         "id": name,
         "object": "model",
         "created": 0,
         "owned_by": "podium",
         "root": reranker.model,
-        "revision": reranker.scorer.revision,
-        "score_kind": reranker.scorer.score_kind,
-        "max_model_len": as_scorer(reranker.scorer).max_length,
+        "revision": scorer.revision,
+        "score_kind": scorer.score_kind,
+        "max_model_len": scorer.max_length,
     }

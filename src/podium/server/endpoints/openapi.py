@@ -1,95 +1,110 @@
-"""The API's description, made from the dialects' own tables."""
+"""The OpenAPI description of the server, made from the tables of the dialects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from podium.server.dialects import DIALECTS, cohere
-from podium.server.dialects.call import Dialect, Refusal
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.dialect import Dialect
+from podium.server.dialects.fields import request_schema
+from podium.server.endpoints import search
 
 __all__ = ["description"]
 
-REFUSED = {
-    400: "Not understood, or more than is taken",
-    401: "No valid key",
+Schema = Mapping[str, Any]
+
+ERRORS = {
+    400: "The request is not valid, or exceeds a limit",
+    401: "No valid API key",
     404: "No such model",
-    408: "The body came too slowly",
+    408: "The body arrived too slowly",
     413: "The body is too large",
-    429: "Too many requests are waiting",
+    429: "Too many requests are in progress",
     500: "The server failed",
     502: "A provider behind the server failed",
-    503: "Loading, shutting down, or a provider is not there",
+    503: "The server is loading or shutting down, or a provider is unavailable",
     504: "Not done in time",
 }
-ANYTHING = {"type": "object"}
-SEARCH = {
-    "type": "object",
-    "required": ["query"],
-    "properties": {
-        "query": {"type": "string", "minLength": 1},
-        "candidates": {"type": ["integer", "null"], "minimum": 0},
-        "offset": {"type": ["integer", "null"], "minimum": 0},
-    },
-}
-WITHOUT_BODY = (  # method, path, summary, whether it needs a key
-    ("post", "/v1/check-api-key", "Whether the request's key is valid, for Cohere's clients", True),
-    ("get", "/v1/models", "The models, by the names that requests use", True),
-    ("get", "/info", "The first model, as Text Embeddings Inference describes one", True),
-    ("get", "/meta", "The same, for Weaviate", True),
-    ("get", "/health", "Whether the process lives", False),
-    ("get", "/ready", "Whether requests are taken", False),
-    ("get", "/.well-known/live", "Whether the process lives, for Weaviate", False),
-    ("get", "/.well-known/ready", "Whether requests are taken, for Weaviate", False),
+ANY_OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class PathWithoutBody:
+    method: str
+    path: str
+    summary: str
+    needs_key: bool
+
+
+PATHS_WITHOUT_BODY = (
+    PathWithoutBody("post", "/v1/check-api-key", "Whether the request's key is valid, for clients of Cohere", needs_key=True),
+    PathWithoutBody("get", "/v1/models", "The models, by the names that requests use", needs_key=True),
+    PathWithoutBody("get", "/info", "The first model, as Text Embeddings Inference describes one", needs_key=True),
+    PathWithoutBody("get", "/meta", "The same, for Weaviate", needs_key=True),
+    PathWithoutBody("get", "/health", "Whether the process runs", needs_key=False),
+    PathWithoutBody("get", "/ready", "Whether requests are accepted", needs_key=False),
+    PathWithoutBody("get", "/.well-known/live", "Whether the process runs, for Weaviate", needs_key=False),
+    PathWithoutBody("get", "/.well-known/ready", "Whether requests are accepted, for Weaviate", needs_key=False),
 )
 
 
-def description(keys: bool) -> dict[str, Any]:
-    """Return the OpenAPI document. `keys`: requests need one."""
+def description(*, needs_key: bool) -> dict[str, Any]:
+    """Return the OpenAPI document. `needs_key`: whether the server has API keys."""
     paths: dict[str, Any] = {}
-    for path in dict.fromkeys(path for row in DIALECTS for path in row.paths):
-        paths[path] = {"post": _posted([row for row in DIALECTS if path in row.paths], keys)}
-    paths["/search"] = {"post": _operation("Find candidates in the server's index", SEARCH, ANYTHING, cohere.DIALECT, keys)}
-    for method, path, summary, guarded in WITHOUT_BODY:
-        answers = _answers(ANYTHING, cohere.DIALECT, (401,) if keys and guarded else (503,) if path.endswith("/ready") else ())
-        paths[path] = {method: {"summary": summary, "responses": answers, **_security(keys and guarded)}}
-    described: dict[str, Any] = {
+    for path in dict.fromkeys(path for dialect in DIALECTS for path in dialect.paths):
+        paths[path] = {"post": _rerank_operation([dialect for dialect in DIALECTS if path in dialect.paths], needs_key)}
+    search_title = "Find candidates in the server's index"
+    search_request = request_schema(search.FIELDS)
+    paths["/search"] = {"post": _operation(search_title, search_request, ANY_OBJECT, cohere.DIALECT, needs_key)}
+    for row in PATHS_WITHOUT_BODY:
+        guarded = needs_key and row.needs_key
+        statuses = [401] * guarded + [503] * row.path.endswith("/ready")
+        responses = _responses(ANY_OBJECT, cohere.DIALECT, statuses)
+        paths[row.path] = {row.method: {"summary": row.summary, "responses": responses, **_security(guarded)}}
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "podium", "version": version("podium"), "description": "Puts search results in order of relevance."},
         "paths": paths,
     }
-    if keys:
-        described["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-    return described
+    if needs_key:
+        document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+    return document
 
 
-def _posted(rows: list[Dialect], keys: bool) -> dict[str, Any]:
-    """Return one operation for all who speak on a path; where they are several, a body is one of theirs."""
-    if len(rows) == 1:
-        return _operation(rows[0].title, rows[0].request_schema, rows[0].reply_schema, rows[0], keys)
-    asked = {"anyOf": [{"title": row.title, **row.request_schema} for row in rows]}
-    given = {"anyOf": [row.reply_schema for row in rows]}
-    return _operation(" · ".join(row.title for row in rows), asked, given, rows[0], keys)
+def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str, Any]:
+    """Return the operation of a path. If several dialects share it, a body is one of theirs."""
+    default = dialects[0]
+    if len(dialects) == 1:
+        return _operation(default.title, default.request_schema, default.reply_schema, default, needs_key)
+    title = " · ".join(dialect.title for dialect in dialects)
+    request = {"anyOf": [{"title": dialect.title, **dialect.request_schema} for dialect in dialects]}
+    reply = {"anyOf": [dialect.reply_schema for dialect in dialects]}
+    return _operation(title, request, reply, default, needs_key)
 
 
-def _operation(title: str, asked: Any, given: Any, row: Dialect, keys: bool) -> dict[str, Any]:
-    statuses = [status for status in (*REFUSED, 422) if (status != 401 or keys)]
+def _operation(title: str, request: Schema, reply: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
+    statuses = [status for status in (*ERRORS, 422) if status != 401 or needs_key]
     return {
         "summary": title,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": _answers(given, row, statuses),
-        **_security(keys),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": _responses(reply, dialect, statuses),
+        **_security(needs_key),
     }
 
 
-def _answers(given: Any, row: Dialect, statuses: Any) -> dict[str, Any]:
-    answers = {"200": {"description": "Done", "content": {"application/json": {"schema": given}}}}
+def _responses(reply: Schema, dialect: Dialect, statuses: Sequence[int]) -> dict[str, Any]:
+    responses = {"200": {"description": "Done", "content": {"application/json": {"schema": reply}}}}
     for status in statuses:
-        example = row.error(Refusal(status, REFUSED.get(status, REFUSED[400])), "…")
-        content = {"application/json": {"schema": {"type": "object"}, "example": example}}
-        answers[str(status)] = {"description": REFUSED.get(status, REFUSED[400]), "content": content}
-    return answers
+        message = ERRORS.get(status, ERRORS[400])
+        example = dialect.error(Refusal(status, message), "…")
+        content = {"application/json": {"schema": ANY_OBJECT, "example": example}}
+        responses[str(status)] = {"description": message, "content": content}
+    return responses
 
 
-def _security(keys: bool) -> dict[str, Any]:
-    return {"security": [{"key": []}]} if keys else {}
+def _security(needs_key: bool) -> dict[str, Any]:
+    return {"security": [{"key": []}]} if needs_key else {}

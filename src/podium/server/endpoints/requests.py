@@ -1,8 +1,9 @@
-"""What all endpoints have in common: a request's id, its key, its line in the log, and errors in its client's words."""
+"""What all endpoints share: the request's id, its API key, its log line, and errors in the client's format."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import re
@@ -29,20 +30,21 @@ from podium.errors import (
     RequestRejected,
     SourceError,
 )
-from podium.server.dialects import error_before_reading
-from podium.server.dialects.call import Dialect, Refusal
-from podium.server.http.bodies import Gone
+from podium.server.dialects import early_error
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.dialect import Dialect
+from podium.server.http.bodies import Disconnected
 from podium.server.http.origins import check_origin
 from podium.server.state import State, state_of
 from podium.server.telemetry.logs import log
 from podium.server.telemetry.traces import span
 
-__all__ = ["Act", "Seen", "as_json", "endpoint", "unrouted"]
+__all__ = ["Handler", "Record", "endpoint", "error_outside_endpoints", "json_response"]
 
-GONE = 499  # nginx's number for a client that closed its request; nobody receives it
+DISCONNECTED = 499  # nginx's status for a request whose client closed the connection, for the log
 
-# What a failure of ours is to a client: status, and in how many seconds to try again. The first that fits.
-FAILURES: tuple[tuple[type[Exception], int, int | None], ...] = (
+# Error → status, and in how many seconds to try again. The first matching row counts.
+STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (InvalidInput, 400, None),
     (RequestRejected, 400, None),
     (RateLimited, 429, 5),
@@ -55,8 +57,8 @@ FAILURES: tuple[tuple[type[Exception], int, int | None], ...] = (
 
 
 @dataclass(slots=True)
-class Seen:
-    """What is known of a request, as far as one got: what is logged, counted and traced of it. Sizes, times and names only."""
+class Record:
+    """The facts about a request so far, for its log line, metrics and trace: only sizes, times and names."""
 
     id: str
     path: str
@@ -65,109 +67,114 @@ class Seen:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-Act = Callable[[Request, State, Seen], Awaitable[Response]]
+Handler = Callable[[Request, State, Record], Awaitable[Response]]
 
 
-def endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that does `act` for who may, and answers whatever it raises."""
+def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that checks access, calls the handler, and turns its errors into responses."""
 
-    async def answer(request: Request) -> Response:
-        state, began = state_of(request), time.monotonic()
-        seen = Seen(_request_id(request), request.scope["path"])  # not request.url, which trusts Host
-        with span(f"{request.method} {seen.path}", request.headers, seen.fields):
-            response = await _answered(act, request, state, seen)
-            response.headers["x-request-id"] = seen.id
-            _record(state, seen, response.status_code, time.monotonic() - began)
+    async def respond(request: Request) -> Response:
+        began = time.monotonic()
+        state = state_of(request)
+        record = Record(_request_id(request), request.scope["path"])  # request.url would depend on the Host header
+        with span(f"{request.method} {record.path}", request.headers, record.fields):
+            response = await _response(handler, request, state, record)
+            response.headers["x-request-id"] = record.id
+            _finish(state, record, response.status_code, time.monotonic() - began)
         return response
 
-    return answer
+    return respond
 
 
-async def unrouted(request: Request, error: Exception) -> Response:
-    """Answer what leads nowhere: a path that is not there, or a method that it does not take; or what fails on its way."""
+async def error_outside_endpoints(request: Request, error: Exception) -> Response:
+    """Return the response to an unknown path, to a method that the path does not have, and to an error in middleware."""
     path = str(request.scope["path"])[:100]
-    says = {
-        404: f"there is no {path} here; /docs lists what there is",
-        405: f"{path} does not take {request.method}; see /docs",
-    }
-    seen = Seen(_request_id(request), quote(path))
+    record = Record(_request_id(request), quote(path))
     if isinstance(error, HTTPException):
-        refusal = Refusal(error.status_code, says.get(error.status_code, "the request was not understood"))
+        messages = {
+            404: f"there is no {path} on this server; see /docs for all paths",
+            405: f"{path} does not support {request.method}; see /docs",
+        }
+        refusal = Refusal(error.status_code, messages.get(error.status_code, "the request is not valid"))
     else:
-        refusal = _failure(error, seen)
-    response = _refused(refusal, seen)
+        refusal = _refusal_for(error, record)
+    response = _error_response(refusal, record)
     response.headers.update(dict(getattr(error, "headers", None) or {}))
-    response.headers["x-request-id"] = seen.id
-    _record(state_of(request), seen, refusal.status, 0.0)
+    response.headers["x-request-id"] = record.id
+    _finish(state_of(request), record, refusal.status, 0.0)
     return response
 
 
-def as_json(content: Any, status: int = 200, **headers: str) -> Response:
-    """Return a JSON response, in ASCII, which no character of anybody's can break."""
+def json_response(content: Any, status: int = 200, **headers: str) -> Response:
+    """Return a response with JSON in ASCII, so that no character can break a client."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
     return Response(body, status, headers, "application/json")
 
 
-async def _answered(act: Act, request: Request, state: State, seen: Seen) -> Response:
+async def _response(handler: Handler, request: Request, state: State, record: Record) -> Response:
     try:
         if state.keys:
-            # Pinecone's clients send their key as Api-Key.
+            # Pinecone's clients send the key as Api-Key.
             key = request.headers.get("authorization") or request.headers.get("api-key")
-            seen.fields["key"] = state.keys.check(key)
+            record.fields["key"] = state.keys.check(key)
         else:
             check_origin(request.headers, state.settings)
-        return await act(request, state, seen)
-    except Gone:
-        return Response(status_code=GONE)
+        return await handler(request, state, record)
+    except Disconnected:
+        return Response(status_code=DISCONNECTED)
     except Refusal as refusal:
-        return _refused(refusal, seen)
-    except asyncio.CancelledError:  # the time that a server has to end is over
-        return _refused(Refusal(503, "this server had to end before this was done; ask another", retry_after=1), seen)
+        return _error_response(refusal, record)
+    except asyncio.CancelledError:
+        message = "this server stopped before the request was done; send it to another server"
+        return _error_response(Refusal(503, message, retry_after=1), record)
     except RecursionError:
-        return _refused(Refusal(400, "the body is nested too deep"), seen)
+        return _error_response(Refusal(400, "the body is nested too deeply"), record)
     except Exception as error:
-        return _refused(_failure(error, seen), seen)
+        return _error_response(_refusal_for(error, record), record)
 
 
-def _failure(error: Exception, seen: Seen) -> Refusal:
-    for kind, status, retry_after in FAILURES:
+def _refusal_for(error: Exception, record: Record) -> Refusal:
+    """Return the status and message of an error. An unexpected one is logged, but not its message, which may quote texts."""
+    for kind, status, retry_after in STATUSES:
         if isinstance(error, kind):
             return Refusal(status, _message(error), retry_after=retry_after)
-    where = traceback.extract_tb(error.__traceback__)  # without the message, which may hold what was asked
-    lines = [f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in where[-3:]]
-    log("failure", level=logging.ERROR, id=seen.id, error=type(error).__name__, at=" ".join(lines))
-    return Refusal(500, f"the server failed ({type(error).__name__}); its log has more under {seen.id}")
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    location = " ".join(f"{frame.filename.rpartition('podium')[2]}:{frame.lineno}" for frame in frames)
+    log("failure", level=logging.ERROR, id=record.id, error=type(error).__name__, location=location)
+    return Refusal(500, f"the server failed ({type(error).__name__}); see its log for request {record.id}")
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message, with arguments named as they are in a request."""
+    """Return an error's message, with arguments named as in requests."""
 
-    def spell(argument: Argument) -> str:
+    def as_field(argument: Argument) -> str:
         name = {"rank_by": "rank_fields"}.get(argument.name, argument.name)
         return f"{name}: {json.dumps(argument.value)}" if isinstance(argument.value, list) else name
 
-    return error.message(spell) if isinstance(error, PodiumError) else str(error)
+    return error.message(as_field) if isinstance(error, PodiumError) else str(error)
 
 
-def _refused(refusal: Refusal, seen: Seen) -> Response:
-    if refusal.status == 400 and seen.dialect:
-        refusal = Refusal(seen.dialect.invalid_status, refusal.message)
-    made = seen.dialect.error(refusal, seen.id) if seen.dialect else error_before_reading(seen.path, refusal, seen.id)
+def _error_response(refusal: Refusal, record: Record) -> Response:
+    if refusal.status == 400 and record.dialect:
+        refusal = Refusal(record.dialect.invalid_status, refusal.message)
+    error_body = record.dialect.error if record.dialect else functools.partial(early_error, record.path)
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     if refusal.status in (408, 413):
-        headers["connection"] = "close"  # what is left of the body is not read
-    return as_json(made, refusal.status, **headers)
+        headers["connection"] = "close"  # the rest of the body is not read
+    return json_response(error_body(refusal, record.id), refusal.status, **headers)
 
 
-def _record(state: State, seen: Seen, status: int, seconds: float) -> None:
-    dialect = seen.dialect.name if seen.dialect else "none"
-    state.metrics.answered(dialect, seen.model or "none", status, seconds)
-    seen.fields |= {"dialect": dialect, "model": seen.model, "status": status}
-    log("request", id=seen.id, path=seen.path, **seen.fields, milliseconds=round(1000 * seconds, 1))
+def _finish(state: State, record: Record, status: int, seconds: float) -> None:
+    """Count and log a request that has its response."""
+    dialect = record.dialect.name if record.dialect else "none"
+    state.metrics.count_request(dialect, record.model or "none", status, seconds)
+    record.fields |= {"dialect": dialect, "model": record.model, "status": status}
+    log("request", id=record.id, path=record.path, **record.fields, milliseconds=round(1000 * seconds, 1))
 
 
 def _request_id(request: Request) -> str:
-    given = request.headers.get("x-request-id", "")
-    return given if re.fullmatch(r"[\w.:/+=@-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
+    """Return the client's X-Request-ID if it is safe to log, else a new id."""
+    request_id = request.headers.get("x-request-id", "")
+    return request_id if re.fullmatch(r"[\w.:/+=@-]{1,128}", request_id, re.ASCII) else uuid.uuid4().hex

@@ -1,1 +1,1 @@
-"""HTTP itself: connections, bodies, their limits, and who may ask."""
+"""HTTP connections and bodies, limits on them, and access: API keys and origins."""

@@ -1,4 +1,4 @@
-"""Bounds on how many requests are served at once, of all models and of each, and on the memory that they take together."""
+"""Limits on the number of requests in progress, per model and in total, and on the memory that they take together."""
 
 from __future__ import annotations
 
@@ -15,44 +15,50 @@ __all__ = ["Admission", "Room"]
 
 
 class Admission:
-    """Places for requests, and room for their data. Used from one event loop only, so that it needs no lock."""
+    """Counts requests and their memory. All calls come from one event loop, so there is no lock."""
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
-        self.max_requests, self.max_bytes = max_requests, max_bytes
-        self.requests, self.bytes = 0, 0
-        self._of_model: Counter[Hashable] = Counter()
-        self._usual = 1.0  # seconds that a request took lately
+        self.max_requests = max_requests
+        self.max_bytes = max_bytes
+        self.requests = 0
+        self.bytes = 0
+        self._requests_per_model: Counter[Hashable] = Counter()
+        self._usual_seconds = 1.0  # moving average of the time of a request
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
 
     @property
     def draining(self) -> bool:
+        """Whether the server is shutting down and accepts no more requests."""
         return self._draining
 
     @contextmanager
-    def place(self, model: Hashable, *, only_model: bool) -> Iterator[None]:
-        """Hold one of the places, or refuse. Where there are several models, one alone never gets the last quarter."""
+    def slot(self, model: Hashable, *, only_model: bool) -> Iterator[None]:
+        """Count a request while it is in progress. Raises Refusal if there are too many.
+
+        One of several models can take at most three quarters of all slots.
+        """
         self.check()
-        of_model = self.max_requests if only_model else self.max_requests - self.max_requests // 4
-        if self.requests >= self.max_requests or self._of_model[model] >= of_model:
-            raise Refusal(429, "too many requests are waiting; try again later", retry_after=self.retry_after)
+        model_limit = self.max_requests if only_model else self.max_requests - self.max_requests // 4
+        if self.requests >= self.max_requests or self._requests_per_model[model] >= model_limit:
+            raise Refusal(429, "too many requests are in progress; try again later", retry_after=self.retry_after)
         self.requests += 1
-        self._of_model[model] += 1
+        self._requests_per_model[model] += 1
         self._empty.clear()
         began = time.monotonic()
         try:
             yield
         finally:
-            self._usual += 0.1 * (time.monotonic() - began - self._usual)
+            self._usual_seconds += 0.1 * (time.monotonic() - began - self._usual_seconds)
             self.requests -= 1
-            self._of_model[model] -= 1
+            self._requests_per_model[model] -= 1
             if not self.requests:
                 self._empty.set()
 
     @contextmanager
     def room(self) -> Iterator[Room]:
-        """Hold room for the data of one request: its body, what is decoded of it, its reply."""
+        """Yield a Room, and release its bytes at the end."""
         room = Room(self)
         try:
             yield room
@@ -60,38 +66,42 @@ class Admission:
             room.resize(0)
 
     def check(self) -> None:
+        """Raise Refusal if the server is shutting down."""
         if self._draining:
-            raise Refusal(503, "this server is shutting down; ask another", retry_after=1)
+            raise Refusal(503, "this server is shutting down; send the request to another server", retry_after=1)
 
     @property
     def retry_after(self) -> int:
-        return min(30, max(1, math.ceil(self._usual)))
+        return min(30, max(1, math.ceil(self._usual_seconds)))
 
     async def drain(self) -> None:
-        """Let nobody in any more, and return when those who are in have their answers."""
+        """Refuse further requests, and return when those in progress are done."""
         self._draining = True
         await self._empty.wait()
 
 
 class Room:
-    """The bytes that one request holds. `ascii_bytes` is the most that its documents take as JSON in ASCII."""
+    """The memory that one request takes: its body, the decoded request, and its reply."""
 
     def __init__(self, admission: Admission) -> None:
-        self._admission, self.bytes, self.ascii_bytes = admission, 0, 0
+        self._admission = admission
+        self.bytes = 0
 
     def grow(self, count: int) -> None:
-        """Hold more bytes. Raises Refusal where all requests together would hold too many."""
+        """Add `count` bytes, before they are allocated. Raises Refusal if that is too much for the server."""
         limit = self._admission.max_bytes
         if self.bytes + count > limit:
-            raise Refusal(413, f"the request takes more than the {limit:,} bytes of memory that this server has; send less")
+            raise Refusal(
+                413, f"the request needs more memory than the {limit:,} bytes that this server may use; send fewer documents"
+            )
         if self._admission.bytes + count > limit:
             raise Refusal(
-                429, "the requests that are waiting are too large together; try again later",
+                429, "the requests in progress take all of the server's memory; try again later",
                 retry_after=self._admission.retry_after,
             )  # fmt: skip
         self.resize(self.bytes + count)
 
     def resize(self, count: int) -> None:
-        """Hold this many bytes, which are there already or are fewer than before."""
+        """Set the number of bytes, without a check: they are allocated already, or fewer than before."""
         self._admission.bytes += count - self.bytes
         self.bytes = count

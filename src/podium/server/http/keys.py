@@ -1,6 +1,6 @@
-"""Who may ask: keys as hashes in a file, read again whenever it changes.
+"""API keys: hashes in a file, which is read again whenever it changes.
 
-A line is a name and the SHA-256 of a key. Keys are 256 random bits, so that no salt or slow hash would add anything.
+A line is a name and the SHA-256 of a key. Keys have 256 random bits, so a salt or a slow hash would add nothing.
 """
 
 from __future__ import annotations
@@ -17,91 +17,97 @@ from podium.errors import InvalidInput
 from podium.server.dialects.call import Refusal
 from podium.server.telemetry.logs import log
 
-__all__ = ["Keys", "add_key", "offered"]
+__all__ = ["Keys", "add_key"]
 
 _LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
 
 
 class Keys:
-    """The keys of a file. While it cannot be read, or says nonsense, those that were good before stay good."""
+    """The keys in a file. While the file is unreadable or invalid, the last valid keys are used."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._seen = path, _state(path)
-        self._complained_of: object = ()
-        self._hashes = _read(path)
+        self._path = path
+        self._stat = _stat_of(path)
+        self._logged_stat: object = ()
+        self._hashes = _read_hashes(path)
         if not self._hashes:
-            raise InvalidInput(f"{path} has no key in it; make one with podium key NAME --file {path}")
+            raise InvalidInput(f"{path} has no keys; create one with podium key NAME --file {path}")
 
     def check(self, authorization: str | None) -> str:
-        """Return the name of the key that a request offers. Raises Refusal."""
-        self._read_again()
-        asked = _hash(offered(authorization))
-        found = [name for name, known in self._hashes.items() if hmac.compare_digest(known, asked)]  # all, to take equally long
-        if not found:
+        """Return the name of the key in an Authorization header. Raises Refusal."""
+        self._reload()
+        key_hash = _hash_of(_key_in(authorization))
+        # Every hash is compared, so that the time does not tell which one is similar.
+        names = [name for name, known in self._hashes.items() if hmac.compare_digest(known, key_hash)]
+        if not names:
             raise Refusal(401, "no valid API key; send one as Authorization: Bearer …")
-        return found[0]
+        return names[0]
 
-    def _read_again(self) -> None:
-        if (state := _state(self._path)) == self._seen:
+    def _reload(self) -> None:
+        """Read the file again if it has changed."""
+        if (stat := _stat_of(self._path)) == self._stat:
             return
         try:
-            self._hashes, self._seen = _read(self._path), state
+            self._hashes = _read_hashes(self._path)
+            self._stat = stat
             log("keys", keys=len(self._hashes))
         except InvalidInput as error:
-            if state != self._complained_of:  # once; but it is tried again on each request
-                log("keys", level=logging.ERROR, error=f"{error}; the keys from before stay")
-            self._complained_of = state
+            if stat != self._logged_stat:  # logged once, though every request tries again
+                log("keys", level=logging.ERROR, error=f"{error}; the last valid keys are used")
+            self._logged_stat = stat
 
 
 def add_key(path: Path, name: str) -> str:
-    """Make a key, add its hash to the file, and return the key, which is written nowhere."""
+    """Create a key, append its hash to the file, and return the key, which is stored nowhere."""
     if not re.fullmatch(r"[^\s#]\S{0,63}", name):
-        raise InvalidInput("a key's name is one word of at most 64 letters, such as who will use it")
-    if path.exists() and name in _read(path):
-        raise InvalidInput(f"{path} has a key named {name} already; delete its line first")
+        raise InvalidInput("the name of a key must be one word of at most 64 characters, for example the team that will use it")
+    if path.exists() and name in _read_hashes(path):
+        raise InvalidInput(f"{path} already has a key named {name}; delete its line first")
     separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"
     key = f"podium-{secrets.token_urlsafe(32)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}; name a file in a folder that is there") from error
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}; name a file in an existing folder") from error
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(f"{separator}{name} {_hash(key)}\n")
+        file.write(f"{separator}{name} {_hash_of(key)}\n")
     return key
 
 
-def offered(authorization: str | None) -> str:
-    """Return the key of an Authorization header; some clients send it without the word Bearer."""
-    said = (authorization or "").strip()
-    scheme, _, key = said.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else said
+def _key_in(authorization: str | None) -> str:
+    """Return the key in an Authorization header. Some clients leave out the word Bearer."""
+    header = (authorization or "").strip()
+    scheme, _, key = header.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else header
 
 
-def _hash(key: str) -> str:
+def _hash_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
-    """Return what changes whenever a file does. A copy can keep size and modification time; st_ctime nobody can set."""
+def _read_hashes(path: Path) -> dict[str, str]:
+    """Return the hash of each key in the file, by its name. Raises InvalidInput."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the keys in {path} cannot be read ({type(error).__name__}); create one with podium key") from error
+    hashes: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not (match := _LINE.fullmatch(line.strip())):
+            raise InvalidInput(f"{path}, line {number}: must be a name and a key's SHA-256; podium key writes such lines")
+        name, key_hash = match.groups()
+        if name in hashes:
+            raise InvalidInput(f"{path}, line {number}: a second key is named {name}; rename or delete one of them")
+        hashes[name] = key_hash
+    return hashes
+
+
+def _stat_of(path: Path) -> tuple[int, ...] | None:
+    """Return values that change whenever the file does. A copy can keep size and mtime, but no program can set ctime."""
     try:
         stat = path.stat()
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the keys in {path} cannot be read ({type(error).__name__}); make one with podium key") from error
-    hashes = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if not (found := _LINE.fullmatch(line.strip())):
-            raise InvalidInput(f"{path}, line {number}: must be a name and a key's SHA-256; podium key writes such lines")
-        if found[1] in hashes:
-            raise InvalidInput(f"{path}, line {number}: a second key has the name {found[1]}; rename or delete one of them")
-        hashes[found[1]] = found[2]
-    return hashes

@@ -1,7 +1,7 @@
 """Which web pages may use a server that has no API keys.
 
-Any page that somebody opens can send requests to their own machine and network. It cannot hide where it comes from: the
-browser sends `Origin`, and under DNS rebinding `Host` is the page's own name.
+Any web page can make a browser send requests to the user's machine and network. But the browser tells the server about the
+page: in `Origin`, and under DNS rebinding in `Host`, which is then the page's own name.
 """
 
 from __future__ import annotations
@@ -16,28 +16,37 @@ from podium.server.settings import Settings
 
 __all__ = ["check_origin"]
 
-# A page of any origin may send these without asking first (a CORS preflight).
+# A page of any origin may send these without permission (a CORS preflight).
 SIMPLE_CONTENT_TYPES = {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\\\[\]@]+)(:\d{1,5})?", re.ASCII)
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """Raise Refusal for a request that a foreign web page may have made."""
+    """Raise Refusal for a request that a foreign web page may have sent."""
     host = headers.get("host", "")
     if host and not _is_own_host(host, settings):
         raise Refusal(
-            403, f"this server does not answer for the host {host[:100]!r}; start it with --allowed-host, or with API keys"
+            403, f"this server does not accept the host name {host[:100]!r}; start it with --allowed-host, or with API keys"
         )
     origin = headers.get("origin")
     if origin is not None and not _is_own_origin(origin, host, headers, settings):
         raise Refusal(403, f"pages of {origin[:100]!r} may not use this server; start it with --cors-origin, or with API keys")
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type in SIMPLE_CONTENT_TYPES:
-        raise Refusal(415, f"the Content-Type is {content_type}; send JSON as Content-Type: application/json")
+        raise Refusal(415, f"the Content-Type is {content_type}; send JSON with Content-Type: application/json")
+
+
+def _is_address(name: str) -> bool:
+    """Whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_own_host(host: str, settings: Settings) -> bool:
-    """Whether a name cannot be one that a stranger registered: an address, a name without a dot, or one that is known."""
+    """Whether a name cannot be registered by a stranger: it is an address, has no dot, or is known to be the server's."""
     if not (match := _HOST.fullmatch(host)):
         raise Refusal(400, "the Host header is not a host name or an address")
     name = match[1].strip("[]").rstrip(".").lower()
@@ -48,13 +57,5 @@ def _is_own_host(host: str, settings: Settings) -> bool:
 def _is_own_origin(origin: str, host: str, headers: Mapping[str, str], settings: Settings) -> bool:
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    # A proxy may change Host; what the browser says of the page's own origin stays.
+    # A proxy may change Host, but not what the browser says about the page's origin.
     return origin.partition("://")[2].lower() == host.lower() != "" or headers.get("sec-fetch-site") == "same-origin"
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

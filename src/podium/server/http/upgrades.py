@@ -1,8 +1,8 @@
 """A parser of HTTP requests that ignores `Upgrade`, as RFC 9110 (7.8) allows: the request is answered in HTTP/1.1.
 
-Java's HttpClient asks for HTTP/2 in this way on every new connection. llhttp ends such a request at its head, so that its
-body would be parsed as the next request. Here the body is parsed by a new parser, which first reads a head with the same
-framing (`Content-Length` or `Transfer-Encoding`).
+Java's HttpClient asks for HTTP/2 in this way on every new connection. llhttp ends such a request after its head, so its body
+would be parsed as the next request. Here a new parser reads the body, after a head with the same framing (`Content-Length`
+or `Transfer-Encoding`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class UpgradeProtocol(Protocol):
     """A connection whose requests may ask for an upgrade."""
 
     parser: httptools.HttpRequestParser
-    upgrade_framing: bytes  # header lines; set while the head of a request to upgrade with a body is read a second time
+    upgrade_framing: bytes  # header lines; set while the head of an upgrade with a body is parsed a second time
 
 
 class RequestParser(httptools.HttpRequestParser):
-    """Parses what `protocol` receives; replaces itself as `protocol.parser` after an upgrade with a body."""
+    """Parses what `protocol` receives. Replaces itself as `protocol.parser` after an upgrade with a body."""
 
     def __init__(self, protocol: UpgradeProtocol) -> None:
         super().__init__(protocol)
         self._protocol = protocol
-        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does: what follows a last request is ignored
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does: data after a last request is ignored
 
     def feed_data(self, data: Any) -> None:
         while True:
@@ -47,5 +47,5 @@ class RequestParser(httptools.HttpRequestParser):
 
 
 def framing_headers(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the header lines that say where a body ends, b"" for a request without a body."""
+    """Return the header lines that tell where a body ends, b"" for a request without a body."""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers if name in FRAMING)

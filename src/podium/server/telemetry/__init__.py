@@ -1,1 +1,1 @@
-"""What a server tells about its work: log lines, metrics, traces."""
+"""Logs, metrics and traces."""

@@ -1,4 +1,4 @@
-"""One line per request: sizes and times, never what a request holds. For people, or as JSON for machines."""
+"""The server's log: one line per event or request, as text or as JSON. Sizes and times, never the content of a request."""
 
 from __future__ import annotations
 
@@ -8,55 +8,67 @@ import sys
 import time
 from typing import Any
 
+from podium.inputs import without_none
+
 __all__ = ["RateLimitedLog", "log", "set_up"]
 
-_log = logging.getLogger("podium.server")
+_logger = logging.getLogger("podium.server")
 
 
 def log(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event with what is known of it. Fields that are None are left out."""
-    _log.log(level, event, extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+    """Log an event. Fields that are None are left out."""
+    _logger.log(level, event, extra={"fields": without_none(fields)})
 
 
 class RateLimitedLog:
-    """Warnings of one kind, at most one every ten seconds; each says how many were left out before it."""
+    """Warnings of one event, at most one every ten seconds. Each has the number of warnings that were left out before it."""
 
     SECONDS = 10.0
 
     def __init__(self, event: str) -> None:
-        self._event, self._next, self._left_out = event, 0.0, 0
+        self._event = event
+        self._next_time = 0.0
+        self._left_out = 0
 
     def warn(self, **fields: Any) -> None:
-        if (now := time.monotonic()) < self._next:
+        now = time.monotonic()
+        if now < self._next_time:
             self._left_out += 1
             return
         log(self._event, level=logging.WARNING, **fields, left_out=self._left_out or None)
-        self._next, self._left_out = now + self.SECONDS, 0
+        self._next_time = now + self.SECONDS
+        self._left_out = 0
 
 
-def set_up(form: str) -> None:
-    """Send the server's lines to stderr. Called by the process that serves, not by the library."""
+def set_up(log_format: str) -> None:
+    """Send the server's log to stderr. Only the server process calls this, never the library."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if form == "json" else _Text())
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR)):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers = [handler]
+        logger.propagate = False
         logger.setLevel(level)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the fields of an event. Records of other libraries have none."""
     return getattr(record, "fields", {})
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {"time": f"{at}.{int(record.msecs):03}Z", "level": record.levelname.lower(), "event": record.getMessage()}
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{seconds}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
         return json.dumps(line | _fields(record), default=str)
 
 
-class _Text(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        said = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()} "
-        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()} {said}".rstrip()
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()} {fields}".rstrip()

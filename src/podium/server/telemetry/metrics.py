@@ -1,9 +1,8 @@
-"""What Prometheus reads. Labels are only ever names that the server itself knows, so that their number is bounded."""
+"""Metrics for Prometheus. Labels are only names that the server itself knows, so their number is bounded."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from podium.types import Ranking
 
@@ -13,38 +12,40 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counters and times of one server, over all of its processes where PROMETHEUS_MULTIPROC_DIR says where they meet."""
+    """Counters and histograms of a server, over all its processes if PROMETHEUS_MULTIPROC_DIR names their shared folder."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("podium_requests", "Requests answered", ("dialect", "model", "status"), registry=registry)
-        self._seconds = Histogram("podium_request_seconds", "Time to an answer", ("model",), buckets=SECONDS, registry=registry)
+        self._seconds = Histogram("podium_request_seconds", "Time to a reply", ("model",), buckets=SECONDS, registry=registry)
         self._documents = Counter("podium_documents", "Documents ranked", ("model",), registry=registry)
         self._tokens = Counter("podium_tokens", "Tokens computed or billed", ("model",), registry=registry)
-        self._truncated = Counter("podium_truncated_documents", "Documents longer than is read", ("model",), registry=registry)
-        self.waiting: Any = Gauge(
-            "podium_requests_in_progress", "Requests that wait or are computed", registry=registry, multiprocess_mode="livesum"
+        self._truncated = Counter(
+            "podium_truncated_documents", "Documents longer than the model reads", ("model",), registry=registry
+        )
+        self.requests_in_progress = Gauge(
+            "podium_requests_in_progress", "Requests in progress", registry=registry, multiprocess_mode="livesum"
         )
 
-    def answered(self, dialect: str, model: str, status: int, seconds: float) -> None:
+    def count_request(self, dialect: str, model: str, status: int, seconds: float) -> None:
         self._requests.labels(dialect, model, str(status)).inc()
         if status == 200:
             self._seconds.labels(model).observe(seconds)
 
-    def ranked(self, model: str, ranking: Ranking, documents: int) -> None:
+    def count_ranking(self, model: str, ranking: Ranking, documents: int) -> None:
         self._documents.labels(model).inc(documents)
         self._tokens.labels(model).inc(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated or 0)
 
-    def written(self) -> tuple[bytes, str]:
-        """Return all of it as text, and that text's media type."""
+    def text(self) -> tuple[bytes, str]:
+        """Return all metrics as text, and the text's media type."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together), CONTENT_TYPE_LATEST
+        all_processes = CollectorRegistry()
+        MultiProcessCollector(all_processes)  # type: ignore[no-untyped-call]
+        return generate_latest(all_processes), CONTENT_TYPE_LATEST

@@ -1,10 +1,12 @@
-"""A span per request for OpenTelemetry, where its package is installed; nothing where it is not."""
+"""A span per request for OpenTelemetry, if its package is installed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from podium.inputs import without_none
 
 __all__ = ["span"]
 
@@ -16,14 +18,14 @@ except ImportError:
 
 @contextmanager
 def span(name: str, headers: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a span as part of the trace that a request's headers name; `fields`, as they are at its end, go on it."""
+    """Hold a span as part of the trace in a request's headers. At the end, `fields` become its attributes."""
     if trace is None:
         yield
         return
     tracer = trace.get_tracer("podium")
     kind = trace.SpanKind.SERVER
-    with tracer.start_as_current_span(name, context=propagate.extract(dict(headers)), kind=kind) as held:
+    with tracer.start_as_current_span(name, context=propagate.extract(dict(headers)), kind=kind) as request_span:
         try:
             yield
         finally:
-            held.set_attributes({f"podium.{key}": value for key, value in fields.items() if value is not None})
+            request_span.set_attributes({f"podium.{key}": value for key, value in without_none(fields).items()})

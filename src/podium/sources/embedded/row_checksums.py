@@ -1,4 +1,4 @@
-"""Checksums of a file of rows that only grows, in a file beside it: one record for each append."""
+"""Checksums of a file of rows that only grows, in another file: one record for each append."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 __all__ = ["DamagedRecord", "RowChecksums", "RowRange"]
 
-RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these three
-FIELDS = struct.Struct("<QQI")
+RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these
+FIELDS = struct.Struct("<QQI")  # the first three
 
 
 class DamagedRecord(Exception):
-    """The file of checksums is damaged itself."""
+    """The file of checksums is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class RowRange:
 
 
 class RowChecksums:
-    """The file of checksums at `path`. A record is written after its rows are on the disk, so it never describes others."""
+    """The file of checksums at `path`. A record is written when its rows are on the disk, so it always describes them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, rows: RowRange) -> None:
-        """Write a record; it is on the disk when this returns. For one writer at a time."""
+        """Write a record, which is on the disk when this returns. For one writer at a time."""
         fields = FIELDS.pack(rows.start, rows.end, rows.checksum)
         with open(self._path, "ab") as file:
             file.truncate(file.tell() // RECORD.size * RECORD.size)  # a writer that was killed may have left part of a record
@@ -43,9 +43,9 @@ class RowChecksums:
             os.fsync(file.fileno())
 
     def between(self, start: int, end: int) -> list[RowRange]:
-        """Return the records of rows from `start` on, up to `end` (exclusive). Raises DamagedRecord.
+        """Return the records of the rows `start` to `end` (exclusive). Raises DamagedRecord.
 
-        Rows without a record are of an earlier version of podium, or of a writer that was killed.
+        Rows that an earlier version of podium wrote, or a writer that was killed, have no record.
         """
         content = self._path.read_bytes() if self._path.exists() else b""
         records = []

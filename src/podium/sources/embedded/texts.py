@@ -1,23 +1,25 @@
-"""Texts: the full-text half of an index, by tantivy, which also keeps the documents. Vectors are not known here but as rows."""
+"""Texts: the full-text half of an index, by tantivy, which also stores the documents. It knows vectors only as rows."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.errors import PodiumError, SourceError
-from podium.extras import needed
-from podium.sources.embedded.description import damaged
-from podium.sources.fusion import Hit
+from podium.errors import SourceError
+from podium.forks import no_fork
+from podium.sources.embedded.segment_checksums import check_segments
+from podium.sources.embedded.snapshot import Snapshot
+from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
 
-__all__ = ["LANGUAGES", "Entry", "Snapshot", "Texts"]
+__all__ = ["LANGUAGES", "TEXT_FOLDER", "Entry", "Texts", "Writer"]
 
+TEXT_FOLDER, META_FILE = "text", "meta.json"
 LANGUAGES = (
     "danish",
     "dutch",
@@ -41,7 +43,7 @@ LONGEST_WORD = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document on its way in: its id, itself as JSON, a text per searched field, and the row of its vector, if any."""
+    """A document to add: its id, its JSON, one text per searched field, and the row of its vector, None without one."""
 
     id: str
     document: bytes
@@ -50,76 +52,114 @@ class Entry:
 
 
 class Texts:
-    """A tantivy index in a folder, or in memory where that is None. What is committed is there, what isn't is not."""
+    """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed.
 
-    def __init__(self, folder: Path | None, weights: Sequence[float], language: str | None, *, create: bool) -> None:
-        self.folder = folder
-        self.weights = tuple(weights)
+    `fields` are the searched fields and their weights, None for one text of each document.
+    """
+
+    def __init__(
+        self, path: Path | None, fields: Mapping[str, float] | None, language: str | None, *, create: bool = False
+    ) -> None:
+        self._path = path
+        self._weights = [1.0] if fields is None else list(fields.values())
+        self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
-        with _typed_errors(folder):
-            self.analyzer = _analyzer(language)
-            self._index = _created(folder, len(self.weights)) if create else self._opened()
-            self._index.register_tokenizer("podium", self.analyzer)
+        self._commits = 0  # of this object; other objects cannot write to an index in memory
+        self._loaded_state: bytes | int | None = None
+        self._reloading = threading.Lock()
+        with typed_errors(path):
+            self._analyzer = _analyzer(language)
+            if self._folder is None or create:
+                self._index = _new_index(self._folder, len(self._weights))
+            else:
+                self._index = self._opened_index(self._folder)
+            self._index.register_tokenizer("podium", self._analyzer)
+            with no_fork:
+                self._index.config_reader("manual")  # else a thread of tantivy reloads it at any time, also during a fork
+
+    def renew(self) -> None:
+        """Replace the lock, which a thread of the parent process may have held, and close the parent's locks on files."""
+        self._reloading = threading.Lock()
+        if self._folder is not None:
+            _close_locks(self._folder)
 
     def snapshot(self) -> Snapshot:
-        """Return the last commit, which stays as it is while it is searched."""
-        with _typed_errors(self.folder):
-            if self._mirror is not None:
-                self._mirror.refresh()
-            self._index.reload()
-            return Snapshot(self, self._index.searcher(), self._index.schema)
+        """Return the last commit."""
+        with typed_errors(self._path):
+            state = self._state()
+            if state != self._loaded_state:
+                with self._reloading:
+                    self._check_files()
+                    with no_fork:
+                        self._index.reload()
+                    self._loaded_state = state
+            with no_fork:
+                return Snapshot(self._path, self._index, self._analyzer, self._weights)
+
+    def _state(self) -> bytes | int:
+        """Return a value that changes with every commit."""
+        return self._commits if self._folder is None else (self._folder / META_FILE).read_bytes()
+
+    def _check_files(self) -> None:
+        if self._folder is not None:
+            check_segments(self._folder, (self._folder / META_FILE).read_bytes())
+        if self._mirror is not None:
+            self._mirror.refresh()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Give a writer whose work is committed at the end, or not at all. Raises SourceError while another one writes."""
-        with _typed_errors(self.folder):
-            writer = self._writer()
+        """Yield a writer whose changes are committed together at the end. Raises SourceError while another one writes."""
+        with typed_errors(self._path):
+            writer = self._new_writer()
             try:
                 yield Writer(writer)
-                writer.commit()
+                with no_fork:
+                    writer.commit()
             except BaseException:
-                with contextlib.suppress(ValueError, OSError):  # the first error is the one to know
+                with contextlib.suppress(ValueError, OSError), no_fork:  # the first error is the one to know
                     writer.rollback()
                 raise
             finally:
-                writer.wait_merging_threads()  # and lets others write
+                self._commits += 1
+                writer.wait_merging_threads()  # which also lets others write
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers out, without writing. Raises SourceError while another one writes."""
-        with _typed_errors(self.folder):
-            writer = self._writer()
+        """Keep other writers out without writing. Raises SourceError while another one writes."""
+        with typed_errors(self._path):
+            writer = self._new_writer()
         try:
             yield
         finally:
             with contextlib.suppress(ValueError, OSError):  # its files may have been deleted
                 writer.wait_merging_threads()
 
-    def _writer(self) -> Any:
-        where = self.folder.parent if self.folder else "this index"
+    def _new_writer(self) -> Any:
+        location = self._path or "this index"
         if self._mirror is not None:
-            raise SourceError(f"{where} cannot be written by this user; ask its owner, or copy the folder")
+            raise SourceError(f"{location} cannot be written by this user; ask its owner, or copy the folder")
         try:
-            return self._index.writer(WRITER_MEMORY, 1)
+            with no_fork:
+                return self._index.writer(WRITER_MEMORY, 1)
         except ValueError as error:
             if "LockBusy" in str(error):
-                raise SourceError(f"another process is adding to {where}; wait for it, or for its end") from None
+                raise SourceError(f"another process is adding to {location}; wait until it is done, then try again") from None
             raise
 
-    def _opened(self) -> Any:
-        """Return the index of the folder. Where that cannot be written, tantivy's lock file is made in a mirror of it."""
-        assert self.folder is not None  # noqa: S101  for the type checker
+    def _opened_index(self, folder: Path) -> Any:
+        """Return the index in a folder. If that is read-only, tantivy gets a mirror of it, to create its lock file in."""
+        self._check_files()
         try:
-            return _tantivy().Index.open(str(self.folder))
+            return _open_index(folder)
         except ValueError:
-            if not self.folder.is_dir() or os.access(self.folder, os.W_OK):
+            if not folder.is_dir() or os.access(folder, os.W_OK):
                 raise
-            self._mirror = _Mirror(self.folder)
-            return _tantivy().Index.open(self._mirror.folder)
+            self._mirror = _Mirror(folder)
+            return _open_index(Path(self._mirror.folder))
 
 
 class _Mirror:
-    """A folder of links to the files of another folder, removed when it is collected."""
+    """A temporary folder of links to the files of another folder."""
 
     def __init__(self, mirrored: Path) -> None:
         self._mirrored = mirrored.resolve()
@@ -136,14 +176,14 @@ class _Mirror:
 
 
 class Writer:
-    """Documents on their way into one commit."""
+    """Adds and removes documents; `Texts.writing` commits them."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._document = _tantivy().Document
+        self._document = tantivy().Document
 
     def put(self, entry: Entry) -> None:
-        """Add a document, in place of the one that has its id."""
+        """Add a document. It replaces the one that has its id."""
         document = self._document()
         document.add_text("id", entry.id)
         document.add_bytes("document", entry.document)
@@ -151,115 +191,58 @@ class Writer:
             document.add_unsigned("row", entry.row)
         for field, text in enumerate(entry.texts):
             document.add_text(f"text{field}", text or "")
-        self.remove(entry.id)
-        self._writer.add_document(document)
+        with no_fork:
+            self.remove(entry.id)
+            self._writer.add_document(document)
 
-    def remove(self, name: str) -> None:
-        self._writer.delete_documents_by_term("id", name)
-
-
-class Snapshot:
-    """One commit, to be searched. Documents are ids here, and JSON."""
-
-    def __init__(self, texts: Texts, searcher: Any, schema: Any) -> None:
-        self._texts, self._searcher, self._schema = texts, searcher, schema
-        self._query = _tantivy().Query
-
-    def __len__(self) -> int:
-        return int(self._searcher.num_docs)
-
-    def search(self, query: str, count: int) -> list[Hit]:
-        """Return the best `count` by BM25, over any word of the query in any field: no letter of it is an operator."""
-        clauses = self._clauses(query)
-        with _typed_errors(self._texts.folder):
-            hits = self._hits(self._query.boolean_query(clauses), count) if clauses else []
-            return [Hit(document.get_first("id"), float(score)) for score, document in hits]
-
-    def count(self, query: str) -> int:
-        """Return how many documents have a word of the query. It takes longer than the best few: all of them are visited."""
-        clauses = self._clauses(query)
-        with _typed_errors(self._texts.folder):
-            found = self._searcher.search(self._query.boolean_query(clauses), limit=1, count=True) if clauses else None
-            return int(found.count) if found else 0
-
-    def _clauses(self, query: str) -> list[tuple[Any, Any]]:
-        occur, clauses = _tantivy().Occur.Should, []
-        with _typed_errors(self._texts.folder):
-            term_counts = Counter(self._texts.analyzer.analyze(query))
-            for field, weight in enumerate(self._texts.weights):
-                for term, count_in_query in term_counts.items():  # one clause for a word however often it is repeated
-                    clause = self._query.term_query(self._schema, f"text{field}", term, index_option="freq")
-                    boost = weight * count_in_query
-                    clauses.append((occur, clause if boost == 1 else self._query.boost_query(clause, boost)))
-        return clauses
-
-    def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the documents that are there, by id."""
-        with _typed_errors(self._texts.folder):
-            found = self._hits(self._query.term_set_query(self._schema, "id", list(ids)), len(ids)) if ids else []
-            return {document.get_first("id"): document.get_first("document") for _, document in found}
-
-    def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the ids of the documents that refer to these rows."""
-        with _typed_errors(self._texts.folder):
-            found = self._hits(self._query.term_set_query(self._schema, "row", list(rows)), len(rows)) if rows else []
-            return {document.get_first("row"): document.get_first("id") for _, document in found}
-
-    def last_row(self) -> int:
-        """Return the highest row that a document refers to, -1 where none does."""
-        with _typed_errors(self._texts.folder):
-            hits = self._searcher.search(self._query.all_query(), limit=1, count=False, order_by_field="row").hits
-            return int(hits[0][0]) if hits and hits[0][0] is not None else -1
-
-    def _hits(self, query: Any, count: int) -> list[tuple[Any, Any]]:
-        hits = self._searcher.search(query, limit=count, count=False).hits
-        return [(score, self._searcher.doc(address)) for score, address in hits]
+    def remove(self, document_id: str) -> None:
+        with no_fork:
+            self._writer.delete_documents_by_term("id", document_id)
 
 
-@contextlib.contextmanager
-def _typed_errors(folder: Path | None) -> Iterator[None]:
-    """Turn whatever a damaged index or a full disk makes of tantivy's work into a SourceError.
+def _close_locks(folder: Path) -> None:
+    """Close this process's copies of file locks of the parent process. The parent could not release them otherwise.
 
-    Where its Rust code panics the exception is not even an Exception, and its class cannot be imported.
+    Their numbers now refer to an empty file, since objects of tantivy may still close them. Only on Linux.
     """
-    try:
-        yield
-    except PodiumError:
-        raise
-    except (ValueError, OSError, KeyError) as error:
-        raise damaged(folder, error) from error
-    except BaseException as error:
-        if type(error).__module__ != "pyo3_runtime":
-            raise
-        raise damaged(folder, RuntimeError("its files are damaged")) from error
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        return
+    locks = {str(folder.resolve() / name) for name in (".tantivy-meta.lock", ".tantivy-writer.lock")}
+    for descriptor in os.listdir(descriptors):
+        with contextlib.suppress(OSError):  # the descriptor that listed them is closed already
+            if os.readlink(descriptors / descriptor) in locks:
+                null = os.open(os.devnull, os.O_RDONLY)
+                os.dup2(null, int(descriptor), inheritable=False)
+                os.close(null)
 
 
-def _tantivy() -> Any:
-    return needed("tantivy", "index")
+def _open_index(folder: Path) -> Any:
+    with no_fork:
+        return tantivy().Index.open(str(folder))
 
 
-def _created(folder: Path | None, fields: int) -> Any:
-    schema = _schema(fields)
+def _new_index(folder: Path | None, fields: int) -> Any:
     if folder is None:
-        return _tantivy().Index(schema)
+        return tantivy().Index(_schema(fields))
     folder.mkdir(parents=True, exist_ok=True)
-    return _tantivy().Index(schema, path=str(folder))
+    return tantivy().Index(_schema(fields), path=str(folder))
 
 
 def _analyzer(language: str | None) -> Any:
-    tantivy = _tantivy()
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.remove_long(LONGEST_WORD))
-    builder = builder.filter(tantivy.Filter.lowercase())
+    package = tantivy()
+    builder = package.TextAnalyzerBuilder(package.Tokenizer.simple()).filter(package.Filter.remove_long(LONGEST_WORD))
+    builder = builder.filter(package.Filter.lowercase())
     if language is not None:
-        builder = builder.filter(tantivy.Filter.stopword(language)).filter(tantivy.Filter.stemmer(language))
+        builder = builder.filter(package.Filter.stopword(language)).filter(package.Filter.stemmer(language))
     return builder.build()
 
 
 def _schema(fields: int) -> Any:
-    builder = _tantivy().SchemaBuilder()
+    builder = tantivy().SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=True, indexed=True, fast=True)
     builder.add_bytes_field("document", stored=True)
-    for at in range(fields):
-        builder.add_text_field(f"text{at}", tokenizer_name="podium", index_option="freq")
+    for field in range(fields):
+        builder.add_text_field(f"text{field}", tokenizer_name="podium", index_option="freq")
     return builder.build()

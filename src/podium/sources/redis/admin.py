@@ -1,82 +1,92 @@
-"""Indexes on a Redis, from outside: list them, delete documents of one, drop one."""
+"""Administration of the indexes on a Redis: describe them, delete documents of one, drop one."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from podium.errors import SourceError
-from podium.sources.redis import replies as wire
-from podium.sources.redis.description import RESERVED, description_key, lease_key, separated
+from podium.sources.redis import replies
+from podium.sources.redis.commands import keys_command
+from podium.sources.redis.description import description_key, lease_key, overlap
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
+from podium.sources.redis.replies import IndexInfo
 from podium.sources.redis.server import Server
 
-__all__ = ["delete", "drop", "indexes"]
+__all__ = ["delete", "drop", "index_info", "index_infos", "indexes"]
 
-SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 def indexes(url: str, name: str = "") -> list[tuple[str, str, str]]:
-    """Return name, number of documents and fields of an index, or of every index of the server where `name` is ""."""
+    """Return name, number of documents and fields of an index, or of all indexes of the server if `name` is empty."""
     with _server(url, name) as server:
-        names = [name] if name else sorted(_decoded(each) for each in server.execute("FT._LIST"))
-        return [_row(wire.index_info(server.execute("FT.INFO", each))) for each in names]
+        infos = [index_info(server, name)] if name else index_infos(server)
+    return [(info.name, str(info.documents), info.field_list()) for info in infos]
 
 
 def delete(url: str, name: str, ids: Sequence[str]) -> int:
-    """Delete documents by their ids; return how many were there."""
+    """Delete documents of an index and return how many existed. Keys that are not documents of it are left alone."""
     with _server(url, name) as server:
-        prefix = _prefix(_existing(server))
-        return sum(bool(server.execute("DEL", prefix + each)) for each in ids if each not in RESERVED)
+        prefix = _existing(server).key_prefix
+        reply = server.execute(*keys_command(server.index, [prefix + document_id for document_id in ids]))
+        return sum(server.execute("DEL", key) for key in replies.search_keys(reply))
 
 
 def drop(url: str, name: str) -> int:
-    """Delete an index, its documents, and what podium keeps of it; return how many documents there were.
+    """Delete an index, its documents and podium's keys for it; return how many documents there were.
 
-    Raises SourceError where `name` is an alias, and while documents are being loaded: those written later would remain.
+    Raises SourceError if `name` is an alias, if another index has some of the documents, and while documents are being loaded:
+    those written later would remain.
     """
     with _server(url, name) as server:
         info = _existing(server)
         if info.name != server.index:
             raise SourceError(f"{server.index!r} is an alias of the index {info.name!r}; name that one to drop it")
-        lease = Lease(server, lease_key(_prefix(info)))
+        _check_exclusive(server, info)
+        lease = Lease(server, lease_key(info.key_prefix))
         lease.acquire()
         try:
-            server.execute("FT.DROPINDEX", info.name, "DD")
-            server.execute("DEL", description_key(_prefix(info)))
+            lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(info.key_prefix))])
         finally:
             lease.release()
         return info.documents
 
 
-@contextlib.contextmanager
-def _server(url: str, name: str) -> Iterator[Server]:
-    server = Server.at(url, name or "*", SECONDS, {})
-    try:
-        yield server
-    finally:
-        server.close()
+def index_info(server: Server, name: str) -> IndexInfo:
+    """Return the description of an index. Raises NoSuchIndex."""
+    return replies.index_info(server.execute("FT.INFO", name))
 
 
-def _existing(server: Server) -> wire.IndexInfo:
+def index_infos(server: Server) -> list[IndexInfo]:
+    """Return the descriptions of all indexes, by name. One that is dropped meanwhile is left out."""
+    infos = []
+    for name in replies.index_names(server.execute("FT._LIST")):
+        with contextlib.suppress(NoSuchIndex):
+            infos.append(index_info(server, name))
+    return infos
+
+
+def _server(url: str, name: str) -> contextlib.closing[Server]:
+    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))
+
+
+def _existing(server: Server) -> IndexInfo:
     try:
-        return wire.index_info(server.execute("FT.INFO", server.index))
+        return index_info(server, server.index)
     except NoSuchIndex as error:
         raise SourceError(
-            f"there is no index {server.index!r} on {server.where}; podium index --list --to redis://… lists those there are"
+            f"there is no index {server.index!r} on {server.address}; podium index --list --to redis://… lists the indexes"
         ) from error
 
 
-def _prefix(info: wire.IndexInfo) -> str:
-    return separated(info.prefixes[0] if info.prefixes else "")
-
-
-def _row(info: wire.IndexInfo) -> tuple[str, str, str]:
-    fields = ", ".join(f"{field.name} ({field.kind})" for field in info.fields.values())
-    return (info.name, str(info.documents), fields)
-
-
-def _decoded(name: Any) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+def _check_exclusive(server: Server, info: IndexInfo) -> None:
+    """Refuse to drop an index together with documents of another one."""
+    for other in index_infos(server):
+        shared = (prefix for prefix in other.prefixes if any(overlap(own, prefix) for own in info.prefixes))
+        if other.name != info.name and other.storage == info.storage and (prefix := next(shared, None)) is not None:
+            raise SourceError(
+                f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.address}, whose keys begin "
+                f"with {prefix!r}; to delete the index without its documents, run FT.DROPINDEX {info.name} on the server"
+            )

@@ -1,4 +1,4 @@
-"""Search requests → Redis commands. Pure; the queries themselves are built by redisvl."""
+"""Searches → commands of RediSearch. Pure."""
 
 from __future__ import annotations
 
@@ -8,106 +8,120 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from podium.sources.fusion import RRF_CONSTANT
-from podium.sources.redis.replies import DISTANCE, Field, words
+from podium.sources.redis.replies import DISTANCE, Field
 
 if TYPE_CHECKING:
     from redisvl.query.filter import FilterExpression
 
-__all__ = ["Command", "Filter", "Request", "documents_command", "hybrid_command", "text_command", "vector_command"]
+__all__ = [
+    "Command",
+    "Filter",
+    "Page",
+    "documents_command",
+    "hybrid_command",
+    "keys_command",
+    "text_command",
+    "vector_command",
+]
 
-Command = Sequence[Any]
+Command: TypeAlias = Sequence[Any]
 Filter: TypeAlias = "FilterExpression | str | None"
+BM25 = ("SCORER", "BM25STD")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What the commands of one search have in common. `return_fields` None: all of them."""
+class Page:
+    """A part of a search's results, and what its commands have in common: `count` documents after the `offset` best.
+
+    `weights` are those of the text fields. `return_fields` is None for all fields.
+    """
 
     index: str
     weights: Mapping[str, float]
-    vector: Field | None
     count: int
-    filter: Filter
-    return_fields: tuple[str, ...] | None
+    filter: str | None
+    return_fields: Sequence[str] | None
     ef_runtime: int | None
     milliseconds: int
     offset: int = 0
 
 
-def text_command(request: Request, query: str) -> Command:
-    return _command(request, _text_query(request, query))
+def text_command(page: Page, words: Sequence[str]) -> Command:
+    return _search(page, _text_query(page, words), *BM25, "WITHSCORES", fields=page.return_fields)
 
 
-def vector_command(request: Request, vector: Any) -> Command:
-    from redisvl.query import VectorQuery
-
-    assert request.vector is not None  # noqa: S101  for the type checker: the field was checked
-    wanted = None if request.return_fields is None else [*request.return_fields, DISTANCE]
-    built = VectorQuery(
-        vector.tolist(),
-        _escaped(request.vector.name),
-        return_fields=wanted,
-        filter_expression=request.filter,
-        dtype=request.vector.data_type.lower(),
-        num_results=request.offset + request.count,
-        return_score=False,  # it would have only the distance come back; without it, that comes with everything
-        ef_runtime=request.ef_runtime,
-    )
-    return _command(request, built)
+def vector_command(page: Page, field: Field, vector: Any) -> Command:
+    ef_runtime = " EF_RUNTIME $EF" if page.ef_runtime is not None else ""
+    nearest = f"KNN {page.offset + page.count} @{_escaped(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    fields = None if page.return_fields is None else (*page.return_fields, DISTANCE)
+    parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
+    if page.ef_runtime is not None:
+        parameters["EF"] = page.ef_runtime
+    query = f"({page.filter})=>[{nearest}]" if page.filter else f"*=>[{nearest}]"
+    return _search(page, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
 
 
-def hybrid_command(request: Request, query: str, vector: Any, depth: int) -> Command:
-    """Return FT.HYBRID by hand: redisvl's builder makes a filtered text optional, and warns that it may change."""
-    from redisvl.query.filter import render_filter
-    from redisvl.redis.utils import array_to_buffer
-
-    assert request.vector is not None  # noqa: S101  as above
-    near: list[Any] = [
-        "VSIM",
-        f"@{_escaped(request.vector.name)}",
-        "$vector",
-        "KNN",
-        2 if request.ef_runtime is None else 4,
-        "K",
-        depth,
-    ]
-    near += [] if request.ef_runtime is None else ["EF_RUNTIME", request.ef_runtime]
-    rendered = render_filter(request.filter)
-    near += ["FILTER", rendered] if rendered else []
-    # Not LOAD *: with that the server leaves key and score out.
-    names = ["@__key", "@__score", *(f"@{name}" for name in request.return_fields or ())]
+def hybrid_command(page: Page, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
+    """Return FT.HYBRID, which fuses a text and a vector search, each `depth` documents deep, by reciprocal rank."""
+    nearest: list[Any] = ["K", depth]
+    if page.ef_runtime is not None:
+        nearest += ["EF_RUNTIME", page.ef_runtime]
+    # Not LOAD *: with that the server leaves out the key and the score.
+    fields = ["@__key", "@__score", *(f"@{name}" for name in page.return_fields or ())]
     return (
-        *("FT.HYBRID", request.index, "SEARCH", _text_query(request, query).query_string(), "SCORER", "BM25STD", *near),
-        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", request.offset, request.count),
-        *("LOAD", len(names), *names),
-        *("PARAMS", 2, "vector", array_to_buffer(vector.tolist(), request.vector.data_type.lower())),
-        *("TIMEOUT", request.milliseconds),
+        *("FT.HYBRID", page.index, "SEARCH", _text_query(page, words), *BM25),
+        *("VSIM", f"@{_escaped(field.name)}", "$vector", "KNN", len(nearest), *nearest),
+        *(("FILTER", page.filter) if page.filter else ()),
+        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", page.offset, page.count),
+        *("LOAD", len(fields), *fields),
+        *("PARAMS", 2, "vector", _vector_bytes(vector, field)),
+        *("TIMEOUT", page.milliseconds),
     )
 
 
-def documents_command(request: Request, keys: Sequence[str]) -> Command:
-    """Return the command for whole documents by their keys; it is the same for hashes and for JSON."""
-    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", request.milliseconds)
-    return ("FT.SEARCH", request.index, "*", "INKEYS", len(keys), *keys, *limits)
+def documents_command(page: Page, keys: Sequence[str]) -> Command:
+    """Return the command for all fields of documents by their keys; it is the same for hashes and for JSON."""
+    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", page.milliseconds)
+    return ("FT.SEARCH", page.index, "*", "INKEYS", len(keys), *keys, *limits)
 
 
-def _text_query(request: Request, query: str) -> Any:
-    from redisvl.query import TextQuery
+def keys_command(index: str, keys: Sequence[str]) -> Command:
+    """Return the command that finds those of the keys that are documents of the index."""
+    return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
 
-    return TextQuery(
-        " ".join(words(query)),
-        _unions(request.weights),
-        filter_expression=request.filter,
-        return_fields=list(request.return_fields) if request.return_fields else None,
-        num_results=request.count,
-        stopwords=None,  # the index has its own, on the server
+
+def _search(
+    page: Page,
+    query: str,
+    *scoring: str,
+    fields: Sequence[str] | None,
+    order: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+) -> Command:
+    pairs = [part for pair in (parameters or {}).items() for part in pair]
+    return (
+        *("FT.SEARCH", page.index, query, *scoring, "TIMEOUT", page.milliseconds),
+        *(("RETURN", len(fields), *fields) if fields else ()),
+        *(*order, "DIALECT", 2, "LIMIT", page.offset, page.count),
+        *(("PARAMS", len(pairs), *pairs) if pairs else ()),
     )
+
+
+def _text_query(page: Page, words: Sequence[str]) -> str:
+    """Return the query for documents that have any of the words, which contain nothing that has to be escaped."""
+    union = " | ".join(words).lower()
+    clauses = [
+        f"@{fields}:({union})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
+        for fields, weight in _unions(page.weights).items()
+    ]
+    query = clauses[0] if len(clauses) == 1 else f"({' | '.join(clauses)})"
+    return f"{query} ({page.filter})" if page.filter else query
 
 
 def _unions(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the fields of each weight as one clause: a word counts once in it, whatever fields it is in.
+    """Return the fields of each weight as one clause, in which a word counts once.
 
-    In clauses of their own, RediSearch takes a word's frequency in the whole document for each of the fields.
+    If each field had a clause, RediSearch would take a word's frequency in the whole document for each of them.
     """
     names: dict[float, list[str]] = {}
     for name, weight in weights.items():
@@ -115,13 +129,13 @@ def _unions(weights: Mapping[str, float]) -> dict[str, float]:
     return {"|".join(union): weight for weight, union in names.items()}
 
 
-def _command(request: Request, built: Any) -> Command:
-    """Return the command for a redisvl query."""
-    built.timeout(request.milliseconds).paging(request.offset, request.count)
-    params = [part for pair in built.params.items() for part in pair]
-    return ("FT.SEARCH", request.index, *built.get_args(), *(("PARAMS", len(params), *params) if params else ()))
+def _vector_bytes(vector: Any, field: Field) -> bytes:
+    from redisvl.redis.utils import array_to_buffer
+
+    content: bytes = array_to_buffer(vector.tolist(), field.data_type.lower())
+    return content
 
 
 def _escaped(field: str) -> str:
-    """Return a field's name as it is written in a query, whatever letters are in it."""
+    """Return a field's name as it is written in a query."""
     return re.sub(r"([^\w])", r"\\\1", field)

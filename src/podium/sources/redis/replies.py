@@ -1,6 +1,6 @@
-"""What is said to Redis search and what it answers, in both of its protocols. Pure: no connection, no client.
+"""Replies of Redis and its search module → values, in both protocols. Pure.
 
-Replies are read as bytes, whatever the client's own settings decode: a field may hold a vector.
+Replies are read as bytes, whatever the client decodes: a field may hold a vector.
 """
 
 from __future__ import annotations
@@ -8,70 +8,39 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from podium.errors import SourceError
+from podium.sources.redis.description import with_separator
 
 __all__ = [
     "DISTANCE",
+    "NO_INFO",
     "Field",
     "IndexInfo",
-    "Row",
+    "RawDocument",
     "document",
-    "hybrid_rows",
+    "hybrid_documents",
     "index_info",
-    "nearest_rows",
-    "search_rows",
+    "index_names",
+    "nearest_documents",
+    "search_documents",
+    "search_keys",
     "similarity",
-    "tokens",
+    "text",
     "total",
-    "words",
 ]
 
-DISTANCE = "vector_distance"  # what redisvl has the server call it
+DISTANCE = "vector_distance"  # the name that redisvl gives the distance of a vector search
 Parameters = ParamSpec("Parameters")
-Read = TypeVar("Read")
-Parts = tuple[str, float | None, Any]
-# What RediSearch's own tokenizer splits at (src/toksep.h), and control characters, which its query parser cannot take.
-SEPARATORS = re.compile(r"[\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f]+")
-
-
-def tokens(text: str) -> list[str]:
-    """Split a text where the server splits a document, which is at ASCII punctuation only."""
-    return [token for token in SEPARATORS.split(text) if token.strip("_").strip()]
-
-
-def words(query: str) -> list[str]:
-    """Return the words to search for; none of them can be an operator.
-
-    A word with other punctuation in it, such as a typographic apostrophe, is searched for whole, which is how the server
-    keeps it of a document, and by its parts.
-    """
-    return [word for token in tokens(query) for word in dict.fromkeys((token, *_parts(token)))]
-
-
-def _parts(token: str) -> list[str]:
-    if token.isascii():
-        return []
-    parts = "".join(" " if _is_punctuation(letter) else letter for letter in token).split()
-    return [part for part in parts if part.strip("_")]  # the server's query parser refuses underscores alone
-
-
-def _is_punctuation(letter: str) -> bool:
-    """Say whether a letter separates words: punctuation, spaces, accents on their own, and full-width forms of symbols."""
-    if letter.isascii():
-        return False
-    category = unicodedata.category(letter)
-    return category[0] in "PZ" or category == "Sk" or bool(SEPARATORS.fullmatch(unicodedata.normalize("NFKC", letter)))
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of an index. `name` is what queries call it, `path` where it is in a document; the rest is a vector's."""
+    """A field of an index. `name` is its name in queries, `path` its place in a document. The rest describes vectors."""
 
     name: str
     path: str
@@ -80,10 +49,17 @@ class Field:
     data_type: str = "FLOAT32"
     metric: str = "COSINE"
 
+    @property
+    def member(self) -> str:
+        """The name of the field in a document: the path itself in a hash, $.name or $["name"] in JSON."""
+        if self.path.startswith('$["') and self.path.endswith('"]'):
+            return str(json.loads(self.path[2:-1]))
+        return self.path.removeprefix("$.")
+
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index as FT.INFO describes it. `indexed_share` is how much of what it scans at its creation is done, from 0 to 1."""
+    """An index as FT.INFO describes it. `indexed_share`, from 0 to 1, is how much of its first scan of all keys is done."""
 
     name: str
     storage: str
@@ -96,215 +72,216 @@ class IndexInfo:
     last_failure: str
     filter: str
 
+    @property
+    def key_prefix(self) -> str:
+        """The prefix of the keys of documents that podium writes."""
+        return with_separator(self.prefixes[0] if self.prefixes else "")
+
     def of_kind(self, kind: str) -> list[str]:
         return [name for name, field in self.fields.items() if field.kind == kind]
 
+    def field_list(self) -> str:
+        return ", ".join(f"{field.name} ({field.kind})" for field in self.fields.values()) or "no fields"
+
+
+NO_INFO = IndexInfo("", "HASH", (), {}, 0, False, 1.0, 0, "", "")
+"""Stands for the description of an index before FT.INFO was called."""
+
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One document of a reply: its key, its score where the server gave one, and its fields as bytes."""
+class RawDocument:
+    """A document of a reply: its key, its score if the server computed one, and its fields as bytes."""
 
     key: str
     score: float | None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def _of(command: str) -> Callable[[Callable[Parameters, Read]], Callable[Parameters, Read]]:
-    """Make what goes wrong while a command's reply is read a SourceError: it is not the reply that is documented."""
+def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Decorate a function that reads replies to a command: a reply that is not the documented one raises SourceError."""
 
-    def reading(read: Callable[Parameters, Read]) -> Callable[Parameters, Read]:
+    def decorated(read: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @functools.wraps(read)
-        def checked(*given: Parameters.args, **options: Parameters.kwargs) -> Read:
+        def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
             try:
-                return read(*given, **options)
+                return read(*arguments, **options)
             except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
-                said = f"{type(error).__name__}: {str(error)[:80]}"
                 raise SourceError(
-                    f"the server's answer to {command} is not a known one ({said}); podium needs RediSearch 2.8 or later"
+                    f"the server's reply to {command} cannot be read ({type(error).__name__}: {str(error)[:80]}); podium needs "
+                    "RediSearch 2.8 or later"
                 ) from error
 
         return checked
 
-    return reading
+    return decorated
 
 
-@_of("FT.INFO")
+@_reply_to("FT._LIST")
+def index_names(reply: Any) -> list[str]:
+    return sorted(map(text, reply))
+
+
+@_reply_to("FT.INFO")
 def index_info(reply: Any) -> IndexInfo:
-    """Read FT.INFO."""
     info = _mapping(reply)
     definition = _mapping(info.get("index_definition", []))
     errors = _mapping(info.get("Index Errors", []))
-    fields = [_field(_mapping(each)) for each in info["attributes"]]
+    fields = [_field(_mapping(attribute)) for attribute in info["attributes"]]
     return IndexInfo(
-        name=_text(info["index_name"]),
-        storage=_text(definition["key_type"]),
-        prefixes=tuple(_text(prefix) for prefix in definition["prefixes"]),
-        fields={each.name: each for each in fields},
+        name=text(info["index_name"]),
+        storage=text(definition["key_type"]),
+        prefixes=tuple(text(prefix) for prefix in definition["prefixes"]),
+        fields={field.name: field for field in fields},
         documents=int(info["num_docs"]),
         indexing=_number(info.get("indexing", 0)) > 0,
         indexed_share=_number(info.get("percent_indexed", 1)),
         failures=int(_number(info.get("hash_indexing_failures", 0))),
-        last_failure=_text(errors.get("last indexing error", "")),
-        filter=_text(definition.get("filter", "")),
+        last_failure=text(errors.get("last indexing error", "")),
+        filter=text(definition.get("filter", "")),
     )
 
 
-@_of("FT.SEARCH")
-def search_rows(reply: Any, *, scored: bool) -> list[Row]:
-    """Read FT.SEARCH's rows, best first. A document that was deleted meanwhile comes without fields and is left out.
+@_reply_to("FT.SEARCH")
+def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
+    """Return the documents of FT.SEARCH, best first. One that was deleted meanwhile has no fields and is left out.
 
-    Raises SourceError where the server says that it ran out of time, since what it gives then is only a part, and where
-    no document comes with fields.
+    Raises SourceError if the server ran out of time, because then documents are missing, or if no document has fields.
     """
-    rows = _rows_of_map(_mapping(reply), scored) if isinstance(reply, Mapping) else _rows_of_list(reply, scored)
-    whole = [Row(key, score, _mapping(fields)) for key, score, fields in rows if fields is not None]
-    if rows and not whole:
+    if isinstance(reply, Mapping):
+        _refuse_warnings(_mapping(reply).get("warning", ()))
+        results = [_mapping(result) for result in _mapping(reply).get("results", ())]
+        rows = [(result["id"], result["score"] if scored else None, result.get("extra_attributes")) for result in results]
+    else:
+        size = 3 if scored else 2
+        if len(reply) % size != 1:
+            raise ValueError(f"{len(reply)} parts")
+        rows = [(reply[i], reply[i + 1] if scored else None, reply[i + size - 1]) for i in range(1, len(reply), size)]
+    documents = [
+        RawDocument(text(key), None if score is None else _number(score), _mapping(fields))
+        for key, score, fields in rows
+        if fields is not None
+    ]
+    if rows and not documents:
         raise SourceError(
-            f"the server found {len(rows)} documents, but gives the fields of none; can this user and this node read them?"
+            f"the server found {len(rows)} documents, but returned the fields of none; check that this user, and this node of "
+            "a cluster, can read them"
         )
-    return whole
+    return documents
 
 
-def _rows_of_map(answer: Mapping[str, Any], scored: bool) -> list[Parts]:
-    _refuse_warnings(answer.get("warning", ()))
-    rows = [_mapping(each) for each in answer.get("results", ())]
-    return [(_text(row["id"]), _number(row["score"]) if scored else None, row.get("extra_attributes")) for row in rows]
+@_reply_to("FT.SEARCH")
+def search_keys(reply: Any) -> list[str]:
+    """Return the keys in a reply of FT.SEARCH without fields."""
+    if isinstance(reply, Mapping):
+        return [text(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
+    return [text(key) for key in reply[1:]]
 
 
-def _rows_of_list(answer: Sequence[Any], scored: bool) -> list[Parts]:
-    step = 3 if scored else 2
-    if len(answer) % step != 1:
-        raise ValueError(f"{len(answer)} parts")
-    rows = [answer[at : at + step] for at in range(1, len(answer), step)]
-    return [(_text(row[0]), _number(row[1]) if scored else None, row[-1]) for row in rows]
-
-
-@_of("FT.SEARCH")
+@_reply_to("FT.SEARCH")
 def total(reply: Any) -> int:
     """Return how many documents match, of which the reply has some."""
     return int(_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
 
 
-@_of("FT.SEARCH")
-def nearest_rows(reply: Any, metric: str) -> list[Row]:
-    """Read the rows of a KNN search, most similar first."""
-    rows = search_rows(reply, scored=False)
-    scored = [Row(row.key, similarity(_distance(row.fields.pop(DISTANCE)), metric), row.fields) for row in rows]
-    return sorted(scored, key=lambda row: -(row.score or 0.0))
+@_reply_to("FT.SEARCH")
+def nearest_documents(reply: Any, metric: str) -> list[RawDocument]:
+    """Return the documents of a KNN search, most similar first."""
+    documents = []
+    for raw in search_documents(reply, scored=False):
+        distance = float(text(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
+        documents.append(replace(raw, score=similarity(distance, metric)))
+    return sorted(documents, key=lambda raw: -(raw.score or 0.0))
 
 
-@_of("FT.HYBRID")
-def hybrid_rows(reply: Any) -> list[Row]:
-    """Read FT.HYBRID's rows, best first."""
-    answer = _mapping(reply)
-    _refuse_warnings(answer.get("warnings", ()))
-    rows = [_mapping(each) for each in answer.get("results", ())]
-    return [
-        Row(
-            _text(row["__key"]),
-            _number(row["__score"]),
-            {name: value for name, value in row.items() if name not in ("__key", "__score")},
-        )
-        for row in rows
-    ]
+@_reply_to("FT.HYBRID")
+def hybrid_documents(reply: Any) -> list[RawDocument]:
+    """Return the documents of FT.HYBRID, best first."""
+    values = _mapping(reply)
+    _refuse_warnings(values.get("warnings", ()))
+    documents = []
+    for result in values.get("results", ()):
+        fields = _mapping(result)
+        documents.append(RawDocument(text(fields.pop("__key")), _number(fields.pop("__score")), fields))
+    return documents
 
 
 def similarity(distance: float, metric: str) -> float:
-    """Turn a distance into a similarity, the higher the better: cosine and inner product as they are, L2 as 1 / (1 + d²).
+    """Return a similarity, higher for nearer vectors: cosine and inner product themselves, 1 / (1 + d²) for L2.
 
-    The server's COSINE and IP distances are 1 minus these; its L2 is squared. A vector of zeros has no angle: 0.
+    The server's COSINE and IP distances are 1 minus the similarity; its L2 distance is squared. A vector of zeros has no
+    angle, so its similarity is 0.
     """
     if math.isnan(distance):
         return 0.0
     return 1 / (1 + distance) if metric == "L2" else 1 - distance
 
 
-@_of("FT.SEARCH")
-def document(row: Row, info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
-    """Return the named fields of a row; None: all but vectors, which come as lists of numbers."""
-    vectors = {_member(field.path): field for field in info.fields.values() if field.kind == "VECTOR"}
-    if info.storage == "JSON" and "$" in row.fields and names is None:  # a JSON index gives each document whole
-        value = json.loads(row.fields["$"])
-        whole = value if isinstance(value, dict) else {"$": value}
-        return {name: value for name, value in whole.items() if name not in vectors}
-    numbers = _json_numbers if info.storage == "JSON" else _hash_numbers
+@_reply_to("FT.SEARCH")
+def document(raw_fields: Mapping[str, Any], info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the named fields of a document. None means all but vectors, which are returned as lists of numbers."""
+    vectors = {field.member: field for field in info.fields.values() if field.kind == "VECTOR"}
+    if info.storage == "JSON" and "$" in raw_fields and names is None:  # a JSON index returns the document as one value
+        value = json.loads(raw_fields["$"])
+        members = value if isinstance(value, dict) else {"$": value}
+        return {name: value for name, value in members.items() if name not in vectors}
     return {
-        name: numbers(value, vectors[name]) if name in vectors else _as_text(value)
-        for name, value in row.fields.items()
+        name: _vector(value, vectors[name], info.storage) if name in vectors else _decoded(value)
+        for name, value in raw_fields.items()
         if name not in vectors or name in (names or ())
     }
 
 
-def _member(path: str) -> str:
-    """Return the member of a document that a path leads to: the name itself in a hash, $.name or $["name"] in JSON."""
-    if path.startswith('$["') and path.endswith('"]'):
-        return str(json.loads(path[2:-1]))
-    return path.removeprefix("$.")
-
-
-def _as_text(value: Any) -> Any:
-    """Return a field as a string; one that is not UTF-8 stays as bytes, rather than lose some."""
-    if not isinstance(value, bytes):
-        return value
+def _decoded(value: Any) -> Any:
+    """Return a field as a string, or as bytes if it is not UTF-8."""
     try:
-        return value.decode()
+        return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
         return value
 
 
-def _json_numbers(value: Any, field: Field) -> Any:
-    return json.loads(value)
-
-
-def _hash_numbers(value: Any, field: Field) -> Any:
-    """Return a vector as a list of numbers; a hash holds their bytes."""
+def _vector(value: Any, field: Field, storage: str) -> Any:
+    """Return a vector as a list of numbers."""
+    if storage == "JSON":
+        return json.loads(value)
     import numpy as np
 
     return np.frombuffer(value, field.data_type.lower()).tolist()
 
 
-def _distance(said: Any) -> float:
-    return float(said.decode() if isinstance(said, bytes) else said)  # of a vector of zeros: not a number
-
-
-def _field(said: Mapping[str, Any]) -> Field:
-    name, kind = _text(said.get("attribute", said.get("identifier"))), _text(said["type"])
-    path = _text(said.get("identifier", name))
+def _field(attributes: Mapping[str, Any]) -> Field:
+    name = text(attributes.get("attribute", attributes.get("identifier")))
+    kind = text(attributes["type"])
+    field = Field(name, text(attributes.get("identifier", name)), kind)
     if kind != "VECTOR":
-        return Field(name, path, kind)
-    return Field(
-        name,
-        path,
-        kind,
-        int(said["dim"]),
-        _text(said.get("data_type", "FLOAT32")),
-        _text(said.get("distance_metric", "COSINE")),
+        return field
+    return replace(
+        field,
+        dimensions=int(attributes["dim"]),
+        data_type=text(attributes.get("data_type", "FLOAT32")),
+        metric=text(attributes.get("distance_metric", "COSINE")),
     )
 
 
 def _refuse_warnings(warnings: Sequence[Any]) -> None:
-    if told := "; ".join(_text(each) for each in warnings):
-        raise SourceError(f"the server gave only a part of the answer: {told}; allow it more time with timeout=")
+    if message := "; ".join(map(text, warnings)):
+        raise SourceError(f"the server returned only a part of the results: {message}; allow more time with timeout=")
 
 
-def _mapping(said: Any) -> dict[str, Any]:
-    """Read a map, which the older protocol sends as a flat list: names and values, then perhaps flags on their own."""
-    if isinstance(said, Mapping):
-        return {_text(name): value for name, value in said.items()}
-    return dict(_pairs(list(said)))
+def _mapping(reply: Any) -> dict[str, Any]:
+    """Return a map. The older protocol sends it as a flat list of names and values, possibly with a single flag at the end."""
+    if isinstance(reply, Mapping):
+        return {text(name): value for name, value in reply.items()}
+    items = list(reply)
+    return {text(name): value for name, value in zip(items[::2], items[1::2], strict=False)}
 
 
-def _pairs(flat: list[Any]) -> Iterator[tuple[str, Any]]:
-    for at in range(0, len(flat) - 1, 2):
-        yield _text(flat[at]), flat[at + 1]
+def text(value: Any) -> str:
+    """Return a string, which a client may decode or not."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _text(said: Any) -> str:
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-
-
-def _number(said: Any) -> float:
-    number = float(said.decode() if isinstance(said, bytes) else said)
+def _number(value: Any) -> float:
+    number = float(text(value))
     if math.isnan(number):
-        raise ValueError("a score that is no number")
+        raise ValueError("a score that is not a number")
     return number

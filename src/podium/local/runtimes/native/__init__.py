@@ -1,1 +1,1 @@
-"""podium's own core, in C++."""
+"""podium's own core, written in C++."""

@@ -1,194 +1,254 @@
-"""A network as steps of the native core: the Graph that podium._native runs.
+"""NativeGraph: a network as steps of podium._native.
 
-A product is not added as a step until something else than an activation or a sum follows it: those two are done while its
-result is still in registers.
+A matrix product becomes a step only when something other than an activation or a sum follows it: those two are computed
+while its result is still in registers. The lookups of an embedding become one step, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 import numpy as np
 
-from podium.errors import UnsupportedModel
-from podium.local.graph import Attention, Graph, Positions, Precision
-from podium.local.runtimes import native_core
+from podium._native import Network
+from podium.errors import Argument, UnsupportedModel
+from podium.local.graph import COMPARISON_TABLES, Attention, Graph, PositionKind, Value
+from podium.local.runtimes import Precision
 from podium.local.runtimes.native.packed import PANEL, Packed, pack_float32, pack_int8
 
 if TYPE_CHECKING:
-    from podium._native import Network
     from podium.local.files.checkpoint import Array, Checkpoint
 
 __all__ = ["NativeGraph"]
 
+Arguments = ParamSpec("Arguments")
+
+TOKEN_IDS, SEGMENT_IDS, ZEROS = Value("token ids"), Value("segment ids"), Value("zeros")
+EMBEDDINGS = (("words",), ("words", "segments"), ("words", "positions"), ("words", "segments", "positions"))
+
+
+class _Lookup(NamedTuple):
+    """The lookup of a table."""
+
+    table: str
+    ids: Value
+
+    @property
+    def part(self) -> str:
+        """The part of an embedding that the ids belong to."""
+        return {TOKEN_IDS: "words", SEGMENT_IDS: "segments", ZEROS: "segments"}.get(self.ids, "positions")
+
+
+_Embedding = tuple[_Lookup, ...]  # a sum of lookups that is not yet a step
+
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """A product that is still to be added as a step, with what will be done to it."""
+    """A matrix product that is not yet a step, with the operations that follow it."""
 
-    x: str
+    x: Value
     names: tuple[str, ...]
     bias: bool
     exact: bool
     activation: str = "none"
-    added: str | None = None
+    added: Value | None = None
 
 
 class NativeGraph(Graph):
-    """Steps under construction; `finish` makes them a network to run. `packed` holds the weights, or will."""
+    """Steps under construction; `finish` returns the network. `packed` holds the weights and gets those it does not have."""
 
     def __init__(
         self, checkpoint: Checkpoint, packed: Packed, precision: Precision, *, instruction_set: str | None = None
     ) -> None:
         super().__init__(checkpoint)
-        self.network: Network = native_core().Network(instruction_set)
-        self._packed, self._int8 = packed, precision == "int8"
-        self._made: dict[str, int | _Product] = {}
-        self._firsts: dict[int, str] = {}
+        self.network = Network(instruction_set)
+        self._packed = packed
+        self._int8 = precision == "int8"
+        self._values: dict[Value, int | _Embedding | _Product] = {}  # a step's number, or what is not yet a step
+        self._positions: dict[Value, tuple[PositionKind, int]] = {}
+        self._first_rows: dict[int, Value] = {}
 
-    def finish(self, result: str) -> tuple[Network, int]:
-        """Return the network, ready to run, and how many numbers it gives a text."""
-        rows = self._rows(result)
-        self.network.finish(rows)
-        return self.network, self.network.width(rows)
+    def finish(self, result: Value) -> tuple[Network, int]:
+        """Return the network, ready to run, and the number of its outputs per text."""
+        number = self._number(result)
+        self.network.finish(result=number)
+        return self.network, self.network.width(x=number)
 
-    def embedded(
-        self, words: str, *, segments: str | None, segmented: bool, places: str | None, positions: Positions, padding: int
-    ) -> str:
-        tables = [None if name is None else self._table(name) for name in (words, segments, places)]
-        return self._step(self.network.embed, tables[0], tables[1], segmented, tables[2], positions, padding)
+    def token_ids(self) -> Value:
+        return TOKEN_IDS
 
-    def linear(self, x: str, *names: str, bias: bool = True, exact: bool = False) -> str:
+    def segment_ids(self) -> Value:
+        return SEGMENT_IDS
+
+    def zeros(self) -> Value:
+        return ZEROS
+
+    def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
+        name = Value(f"positions {kind} {padding_id}")
+        self._positions[name] = kind, padding_id
+        return name
+
+    def lookup(self, table: str, ids: Value) -> Value:
+        return self._name((_Lookup(table, ids),))
+
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
         self.checked_sizes(names, bias)
         return self._name(_Product(x, names, bias, exact))
 
-    def norm(self, x: str, name: str, epsilon: float, *, bias: bool = True) -> str:
-        parts = [self._vector(part) for part in self.checked_norm(name, bias)]
-        return self._step(self.network.norm, self._rows(x), parts[0], parts[1] if bias else None, epsilon)
+    def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
+        weight, *biases = [self._vector(tensor) for tensor in self.checked_norm(name, bias)]
+        return self._step(self.network.norm, x=self._number(x), weight=weight, bias=next(iter(biases), None), epsilon=epsilon)
 
-    def activation(self, x: str, name: str) -> str:
-        kind, made = self.checked_activation(name), self._made[x]
-        if isinstance(made, _Product) and made.activation == "none" and made.added is None:
-            return self._name(replace(made, activation=kind))
-        return self._step(self.network.activate, self._rows(x), kind)
+    def activation(self, x: Value, name: str) -> Value:
+        activation, value = self.checked_activation(name), self._values[x]
+        if isinstance(value, _Product) and value.activation == "none" and value.added is None:
+            return self._name(replace(value, activation=activation))
+        return self._step(self.network.activate, x=self._number(x), activation=activation)
 
-    def add(self, x: str, y: str) -> str:
-        made = self._made[x]
-        if isinstance(made, _Product) and made.added is None:
-            return self._name(replace(made, added=y))
-        return self._step(self.network.add, self._rows(x), self._rows(y))
+    def add(self, x: Value, y: Value) -> Value:
+        first, second = self._values[x], self._values[y]
+        if isinstance(first, tuple) and isinstance(second, tuple):
+            return self._name(first + second)
+        if isinstance(first, _Product) and first.added is None:
+            return self._name(replace(first, added=y))
+        return self._step(self.network.add, x=self._number(x), y=self._number(y))
 
-    def gate(self, x: str, name: str) -> str:
-        return self._step(self.network.gate, self._rows(x), self.checked_activation(name))
+    def gate(self, x: Value, name: str) -> Value:
+        return self._step(self.network.gate, x=self._number(x), activation=self.checked_activation(name))
 
-    def attention(self, x: str, names: Sequence[str], shape: Attention, *, bias: bool = True) -> str:
-        self.checked_heads(names, shape)
-        width, size = shape.width, shape.width // shape.heads
-        if shape.only_first and len(names) == 3:
+    def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
+        self.check_heads(names, shape)
+        if shape.rows != "all" and len(names) == 3:
             keys, key_column = self.linear(x, *names[1:], bias=bias), 0
-            queries = self.linear(self.first_row(x), names[0], bias=bias)
+            queries = self.linear(self.select(x, shape.rows), names[0], bias=bias)
         else:
-            keys, key_column = self.linear(x, *names, bias=bias), width
-            queries = self.first_row(keys) if shape.only_first else keys
-        rotations = shape.rotary.tables(size) if shape.rotary else (None, None)
+            keys, key_column = self.linear(x, *names, bias=bias), shape.width
+            queries = self.select(keys, shape.rows)
+        cosines, sines = shape.rotary.tables(shape.size) if shape.rotary else (None, None)
         return self._step(
             self.network.attend,
-            self._rows(queries),
-            0,
-            self._rows(keys),
-            key_column,
-            key_column + width,
-            shape.heads,
-            size,
-            size**-0.5,
-            shape.window or 0,
-            shape.by_side,
-            *rotations,
+            queries=self._number(queries),
+            query_column=0,
+            keys=self._number(keys),
+            key_column=key_column,
+            value_column=key_column + shape.width,
+            heads=shape.heads,
+            size=shape.size,
+            scale=shape.size**-0.5,
+            window=shape.window or 0,
+            by_side=shape.by_side,
+            cos=cosines,
+            sin=sines,
         )
 
-    def first_row(self, x: str) -> str:
-        rows = self._rows(x)
-        if rows not in self._firsts:
-            self._firsts[rows] = self._step(self.network.first, rows)
-        return self._firsts[rows]
+    def first_row(self, x: Value) -> Value:
+        number = self._number(x)
+        if number not in self._first_rows:
+            self._first_rows[number] = self._step(self.network.first, x=number)
+        return self._first_rows[number]
 
-    def mean(self, x: str) -> str:
-        return self._step(self.network.mean, self._rows(x))
+    def mean(self, x: Value) -> Value:
+        return self._step(self.network.mean, x=self._number(x))
 
-    def compared(self, x: str, importance: str, tables: Sequence[str], k1: float, b: float, usual_tokens: float) -> str:
-        """Compare a query's rows with its text's, as families/late.py says: four numbers a pair."""
-        weight, vectors = self._vector(f"{importance}.weight"), [self._vector(table) for table in tables]
-        (bias,) = self._vector(f"{importance}.bias")
-        return self._step(self.network.compare, self._rows(x), weight, float(bias), *vectors, k1, b, usual_tokens)
+    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
+        return self._step(
+            self.network.compare,
+            x=self._number(x),
+            importance=self._vector(f"{prefix}importance.weight"),
+            importance_bias=float(self._vector(f"{prefix}importance.bias")[0]),
+            k1=k1,
+            b=b,
+            usual_tokens=average_tokens,
+            **{table: self._vector(f"{prefix}{table}") for table in COMPARISON_TABLES},
+        )
 
-    # ---- names and weights ----
+    # Values and the numbers of their steps.
 
-    def _name(self, made: int | _Product) -> str:
-        name = f"rows.{len(self._made)}"
-        self._made[name] = made
+    def _name(self, value: int | _Embedding | _Product) -> Value:
+        name = Value(f"value {len(self._values)}")
+        self._values[name] = value
         return name
 
-    def _step(self, add: Any, *arguments: Any) -> str:
-        try:
-            return self._name(add(*arguments))
-        except ValueError as error:
-            raise UnsupportedModel(f"the checkpoint does not match its config.json: {error}") from error
+    def _number(self, name: Value) -> int:
+        """Return the number of a value's step. Adds the step if the value does not have one yet."""
+        value = self._values[name]
+        if isinstance(value, tuple):
+            value = self._embedding_step(value)
+        elif isinstance(value, _Product):
+            value = self._product_step(value)
+        self._values[name] = value
+        return value
 
-    def _rows(self, name: str) -> int:
-        made = self._made[name]
-        if isinstance(made, _Product):
-            made = self._made[name] = self._added(made)
-        return made
+    def _step(self, add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return self._name(_checked_step(add, *args, **kwargs))
 
-    def _added(self, product: _Product) -> int:
-        x, added = self._rows(product.x), -1 if product.added is None else self._rows(product.added)
-        key = "|".join(product.names)
-        inputs, outputs = self.checked_sizes(product.names, product.bias)
-        bias = self._bias(product.names, outputs) if product.bias else None
-        panels = -(-outputs // PANEL)
-        add: Any
-        weights: tuple[Array, ...]
-        if self._int8 and not product.exact:
-            add = self.network.linear_int8
-            weights = self._weights_int8(key, (panels, -(-inputs // 4), PANEL, 4), product.names)
-        else:
-            add, weights = self.network.linear, (self._weights_float32(key, (panels, inputs, PANEL), product.names),)
-        try:
-            return int(add(x, *weights, outputs, bias, product.activation, added))
-        except ValueError as error:
-            raise UnsupportedModel(f"the checkpoint does not match its config.json, at {key}: {error}") from error
-
-    def _weights_float32(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> Array:
-        return self._packed.get(key, shape, lambda: pack_float32(self._stacked(names)))
-
-    def _weights_int8(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, ...]:
-        made: list[tuple[Array, ...]] = []
-
-        def part(at: int) -> Array:
-            if not made:
-                made.append(pack_int8(self._stacked(names)))
-            return made[0][at]
-
-        shapes = (shape, (shape[0] * PANEL,), (shape[0] * PANEL,))
-        kinds = ("int8", "scales", "sums")
-        return tuple(
-            self._packed.get(f"{key}.{kind}", each, lambda at=at: part(at))  # type: ignore[misc]  # a default binds `at` now
-            for at, (kind, each) in enumerate(zip(kinds, shapes, strict=True))
+    def _embedding_step(self, embedding: _Embedding) -> int:
+        """Add the lookups' step. The core adds words, segments and positions in this order, on which the last bit depends."""
+        parts = {lookup.part: lookup for lookup in embedding}
+        if tuple(lookup.part for lookup in embedding) not in EMBEDDINGS:
+            tables = ", ".join(lookup.table for lookup in embedding)
+            raise UnsupportedModel(f"podium's native core cannot add {tables}; use ", Argument("runtime", "onnx"))
+        segments, positions = parts.get("segments"), parts.get("positions")
+        kind, padding_id = self._positions[positions.ids] if positions else ("counted", 0)
+        return _checked_step(
+            self.network.embed,
+            words=self._table(parts["words"].table),
+            segments=self._table(segments.table) if segments else None,
+            by_segment=segments is not None and segments.ids == SEGMENT_IDS,
+            places=self._table(positions.table) if positions else None,
+            positions=kind,
+            padding=padding_id,
         )
 
-    def _stacked(self, names: tuple[str, ...]) -> Array:
-        return np.concatenate([self.checkpoint[f"{name}.weight"] for name in names])
+    def _product_step(self, product: _Product) -> int:
+        x = self._number(product.x)
+        added = -1 if product.added is None else self._number(product.added)
+        names = product.names
+        inputs, outputs = self.checked_sizes(names, product.bias)
+        bias = self._bias(names, outputs) if product.bias else None
+        key, panels = "|".join(names), -(-outputs // PANEL)
+        add: Callable[..., int]
+        if self._int8 and not product.exact:
+            packed, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), names)
+            add = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
+        else:
+            packed = self._packed.get(key, (panels, inputs, PANEL), lambda: pack_float32(self._joined(names, "weight")))
+            add = functools.partial(self.network.linear, packed=packed)
+        return _checked_step(add, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
+
+    # Weights, which are packed only if the cache does not have them.
+
+    def _int8_weights(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, Array, Array]:
+        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))
+        channels = (shape[0] * PANEL,)
+        return (
+            self._packed.get(f"{key}.int8", shape, lambda: packed()[0]),
+            self._packed.get(f"{key}.scales", channels, lambda: packed()[1]),
+            self._packed.get(f"{key}.sums", channels, lambda: packed()[2]),
+        )
 
     def _bias(self, names: tuple[str, ...], outputs: int) -> Array:
         key = "|".join(f"{name}.bias" for name in names)
-        return self._packed.get(key, (outputs,), lambda: np.concatenate([self.checkpoint[f"{name}.bias"] for name in names]))
+        return self._packed.get(key, (outputs,), lambda: self._joined(names, "bias"))
+
+    def _joined(self, names: tuple[str, ...], kind: str) -> Array:
+        return np.concatenate([self.checkpoint[f"{name}.{kind}"] for name in names])
 
     def _vector(self, name: str) -> Array:
         size = int(np.prod(self.checkpoint.shape(name)))
         return self._packed.get(name, (size,), lambda: self.checkpoint[name].reshape(-1))
 
     def _table(self, name: str) -> Array:
-        """Return a table of embeddings as it is stored: of float16 only the rows looked up become float32."""
+        """Return a table as it is stored: of a float16 table, only the rows that are looked up become float32."""
         return self._packed.get(name, self.checkpoint.shape(name), lambda: self.checkpoint.stored(name))
+
+
+def _checked_step(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+    """Return the number of the step that `add` adds. The core checks that sizes fit."""
+    try:
+        return add(*args, **kwargs)
+    except ValueError as error:
+        raise UnsupportedModel(f"the checkpoint does not match its config.json: {error}") from error

@@ -1,9 +1,8 @@
-"""Weights as the native core reads them: laid out once per checkpoint and precision, kept in the cache directory, and mapped
-from there afterwards, so that a second start reads nothing and processes share their pages.
+"""Weights in the layout of the native core, computed once per checkpoint and precision and kept in the cache directory.
 
-A file is a line that says which format this is, the length of a JSON header, the header (a dtype, a shape, a place and a
-checksum for each name), and the arrays, each beginning at a multiple of 64 bytes. The checksums are compared at every start:
-damaged weights give scores that look like any others.
+Later starts map the file, so they read nothing and processes share its pages. The file is a line with the format, the length
+of a JSON header, the header (dtype, shape, offset and checksum by name), and the arrays, each at a multiple of 64 bytes. The
+checksums are compared at every start: damaged weights would otherwise show in scores only.
 """
 
 from __future__ import annotations
@@ -27,125 +26,129 @@ from podium.local.runtimes.int8 import quantise
 __all__ = ["PANEL", "Packed", "pack_float32", "pack_int8"]
 
 MAGIC, LENGTH = b"podium packed 1\n", struct.Struct("<Q")
-LAYOUT = "v1"  # change it when the same weights would be laid out differently
+LAYOUT = "v1"  # to be changed with the layout of the arrays
 PANEL, ALIGNMENT = 64, 64
 DTYPES = ("float32", "float16", "int8", "int32")
 
 
 def pack_float32(weight: Array) -> Array:
-    """Return a weight of shape (outputs, inputs) in panels of 64 outputs: (outputs / 64, inputs, 64), filled up with 0."""
-    return np.ascontiguousarray(_panels(weight).transpose(0, 2, 1))
+    """Return a weight of shape (outputs, inputs) in panels of 64 outputs: (outputs / 64, inputs, 64), padded with 0."""
+    panels = _padded(weight).reshape(-1, PANEL, weight.shape[1])
+    return np.ascontiguousarray(panels.transpose(0, 2, 1))
 
 
 def pack_int8(weight: Array) -> tuple[Array, Array, Array]:
     """Return a weight as int8 of shape (outputs / 64, inputs / 4, 64, 4), a scale per output, and each output's sum."""
-    whole, scales = quantise(weight)
-    inputs, outputs = whole.shape
-    padded = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // 4) * 4), np.int8)
-    padded[:outputs, :inputs] = whole.T
+    quantised, scales = quantise(weight)
+    padded = _padded(quantised.T, input_multiple=4)
     panels = padded.reshape(-1, PANEL, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
-    all_scales = np.zeros(len(padded), np.float32)
-    all_scales[:outputs] = scales
-    return np.ascontiguousarray(panels), all_scales, padded.sum(axis=1, dtype=np.int32)
+    padded_scales = np.zeros(len(padded), np.float32)
+    padded_scales[: len(scales)] = scales
+    return np.ascontiguousarray(panels), padded_scales, padded.sum(axis=1, dtype=np.int32)
 
 
-def _panels(weight: Array) -> Array:
+def _padded(weight: Array, *, input_multiple: int = 1) -> Array:
+    """Return the weight with zeros up to whole panels of outputs, and to a multiple of inputs."""
     outputs, inputs = weight.shape
-    padded = np.zeros((-(-outputs // PANEL) * PANEL, inputs), np.float32)
-    padded[:outputs] = weight
-    return padded.reshape(-1, PANEL, inputs)
+    padded = np.zeros((_round_up(outputs, PANEL), _round_up(inputs, input_multiple)), weight.dtype)
+    padded[:outputs, :inputs] = weight
+    return padded
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 class Packed:
-    """The arrays of one checkpoint in one precision, by name. `complete` once they are all mapped from the file."""
+    """The arrays of the checkpoint with this digest in one precision, by name. `complete` if all are mapped from the file."""
 
     def __init__(self, digest: str, precision: str) -> None:
         self.path = cache_folder() / "native" / f"{digest}-{precision}-{LAYOUT}"
-        # A file that cannot be read is made again: a cache is never a reason to fail.
-        self._arrays = _read(self.path) or {}
+        # A file that cannot be read is replaced: a cache is never a reason to fail.
+        self._arrays = _read_arrays(self.path) or {}
         self.complete = bool(self._arrays)
 
     def get(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> Array:
-        """Return the array of a name, made now if it is not there or not of this shape."""
-        kept = self._arrays.get(name)
-        if kept is None or kept.shape != shape:
-            kept = self._arrays[name] = np.ascontiguousarray(make())
+        """Return the array of this name, made now if it is missing or has another shape."""
+        array = self._arrays.get(name)
+        if array is None or array.shape != shape:
+            array = self._arrays[name] = np.ascontiguousarray(make())
             self.complete = False
-        return kept
+        return array
 
     def save(self) -> bool:
-        """Write everything, and say whether that went well: a read-only or full disk costs time on the next start, no more."""
-        header, parts = _laid_out(self._arrays)
+        """Write every array and return whether that succeeded. On a read-only or full disk, the next start packs again."""
+        header, offsets = _layout(self._arrays)
         try:
             with atomic_write(self.path) as file:
                 file.write(header)
-                for at, array in parts:
-                    file.seek(at)
+                for name, array in self._arrays.items():
+                    file.seek(len(header) + offsets[name])
                     file.write(array.data)
-                file.truncate(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+                file.truncate(_round_up(file.tell(), ALIGNMENT))
         except OSError:
             return False
         return True
 
 
-def _laid_out(arrays: dict[str, Array]) -> tuple[bytes, list[tuple[int, Array]]]:
-    # The header says where arrays lie after it, so that its own length does not move them.
-    places, parts, at = {}, [], 0
+def _layout(arrays: dict[str, Array]) -> tuple[bytes, dict[str, int]]:
+    """Return everything before the arrays, and each array's offset from there."""
+    offsets, total = {}, 0
     for name, array in arrays.items():
-        places[name] = [array.dtype.name, list(array.shape), at]
-        parts.append((at, array))
-        at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-    checksums = {name: checksum(array.data, _seed(name, *places[name])) for name, array in arrays.items()}
-    text = json.dumps({"arrays": places, "bytes": at, "checksums": checksums}).encode()
-    begin = len(MAGIC) + LENGTH.size
-    text += b" " * (-(begin + len(text)) % ALIGNMENT)
-    start = begin + len(text)
-    return MAGIC + LENGTH.pack(len(text)) + text, [(start + place, array) for place, array in parts]
+        offsets[name] = total
+        total += _round_up(array.nbytes, ALIGNMENT)
+    entries = {name: [array.dtype.name, list(array.shape), offsets[name]] for name, array in arrays.items()}
+    checksums = {name: checksum(array.data, _seed(name, *entries[name])) for name, array in arrays.items()}
+    header = json.dumps({"arrays": entries, "bytes": total, "checksums": checksums}).encode()
+    before = len(MAGIC) + LENGTH.size
+    header = header.ljust(_round_up(before + len(header), ALIGNMENT) - before)
+    return MAGIC + LENGTH.pack(len(header)) + header, offsets
 
 
-def _read(path: Path) -> dict[str, Array] | None:
-    """Return the arrays of a file, mapped; None if it is missing, damaged, or not of this format."""
+def _read_arrays(path: Path) -> dict[str, Array] | None:
+    """Return the arrays of a file, mapped; None if it is missing, damaged, or of another format."""
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            begin, header = _header(mapped)
-            if not _is_intact(file, begin, header):
+            start, header = _read_header(mapped)
+            if not _is_intact(file, start, header):
                 return None
-            return {name: _array(mapped, begin, *place) for name, place in header["arrays"].items()}
+            return {name: _array(mapped, start, *entry) for name, entry in header["arrays"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
         return None
 
 
-def _header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
-    """Return where the arrays begin, and the header. Raises ValueError or KeyError where this is not a whole file."""
+def _read_header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
+    """Return where the arrays start, and the header. Raises ValueError or KeyError if this is not a complete file."""
     if mapped[: len(MAGIC)] != MAGIC:
         raise ValueError("not a file of packed weights")
-    (length,) = LENGTH.unpack(mapped[len(MAGIC) : len(MAGIC) + LENGTH.size])
-    begin = len(MAGIC) + LENGTH.size + length
-    header: dict[str, Any] = json.loads(mapped[len(MAGIC) + LENGTH.size : begin])
-    if begin + header["bytes"] != len(mapped):
-        raise ValueError("not a whole file")
-    return begin, header
+    before = len(MAGIC) + LENGTH.size
+    (length,) = LENGTH.unpack(mapped[len(MAGIC) : before])
+    header: dict[str, Any] = json.loads(mapped[before : before + length])
+    if before + length + header["bytes"] != len(mapped):
+        raise ValueError("not a complete file")
+    return before + length, header
 
 
-def _is_intact(file: BinaryIO, begin: int, header: dict[str, Any]) -> bool:
-    """Compare the checksums. Reads the file instead of the map, which would put pages into memory that nobody needs."""
-    for name, (dtype, shape, place) in header["arrays"].items():
+def _is_intact(file: BinaryIO, start: int, header: dict[str, Any]) -> bool:
+    """Whether the checksums are right. Reads the file, because reading the map would keep all its pages in memory."""
+    for name, (dtype, shape, offset) in header["arrays"].items():
         if dtype not in DTYPES:
             return False
-        file.seek(begin + place)
+        file.seek(start + offset)
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        if file_checksum(file, size, _seed(name, dtype, shape, place)) != header["checksums"][name]:
+        if file_checksum(file, size, _seed(name, dtype, shape, offset)) != header["checksums"][name]:
             return False
     return True
 
 
-def _seed(name: str, dtype: str, shape: list[int], place: int) -> int:
-    return checksum(f"{name} {dtype} {shape} {place}".encode())
+def _seed(name: str, dtype: str, shape: list[int], offset: int) -> int:
+    return checksum(f"{name} {dtype} {shape} {offset}".encode())
 
 
-def _array(mapped: mmap.mmap, start: int, dtype: str, shape: list[int], at: int) -> Array:
-    if dtype not in DTYPES or at < 0 or at % ALIGNMENT or not all(isinstance(each, int) and each > 0 for each in shape):
-        raise ValueError("no array of ours")
-    array: np.ndarray[Any, Any] = np.frombuffer(mapped, dtype, math.prod(shape), start + at).reshape(shape)
+def _array(mapped: mmap.mmap, start: int, dtype: str, shape: list[int], offset: int) -> Array:
+    valid_shape = all(isinstance(size, int) and size > 0 for size in shape)
+    if dtype not in DTYPES or offset < 0 or offset % ALIGNMENT or not valid_shape:
+        raise ValueError("not an array of packed weights")
+    array: Array = np.frombuffer(mapped, dtype, math.prod(shape), start + offset).reshape(shape)
     return array

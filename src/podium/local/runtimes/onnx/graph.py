@@ -1,14 +1,14 @@
-"""A network as ONNX nodes: the Graph that ONNX Runtime runs. Nothing is traced, and nothing is computed here.
+"""OnnxGraph: a network as ONNX nodes.
 
-The operators are those that ONNX Runtime runs fastest for one pair at a time (docs/performance.md has the figures):
-rows of tokens without a batch axis, Gemm with its bias, explicit attention over all heads, Add and LayerNormalization
-apart. Weights stay outside the protobuf, which could not hold more than 2 GB of them.
+The operators are those that ONNX Runtime runs fastest for one pair at a time (figures are in docs/performance.md): rows of
+tokens without a batch axis, Gemm with its bias, explicit attention over all heads, separate Add and LayerNormalization.
+Weights stay outside the protobuf, which cannot hold more than 2 GB.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,17 @@ import onnx
 from onnx import TensorProto, helper
 
 from podium.local.cpu import int8_is_exact_as_signed
-from podium.local.graph import Attention, Graph, Positions
+from podium.local.graph import Attention, Graph, PositionKind, Rotary, Value
+from podium.local.runtimes.onnx import comparison, disentangled
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
-    from podium.local.runtimes.int8 import Quantised
+    from podium.local.runtimes.int8 import Int8Weights
 
 __all__ = ["OnnxGraph"]
 
 OPSET, MICROSOFT = 20, "com.microsoft"
+END = 1 << 40  # in slices
 
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("Gelu", {}),
@@ -36,119 +38,87 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class OnnxGraph(Graph):
-    """Nodes and weights under construction. Beside what every Graph has, `op` adds any operator.
+    """ONNX nodes under construction. `weights` are the arrays that the nodes read, by name.
 
-    `weights` maps names to arrays; `quantised` is given for int8, whose weights are signed where this processor sums them
-    exactly, unless `signed_int8` says otherwise.
+    `int8` makes it an int8 network. Its weights are signed if this processor adds up their products exactly, else unsigned;
+    `signed` overrides that.
     """
 
-    def __init__(self, checkpoint: Checkpoint, quantised: Quantised | None = None, *, signed_int8: bool | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, int8: Int8Weights | None = None, *, signed: bool | None = None) -> None:
         super().__init__(checkpoint)
-        self._signed = int8_is_exact_as_signed() if signed_int8 is None else signed_int8
         self.weights: dict[str, Array] = {}
-        self.inputs: list[str] = []
-        self._quantised = quantised
+        self._int8 = int8
+        self._signed = int8_is_exact_as_signed() if signed is None else signed
         self._nodes: list[onnx.NodeProto] = []
-        self._made = 0
-        self._windows: dict[int, str] = {}
+        self._inputs: list[str] = []
+        self._values: dict[str, Value] = {}
 
-    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+    def model(self, result: Value) -> onnx.ModelProto:
+        """Return the network with `result` as its output. Large weights are declared, not included."""
+        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self._inputs]
+        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
+        initializers = [_initializer(name, array) for name, array in self.weights.items()]
+        graph = helper.make_graph(self._nodes, "podium", inputs, [output], initializers)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+    # ONNX's own operations.
+
+    def op(self, kind: str, *inputs: Value, domain: str = "", **attributes: Any) -> Value:
+        """Add an operator with one output."""
         return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
 
-    def ops(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
-        self._made += 1
-        names = [f"{kind}.{self._made}.{at}" for at in range(outputs)]
+    def ops(self, kind: str, *inputs: Value, outputs: int, domain: str = "", **attributes: Any) -> list[Value]:
+        names = [f"{kind}.{len(self._nodes)}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
-        return names
+        return [Value(name) for name in names]
 
-    def constant(self, array: Array, name: str | None = None) -> str:
+    def once(self, key: str, make: Callable[[], Value]) -> Value:
+        """Return the value of this key, which is made on the first call."""
+        if key not in self._values:
+            self._values[key] = make()
+        return self._values[key]
+
+    def constant(self, array: Array, name: str | None = None) -> Value:
         name = name or f"constant.{len(self.weights)}"
         self.weights[name] = array
-        return name
+        return Value(name)
 
-    def whole_numbers(self, *numbers: int) -> str:
-        return self.constant(np.array(numbers, np.int64), "whole." + ".".join(map(str, numbers)))
+    def integers(self, *numbers: int) -> Value:
+        return self.constant(np.array(numbers, np.int64), "integers." + ".".join(map(str, numbers)))
 
-    def number(self, value: float) -> str:
-        return self.constant(np.array(value, np.float32))
+    def scalar(self, number: float) -> Value:
+        return self.constant(np.array(number, np.float32))
 
-    def cast(self, x: str, to: str) -> str:
-        return self.op("Cast", x, to={"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}[to])
+    def integer_scalar(self, number: int) -> Value:
+        return self.constant(np.array(number, np.int64), f"integer.{number}")
 
-    def input(self, name: str) -> str:
-        """Return an input of token ids, shape (1, tokens), as (tokens,)."""
-        if name not in self.inputs:
-            self.inputs.append(name)
-        return self.op("Reshape", name, self.whole_numbers(-1))
+    def to_float(self, x: Value) -> Value:
+        return self.op("Cast", x, to=TensorProto.FLOAT)
 
-    def weight(self, name: str) -> str:
-        return name if name in self.weights else self.constant(self.checkpoint[name], name)
-
-    def embedding(self, name: str, ids: str) -> str:
-        """Look rows of a table up. A float16 table stays float16 in memory; only the rows become float32."""
-        if name not in self.weights:
-            self.constant(self.checkpoint.stored(name), name)
-        rows = self.op("Gather", name, ids)
-        return rows if self.weights[name].dtype == np.float32 else self.cast(rows, "float32")
-
-    def length(self, ids: str) -> str:
+    def token_count(self) -> Value:
         """Return the number of tokens, shape (1,)."""
-        return self.op("Shape", ids)
+        return self.once("token count", lambda: self.op("Shape", self.token_ids()))
 
-    def first(self, x: str, count: str) -> str:
-        """Return the first `count` rows, a name of shape (1,)."""
-        return self.op("Slice", x, self.whole_numbers(0), count, self.whole_numbers(0))
+    def first(self, x: Value, count: Value, *, axis: int = 0) -> Value:
+        """Return the first `count` rows; `count` has shape (1,)."""
+        return self.op("Slice", x, self.integers(0), count, self.integers(axis))
 
-    def cut(self, x: str, at: str, axis: int = 0) -> tuple[str, str]:
-        """Return what lies before and from a place, a name of shape (1,)."""
-        start, end, axes = self.whole_numbers(0), self.whole_numbers(1 << 40), self.whole_numbers(axis)
-        return self.op("Slice", x, start, at, axes), self.op("Slice", x, at, end, axes)
+    def split_rows(self, x: Value, index: Value, *, axis: int = 0) -> tuple[Value, Value]:
+        """Return the rows before and from an index of shape (1,)."""
+        rest = self.op("Slice", x, index, self.integers(END), self.integers(axis))
+        return self.first(x, index, axis=axis), rest
 
-    def first_row(self, x: str) -> str:
-        return self.first(x, self.whole_numbers(1))
-
-    def linear(self, x: str, *names: str, bias: bool = True, exact: bool = False) -> str:
-        key = "|".join(names)
-        inputs, outputs = self.checked_sizes(names, bias)
-        biases = [self.checkpoint[f"{name}.bias"] for name in names if bias]
-        added = [self.constant(np.concatenate(biases), f"{key}.bias")] if bias else []
-        if self._quantised is None or exact:
-            return self.op("Gemm", x, self.constant(self._stacked(names), f"{key}.weight"), *added, transB=1)
-        whole, scale = self._quantised.get(key, inputs, outputs) or self._quantised.keep(key, self._stacked(names))
-        if not self._signed:
-            whole = (whole.view(np.uint8) ^ np.uint8(0x80)).view(np.uint8)
-        zero = np.full(len(scale), 0 if whole.dtype == np.int8 else 128, whole.dtype)
-        parts = [self.constant(whole, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
-        return self.op("DynamicQuantizeMatMul", x, *parts, *added, domain=MICROSOFT)
-
-    def _stacked(self, names: tuple[str, ...]) -> Array:
-        weights = [self.checkpoint[f"{name}.weight"] for name in names]
-        return weights[0] if len(weights) == 1 else np.concatenate(weights)
-
-    def norm(self, x: str, name: str, epsilon: float, *, bias: bool = True) -> str:
-        parts = self.checked_norm(name, bias)
-        return self.op("LayerNormalization", x, *map(self.weight, parts), epsilon=epsilon)
-
-    def activation(self, x: str, name: str) -> str:
-        kind = self.checked_activation(name)
-        if kind == "silu":
-            return self.op("Mul", x, self.op("Sigmoid", x))
-        operator, attributes = OPERATORS[kind]
-        return self.op(operator, x, **attributes)
-
-    def add(self, x: str, y: str) -> str:
-        return self.op("Add", x, y)
-
-    def gate(self, x: str, name: str) -> str:
-        value, gate = self.ops("Split", x, outputs=2, axis=-1, num_outputs=2)
-        return self.op("Mul", self.activation(value, name), gate)
-
-    def heads(self, x: str, count: int) -> str:
+    def split_heads(self, x: Value, count: int) -> Value:
         """Return (tokens, count × size) as (count, tokens, size)."""
         split = self.op("Reshape", x, self.constant(np.array([0, count, -1], np.int64), f"heads.{count}"))
         return self.op("Transpose", split, perm=[1, 0, 2])
 
-    def attend(self, query: str, key: str, value: str, scale: float, bias: str | None = None) -> str:
+    def query_key_value(self, heads: Value) -> tuple[Value, Value, Value]:
+        query, key, value = self.ops("Split", heads, outputs=3, axis=0, num_outputs=3)
+        return query, key, value
+
+    def attend(self, query: Value, key: Value, value: Value, scale: float, bias: Value | None = None) -> Value:
         """Attend over all keys, each argument (heads, tokens, size); return (query tokens, heads × size).
 
         `bias` is added to the scaled products before the softmax.
@@ -156,109 +126,161 @@ class OnnxGraph(Graph):
         products = self.op("FusedMatMul", query, key, domain=MICROSOFT, transB=1, alpha=scale)
         weights = self.op("Softmax", products if bias is None else self.op("Add", products, bias), axis=-1)
         mixed = self.op("Transpose", self.op("MatMul", weights, value), perm=[1, 0, 2])
-        return self.op("Reshape", mixed, self.constant(np.array([0, -1], np.int64), "merged"))
+        return self.op("Reshape", mixed, self.merged_shape())
 
-    # ---- what other Graphs do in one step ----
+    def merged_shape(self) -> Value:
+        """Return the shape that joins all axes but the first."""
+        return self.constant(np.array([0, -1], np.int64), "merged")
 
-    def embedded(
-        self, words: str, *, segments: str | None, segmented: bool, places: str | None, positions: Positions, padding: int
-    ) -> str:
-        ids = self.input("input_ids")
-        x = self.embedding(words, ids)
-        if segments:
-            x = self.add(x, self.embedding(segments, self.input("token_type_ids") if segmented else self.whole_numbers(0)))
-        return x if places is None else self.add(x, self._placed(places, ids, positions, padding))
+    def second_text(self) -> Value:
+        """Return the index of the second text of a pair, which begins with the last token of segment 0: shape (1,)."""
+        second_tokens = self.op("ReduceSum", self.segment_ids(), self.integers(0), keepdims=1)
+        return self.op("Sub", self.op("Sub", self.token_count(), second_tokens), self.integers(1))
 
-    def _placed(self, places: str, ids: str, positions: Positions, padding: int) -> str:
-        if positions == "counted":
-            return self.first(self.weight(places), self.length(ids))
-        if positions == "counted_by_side":
-            cut = self.side_cut()
-            counts = (cut, self.op("Sub", self.length(ids), cut))
-            return self.op("Concat", *[self.first(self.weight(places), count) for count in counts], axis=0)
-        # Counted from one after the padding's id; a padding token typed in a text stays at its id.
-        pad = self.whole_numbers(padding)
-        real = self.cast(self.op("Not", self.op("Equal", ids, pad)), "int64")
-        counted = self.op("Mul", self.op("CumSum", real, self.constant(np.array(0, np.int64), "axis.0")), real)
-        return self.embedding(places, self.op("Add", counted, pad))
+    # The operations of every Graph.
 
-    def side_cut(self) -> str:
-        """Return where the second side of a pair begins, the last token of segment 0: shape (1,)."""
-        segments = self.input("token_type_ids")
-        of_second = self.op("ReduceSum", segments, self.whole_numbers(0), keepdims=1)
-        return self.op("Sub", self.op("Sub", self.length(segments), of_second), self.whole_numbers(1))
+    def token_ids(self) -> Value:
+        return self._input("input_ids")
 
-    def attention(self, x: str, names: Sequence[str], shape: Attention, *, bias: bool = True) -> str:
-        scale = (shape.width // shape.heads) ** -0.5
-        self.checked_heads(names, shape)
-        if shape.only_first and len(names) == 3:
-            rows = self.heads(self.linear(x, *names[1:], bias=bias), 2 * shape.heads)
-            key, value = self.ops("Split", rows, outputs=2, axis=0, num_outputs=2)
-            query = self.heads(self.linear(self.first_row(x), names[0], bias=bias), shape.heads)
+    def segment_ids(self) -> Value:
+        return self._input("token_type_ids")
+
+    def _input(self, name: str) -> Value:
+        """Return an input of shape (1, tokens) as (tokens,)."""
+        if name not in self._inputs:
+            self._inputs.append(name)
+        return self.once(name, lambda: self.op("Reshape", Value(name), self.integers(-1)))
+
+    def zeros(self) -> Value:
+        return self.integers(0)  # one row, which is broadcast
+
+    def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
+        if kind == "after_padding":
+            return self._positions_after_padding(padding_id)
+        if kind == "counted":
+            return self.once("positions", lambda: self._range(self.token_count()))
+        second = self.second_text()
+        return self.op("Concat", self._range(second), self._range(self.op("Sub", self.token_count(), second)), axis=0)
+
+    def _range(self, count: Value) -> Value:
+        """Return the integers from 0 to `count` - 1; `count` has shape (1,)."""
+        return self.op("Range", self.integer_scalar(0), self.op("Squeeze", count), self.integer_scalar(1))
+
+    def _positions_after_padding(self, padding_id: int) -> Value:
+        """Return positions counted from the padding id + 1. A padding token inside a text has the padding id itself."""
+        ids, padding = self.token_ids(), self.integers(padding_id)
+        real = self.op("Cast", self.op("Not", self.op("Equal", ids, padding)), to=TensorProto.INT64)
+        counted = self.op("Mul", self.op("CumSum", real, self.integer_scalar(0)), real)
+        return self.op("Add", counted, padding)
+
+    def lookup(self, table: str, ids: Value) -> Value:
+        if table not in self.weights:
+            self.constant(self.checkpoint.stored(table), table)
+        rows = self.op("Gather", Value(table), ids)
+        return rows if self.weights[table].dtype == np.float32 else self.to_float(rows)
+
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+        key = "|".join(names)
+        inputs, outputs = self.checked_sizes(names, bias)
+        biases = [self.constant(self._joined(names, "bias"), f"{key}.bias")] if bias else []
+        if self._int8 is None or exact:
+            return self.op("Gemm", x, self.constant(self._joined(names, "weight"), f"{key}.weight"), *biases, transB=1)
+        weight, scale = self._int8.get(key, inputs, outputs) or self._int8.add(key, self._joined(names, "weight"))
+        zero = np.zeros(len(scale), np.int8)
+        if not self._signed:
+            weight, zero = weight.view(np.uint8) ^ np.uint8(0x80), zero.view(np.uint8) ^ np.uint8(0x80)
+        parts = [self.constant(weight, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
+        return self.op("DynamicQuantizeMatMul", x, *parts, *biases, domain=MICROSOFT)
+
+    def _joined(self, names: Sequence[str], kind: str) -> Array:
+        arrays = [self.checkpoint[f"{name}.{kind}"] for name in names]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
+        tensors = [self.constant(self.checkpoint[tensor], tensor) for tensor in self.checked_norm(name, bias)]
+        return self.op("LayerNormalization", x, *tensors, epsilon=epsilon)
+
+    def activation(self, x: Value, name: str) -> Value:
+        kind = self.checked_activation(name)
+        if kind == "silu":
+            return self.op("Mul", x, self.op("Sigmoid", x))
+        operator, attributes = OPERATORS[kind]
+        return self.op(operator, x, **attributes)
+
+    def add(self, x: Value, y: Value) -> Value:
+        return self.op("Add", x, y)
+
+    def gate(self, x: Value, name: str) -> Value:
+        left, right = self.ops("Split", x, outputs=2, axis=-1, num_outputs=2)
+        return self.op("Mul", self.activation(left, name), right)
+
+    def first_row(self, x: Value) -> Value:
+        return self.first(x, self.integers(1))
+
+    def mean(self, x: Value) -> Value:
+        return self.op("ReduceMean", x, self.integers(0), keepdims=1)
+
+    def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
+        self.check_heads(names, shape)
+        scale = shape.size**-0.5
+        if shape.rows == "first" and len(names) == 3:
+            key_value = self.split_heads(self.linear(x, *names[1:], bias=bias), 2 * shape.heads)
+            key, value = self.ops("Split", key_value, outputs=2, axis=0, num_outputs=2)
+            query = self.split_heads(self.linear(self.first_row(x), names[0], bias=bias), shape.heads)
             return self.attend(query, key, value, scale)
-        heads = self.heads(self.linear(x, *names, bias=bias), 3 * shape.heads)
+        heads = self.split_heads(self.linear(x, *names, bias=bias), 3 * shape.heads)
         if shape.by_side:
-            texts = [self._split(text) for text in self.cut(heads, self.side_cut(), axis=1)]
-            return self.op("Concat", *[self.attend(*parts, scale) for parts in texts], axis=0)
-        query, key, value = self._split(heads)
+            texts = self.split_rows(heads, self.second_text(), axis=1)
+            return self.op("Concat", *[self.attend(*self.query_key_value(text), scale) for text in texts], axis=0)
+        query, key, value = self.query_key_value(heads)
         mask = None if shape.window is None else self._window(shape.window)
         if shape.rotary:
-            key = self._rotated(key, shape)
-        if shape.only_first:
-            # Position 0 is not rotated, so the one query that is left needs nothing but its own row.
-            query = self.op("Slice", query, self.whole_numbers(0), self.whole_numbers(1), self.whole_numbers(1))
+            key = self._rotate(key, shape.rotary, shape.size)
+        if shape.rows == "first":
+            query = self.first(query, self.integers(1), axis=1)  # not rotated: position 0 is a rotation by 0
             mask = mask and self.first_row(mask)
         elif shape.rotary:
-            query = self._rotated(query, shape)
+            query = self._rotate(query, shape.rotary, shape.size)
         return self.attend(query, key, value, scale, mask)
 
-    def _split(self, heads: str) -> tuple[str, str, str]:
-        query, key, value = self.ops("Split", heads, outputs=3, axis=0, num_outputs=3)
-        return query, key, value
-
-    def _rotated(self, x: str, shape: Attention) -> str:
-        assert shape.rotary is not None  # noqa: S101  for the type checker
-        ids, (cos, sin) = self.input("input_ids"), shape.rotary.tables(shape.width // shape.heads)
-        tables = [np.concatenate([half, half], axis=1) for half in (cos, sin)]
-        names = [f"{kind}.{shape.rotary.theta}" for kind in ("cos", "sin")]
+    def _rotate(self, x: Value, rotary: Rotary, size: int) -> Value:
         cosines, sines = (
-            self.first(name if name in self.weights else self.constant(table, name), self.length(ids))
-            for table, name in zip(tables, names, strict=True)
+            self.first(self.constant(np.concatenate([table, table], axis=1), f"{kind}.{rotary.theta}"), self.token_count())
+            for kind, table in zip(("cosines", "sines"), rotary.tables(size), strict=True)
         )
         left, right = self.ops("Split", x, outputs=2, axis=-1, num_outputs=2)
         turned = self.op("Concat", self.op("Neg", right), left, axis=-1)
         return self.op("Add", self.op("Mul", x, cosines), self.op("Mul", turned, sines))
 
-    def _window(self, reach: int) -> str:
-        """Return 0 where two tokens are at most `reach` apart, a very negative number elsewhere: (tokens, tokens)."""
-        if reach not in self._windows:
-            scalar = self.op("Squeeze", self.length(self.input("input_ids")))
-            zero, one = (self.constant(np.array(value, np.int64), f"scalar.{value}") for value in (0, 1))
-            places = self.op("Range", zero, scalar, one)
-            across, down = (self.op("Unsqueeze", places, self.whole_numbers(axis)) for axis in (0, 1))
-            apart = self.op("Abs", self.op("Sub", across, down))
-            far = self.op("Greater", apart, self.whole_numbers(reach))
-            self._windows[reach] = self.op("Where", far, self.number(-3.4e38), self.number(0.0))
-        return self._windows[reach]
+    def _window(self, reach: int) -> Value:
+        """Return 0 for two tokens that are at most `reach` apart, else a very negative number: (tokens, tokens)."""
 
-    def mean(self, x: str) -> str:
-        return self.op("ReduceMean", x, self.whole_numbers(0), keepdims=1)
+        def make() -> Value:
+            positions = self.positions("counted")
+            across, down = (self.op("Unsqueeze", positions, self.integers(axis)) for axis in (0, 1))
+            distance = self.op("Abs", self.op("Sub", across, down))
+            far = self.op("Greater", distance, self.integers(reach))
+            return self.op("Where", far, self.scalar(-3.4e38), self.scalar(0.0))
 
-    def model(self, result: str) -> onnx.ModelProto:
-        """Return the network with `result` as its output; the weights are declared, not stored."""
-        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self.inputs]
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
-        declared = [_declared(name, array) for name, array in self.weights.items()]
-        graph = helper.make_graph(self._nodes, "podium", inputs, [output], declared)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+        return self.once(f"window.{reach}", make)
+
+    # In files of their own.
+    disentangled_attention = disentangled.attention
+    compare = comparison.compare
+
+    def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
+        channels = self.op("Unsqueeze", self.op("Transpose", x, perm=[1, 0]), self.integers(0))
+        tensors = [self.constant(self.checkpoint[f"{name}.{kind}"]) for kind in ("weight", "bias")]
+        padding = [(size - 1) // 2] * 2
+        convolved = self.op("Conv", channels, *tensors, kernel_shape=[size], group=groups, pads=padding)
+        return self.op("Transpose", self.op("Squeeze", convolved, self.integers(0)), perm=[1, 0])
 
 
-def _declared(name: str, array: Array) -> onnx.TensorProto:
-    # Small integers and scalars must be in the model itself: shapes are worked out from them.
+def _initializer(name: str, array: Array) -> onnx.TensorProto:
+    # Small integers and scalars must be in the model itself: ONNX Runtime infers shapes from them.
     if array.nbytes <= 1024 or math.prod(array.shape) == 1:
         return onnx.numpy_helper.from_array(array, name)
     tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="given at load")
+    tensor.external_data.add(key="location", value="passed to the session")
     return tensor

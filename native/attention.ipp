@@ -1,0 +1,118 @@
+// Attention of one text, head by head. Part of kernels.ipp.
+
+namespace podium::PODIUM_ISA {
+namespace {
+
+constexpr std::size_t QUERY_BLOCK = 24;  // the products of this many queries with all keys fit the L1 cache
+constexpr float MASKED = -3.0e38f;       // product of a query and a key that it may not attend to
+
+std::size_t round_up_to_lanes(std::size_t count) { return (count + LANES - 1) / LANES * LANES; }
+
+std::size_t round_up_to_panels(std::size_t count) { return (count + PANEL - 1) / PANEL * PANEL; }
+
+typedef float Four __attribute__((vector_size(16)));
+
+// target[c * PANEL + t] = source[t * stride + c] for t and c below 4.
+inline void transpose_4x4(const float* source, std::size_t stride, float* target) {
+    Four rows[4];
+    for (std::size_t t = 0; t < 4; ++t) std::memcpy(&rows[t], source + t * stride, sizeof(Four));
+    const Four low_01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5);
+    const Four high_01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
+    const Four low_23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5);
+    const Four high_23 = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
+    const Four columns[4] = {
+        __builtin_shufflevector(low_01, low_23, 0, 1, 4, 5), __builtin_shufflevector(low_01, low_23, 2, 3, 6, 7),
+        __builtin_shufflevector(high_01, high_23, 0, 1, 4, 5), __builtin_shufflevector(high_01, high_23, 2, 3, 6, 7)};
+    for (std::size_t c = 0; c < 4; ++c) std::memcpy(target + c * PANEL, &columns[c], sizeof(Four));
+}
+
+// Packs keys as [tokens/64][head_size][64], the layout of weights, so that products with queries add up over vectors of keys.
+// A last incomplete vector is filled with zeros.
+void pack_keys(const float* k, std::size_t stride, std::size_t tokens, std::size_t head_size, float* packed) {
+    const std::size_t full_columns = head_size / 4 * 4;
+    for (std::size_t first = 0; first < tokens; first += PANEL, k += PANEL * stride, packed += head_size * PANEL) {
+        const std::size_t count = tokens - first < PANEL ? tokens - first : PANEL, full_tokens = count / 4 * 4;
+        for (std::size_t t = 0; t < full_tokens; t += 4)
+            for (std::size_t c = 0; c < full_columns; c += 4) transpose_4x4(k + t * stride + c, stride, packed + c * PANEL + t);
+        for (std::size_t c = 0; c < head_size; ++c) {
+            for (std::size_t t = c < full_columns ? full_tokens : 0; t < count; ++t) packed[c * PANEL + t] = k[t * stride + c];
+            for (std::size_t t = count; t < round_up_to_lanes(count); ++t) packed[c * PANEL + t] = 0.0f;
+        }
+    }
+}
+
+// Copies a head's values to rows of `width` columns, which is head_size rounded up to whole vectors.
+void pack_values(const float* v, std::size_t stride, std::size_t tokens, std::size_t head_size, std::size_t width,
+                 float* packed) {
+    for (std::size_t t = 0; t < tokens; ++t, packed += width) {
+        std::memcpy(packed, v + t * stride, head_size * sizeof(float));
+        for (std::size_t c = head_size; c < width; ++c) packed[c] = 0.0f;
+    }
+}
+
+// Replaces a query's products with keys by the numerators of their softmax, and returns the denominator. A key outside
+// first … last - 1 gets 2^-126, which vanishes beside the 1 of the largest.
+float exponentiate(float* products, std::size_t count, std::size_t first, std::size_t last, float scale) {
+    Floats most = broadcast(MASKED);
+    for (std::size_t i = 0; i < count; i += LANES) {
+        Floats values = load(products + i);
+        if (i < first || i + LANES > last) {
+            for (std::size_t lane = 0; lane < LANES; ++lane)
+                if (i + lane < first || i + lane >= last) values[lane] = MASKED;
+            store(products + i, values);
+        }
+        most = maximum(most, values);
+    }
+    const float log2_scale = scale * 1.44269504f, highest = largest(most) * log2_scale;  // e^x is 2^(x log2 e)
+    Floats total = broadcast(0.0f);
+    for (std::size_t i = 0; i < count; i += LANES) {
+        const Floats weight = power_of_two(maximum(load(products + i) * log2_scale - highest, broadcast(-126.0f)));
+        store(products + i, weight);
+        total += weight;
+    }
+    return sum(total);
+}
+
+// One head's keys and values, and the weights and sums of a block of queries.
+std::size_t attention_scratch(const AttentionShape& shape, std::size_t tokens) {
+    const std::size_t weight_stride = round_up_to_panels(tokens), width = round_up_to_lanes(shape.head_size);
+    return weight_stride * shape.head_size + tokens * width + QUERY_BLOCK * (weight_stride + width);
+}
+
+void attend(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
+            const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y, std::size_t y_stride) {
+    const std::size_t weight_stride = round_up_to_panels(tokens), width = round_up_to_lanes(shape.head_size);
+    float *keys = scratch, *values = keys + weight_stride * shape.head_size, *weights = values + tokens * width;
+    float* sums = weights + QUERY_BLOCK * weight_stride;
+    for (std::size_t head = 0; head < shape.heads; ++head) {
+        const std::size_t column = head * shape.head_size;
+        pack_keys(k + column, kv_stride, tokens, shape.head_size, keys);
+        pack_values(v + column, kv_stride, tokens, shape.head_size, width, values);
+        for (std::size_t r = 0; r < queries; r += QUERY_BLOCK) {
+            const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK;
+            const std::size_t reach = shape.window && shape.window < tokens ? shape.window : tokens;
+            // With a window, only those panels of keys are multiplied that a query of this block attends to.
+            const std::size_t begin = r > reach ? (r - reach) / PANEL * PANEL : 0;
+            const std::size_t end = r + rows + reach < tokens ? r + rows + reach : tokens;
+            const std::size_t count = round_up_to_lanes(end - begin);
+            for (std::size_t c = 0; c < count; c += PANEL)
+                multiply_f32(rows, q + r * q_stride + column, q_stride, shape.head_size, keys + (begin + c) * shape.head_size,
+                             PANEL, count - c < PANEL ? count - c : PANEL, weights + c, weight_stride);
+            float totals[QUERY_BLOCK];
+            for (std::size_t i = 0; i < rows; ++i) {
+                const std::size_t query = r + i, first = query > begin + reach ? query - reach - begin : 0;
+                const std::size_t last = query + reach + 1 < end ? query + reach + 1 - begin : end - begin;
+                totals[i] = exponentiate(weights + i * weight_stride, count, first, last, shape.scale);
+            }
+            multiply_f32(rows, weights, weight_stride, end - begin, values + begin * width, width, width, sums, width);
+            for (std::size_t i = 0; i < rows; ++i) {
+                const float inverse = 1.0f / totals[i];
+                float* row = y + (r + i) * y_stride + column;
+                for (std::size_t c = 0; c < shape.head_size; ++c) row[c] = sums[i * width + c] * inverse;
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace podium::PODIUM_ISA

@@ -1,0 +1,150 @@
+// Kernels that work on each row by itself: quantisation, layer norm, gating, rotary positions, and element-wise operations.
+// Part of kernels.ipp.
+
+namespace podium::PODIUM_ISA {
+namespace {
+
+void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t* values, std::size_t stride, float* scales,
+              std::int32_t* zero_points) {
+    const std::size_t full = width / LANES * LANES;
+#if PODIUM_VECTOR_BYTES < 64
+    const Floats shift = broadcast(ROUNDING_SHIFT);
+#endif
+    for (std::size_t r = 0; r < rows; ++r, x += width, values += stride) {
+        // Four accumulators each, because with one every operation would wait for the one before it. A value times 0 is 0, or
+        // NaN if the value is not finite.
+        Floats lows[4] = {}, highs[4] = {}, zeros[4] = {};
+        const auto update = [&](std::size_t i, Floats x_values) {
+            lows[i] = minimum(lows[i], x_values);
+            highs[i] = maximum(highs[i], x_values);
+            zeros[i] += x_values * 0.0f;
+        };
+        std::size_t c = 0;
+        for (; c + 4 * LANES <= full; c += 4 * LANES)
+            for (std::size_t i = 0; i < 4; ++i) update(i, load(x + c + i * LANES));
+        for (; c < full; c += LANES) update(0, load(x + c));
+        if (full < width) update(1, load_partial(x + full, width - full));
+        const Floats low = minimum(minimum(lows[0], lows[1]), minimum(lows[2], lows[3]));
+        const Floats high = maximum(maximum(highs[0], highs[1]), maximum(highs[2], highs[3]));
+        const Floats zero = (zeros[0] + zeros[1]) + (zeros[2] + zeros[3]);
+        const float least = -largest(-low), most = largest(high);
+        const float range = most - least;
+        // A row with a smaller range counts as zero: dividing by its scale would overflow.
+        const float scale = range > 1.0e-30f ? range / 255.0f : 1.0f, inverse = 1.0f / scale;
+        const float zero_point = (-least * inverse + ROUNDING_SHIFT) - ROUNDING_SHIFT;  // 0 … 255
+        // One NaN or infinity makes the whole row NaN, so that its score is refused and not merely wrong.
+        const bool finite = sum(zero) == 0.0f && range <= 3.0e38f;
+        scales[r] = finite ? scale : __builtin_nanf("");
+        zero_points[r] = finite ? static_cast<std::int32_t>(zero_point) : 0;
+        for (std::size_t i = 0; i < stride; i += LANES) {
+            const std::size_t count = stride - i < LANES ? stride - i : LANES;
+            const Floats row = i + LANES <= width ? load(x + i) : i < width ? load_partial(x + i, width - i) : broadcast(0.0f);
+            const Floats shifted = maximum(row * inverse + zero_point, broadcast(0.0f));
+#if PODIUM_VECTOR_BYTES == 64
+            const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)shifted));  // saturates at 255
+            std::memcpy(values + i, &bytes, count);
+#else
+            const Ints integers = (Ints)(minimum(shifted, broadcast(255.0f)) + shift) & 0xff;
+            for (std::size_t lane = 0; lane < count; ++lane) values[i + lane] = static_cast<std::uint8_t>(integers[lane]);
+#endif
+        }
+    }
+}
+
+// Returns the sum of `term(x)` over a row, in four independent sums. A last incomplete vector is filled with `fill`.
+template <class Term>
+inline float sum_of_row(const float* x, std::size_t width, float fill, Term term) {
+    Floats sums[4] = {};
+    std::size_t c = 0;
+    for (; c + 4 * LANES <= width; c += 4 * LANES)
+        for (std::size_t i = 0; i < 4; ++i) sums[i] += term(load(x + c + i * LANES));
+    for (; c + LANES <= width; c += LANES) sums[0] += term(load(x + c));
+    if (c < width) sums[1] += term(load_partial(x + c, width - c, fill));
+    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+void norm(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias, float epsilon,
+          float* y) {
+    const std::size_t full = width / LANES * LANES, rest = width - full;
+    for (std::size_t r = 0; r < rows; ++r, x += width, y += width) {
+        const float mean = sum_of_row(x, width, 0.0f, [](Floats values) { return values; }) / static_cast<float>(width);
+        const auto squared_difference = [mean](Floats values) { return (values - mean) * (values - mean); };
+        const float squares = sum_of_row(x, width, mean, squared_difference);
+        const float inverse_deviation = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon);
+        for (std::size_t c = 0; c < full; c += LANES) {
+            Floats value = (load(x + c) - mean) * inverse_deviation * load(weight + c);
+            if (bias) value += load(bias + c);
+            store(y + c, value);
+        }
+        if (rest) {
+            Floats value = (load_partial(x + full, rest) - mean) * inverse_deviation * load_partial(weight + full, rest);
+            if (bias) value += load_partial(bias + full, rest);
+            store_partial(y + full, value, rest);
+        }
+    }
+}
+
+void gate(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y) {
+    for (std::size_t r = 0; r < rows; ++r, x += 2 * width, y += width) {
+        std::size_t c = 0;
+        for (; c + LANES <= width; c += LANES)
+            store(y + c, apply_activation(load(x + c), activation) * load(x + width + c));
+        if (c < width) {
+            const std::size_t rest = width - c;
+            const Floats activated = apply_activation(load_partial(x + c, rest), activation);
+            store_partial(y + c, activated * load_partial(x + width + c, rest), rest);
+        }
+    }
+}
+
+void rotate(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t head_size, const float* cos,
+            const float* sin) {
+    const std::size_t half = head_size / 2;
+    for (std::size_t r = 0; r < rows; ++r, x += stride, cos += half, sin += half)
+        for (std::size_t head = 0; head < heads; ++head) {
+            float *left = x + head * head_size, *right = left + half;
+            for (std::size_t c = 0; c < half; ++c) {
+                const float left_value = left[c], right_value = right[c];
+                left[c] = left_value * cos[c] - right_value * sin[c];
+                right[c] = right_value * cos[c] + left_value * sin[c];
+            }
+        }
+}
+
+void widen(const std::uint16_t* halves, std::size_t count, float* y) {
+    std::size_t i = 0;
+#if PODIUM_VECTOR_BYTES >= 32
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + i))));
+#endif
+    for (; i < count; ++i) {
+        const std::uint32_t half = halves[i], sign = (half & 0x8000u) << 16;
+        const std::uint32_t shifted = (half & 0x7fffu) << 13;
+        float value;
+        std::memcpy(&value, &shifted, 4);
+        value *= 5.192296858534828e+33f;  // 2^112, the difference of the exponents' biases; it makes subnormals right, too
+        std::uint32_t bits;
+        std::memcpy(&bits, &value, 4);
+        bits |= sign;
+        std::memcpy(y + i, &bits, 4);
+    }
+}
+
+void add(const float* x, std::size_t count, float* y) {
+    for (std::size_t i = 0; i < count; ++i) y[i] += x[i];
+}
+
+float dot(const float* x, const float* y, std::size_t count) {
+    Floats even = broadcast(0.0f), odd = broadcast(0.0f);
+    std::size_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        even += load(x + i) * load(y + i);
+        odd += load(x + i + LANES) * load(y + i + LANES);
+    }
+    for (; i + LANES <= count; i += LANES) even += load(x + i) * load(y + i);
+    if (i < count) even += load_partial(x + i, count - i) * load_partial(y + i, count - i);
+    return sum(even + odd);
+}
+
+}  // namespace
+}  // namespace podium::PODIUM_ISA

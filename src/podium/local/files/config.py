@@ -1,0 +1,31 @@
+"""The JSON files of a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from podium.errors import ModelError, ModelNotFound
+
+__all__ = ["read_json", "read_settings"]
+
+
+def read_json(path: Path, *, required: bool = False) -> Any:
+    """Return the value in a file, {} if the file is missing and not required. Raises ModelError if it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise ModelNotFound(f"{path} is missing; this folder is not a complete Hugging Face model") from None
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON; download it again") from error
+
+
+def read_settings(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """Return the JSON object in a file, as `read_json` does."""
+    settings = read_json(path, required=required)
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path} is not a JSON object; download it again")
+    return settings

@@ -1,0 +1,76 @@
+"""DeBERTa's attention over contents and relative positions, as ONNX nodes.
+
+The reference scores every token against all embeddings of relative positions, then gathers the one that applies to each
+pair of tokens. That depends only on the distance of the two tokens, so here each token is scored against each distance, and
+the table is sheared so that row i's distances line up with the tokens: the same numbers without a gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from podium.local.graph import Attention, Value
+
+if TYPE_CHECKING:
+    from podium.local.files.checkpoint import Array
+    from podium.local.runtimes.onnx.graph import OnnxGraph
+
+__all__ = ["attention"]
+
+
+def attention(
+    graph: OnnxGraph,
+    x: Value,
+    names: Sequence[str],
+    shape: Attention,
+    *,
+    keys: Array | None,
+    queries: Array | None,
+    distance_rows: Array,
+) -> Value:
+    """Return the attention's result, shape (tokens, width) or (1, width). The arguments are those of the Graph's method."""
+    graph.check_heads(names, shape)
+    terms = 1 + (keys is not None) + (queries is not None)
+    scale = (shape.size * terms) ** -0.5
+    query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))
+    biases = []
+    if keys is not None:
+        falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
+        biases.append(_by_distance(graph, query, keys, falling, scale))
+    if queries is not None:
+        rising = _distance_rows(graph, "rising", distance_rows)
+        biases.append(graph.op("Transpose", _by_distance(graph, key, queries, rising, scale), perm=[0, 2, 1]))
+    bias = graph.op("Add", *biases) if len(biases) == 2 else next(iter(biases), None)
+    return graph.select(graph.attend(query, key, value, scale, bias), shape.rows)
+
+
+def _distance_rows(graph: OnnxGraph, name: str, rows: Array) -> Value:
+    """Return the rows of the distances that a text has: those in the middle of `rows`, which are for the longest text."""
+
+    def make() -> Value:
+        length, most = graph.token_count(), graph.integers((len(rows) + 1) // 2)
+        begin, end = graph.op("Sub", most, length), graph.op("Sub", graph.op("Add", most, length), graph.integers(1))
+        return graph.op("Slice", graph.constant(rows, f"distances.{name}"), begin, end, graph.integers(0))
+
+    return graph.once(f"distances of a text, {name}", make)
+
+
+def _by_distance(graph: OnnxGraph, x: Value, table: Array, rows: Value, scale: float) -> Value:
+    """Return the scaled products of each token with the embedding of its distance to each token: (heads, tokens, tokens)."""
+    embeddings = graph.op("Gather", graph.constant(table), rows, axis=1)
+    return _sheared(graph, graph.op("FusedMatMul", x, embeddings, domain="com.microsoft", transB=1, alpha=scale))
+
+
+def _sheared(graph: OnnxGraph, table: Value) -> Value:
+    """Return (heads, tokens, distances) as (heads, tokens, tokens), where column j of row i is i's distance to j."""
+    length = graph.token_count()
+    begin = graph.once("shear begin", lambda: graph.op("Sub", length, graph.integers(1)))
+    width = graph.once("shear width", lambda: graph.op("Mul", begin, graph.integers(2)))
+    end = graph.once("shear end", lambda: graph.op("Add", begin, graph.op("Mul", length, width)))
+    shape = graph.once("shear shape", lambda: graph.op("Concat", graph.integers(-1), length, width, axis=0))
+    flat = graph.op("Reshape", table, graph.merged_shape())
+    shifted = graph.op("Reshape", graph.op("Slice", flat, begin, end, graph.integers(1)), shape)
+    return graph.first(shifted, length, axis=2)

@@ -1,0 +1,73 @@
+"""The endpoint /search: candidates from the server's index, which the page then reranks."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from podium.documents import as_json
+from podium.inputs import checked_query
+from podium.search import search_source
+from podium.server.dialects.call import Refusal
+from podium.server.dialects.fields import COUNT, QUERY, Field, read_fields
+from podium.server.endpoints.requests import Record, json_response
+from podium.server.endpoints.rerank import received_body, within_time_limit
+from podium.server.endpoints.sizes import document_size
+from podium.server.http.bodies import off_loop
+from podium.server.http.memory import room_of
+from podium.server.state import State
+from podium.types import Candidates
+
+__all__ = ["FIELDS", "search"]
+
+DEFAULT_CANDIDATES = 20
+MAX_CANDIDATES = 1000
+MAX_OFFSET = 10_000  # a source has to find and sort everything before the offset
+MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word
+BYTES_PER_CHARACTER = 12  # an escape of up to six bytes, in a text and then encoded
+BYTES_PER_CANDIDATE = 12_000  # held during the search, when the size of the documents is not known
+
+FIELDS = (
+    QUERY,
+    Field(
+        "candidates",
+        COUNT,
+        "candidates",
+        f"Number of documents, at most {MAX_CANDIDATES:,}; {DEFAULT_CANDIDATES} if absent.",
+    ),
+    Field("offset", COUNT, "offset", f"How many of the best documents to skip, at most {MAX_OFFSET:,}."),
+)
+
+
+async def search(request: Request, state: State, record: Record) -> Response:
+    body = await received_body(request, state, record)
+    values = read_fields(FIELDS, body.content)
+    query = checked_query(values["query"])
+    candidates = min(values.get("candidates", DEFAULT_CANDIDATES), MAX_CANDIDATES)
+    offset = values.get("offset", 0)
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise Refusal(400, f"the query has {len(query):,} characters; /search accepts {MAX_QUERY_CHARACTERS:,}")
+    if offset > MAX_OFFSET:
+        raise Refusal(400, f"offset must be at most {MAX_OFFSET:,}")
+    if (source := state.models.source) is None:
+        raise Refusal(404, "this server has no index; start it with podium serve --index PLACE")
+    room = room_of(request)
+    expected_bytes = candidates * BYTES_PER_CANDIDATE
+    with state.admission.slot("search", only_model=False):
+        room.grow(expected_bytes)
+        began = time.perf_counter()
+        hits = await within_time_limit(lambda: search_source(source, query, candidates, offset), request, state.settings)
+        seconds = time.perf_counter() - began
+    reply_bytes = BYTES_PER_CHARACTER * sum(document_size(document).characters for document in hits)
+    room.grow(reply_bytes - expected_bytes)
+    total, notes = (hits.total, hits.notes) if isinstance(hits, Candidates) else (None, ())
+    reply = {
+        "documents": [as_json(document) for document in hits],
+        "total": total,
+        "notes": list(notes),
+        "fields": list(getattr(source, "text_fields", None) or ()),
+        "seconds": seconds,
+    }
+    return await off_loop(reply_bytes, json_response, reply)

@@ -1,0 +1,103 @@
+"""The folder of an index: create it in one step, let one process at a time load it, delete it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from podium.errors import InvalidInput, SourceError
+from podium.inputs import checked_path
+from podium.sources.embedded import graph
+from podium.sources.embedded.description import DESCRIPTION_FILE, is_index
+from podium.sources.embedded.texts import TEXT_FOLDER
+from podium.sources.embedded.vectors import CHECKSUMS_FILE, ROWS_FILE
+
+__all__ = ["checked_folder", "delete_index", "loading", "new_folder"]
+
+LOCK_FILE = "podium-index.lock"
+
+
+def checked_folder(path: Any) -> Path:
+    """Return the path. Raises InvalidInput if it cannot be the path of an index."""
+    folder = checked_path(path)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{str(folder)!r:.80} is not UTF-8, as an index's path must be; choose another name") from None
+    return folder
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to create an index in, which is renamed to `folder` at the end.
+
+    So two processes cannot mix up their indexes. Raises SourceError if `folder` exists and is not empty.
+    """
+    folder = folder.resolve()  # "." and a link cannot be replaced by that name
+    if is_index(folder):
+        raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SourceError(f"{folder} exists and is not an index of podium; name a folder that is empty or does not exist")
+    unfinished = folder.parent / f".{folder.name[:40]}-{uuid.uuid4().hex[:12]}"
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        os.replace(unfinished, folder)
+    except OSError as error:
+        raise SourceError(f"cannot create an index in {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Prevent other processes from loading or dropping the index in a folder.
+
+    A process that is killed leaves nothing locked. Raises SourceError if the folder is not an index, or is in use.
+    """
+    if not is_index(folder):
+        raise SourceError(
+            f"{folder} is not an index of podium, so nothing was done; podium index --list --to FOLDER lists those in a folder"
+        )
+    lock = filelock.FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise SourceError(
+            f"another process is loading documents into {folder}; wait until it is done, then try again"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def delete_index(folder: Path) -> None:
+    """Delete the files of an index, and the folder if nothing else is in it. Raises SourceError."""
+    target = folder.resolve()
+    try:
+        (target / DESCRIPTION_FILE).unlink()  # first: without it the folder is not an index
+        shutil.rmtree(target / TEXT_FOLDER)
+        for path in target.iterdir():
+            if _is_own(path.name) and not path.is_dir():
+                path.unlink()
+        if not any(target.iterdir()):
+            target.rmdir()
+            if folder.is_symlink():
+                folder.unlink()
+    except OSError as error:
+        raise SourceError(f"cannot delete all of {folder}: {error.strerror or error}") from error
+
+
+def _is_own(name: str) -> bool:
+    """Whether podium writes a file of this name beside the folder of texts. Others are the user's."""
+    return name in (LOCK_FILE, ROWS_FILE, CHECKSUMS_FILE) or graph.FILE_NAME.fullmatch(name) is not None

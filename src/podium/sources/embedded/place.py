@@ -1,0 +1,160 @@
+"""LOCAL, a kind of place: an index in a folder, or, to search, a file whose documents are indexed in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from podium.errors import InvalidInput, SourceError
+from podium.formats import stream_documents
+from podium.sources.embedded import description as descriptions
+from podium.sources.embedded.folder import checked_folder, delete_index, loading
+from podium.sources.embedded.index import EmbeddedIndex, is_index
+from podium.sources.loading import check_ids_from, with_ids
+from podium.sources.place import EmbedderLoader, IndexOptions, PlaceKind, SourceOptions, Summary
+from podium.types import Embed, Progress
+
+__all__ = ["LOCAL", "drop"]
+
+
+def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
+    path = Path(place)
+    if not path.exists():
+        raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
+    own = options.only("mode", "fusion", "text_weight")
+    if not path.is_dir():
+        return _index_of_file(path, EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **own))
+    if not is_index(path):
+        raise SourceError(f"{place} is not an index of podium; create one with podium index FILE --to {place}")
+    if options.text is not None:
+        raise InvalidInput(f"{place} was created with the fields it searches; leave them out")
+    name = options.embed
+    if name is None and options.mode != "text":
+        name = descriptions.read(checked_folder(place)).embedder
+    return EmbeddedIndex.open(place, embed=load_embedder(name), **own)
+
+
+def _index_of_file(file: Path, index: EmbeddedIndex) -> EmbeddedIndex:
+    documents = list(with_ids(stream_documents(file), None))
+    index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
+    return index
+
+
+class FolderTarget:
+    """Loads documents into the index in a folder. `prepare` creates a new one, when all documents are known to be valid."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, place: str, options: IndexOptions, load_embedder: EmbedderLoader) -> None:
+        self._folder, self._options, self._load_embedder = checked_folder(place), options, load_embedder
+        self._exists = is_index(self._folder)
+        self._loading = contextlib.ExitStack()
+        self._index = EmbeddedIndex.open(self._folder) if self._exists else self._new_index(None, None)
+        if self._exists:
+            self._check_options()
+
+    @property
+    def batch(self) -> int:
+        return self._index.batch
+
+    @property
+    def embed(self) -> Embed | None:
+        return self._index.embed
+
+    def check(self, document: Any, document_id: str, number: int) -> None:
+        self._index.check([document], ids=[document_id], first_number=number)
+
+    def prepare(self, count: int, progress: Progress) -> None:
+        if not self._exists:
+            self._index = self._new_index(self._folder, self._load_embedder(self._options.embed))
+        self._loading.enter_context(loading(self._folder))
+        if self._exists:
+            embed = self._load_embedder(self._options.embed or self._index.embedder)
+            self._index = EmbeddedIndex.open(self._folder, embed=embed)
+        progress(100)
+
+    def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
+        return self._index.unchanged(documents, ids)
+
+    def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> None:
+        self._index.add(documents, ids=ids)
+
+    def finish(self) -> None:
+        """Do nothing: documents can be found as soon as `add` returns."""
+
+    def close(self) -> None:
+        self._loading.close()
+
+    def _new_index(self, folder: Path | None, embed: Embed | None) -> EmbeddedIndex:
+        options = self._options
+        return EmbeddedIndex.create(folder, text=options.text, embed=embed, language=self._language, ids_from=options.ids_from)
+
+    @property
+    def _language(self) -> str | None:
+        return None if self._options.language == "none" else self._options.language or "english"
+
+    def _check_options(self) -> None:
+        """Raise InvalidInput if the index was created with other options."""
+        index, options = self._index, self._options
+        has_other_fields = options.text is not None and options.text != index.text_weights
+        if has_other_fields or (options.language and self._language != index.language):
+            fields = f"--text {','.join(index.text_fields)}" if index.text_fields else "each document's own text"
+            raise InvalidInput(
+                f"{self._folder} was created with {fields} and --language {index.language or 'none'}, which cannot be changed; "
+                "leave them out"
+            )
+        check_ids_from(str(self._folder), index.ids_from, options.ids_from)
+
+
+def _summaries(place: str) -> list[Summary]:
+    folder = Path(place)
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder {place!r:.200}; name the folder of an index, or one that contains indexes")
+    return [_summary(path) for path in ([folder] if is_index(folder) else sorted(folder.iterdir())) if is_index(path)]
+
+
+def _summary(folder: Path) -> Summary:
+    try:
+        index = EmbeddedIndex.open(folder)
+    except SourceError as error:
+        return folder.name, "?", str(error)
+    fields = ", ".join(index.text_fields or ["each document's own text"])
+    return folder.name, str(len(index)), f"{fields}; vectors of {index.embedder}" if index.embedder else fields
+
+
+def _delete(place: str, ids: Sequence[str]) -> int:
+    return EmbeddedIndex.open(place).delete(ids)
+
+
+def drop(path: str | os.PathLike[str]) -> int | None:
+    """Delete the index in a folder, and return how many documents it had, None if it is damaged.
+
+    The folder is deleted, too, if nothing else is in it. Raises SourceError while documents are added.
+    """
+    folder = checked_folder(path)
+    with loading(folder):
+        try:
+            index = EmbeddedIndex.open(folder)
+            count = len(index)
+        except SourceError:
+            delete_index(folder)
+            return None
+        with index.locked():
+            delete_index(folder)
+        return count
+
+
+LOCAL = PlaceKind(
+    location="in a folder",
+    example="the folder of an index",
+    matches=lambda place: "://" not in place,
+    index_options=("language",),
+    source=_source,
+    target=FolderTarget,
+    summaries=_summaries,
+    delete=_delete,
+    drop=drop,
+)

@@ -1,0 +1,81 @@
+"""Checksums of tantivy's files: tantivy writes a CRC-32 to the end of every segment file, but never compares it.
+
+A damaged segment file can end the process when it is searched, or return wrong results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from podium.errors import SourceError
+
+__all__ = ["check_segments"]
+
+FOOTER_END = struct.Struct("<II")  # length of the JSON before it, and MAGIC
+MAGIC = 1337
+CHUNK_BYTES = 1 << 20
+
+FileIdentity = tuple[str, int, int, int]
+_intact: dict[Path, frozenset[FileIdentity]] = {}  # by folder; this process does not compare these files again
+
+
+def check_segments(folder: Path, meta: bytes) -> None:
+    """Compare all files of the segments that `meta`, the content of meta.json, lists. Raises SourceError if one is damaged.
+
+    Each file is compared once in a process, as tantivy never changes it. Files that are missing are left to tantivy.
+    """
+    before, files = _intact.get(folder, frozenset()), set()
+    for name in _segment_files(folder, meta):
+        try:
+            with open(folder / name, "rb") as file:
+                stat = os.fstat(file.fileno())
+                identity = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                if identity not in before and not _is_intact(file, stat.st_size):
+                    raise SourceError(f"{folder / name} is damaged: its checksum does not match; index the documents again")
+                files.add(identity)
+        except FileNotFoundError:
+            continue
+    _intact[folder] = frozenset(files)
+
+
+def _segment_files(folder: Path, meta: bytes) -> Iterator[str]:
+    """Yield the names of the files of all segments. Meanwhile another process may be writing a segment's next .del file."""
+    try:
+        segments = {
+            segment["segment_id"].replace("-", ""): (segment["deletes"] or {}).get("opstamp")
+            for segment in json.loads(meta)["segments"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # tantivy reports a meta.json that it cannot read
+    for name in os.listdir(folder):
+        segment, _, kind = name.partition(".")
+        if segment in segments and (not kind.endswith("del") or kind == f"{segments[segment]}.del"):
+            yield name
+
+
+def _is_intact(file: BinaryIO, size: int) -> bool:
+    """Whether a file ends with a footer that has the CRC-32 of everything before the footer."""
+    try:
+        file.seek(size - FOOTER_END.size)
+        length, magic = FOOTER_END.unpack(file.read())
+        end = size - FOOTER_END.size - length
+        file.seek(end)
+        expected = json.loads(file.read(length))["crc"]
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return False
+    file.seek(0)
+    return bool(magic == MAGIC and _crc(file, end) == expected)
+
+
+def _crc(file: BinaryIO, length: int) -> int:
+    crc = 0
+    while length > 0 and (chunk := file.read(min(length, CHUNK_BYTES))):
+        crc = zlib.crc32(chunk, crc)
+        length -= len(chunk)
+    return crc

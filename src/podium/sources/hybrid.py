@@ -1,0 +1,154 @@
+"""HybridSource, the base class of sources that search by text (BM25), by vectors, or by both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from podium.errors import Argument, InvalidInput
+from podium.sources.fusion import HYBRID_DEPTH, MODES, Fusion, Hit, Mode, check_fusion, fuse
+from podium.types import Candidates, Embed
+
+__all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
+
+Result = TypeVar("Result")
+Steps = Generator[Any, Any, Result]
+"""A generator for `podium.steps`: it yields what the source's own driver performs, for example commands to a server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """One search, with valid arguments: `count` documents after the `offset` best. Sources add what else they need."""
+
+    query: str
+    mode: Mode
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """A part of a ranking, best first. `total` is how many documents match, or a function that counts them; None if unknown."""
+
+    hits: Sequence[Hit]
+    total: int | Callable[[], int] | None
+
+
+Request = TypeVar("Request", bound=SearchRequest)
+
+
+class HybridSource(ABC, Generic[Request]):
+    """A source with the modes "text", "vector" and "hybrid".
+
+    A subclass searches by text and by vectors, and describes both; modes, fusion and the fields that every document gets are
+    implemented here. Searches are written as steps, so that one implementation serves blocking and asynchronous callers:
+
+        def search(self, query, limit, *, offset=0, mode=None):
+            return drive(self.candidates(request), self.perform)
+
+        async def asearch(self, query, limit, *, offset=0, mode=None):
+            return await adrive(self.candidates(request), self.aperform)
+
+    A source whose searches are plain functions decorates them with `podium.steps.immediate` and gets the result with
+    `podium.steps.result_of`.
+    """
+
+    def __init__(self, *, embed: Embed | None, mode: Mode | None, fusion: Fusion, text_weight: float) -> None:
+        check_fusion(fusion, text_weight)
+        self.embed, self.fusion, self.text_weight = embed, fusion, text_weight
+        self.mode: Mode = self.checked_mode(mode or ("text" if embed is None else "hybrid"))
+
+    @abstractmethod
+    def search(self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None) -> Candidates:
+        """Return at most `limit` documents after the `offset` best, best first."""
+
+    @property
+    @abstractmethod
+    def text_fields(self) -> list[str] | None:
+        """The fields that are searched by text, None if that is each document's own text or not known yet."""
+
+    @abstractmethod
+    def text_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
+        """Return `count` hits after the `offset` best by text."""
+
+    @abstractmethod
+    def vector_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
+        """Return `count` hits after the `offset` nearest by vector."""
+
+    @abstractmethod
+    def hit_documents(self, request: Request, hits: Sequence[Hit]) -> Steps[Sequence[tuple[str, dict[str, Any]]]]:
+        """Return each hit's `source_key` and fields."""
+
+    @abstractmethod
+    def describe_text(self) -> str:
+        """Return a phrase that describes the search by text."""
+
+    @abstractmethod
+    def describe_vector(self) -> str:
+        """Return a phrase that describes the search by vectors."""
+
+    def describe_fusion(self) -> str:
+        """Return a phrase that describes how a hybrid search combines its rankings."""
+        return "fused by reciprocal rank" if self.fusion == "rrf" else f"fused by a weighted sum, text {self.text_weight:g}"
+
+    def notes(self, request: Request) -> Sequence[str]:
+        """Return warnings about a search for the user."""
+        return ()
+
+    def document_id(self, source_key: str) -> str:
+        """Return the id under which a document was indexed, for the `source_key` that a search returned."""
+        return source_key
+
+    def explain(self) -> str:
+        """Describe how this source searches."""
+        if self.mode == "text":
+            return self.describe_text()
+        if self.mode == "vector":
+            return self.describe_vector()
+        return f"{self.describe_text()}; {self.describe_vector()}; {self.describe_fusion()}"
+
+    def checked_mode(self, mode: Any) -> Mode:
+        """Return the mode. Raises InvalidInput if there is no such mode, or if it needs vectors and there are none."""
+        if not isinstance(mode, str) or mode not in MODES:
+            raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
+        if mode != "text":
+            self.check_vectors(mode)
+        return mode
+
+    def check_vectors(self, mode: Mode) -> None:
+        """Raise InvalidInput if this source cannot search by vectors."""
+        if self.embed is None:
+            raise InvalidInput(
+                Argument("mode", mode), " needs vectors of queries; pass an embedder as ", Argument("embed", ...)
+            )
+
+    def candidates(self, request: Request) -> Steps[Candidates]:
+        """Return the documents of a search, each with `source_key`, `source_score` and `source_rank`."""
+        ranking = yield from self._hits(request)
+        documents = yield from self.hit_documents(request, ranking.hits)
+        return Candidates(
+            (
+                fields | {"source_key": key, "source_score": hit.score, "source_rank": rank}
+                for rank, (hit, (key, fields)) in enumerate(zip(ranking.hits, documents, strict=True), start=request.offset + 1)
+            ),
+            total=ranking.total,
+            notes=self.notes(request),
+        )
+
+    def hybrid_hits(self, request: Request) -> Steps[Hits]:
+        """Return the request's hits by text and vectors, fused. Every document matches a search by vectors."""
+        end = request.offset + request.count
+        depth = max(end, HYBRID_DEPTH)
+        text = yield from self.text_hits(request, 0, depth)
+        vector = yield from self.vector_hits(request, 0, depth)
+        fused = fuse(self.fusion, text.hits, vector.hits, self.text_weight)
+        return Hits(fused[request.offset : end], vector.total)
+
+    def _hits(self, request: Request) -> Steps[Hits]:
+        if request.mode == "text":
+            return self.text_hits(request, request.offset, request.count)
+        if request.mode == "vector":
+            return self.vector_hits(request, request.offset, request.count)
+        return self.hybrid_hits(request)

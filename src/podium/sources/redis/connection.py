@@ -1,0 +1,109 @@
+"""Connections to Redis: from a URL, or through the client of a redisvl index."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from podium.errors import InvalidInput, SourceError
+from podium.extras import needed
+
+if TYPE_CHECKING:
+    from redisvl.index import AsyncSearchIndex, SearchIndex
+
+__all__ = ["SCHEMES", "Connection", "index_connection", "is_cluster", "url_connection"]
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to get a client of redis-py, connected. `address` returns where the server is, without a password.
+
+    `aconnect` is set instead of `connect` if the client is asynchronous, and `is_own` if podium makes and closes it.
+    """
+
+    address: Callable[[], str]
+    connect: Callable[[], Any] | None = None
+    aconnect: Callable[[], Awaitable[Any]] | None = None
+    is_own: bool = False
+
+
+def url_connection(url: str, seconds: float, options: Mapping[str, Any]) -> Connection:
+    """Return a connection to a URL. `options` are redis-py's, in addition to those set here."""
+    if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
+        raise InvalidInput(f"a Redis URL begins with {', '.join(SCHEMES)}, and ://, as in redis://localhost:6379")
+    factory = needed("redisvl.redis.connection", "redis").RedisConnectionFactory
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    defaults = {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),  # Server tries once more, with every kind of client; retries would multiply
+        "protocol": 3,  # in RESP3 a search that ran out of time says so
+    }
+
+    def connect() -> Any:
+        try:
+            return factory.get_redis_connection(url, **(defaults | dict(options)))
+        except (ValueError, TypeError) as error:  # its message may contain a password
+            raise SourceError(
+                f"redis-py does not accept this URL or these connection options ({type(error).__name__}); check the options "
+                "after ? in the URL, and the names and values of connection="
+            ) from None
+
+    return Connection(lambda: _url_address(url), connect, is_own=True)
+
+
+def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
+    """Return the connection of a redisvl index, which connects at its first command."""
+    if not isinstance(getattr(index, "name", None), str) or not hasattr(index, "client") or not hasattr(index, "schema"):
+        raise InvalidInput(
+            f"index must be redisvl's SearchIndex or AsyncSearchIndex, not a {type(index).__name__}; to name an index, use "
+            "RedisSource.from_url(url, index=name)"
+        )
+
+    def connect() -> Any:
+        if index.client is None:
+            index.exists()
+        return index.client
+
+    async def aconnect() -> Any:
+        if index.client is None:
+            await index.exists()
+        return index.client
+
+    is_async = inspect.iscoroutinefunction(getattr(index, "exists", None))
+    return Connection(lambda: _index_address(index), None if is_async else connect, aconnect if is_async else None)
+
+
+def is_cluster(client: Any) -> bool:
+    return hasattr(client, "get_default_node")
+
+
+def _url_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the server of that URL"
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{port or 6379}"
+
+
+def _index_address(index: Any) -> str:
+    client = index.client
+    if client is None:
+        url = getattr(index, "_redis_url", None)  # redisvl has no public name for it
+        return _url_address(url) if isinstance(url, str) else "the server of that index"
+    if is_cluster(client):
+        node = client.get_default_node()
+        return f"{node.host}:{node.port}"
+    pool = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {}) or {}
+    if name := getattr(pool, "service_name", None):
+        return f"sentinel {name}"
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

@@ -1,0 +1,105 @@
+"""A kind of place: an index on Redis, by its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from podium.documents import TEXT_KEYS, texts_of
+from podium.errors import InvalidInput
+from podium.sources.loading import Target
+from podium.sources.place import EmbedderLoader, IndexOptions, PlaceKind, SourceOptions
+from podium.sources.redis import admin
+from podium.sources.redis.connection import SCHEMES
+from podium.sources.redis.index import RedisIndex
+from podium.sources.redis.source import RedisSource
+
+__all__ = ["REDIS", "split_server", "split_url"]
+
+SOURCE_OPTIONS = ("vector", "filter", "return_fields", "ef_runtime", "timeout")
+INDEX_OPTIONS = ("tags", "numbers", "vector", "storage", "prefix", "tag_separator", "m", "ef_construction")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return a server's URL and the name of the index, which is the URL's last part.
+
+        >>> split_url("redis://localhost:6379/docs"), split_url("redis+sentinel://localhost/mymaster/docs")
+        (('redis://localhost:6379', 'docs'), ('redis+sentinel://localhost/mymaster', 'docs'))
+
+    For a socket the name is `?index=`: unix:///run/redis.sock?index=docs. Raises InvalidInput without a name.
+    """
+    server, name = split_server(url)
+    if not name:
+        raise InvalidInput("the URL names no index; write redis://host:port/name, or unix://…?index=name")
+    return server, name
+
+
+def split_server(url: str) -> tuple[str, str]:
+    """Do what `split_url` does; the name is "" if the URL names a server only."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises if a password has a / in it
+    except ValueError:
+        raise InvalidInput(
+            "the URL cannot be read; write special characters of its user name and password as %2F and the like"
+        ) from None
+    if parts.fragment:
+        raise InvalidInput("the URL has a # in it; write it as %23 in a password, and name an index without one")
+    query = dict(parse_qsl(parts.query))
+    path = parts.path
+    name = query.pop("index", "")
+    if not name and parts.scheme != "unix":
+        before, _, last = path.rpartition("/")
+        if not last.isdecimal():  # a number is a database
+            path, name = before, last
+    _check_path(parts.scheme, path)
+    rest = f"?{urlencode(query)}" if query else ""  # urlunsplit would drop the empty host of unix://
+    return f"{parts.scheme}://{parts.netloc}{path}{rest}", name
+
+
+def _check_path(scheme: str, path: str) -> None:
+    """Raise InvalidInput for a path between host and name that would be ignored, or where RediSearch has no indexes."""
+    parts = [part for part in path.split("/") if part]
+    if scheme == "unix":
+        return
+    if scheme == "redis+sentinel":
+        parts = parts[1:]  # the first is the service
+    if parts not in ([], ["0"]):
+        raise InvalidInput(
+            "the URL has more than an index's name after the host; RediSearch keeps indexes in database 0 only, so write "
+            "redis://host:port/name, a name that has a / in it as ?index=name, and a / in a password as %2F"
+        )
+
+
+def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> RedisSource:
+    url, index = split_url(place)
+    own = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
+    return RedisSource.from_url(url, index=index, text=options.text, embed=load_embedder(options.embed), **own)
+
+
+def _target(place: str, options: IndexOptions, load_embedder: EmbedderLoader) -> Target:
+    url, index = split_url(place)
+    text = options.text or {_text_field(options.sample): 1.0}
+    own = options.only("ids_from", *INDEX_OPTIONS)
+    return RedisIndex(url, index, text=text, embed=load_embedder(options.embed), **own)
+
+
+def _text_field(document: Any) -> str:
+    """Return the field that has a document's text. Raises InvalidInput if it has to be named."""
+    texts_of([document], argument="text")
+    return next(key for key in TEXT_KEYS if key in document) if isinstance(document, Mapping) else "content"
+
+
+REDIS = PlaceKind(
+    location="on Redis",
+    example="redis://host:port/name",
+    matches=lambda place: "://" in place and place.partition("://")[0] in SCHEMES,
+    source_options=SOURCE_OPTIONS,
+    index_options=INDEX_OPTIONS,
+    source=_source,
+    target=_target,
+    summaries=lambda place: admin.indexes(*split_server(place)),
+    delete=lambda place, ids: admin.delete(*split_url(place), ids),
+    drop=lambda place: admin.drop(*split_url(place)),
+)

@@ -1,0 +1,200 @@
+"""podium index into a folder: load, continue, list, delete, drop. Redis is in tests/sources/test_redis.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import podium
+from commands import command
+from environment import PARITY
+from fakes import Letters
+from podium.sources.loading import load_into, with_ids
+
+DOCUMENTS = [
+    {"title": "Nevada", "body": "Carson City is the capital city of Nevada.", "n": 1},
+    {"title": "Capital punishment", "body": "has existed in the United States for centuries.", "n": 2},
+    {"title": "Washington", "body": "D.C. is the capital of the United States.", "n": 3},
+    {"title": "Bread", "body": "Flour and water.", "n": 4},
+]
+
+
+def write_json_lines(path, documents):
+    path.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_json_lines(tmp_path / "docs.jsonl", DOCUMENTS)
+
+
+@pytest.fixture
+def folder(file, tmp_path):
+    """An index with the fields title and body, and the ids of the field n."""
+    folder = tmp_path / "index"
+    code, out, err = command("index", file, "--to", folder, "--text", "title,body", "--id", "n")
+    assert (code, err) == (0, "")
+    assert out.startswith("4 documents indexed; ")
+    return folder
+
+
+def test_only_new_and_changed_documents_are_added(folder, tmp_path):
+    changed = [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}]
+    more = write_json_lines(tmp_path / "more.jsonl", changed)
+    assert command("index", more, "--to", folder, "--id", "n")[1].startswith("2 documents indexed, 3 were in the index already")
+    again = command("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
+    assert again[1].startswith("0 documents indexed, 5 were in the index already"), again
+    index = podium.EmbeddedIndex.open(folder)
+    assert len(index) == 5
+    assert index.get(["1"])["1"]["body"] == "changed"
+    assert "Bread" in command("search", "flour", "--in", folder)[1]
+
+
+def test_fields_of_an_index_cannot_be_changed(file, folder):
+    code, _, err = command("index", file, "--to", folder, "--text", "body", "--id", "n")
+    assert code == 2
+    assert "was created with --text title,body and --language english, which cannot be changed" in err
+
+
+def test_index_with_vectors_uses_its_own_embedder(file, tmp_path):
+    folder, embedder = tmp_path / "index", PARITY / "embedders" / "bert-mean"
+    assert command("index", file, "--to", folder, "--text", "body", "--embed", embedder)[0] == 0
+    code, out, err = command("search", "zzz", "--in", folder, "--mode", "vector", "--json")
+    assert (code, len(json.loads(out)["results"])) == (0, 4), err
+    assert command("index", file, "--to", folder)[1].startswith("0 documents indexed, 4 were in the index already")
+    code, _, err = command("search", "a", "--in", folder, "--embed", PARITY / "embedders" / "roberta-cls")
+    assert code == 1
+    assert "was created with another embedder" in err
+
+
+def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
+    (tmp_path / "long.txt").write_text("word " * 500)
+    embedder = PARITY / "embedders" / "bert-mean"
+    code, _, err = command("index", tmp_path / "long.txt", "--to", tmp_path / "index", "--embed", embedder)
+    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors cover the beginning only\n")
+
+
+def test_ids_of_another_field_are_refused(file, folder):
+    """Every document would be in the index twice."""
+    code, _, err = command("index", file, "--to", folder)
+    assert code == 2
+    assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err
+
+
+def test_ids_are_refused_if_the_index_has_digests(file, tmp_path):
+    assert command("index", file, "--to", tmp_path / "index", "--text", "body")[0] == 0
+    code, _, err = command("index", file, "--to", tmp_path / "index", "--id", "n")
+    assert code == 2
+    assert "was created with digests of the documents as ids; leave out --id" in err
+    assert len(podium.EmbeddedIndex.open(tmp_path / "index")) == 4
+
+
+def test_indexes_are_listed(folder):
+    for path in (folder, folder.parent):
+        code, out, _ = command("index", "--list", "--to", path)
+        assert code == 0
+        assert out.split() == ["index", "documents", "fields", "index", "4", "title,", "body"]
+
+
+def test_damaged_index_is_listed_with_its_error(folder):
+    (folder / "podium-index.json").write_text("{")
+    code, out, _ = command("index", "--list", "--to", folder)
+    assert code == 0
+    assert "cannot be used" in " ".join(out.split())
+
+
+def test_list_without_indexes_says_how_to_create_one(tmp_path):
+    hint = f"there is no index in {tmp_path}; create one with podium index FILE --to PLACE\n"
+    assert command("index", "--list", "--to", tmp_path) == (0, "", hint)
+    code, out, err = command("index", "--list", "--to", tmp_path / "missing")
+    assert (code, out) == (1, "")
+    assert "there is no folder" in err
+
+
+def test_documents_are_deleted_by_id(folder):
+    arguments = ("index", "--delete", "1", "--delete", "2", "--delete", "99", "--to", folder)
+    assert command(*arguments)[1] == "2 documents deleted\n"
+    assert len(podium.EmbeddedIndex.open(folder)) == 2
+
+
+def test_drop_deletes_the_index_and_keeps_other_files(folder):
+    (folder / "notes.txt").write_text("not part of the index")
+    assert command("index", "--drop", "--to", folder)[1] == "index dropped, with 4 documents\n"
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_drop_deletes_a_folder_that_has_nothing_else(folder):
+    assert command("index", "--drop", "--to", folder)[0] == 0
+    assert not folder.exists()
+
+
+def test_nothing_is_created_if_an_id_is_too_long(tmp_path):
+    file = write_json_lines(tmp_path / "d.jsonl", [{"id": name, "text": "a"} for name in ("short", "x" * 1001)])
+    code, _, err = command("index", file, "--to", tmp_path / "index", "--id", "id")
+    assert code == 2
+    assert "has 1001 characters" in err
+    assert not (tmp_path / "index").exists()
+
+
+def test_error_names_the_document_by_its_number(tmp_path):
+    file = write_json_lines(tmp_path / "d.jsonl", [{"text": "document 0"}, {"text": "b"}, {"document 0": 1}])
+    code, _, err = command("index", file, "--to", tmp_path / "index")
+    assert code == 2
+    assert "document 2 has none of the fields" in err
+    assert "it has 'document 0'" in err
+
+
+def test_interrupted_load_continues(tmp_path):
+    index = podium.EmbeddedIndex.create(tmp_path / "index", embed=Letters())
+    index.batch = 2
+    documents = list(with_ids([{"text": f"number {n}"} for n in range(7)], None))
+
+    def interrupt(_):
+        if len(index) >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_into(index, documents, interrupt)
+    assert len(index) == 4
+    reopened = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
+    assert load_into(reopened, documents, lambda _: None) == (3, 4)
+    ids = [document_id for document_id, _ in documents]
+    assert set(reopened.get(ids)) == set(ids)
+    assert len(reopened) == 7
+
+
+REDIS = "redis://127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["{file}", "--to", REDIS, "--text", "body"], "cannot reach Redis at 127.0.0.1:9", id="unreachable"),
+        pytest.param(["{file}", "--to", REDIS], "has none of the fields 'content', 'text'", id="redis-no-text"),
+        pytest.param(
+            ["{file}", "--to", REDIS, "--text", "body", "--language", "german"], "folder takes --language", id="language"
+        ),
+        pytest.param(["{file}", "--to", REDIS, "--text", "contnet"], "document 0 has no field contnet", id="redis-no-field"),
+        pytest.param(["{file}", "--to", "{folder}", "--text", "title,bdy"], "has the field bdy", id="unknown-field"),
+        pytest.param(["{file}", "--to", "{folder}", "--tag", "n"], "only an index on Redis takes --tag", id="tag"),
+        pytest.param(["{file}", "--to", "{folder}"], "document 0 has none of the fields", id="no-text"),
+        pytest.param(["{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to use as its id", id="id"),
+        pytest.param(["nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl", id="missing-file"),
+        pytest.param(
+            ["{file}", "--to", "{folder}", "--text", "body", "--list"], "name one FILE to index, or", id="two-actions"
+        ),
+        pytest.param(["--to", "{folder}"], "name one FILE to index, or", id="no-action"),
+        pytest.param(["--drop", "--to", "{folder}"], "is not an index of podium, so nothing was done", id="drop"),
+        pytest.param(["{file}", "--to", "{file}", "--text", "body"], "exists and is not an index", id="to-file"),
+    ],
+)
+def test_error_is_one_line_and_nothing_is_created(file, tmp_path, options, message):
+    code, out, err = command("index", *(option.format(file=file, folder=tmp_path / "new") for option in options))
+    assert code in (1, 2)
+    assert out == ""
+    assert err.startswith("podium: ")
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert not (tmp_path / "new").exists()

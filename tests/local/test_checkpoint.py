@@ -1,0 +1,61 @@
+"""Safetensors files that are missing, damaged, or do not have what config.json says."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import podium
+from checkpoints import edit_json, edit_weights, replace_weights
+from environment import PARITY
+from podium.errors import ModelError, ModelNotFound
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    return shutil.copytree(PARITY / "bert-float16-sharded", tmp_path / "model")
+
+
+def test_missing_shard_is_named(sharded):
+    (sharded / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match="model-00002-of-00002"):
+        podium.load(sharded)
+
+
+def test_index_cannot_point_outside_its_folder(sharded):
+    index = sharded / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00002", "../model-00002"))
+    with pytest.raises(ModelError, match="outside its folder"):
+        podium.load(sharded)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lambda content: b"x" * 100, lambda content: content[:-500], lambda content: b""],
+    ids=["other-content", "cut", "empty"],
+)
+def test_damaged_file_is_refused(model, content):
+    file = model / "model.safetensors"
+    file.write_bytes(content(file.read_bytes()))
+    with pytest.raises(ModelError, match="damaged"):
+        podium.load(model)
+
+
+def test_not_a_number_is_refused(model):
+    replace_weights(model, {"classifier.weight": lambda x: np.full_like(x, np.nan)})
+    with pytest.raises(ModelError, match="NaN"):
+        podium.load(model)
+
+
+def test_missing_tensor_is_refused(model):
+    edit_weights(model, lambda weights: weights.pop("bert.encoder.layer.1.output.dense.weight"))
+    with pytest.raises(ModelError, match="no tensor"):
+        podium.load(model)
+
+
+def test_missing_layer_is_refused(model):
+    edit_json(model / "config.json", num_hidden_layers=9)
+    with pytest.raises(ModelError, match="no tensor"):
+        podium.load(model)

@@ -1,0 +1,78 @@
+"""Operations that a Graph refuses, because they would be computed wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from environment import NEEDS_CORE
+from podium.errors import UnsupportedModel
+from podium.local.files.checkpoint import Checkpoint
+from podium.local.graph import Attention, Graph
+from podium.local.runtimes.onnx.graph import OnnxGraph
+
+
+def native_graph(checkpoint) -> Graph:
+    from podium.local.runtimes.native.graph import NativeGraph
+    from podium.local.runtimes.native.packed import Packed
+
+    return NativeGraph(checkpoint, Packed("tests", "float32"), "float32")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    draw = np.random.default_rng(0)
+    tensors = {name: draw.standard_normal((6, 4)).astype(np.float32) for name in ("words", "segments", "positions")}
+    tensors["qkv.weight"] = draw.standard_normal((12, 4)).astype(np.float32)
+    save_file(tensors, tmp_path / "x.safetensors")
+    return Checkpoint([tmp_path / "x.safetensors"])
+
+
+@pytest.fixture(params=[OnnxGraph, pytest.param(native_graph, marks=NEEDS_CORE)], ids=["onnx", "native"])
+def graph(request, checkpoint):
+    return request.param(checkpoint)
+
+
+def test_last_row_is_refused(graph):
+    x = graph.lookup("words", graph.token_ids())
+    with pytest.raises(UnsupportedModel, match="last token"):
+        graph.select(x, "last")
+
+
+def test_all_rows_are_the_value_itself(graph):
+    x = graph.lookup("words", graph.token_ids())
+    assert graph.select(x, "all") == x
+
+
+@pytest.mark.parametrize("heads", [0, 3], ids=["none", "remainder"])
+def test_heads_must_share_the_width(graph, heads):
+    x = graph.lookup("words", graph.token_ids())
+    with pytest.raises(UnsupportedModel, match="attention heads"):
+        graph.attention(x, ["qkv"], Attention(heads, 4), bias=False)
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize(
+    "tables",
+    [["segments", "segments"], ["positions", "segments"], ["positions", "positions"]],
+    ids=["two-segments", "segments-last", "two-positions"],
+)
+def test_native_core_refuses_other_sums_of_embeddings(checkpoint, tables):
+    """It adds words, segments and positions in this order; another order would change the last bit of a sum."""
+    graph = native_graph(checkpoint)
+    ids = {"segments": graph.segment_ids(), "positions": graph.positions("counted")}
+    first, second = (graph.lookup(table, ids[table]) for table in tables)
+    x = graph.add(graph.add(graph.lookup("words", graph.token_ids()), first), second)
+    with pytest.raises(UnsupportedModel, match="cannot add"):
+        graph.mean(x)
+
+
+@NEEDS_CORE
+def test_native_core_refuses_deberta(checkpoint):
+    graph = native_graph(checkpoint)
+    x = graph.lookup("words", graph.token_ids())
+    with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
+        graph.disentangled_attention(x, ["qkv"], Attention(2, 4), keys=None, queries=None, distance_rows=np.zeros(1))
+    with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
+        graph.convolution(x, "qkv", size=3, groups=1)

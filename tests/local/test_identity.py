@@ -1,0 +1,74 @@
+"""LocalScorer.identity, part of the keys of score caches: it changes whenever a score could."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from checkpoints import edit_json, replace_weights
+from environment import NEEDS_CORE, PARITY
+from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import SqliteScores
+from podium.local.files.folder import from_folder
+from podium.local.scorer import LocalScorer
+
+
+def lowercase_off(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"]["lowercase"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+TANH = "torch.nn.modules.activation.Tanh"
+CHANGES = {
+    "activation": ("bert", lambda folder: edit_json(folder / "config.json", sentence_transformers={"activation_fn": TANH})),
+    "bm25": ("late", lambda folder: edit_json(folder / "config.json", bm25_k1=0.5)),
+    "hidden-activation": ("bert", lambda folder: edit_json(folder / "config.json", hidden_act="relu")),
+    "tokenizer": ("bert", lowercase_off),
+    "truncation": ("bert", lambda folder: edit_json(folder / "tokenizer_config.json", truncation_side="left")),
+    "module": ("ettin", lambda folder: edit_json(folder / "2_Dense" / "config.json", activation_function=TANH)),
+    "pooling": ("ettin", lambda folder: (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')),
+    "modular-activation": ("ettin", lambda folder: edit_json(folder / "config_sentence_transformers.json", activation_fn=TANH)),
+    "lowercase": ("ettin", lambda folder: edit_json(folder / "sentence_bert_config.json", do_lower_case=True)),
+    "onnx-weights": ("exported-albert", lambda folder: (folder / "onnx" / "model.onnx_data").write_bytes(b"weights")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES)
+def test_identity_changes_with_every_file(tmp_path, name, change):
+    folder = shutil.copytree(PARITY / name, tmp_path / "model")
+    before = LocalScorer(from_folder(folder)).identity
+    assert LocalScorer(from_folder(folder)).identity == before
+    change(folder)
+    assert LocalScorer(from_folder(folder)).identity != before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "int8"}, {"max_length": 32}, pytest.param({"runtime": "native"}, marks=NEEDS_CORE)],
+    ids=["precision", "length", "runtime"],
+)
+def test_identity_changes_with_options(options):
+    files = from_folder(PARITY / "bert")
+    assert LocalScorer(files, **{"runtime": "onnx"} | options).identity != LocalScorer(files, runtime="onnx").identity
+
+
+def test_identity_changes_with_the_weights_of_a_module(ettin):
+    before = LocalScorer(from_folder(ettin))
+    identity = before.identity
+    replace_weights(ettin / "4_Dense", {"linear.weight": lambda x: x * 2})
+    after = LocalScorer(from_folder(ettin))
+    assert after.score("rank", ["query"]).raw != before.score("rank", ["query"]).raw
+    assert after.identity != identity
+
+
+def test_cached_score_is_not_used_after_the_activation_changed(model, tmp_path):
+    def cached_score():
+        return CachedScorer(LocalScorer(from_folder(model)), SqliteScores(tmp_path / "scores")).score("rank", ["query"])
+
+    logit = cached_score().values[0]
+    assert cached_score().remembered == 1
+    edit_json(model / "config.json", sentence_transformers={"activation_fn": TANH})
+    assert cached_score().values[0] != logit

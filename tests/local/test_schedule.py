@@ -1,0 +1,259 @@
+"""The order in which texts are computed, errors, cancelling, closing, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from loopback import wait_until
+from podium.errors import PodiumError
+from podium.local.schedule import Work, Workers, job
+
+
+class Blocked:
+    """Workers with one thread, which is blocked until the block ends or `release` is set."""
+
+    def __enter__(self):
+        self.workers = Workers(1)
+        self.release = threading.Event()
+        running = threading.Event()
+
+        def block(items):
+            running.set()
+            self.release.wait(60)
+
+        self._thread = threading.Thread(target=self.workers.run, args=(Work([1], block),))
+        self._thread.start()
+        assert running.wait(60)
+        return self
+
+    def __exit__(self, *_):
+        self.release.set()
+        self._thread.join(60)
+
+
+def test_longest_item_is_first_and_each_runs_once():
+    done = []
+    Workers(1).run(Work([3, 9, 1, 9], done.append))
+    assert done == [[1], [3], [0], [2]]
+
+
+def test_short_items_run_together():
+    done = []
+    Workers(1).run(Work([5] * 40, done.append, at_once=10, workers=1))
+    assert {len(items) for items in done[:-4]} == {2}
+    assert sum(map(len, done)) == 40
+
+
+def test_fewer_items_run_together_towards_the_end():
+    done = []
+    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], done.append, at_once=10, workers=2))
+    assert done[0] == [0]
+    assert done[1] == [1]  # 22 tokens are left, and a quarter of that is too little for a second item
+    assert sorted(item for items in done for item in items) == list(range(9))
+
+
+def test_small_call_passes_a_large_one():
+    """It waits for one step of the large call, not for its end."""
+    order = []
+    with Blocked() as blocked, ThreadPoolExecutor(2) as threads:
+        large = Work([1] * 60, lambda items: order.append("large"))
+        small = Work([1] * 3, lambda items: order.append("small"))
+        calls = [threads.submit(blocked.workers.run, large)]
+        wait_until(lambda: large.job.tokens_begun == 60)
+        calls.append(threads.submit(blocked.workers.run, small))
+        wait_until(lambda: small.job.tokens_begun == 3)
+        blocked.release.set()
+        for call in calls:
+            call.result(60)
+    assert order[:5].count("small") == 3  # every fourth step is for the oldest call
+    assert len(order) == 63
+
+
+def test_small_calls_do_not_starve_a_large_one():
+    """The large call gets every fourth step, not only what the small ones leave."""
+    order = []
+
+    async def main(blocked):
+        async def stream():
+            while True:
+                await blocked.workers.arun(Work([1, 1], lambda items: order.append("small")))
+
+        large = asyncio.create_task(blocked.workers.arun(Work([1] * 50, lambda items: order.append("large"))))
+        streams = [asyncio.create_task(stream()) for _ in range(3)]
+        await asyncio.sleep(0)  # all of them are in the queue
+        blocked.release.set()
+        await large
+        for task in streams:
+            task.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+
+    with Blocked() as blocked:
+        asyncio.run(main(blocked))
+    assert order.count("large") == 50
+    assert order.count("small") < 4 * 2 * 50
+
+
+@pytest.mark.parametrize(("calls", "tokens_to_come"), [(40, 0), (2, 5000)], ids=["begun", "to-come"])
+def test_many_calls_of_one_job_do_not_pass_a_smaller_call(calls, tokens_to_come):
+    """Each of the job's calls is smaller than the other call; together they are larger, begun or still to come."""
+    order = []
+
+    async def main(blocked):
+        def call(lengths, name):
+            return asyncio.create_task(blocked.workers.arun(Work(lengths, lambda items: order.append(name))))
+
+        with job(tokens_to_come):
+            large = [call([10], "large") for _ in range(calls)]
+        small = call([10] * 5, "small")
+        await asyncio.sleep(0)  # all of them are in the queue
+        blocked.release.set()
+        await asyncio.gather(small, *large)
+
+    with Blocked() as blocked:
+        asyncio.run(main(blocked))
+    assert order.count("small") == 5
+    assert order[:7].count("small") == 5  # every fourth step is for the oldest job
+
+
+def test_cancelled_job_has_no_tokens_left():
+    async def main(blocked):
+        with job(0) as cancelled:
+            task = asyncio.create_task(blocked.workers.arun(Work([10] * 5, lambda items: None)))
+        await asyncio.sleep(0)
+        assert cancelled.tokens_left == 50
+        task.cancel()
+        blocked.release.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await blocked.workers.arun(Work([1], lambda items: None))
+        assert cancelled.tokens_left == 0
+
+    with Blocked() as blocked:
+        asyncio.run(main(blocked))
+
+
+def test_equal_calls_end_in_the_order_of_their_begin():
+    order = []
+
+    async def main(blocked):
+        async def call(name):
+            await blocked.workers.arun(Work([1] * 5, lambda items: order.append(name)))
+
+        calls = [asyncio.create_task(call(name)) for name in range(4)]
+        await asyncio.sleep(0)  # all of them are in the queue
+        blocked.release.set()
+        await asyncio.gather(*calls)
+
+    with Blocked() as blocked:
+        asyncio.run(main(blocked))
+    assert len(order) == 20
+    assert order == sorted(order)
+
+
+def test_first_error_stops_the_rest():
+    begun = []
+
+    def fail(items):
+        begun.append(items)
+        raise ValueError("at the first")
+
+    with pytest.raises(ValueError, match="at the first"):
+        Workers(1).run(Work([1] * 50, fail))
+    assert begun == [[0]]
+
+
+def test_cancelling_stops_items_that_have_not_begun():
+    begun, release = [], threading.Event()
+
+    def block(items):
+        begun.append(items)
+        release.wait(60)
+
+    async def main():
+        workers = Workers(2)
+        task = asyncio.create_task(workers.arun(Work([1] * 100, block)))
+        while len(begun) < 2:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        await workers.arun(Work([1], lambda items: None))  # a worker is free again, and begins no cancelled item
+        workers.close()
+
+    asyncio.run(main())
+    assert len(begun) == 2
+
+
+def test_arun_does_not_block_the_event_loop():
+    from_loop = threading.Event()
+
+    async def main():
+        asyncio.get_running_loop().call_later(0.01, from_loop.set)
+        await Workers(1).arun(Work([1], lambda items: from_loop.wait(60)))
+
+    asyncio.run(main())
+    assert from_loop.is_set()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8, 64])  # with many, a close is likely between starting one and the next
+def test_close_lets_a_running_call_finish(threads):
+    workers, begun, release, done = Workers(threads), threading.Event(), threading.Event(), []
+
+    def block(items):
+        begun.set()
+        release.wait(60)
+        done.extend(items)
+
+    call = threading.Thread(target=workers.run, args=(Work([1] * 20, block),))
+    call.start()
+    assert begun.wait(60)
+    workers.close()
+    release.set()
+    call.join(60)
+    assert sorted(done) == list(range(20))
+
+
+def test_call_after_close_is_an_error():
+    workers = Workers(2)
+    workers.close()
+    with pytest.raises(PodiumError, match="closed"):
+        workers.run(Work([1], lambda items: None))
+
+
+CALLS_IN_FORKED_PROCESSES = """
+import os, sys, threading
+from podium.local.schedule import Work, Workers
+
+workers = Workers(2)
+workers.run(Work([1, 2, 3], lambda items: None))
+sys.setswitchinterval(1e-6)
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        ready, ended = threading.Barrier(12), []
+        def call():
+            ready.wait()
+            workers.run(Work([1, 2, 3], lambda items: None))
+            ended.append(1)
+        threads = [threading.Thread(target=call, daemon=True) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        os._exit(len(ended) != 12)
+    assert os.waitpid(child, 0)[1] == 0, "calls in a forked process never ended"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_calls_that_begin_together_in_a_forked_process_all_end():
+    command = [sys.executable, "-W", "ignore", "-c", CALLS_IN_FORKED_PROCESSES]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr

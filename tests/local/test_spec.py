@@ -1,0 +1,186 @@
+"""What the JSON files in a model's folder may say, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+
+import pytest
+
+import podium
+from checkpoints import edit_json
+from environment import PARITY
+from podium.errors import ModelError, ModelNotFound, UnsupportedModel
+from podium.local.families import FAMILIES
+from podium.local.families.family import family_of
+from podium.local.files.folder import from_folder
+from podium.local.scorer import LocalScorer
+from podium.local.spec import read_spec
+
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def test_pickle_is_never_loaded(model):
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    with pytest.raises(UnsupportedModel, match=r"pytorch_model\.bin, a pickle"):
+        podium.load(model)
+
+
+def test_remote_code_is_never_run(model):
+    edit_json(model / "config.json", auto_map={"AutoModel": "modeling.Model"})
+    with pytest.raises(UnsupportedModel, match="auto_map"):
+        podium.load(model)
+
+
+def test_unknown_family_is_refused_with_the_known_ones(model):
+    edit_json(model / "config.json", model_type="t5")
+    with pytest.raises(UnsupportedModel, match=r"'t5'.*bert, electra.*onnx/model\.onnx"):
+        podium.load(model)
+
+
+@pytest.mark.parametrize("activation", ["Softmax", "GELU"])
+def test_activation_that_could_change_the_order_is_refused(model, activation):
+    name = f"torch.nn.modules.activation.{activation}"
+    edit_json(model / "config.json", sentence_transformers={"activation_fn": name})
+    with pytest.raises(UnsupportedModel, match=r"activation.*Sigmoid"):
+        podium.load(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"sentence_transformers": {"activation_fn": IDENTITY}}, "logit"),
+        ({"sentence_transformers": {}, "sbert_ce_default_activation_function": IDENTITY}, "logit"),
+        ({"sentence_transformers": None, "sbert_ce_default_activation_function": None}, "sigmoid"),
+        ({"sentence_transformers": {"activation_fn": "mine.Activation"}}, "sigmoid"),
+    ],
+    ids=["new-key", "old-key", "default", "foreign"],
+)
+def test_activation_is_read_as_in_the_reference(model, config, kind):
+    edit_json(model / "config.json", **config)
+    with podium.load(model) as reranker:
+        assert reranker.rerank("q", ["a"]).score_kind == kind
+
+
+DAMAGE = {
+    "no-config": (lambda folder: (folder / "config.json").unlink(), ModelNotFound, "no config.json"),
+    "invalid-json": (lambda folder: (folder / "config.json").write_text("{"), ModelError, "not valid JSON"),
+    "not-an-object": (lambda folder: (folder / "config.json").write_text("[]"), ModelError, "not a JSON object"),
+    "no-tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), ModelNotFound, "no tokenizer"),
+    "no-weights": (lambda folder: (folder / "model.safetensors").unlink(), ModelNotFound, "no weights"),
+    "heads": (
+        lambda folder: edit_json(folder / "config.json", num_attention_heads=5), UnsupportedModel, "5 attention heads"
+    ),
+    "hidden-activation": (
+        lambda folder: edit_json(folder / "config.json", hidden_act="mish"), UnsupportedModel, "'mish'"
+    ),
+    "number-as-string": (
+        lambda folder: edit_json(folder / "config.json", num_hidden_layers="3"), UnsupportedModel,
+        "num_hidden_layers '3', which is not a whole number",
+    ),
+    "module-outside": (
+        lambda folder: (folder / "modules.json").write_text('[{"type": "x.Transformer", "path": "../.."}]'),
+        UnsupportedModel, "outside",
+    ),
+    "unknown-module": (
+        lambda folder: (folder / "modules.json").write_text(
+            '[{"type": "x.Transformer", "path": ""}, {"type": "x.CNN", "path": ""}]'
+        ),
+        ModelError, "CNN",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "error", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_model_is_refused(model, damage, error, message):
+    damage(model)
+    with pytest.raises(error, match=message):
+        podium.load(model)
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"x"', "[" * 100_000], ids=["list", "number", "null", "string", "deep"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "modules.json", "tokenizer.json", "vocab.txt"])
+def test_nonsense_in_a_file_is_a_model_error(model, file, content):
+    (model / file).write_text(content)
+    if file == "vocab.txt":
+        (model / "tokenizer.json").unlink()
+    with contextlib.suppress(ModelError), podium.load(model) as reranker:
+        assert reranker.rerank("rank", ["query"]).usage.pairs == 1
+
+
+@pytest.mark.parametrize("value", ["3", [3], None, 2.5, 0, -1, 10**9], ids=str)
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"])
+def test_nonsense_in_config_is_a_model_error(model, key, value):
+    edit_json(model / "config.json", **{key: value})
+    with pytest.raises(ModelError):
+        podium.load(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("deberta-v3", {"relative_attention": False}, "relative_attention"),
+        ("modernbert", {"rope_scaling": {"type": "yarn"}}, "rotary positions"),
+        ("modernbert", {"layer_types": ["chunked_attention"] * 4}, "chunked_attention"),
+        ("modernbert", {"classifier_pooling": "max"}, "classifier_pooling 'max'"),
+    ],
+    ids=["deberta-attention", "rope", "layer-types", "pooling"],
+)
+def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
+    values = json.loads((PARITY / name / "config.json").read_text()) | changes
+    with pytest.raises(UnsupportedModel, match=message):
+        family_of(values["model_type"], FAMILIES).architecture.from_json(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 32.0}, "hidden_size 32.0, which is not a whole number"),
+        ({"hidden_size": True}, "hidden_size True, which is not a whole number"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps '1e-12', which is not a number"),
+        ({"hidden_act": None}, "hidden_act None, which is not a string"),
+    ],
+    ids=["float", "boolean", "string", "null"],
+)
+def test_setting_of_another_type_is_refused(changes, message):
+    values = json.loads((PARITY / "bert" / "config.json").read_text()) | changes
+    with pytest.raises(UnsupportedModel, match=message):
+        family_of("bert", FAMILIES).architecture.from_json(values)
+
+
+@pytest.mark.parametrize("model_type", [model_type for family in FAMILIES for model_type in family.model_types])
+def test_missing_setting_is_refused(model_type):
+    with pytest.raises(UnsupportedModel, match=r"config\.json has no '"):
+        family_of(model_type, FAMILIES).architecture.from_json({})
+
+
+def test_deberta_reads_attention_terms_of_older_configs(tmp_path):
+    """Older configs join them with "|"; transformers splits them, and a string without a split has no terms at all."""
+    folder = shutil.copytree(PARITY / "deberta-v3", tmp_path / "model")
+    expected = LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw
+    edit_json(folder / "config.json", pos_att_type="p2c|c2p")
+    assert LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+    ],
+    ids=["new-key", "old-cls", "old-mean"],
+)
+def test_pooling_is_read_in_both_forms(ettin, config, pooling):
+    (ettin / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    assert read_spec(ettin).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}, {"pooling_mode": "max"}], ids=str
+)
+def test_other_pooling_is_refused(ettin, config):
+    (ettin / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModel, match="podium has cls and mean"):
+        read_spec(ettin)

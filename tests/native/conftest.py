@@ -1,0 +1,17 @@
+"""The native core is missing if podium was installed without a C++ compiler; its tests are skipped then."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from environment import CORE, PARITY
+
+collect_ignore_glob = [] if CORE else ["test_*.py"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A copy of a small BERT that a test may damage."""
+    return shutil.copytree(PARITY / "bert", tmp_path / "model")

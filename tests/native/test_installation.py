@@ -1,0 +1,70 @@
+"""podium with and without its native core."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import podium
+from environment import PARITY
+
+WITHOUT_CORE = "import sys; sys.modules['podium._native'] = None; import podium\n"
+
+SCORE_TWICE = """
+first, second = podium.load("podium-mini"), podium.load("podium-mini", precision="int8")
+print(first.scorer.runtime, second.scorer.runtime, len(first.rerank("q", ["one", "two"])))
+"""
+
+
+def run(script, *, check=True):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=check, timeout=240)
+
+
+def test_without_the_core_models_run_on_onnx_runtime_and_the_log_says_so_once():
+    process = run(WITHOUT_CORE + SCORE_TWICE)
+    assert process.stdout.split() == ["onnx", "onnx", "2"]
+    assert process.stderr.count("without podium's native core") == 1
+    assert "compiler" in process.stderr
+
+
+def test_without_the_core_runtime_native_is_refused():
+    process = run(WITHOUT_CORE + "podium.load('podium-mini', runtime='native')", check=False)
+    assert "UnsupportedModel" in process.stderr
+    assert "runtime='onnx'" in process.stderr
+
+
+def test_with_the_core_nothing_is_logged(caplog):
+    with caplog.at_level(logging.DEBUG, "podium"), podium.load(PARITY / "bert", runtime="native") as reranker:
+        reranker.rerank("q", ["a"])
+    assert not caplog.records
+
+
+LOADED_MODULES = """
+import sys, podium
+podium.load("podium-mini", precision="int8", runtime="native").rerank("q", ["a"])
+print([name for name in ("onnx", "onnxruntime", "huggingface_hub", "httpx") if name in sys.modules])
+"""
+
+
+def test_native_core_does_not_load_onnx_runtime():
+    """That takes most of the time and memory of a short program."""
+    assert run(LOADED_MODULES).stdout.strip() == "[]"
+
+
+DAEMON_THREAD = """
+import threading, podium
+
+def hold(reranker):
+    reranker.rank("q", ["a"])
+    ranked.set()
+    threading.Event().wait()
+
+ranked, reranker = threading.Event(), podium.load("podium-mini", runtime="native")
+threading.Thread(target=hold, args=[reranker], daemon=True).start()
+ranked.wait()
+"""
+
+
+def test_daemon_thread_can_hold_a_model_when_the_process_ends():
+    assert run(DAEMON_THREAD).stderr == ""

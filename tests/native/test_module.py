@@ -1,0 +1,159 @@
+"""The native module refuses arguments that would make it read out of bounds, compute something else, or lose a result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from environment import CORE
+
+if not CORE:
+    pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
+
+from podium import _native
+from podium.local.runtimes.native.packed import PANEL, pack_float32, pack_int8
+
+WIDTH = 12
+OVERFLOW = 2**64  # of a C++ std::size_t
+IDS, SEGMENTS, OFFSETS = np.arange(5, dtype=np.int32), np.zeros(5, np.int32), np.array([0, 2, 5], np.int64)
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+@pytest.fixture
+def network():
+    return _native.Network()
+
+
+@pytest.fixture
+def tokens(network):
+    """The slot of the token embeddings."""
+    return network.embed(np.arange(10 * WIDTH, dtype=np.float32).reshape(10, WIDTH), None, False, None, "counted", 0)
+
+
+@pytest.fixture
+def finished(network, tokens):
+    network.finish(network.mean(tokens))
+    return network
+
+
+# ---- sizes that overflow
+
+
+def test_number_of_outputs_that_overflows_is_refused(network, tokens):
+    with pytest.raises(ValueError, match="packed weights must have shape"):
+        network.linear(tokens, np.zeros((0, WIDTH, PANEL), np.float32), OVERFLOW - 1, None)
+
+
+@pytest.mark.parametrize(
+    ("query_column", "key_column", "value_column", "heads", "size"),
+    [
+        pytest.param(OVERFLOW - 4, 0, 0, 1, 4, id="query column"),
+        pytest.param(0, OVERFLOW - 4, 0, 1, 4, id="key column"),
+        pytest.param(0, 0, OVERFLOW - 4, 1, 4, id="value column"),
+        pytest.param(0, 0, 0, OVERFLOW // 4 + 1, 4, id="heads times size"),
+    ],
+)
+def test_attention_beyond_the_columns_is_refused_if_the_sum_overflows(
+    network, tokens, query_column, key_column, value_column, heads, size
+):
+    with pytest.raises(ValueError, match="fewer columns than the heads"):
+        network.attend(tokens, query_column, tokens, key_column, value_column, heads, size, 1.0)
+
+
+@pytest.mark.parametrize("kernels", _native.instruction_sets())
+@pytest.mark.parametrize("window", [6, 2**63, OVERFLOW - 1])
+def test_window_beyond_the_text_is_no_window(kernels, window):
+    qkv = np.random.default_rng(0).standard_normal((5, 3 * WIDTH)).astype(np.float32)
+    unlimited, limited = np.empty((5, WIDTH), np.float32), np.empty((5, WIDTH), np.float32)
+    _native.attend(qkv, unlimited, 2, 0.5, 0, kernels)
+    _native.attend(qkv, limited, 2, 0.5, window, kernels)
+    assert (limited == unlimited).all()
+
+
+@pytest.mark.parametrize("inputs", [65_000, 65_001])
+def test_int8_inputs_are_limited_to_what_fits_an_int32(inputs):
+    x, weight, y = np.full((1, inputs), 255, np.float32), ones(1, inputs), np.empty((1, 1), np.float32)
+    x[0, 0] = 0
+    if inputs > 65_000:
+        with pytest.raises(ValueError, match="65,000 inputs"):
+            _native.multiply_int8(x, *pack_int8(weight), y, "portable")
+    else:
+        _native.multiply_int8(x, *pack_int8(weight), y, "portable")
+        np.testing.assert_allclose(y, 255 * (inputs - 1), rtol=1e-6)
+
+
+# ---- arrays that would be converted to a copy
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param(np.zeros((2, WIDTH)), id="float64"),
+        pytest.param(np.zeros((2, WIDTH), np.float32, order="F"), id="column-major"),
+        pytest.param(np.zeros((2, 2 * WIDTH), np.float32)[:, ::2], id="strided"),
+    ],
+)
+def test_result_is_not_written_to_a_copy(finished, result):
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        finished.run(IDS, SEGMENTS, OFFSETS, result)
+
+
+def test_seconds_are_not_written_to_a_copy(finished):
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        finished.run(IDS, SEGMENTS, OFFSETS, ones(2, WIDTH), np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        pytest.param(lambda x, y: _native.multiply(x, pack_float32(x), y, None, "none", None, "portable"), id="multiply"),
+        pytest.param(lambda x, y: _native.multiply_int8(x, *pack_int8(x), y, "portable"), id="multiply_int8"),
+        pytest.param(lambda x, y: _native.attend(np.hstack([x] * 3), y, 1, 1.0, 0, "portable"), id="attend"),
+        pytest.param(lambda x, y: _native.normalise(x, x[0], None, 1e-5, y, "portable"), id="normalise"),
+        pytest.param(lambda x, y: _native.activate(x, "relu", y, "portable"), id="activate"),
+        pytest.param(lambda x, y: _native.widen(x[0].astype(np.uint16), y[0], "portable"), id="widen"),
+    ],
+)
+def test_kernels_do_not_write_to_a_copy(kernel):
+    kernel(ones(PANEL, PANEL), ones(PANEL, PANEL))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        kernel(ones(PANEL, PANEL), np.ones((PANEL, PANEL)))
+
+
+def test_ids_do_not_wrap_to_other_ids(finished):
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        finished.run(IDS.astype(np.int64) + 2**32, SEGMENTS, OFFSETS, ones(2, WIDTH))
+
+
+# ---- steps that contradict each other
+
+
+@pytest.mark.parametrize("missing", ["cos", "sin"])
+def test_half_of_the_rotary_positions_is_refused(network, tokens, missing):
+    tables = {"cos": ones(9, 2), "sin": ones(9, 2)} | {missing: None}
+    with pytest.raises(ValueError, match="both cos and sin"):
+        network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, **tables)
+
+
+def test_rows_that_rotary_positions_changed_cannot_be_read_again(network, tokens):
+    network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, cos=ones(9, 2), sin=ones(9, 2))
+    with pytest.raises(ValueError, match="overwritten by the rotary positions"):
+        network.mean(tokens)
+
+
+def test_text_longer_than_the_rotary_positions_is_refused(network, tokens):
+    rows = network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, cos=ones(2, 2), sin=ones(2, 2))
+    network.finish(network.mean(rows))
+    with pytest.raises(IndexError, match="a text has 3 tokens: the model has 2 positions"):
+        network.run(IDS, SEGMENTS, OFFSETS, ones(2, 4))
+
+
+def test_network_is_finished_once(network, tokens):
+    """Assigning buffers again would take them from a run on another thread."""
+    mean = network.mean(tokens)
+    network.finish(mean)
+    with pytest.raises(ValueError, match="the network is finished"):
+        network.finish(mean)

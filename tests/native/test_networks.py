@@ -1,0 +1,175 @@
+"""Networks of the native core: equal results on all instruction sets and threads, and what the core refuses."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import podium
+from checkpoints import replace_weights
+from environment import PARITY
+from podium import _native
+from podium.errors import ModelError
+from podium.local.build import add_scorer, load
+from podium.local.files.checkpoint import Checkpoint
+from podium.local.runtimes import Variant
+from podium.local.runtimes.native.graph import NativeGraph
+from podium.local.runtimes.native.packed import Packed, pack_float32
+from podium.local.runtimes.native.runtime import NativeRuntime
+from podium.local.spec import read_spec
+from podium.local.tokenizer import PairTokenizer
+
+TEXTS = ["red", "a list of words " * 9, "query " * 40, "rank", "x " * 500]
+
+
+def random(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def native_scores(folder, precision, instruction_set):
+    """Return the logits of a model, which must be the same for all pairs at once and one at a time."""
+    spec = read_spec(folder)
+    checkpoint = Checkpoint(spec.weights, spec.family.prefix)
+    graph = NativeGraph(checkpoint, Packed("tests", precision), precision, instruction_set=instruction_set)
+    runtime = NativeRuntime(*graph.finish(add_scorer(graph, spec, spec.family, spec.architecture)))
+    checkpoint.close()
+    tokenizer = PairTokenizer(folder, spec.max_length, has_segments=spec.has_segments)
+    pairs = tokenizer.encode([("rank the query list", text) for text in TEXTS])
+    ids, segments = [pair.ids for pair in pairs], [tokenizer.segment_ids(pair) for pair in pairs]
+    together = runtime.run(ids, segments)[:, 0]
+    alone = [runtime.run([ids[index]], [segments[index]])[0, 0] for index in range(len(pairs))]
+    assert together.tolist() == alone, "a score depends on its neighbours"
+    return together
+
+
+@pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert", "late"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
+def test_instruction_sets_agree(name, precision, tolerance):
+    """In int8, a number that is rounded the other way, where products and sums are not fused, changes these scores."""
+    first, *others = (native_scores(PARITY / name, precision, kernels) for kernels in _native.instruction_sets())
+    for scores in others:
+        np.testing.assert_allclose(scores, first, atol=tolerance, rtol=0)
+
+
+def test_threads_get_equal_results():
+    runtime = load(read_spec(PARITY / "modernbert"), Variant("native", "int8"))
+    draw = np.random.default_rng(0)
+    batches = [[draw.integers(5, 60, size, np.int32) for size in draw.integers(1, 90, 7)] for _ in range(8)]
+    segments = [[np.zeros(len(ids), np.int32) for ids in batch] for batch in batches]
+    expected = [runtime.run(*batch) for batch in zip(batches, segments, strict=True)]
+    different = []
+
+    def run(first):
+        for index in range(first, first + 24):
+            if not (runtime.run(batches[index % 8], segments[index % 8]) == expected[index % 8]).all():
+                different.append(index)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not different
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["attention.self.query.weight", "word_embeddings.weight", "LayerNorm.bias"])
+def test_weights_that_are_not_finite_are_refused(model, name, value):
+    def with_value(weight):
+        weight = weight.copy()
+        weight.flat[0] = value
+        return weight
+
+    replace_weights(model, {name: with_value})
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        podium.load(model, runtime="native")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("attention.output.dense.weight", lambda weight: np.ascontiguousarray(weight[:, :-1])),
+        ("intermediate.dense.weight", lambda weight: weight[:-1]),
+        ("output.LayerNorm.weight", lambda weight: weight[:-3]),
+        ("word_embeddings.weight", lambda weight: np.ascontiguousarray(weight[:, :-2])),
+        ("word_embeddings.weight", lambda weight: weight[:2]),
+        ("token_type_embeddings.weight", lambda weight: weight[:1]),
+        ("classifier.weight", lambda weight: np.ascontiguousarray(weight[:, :5])),
+    ],
+    ids=["inputs", "outputs", "norm", "words-width", "words", "segments", "head"],
+)
+def test_weights_of_other_sizes_are_refused(model, name, change):
+    replace_weights(model, {name: change})
+    with pytest.raises(ModelError):
+        podium.load(model, runtime="native")
+
+
+@pytest.fixture
+def network():
+    """A network, and the number of its first step, which has width 8."""
+    network = _native.Network()
+    words = network.embed(words=random(10, 8), segments=None, by_segment=False, places=None, positions="counted", padding=0)
+    return network, words
+
+
+WRONG_STEPS = {
+    "norm-width": lambda network, x: network.norm(x=x, weight=random(7), bias=None, epsilon=1e-5),
+    "norm-unknown-step": lambda network, x: network.norm(x=99, weight=random(8), bias=None, epsilon=1e-5),
+    "norm-negative-step": lambda network, x: network.norm(x=-1, weight=random(8), bias=None, epsilon=1e-5),
+    "linear-inputs": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 9)), outputs=4, bias=None),
+    "linear-outputs": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=65, bias=None),
+    "linear-bias": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=random(5)),
+    "linear-activation": lambda network, x: network.linear(
+        x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=None, activation="square"
+    ),
+    "linear-added": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=None, added=x),
+    "attend-width": lambda network, x: network.attend(
+        queries=x, query_column=0, keys=x, key_column=0, value_column=0, heads=3, size=3, scale=1.0
+    ),
+    "finish-with-rows": lambda network, x: network.finish(result=x),
+    "instruction-set": lambda network, x: _native.Network("sse9"),
+}
+
+
+@pytest.mark.parametrize("add_step", WRONG_STEPS.values(), ids=WRONG_STEPS)
+def test_wrong_step_is_refused(network, add_step):
+    with pytest.raises(ValueError, match=r"\w"):
+        add_step(*network)
+
+
+@pytest.fixture
+def finished(network):
+    """A network with two outputs per text."""
+    network, words = network
+    mean = network.mean(x=words)
+    network.finish(result=network.linear(x=mean, packed=pack_float32(random(2, 8)), outputs=2, bias=None))
+    return network
+
+
+IDS, SEGMENTS = np.arange(6, dtype=np.int32), np.zeros(6, np.int32)
+
+
+def test_finished_network_runs(finished):
+    result = np.zeros((2, 2), np.float32)
+    finished.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
+    assert result.any()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "segments", "texts"),
+    [([0, 2, 7], 6, 2), ([0, 6, 6], 6, 2), ([0, 7, 6], 6, 2), ([1, 2, 6], 6, 2), ([0, 2, 6], 3, 2), ([0, 2, 6], 6, 1)],
+    ids=["beyond-the-end", "empty-text", "decreasing", "not-from-zero", "few-segments", "few-results"],
+)
+def test_wrong_texts_are_refused(finished, offsets, segments, texts):
+    result = np.zeros((texts, 2), np.float32)
+    with pytest.raises(ValueError, match=r"\w"):
+        finished.run(ids=IDS, segments=SEGMENTS[:segments], offsets=np.array(offsets), result=result)
+
+
+@pytest.mark.parametrize("token", [10, -1, 2**31 - 1])
+def test_unknown_token_is_refused(finished, token):
+    result = np.zeros((2, 2), np.float32)
+    with pytest.raises(IndexError, match="token id"):
+        finished.run(ids=np.full(6, token, np.int32), segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)

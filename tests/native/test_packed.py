@@ -1,0 +1,120 @@
+"""The cache of packed weights: damage is noticed, and the file is written again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import podium
+from environment import PARITY, SCRATCH
+from podium.atomic import atomic_write
+from podium.errors import ModelError
+from podium.local.files.folder import from_folder
+from podium.local.runtimes.native.packed import Packed
+from podium.local.scorer import LocalScorer
+from podium.local.spec import read_spec
+
+
+def raw_scores(folder):
+    return LocalScorer(from_folder(folder), runtime="native").score("rank", ["query"]).raw
+
+
+def copy_of_bert(name):
+    """A copy that all examples of a test share."""
+    folder = SCRATCH / name
+    if not folder.exists():
+        shutil.copytree(PARITY / "bert", folder)
+    return folder
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_cache_is_written_again(data):
+    folder = copy_of_bert("damaged-cache")
+    expected = raw_scores(folder)
+    path = Packed(read_spec(folder).digest, "float32").path
+    content = path.read_bytes()
+    last = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, last))] = data.draw(st.integers(0, 255))
+    length = data.draw(st.one_of(st.none(), st.integers(0, len(content))))
+    path.write_bytes(bytes(damaged[:length]))
+    try:
+        assert raw_scores(folder) == expected
+    finally:
+        path.write_bytes(content)
+
+
+DAMAGED_PAGES = {
+    "lost": lambda first, second: bytes(4096) + second,
+    "swapped": lambda first, second: second + first,
+    "one-byte": lambda first, second: first[:-1] + b"\x55" + second,
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("damage", DAMAGED_PAGES.values(), ids=DAMAGED_PAGES)
+def test_damaged_page_is_noticed(precision, damage):
+    def loaded():
+        return podium.load("podium-mini", runtime="native", precision=precision).scorer
+
+    expected = loaded().score("a red fruit", ["a ripe apple", "the sea"]).raw
+    path = Packed(loaded().spec.digest, precision).path
+    content = path.read_bytes()
+    middle = len(content) // 2 // 4096 * 4096
+    pages = damage(content[middle : middle + 4096], content[middle + 4096 : middle + 8192])
+    with atomic_write(path) as file:  # a new file: rerankers of other tests have the old one mapped
+        file.write(content[:middle] + pages + content[middle + 8192 :])
+    assert loaded().score("a red fruit", ["a ripe apple", "the sea"]).raw == expected
+    assert path.read_bytes() == content, "written again"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"podium packed 1\n", b"podium packed 1\n" + b"\xff" * 8, b"\0" * 4096],
+    ids=["empty", "byte", "only-the-format", "huge-header", "zeros"],
+)
+def test_other_file_is_replaced(content):
+    folder = copy_of_bert("other-file")
+    expected = raw_scores(folder)
+    path = Packed(read_spec(folder).digest, "float32").path
+    path.write_bytes(content)
+    assert raw_scores(folder) == expected
+    assert path.read_bytes() != content
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_damaged_checkpoint_is_an_error_of_podium_or_loads(data):
+    folder = copy_of_bert("damaged-checkpoint")
+    damaged = bytearray((PARITY / "bert" / "model.safetensors").read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        damaged[data.draw(st.integers(0, 6000))] = data.draw(st.integers(0, 255))
+    (folder / "model.safetensors").write_bytes(bytes(damaged))
+    try:
+        raw_scores(folder)
+    except ModelError:
+        pass
+
+
+UNWRITABLE_CACHE = """
+import sys, podium
+bert, mini = podium.load(sys.argv[1]), podium.load("podium-mini", precision="auto")
+print(bert.scorer.runtime, bert.score("rank", ["query"])[0], mini.scorer.runtime)
+"""
+
+
+def test_unwritable_cache_is_ignored(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    environment = os.environ | {"PODIUM_CACHE": str(tmp_path / "file" / "below")}
+    command = [sys.executable, "-c", UNWRITABLE_CACHE, PARITY / "bert"]
+    process = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    expected = LocalScorer(from_folder(PARITY / "bert"), runtime="native").score("rank", ["query"]).values[0]
+    assert process.stdout.split() == ["native", str(expected), "native"]

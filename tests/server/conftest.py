@@ -1,0 +1,18 @@
+"""Fixtures of the server's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from podium.server.http.keys import add_key
+from podium.server.settings import Settings
+from serving import Serving, rerankers
+
+
+@pytest.fixture
+def server_with_key(tmp_path):
+    """A server with one API key, the file of its keys, and the key."""
+    path = tmp_path / "keys.txt"
+    key = add_key(path, "search-team")
+    with Serving(Settings(keys_file=path), rerankers=rerankers()) as server:
+        yield server, path, key

@@ -1,0 +1,116 @@
+"""Scorers and sources that fail or block."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fakes import FunctionScorer
+from loopback import wait_until
+from podium.errors import (
+    BadResponse,
+    DeadlineExceeded,
+    InvalidInput,
+    KeyRejected,
+    PodiumError,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRejected,
+)
+from podium.server.settings import Settings
+from podium.server.threads import THREADS
+from podium.types import Scores
+from serving import REQUEST, BlockingScorer, Serving, post_with_short_timeout, rerankers
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (InvalidInput("no"), 400, None),
+        (RequestRejected("no", status=422), 400, None),
+        (RateLimited("no", status=429), 429, "5"),
+        (ProviderUnavailable("no"), 503, "5"),
+        (DeadlineExceeded("no"), 504, None),
+        (KeyRejected("no", status=401), 502, None),  # the server's own key, not the client's
+        (BadResponse("no"), 502, None),
+        (PodiumError("no"), 500, None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_status_of_errors(error, status, retry_after):
+    def fail(texts):
+        raise error
+
+    with Serving(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"model": "failing"})
+        assert (reply.status_code, reply.headers.get("retry-after")) == (status, retry_after)
+        assert reply.json()["message"] == "no"
+
+
+def test_unexpected_error_is_500_without_message(caplog):
+    def fail(texts):
+        raise RuntimeError(f"could not read {texts}")
+
+    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"model": "failing", "documents": ["a secret"]})
+        assert reply.status_code == 500
+        assert reply.json()["message"].startswith("the server failed (RuntimeError); see its log for request ")
+        assert "secret" not in reply.text
+    failure = next(record for record in caplog.records if record.message == "failure")
+    assert "test_failures.py" in failure.fields["location"]
+    assert "secret" not in str([vars(record) for record in caplog.records])
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]], ids=["too few", "not a number", "too many"])
+def test_wrong_scores_are_500(scores):
+    with Serving(rerankers=rerankers(wrong=FunctionScorer(lambda texts: Scores(scores)))) as server:
+        assert server.post("/v2/rerank", REQUEST | {"model": "wrong"}).status_code == 500
+
+
+def test_blocked_scorer_does_not_delay_other_models():
+    scorer = BlockingScorer()
+    with Serving(rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(10) as pool:
+        request = REQUEST | {"model": "blocked"}
+        replies = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(10)]
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        assert {reply.result().status_code for reply in replies} == {504}
+        scorer.release.set()
+
+
+def test_blocked_model_takes_neither_all_threads_nor_all_requests():
+    """Eight times as many requests as the model has threads. A thread stays in use after its request is given up."""
+    scorer = BlockingScorer()
+    request = REQUEST | {"model": "blocked"}
+    with Serving(Settings(max_requests=128), rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(128) as pool:
+        replies = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(128)]
+        wait_until(lambda: scorer.started == THREADS)
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        assert {reply.result().status_code for reply in replies} <= {429, 504}
+        assert scorer.started == THREADS  # these threads are still in use
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        assert post_with_short_timeout(server, "/v2/rerank", request).status_code == 504
+        scorer.release.set()
+        wait_until(lambda: server.post("/v2/rerank", request).status_code == 200)
+
+
+class BlockingSource:
+    """A source that blocks its threads."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def search(self, query, limit):
+        self.release.wait(60)
+        return []
+
+
+def test_blocked_source_does_not_delay_models():
+    source = BlockingSource()
+    with Serving(rerankers=rerankers(), source=source) as server, ThreadPoolExecutor(70) as pool:
+        replies = [pool.submit(post_with_short_timeout, server, "/search", {"query": "a"}) for _ in range(70)]
+        assert {reply.result().status_code for reply in replies} == {504}
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        source.release.set()

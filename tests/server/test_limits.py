@@ -1,0 +1,294 @@
+"""Limits on requests: how many, how large, how many values, how much memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+import podium
+from environment import ROOT
+from fakes import WordOverlap
+from loopback import wait_until
+from podium.documents import MAX_DEPTH
+from podium.json_values import count_outside_strings
+from podium.server import process as process_module
+from podium.server.dialects import podium as podium_dialect
+from podium.server.endpoints import rerank, search
+from podium.server.endpoints.sizes import YAML_BYTES_PER_VALUE, document_size, memory_of
+from podium.server.http import bodies
+from podium.server.http.protocol import MAX_CONNECTIONS, Protocol
+from podium.server.settings import Settings
+from podium.server.threads import THREADS
+from serving import REQUEST, Serving, WaitingScorer, rerankers
+
+SETTINGS = Settings()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"`--max-requests`, {SETTINGS.max_requests} |",
+        f"blocks | {THREADS} |",
+        f"`--max-memory`, {SETTINGS.max_memory:,} bytes",
+        f"`--timeout`, {SETTINGS.timeout:g} s",
+        f"`--max-body`, {SETTINGS.max_body:,} bytes, {bodies.MAX_VALUES:,} values, within {SETTINGS.read_timeout:g} s",
+        f"`--max-documents`, {SETTINGS.max_documents:,}; `--max-characters`, {SETTINGS.max_characters:,} |",
+        f"characters of a model's name | {rerank.MAX_FIELDS}; {rerank.MAX_MODEL_NAME} |",
+        f"read as text | {MAX_DEPTH} |",
+        f"characters of a query to `/search` | {search.MAX_QUERY_CHARACTERS:,} |",
+        f"`offset` of `/search` | {search.MAX_OFFSET:,} |",
+        f"`candidates` of `/search` | {search.MAX_CANDIDATES:,} |",
+        f"{Protocol.head_bytes // 1024} KiB, {Protocol.head_fields} fields, within {Protocol.head_seconds:g} s of connecting",
+        f"after its reply | {Protocol.rest_seconds:g} s |",
+        f"reading a reply | {Protocol.reply_seconds:g} s from",
+        f"between two requests | {process_module.KEEP_ALIVE} s |",
+        f"requests that wait | {Protocol.max_pipelined}, {Protocol.pipelined_bytes // 1024} KiB together |",
+        f"of a process | {MAX_CONNECTIONS:,}, fewer",
+        f"and {bodies.BYTES_PER_VALUE} bytes per value",
+    ],
+)
+def test_documented_limits_are_those_of_the_code(row):
+    assert row in (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+
+
+# Number of requests
+
+
+def test_requests_above_the_limit_are_429():
+    scorer = WaitingScorer()
+    with Serving(Settings(max_requests=3), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(3) as pool:
+        request = REQUEST | {"model": "waiting"}
+        accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=30) for _ in range(3)]
+        wait_until(lambda: scorer.started == 3)
+        refused = server.post("/v2/rerank", REQUEST)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        tei = server.post("/rerank", {"query": "a", "texts": ["b"]})
+        assert (tei.status_code, tei.json()["error_type"]) == (429, "Overloaded")
+        assert server.client.get("/health").status_code == server.client.get("/ready").status_code == 200
+        scorer.release.set()
+        assert [reply.result().status_code for reply in accepted] == [200] * 3
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+
+
+def test_one_of_several_models_gets_at_most_three_quarters():
+    scorer = WaitingScorer()
+    with Serving(Settings(max_requests=8), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(6) as pool:
+        request = REQUEST | {"model": "waiting"}
+        accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=60) for _ in range(6)]
+        wait_until(lambda: scorer.started == 6)
+        assert server.post("/v2/rerank", request).status_code == 429
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        scorer.release.set()
+        assert [reply.result().status_code for reply in accepted] == [200] * 6
+
+
+# Memory
+
+
+def test_memory_of_waiting_requests_is_limited():
+    scorer = WaitingScorer()
+    large = REQUEST | {"model": "waiting", "documents": ["x" * 6000]}
+    with Serving(Settings(max_memory=20_000), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
+        wait_until(lambda: scorer.started == 1)
+        assert server.post("/v2/rerank", large).status_code == 429
+        scorer.release.set()
+        assert first.result().status_code == 200
+        assert server.post("/v2/rerank", large).status_code == 200
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"x" * 30_000, json.dumps({"query": "a", "documents": ["\U0001f600" * 2000]}).encode()],
+    ids=["the body", "the decoded text"],
+)
+def test_single_request_above_the_memory_limit_is_413(content):
+    with Serving(Settings(max_memory=20_000), rerankers=rerankers()) as server:
+        refused = server.client.post("/v2/rerank", content=content)
+        assert refused.status_code == 413
+        assert "more memory than the 20,000 bytes" in refused.text
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
+def nested(value, depth):
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("document", "characters"),
+    [
+        ("four", 4),
+        ({"text": "b", "n": [1, True, None]}, 18),
+        ({"text": nested("b", 1)}, 6),
+        ({"text": nested("b", 200)}, 4 + 200 + 1 + sum(max(0, 2 * depth - 4) for depth in range(1, 202))),
+        (nested([1, 2], 9), 9 + 2 * 4 + sum(max(0, 2 * depth - 4) for depth in range(9)) + 2 * 16),
+        (nested("one\ntwo\nthree", 5), 5 + 13 + sum(max(0, 2 * depth - 4) for depth in range(5)) + 3 * 6),
+    ],
+    ids=["string", "flat", "shallow", "deep", "deep list", "deep lines"],
+)
+def test_size_of_document_includes_indentation(document, characters):
+    assert document_size(document).characters == characters
+
+
+@pytest.mark.parametrize("depth", [200, 31], ids=["too deep to be read", "deep"])
+def test_text_that_is_mostly_indentation_is_400(depth):
+    """400 kB of JSON would become 80 MB of YAML, and far more during tokenization."""
+    with Serving(rerankers=rerankers()) as server:
+        reply = server.post("/rank", {"query": "a", "documents": [{"text": nested([1] * 200_000, depth)}]})
+        assert reply.status_code == 400
+        assert "this server accepts 1,000,000" in reply.text
+
+
+def test_memory_of_yaml_texts_is_counted():
+    """Also if every document is below the limit of characters."""
+    documents = [{"text": nested([1] * 1000, 20)}] * 50
+    content = {"query": "a", "documents": documents}
+    with Serving(Settings(max_memory=8_000_000), rerankers=rerankers()) as server:
+        assert server.post("/rank", {**content, "documents": documents[:5]}).status_code == 200
+        assert server.post("/rank", content).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("document", "fields", "characters", "values"),
+    [
+        ("a string", None, 0, 0),
+        ({"text": "a string", "vector": [1] * 100}, None, 0, 0),
+        ({"text": {"a": "b"}, "vector": [1] * 100}, None, 2, 2),
+        ({"title": "one", "text": "two"}, ["title", "text"], 6, 2),
+        ({"text": "one", "body": {"a": "two"}}, ["body.a"], 4, 2),
+    ],
+    ids=["string", "field that is a string", "field that is an object", "several fields", "dotted name"],
+)
+def test_only_texts_that_are_written_as_yaml_take_memory(document, fields, characters, values):
+    body = bodies.Body({}, size=0, width=2, is_ascii=True)
+    call = podium_dialect.DIALECT.read({"query": "a", "documents": [document], "rank_by": fields})
+    expected = 2 * characters + YAML_BYTES_PER_VALUE * values + 2 * (3 * 2 * characters + 400)
+    assert memory_of(call, body) == expected
+
+
+# Size of bodies, documents and names
+
+
+@pytest.mark.parametrize(
+    ("settings", "documents", "message"),
+    [
+        (Settings(max_documents=3), ["a"] * 4, "the request has 4 documents; this server accepts 3"),
+        (Settings(max_characters=9), ["a", "b" * 10], "document 1 has 10 characters; this server accepts 9"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": {"deep": "b" * 10}}], "document 1 has 20 characters"),
+        (Settings(max_characters=9), ["a", {"text": "b", "n": ["bbbbb", ["bbbbb"]]}], "document 1 has 18 characters"),
+        (Settings(max_characters=8), ["a"], "the query has 9 characters; this server accepts 8"),
+    ],
+    ids=["documents", "string", "object", "list", "query"],
+)
+def test_too_many_documents_or_characters_are_400(settings, documents, message):
+    with Serving(settings, rerankers=rerankers()) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"documents": documents})
+        assert reply.status_code == 400
+        assert message in reply.json()["message"]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_large_body_is_413(chunked):
+    body = json.dumps(REQUEST | {"documents": ["x" * 200_000]}).encode()
+    with Serving(Settings(max_body=100_000), rerankers=rerankers()) as server:
+        content = (body[begin : begin + 1000] for begin in range(0, len(body), 1000)) if chunked else body
+        reply = server.client.post("/v2/rerank", content=content)
+        assert reply.status_code == 413
+        assert "larger than the 100,000 bytes" in reply.json()["message"]
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+
+
+def test_very_large_body_is_refused_before_it_is_read():
+    with Serving(rerankers=rerankers()) as server:
+        reply = httpx.post(f"{server.url}/v2/rerank", content=b"x" * 100_000_000, timeout=30)
+        assert reply.status_code == 413
+        assert server.state.admission.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"query":"a","documents":[' + b"1," * 2_000_000 + b"1]}", 413),
+        (b'{"query":"a","documents":[{"text":[' + b"1," * 500_000 + b"1]}]}", 400),
+    ],
+    ids=["above the limit of values", "above the limit of characters"],
+)
+def test_body_with_too_many_values_is_refused(content, status):
+    with Serving(rerankers=rerankers()) as server:
+        assert server.client.post("/v2/rerank", content=content).status_code == status
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word, " * 700_000, "1,2,[3,{" * 300_000, '\\"a,\\\\,[' * 300_000 + "\\"],
+    ids=["commas", "brackets", "escapes"],
+)
+def test_commas_and_brackets_in_strings_are_not_values(text):
+    with Serving(Settings(max_characters=10_000_000), rerankers=rerankers()) as server:
+        body = json.dumps({"query": "a", "documents": [text, "b"]}).encode()
+        assert server.client.post("/v2/rerank", content=body).status_code == 200
+
+
+LEAVES = strategies.none() | strategies.integers() | strategies.text('a,[{"\\\u00e9', max_size=6)
+OBJECTS = strategies.dictionaries(
+    strategies.text('a,{"\\', max_size=4), LEAVES | strategies.lists(LEAVES, max_size=3), max_size=3
+)
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(strategies.lists(LEAVES | OBJECTS, max_size=5))
+def test_values_are_counted_outside_strings(value):
+    body = json.dumps([value], separators=(",", ":")).encode()
+    without_strings = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body)
+    assert count_outside_strings(body) == sum(map(without_strings.count, (b",", b"[", b"{")))
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [('"a"', 1), ('"é"', 2), ('"中"', 2), ('"a😀"', 4), (json.dumps("é"), 2), (json.dumps("😀"), 4), (json.dumps("a"), 1)],
+)
+def test_memory_per_character_is_that_of_the_widest(text, width):
+    assert bodies.string_width(text.encode()) == width
+
+
+@pytest.mark.parametrize("path", ["/v2/rerank", "/rank"])
+def test_integer_above_the_range_of_floats_is_accepted(path):
+    document = {"text": "red", "source_score": 10**400, "n": 10**400}
+    with Serving(rerankers=rerankers()) as server:
+        reply = server.post(path, {"query": "red", "documents": [document], "return_documents": True})
+        assert reply.status_code == 200
+
+
+def test_number_of_rank_fields_is_limited():
+    fields = [f"fieldXnumber_{number}y" for number in range(3000)]
+    with Serving(rerankers=rerankers()) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"documents": [dict.fromkeys(fields, "a")], "rank_fields": fields})
+        assert reply.status_code == 400
+        assert "rank_fields has 3,000 names; this server accepts 100" in reply.text
+
+
+def test_length_of_model_names_is_limited():
+    with Serving(rerankers=rerankers()) as server:
+        reply = server.post("/v2/rerank", REQUEST | {"model": "é" * 10_000})
+        assert reply.status_code == 400
+        assert len(reply.text) < 1000
+
+
+def test_fields_of_the_model_are_those_that_rank_shows():
+    """`rank_by` of a model's table in the settings is read if the request names no fields."""
+    reranker = podium.Reranker(WordOverlap(), rank_by="title")
+    with Serving(rerankers={"titles": reranker}) as server:
+        reply = server.post("/rank", {"query": "red", "documents": [{"title": "a red fruit", "body": "the sea"}]})
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["results"][0]["text"] == "a red fruit"

@@ -1,0 +1,157 @@
+"""The `podium serve` process with clients that send too much, read nothing, or disappear: memory and files stay bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from loopback import wait_until
+from podium.server.http.keys import add_key
+from podium.server.http.protocol import Protocol
+from serving import REQUEST, Process, connect, http_request, received_until_closed
+
+
+def bytes_accepted(connection, block, *, limit):
+    """Send a block again and again until the server closes the connection, or `limit` bytes are sent. Return how many were."""
+    count = 0
+    try:
+        while count < limit:
+            count += connection.send(block)
+    except ConnectionError:
+        pass
+    return count
+
+
+def is_idle(server):
+    return "podium_requests_in_progress 0.0" in server.client.get("/metrics").text
+
+
+def test_large_head_is_closed():
+    with Process() as server, connect(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nA: ")
+        assert bytes_accepted(connection, b"a" * 10_000, limit=50_000_000) < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "count", [Protocol.head_fields - 2, 12_000], ids=["as many fields as allowed", "as many fields as fit in a head"]
+)
+def test_heads_of_idle_connections_take_no_memory(count):
+    """Their 400 heads would take 30 MB, or 540 MB as Python objects."""
+    fields = (b"a: %b\r\n" % (b"x" * (60_000 // count - 5))) * count
+    with Process() as server, contextlib.ExitStack() as stack:
+
+        def send_heads(number):
+            for _ in range(number):
+                connection = stack.enter_context(connect(server))
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
+                assert connection.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 431")
+
+        send_heads(50)
+        before = server.resident_bytes()
+        send_heads(400)
+        assert server.resident_bytes() - before < 15_000_000
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        b"POST /rank HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"POST /rank HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0;",
+    ],
+    ids=["trailers", "trailers after the reply", "chunk extension"],
+)
+def test_trailers_take_no_memory(unfinished, tmp_path):
+    """Even before a key is checked."""
+    add_key(tmp_path / "keys.txt", "team")
+    with Process("--api-keys-file", str(tmp_path / "keys.txt")) as server:
+        before = server.resident_bytes()
+        with connect(server) as connection:
+            connection.sendall(unfinished)
+            trailers = b"".join(b"a%d: %b\r\n" % (number, b"x" * 1000) for number in range(100))
+            assert bytes_accepted(connection, trailers, limit=200_000_000) < 200_000_000
+        assert server.resident_bytes() - before < 20_000_000
+
+
+def test_memory_of_all_requests_and_replies_is_bounded():
+    """Bodies, decoded requests and unread replies. Without a bound these took more than 1.4 GB."""
+    document = {"text": "a", "padding": "b" * 500_000}
+    large = json.dumps({"query": "a", "documents": [document] * 20, "return_documents": True}).encode()
+    many_values = b'{"query":"a","documents":[' + b"{}," * 300_000 + b"{}]}"
+    limit = 100_000_000
+    with Process("--max-memory", str(limit)) as server, contextlib.ExitStack() as stack:
+        for body in (many_values, large):  # loads and reserves what any such request needs
+            server.client.post("/v2/rerank", content=body, headers={"Content-Type": "application/json"})
+        before = server.resident_bytes()
+        peak = 0
+        connections = []
+        for body in [many_values] * 25 + [large] * 25:
+            connection = stack.enter_context(connect(server, receive_buffer=4096))
+            connection.sendall(http_request(body))
+            connections.append(connection)
+            peak = max(peak, server.resident_bytes())
+        replies = {connection.recv(12) for connection in connections}
+        peak = max(peak, server.resident_bytes())
+        stack.close()
+        expected = {b"HTTP/1.1 200", b"HTTP/1.1 429"}  # 400: too many documents, found after they were decoded
+        assert expected <= replies <= expected | {b"HTTP/1.1 400"}
+        assert peak - before < 2 * limit  # Python's own allocator keeps some memory, too
+        assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
+
+
+def test_idle_connections_do_not_use_up_the_open_files():
+    """300 silent connections with a limit of 128 open files: the oldest are closed, others are answered."""
+    with Process(open_files=128) as server, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connect(server)) for _ in range(300)]
+        assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
+        wait_until(lambda: "connections_full connections=64" in server.log)
+        assert server.log.count("\n") < 20
+        received_until_closed(silent[0])
+        stack.close()
+        assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
+
+
+def test_half_closed_connection_counts_as_disconnected():
+    with Process() as server:
+        for _ in range(20):
+            with connect(server) as connection:
+                connection.sendall(http_request(REQUEST))
+                connection.shutdown(socket.SHUT_WR)
+                received_until_closed(connection)
+        wait_until(lambda: is_idle(server))
+        assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
+
+
+def test_a_thousand_killed_clients_leave_no_requests():
+    """The system resets the connections of a killed client, as a socket that does not linger does. Three are really killed."""
+    documents = [f"{number} " + "a red fruit at sea " * 40 for number in range(100)]
+    body = json.dumps({"query": "sea", "documents": documents}).encode()
+    request = http_request(body)
+    script = "import httpx, json, sys; httpx.post(sys.argv[1], timeout=60, content=sys.stdin.read())"
+    with Process() as server:
+        for number in range(1000):
+            with connect(server) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(request if number % 2 else request[: -number - 1])
+                time.sleep(0.002 if number % 10 else 0.02)  # some are in progress by then
+        command = [sys.executable, "-c", script, f"{server.url}/v2/rerank"]
+        clients = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+        for client in clients:
+            client.stdin.write(body)
+            client.stdin.close()
+        wait_until(lambda: not is_idle(server))
+        for client in clients:
+            client.kill()
+            client.wait()
+        wait_until(lambda: is_idle(server))
+        assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
+        assert server.log.count("status=499") > 100
+        assert "failure" not in server.log

@@ -1,0 +1,80 @@
+"""Models by their names, under load, while they load and while the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from loopback import wait_until
+from podium.server.dialects.call import Refusal
+from podium.server.models import Models
+from podium.server.settings import Settings
+from serving import REQUEST, Serving, WaitingScorer, connect, http_request, rerankers
+
+
+def test_concurrent_requests_get_the_offline_scores(mini):
+    words = ("red", "green", "old")
+    requests = [
+        {"query": f"fruit {number}", "documents": [f"{word} apple {number}" for word in words[: number % 3 + 1]]}
+        for number in range(64)
+    ]
+    with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
+        replies = list(pool.map(lambda body: httpx.post(f"{server.url}/v2/rerank", json=body, timeout=60), requests))
+    for request, reply in zip(requests, replies, strict=True):
+        expected = [(result.index, result.score) for result in mini.rerank(request["query"], request["documents"])]
+        assert [(result["index"], result["relevance_score"]) for result in reply.json()["results"]] == expected
+
+
+@pytest.mark.parametrize("path", ["/score", "/rank"])
+def test_small_request_is_answered_before_a_large_one(mini, path):
+    text = "the sea at night " * 20
+    texts = [f"{number} {text}" for number in range(1000)]
+    large = {
+        "/score": {"text_1": [f"question {number}" for number in range(1000)], "text_2": texts},
+        "/rank": {"query": "question", "documents": texts},
+    }
+    with Serving(rerankers={"podium-mini": mini}) as server:
+        with connect(server) as connection:
+            connection.sendall(http_request(large[path], path))
+            wait_until(lambda: server.state.admission.requests == 1)
+            documents = [f"a red fruit {text}{number}" for number in range(5)]
+            assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
+            assert server.state.admission.requests == 1  # the large one
+        wait_until(lambda: server.state.admission.requests == 0)
+
+
+def test_draining_answers_accepted_requests_and_refuses_others():
+    scorer = WaitingScorer()
+    with Serving(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
+        accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
+        wait_until(lambda: scorer.started == 1)
+        drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
+        wait_until(lambda: server.state.admission.draining)
+        refused = server.post("/v2/rerank", REQUEST)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert server.client.get("/ready").json() == {"status": "draining"}
+        assert server.client.get("/health").status_code == 200
+        assert not drained.done()
+        scorer.release.set()
+        assert accepted.result().status_code == 200
+        drained.result(10)
+
+
+def test_names_with_the_same_options_share_a_model():
+    """It is loaded once, with one set of threads."""
+    options = {"name": "podium-mini"}
+    with Serving(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
+        mini, wildcard, short = server.state.models.rerankers.values()
+        assert mini is wildcard
+        assert mini is not short
+        assert server.state.models.distinct == [mini, short]
+        assert server.post("/v2/rerank", REQUEST | {"model": "any"}).status_code == 200
+
+
+def test_requests_are_503_while_models_load():
+    with pytest.raises(Refusal) as refused:
+        Models({}).served_name(None)
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)

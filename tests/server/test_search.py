@@ -1,0 +1,87 @@
+"""The endpoint /search."""
+
+from __future__ import annotations
+
+import pytest
+
+import podium
+from loopback import wait_until
+from podium.server.settings import Settings
+from serving import Process, Serving, rerankers
+
+
+@pytest.fixture(scope="module")
+def searchable():
+    index = podium.EmbeddedIndex.create(None)
+    index.add(["a green apple", "the red sea at night", "a ripe red apple"])
+    with Serving(rerankers=rerankers(), source=index) as server:
+        yield server
+
+
+def test_search_returns_the_best_documents(searchable):
+    documents = searchable.post("/search", {"query": "red apple", "candidates": 2}).json()["documents"]
+    expected = [("a ripe red apple", 1), ("a green apple", 2)]
+    assert [(document["text"], document["source_rank"]) for document in documents] == expected
+    assert searchable.client.get("/v1/models").json()["search"] is True
+
+
+def test_search_continues_after_the_offset(searchable):
+    pages = [searchable.post("/search", {"query": "red apple", "candidates": 1, "offset": offset}).json() for offset in (0, 1)]
+    both = searchable.post("/search", {"query": "red apple", "candidates": 2}).json()
+    assert [document for page in pages for document in page["documents"]] == both["documents"]
+    assert [page["total"] for page in pages] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("request_body", "message"),
+    [
+        ({"query": " "}, "the query is empty"),
+        ({}, "query is missing; it must be a string"),
+        ({"query": "apple " * 2000}, "the query has 12,000 characters; /search accepts 10,000"),
+        ({"query": "apple", "offset": 10_001}, "offset must be at most 10,000"),
+        ({"query": "apple", "offset": -1}, "offset must be a whole number from 0"),
+    ],
+    ids=["blank query", "no query", "long query", "large offset", "negative offset"],
+)
+def test_invalid_search_is_400(searchable, request_body, message):
+    reply = searchable.post("/search", request_body)
+    assert reply.status_code == 400
+    assert message in reply.json()["message"]
+
+
+def test_search_without_index_is_404():
+    with Serving(rerankers=rerankers()) as server:
+        refused = server.post("/search", {"query": "a"})
+        assert refused.status_code == 404
+        assert "--index" in refused.text
+
+
+class RecordingSource:
+    """A source that records how much memory is counted when it is searched."""
+
+    def __init__(self) -> None:
+        self.admission = None
+        self.bytes = 0
+
+    def search(self, query, limit):
+        self.bytes = self.admission.bytes
+        return ["a document"] * limit
+
+
+def test_memory_is_counted_before_the_search():
+    """The documents are in memory before their size is known."""
+    source = RecordingSource()
+    with Serving(Settings(max_memory=1_000_000), rerankers=rerankers(), source=source) as server:
+        source.admission = server.state.admission
+        assert server.post("/search", {"query": "a", "candidates": 50}).status_code == 200
+        assert source.bytes > 500_000
+        assert server.post("/search", {"query": "a", "candidates": 500}).status_code == 413
+        wait_until(lambda: server.state.admission.bytes == 0)
+
+
+def test_search_reads_the_fields_of_the_option_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"title": "sourdough", "content": "bread"}\n{"title": "sea", "content": "water"}\n')
+    with Process("--index", str(tmp_path / "a.jsonl"), "--text", "title,content") as server:
+        reply = server.client.post("/search", json={"query": "sourdough"}).json()
+        assert [document["content"] for document in reply["documents"]] == ["bread"]
+        assert reply["fields"] == ["title", "content"]

@@ -1,0 +1,62 @@
+"""Administration: list indexes, delete documents, drop indexes."""
+
+from __future__ import annotations
+
+import pytest
+
+from podium.errors import SourceError
+from podium.sources.redis import admin
+from redisearch import LEASE, NAME
+
+
+@pytest.mark.recording("admin")
+def test_indexes_are_listed_documents_deleted_and_indexes_dropped(server):
+    server.load()
+    assert (NAME, "5") in [row[:2] for row in admin.indexes(server.url)]
+    assert admin.indexes(server.url, NAME)[0][2].startswith("content (TEXT), title (TEXT), kind (TAG)")
+    assert admin.delete(server.url, NAME, ["d0", "d1", "none"]) == 2
+    assert admin.drop(server.url, NAME) == 3
+    assert not list(server.client().scan_iter(f"{NAME}*"))
+    with pytest.raises(SourceError, match="there is no index 'podium-test'"):
+        admin.drop(server.url, NAME)
+
+
+@pytest.mark.recording("delete")
+def test_only_documents_of_the_index_are_deleted(server):
+    server.load()
+    client = server.client()
+    client.rpush(f"{NAME}:jobs", "a")
+    client.set(f"{NAME}:counter", 5)
+    client.hset(f"{NAME}-other:1", mapping={"content": "of no index"})
+    client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
+    assert admin.delete(server.url, NAME, ["d0", "d0", "jobs", "counter", ".podium", "none"]) == 1
+    assert admin.delete(server.url, f"{NAME}-all", [f"{NAME}:jobs", f"{NAME}:counter"]) == 0
+    assert client.exists(f"{NAME}:d0", f"{NAME}:jobs", f"{NAME}:counter", f"{NAME}:.podium", f"{NAME}-other:1") == 4
+
+
+@pytest.mark.recording("drop-overlap")
+def test_drop_that_would_delete_documents_of_another_index_is_refused(server):
+    server.load()
+    client = server.client()
+    client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
+    client.execute_command("FT.CREATE", f"{NAME}-part", "PREFIX", 1, f"{NAME}:d", "SCHEMA", "content", "TEXT")
+    for name, other in ((f"{NAME}-all", ".*"), (NAME, f"{NAME}-part"), (f"{NAME}-part", NAME)):
+        with pytest.raises(SourceError, match=f"'{name}' would delete documents of index '{other}' .* FT.DROPINDEX {name} on"):
+            admin.drop(server.url, name)
+    client.execute_command("FT.DROPINDEX", f"{NAME}-part")
+    assert admin.drop(server.url, NAME) == 5  # an index without a prefix is over all keys on purpose
+
+
+@pytest.mark.recording("drop-refused")
+def test_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
+    server.load()
+    client = server.client()
+    client.execute_command("FT.ALIASADD", "podium-alias", NAME)
+    with pytest.raises(SourceError, match=f"'podium-alias' is an alias of the index '{NAME}'"):
+        admin.drop(server.url, "podium-alias")
+    client.execute_command("FT.ALIASDEL", "podium-alias")
+    client.set(LEASE, "another process")
+    with pytest.raises(SourceError, match="another process"):
+        admin.drop(server.url, NAME)
+    client.delete(LEASE)
+    assert admin.drop(server.url, NAME) == 5

@@ -1,0 +1,34 @@
+"""Filters: the fields that they use, and how."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from podium.sources.redis.filters import checked_filter, missing_field
+from podium.sources.redis.replies import NO_INFO, Field
+
+KINDS = {"year": "NUMERIC", "kind": "TAG", "b-c": "TAG", "content": "TEXT", "title": "TEXT"}
+INDEX = replace(NO_INFO, fields={name: Field(name, name, kind) for name, kind in KINDS.items()})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"@year:[2000 +inf] -@kind:{a\|b | c}",
+        '(@content:("an apple @nope:[1]") | ismissing(@year))',
+        r"@b\-c:{x@y}",
+        "@content|title:(red)",
+        "@year>=3 @year==4",
+        "(@kind:{a})=>{$weight: 0}",
+    ],
+)
+def test_filter_that_fits_the_index_is_accepted(text):
+    assert checked_filter(text) == text
+    assert missing_field(INDEX, None, None, text) is None
+
+
+@pytest.mark.parametrize("value", [None, "", " * "])
+def test_filter_that_matches_everything_is_none(value):
+    assert checked_filter(value) is None

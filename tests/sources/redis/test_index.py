@@ -1,0 +1,247 @@
+"""RedisIndex: making indexes and loading documents into them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import pytest
+from redisvl.query.filter import Tag
+
+from loopback import wait_until
+from podium.errors import InvalidInput, SourceError
+from podium.places import load_source
+from podium.sources.loading import load_into
+from redisearch import (
+    DOCUMENTS,
+    IDS,
+    INFO,
+    NAME,
+    LoadingServer,
+    RedisUnderTest,
+    Turns,
+    answering,
+    embed,
+    ids_of,
+    index_at,
+)
+from resp import Fake, reply
+
+DIGESTS = f"{NAME}:[0-9a-f]*"  # the keys of documents whose ids are digests
+
+
+def no_progress(count):
+    pass
+
+
+@pytest.mark.recording("index-options")
+def test_index_is_made_with_its_options(server):
+    documents = [{"content": "red", "kind": ["a,b", "c"]}, {"content": "green"}]
+    options = {"text": {"title": 3, "content": 1}, "vector": "vec", "tag_separator": ";", "m": 8, "ef_construction": 50}
+    server.load(documents, ["x", "y"], **options)
+    assert ids_of(server.source(text=None, vector="vec", filter=Tag("kind") == "a,b").search("red", 5)) == ["x"]
+    info = str(server.client(protocol=2, decode_responses=True).execute_command("FT.INFO", NAME))
+    for option in ("'HNSW'", "'M', 8", "'ef_construction', 50", "'WEIGHT', '3'"):
+        assert option in info
+
+
+@pytest.mark.recording("resume")
+def test_repeated_loading_continues_and_does_not_write_again(server):
+    """RediSearch would keep the old words of a document that is written again in its average length, and change scores."""
+    index = server.index()
+    index.prepare(len(DOCUMENTS))
+    pairs = list(zip(IDS, DOCUMENTS, strict=True))
+    assert load_into(index, pairs[:2], no_progress) == (2, 0)
+    index.close()  # and this run was interrupted here
+    again = server.index()
+    again.prepare(len(DOCUMENTS))
+    assert load_into(again, pairs, no_progress) == (3, 2)
+    source = server.source(mode="text")
+    before = source.search("capital of the states", 5)
+    assert load_into(again, pairs, no_progress) == (0, 5)
+    assert source.search("capital of the states", 5) == before
+    changed = [("d4", DOCUMENTS[4] | {"content": "Rye.", "year": None})]
+    assert load_into(again, changed, no_progress) == (1, 0)
+    (document,) = source.search("rye", 5)
+    assert "year" not in document
+    assert source.search("flour", 5) == []
+
+
+@pytest.mark.recording("empty-text")
+def test_documents_without_text_are_stored(server):
+    index = server.index()
+    index.prepare(2)
+    documents, ids = [{"content": "", "title": None}, "just a string"], ["empty", "string"]
+    index.add(documents, ids)
+    assert index.unchanged(documents, ids) == {"empty", "string"}
+
+
+def test_ten_thousand_documents_are_loaded_once_each_after_a_kill(real_url, tmp_path):
+    words = ["red", "green", "apple", "sea", "night", "city", "river", "stone"]
+    documents = [{"content": f"{words[i % 8]} {words[i // 8 % 8]} number {i}", "year": i} for i in range(10_000)]
+    file = tmp_path / "many.jsonl"
+    file.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
+    command = [sys.executable, "-m", "podium", "index", str(file), "--to", f"{real_url}/{NAME}", "--number", "year"]
+    with contextlib.closing(RedisUnderTest(real_url, 3)) as server:
+        client = server.client()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: next(client.scan_iter(DIGESTS), None) is not None)
+        process.kill()
+        process.wait()
+        output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+        added, skipped = (int(word) for word in output.replace(",", "").split() if word.isdecimal())
+        assert added + skipped == 10_000
+        assert skipped > 0
+        assert load_source(f"{real_url}/{NAME}").search("number 77", 5)[0]["content"].endswith("number 77")
+        assert sum(1 for _ in client.scan_iter(DIGESTS, count=1000)) == 10_000
+
+
+@pytest.mark.recording("incompatible-index")
+def test_index_without_the_fields_is_refused(server):
+    server.load(tags=[], numbers=[], embed=None)
+    with (
+        contextlib.closing(server.index()) as index,
+        pytest.raises(SourceError, match=r"exists without kind \(TAG\), year \(NUMERIC\), embedding \(VECTOR\)"),
+    ):
+        index.prepare(1)
+    with pytest.raises(SourceError, match=r"without body \(TEXT\); it has content \(TEXT\)"):
+        server.index(tags=[], numbers=[], embed=None, text=["body"]).prepare(1)
+
+
+def test_loading_without_the_embedder_of_an_index_is_refused():
+    with (
+        Fake(answering({"FT.INFO": INFO, "WATCH": b"+OK\r\n"})) as fake,
+        index_at(fake.url) as index,
+        pytest.raises(SourceError, match=r"has vectors in 'embedding'; load with its embedder \(--embed\)"),
+    ):
+        index.prepare(1)
+
+
+@pytest.mark.recording("other-ids")
+def test_loading_with_other_ids_is_refused(server):
+    server.load(ids_from="id")
+    with pytest.raises(InvalidInput, match="was created with --id id; use --id id again"):
+        server.index(ids_from="").prepare(1)
+
+
+@pytest.mark.recording("prefix-in-use")
+def test_prefix_of_other_keys_is_refused(server):
+    client = server.client()
+    client.hset(f"{NAME}:1", mapping={"name": "Ann", "content": "a private apple"})
+    with pytest.raises(SourceError, match=rf"has keys that begin with '{NAME}:', such as '{NAME}:1'; .*--prefix"):
+        server.index().prepare(1)
+    assert client.hgetall(f"{NAME}:1") == {b"name": b"Ann", b"content": b"a private apple"}
+    server.load([{"content": "german apple"}], ["1"], prefix=f"{NAME}-docs")
+    documents = server.source(mode="text").search("apple", 5)
+    assert [document["source_key"] for document in documents] == [f"{NAME}-docs:1"]
+    with pytest.raises(InvalidInput, match=rf"the keys of index '{NAME}' begin with '{NAME}-docs:'; leave --prefix"):
+        server.index(prefix="elsewhere").prepare(1)
+
+
+@pytest.mark.recording("prefix-overlap")
+def test_prefix_that_overlaps_with_that_of_another_index_is_refused(server):
+    client = server.client()
+    client.execute_command("FT.CREATE", f"{NAME}-wide", "PREFIX", 1, f"{NAME}-w", "SCHEMA", "content", "TEXT")
+    with pytest.raises(SourceError, match=rf"overlaps with '{NAME}-w' of index '{NAME}-wide' .*--prefix"):
+        server.index(f"{NAME}-wiki").prepare(1)
+
+
+@pytest.mark.parametrize("document_id", [".podium", ".podium-lease"])
+def test_ids_that_podium_uses_itself_are_refused(document_id):
+    with (
+        index_at("redis://127.0.0.1:9") as index,
+        pytest.raises(InvalidInput, match=f"a document cannot have the id '{document_id}'"),
+    ):
+        index.check({"content": "a"}, document_id, 0)
+
+
+def test_loading_waits_until_the_server_has_scanned_its_keys():
+    scanning = INFO | {"indexing": 1}
+    with (
+        Fake(answering({"FT.INFO": Turns([INFO, scanning, scanning, INFO])})) as fake,
+        index_at(fake.url, embed=embed) as index,
+    ):
+        index.prepare(1)
+        assert fake.names().count("FT.INFO") == 4
+
+
+def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
+    keys = LoadingServer()
+    with Fake(keys) as fake, index_at(fake.url) as index:
+        index.prepare(5)
+        before = fake.names().count("EXEC")
+        index.add([{"content": "x" * 400_000} for _ in IDS], IDS)
+        assert fake.names().count("EXEC") - before == 2
+        assert all(f"{NAME}:{document_id}" in keys.values for document_id in IDS)
+
+
+def test_documents_cannot_be_added_before_prepare():
+    with index_at("redis://127.0.0.1:9") as index, pytest.raises(InvalidInput, match=r"call prepare\(\) before add\(\)"):
+        index.add([{"content": "a"}], ["a"])
+
+
+def test_error_does_not_contain_a_document():
+    keys = LoadingServer()
+    refusal = reply(Exception("OOM command not allowed when used memory > 'maxmemory'."))
+    with Fake(lambda words: refusal if words[0] == "HSET" else keys(words)) as fake, index_at(fake.url) as index:
+        index.prepare(1)
+        with pytest.raises(SourceError, match=r"is full \(maxmemory\)") as caught:
+            index.add([{"content": "a secret"}], ["a"])
+        assert "secret" not in str(caught.value)
+
+
+FAILED = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last indexing error": "Invalid numeric value"}}
+
+
+def test_documents_that_the_server_could_not_index_are_an_error():
+    replies = {"FT.INFO": Turns([INFO, INFO, FAILED])}
+    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+        index.prepare(1)
+        with pytest.raises(SourceError, match="could not index 2 of them: Invalid numeric value"):
+            index.finish()
+
+
+def test_earlier_failures_are_not_reported():
+    with Fake(answering({"FT.INFO": FAILED})) as fake, index_at(fake.url, embed=embed) as index:
+        index.prepare(1)
+        index.finish()
+
+
+def test_index_that_was_dropped_meanwhile_is_an_error():
+    replies = {"FT.INFO": Turns([INFO, INFO, Exception("Unknown index name")])}
+    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+        index.prepare(1)
+        with pytest.raises(SourceError, match="was dropped meanwhile; index the file again"):
+            index.finish()
+
+
+@pytest.mark.recording("missing-documents")
+def test_documents_that_vanished_while_loading_are_an_error(server):
+    index = server.index()
+    index.prepare(len(DOCUMENTS))
+    index.add(DOCUMENTS, IDS)
+    server.client().delete(f"{NAME}:d0", f"{NAME}:d1")
+    with pytest.raises(SourceError, match=r"2 of 5 documents are missing from index 'podium-test' .*evicted .*noeviction"):
+        index.finish()
+    index.close()
+    server.load()
+
+
+def test_eviction_policy_that_deletes_documents_is_noted():
+    replies = {"FT.INFO": INFO, "INFO": "# Memory\r\nmaxmemory_policy:allkeys-lru\r\n"}
+    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+        index.prepare(1)
+        index.finish()
+        assert "maxmemory-policy is allkeys-lru" in index.notes[0]
+
+
+@pytest.mark.recording("index-filter")
+def test_documents_that_do_not_pass_the_filter_of_an_index_are_noted(server):
+    server.client().execute_command(
+        *("FT.CREATE", NAME, "PREFIX", 1, f"{NAME}:", "FILTER", "@year > 1700"),
+        *("SCHEMA", "content", "TEXT", "title", "TEXT", "kind", "TAG", "year", "NUMERIC"),
+    )
+    index = server.load(embed=None)
+    assert index.notes == ["2 documents do not pass the index's FILTER (@year > 1700), so no search finds them"]

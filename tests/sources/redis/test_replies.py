@@ -1,0 +1,52 @@
+"""Replies: JSON documents, odd fields, documents that vanish, and incomplete results."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from podium.errors import InvalidInput, SourceError
+from redisearch import INFO, NAME, answering, ids_of, source_at
+from resp import Fake
+
+MEMBERS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
+
+
+@pytest.mark.parametrize("path", MEMBERS.values(), ids=MEMBERS)
+def test_json_index_returns_documents_without_their_vectors(path):
+    fields = [field | {"identifier": path.format(field["attribute"])} for field in INFO["attributes"]]
+    info = INFO | {"index_definition": {"key_type": "JSON", "prefixes": [NAME]}, "attributes": fields}
+    document = {"content": "red", "embedding": [1, 2, 3, 4], "nested": {"a": 1}}
+    reply = [1, "k:1", "2.5", ["$", json.dumps(document)]]
+    with Fake(answering({"FT.INFO": info, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
+        assert source.search("red", 1) == [
+            {"content": "red", "nested": {"a": 1}, "source_key": "k:1", "source_score": 2.5, "source_rank": 1}
+        ]
+
+
+@pytest.mark.recording("dollar-field")
+def test_field_named_dollar_in_a_hash_is_a_field(server):
+    index = server.load(embed=None)
+    server.client().hset(f"{NAME}:odd", mapping={"$": '{"content": "replaced"}', "content": "zebra"})
+    (document,) = server.source(mode="text", embed=None).search("zebra", 3)
+    assert (document["$"], document["content"]) == ('{"content": "replaced"}', "zebra")
+    with pytest.raises(InvalidInput, match=r"document 0 has a field named '\$'"):
+        index.check({"content": "a", "$": 1}, "a", 0)
+
+
+def test_document_that_was_deleted_meanwhile_is_left_out():
+    reply = [2, "k:0", "9.5", None, "k:1", "2.5", ["content", "red"]]
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
+        assert ids_of(source.search("red", 5)) == ["k:1"]
+
+
+def test_incomplete_results_are_an_error():
+    """`from_url` connects with RESP3, in which the server says that it ran out of time."""
+    reply = {"results": [], "total_results": 9, "warning": ["Timeout limit was reached"]}
+    with (
+        Fake(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake,
+        source_at(fake.url) as source,
+        pytest.raises(SourceError, match="only a part of the results: Timeout limit was reached"),
+    ):
+        source.search("red", 5)

@@ -1,0 +1,113 @@
+"""EmbeddedIndex in forked processes. Each test runs in its own process, which it forks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import podium
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def output_of(script, *arguments):
+    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SEARCH = """
+import os, signal, sys, threading, podium
+
+index = podium.EmbeddedIndex.create(sys.argv[1] if len(sys.argv) > 1 else None)
+index.add([f"apple {n}" for n in range(1000)])
+
+def search():
+    while True:
+        index.search("apple", 20)
+
+for _ in range(3):
+    threading.Thread(target=search, daemon=True).start()
+failed = 0
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends a child that hangs
+        index.search("apple", 10)
+        os._exit(0)
+    failed += os.waitpid(child, 0)[1] != 0
+    if failed:
+        break
+print(failed, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("location", ["memory", "folder"])
+def test_process_forked_during_a_search_can_search(tmp_path, location):
+    assert output_of(SEARCH, *([] if location == "memory" else [tmp_path / "index"])) == "0\n"
+
+
+ADD = """
+import os, sys, threading, podium
+
+def embed(texts):
+    if texts == ["slow"]:
+        adding.set()
+        may_continue.wait(60)
+    return [[float(len(text)), 1.0] for text in texts]
+
+adding, may_continue = threading.Event(), threading.Event()
+index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
+thread = threading.Thread(target=index.add, args=(["slow"],))
+thread.start()
+adding.wait(60)
+child = os.fork()
+if not child:
+    try:
+        index.add(["apples"])
+    except podium.SourceError as error:
+        os.write(1, str(error).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+may_continue.set()
+thread.join()
+"""
+
+
+def test_add_in_a_process_forked_during_an_add_is_refused(tmp_path):
+    """The fork does not wait for the add, which may take minutes."""
+    assert "another process is adding" in output_of(ADD, tmp_path / "index")
+    assert len(podium.EmbeddedIndex.open(tmp_path / "index")) == 1
+
+
+WORKER = """
+import os, sys, podium
+
+pipe = os.pipe()
+children = []
+
+def embed(texts):
+    if texts == ["first"]:
+        children.append(os.fork())
+        if not children[-1]:  # a worker that lives as long as its parent wants
+            os.close(pipe[1])
+            os.read(pipe[0], 1)
+            os._exit(0)
+    return [[float(len(text)), 1.0] for text in texts]
+
+index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
+index.add(["first"])
+index.add(["second"])
+print(len(index.search("first second", 9, mode="text")), flush=True)
+os.close(pipe[1])
+os.waitpid(children[0], 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of the parent are closed on Linux only")
+def test_process_forked_by_an_embedder_does_not_keep_the_index_locked(tmp_path):
+    assert output_of(WORKER, tmp_path / "index") == "2\n"

@@ -1,0 +1,123 @@
+"""Vectors: rows and the nearest of them, exact and by an HNSW graph, whose files may be damaged."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
+
+
+def random_vectors(seed, count, dimensions):
+    return np.random.default_rng(seed).normal(size=(count, dimensions)).astype(np.float32)
+
+
+@pytest.mark.parametrize("location", ["memory", "folder"])
+def test_graph_finds_nearly_all_of_the_nearest(tmp_path, location):
+    folder = None if location == "memory" else tmp_path
+    count, dimensions = EXACT_BELOW + 2_000, 16
+    rows = random_vectors(0, count, dimensions)
+    vectors = Vectors(folder, dimensions)
+    assert vectors.append(rows[:-1_500]) == range(count - 1_500)
+    vectors.improve()
+    vectors.append(rows[-1_500:])
+    vectors.improve()
+    assert vectors._current_graph()[0] == count - 1_500
+    for reader in [vectors] if folder is None else [vectors, Vectors(folder, dimensions)]:
+        check_recall(reader, rows)
+    if folder is not None:
+        assert len(list(folder.glob("graph-*"))) == 1, "the graph before this one is deleted"
+
+
+def check_recall(vectors, rows):
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    matches = 0
+    for query in random_vectors(1, 20, rows.shape[1]):
+        exact = np.argsort(-(unit @ query))[:50]
+        nearest = vectors.nearest(query, 50)
+        matches += len({row for row, _ in nearest} & set(exact.tolist()))
+        for row, similarity in nearest:
+            assert similarity == pytest.approx(unit[row] @ query / np.linalg.norm(query), abs=1e-5)
+        assert [similarity for _, similarity in nearest] == sorted((similarity for _, similarity in nearest), reverse=True)
+    assert matches > 0.97 * 20 * 50
+
+
+DAMAGED_GRAPH = """
+import sys, numpy as np
+from pathlib import Path
+from podium.sources.embedded.vectors import Vectors
+
+folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+vectors = Vectors(folder, 16)
+rows = np.array(vectors.rows())
+(graph,) = folder.glob("graph-*")
+intact, rng = graph.read_bytes(), np.random.default_rng(seed)
+for _ in range(15):
+    damaged = bytearray(intact)
+    for position in rng.integers(64, len(intact), rng.integers(1, 50)):
+        damaged[position] ^= 1 << int(rng.integers(8))
+    graph.write_bytes(damaged if rng.integers(4) else damaged[: rng.integers(len(intact))])
+    for query in rng.normal(size=(5, 16)).astype(np.float32):
+        query /= np.linalg.norm(query)
+        exact = np.argsort(-(rows @ query), kind="stable")[:20]
+        assert [row for row, _ in Vectors(folder, 16).nearest(query, 20)] == exact.tolist()
+writer = Vectors(folder, 16)
+writer.improve()
+(graph,) = folder.glob("graph-*")
+assert writer._current_graph()[0] == Vectors(folder, 16)._current_graph()[0] == len(rows)
+print("held")
+"""
+
+
+def test_damaged_graph_is_not_used_and_built_again(tmp_path):
+    """In its own process, because searching a damaged graph may end the process."""
+    vectors = Vectors(tmp_path, 16)
+    vectors.append(random_vectors(1, EXACT_BELOW, 16))
+    vectors.improve()
+    script = [sys.executable, "-c", DAMAGED_GRAPH, str(tmp_path), "7"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "held\n"
+    assert "is damaged; searches are exact but slower" in done.stderr
+
+
+def test_graph_without_a_checksum_is_not_used(tmp_path):
+    """As earlier versions wrote it."""
+    vectors = Vectors(tmp_path, 4)
+    vectors.append(random_vectors(1, 10, 4))
+    (tmp_path / "graph-10.usearch").write_bytes(b"anything")
+    assert vectors._current_graph() == (0, None)
+
+
+def test_graph_that_cannot_be_saved_leaves_nothing_behind(tmp_path, caplog):
+    vectors = Vectors(tmp_path, 4)
+    vectors.append(random_vectors(1, EXACT_BELOW, 4))
+    (tmp_path / "graph-5.unfinished").write_bytes(b"of a process that was killed")
+    (tmp_path / "graph-notes.usearch").write_bytes(b"of the user")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))  # writing more fails, as on a full disk
+    try:
+        vectors.improve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "could not be saved" in caplog.text
+    assert not list(tmp_path.glob(f"graph-{EXACT_BELOW}*"))
+    assert len(vectors.nearest(np.ones(4, np.float32), 3)) == 3
+    vectors.improve()
+    names = {path.name for path in tmp_path.glob("graph-*")}
+    assert len(names) == 2
+    assert "graph-notes.usearch" in names
+
+
+@pytest.mark.parametrize("scale", [3e38, 1e30, 1e-30, 1e-40])
+def test_vectors_near_the_limits_of_float32_keep_their_directions(scale):
+    vectors = Vectors(None, 2)
+    rows = (np.array([[1, 0], [0, 1], [0.6, 0.8]]) * scale).astype(np.float32)
+    vectors.append(np.concatenate([rows, np.zeros((1, 2), np.float32)]))
+    nearest = vectors.nearest(rows[0], 4)
+    assert [row for row, _ in nearest] == [0, 2, 1, 3]
+    assert [similarity for _, similarity in nearest] == pytest.approx([1, 0.6, 0, 0], abs=1e-4)

@@ -1,0 +1,141 @@
+"""HybridSource with a source whose searches are steps, run with and without an event loop; and fusion."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from podium.errors import InvalidInput
+from podium.sources.fusion import Hit, fuse
+from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.steps import adrive, drive, immediate, result_of
+
+TEXT = [Hit("a", 8.0, "A"), Hit("b", 4.0, "B")]
+NEAREST = [Hit("b", 0.9), Hit("c", 0.5)]
+
+
+class Remote(HybridSource[SearchRequest]):
+    """A server that answers "text" and "vector" with hits, and keys with documents."""
+
+    text_fields = None
+
+    def __init__(self, *, embed=len, mode=None, fusion="rrf"):
+        self.sent = []
+        super().__init__(embed=embed, mode=mode, fusion=fusion, text_weight=0.3)
+
+    def search(self, query, limit, *, offset=0, mode=None):
+        return drive(self.candidates(self.request(query, limit, offset, mode)), self.answer)
+
+    async def asearch(self, query, limit, *, offset=0, mode=None):
+        async def answer(command):
+            await asyncio.sleep(0)
+            return self.answer(command)
+
+        return await adrive(self.candidates(self.request(query, limit, offset, mode)), answer)
+
+    def request(self, query, limit, offset, mode):
+        return SearchRequest(query=query, mode=self.checked_mode(mode or self.mode), offset=offset, count=limit)
+
+    def answer(self, command):
+        self.sent.append(command)
+        return {"text": TEXT, "vector": NEAREST}.get(command, {"name": command})
+
+    def text_hits(self, request, offset, count):
+        hits = yield "text"
+        return Hits(hits[offset : offset + count], 2)
+
+    def vector_hits(self, request, offset, count):
+        hits = yield "vector"
+        return Hits(hits[offset : offset + count], 3)
+
+    def hit_documents(self, request, hits):
+        documents = []
+        for hit in hits:
+            documents.append((f"key:{hit.key}", (yield hit.key)))
+        return documents
+
+    def describe_text(self):
+        return "words"
+
+    def describe_vector(self):
+        return "vectors"
+
+    def document_id(self, source_key):
+        return source_key.removeprefix("key:")
+
+    def notes(self, request):
+        return [f"searched for {request.query}"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
+def test_documents_get_key_score_and_rank(is_async):
+    source = Remote(mode="text")
+    documents = asyncio.run(source.asearch("q", 1, offset=1)) if is_async else source.search("q", 1, offset=1)
+    assert list(documents) == [{"name": "b", "source_key": "key:b", "source_score": 4.0, "source_rank": 2}]
+    assert (documents.total, documents.notes) == (2, ("searched for q",))
+    assert source.document_id(documents[0]["source_key"]) == "b"
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [pytest.param("rrf", ["b", "a", "c"], id="rrf"), pytest.param("weighted", ["b", "c", "a"], id="weighted")],
+)
+def test_hybrid_search_fuses_both_rankings(fusion, expected):
+    source = Remote(fusion=fusion)
+    documents = source.search("q", 9)
+    assert [document["name"] for document in documents] == expected
+    assert documents.total == 3
+    assert source.sent == ["text", "vector", *expected]
+    assert [document["name"] for document in source.search("q", 1, offset=2)] == expected[2:]
+
+
+def test_mode_can_be_chosen_for_each_search():
+    source = Remote()
+    assert source.mode == "hybrid"
+    assert [document["name"] for document in source.search("q", 9, mode="vector")] == ["b", "c"]
+    assert [document["name"] for document in source.search("q", 9, mode="text")] == ["a", "b"]
+
+
+def test_invalid_modes_are_refused():
+    with pytest.raises(InvalidInput, match="mode must be text, vector or hybrid, not 'fuzzy'"):
+        Remote(mode="fuzzy")
+    with pytest.raises(InvalidInput, match=r"mode='vector' needs vectors of queries; pass an embedder as embed="):
+        Remote(embed=None).search("q", 1, mode="vector")
+    assert Remote(embed=None).mode == "text"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"mode": "text"}, "words"),
+        ({"mode": "vector"}, "vectors"),
+        ({"mode": "hybrid"}, "words; vectors; fused by reciprocal rank"),
+        ({"mode": "hybrid", "fusion": "weighted"}, "words; vectors; fused by a weighted sum, text 0.3"),
+    ],
+    ids=["text", "vector", "rrf", "weighted"],
+)
+def test_explain_describes_the_mode(options, expected):
+    assert Remote(**options).explain() == expected
+
+
+def test_fused_scores():
+    assert fuse("weighted", TEXT, NEAREST, 0.3) == [
+        Hit("b", pytest.approx(0.78), "B"),
+        Hit("c", pytest.approx(0.35)),
+        Hit("a", 0.3, "A"),
+    ]
+    assert fuse("rrf", TEXT, NEAREST, 0.3)[1:] == [Hit("a", 1 / 61, "A"), Hit("c", 1 / 62)]
+    assert fuse("weighted", [], [], 0.3) == []
+    assert fuse("weighted", [Hit("a", 0.0)], [], 0.3) == [Hit("a", 0.0)]
+
+
+def test_generator_with_steps_has_no_immediate_result():
+    @immediate
+    def fail():
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        result_of(fail())
+    with pytest.raises(TypeError, match="has steps"):
+        result_of(Remote().text_hits(None, 0, 1))

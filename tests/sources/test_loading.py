@@ -1,0 +1,30 @@
+"""Loading documents into an index: their ids."""
+
+from __future__ import annotations
+
+import pytest
+
+from podium.errors import InvalidInput
+from podium.sources.loading import with_ids
+
+
+def test_ids_are_digests_of_documents_or_the_value_of_a_field():
+    documents = [{"a": 1}, "x", {"a": 1}]
+    first, again = (list(with_ids(documents, None)) for _ in range(2))
+    assert first == again
+    assert first[2][0] == f"{first[0][0]}-2"
+    assert [name for name, _ in with_ids([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        pytest.param([{"id": 1}, {"id": "1"}], id="repeated"),
+        pytest.param([{"id": None}], id="None"),
+        pytest.param(["x"], id="string"),
+        pytest.param([{}], id="missing"),
+    ],
+)
+def test_documents_without_unique_ids_are_refused(documents):
+    with pytest.raises(InvalidInput, match=r"document [01] has"):
+        list(with_ids(documents, "id"))
