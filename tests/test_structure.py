@@ -49,23 +49,12 @@ ALLOWED_DUPLICATES = {"steps.py"}
 """Files in which a synchronous and an asynchronous function have the same lines."""
 DUPLICATE_LINES = 6
 
-# INTEGRATOR: replace these by ("src", "tests", "bench", "docs", "training"), so that the two tests below check every file.
-CHECKED = (
-    *("src/podium/evaluation", "src/podium/progress.py", "src/podium/notebook.py", "src/podium/extras.py"),
-    *("src/podium/__main__.py", "src/podium/atomic.py", "src/podium/cli/__init__.py", "src/podium/cli/calibrate.py"),
-    *("src/podium/cli/check.py", "src/podium/cli/compare.py", "src/podium/cli/demo.py", "src/podium/cli/eval.py"),
-    *("src/podium/cli/evaluation.py", "src/podium/cli/examples.py", "src/podium/cli/first_stages.py"),
-    *("src/podium/cli/models.py", "src/podium/cli/options.py", "src/podium/cli/outputs.py", "src/podium/cli/rank.py"),
-    *("src/podium/cli/tables.py", "tests/evaluation", "tests/cli", "tests/test_readme.py", "tests/test_structure.py"),
-    *("tests/test_atomic.py", "tests/test_formats.py", "tests/compose/test_sqlite_scores.py", "tests/support/commands.py"),
-    *("tests/support/environment.py", "tests/support/fruit.py", "bench/run.py", "bench/contenders.py", "bench/chart.py"),
-    *("bench/work.py", "docs", "training", "src/podium/encodings", "src/podium/redis_values.py", "tests/encodings"),
-)
+CHECKED = ("src", "tests", "bench", "docs", "training")
+"""Folders whose names and blocks of lines are checked."""
 
 
 def checked_files() -> list[Path]:
-    paths = [ROOT / name for name in CHECKED]
-    return sorted(file for path in paths for file in ([path] if path.suffix == ".py" else path.rglob("*.py")))
+    return sorted(file for folder in CHECKED for file in (ROOT / folder).rglob("*.py"))
 
 
 def syntax_tree(path: Path) -> ast.Module:

@@ -34,6 +34,6 @@ def file_checksum(file: BinaryIO, length: int, start: int = 0) -> int:
 def _extended(before: int, chunk: memoryview) -> int:
     import numpy as np  # imported here, because full-text search does not need numpy
 
-    whole = len(chunk) // BLOCK_BYTES * BLOCK_BYTES
-    words = np.frombuffer(chunk[:whole], "<u8").reshape(-1, BLOCK_BYTES // 8)
-    return zlib.crc32(chunk[whole:], zlib.crc32(words.sum(axis=1, dtype=np.uint64).tobytes(), before))
+    end = len(chunk) // BLOCK_BYTES * BLOCK_BYTES  # of the last complete block
+    words = np.frombuffer(chunk[:end], "<u8").reshape(-1, BLOCK_BYTES // 8)
+    return zlib.crc32(chunk[end:], zlib.crc32(words.sum(axis=1, dtype=np.uint64).tobytes(), before))

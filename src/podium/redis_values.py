@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -32,7 +31,7 @@ class RedisValues:
         except ValueError:
             raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._retry_at, self._lock = 0.0, threading.Lock()
+        self._retry_at = 0.0
 
     def get(self, names: Sequence[str]) -> list[Any]:
         """Return the value of each name, None for those that are not stored or are not strings."""
@@ -60,7 +59,6 @@ class RedisValues:
         try:
             return operation()
         except self._errors as error:
-            with self._lock:
-                self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
             _log.warning("%s failed (%s)", self._purpose, type(error).__name__)
             raise PodiumError(f"{self._purpose} failed ({type(error).__name__})") from error

@@ -1,4 +1,4 @@
-"""podium index into a folder: load, continue, list, delete, drop. Redis is in tests/sources/test_redis.py."""
+"""podium index into a folder: load, continue, list, delete, drop. Redis is in tests/sources/redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 import podium
-from commands import command
+from commands import command, command_here
 from environment import PARITY
 from fakes import Letters
 from podium.sources.loading import load_into, with_ids
@@ -92,8 +92,8 @@ def test_ids_are_refused_if_the_index_has_digests(file, tmp_path):
 
 
 def test_indexes_are_listed(folder):
-    for path in (folder, folder.parent):
-        code, out, _ = command("index", "--list", "--to", path)
+    for location in (folder, folder.parent):
+        code, out, _ = command("index", "--list", "--to", location)
         assert code == 0
         assert out.split() == ["index", "documents", "fields", "index", "4", "title,", "body"]
 
@@ -198,3 +198,28 @@ def test_error_is_one_line_and_nothing_is_created(file, tmp_path, options, messa
     assert len(err.splitlines()) == 1
     assert message in err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def nested_records(tmp_path):
+    path = tmp_path / "nested.jsonl"
+    path.write_text('{"id": 1, "body": {"text": "a red apple"}}\n', encoding="utf-8")
+    return path
+
+
+def test_records_without_a_usual_text_field_are_refused_with_the_option_to_use(tmp_path):
+    (tmp_path / "odd.jsonl").write_text('{"id": 1, "foo": "a"}\n', encoding="utf-8")
+    code, _, err = command_here("index", tmp_path / "odd.jsonl", "--to", tmp_path / "index")
+    assert (code, "with --text foo" in err) == (2, True)
+
+
+def test_nested_field_is_indexed(tmp_path, nested_records):
+    index = tmp_path / "index"
+    assert command_here("index", nested_records, "--to", index, "--text", "body.text")[0] == 0
+    ranking = json.loads(command_here("search", "apple", "--in", index, "--json")[1])
+    assert [result["document"]["body"] for result in ranking["results"]] == [{"text": "a red apple"}]
+
+
+def test_field_that_no_document_has_is_refused(tmp_path, nested_records):
+    code, _, err = command_here("index", nested_records, "--to", tmp_path / "index", "--text", "body.txt")
+    assert (code, "body.txt" in err) == (2, True)

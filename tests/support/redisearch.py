@@ -55,7 +55,7 @@ INFO = {
     "indexing": 0,
 }
 TEXT_INFO = INFO | {"attributes": [TEXT_FIELD]}
-FOUND = [1, "k:1", "2.5", ["content", "red"]]
+ONE_HIT = [1, "k:1", "2.5", ["content", "red"]]
 """Replies to FT.INFO, and to FT.SEARCH for one document."""
 
 REDISVL_SCHEMA = {

@@ -76,6 +76,8 @@ def serve(
     if "model" in explicit:
         explicit["models"] = {}  # replaces those of the file
     base = Settings() if config is None else Settings.from_toml(config)
+    if "model" not in explicit and base.models == Settings().models:
+        explicit |= {"models": {}, "model": ("podium-mini",)}  # so that the options for models apply to it
     merged = replace(
         base,
         **explicit,

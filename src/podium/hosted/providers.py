@@ -7,7 +7,7 @@ because providers change their models every few months.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from podium.types import ScoreKind
@@ -48,6 +48,24 @@ class Provider:
         """Whether a model compares documents with each other."""
         return model.startswith(self.listwise_models)
 
+
+NVIDIA = Provider(
+    name="nvidia",
+    title="NVIDIA (hosted)",
+    key_variable="NVIDIA_API_KEY",
+    url="https://ai.api.nvidia.com",
+    path="/v1/retrieval/{model}/reranking",
+    documents_key="passages",
+    limit_key=None,
+    text_key="text",
+    query_text_key="text",
+    results_key="rankings",
+    score_key="logit",
+    score_kind="logit",
+    fixed_fields={"truncate": "END"},
+    model_in_path="dots as underscores",
+    max_documents=512,
+)
 
 PROVIDERS = (
     Provider(
@@ -129,39 +147,8 @@ PROVIDERS = (
         billed={"usage.rerank_units": "rerank_units"},
         max_documents=200,
     ),
-    Provider(
-        name="nvidia",
-        title="NVIDIA (hosted)",
-        key_variable="NVIDIA_API_KEY",
-        url="https://ai.api.nvidia.com",
-        path="/v1/retrieval/{model}/reranking",
-        documents_key="passages",
-        limit_key=None,
-        text_key="text",
-        query_text_key="text",
-        results_key="rankings",
-        score_key="logit",
-        score_kind="logit",
-        fixed_fields={"truncate": "END"},
-        model_in_path="dots as underscores",
-        max_documents=512,
-    ),
-    Provider(
-        name="nim",
-        title="NVIDIA NIM (your own)",
-        key_variable="NVIDIA_API_KEY",
-        url=None,
-        path="/v1/ranking",
-        documents_key="passages",
-        limit_key=None,
-        text_key="text",
-        query_text_key="text",
-        results_key="rankings",
-        score_key="logit",
-        score_kind="logit",
-        fixed_fields={"truncate": "END"},
-        max_documents=512,
-    ),
+    NVIDIA,
+    replace(NVIDIA, name="nim", title="NVIDIA NIM (your own)", url=None, path="/v1/ranking", model_in_path="as is"),
     Provider(
         name="zeroentropy",
         title="ZeroEntropy",

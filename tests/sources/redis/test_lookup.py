@@ -6,14 +6,14 @@ import pytest
 
 import podium
 from podium.errors import SourceError
-from redisearch import FOUND, INFO, TEXT_FIELD, Turns, answering, embed, ids_of, other_embed, source_at
+from redisearch import INFO, ONE_HIT, TEXT_FIELD, Turns, answering, embed, ids_of, other_embed, source_at
 from resp import Fake
 
 OTHER_FIELDS = INFO | {"attributes": [TEXT_FIELD | {"identifier": "body", "attribute": "body"}]}
 
 
 def test_index_is_described_again_after_an_error():
-    replies = {"FT.INFO": Turns([OTHER_FIELDS, INFO]), "FT.SEARCH": FOUND}
+    replies = {"FT.INFO": Turns([OTHER_FIELDS, INFO]), "FT.SEARCH": ONE_HIT}
     with Fake(answering(replies)) as fake, source_at(fake.url) as source:
         with pytest.raises(SourceError, match="text field 'content'"):
             source.search("red", 5)
@@ -22,7 +22,7 @@ def test_index_is_described_again_after_an_error():
 
 def test_index_is_described_again_if_results_are_missing():
     """The index may have been replaced by one with other fields since it was last described."""
-    replies = {"FT.INFO": Turns([INFO, OTHER_FIELDS]), "FT.SEARCH": Turns([FOUND, [0]])}
+    replies = {"FT.INFO": Turns([INFO, OTHER_FIELDS]), "FT.SEARCH": Turns([ONE_HIT, [0]])}
     with Fake(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 1)) == ["k:1"]
         with pytest.raises(SourceError, match="text field 'content'"):
@@ -32,7 +32,7 @@ def test_index_is_described_again_if_results_are_missing():
 def test_ranking_has_a_note_while_the_index_is_built(mini):
     building = INFO | {"indexing": 1, "percent_indexed": "0.25"}
     note = "index 'podium-test' is still being built (25% done): documents may be missing"
-    replies = {"FT.INFO": Turns([building, INFO]), "FT.SEARCH": FOUND}
+    replies = {"FT.INFO": Turns([building, INFO]), "FT.SEARCH": ONE_HIT}
     with Fake(answering(replies)) as fake, source_at(fake.url) as source:
         search = podium.Search(source, mini)
         assert note in search.search("red").notes

@@ -17,7 +17,7 @@ import podium
 from podium.errors import InvalidInput, SourceError
 from podium.sources.redis.commands import Page
 from podium.sources.redis.source import complete_reply
-from redisearch import FOUND, INFO, NAME, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
+from redisearch import INFO, NAME, ONE_HIT, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
 from resp import Fake, Gate
 
 
@@ -44,7 +44,7 @@ def test_redisvl_index_whose_client_decodes_replies(server):
 
 
 def test_command_whose_connection_breaks_is_sent_once_more():
-    replies = {"FT.INFO": Turns([None, INFO]), "FT.SEARCH": Turns([None, FOUND])}
+    replies = {"FT.INFO": Turns([None, INFO]), "FT.SEARCH": Turns([None, ONE_HIT])}
     with Fake(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 5)) == ["k:1"]
         assert fake.names() == ["FT.INFO", "FT.INFO", "FT.SEARCH", "FT.SEARCH"]
@@ -68,7 +68,7 @@ async def search_asynchronously(url, **options):
 
 
 def test_asynchronous_client():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": FOUND, "FT._LIST": []}, 2)) as fake:
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
         assert ids_of(asyncio.run(search_asynchronously(fake.url))) == ["k:1"]
 
 
@@ -104,7 +104,7 @@ def test_timeout_applies_to_a_redisvl_index_whose_client_has_none():
 
 def test_all_commands_of_a_search_have_one_deadline():
     """Each command may take only what the earlier ones have left."""
-    answer = answering({"FT.INFO": INFO, "FT.SEARCH": Turns([FOUND, [0]])})
+    answer = answering({"FT.INFO": INFO, "FT.SEARCH": Turns([ONE_HIT, [0]])})
 
     def slow_answer(words):
         time.sleep(0.05)
@@ -148,7 +148,7 @@ class SlowStart(Fake):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_process_forked_while_another_thread_connects_can_search():
     with (
-        SlowStart(answering({"FT.INFO": INFO, "FT.SEARCH": FOUND})) as fake,
+        SlowStart(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake,
         source_at(fake.url, timeout=60) as source,
     ):
         thread = threading.Thread(target=lambda: source.search("red", 5))
@@ -168,7 +168,7 @@ def test_process_forked_while_another_thread_connects_can_search():
 
 
 def test_threads_that_connect_at_the_same_time():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": FOUND})) as fake, source_at(fake.url) as source:
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda _: source.search("red", 5), range(16)))
         assert all(ids_of(documents) == ["k:1"] for documents in results)
