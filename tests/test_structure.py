@@ -28,9 +28,9 @@ SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "notebook", "_native"),
-        *("atomic", "checksums", "forks", "json_values", "logistic", "redis_values", "steps"),
+        *("atomic", "checksums", "forks", "json_values", "logistic", "redis_values", "steps", "encodings"),
     },
-    {"ranking", "progress", "bundled", "encodings"},
+    {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
     {"batch", "server", "cli", "__main__"},

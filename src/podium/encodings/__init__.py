@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from podium.types import Progress
 
-__all__ = ["KEY_BYTES", "Buffer", "EncodingStore", "KeyMaker", "TextEncoder"]
+__all__ = ["KEY_BYTES", "Buffer", "EncodingSource", "EncodingStore", "KeyMaker", "TextEncoder"]
 
 KEY_BYTES = 16
 
@@ -32,7 +32,6 @@ class EncodingStore(Protocol):
     def close(self) -> None: ...
 
 
-@runtime_checkable
 class TextEncoder(Protocol):
     """A scorer whose encodings of texts can be stored, because they do not depend on the query."""
 
@@ -52,6 +51,16 @@ class TextEncoder(Protocol):
 
     def with_store(self, store: EncodingStore) -> TextEncoder:
         """Return the same scorer with another store. It shares everything else, and does not have to be closed."""
+        ...
+
+
+@runtime_checkable
+class EncodingSource(Protocol):
+    """A source that may have encodings of its documents."""
+
+    @property
+    def encodings(self) -> EncodingStore | None:
+        """The encodings of the source's documents, to be read only; None if it cannot have any."""
         ...
 
 

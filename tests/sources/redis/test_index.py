@@ -53,17 +53,17 @@ def test_repeated_loading_continues_and_does_not_write_again(server):
     index = server.index()
     index.prepare(len(DOCUMENTS))
     pairs = list(zip(IDS, DOCUMENTS, strict=True))
-    assert load_into(index, pairs[:2], no_progress) == (2, 0)
+    assert load_into(index, pairs[:2], no_progress) == (2, 0, 0)
     index.close()  # and this run was interrupted here
     again = server.index()
     again.prepare(len(DOCUMENTS))
-    assert load_into(again, pairs, no_progress) == (3, 2)
+    assert load_into(again, pairs, no_progress) == (3, 2, 0)
     source = server.source(mode="text")
     before = source.search("capital of the states", 5)
-    assert load_into(again, pairs, no_progress) == (0, 5)
+    assert load_into(again, pairs, no_progress) == (0, 5, 0)
     assert source.search("capital of the states", 5) == before
     changed = [("d4", DOCUMENTS[4] | {"content": "Rye.", "year": None})]
-    assert load_into(again, changed, no_progress) == (1, 0)
+    assert load_into(again, changed, no_progress) == (1, 0, 0)
     (document,) = source.search("rye", 5)
     assert "year" not in document
     assert source.search("flour", 5) == []
