@@ -12,6 +12,8 @@
 namespace podium {
 
 constexpr std::size_t PANEL = 64;
+constexpr std::size_t MATCH_COLUMNS = 16;  // the vectors of a query are packed in multiples of this: lanes of AVX-512
+constexpr std::size_t MATCH_BLOCK = 64;    // vectors of a text whose float32 products are in memory at once
 constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // the sum of more products, each at most 255 × 127, could exceed an int32
 
 enum class Activation : int { none, gelu, gelu_tanh, relu, tanh, sigmoid, silu };
@@ -70,6 +72,14 @@ struct Kernels {
     void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);  // float16 to float32
     void (*add)(const float* x, std::size_t count, float* y);                 // y += x
     float (*dot)(const float* x, const float* y, std::size_t count);
+    // Each query vector's highest product with a vector of a text. `columns` is the number of query vectors, rounded up to
+    // MATCH_COLUMNS. int8: the text's numbers have 128 added, which `corrections` undo; both sides are padded with zeros to
+    // whole quads of dimensions; the query, [quads][columns][4], has no scales yet.
+    void (*highest_i8)(const std::uint8_t* rows, const float* scales, std::size_t count, std::size_t quads,
+                       const std::int8_t* query, const std::int32_t* corrections, std::size_t columns, float* highest);
+    // float32: the query is [inputs][columns]; `products` has MATCH_BLOCK × columns elements.
+    void (*highest_f32)(const float* rows, std::size_t count, std::size_t inputs, const float* query, std::size_t columns,
+                        float* products, float* highest);
 };
 
 // The instruction sets that were compiled and that this processor supports, the fastest first. Never empty.

@@ -10,6 +10,7 @@
 #include "linear.ipp"
 #include "rows.ipp"
 #include "attention.ipp"
+#include "matches.ipp"
 
 namespace podium::PODIUM_ISA {
 
@@ -18,6 +19,7 @@ namespace podium::PODIUM_ISA {
 
 extern const Kernels kernels;
 const Kernels kernels = {PODIUM_NAME(PODIUM_ISA), linear_f32, linear_i8, quantise, norm, activate, gate,
-                         attention_scratch, attend, rotate, widen, add, dot};
+                         attention_scratch, attend, rotate, widen, add, dot,
+                         highest_i8, highest_f32};
 
 }  // namespace podium::PODIUM_ISA

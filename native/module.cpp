@@ -1,4 +1,4 @@
-// The Python module podium._native: networks, and single kernels for tests and benchmarks.
+// The Python module podium._native: networks, comparisons of encodings, and single kernels for tests and benchmarks.
 //
 // The arguments come from Python, so everything that could make C++ read or write out of bounds is checked here, in the
 // methods of Network that add steps, or, for token ids and lengths, by the steps. Arrays that are written to, and the tokens
@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "comparison.h"
 #include "network.h"
 
 namespace nb = nanobind;
@@ -66,7 +67,6 @@ Activation activation_named(const std::string& name) {
 
 PositionKind position_kind_named(const std::string& name) {
     if (name == "counted") return PositionKind::counted;
-    if (name == "counted_by_side") return PositionKind::counted_by_side;
     if (name == "after_padding") return PositionKind::after_padding;
     throw std::invalid_argument("unknown kind of positions: " + name);
 }
@@ -155,10 +155,9 @@ class PyNetwork {
     }
 
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
-               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool by_side,
+               std::size_t heads, std::size_t head_size, float scale, std::size_t window,
                const std::optional<Matrix<float>>& cos, const std::optional<Matrix<float>>& sin) {
         Attention attention{{heads, head_size, scale, window}};
-        attention.by_side = by_side;
         check(cos.has_value() == sin.has_value(), "rotary positions need both cos and sin");
         if (cos) {
             check(cos->shape(1) == head_size / 2 && sin->shape(1) == head_size / 2 && cos->shape(0) == sin->shape(0),
@@ -176,19 +175,9 @@ class PyNetwork {
     int add(int left, int right) { return network_.add(left, right); }
     int first(int input) { return network_.first(input); }
     int mean(int input) { return network_.mean(input); }
+    int join(const std::vector<int>& inputs) { return network_.join(inputs); }
     std::size_t width(int slot) const { return network_.width(slot); }
-
-    int compare(int input, const Vector<float>& importance, float importance_bias, const Vector<float>& token_importance,
-                const Vector<float>& token_idf, const Vector<float>& token_piece_idf, const Vector<float>& token_stem,
-                float k1, float b, float average_tokens) {
-        const std::size_t vocabulary = token_importance.shape(0);
-        check(importance.shape(0) == network_.width(input), "importance must have one weight per column");
-        check(token_idf.shape(0) == vocabulary && token_piece_idf.shape(0) == vocabulary && token_stem.shape(0) == vocabulary,
-              "the tables of tokens must have the same size");
-        hold(importance, token_importance, token_idf, token_piece_idf, token_stem);
-        return network_.compare(input, {importance.data(), importance_bias, token_importance.data(), token_idf.data(),
-                                        token_piece_idf.data(), token_stem.data(), vocabulary, k1, b, average_tokens});
-    }
+    bool per_text(int slot) const { return network_.per_text(slot); }
 
     void finish(int result) { network_.finish(result); }
 
@@ -205,10 +194,10 @@ class PyNetwork {
             check(offsets(text + 1) > offsets(text), "offsets must increase: every text needs at least one token");
         check(static_cast<std::size_t>(offsets(count)) == ids.shape(0) && segments.shape(0) == ids.shape(0),
               "offsets must end with the number of ids, and there must be one segment per id");
-        check(result.shape(0) == count && result.shape(1) == network_.outputs(),
-              "result must have one row per text and one column per output");
         check(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds must have one number per step");
         const Texts texts{ids.data(), segments.data(), offsets.data(), count};
+        check(result.shape(0) == network_.result_rows(texts) && result.shape(1) == network_.outputs(),
+              "result must have one row per text or per token, as the network's result, and one column per output");
         const nb::gil_scoped_release released;
         network_.run(texts, result.data(), seconds ? seconds->data() : nullptr);
     }
@@ -229,6 +218,67 @@ class PyNetwork {
     Network network_;
     std::vector<nb::ndarray<nb::ro>> arrays_;
 };
+
+// The bytes of Python objects, which stay in memory and unchanged in size as long as this lives.
+class Bytes {
+  public:
+    explicit Bytes(const nb::sequence& objects) {
+        const std::size_t count = nb::len(objects);
+        views_.reserve(count);
+        for (std::size_t i = 0; i < count; ++i) add(nb::object(objects[i]));
+    }
+    explicit Bytes(const nb::object& object) { add(object); }
+    Bytes(const Bytes&) = delete;
+    Bytes& operator=(const Bytes&) = delete;
+    ~Bytes() {
+        for (Py_buffer& view : views_) PyBuffer_Release(&view);
+    }
+
+    std::size_t count() const { return views_.size(); }
+    Encoding encoding(std::size_t index) const {
+        return read_encoding(static_cast<const std::uint8_t*>(views_[index].buf), static_cast<std::size_t>(views_[index].len));
+    }
+
+  private:
+    void add(const nb::object& object) {
+        Py_buffer view;
+        if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE)) {
+            for (Py_buffer& other : views_) PyBuffer_Release(&other);
+            throw nb::python_error();
+        }
+        views_.push_back(view);
+    }
+
+    std::vector<Py_buffer> views_;
+};
+
+void py_max_sim(const nb::object& query, const nb::sequence& documents, const MutableMatrix& result,
+                const std::optional<std::string>& instruction_set) {
+    const Bytes query_bytes(query), document_bytes(documents);
+    check(result.shape(0) == document_bytes.count() && result.shape(1) == 1, "result must have one row per document");
+    const Kernels& kernels = kernels_named(instruction_set);
+    const nb::gil_scoped_release released;
+    Query prepared(kernels, query_bytes.encoding(0));
+    for (std::size_t i = 0; i < document_bytes.count(); ++i) max_sim(prepared, document_bytes.encoding(i), result.data() + i);
+}
+
+void py_late_features(const nb::object& query, const nb::sequence& documents, const MutableMatrix& result,
+                      const Vector<float>& token_idf, const Vector<float>& token_piece_idf, const Vector<float>& token_stem,
+                      float k1, float b, float average_tokens, const std::optional<std::string>& instruction_set) {
+    const Bytes query_bytes(query), document_bytes(documents);
+    const std::size_t vocabulary = token_idf.shape(0);
+    check(result.shape(0) == document_bytes.count() && result.shape(1) == 4,
+          "result must have one row per document and four columns");
+    check(token_piece_idf.shape(0) == vocabulary && token_stem.shape(0) == vocabulary,
+          "the tables of tokens must have the same size");
+    const Lexical lexical{token_idf.data(), token_piece_idf.data(), token_stem.data(), vocabulary, k1, b, average_tokens};
+    const Kernels& kernels = kernels_named(instruction_set);
+    const nb::gil_scoped_release released;
+    Query prepared(kernels, query_bytes.encoding(0));
+    LateFeatures features(prepared, lexical);
+    for (std::size_t i = 0; i < document_bytes.count(); ++i)
+        features.compare(document_bytes.encoding(i), result.data() + 4 * i);
+}
 
 // Single kernels. Their parameters are those of kernels.h; y receives the result.
 
@@ -312,19 +362,23 @@ NB_MODULE(_native, m) {
         .def("linear_int8", &PyNetwork::linear_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "outputs"_a, "bias"_a.none(),
              "activation"_a = "none", "added"_a = -1)
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
-             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "by_side"_a = false, "cos"_a = nb::none(), "sin"_a = nb::none())
+             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "cos"_a = nb::none(), "sin"_a = nb::none())
         .def("activate", &PyNetwork::activate, "x"_a, "activation"_a)
         .def("gate", &PyNetwork::gate, "x"_a, "activation"_a)
         .def("add", &PyNetwork::add, "x"_a, "y"_a)
         .def("first", &PyNetwork::first, "x"_a)
         .def("mean", &PyNetwork::mean, "x"_a)
-        .def("compare", &PyNetwork::compare, "x"_a, "importance"_a, "importance_bias"_a, "token_importance"_a, "token_idf"_a,
-             "token_piece_idf"_a, "token_stem"_a, "k1"_a, "b"_a, "usual_tokens"_a)
+        .def("join", &PyNetwork::join, "inputs"_a)
         .def("width", &PyNetwork::width, "x"_a)
+        .def("per_text", &PyNetwork::per_text, "x"_a)
         .def("finish", &PyNetwork::finish, "result"_a)
         .def("run", &PyNetwork::run, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(),
              "result"_a.noconvert(), "seconds"_a.noconvert() = nb::none())
         .def("step_names", &PyNetwork::step_names);
+
+    m.def("max_sim", py_max_sim, "query"_a, "documents"_a, "result"_a.noconvert(), "instruction_set"_a = nb::none());
+    m.def("late_features", py_late_features, "query"_a, "documents"_a, "result"_a.noconvert(), "token_idf"_a,
+          "token_piece_idf"_a, "token_stem"_a, "k1"_a, "b"_a, "average_tokens"_a, "instruction_set"_a = nb::none());
 
     m.def("multiply", multiply, "x"_a, "packed"_a, "y"_a.noconvert(), "bias"_a.none(), "activation"_a, "added"_a.none(),
           "instruction_set"_a);

@@ -18,13 +18,6 @@ constexpr std::size_t MAX_IDLE_BYTES = std::size_t{64} << 20;  // a larger works
 
 }  // namespace
 
-std::size_t Texts::second_side(std::size_t text) const {
-    std::size_t second = 0;
-    for (std::size_t token = begin(text); token < end(text); ++token) second += segments[token] != 0;
-    const std::size_t first = end(text) - begin(text) - second;
-    return begin(text) + (first ? first - 1 : 0);
-}
-
 Network::Network(const Kernels& kernels) : kernels_(kernels) {}
 
 Network::~Network() = default;
@@ -44,6 +37,11 @@ std::size_t Network::outputs() const {
     return width(result_);
 }
 
+std::size_t Network::result_rows(const Texts& texts) const {
+    static_cast<void>(outputs());  // throws if the network is not finished
+    return per_text(result_) ? texts.count : texts.tokens();
+}
+
 int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text) {
     if (result_ >= 0) throw std::invalid_argument("the network is finished");
     if (!width) throw std::invalid_argument("a step's output needs at least one column");
@@ -60,7 +58,7 @@ int Network::add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::
 // Assigns buffers to slots. The buffer of a slot that no later step reads is assigned to later slots.
 void Network::finish(int result) {
     if (result_ >= 0) throw std::invalid_argument("the network is finished");
-    if (!per_text(result)) throw std::invalid_argument("the result must have one row per text, not one per token");
+    static_cast<void>(slot(result));  // throws if there is none
     std::vector<std::size_t> last_reader(slots_.size(), 0);
     for (std::size_t i = 0; i < steps_.size(); ++i)
         for (int input : steps_[i]->inputs) last_reader[static_cast<std::size_t>(input)] = i;
@@ -119,7 +117,7 @@ void Network::run(const Texts& texts, float* result, double* seconds) const {
         steps_[i]->execute(run);
         if (seconds) seconds[i] += std::chrono::duration<double>(Clock::now() - start).count();
     }
-    std::memcpy(result, run.rows(result_), texts.count * result_columns * sizeof(float));
+    std::memcpy(result, run.rows(result_), result_rows(texts) * result_columns * sizeof(float));
     return_workspace(std::move(workspace));
 }
 

@@ -1,9 +1,9 @@
 // A network: steps in order of execution, each of which computes rows from the rows of earlier steps.
 //
-// A step's output is called a slot: a float32 matrix with one row per token, or, after `first`, `mean` or `compare`, one row
-// per text. The texts of one run lie one after the other, without padding. A step that works row by row handles all of their
-// tokens at once; attention, means and comparisons go text by text. So the result of a text does not depend, bit for bit, on
-// the texts that it is run with. README.md describes memory, threads, and how to add a step.
+// A step's output is called a slot: a float32 matrix with one row per token, or, after `first` or `mean`, one row per text.
+// The texts of one run lie one after the other, without padding. A step that works row by row handles all of their tokens at
+// once; attention and means go text by text. So the result of a text does not depend, bit for bit, on the texts that it is
+// run with. README.md describes memory, threads, and how to add a step.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,6 @@ struct Texts {
     std::size_t tokens() const { return static_cast<std::size_t>(offsets[count]); }
     std::size_t begin(std::size_t text) const { return static_cast<std::size_t>(offsets[text]); }
     std::size_t end(std::size_t text) const { return static_cast<std::size_t>(offsets[text + 1]); }
-    // The token with which a pair's second side begins: the last one of segment 0, which takes the part of its [CLS].
-    std::size_t second_side(std::size_t text) const;
 };
 
 // An embedding table: rows of float32 or float16.
@@ -37,9 +35,9 @@ struct Table {
     bool is_float16;
 };
 
-// How a token's position is counted: not at all; from 0; from 0 on each side of a pair; or from the padding id + 1, where
-// padding tokens stay at the padding id and are not counted (RoBERTa).
-enum class PositionKind : int { none, counted, counted_by_side, after_padding };
+// How a token's position is counted: not at all; from 0; or from the padding id + 1, where padding tokens stay at the padding
+// id and are not counted (RoBERTa).
+enum class PositionKind : int { none, counted, after_padding };
 
 // A token's row is the sum of one row of each table. Without `rows`, a table is left out.
 struct Embedding {
@@ -60,19 +58,9 @@ struct LinearWeights {
 
 struct Attention {
     AttentionShape shape;
-    bool by_side = false;          // tokens of a pair attend to their own side only
     const float* cos = nullptr;    // rotary positions: (rotary_positions, head_size / 2); null: none
     const float* sin = nullptr;
     std::size_t rotary_positions = 0;
-};
-
-// Parameters of the comparison of a query's rows with a document's, which local/families/late.py describes.
-struct Comparison {
-    const float* importance;       // (width,)
-    float importance_bias;
-    const float *token_importance, *token_idf, *token_piece_idf, *token_stem;  // (vocabulary,)
-    std::size_t vocabulary;
-    float k1, b, average_tokens;   // of BM25
 };
 
 struct Run;
@@ -97,16 +85,18 @@ class Network {
     int add(int left, int right);
     int first(int input);
     int mean(int input);
-    int compare(int input, const Comparison& comparison);
+    int join(const std::vector<int>& inputs);  // the columns of all inputs, side by side
 
-    // Makes `result` the network's result, which has one row per text. No step can be added afterwards.
+    // Makes `result` the network's result, which has one row per text or per token. No step can be added afterwards.
     void finish(int result);
 
     std::size_t width(int slot) const;
-    std::size_t outputs() const;   // width of the result
+    bool per_text(int slot) const;  // whether a slot has one row per text, else one per token
+    std::size_t outputs() const;    // width of the result
+    std::size_t result_rows(const Texts& texts) const;
     std::vector<const char*> step_names() const;
 
-    // Writes the result, shape (texts, outputs). May be called from several threads at once. If `seconds` is not null, each
+    // Writes the result, shape (result_rows, outputs). May be called from several threads at once. If `seconds` is not null, each
     // step's time is added to its element. Throws std::out_of_range if an id or a length exceeds the model's tables.
     void run(const Texts& texts, float* result, double* seconds = nullptr) const;
 
@@ -119,7 +109,6 @@ class Network {
         bool overwritten = false;  // by rotary positions
     };
 
-    bool per_text(int slot) const;
     const Slot& slot(int index) const;
     int add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text);
     std::unique_ptr<Workspace> take_workspace() const;

@@ -1,5 +1,4 @@
-// The kinds of steps except `compare`. For each one: a subclass of Step, which computes, and the method of Network that checks
-// sizes and adds it.
+// The kinds of steps. For each one: a subclass of Step, which computes, and the method of Network that checks sizes and adds it.
 
 #include <cstring>
 #include <memory>
@@ -19,10 +18,8 @@ struct Embed final : Step {
 
     void execute(Run& run) const override {
         const Texts& texts = run.texts;
-        const bool by_side = embedding.position_kind == PositionKind::counted_by_side;
         float* row = run.rows(output);
         for (std::size_t text = 0; text < texts.count; ++text) {
-            const std::size_t second_side = by_side ? texts.second_side(text) : texts.end(text);
             std::int64_t not_padding = 0;
             for (std::size_t token = texts.begin(text); token < texts.end(text); ++token, row += embedding.tokens.width) {
                 const std::int32_t id = texts.ids[token];
@@ -31,7 +28,6 @@ struct Embed final : Step {
                     add_row(run, embedding.segments, "segment", embedding.use_segment_ids ? texts.segments[token] : 0, row);
                 if (embedding.position_kind == PositionKind::none) continue;
                 std::int64_t position = static_cast<std::int64_t>(token - texts.begin(text));
-                if (token >= second_side) position = static_cast<std::int64_t>(token - second_side);
                 if (embedding.position_kind == PositionKind::after_padding)
                     position = embedding.padding_id + (id == embedding.padding_id ? 0 : ++not_padding);
                 add_row(run, embedding.positions, "position", position, row);
@@ -100,17 +96,13 @@ struct Attend final : Step {
     Attention attention;
 
     void execute(Run& run) const override {
-        for (std::size_t text = 0; text < run.texts.count; ++text) {
-            const std::size_t begin = run.texts.begin(text), end = run.texts.end(text);
-            const std::size_t second_side = attention.by_side ? run.texts.second_side(text) : begin;
-            if (second_side > begin) attend(run, text, begin, second_side);
-            attend(run, text, second_side, end);
-        }
+        for (std::size_t text = 0; text < run.texts.count; ++text) attend(run, text);
     }
 
-    // Lets the tokens begin … end - 1 of a text attend to each other, or only its first one if there is one row per text.
-    void attend(Run& run, std::size_t text, std::size_t begin, std::size_t end) const {
-        const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]), tokens = end - begin;
+    // Lets the tokens of a text attend to each other, or only its first one if there is one row per text.
+    void attend(Run& run, std::size_t text) const {
+        const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
+        const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]);
         const bool first_only = run.per_text(output);
         const std::size_t query_row = first_only ? text : begin;
         const AttentionShape& shape = attention.shape;
@@ -192,6 +184,22 @@ struct Mean final : Step {
     }
 };
 
+struct Join final : Step {
+    const char* name() const override { return "join"; }
+
+    void execute(Run& run) const override {
+        const std::size_t width = run.width(output), count = run.row_count(output);
+        float* target = run.rows(output);
+        for (int input : inputs) {
+            const std::size_t input_width = run.width(input);
+            const float* rows = run.rows(input);
+            for (std::size_t row = 0; row < count; ++row)
+                std::memcpy(target + row * width, rows + row * input_width, input_width * sizeof(float));
+            target += input_width;
+        }
+    }
+};
+
 }  // namespace
 
 int Network::embed(const Embedding& embedding) {
@@ -234,8 +242,6 @@ int Network::attend(int queries, std::size_t query_column, int keys, std::size_t
     if (!fits(queries, query_column) || !fits(keys, key_column) || !fits(keys, value_column))
         throw std::invalid_argument("queries, keys or values have fewer columns than the heads");
     if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
-    if (per_text(queries) && attention.by_side)
-        throw std::invalid_argument("attention by side needs queries with one row per token");
     if (attention.cos && head_size % 2) throw std::invalid_argument("rotary positions need heads of an even size");
     auto step = std::make_unique<Attend>();
     step->query_column = query_column;
@@ -277,6 +283,17 @@ int Network::first(int input) {
 int Network::mean(int input) {
     if (per_text(input)) throw std::invalid_argument("a mean needs one row per token");
     return add_step(std::make_unique<Mean>(), {input}, width(input), true);
+}
+
+int Network::join(const std::vector<int>& inputs) {
+    if (inputs.empty()) throw std::invalid_argument("nothing to join");
+    std::size_t joined_width = 0;
+    for (int input : inputs) {
+        if (per_text(input) != per_text(inputs.front()))
+            throw std::invalid_argument("rows that are joined must be one per text, or one per token, on all sides");
+        joined_width += width(input);
+    }
+    return add_step(std::make_unique<Join>(), inputs, joined_width, per_text(inputs.front()));
 }
 
 }  // namespace podium

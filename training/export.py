@@ -59,6 +59,7 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
         "late.token_idf": model.idf,
         "late.token_piece_idf": model.idf * model.piece,
         "late.token_stem": model.stem.float(),
+        "late.projection.weight": torch.eye(model.encoder.config.hidden_size, dtype=torch.float16),  # project.py replaces it
         "late.classifier.weight": weights[None],
         "late.classifier.bias": torch.tensor([offset]),
     }

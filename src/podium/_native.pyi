@@ -4,9 +4,12 @@ Arrays are numpy arrays in C order. The methods of `Network` that add a step ret
 take as input (`x`, `queries`, `keys`). They raise ValueError if sizes do not match.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from podium.encodings import Buffer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -54,7 +57,6 @@ class Network:
         size: int,
         scale: float,
         window: int = ...,
-        by_side: bool = ...,
         cos: Array | None = ...,
         sin: Array | None = ...,
     ) -> int: ...
@@ -63,28 +65,33 @@ class Network:
     def add(self, x: int, y: int) -> int: ...
     def first(self, x: int) -> int: ...
     def mean(self, x: int) -> int: ...
-    def compare(
-        self,
-        x: int,
-        importance: Array,
-        importance_bias: float,
-        token_importance: Array,
-        token_idf: Array,
-        token_piece_idf: Array,
-        token_stem: Array,
-        k1: float,
-        b: float,
-        usual_tokens: float,
-    ) -> int: ...
+    def join(self, inputs: Sequence[int]) -> int: ...
     def width(self, x: int) -> int: ...
+    def per_text(self, x: int) -> bool: ...
     def finish(self, result: int) -> None: ...
     def run(self, ids: Array, segments: Array, offsets: Array, result: Array, seconds: Array | None = None) -> None:
-        """Write the result, float32 of shape (texts, width), for texts that lie one after the other in `ids`.
+        """Write the result, float32 of shape (texts, width) or (tokens, width), for texts one after the other in `ids`.
 
         `ids` and `segments` are int32, `offsets` int64 of shape (texts + 1,), `seconds` float64 of shape (steps,): each
         step's time is added to it. Releases the GIL. Raises IndexError if an id or a length exceeds the model's tables.
         """
     def step_names(self) -> list[str]: ...
+
+# Comparisons of a query's encoding with those of documents, written to `result`, float32 of shape (documents, features).
+# They release the GIL, and raise ValueError if an encoding is damaged or does not fit.
+def max_sim(query: Buffer, documents: Sequence[Buffer], result: Array, instruction_set: str | None = ...) -> None: ...
+def late_features(
+    query: Buffer,
+    documents: Sequence[Buffer],
+    result: Array,
+    token_idf: Array,
+    token_piece_idf: Array,
+    token_stem: Array,
+    k1: float,
+    b: float,
+    average_tokens: float,
+    instruction_set: str | None = ...,
+) -> None: ...
 
 # Single kernels, for tests and benchmarks. The result is written to `y`.
 def multiply(

@@ -36,7 +36,7 @@ class HFCrossEncoderReranker(Reranker):
         limit: int | None = 3,
         return_score: bool = True,
         rank_by: str | list[str] | None = None,
-        precision: Literal["float32", "int8", "auto"] = "float32",
+        precision: Literal["float32", "int8", "auto"] | None = None,
         threads: int | None = None,
         max_length: int | None = None,
         revision: str | None = None,

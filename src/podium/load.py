@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from podium.hosted.scorer import HostedScorer
+    from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
 __all__ = ["check_name", "hosted_scorer", "load", "local_scorer", "provider_of"]
@@ -37,6 +38,9 @@ def load(
     runtime: Literal["native", "onnx", "auto"] | None = None,
     threads: int | None = None,
     max_length: int | None = None,
+    encoding: Literal["int8", "float16", "float32"] | None = None,
+    pooling: int | None = None,
+    keep: int | str | os.PathLike[str] | None = None,
     calibration: str | os.PathLike[str] | None = None,
     cache: str | None = None,
     revision: str | None = None,
@@ -61,9 +65,13 @@ def load(
 
     For models on this machine:
 
-    - `precision`: "float32" (exact), "int8" (faster) or "auto".
+    - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
     - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster here).
-    - `threads`: number of threads. `max_length`: tokens of query and text together.
+    - `threads`: number of threads. `max_length`: tokens of query and text together, or of a text for late interaction.
+    - `encoding`: of the token vectors that late interaction stores, "int8" (default), "float16" or "float32". `pooling`: how
+      many of them are averaged to one: 1 (none, default), 2 or 3.
+    - `keep`: where they are stored, so that a text is not read again: bytes of memory (default 64 MB, 0 for none), a folder,
+      which processes may share, or the URL of a Redis (with 64 MB of memory in front of it).
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For hosted APIs:
@@ -81,7 +89,8 @@ def load(
 
     Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that the model does not have.
     """
-    local = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    local: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    local |= {"encoding": encoding, "pooling": pooling, "keep": keep}
     hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     hosted = {
         "api_key": api_key,
@@ -117,22 +126,34 @@ def load(
 def local_scorer(
     name: str | os.PathLike[str],
     *,
-    precision: Literal["float32", "int8", "auto"] = "float32",
+    precision: Literal["float32", "int8", "auto"] | None = None,
     runtime: Literal["native", "onnx", "auto"] = "auto",
     threads: int | None = None,
     max_length: int | None = None,
+    encoding: Literal["int8", "float16", "float32"] | None = None,
+    pooling: int | None = None,
+    keep: int | str | os.PathLike[str] | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
-) -> LocalScorer:
+) -> LocalScorer | LateInteraction:
     """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model."""
+    from podium.encodings.keep import store_for
     from podium.local.files.resolve import find_model
+    from podium.local.late.kinds import is_late
+    from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
     files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
     if files is None:
         raise _unknown_model(os.fspath(name))
-    return LocalScorer(files, precision=precision, runtime=runtime, threads=threads, max_length=max_length)
+    options: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    stored = {"encoding": encoding, "pooling": pooling}
+    if is_late(files.folder):
+        store = None if keep is None else store_for(keep)
+        return LateInteraction(files, **options, **without_none(stored), store=store)
+    refuse(stored | {"keep": keep}, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
+    return LocalScorer(files, **options)
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:

@@ -290,7 +290,7 @@ def _checked_call(load: functools.partial[Reranker]) -> functools.partial[Rerank
         if name in options:
             raise InvalidInput(f"a reranker with a {name} of yours cannot be pickled; load it in each process")
     secrets = [name for name in ("api_key", "token") if isinstance(options.get(name), str)]
-    secrets += [name for name in ("base_url", "cache") if "@" in str(options.get(name, ""))]
+    secrets += [name for name in ("base_url", "cache", "keep") if "@" in str(options.get(name, ""))]
     if secrets:
         raise InvalidInput(
             f"a reranker that was loaded with a secret ({', '.join(secrets)}) cannot be pickled; "
@@ -349,7 +349,7 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
         tokens = sum(count for count in scores.tokens if count)
     truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
-    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered)
+    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered, encoded=scores.encoded)
 
 
 def _notes(request: _Request, scores: Scores) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ class Usage:
     - `seconds`: wall-clock time of the call.
     - `source_seconds`: time the search for candidates took before, if a `Search` made the call.
     - `remembered`: number of pairs whose score came from a cache.
+    - `encoded`: number of texts that a late-interaction model had to encode because their encodings were not stored; None
+      for other models.
     """
 
     pairs: int = 0
@@ -66,6 +68,7 @@ class Usage:
     seconds: float = 0.0
     source_seconds: float | None = None
     remembered: int = 0
+    encoded: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the usage as `json.dumps` takes it."""
@@ -81,7 +84,7 @@ class Scores:
     - `tokens`, `dropped_tokens`: how many tokens of each text were read and how many were not, None if unknown.
     - `query_tokens`, `query_dropped_tokens`: the same for the query, which may be cut differently beside each text.
     - `total_tokens`: number of tokens computed or billed for the whole call.
-    - `billed`, `notes`, `remembered`: as on Usage and Ranking.
+    - `billed`, `notes`, `remembered`, `encoded`: as on Usage and Ranking.
     """
 
     values: Sequence[float]
@@ -94,6 +97,7 @@ class Scores:
     billed: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     remembered: int = 0
+    encoded: int | None = None
 
 
 class Scorer(Protocol):

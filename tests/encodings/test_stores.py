@@ -77,7 +77,7 @@ def test_keep_is_a_folder(tmp_path, make):
 
 
 def test_keep_is_a_number_of_bytes():
-    for keep, count in ((0, 0), (10_000, 1)):
+    for keep, count in ((0, 0), (10_000, 1), ("0", 0), ("10000", 1)):
         store = store_for(keep)
         store.put({bytes(16): b"one"})
         assert len(store.get([bytes(16)])) == count

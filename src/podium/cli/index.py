@@ -19,6 +19,7 @@ from podium.places import KINDS, IndexOptions, index_target, kind_of, weights
 from podium.progress import bar
 from podium.ranking import Reranker
 from podium.sources.embedded.texts import LANGUAGES
+from podium.sources.encodings import kept_model
 from podium.sources.loading import Target, load_into, with_ids
 
 __all__ = ["index"]
@@ -95,6 +96,8 @@ def index(
         own_options = {"tags": comma_list(tags) or None, "numbers": comma_list(numbers) or None, **options}
         index_options = IndexOptions(sample=sample, text=weights(text), ids_from=id_field or "", **own_options)
         with contextlib.nullcontext() if keep is None else load(keep) as reranker:
+            if reranker is not None:
+                kept_model(reranker)  # raises if it has no encodings
             _load(file, format_name, place, index_options, reranker)
 
 

@@ -115,4 +115,5 @@ def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remember
         billed=fresh.billed,
         notes=notes,
         remembered=remembered,
+        encoded=fresh.encoded,
     )

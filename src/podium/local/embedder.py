@@ -14,11 +14,11 @@ from podium.errors import InvalidInput, ModelNotFound, PodiumError
 from podium.local.build import load_embedder
 from podium.local.files.checkpoint import Array
 from podium.local.files.resolve import find_model
-from podium.local.model import Computed, LoadedModel, Options
+from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeOption
 from podium.local.schedule import off_loop
-from podium.local.spec import Spec
-from podium.local.tokenizer import TextTokenizer
+from podium.local.spec import Spec, read_spec
+from podium.local.tokenizer import Encoded, TextTokenizer
 
 __all__ = ["Embedder"]
 
@@ -38,7 +38,7 @@ class Embedder:
         self,
         name: str | os.PathLike[str],
         *,
-        precision: PrecisionOption = "float32",
+        precision: PrecisionOption | None = None,
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
@@ -52,9 +52,11 @@ class Embedder:
             raise ModelNotFound(
                 f"there is no embedder {os.fspath(name)!r}; name a folder (./path) or a model on the hub (org/model)"
             )
-        self._model = LoadedModel(files, options, load=load_embedder, tokenizer=_tokenizer, probe="a")
+        with loading(files):
+            spec = read_spec(files.folder)
+            self._model = LoadedModel(files, spec, options, load=load_embedder, tokenizer=_tokenizer, output=_vector, probe="a")
         self.model, self.revision = files.name, files.revision
-        self.dimensions = self._model.outputs
+        self.dimensions = self._model.width
         self.max_length = self._model.tokenizer.max_length
         self.prompts = dict(self._model.spec.prompts)
         self._normalised = self._model.spec.modules[-1].kind == "Normalize"
@@ -120,14 +122,18 @@ class Embedder:
             raise InvalidInput(f"{self.model} has no prompt {name!r}; it has {', '.join(filter(None, self.prompts)) or 'none'}")
         return self.prompts[name]
 
-    def _vectors(self, computed: Computed) -> Array:
+    def _vectors(self, computed: Computed[Array]) -> Array:
         with self._lock:
             self._truncated += sum(1 for text in computed.encoded if text.dropped_text_tokens)
-        rows = computed.rows
+        rows = np.array(computed.outputs, np.float32).reshape(-1, self.dimensions)
         if self._normalised:
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         vectors: Array = rows[np.array(computed.indices, np.int64)]
         return vectors
+
+
+def _vector(text: str, tokens: Encoded, result: Array) -> Array:
+    return result
 
 
 def _tokenizer(spec: Spec, max_length: int) -> TextTokenizer:

@@ -14,7 +14,7 @@ from podium.errors import Argument, UnsupportedModel
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["COMPARISON_TABLES", "Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
+__all__ = ["Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
 
 Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
@@ -22,11 +22,8 @@ Value = NewType("Value", str)
 Rows = Literal["first", "last", "all"]
 """Which tokens' rows of the hidden states are needed. If only one is, the last layer need not compute the others."""
 
-PositionKind = Literal["counted", "counted_by_side", "after_padding"]
-"""Position ids that count from 0, from 0 again in the second text of a pair, or from the padding token's id + 1."""
-
-COMPARISON_TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
-"""The tables of `Graph.compare`, with one number per token of the vocabulary."""
+PositionKind = Literal["counted", "after_padding"]
+"""Position ids that count from 0, or from the padding token's id + 1."""
 
 # Names in config.json, and the activation that they mean.
 ACTIVATIONS = {
@@ -60,14 +57,13 @@ class Rotary:
 class Attention:
     """One layer's attention.
 
-    `width` is that of all heads together. `rows` are the tokens whose result is computed. `by_side`: no token attends to
-    the other text of its pair. `window`: how many tokens to either side a token attends to, None for all.
+    `width` is that of all heads together. `rows` are the tokens whose result is computed. `window`: how many tokens to
+    either side a token attends to, None for all.
     """
 
     heads: int
     width: int
     rows: Rows = "all"
-    by_side: bool = False
     window: int | None = None
     rotary: Rotary | None = None
 
@@ -137,8 +133,8 @@ class Graph(ABC):
         """Return the mean of all rows, shape (1, width)."""
 
     @abstractmethod
-    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
-        """Return the comparisons of a pair's texts, shape (1, 4), as in families/late.py. `prefix` is that of their weights."""
+    def join(self, *values: Value) -> Value:
+        """Return the columns of all values, side by side."""
 
     def disentangled_attention(
         self,

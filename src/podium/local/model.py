@@ -1,12 +1,13 @@
-"""LoadedModel, what LocalScorer and Embedder share: files, tokenizer, network and threads, and how a batch is computed."""
+"""LoadedModel, what the scorers and the Embedder share: files, tokenizer, network and threads, and how a batch is computed."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar, get_args
+from typing import Generic, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.runtimes import PrecisionOption, RuntimeOption
 from podium.local.schedule import Work, Workers, off_loop
-from podium.local.spec import Spec, read_spec
+from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, Tokenizer
 from podium.types import Progress
 
-__all__ = ["Computed", "LoadedModel", "Options"]
+__all__ = ["Computed", "LoadedModel", "Options", "loading"]
 
 Input = TypeVar("Input", bound=Hashable)
+Output = TypeVar("Output")
 
 CHUNK_INPUTS, CHUNK_CHARACTERS = 64, 200_000  # tokenised in a few milliseconds
 CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
@@ -32,15 +34,15 @@ CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run a model, as users choose it. Raises InvalidInput."""
+    """How to run a model, as users choose it. Without `precision`, the model's own default is used. Raises InvalidInput."""
 
-    precision: PrecisionOption = "float32"
+    precision: PrecisionOption | None = None
     runtime: RuntimeOption = "auto"
     threads: int | None = None
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(PrecisionOption):
+        if self.precision is not None and self.precision not in get_args(PrecisionOption):
             raise InvalidInput(Argument("precision"), f" must be 'float32', 'int8' or 'auto', not {self.precision!r:.40}")
         if self.runtime not in get_args(RuntimeOption):
             raise InvalidInput(Argument("runtime"), f" must be 'native', 'onnx' or 'auto', not {self.runtime!r:.40}")
@@ -49,60 +51,71 @@ class Options:
                 raise InvalidInput(Argument(name), f" must be a positive whole number, not {value!r:.40}")
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A network's outputs for a list of inputs. Equal inputs were computed once.
+@contextmanager
+def loading(files: ModelFiles) -> Iterator[None]:
+    """Turn an unexpected error while a model is loaded into UnsupportedModel: files can be wrong in many ways."""
+    try:
+        yield
+    except PodiumError:
+        raise
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{files.name[:200]}: its config.json, tokenizer or modules.json is not that of a supported model "
+            f"({type(error).__name__}); download the model's own files again"
+        ) from error
 
-    Input i is `encoded[indices[i]]`; its outputs are the row `rows[indices[i]]`, float32.
+
+@dataclass(frozen=True, slots=True)
+class Computed(Generic[Output]):
+    """A model's outputs for a list of inputs. Equal inputs were computed once.
+
+    Input i is `encoded[indices[i]]`, and its output is `outputs[indices[i]]`.
     """
 
     indices: list[int]
     encoded: list[Encoded]
-    rows: Array
+    outputs: list[Output]
 
 
-class LoadedModel(Generic[Input]):
+class LoadedModel(Generic[Input, Output]):
     """A model that is ready to compute. Safe to share between threads and event loops.
 
-    `load` builds its network, `tokenizer` its tokenizer for a maximum length. `probe` is computed at once, which shows
-    whether all shapes fit. Raises ModelError.
+    `load` builds its network, `tokenizer` its tokenizer for a maximum length. `output` makes the output of an input from its
+    tokens and the network's result: float32 of shape (width,), or (tokens, width) with `per_token`. `probe` is computed at
+    once, which shows whether all shapes fit. Raises ModelError.
     """
 
     def __init__(
         self,
         files: ModelFiles,
+        spec: Spec,
         options: Options,
         *,
         load: Load,
         tokenizer: Callable[[Spec, int], Tokenizer[Input]],
+        output: Callable[[Input, Encoded, Array], Output],
         probe: Input,
+        per_token: bool = False,
     ) -> None:
-        self.files = files
-        try:
-            self.spec = read_spec(files.folder)
-            max_length = min(options.max_length or self.spec.max_length, self.spec.max_length)
-            self.tokenizer = tokenizer(self.spec, max_length)
-            variants = variants_for(self.spec, precision=options.precision, runtime=options.runtime)
-            self.choice = choose(self.spec, variants, load)
-            self.network = load(self.spec, self.choice.variant)
-            self.outputs = self._run(self.tokenizer.encode([probe])).shape[1]
-        except PodiumError:
-            raise
-        except Exception as error:  # files can be wrong in more ways than can be listed
-            raise UnsupportedModel(
-                f"{files.name[:200]}: its config.json, tokenizer or modules.json is not that of a supported model "
-                f"({type(error).__name__}); download the model's own files again"
-            ) from error
+        self.files, self.spec = files, spec
+        max_length = min(options.max_length or spec.max_length, spec.max_length)
+        self.tokenizer = tokenizer(spec, max_length)
+        variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
+        self.choice = choose(spec, variants, load)
+        self.network = load(spec, self.choice.variant)
+        self.output = output
+        self._per_token = per_token
+        self.width = self._run(self.tokenizer.encode([probe])).shape[1]
         self.workers = Workers(options.threads or cores())
 
-    def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed:
+    def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed[Output]:
         """Tokenise and compute inputs. `progress` is told how many are done."""
         batch = _Batch(self, inputs, progress)
         batch.tokenise(range(len(batch.chunks)))
         self.workers.run(batch.computing())
         return batch.computed()
 
-    async def arun(self, inputs: Sequence[Input]) -> Computed:
+    async def arun(self, inputs: Sequence[Input]) -> Computed[Output]:
         """Do what `run` does without blocking the event loop. Cancelling it stops work that has not begun."""
         batch = await off_loop(len(inputs), _Batch, self, inputs, None)
         await self.workers.arun(batch.tokenising())
@@ -128,12 +141,14 @@ class LoadedModel(Generic[Input]):
         if chunk:
             yield chunk
 
-    def compute(self, encoded: Sequence[Encoded]) -> Array:
-        """Return the network's outputs, float32 of shape (inputs, outputs), computed on the calling thread."""
+    def compute(self, encoded: Sequence[Encoded]) -> Sequence[Array]:
+        """Return the network's result for each input, computed on the calling thread."""
         rows = self._run(encoded)
-        if rows.shape[1] != self.outputs:
-            raise ModelError(f"{self.files.name} computed {rows.shape[1]} numbers for a text, not {self.outputs}")
-        return rows
+        if rows.shape[1] != self.width:
+            raise ModelError(f"{self.files.name} computed {rows.shape[1]} numbers for a text, not {self.width}")
+        if not self._per_token:
+            return list(rows)
+        return np.split(rows, np.cumsum([len(item.ids) for item in encoded[:-1]]))
 
     def _run(self, encoded: Sequence[Encoded]) -> Array:
         rows = self.network.run([item.ids for item in encoded], [self.tokenizer.segment_ids(item) for item in encoded])
@@ -142,20 +157,21 @@ class LoadedModel(Generic[Input]):
         return rows
 
 
-class _Batch(Generic[Input]):
+class _Batch(Generic[Input, Output]):
     """Inputs on their way through tokenizer and network."""
 
-    def __init__(self, model: LoadedModel[Input], inputs: Sequence[Input], progress: Progress | None) -> None:
+    def __init__(self, model: LoadedModel[Input, Output], inputs: Sequence[Input], progress: Progress | None) -> None:
         self._model = model
         self._progress = progress
         self._progress_lock = threading.Lock()
         index_of: dict[Input, int] = {}
         self._indices = [index_of.setdefault(item, len(index_of)) for item in inputs]
         self._repeats = Counter(self._indices)
-        self.chunks = list(model.chunks(index_of))
+        self._inputs = list(index_of)
+        self.chunks = list(model.chunks(self._inputs))
         self._encoded: list[list[Encoded]] = [[] for _ in self.chunks]
         self._flat: list[Encoded] = []
-        self._rows = np.zeros((len(index_of), model.outputs), np.float32)
+        self._outputs: list[Output | None] = [None] * len(index_of)
 
     def tokenising(self) -> Work:
         characters = [sum(map(self._model.tokenizer.characters, chunk)) for chunk in self.chunks]
@@ -172,10 +188,12 @@ class _Batch(Generic[Input]):
         return Work(lengths, self._compute, at_once=model.network.tokens_at_once, workers=model.workers.count)
 
     def _compute(self, items: Sequence[int]) -> None:
-        self._rows[list(items)] = self._model.compute([self._flat[item] for item in items])
+        encoded = [self._flat[item] for item in items]
+        for item, tokens, result in zip(items, encoded, self._model.compute(encoded), strict=True):
+            self._outputs[item] = self._model.output(self._inputs[item], tokens, result)
         if self._progress:
             with self._progress_lock:
                 self._progress(sum(self._repeats[item] for item in items))
 
-    def computed(self) -> Computed:
-        return Computed(self._indices, self._flat, self._rows)
+    def computed(self) -> Computed[Output]:
+        return Computed(self._indices, self._flat, cast("list[Output]", self._outputs))

@@ -1,54 +1,46 @@
-"""LocalScorer, a cross-encoder on this machine."""
+"""LocalScorer, a cross-encoder on this machine, and ModelScorer, the base class of scorers over such models."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from podium.errors import ModelError
+from podium.local.autotune import Choice
 from podium.local.build import load
+from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
-from podium.local.model import Computed, LoadedModel, Options
+from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
 from podium.local.schedule import off_loop
-from podium.local.spec import Spec
-from podium.local.tokenizer import PairTokenizer
+from podium.local.spec import Spec, read_spec
+from podium.local.tokenizer import Encoded, PairTokenizer
 from podium.scorers import BaseScorer
 from podium.types import Progress, ScoreKind, Scores
 
-__all__ = ["LocalScorer"]
+__all__ = ["LocalScorer", "ModelScorer"]
 
 
-class LocalScorer(BaseScorer):
-    """A cross-encoder on this machine. Safe to share between threads. Loading it reads and checks everything.
+class ModelScorer(BaseScorer):
+    """A scorer over a model on this machine: what a LoadedModel says about itself."""
 
-    - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
-      "auto" is int8 if it is at least a fifth faster here.
-    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
-    - `threads`: how many texts are computed at once, by default as many as there are processors.
-    - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
-
-    Raises ModelError, or InvalidInput for an option.
-    """
-
-    def __init__(
-        self,
-        files: ModelFiles,
-        *,
-        precision: PrecisionOption = "float32",
-        runtime: RuntimeOption = "auto",
-        threads: int | None = None,
-        max_length: int | None = None,
-    ) -> None:
-        options = Options(precision, runtime, threads, max_length)
-        self._model = LoadedModel(files, options, load=load, tokenizer=_tokenizer, probe=("a", "b"))
-        self.files, self.spec, self.choice = files, self._model.spec, self._model.choice
-        self.tokenizer = self._model.tokenizer
-        if self._model.outputs != 1:
-            raise ModelError(f"{files.name} computes {self._model.outputs} numbers for a pair, not one score; it cannot rank")
+    _model: LoadedModel[Any, Any]
 
     def __repr__(self) -> str:
-        return f"LocalScorer({self.model!r}, precision={self.precision!r}, runtime={self.runtime!r})"
+        return f"{type(self).__name__}({self.model!r}, precision={self.precision!r}, runtime={self.runtime!r})"
+
+    @property
+    def files(self) -> ModelFiles:
+        return self._model.files
+
+    @property
+    def spec(self) -> Spec:
+        return self._model.spec
+
+    @property
+    def choice(self) -> Choice:
+        return self._model.choice
 
     @property
     def model(self) -> str:
@@ -82,11 +74,46 @@ class LocalScorer(BaseScorer):
 
     @property
     def max_length(self) -> int:
-        return self.tokenizer.max_length
+        return self._model.tokenizer.max_length
 
     @property
     def is_async(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self._model.workers.close()
+
+
+class LocalScorer(ModelScorer):
+    """A cross-encoder on this machine. Safe to share between threads. Loading it reads and checks everything.
+
+    - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
+      "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
+    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
+    - `threads`: how many texts are computed at once, by default as many as there are processors.
+    - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
+
+    Raises ModelError, or InvalidInput for an option.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        precision: PrecisionOption | None = None,
+        runtime: RuntimeOption = "auto",
+        threads: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        options = Options(precision, runtime, threads, max_length)
+        with loading(files):
+            spec = read_spec(files.folder)
+            self._model: LoadedModel[tuple[str, str], float] = LoadedModel(
+                files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
+            )
+        self.tokenizer = self._model.tokenizer
+        if self._model.width != 1:
+            raise ModelError(f"{files.name} computes {self._model.width} numbers for a pair, not one score; it cannot rank")
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
@@ -103,13 +130,10 @@ class LocalScorer(BaseScorer):
         indices = iter(computed.indices)
         return [self._scores(computed, list(itertools.islice(indices, len(texts)))) for texts in texts_per_query]
 
-    def close(self) -> None:
-        self._model.workers.close()
-
-    def _scores(self, computed: Computed, indices: Sequence[int]) -> Scores:
+    def _scores(self, computed: Computed[float], indices: Sequence[int]) -> Scores:
         """Return the scores of one query's pairs, which are at these indices."""
         pairs = [computed.encoded[index] for index in indices]
-        raw = [float(computed.rows[index, 0]) for index in indices]
+        raw = [computed.outputs[index] for index in indices]
         return Scores(
             values=[self.spec.activation.apply(logit) for logit in raw],
             raw=raw,
@@ -123,6 +147,10 @@ class LocalScorer(BaseScorer):
 
 def _pairs(queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     return [(query, text) for query, texts in zip(queries, texts_per_query, strict=True) for text in texts]
+
+
+def _logit(pair: tuple[str, str], tokens: Encoded, result: Array) -> float:
+    return float(result[0])
 
 
 def _tokenizer(spec: Spec, max_length: int) -> PairTokenizer:

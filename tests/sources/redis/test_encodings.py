@@ -109,7 +109,7 @@ def test_index_add_stores_encodings(server):
 
 @pytest.mark.recording("encodings-reserved")
 def test_id_of_an_encoding_is_refused(server, load):
-    with pytest.raises(InvalidInput, match="cannot have the id '.podium-encoding:1'"):
+    with pytest.raises(InvalidInput, match=r"cannot have the id '\.podium-encoding:1'"):
         server.index(embed=None).check(DOCUMENTS[0], ".podium-encoding:1", 0)
 
 

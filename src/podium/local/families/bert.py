@@ -40,7 +40,6 @@ class Bert(Architecture):
     layer_norm_eps: float = 1e-12
 
     names: ClassVar[PartNames] = PartNames()
-    by_side: ClassVar[bool] = False  # whether no token attends to the other text of its pair
 
     def encode(self, graph: Graph, rows: Rows) -> Value:
         x = self.embed(graph)
@@ -66,7 +65,7 @@ class Bert(Architecture):
 
     def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
         names, prefix = self.names, self.names.layer.format(index)
-        attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows, by_side=self.by_side)
+        attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows)
         attention_output = graph.linear(self.attend(graph, x, prefix, attention), prefix + names.attention_output)
         x = graph.add(attention_output, graph.select(x, rows))
         x = graph.norm(x, prefix + names.attention_norm, self.layer_norm_eps)

@@ -1,14 +1,7 @@
-"""Late interaction: the texts of a pair are encoded apart and their tokens compared after (ColBERT, Khattab & Zaharia 2020).
+"""The encoder of podium-mini: BERT, with what late interaction needs of each token (local/late/mini.py compares encodings).
 
-It is not a cross-encoder: no token attends to the other text. A small encoder that was trained on a billion pairs of texts
-is used unchanged, and a head of a few hundred numbers weighs four comparisons:
-
-- the cosine of the two mean rows, which the encoder was trained for
-- the mean, over the query's tokens, of the cosine to the most similar token of the text, weighted by importance
-- the words that both have, as in BM25; inverse document frequencies and word stems are tables in the checkpoint
-- runs of three word pieces that both have: names, and scripts that the vocabulary spells out
-
-A pair is [CLS] query [SEP] [CLS] text [SEP] with segments 0 and 1. The [CLS] rows are used in the means only.
+A checkpoint has, besides the encoder's weights, a projection of the rows to fewer dimensions, the weights of a token's
+importance, four tables with a number per token of the vocabulary, and a classifier over the four comparisons.
 """
 
 from __future__ import annotations
@@ -17,11 +10,12 @@ from dataclasses import dataclass
 
 from podium.local.families.bert import Bert
 from podium.local.families.family import Family, Pooling
-from podium.local.graph import COMPARISON_TABLES, Graph, Value
+from podium.local.graph import Graph, Value
 
-__all__ = ["FAMILY", "Late"]
+__all__ = ["FAMILY", "PREFIX", "TABLES", "Late"]
 
 PREFIX = "late."
+TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +25,6 @@ class Late(Bert):
     bm25_b: float
     bm25_text_tokens: float
 
-    by_side = True
-
     @property
     def pooling(self) -> Pooling:
         return "none"
@@ -40,14 +32,13 @@ class Late(Bert):
     def segments(self, graph: Graph) -> Value:
         return graph.zeros()
 
-    def positions(self, graph: Graph) -> Value:
-        return graph.positions("counted_by_side")
-
     def head(self, graph: Graph, x: Value) -> Value:
-        for table in COMPARISON_TABLES:
+        """Return for each token its projected row, its importance, and the row itself, side by side."""
+        for table in TABLES:
             graph.expect_rows(PREFIX + table, self.vocab_size)
-        compared = graph.compare(x, PREFIX, k1=self.bm25_k1, b=self.bm25_b, average_tokens=self.bm25_text_tokens)
-        return graph.linear(compared, f"{PREFIX}classifier", exact=True)
+        projected = graph.linear(x, f"{PREFIX}projection", bias=False, exact=True)
+        importance = graph.linear(x, f"{PREFIX}importance", exact=True)
+        return graph.join(projected, importance, x)
 
 
 FAMILY = Family(
@@ -56,6 +47,6 @@ FAMILY = Family(
     examples="`podium-mini`, as `training/` writes it",
     has_segments=True,
     prefix="bert.",
-    head_weights=tuple(PREFIX + name for name in ("importance.weight", *COMPARISON_TABLES, "classifier.weight")),
+    head_weights=tuple(PREFIX + name for name in ("projection.weight", "importance.weight", *TABLES, "classifier.weight")),
     architecture=Late,
 )

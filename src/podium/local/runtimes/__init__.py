@@ -39,7 +39,7 @@ class Runtime(Protocol):
     tokens_at_once: int
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs).
+        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs) if it has a row per token.
 
         `ids` and `segments` have one array of shape (tokens,) per text.
         """

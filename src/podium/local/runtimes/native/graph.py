@@ -15,7 +15,7 @@ import numpy as np
 
 from podium._native import Network
 from podium.errors import Argument, UnsupportedModel
-from podium.local.graph import COMPARISON_TABLES, Attention, Graph, PositionKind, Value
+from podium.local.graph import Attention, Graph, PositionKind, Value
 from podium.local.runtimes import Precision
 from podium.local.runtimes.native.packed import PANEL, Packed, pack_float32, pack_int8
 
@@ -71,11 +71,11 @@ class NativeGraph(Graph):
         self._positions: dict[Value, tuple[PositionKind, int]] = {}
         self._first_rows: dict[int, Value] = {}
 
-    def finish(self, result: Value) -> tuple[Network, int]:
-        """Return the network, ready to run, and the number of its outputs per text."""
+    def finish(self, result: Value) -> tuple[Network, int, bool]:
+        """Return the network, ready to run, the width of its result, and whether that has a row per token, not per text."""
         number = self._number(result)
         self.network.finish(result=number)
-        return self.network, self.network.width(x=number)
+        return self.network, self.network.width(x=number), not self.network.per_text(x=number)
 
     def token_ids(self) -> Value:
         return TOKEN_IDS
@@ -139,7 +139,6 @@ class NativeGraph(Graph):
             size=shape.size,
             scale=shape.size**-0.5,
             window=shape.window or 0,
-            by_side=shape.by_side,
             cos=cosines,
             sin=sines,
         )
@@ -153,17 +152,8 @@ class NativeGraph(Graph):
     def mean(self, x: Value) -> Value:
         return self._step(self.network.mean, x=self._number(x))
 
-    def compare(self, x: Value, prefix: str, *, k1: float, b: float, average_tokens: float) -> Value:
-        return self._step(
-            self.network.compare,
-            x=self._number(x),
-            importance=self._vector(f"{prefix}importance.weight"),
-            importance_bias=float(self._vector(f"{prefix}importance.bias")[0]),
-            k1=k1,
-            b=b,
-            usual_tokens=average_tokens,
-            **{table: self._vector(f"{prefix}{table}") for table in COMPARISON_TABLES},
-        )
+    def join(self, *values: Value) -> Value:
+        return self._step(self.network.join, inputs=[self._number(value) for value in values])
 
     # Values and the numbers of their steps.
 

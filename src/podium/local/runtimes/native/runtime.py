@@ -21,15 +21,16 @@ class NativeRuntime:
 
     tokens_at_once = 256  # rows that share one pass over the weights, and still fit in the second-level cache
 
-    def __init__(self, network: Network, outputs: int) -> None:
+    def __init__(self, network: Network, outputs: int, per_token: bool = False) -> None:
         self.network = network
         self._outputs = outputs
+        self._per_token = per_token
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs)."""
-        result = np.empty((len(ids), self._outputs), np.float32)
+        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs)."""
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(text) for text in ids], out=offsets[1:])
+        result = np.empty((offsets[-1] if self._per_token else len(ids), self._outputs), np.float32)
         try:
             self.network.run(ids=_joined(ids), segments=_joined(segments), offsets=offsets, result=result)
         except (ValueError, IndexError) as error:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from podium.local.cpu import int8_is_exact_as_signed
 from podium.local.graph import Attention, Graph, PositionKind, Rotary, Value
-from podium.local.runtimes.onnx import comparison, disentangled
+from podium.local.runtimes.onnx import disentangled
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
@@ -56,7 +56,7 @@ class OnnxGraph(Graph):
     def model(self, result: Value) -> onnx.ModelProto:
         """Return the network with `result` as its output. Large weights are declared, not included."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self._inputs]
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "outputs"])
+        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, ["rows", "outputs"])
         initializers = [_initializer(name, array) for name, array in self.weights.items()]
         graph = helper.make_graph(self._nodes, "podium", inputs, [output], initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
@@ -104,11 +104,6 @@ class OnnxGraph(Graph):
         """Return the first `count` rows; `count` has shape (1,)."""
         return self.op("Slice", x, self.integers(0), count, self.integers(axis))
 
-    def split_rows(self, x: Value, index: Value, *, axis: int = 0) -> tuple[Value, Value]:
-        """Return the rows before and from an index of shape (1,)."""
-        rest = self.op("Slice", x, index, self.integers(END), self.integers(axis))
-        return self.first(x, index, axis=axis), rest
-
     def split_heads(self, x: Value, count: int) -> Value:
         """Return (tokens, count × size) as (count, tokens, size)."""
         split = self.op("Reshape", x, self.constant(np.array([0, count, -1], np.int64), f"heads.{count}"))
@@ -132,11 +127,6 @@ class OnnxGraph(Graph):
         """Return the shape that joins all axes but the first."""
         return self.constant(np.array([0, -1], np.int64), "merged")
 
-    def second_text(self) -> Value:
-        """Return the index of the second text of a pair, which begins with the last token of segment 0: shape (1,)."""
-        second_tokens = self.op("ReduceSum", self.segment_ids(), self.integers(0), keepdims=1)
-        return self.op("Sub", self.op("Sub", self.token_count(), second_tokens), self.integers(1))
-
     # The operations of every Graph.
 
     def token_ids(self) -> Value:
@@ -157,10 +147,7 @@ class OnnxGraph(Graph):
     def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
         if kind == "after_padding":
             return self._positions_after_padding(padding_id)
-        if kind == "counted":
-            return self.once("positions", lambda: self._range(self.token_count()))
-        second = self.second_text()
-        return self.op("Concat", self._range(second), self._range(self.op("Sub", self.token_count(), second)), axis=0)
+        return self.once("positions", lambda: self._range(self.token_count()))
 
     def _range(self, count: Value) -> Value:
         """Return the integers from 0 to `count` - 1; `count` has shape (1,)."""
@@ -220,6 +207,9 @@ class OnnxGraph(Graph):
     def mean(self, x: Value) -> Value:
         return self.op("ReduceMean", x, self.integers(0), keepdims=1)
 
+    def join(self, *values: Value) -> Value:
+        return self.op("Concat", *values, axis=-1)
+
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
         self.check_heads(names, shape)
         scale = shape.size**-0.5
@@ -229,9 +219,6 @@ class OnnxGraph(Graph):
             query = self.split_heads(self.linear(self.first_row(x), names[0], bias=bias), shape.heads)
             return self.attend(query, key, value, scale)
         heads = self.split_heads(self.linear(x, *names, bias=bias), 3 * shape.heads)
-        if shape.by_side:
-            texts = self.split_rows(heads, self.second_text(), axis=1)
-            return self.op("Concat", *[self.attend(*self.query_key_value(text), scale) for text in texts], axis=0)
         query, key, value = self.query_key_value(heads)
         mask = None if shape.window is None else self._window(shape.window)
         if shape.rotary:
@@ -264,9 +251,8 @@ class OnnxGraph(Graph):
 
         return self.once(f"window.{reach}", make)
 
-    # In files of their own.
+    # In a file of its own.
     disentangled_attention = disentangled.attention
-    compare = comparison.compare
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
         channels = self.op("Unsqueeze", self.op("Transpose", x, perm=[1, 0]), self.integers(0))

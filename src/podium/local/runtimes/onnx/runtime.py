@@ -50,8 +50,8 @@ class OnnxRuntime:
         return cls(_session(str(path), _options(), disabled_optimizers=SLOW_FUSIONS))
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs)."""
-        return np.stack([self._run_one(*text) for text in zip(ids, segments, strict=True)])
+        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs)."""
+        return np.concatenate([self._run_one(*text) for text in zip(ids, segments, strict=True)])
 
     def _run_one(self, ids: Array, segments: Array) -> Array:
         inputs = {"input_ids": ids, "attention_mask": np.ones(len(ids)), "token_type_ids": segments}
@@ -61,7 +61,8 @@ class OnnxRuntime:
                 (logits,) = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's errors have no other common base class
             raise ModelError(f"ONNX Runtime failed on {len(ids)} tokens: {type(error).__name__}") from error
-        return np.asarray(logits, np.float32).reshape(-1)
+        rows = np.asarray(logits, np.float32)
+        return rows if rows.ndim == 2 else rows.reshape(1, -1)
 
 
 def _options() -> onnxruntime.SessionOptions:

@@ -1,0 +1,49 @@
+"""Token pooling: similar token vectors of a text become one (Clavié et al. 2024, arXiv 2409.14683)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from podium.local.files.checkpoint import Array
+from podium.local.late.encoding import normalised
+
+__all__ = ["clusters", "pooled"]
+
+
+def pooled(rows: Array, factor: int, *, protected: int = 0) -> Array:
+    """Return about a `factor`-th of the rows: means of clusters of similar rows, in the order of their first rows.
+
+    The first `protected` rows are returned as they are. As sentence-transformers 6.2 does, whose clusters have another order.
+    """
+    rows = normalised(rows)
+    others = rows[protected:]
+    count = max(len(others) // factor, 1)
+    if len(others) <= count:
+        return rows
+    labels = clusters(others, count)
+    sums = np.zeros((count, rows.shape[1]), np.float32)
+    np.add.at(sums, labels, others)
+    return np.concatenate([rows[:protected], normalised(sums)])
+
+
+def clusters(rows: Array, count: int) -> Array:
+    """Return the cluster of each row, numbered by first rows: Ward's method on cosine distances, until `count` are left.
+
+    The update of the distances is that of Lance and Williams, as in scipy.cluster.hierarchy.linkage.
+    """
+    distances = np.square(1 - (rows @ rows.T).astype(np.float64))
+    np.fill_diagonal(distances, np.inf)
+    sizes = np.ones(len(rows))
+    labels = np.arange(len(rows))
+    for _ in range(len(rows) - count):
+        first, second = sorted(divmod(int(distances.argmin()), len(rows)))
+        total = sizes[first] + sizes[second] + sizes
+        merged = (sizes[first] + sizes) * distances[first] + (sizes[second] + sizes) * distances[second]
+        merged = (merged - sizes * distances[first, second]) / total
+        merged[[first, second]] = np.inf
+        distances[first] = distances[:, first] = merged
+        distances[second] = distances[:, second] = np.inf
+        sizes[first] += sizes[second]
+        labels[labels == second] = first
+    numbers: Array = np.unique(labels, return_inverse=True)[1]
+    return numbers
