@@ -56,6 +56,17 @@ def test_existing_documents_are_encoded(file, tmp_path):
     assert encoded_by_search(folder) == 0
 
 
+def test_documents_added_without_encodings_are_noted(folder, tmp_path):
+    more = write_json_lines(tmp_path / "more.jsonl", [*DOCUMENTS, {"title": "Bread", "body": "Flour and water.", "n": 4}])
+    code, _, err = command("index", more, "--to", folder, "--id", "n")
+    assert code == 0
+    assert (
+        "this index has encodings of podium-mini, and the added documents have none; store them with --keep podium-mini" in err
+    )
+    out = command("index", more, "--to", folder, "--id", "n", "--keep", "podium-mini")[1]
+    assert out.startswith("0 documents indexed, 4 were in the index already, 1 texts encoded by podium-mini; ")
+
+
 def test_compaction_frees_the_space_of_deleted_documents(folder):
     size = (folder / "encodings" / "0.data").stat().st_size
     command("index", "--delete", "1", "--delete", "2", "--to", folder)

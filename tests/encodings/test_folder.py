@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -192,6 +193,18 @@ def test_threads_share_a_store(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [0, 50, 100, 150]))
     assert contents(store, *range(250)) == numbered(*range(250))
+
+
+def test_thread_reads_while_another_waits_to_write(tmp_path):
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(1))
+    with ThreadPoolExecutor(1) as pool, filelock.FileLock(tmp_path / "lock"):
+        writing = pool.submit(store.put, numbered(2))
+        for _ in range(20):
+            assert contents(store, 1) == numbered(1)
+        assert not writing.done()
+        assert contents(store, 2) == {}
+    assert contents(store, 2) == numbered(2)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")

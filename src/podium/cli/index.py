@@ -20,7 +20,7 @@ from podium.progress import bar
 from podium.ranking import Reranker
 from podium.sources.embedded.texts import LANGUAGES
 from podium.sources.encodings import kept_model
-from podium.sources.loading import Target, load_into, with_ids
+from podium.sources.loading import Loaded, Target, load_into, with_ids
 
 __all__ = ["index"]
 
@@ -127,7 +127,8 @@ def _load(file: str, format_name: str | None, place: str, options: IndexOptions,
     unchanged = f", {loaded.skipped} were in the index already" if loaded.skipped else ""
     encoded = "" if keep is None else f", {loaded.encoded} texts encoded by {keep.model}"
     print(f"{loaded.added} documents indexed{unchanged}{encoded}; {time.perf_counter() - began:.1f} s")
-    for note in (*_truncation_notes(target), *target.notes):
+    encoding_notes = _encoding_notes(target, loaded) if keep is None else []
+    for note in (*_truncation_notes(target), *encoding_notes, *target.notes):
         click.echo(f"note: {note}", err=True)
 
 
@@ -153,3 +154,11 @@ def _truncation_notes(target: Target) -> list[str]:
     return (
         [f"{truncated} of them are longer than the embedder reads; their vectors cover the beginning only"] if truncated else []
     )
+
+
+def _encoding_notes(target: Target, loaded: Loaded) -> list[str]:
+    """Return a note if documents were added without the encodings that others have."""
+    models = ", ".join(target.kept_models)
+    if not models or not loaded.added:
+        return []
+    return [f"this index has encodings of {models}, and the added documents have none; store them with --keep {models}"]

@@ -37,6 +37,7 @@ class FolderEncodings:
     def renew(self) -> None:
         """Start without a lock that a thread of the parent process may hold."""
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # so that threads can read while one waits for another process
         self._generation: Generation | None = None
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
@@ -49,13 +50,12 @@ class FolderEncodings:
                 return {}
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
-        with self._lock:
-            try:
-                with self._write_lock(PUT_SECONDS):
-                    generation = self._current() or self._created()
-                    generation.append(encodings)
-            except (OSError, ValueError, SourceError) as error:
-                self._warn("encodings could not be written to %s (%s); they are computed again", error)
+        try:
+            with self._writing, self._write_lock(PUT_SECONDS), self._lock:
+                generation = self._current() or self._created()
+                generation.append(encodings)
+        except (OSError, ValueError, SourceError) as error:
+            self._warn("encodings could not be written to %s (%s); they are computed again", error)
 
     def compact(self, live: Collection[bytes]) -> tuple[int, int]:
         """Keep only the encodings whose keys are in `live`. Return how many bytes the files had before and have now.
@@ -64,16 +64,15 @@ class FolderEncodings:
         """
         if not self._folder.exists():
             return 0, 0
-        with self._lock:
-            try:
-                with self._write_lock(COMPACT_SECONDS):
-                    before = self._size()
-                    if (generation := self._current()) is not None:
-                        self._replace(generation, live)
-                    return before, self._size()
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise SourceError(f"cannot compact {self._folder}: {reason}; free some disk space") from error
+        try:
+            with self._writing, self._write_lock(COMPACT_SECONDS), self._lock:
+                before = self._size()
+                if (generation := self._current()) is not None:
+                    self._replace(generation, live)
+                return before, self._size()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(f"cannot compact {self._folder}: {reason}; free some disk space") from error
 
     def close(self) -> None:
         with self._lock:

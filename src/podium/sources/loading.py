@@ -30,6 +30,7 @@ class Target(Protocol):
       it. `progress` is called with the percentage of the waiting that is done since the last call.
     - `unchanged`: return the ids of those documents that the index already has in exactly this form.
     - `add`: write `batch` documents at most, each in place of the one that has its id.
+    - `kept_models`: the names of the models whose encodings the index has.
     - `keep`: store a reranker's encodings of documents that the index has, and return how many were computed.
     - `finish`: raise SourceError if some of the documents cannot be found. `notes` are warnings for the user from then on.
     - `close`: let other processes load the index, and close connections.
@@ -41,6 +42,8 @@ class Target(Protocol):
     def embed(self) -> Embed | None: ...
     @property
     def notes(self) -> Sequence[str]: ...
+    @property
+    def kept_models(self) -> list[str]: ...
 
     def check(self, document: Any, document_id: str, number: int) -> None: ...
     def prepare(self, count: int, progress: Progress) -> None: ...

@@ -11,7 +11,8 @@ from podium.errors import InvalidInput
 from podium.sources.loading import load_into
 from podium.sources.redis import admin
 from podium.sources.redis.description import encoding_prefix
-from redisearch import DOCUMENTS, IDS, NAME
+from redisearch import DOCUMENTS, IDS, NAME, ONE_HIT, TEXT_INFO, answering, source_at
+from resp import Fake, Gate
 
 QUERY = "the capital of the United States"
 PREFIX = encoding_prefix(f"{NAME}:")
@@ -111,6 +112,23 @@ def test_index_add_stores_encodings(server):
 def test_id_of_an_encoding_is_refused(server, load):
     with pytest.raises(InvalidInput, match=r"cannot have the id '\.podium-encoding:1'"):
         server.index(embed=None).check(DOCUMENTS[0], ".podium-encoding:1", 0)
+
+
+@pytest.mark.parametrize("failure", ["slow", "refused"])
+def test_search_computes_if_redis_does_not_return_encodings(failure):
+    gate = Gate()
+    answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": Exception("NOPERM no access")})
+    with (
+        Fake(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
+        source_at(server.url) as source,
+    ):
+        scorer = LetterCounts()
+        search = podium.Search(source, podium.Reranker(scorer))
+        for _ in range(2):
+            assert len(search.search("red")) == 1
+        gate.open()
+        assert scorer.computed == ["red"]
+        assert server.names().count("MGET") == 1  # the second search finds it in memory
 
 
 def test_compaction_is_not_needed():

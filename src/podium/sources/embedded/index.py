@@ -195,6 +195,11 @@ class EmbeddedIndex(HybridSource[_Request]):
         """The encodings of documents that were added with `keep`, to be read only."""
         return ReadOnlyEncodings(self._encodings.store)
 
+    @property
+    def kept_models(self) -> list[str]:
+        """The names of the models whose encodings the index has."""
+        return [model.model for model in self._encodings.models()]
+
     def add(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None, keep: Reranker | None = None) -> list[str]:
         """Add strings and mappings in one commit, and return their ids. Searches find them as soon as this returns.
 

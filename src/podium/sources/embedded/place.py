@@ -65,6 +65,10 @@ class FolderTarget:
     def embed(self) -> Embed | None:
         return self._index.embed
 
+    @property
+    def kept_models(self) -> list[str]:
+        return self._index.kept_models
+
     def check(self, document: Any, document_id: str, number: int) -> None:
         self._index.check([document], ids=[document_id], first_number=number)
 

@@ -104,6 +104,11 @@ class RedisIndex:
         self._description: Description | None = None
         self._escaped = 0  # documents with words that a backslash hides
 
+    @property
+    def kept_models(self) -> list[str]:
+        """The names of the models whose encodings the index has. Known after `prepare`."""
+        return [] if self._description is None else [model.model for model in self._description.models]
+
     def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
         """Make the index for about `count` documents if it does not exist, and keep other processes from loading it.
 
