@@ -6,7 +6,7 @@ DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients docs bench bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients docs bench bench-late bench-serve sanitize clean help
 
 help:            ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -49,6 +49,9 @@ bench:           ## Measure speed beside other libraries (installs them, each in
 
 bench-serve:     ## Measure podium serve beside the same work offline
 	$(PYTHON) bench/serve.py
+
+bench-late: $(DEV)/installed  ## Measure rankings with stored encodings
+	$(DEV)/bin/python bench/late.py
 
 sanitize:        ## Run the native core's tests under the compiler's sanitizers
 	native/sanitize.sh address

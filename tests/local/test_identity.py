@@ -1,4 +1,4 @@
-"""LocalScorer.identity, part of the keys of score caches: it changes whenever a score could."""
+"""ModelScorer.identity, part of the keys of score caches: it changes whenever a score could."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from checkpoints import edit_json, replace_weights
 from environment import NEEDS_CORE, PARITY
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
+from podium.load import local_scorer
 from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
 
@@ -39,10 +40,10 @@ CHANGES = {
 @pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES)
 def test_identity_changes_with_every_file(tmp_path, name, change):
     folder = shutil.copytree(PARITY / name, tmp_path / "model")
-    before = LocalScorer(from_folder(folder)).identity
-    assert LocalScorer(from_folder(folder)).identity == before
+    before = local_scorer(folder).identity
+    assert local_scorer(folder).identity == before
     change(folder)
-    assert LocalScorer(from_folder(folder)).identity != before
+    assert local_scorer(folder).identity != before
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ def model_type_of(name):
 
 
 def fixtures():
-    """Yield each model with each runtime that can run it."""
+    """Yield each cross-encoder with each runtime that can run it. tests/local/late has the tests of late interaction."""
     for name in FIXTURES:
+        if model_type_of(name) == "podium-late":
+            continue
         yield pytest.param((name, "onnx"), id=f"{name}-onnx")
         if model_type_of(name) in NATIVE_TYPES:
             yield pytest.param((name, "native"), id=f"{name}-native", marks=NEEDS_CORE)

@@ -363,18 +363,20 @@ def late(folder):
 
 @torch.inference_mode()
 def record_late(folder, model):
+    """Record pairs of which both texts together have fewer than 64 tokens, so that neither is truncated."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(64)
-    logits, lengths = [], []
+    short_pairs, logits, lengths = [], [], []
     for pair in pairs(64):
-        encoded = tokenizer.encode(*pair)
-        second = encoded.type_ids.index(1)  # the second [CLS]
-        texts = [torch.tensor([encoded.ids[:second]]), torch.tensor([encoded.ids[second:]])]
+        texts = [torch.tensor([tokenizer.encode(text).ids]) for text in pair]
+        length = sum(ids.numel() for ids in texts)
+        if length >= 64:
+            continue
         hidden = [(ids, torch.ones(ids.shape), model.encoder(input_ids=ids).last_hidden_state) for ids in texts]
+        short_pairs.append(pair)
         logits.append((model(*hidden) @ WEIGHTS).item() + OFFSET)
-        lengths.append(len(encoded.ids))
+        lengths.append(length)
     scores = torch.sigmoid(torch.tensor(logits)).tolist()
-    write_logits(folder, {"max_length": 64, "pairs": pairs(64), "lengths": lengths, "logits": logits, "scores": scores})
+    write_logits(folder, {"max_length": 64, "pairs": short_pairs, "lengths": lengths, "logits": logits, "scores": scores})
 
 
 def pairs(max_length):

@@ -17,7 +17,8 @@ from podium.local.files import hub
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.known_models import licence_of
 from podium.local.runtimes import NO_CORE, native_core
-from podium.local.scorer import LocalScorer
+from podium.local.late.scorer import LateInteraction
+from podium.local.scorer import ModelScorer
 from podium.types import Scorer
 
 __all__ = ["check"]
@@ -62,29 +63,30 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
         raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
 
 
-def _local_scorer(scorer: Scorer) -> LocalScorer:
+def _local_scorer(scorer: Scorer) -> ModelScorer:
     inner = scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
-    if not isinstance(inner, LocalScorer):
+    if not isinstance(inner, ModelScorer):
         raise InvalidInput(f"check describes models on this machine; {scorer.model} is not one")
     return inner
 
 
-def _description(scorer: LocalScorer) -> list[tuple[str, str]]:
+def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
     spec = scorer.spec
+    is_late = isinstance(scorer, LateInteraction)
     head = " → ".join(step.kind for step in spec.modules) if spec.modules else f"classifier on {spec.pooling}"
     return [
         ("revision", scorer.revision or "(a folder)"),
         ("family", f"{spec.family.name} ({spec.model_type})" if spec.family else "its own ONNX file"),
         ("head", head if spec.family else "its own"),
         ("activation", f"{spec.activation.name}, so scores are of kind {spec.activation.kind}"),
-        ("maximum length", f"{scorer.max_length} tokens, query and text together"),
+        ("maximum length", f"{scorer.max_length} tokens, {'a text' if is_late else 'query and text together'}"),
         ("stored as", _storage(scorer)),
         ("licence", licence_of(scorer.files.folder) or "not in its README.md"),
         ("download", "nothing; all files are here"),
     ]
 
 
-def _storage(scorer: LocalScorer) -> str:
+def _storage(scorer: ModelScorer) -> str:
     megabytes = sum(file.stat().st_size for file in scorer.spec.weights) / 1e6
     if scorer.spec.family is None:
         return f"ONNX, {megabytes:.0f} MB"
@@ -99,7 +101,7 @@ def _native_core() -> str:
     return f"{core.instruction_sets()[0]} here" if core else f"none: {NO_CORE}"
 
 
-def _speed(scorer: LocalScorer) -> float:
+def _speed(scorer: ModelScorer) -> float:
     """Return pairs per second over about two seconds. The texts are the guide's, each with a number so that all differ."""
     texts = [document["passage"] for document in DOCUMENTS] * 4
     pairs, began = 0, time.perf_counter()

@@ -33,14 +33,20 @@ class Comparison(Protocol):
 
 
 class MaxSim:
-    """The sum, over a query's vectors, of the highest product with a vector of the text (Khattab & Zaharia 2020)."""
+    """The sum, over a query's vectors, of the highest product with a vector of the text (Khattab & Zaharia 2020).
+
+    `native`: use the native core if it is installed.
+    """
 
     features = 1
 
+    def __init__(self, *, native: bool = True) -> None:
+        self._core = native_core() if native else None
+
     def compare(self, query: Buffer, documents: Sequence[Buffer]) -> Array:
         result = np.empty((len(documents), 1), np.float32)
-        if core := native_core():
-            core.max_sim(query=query, documents=documents, result=result)
+        if self._core:
+            self._core.max_sim(query=query, documents=documents, result=result)
             return result
         query_encoding = unpack(query)
         for index, document in enumerate(documents):
@@ -68,18 +74,21 @@ class LateFeatures:
     - the mean of the query's highest products, weighted by the importance of its tokens
     - the words that both have, as in BM25, relative to the sum of the query's inverse document frequencies
     - runs of three word pieces that both have, relative to three times that sum
+
+    `native` is that of MaxSim.
     """
 
     features = 4
 
-    def __init__(self, lexical: Lexical) -> None:
+    def __init__(self, lexical: Lexical, *, native: bool = True) -> None:
         self._lexical = lexical
+        self._core = native_core() if native else None
 
     def compare(self, query: Buffer, documents: Sequence[Buffer]) -> Array:
         result = np.empty((len(documents), 4), np.float32)
         lexical = self._lexical
-        if core := native_core():
-            core.late_features(
+        if self._core:
+            self._core.late_features(
                 query=query,
                 documents=documents,
                 result=result,

@@ -29,21 +29,28 @@ def pooled(rows: Array, factor: int, *, protected: int = 0) -> Array:
 def clusters(rows: Array, count: int) -> Array:
     """Return the cluster of each row, numbered by first rows: Ward's method on cosine distances, until `count` are left.
 
-    The update of the distances is that of Lance and Williams, as in scipy.cluster.hierarchy.linkage.
+    The update of the distances is that of Lance and Williams, as in scipy.cluster.hierarchy.linkage. Merging two clusters
+    never brings them closer to a third, so a cluster's nearest one changes only if it was one of the two.
     """
     distances = np.square(1 - (rows @ rows.T).astype(np.float64))
     np.fill_diagonal(distances, np.inf)
+    nearest = distances.argmin(axis=1)
+    nearest_distances = distances.min(axis=1)
     sizes = np.ones(len(rows))
     labels = np.arange(len(rows))
     for _ in range(len(rows) - count):
-        first, second = sorted(divmod(int(distances.argmin()), len(rows)))
-        total = sizes[first] + sizes[second] + sizes
+        closest = int(nearest_distances.argmin())
+        first, second = sorted((closest, int(nearest[closest])))
         merged = (sizes[first] + sizes) * distances[first] + (sizes[second] + sizes) * distances[second]
-        merged = (merged - sizes * distances[first, second]) / total
+        merged = (merged - sizes * distances[first, second]) / (sizes[first] + sizes[second] + sizes)
         merged[[first, second]] = np.inf
         distances[first] = distances[:, first] = merged
         distances[second] = distances[:, second] = np.inf
         sizes[first] += sizes[second]
         labels[labels == second] = first
+        nearest[first], nearest[second], nearest_distances[second] = second, -1, np.inf
+        changed = np.flatnonzero((nearest == first) | (nearest == second))
+        nearest[changed] = distances[changed].argmin(axis=1)
+        nearest_distances[changed] = distances[changed, nearest[changed]]
     numbers: Array = np.unique(labels, return_inverse=True)[1]
     return numbers

@@ -23,7 +23,7 @@ from podium.local.late.models import LateModel, Text
 from podium.local.late.pooling import pooled
 from podium.local.model import LoadedModel, Options, loading
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import Work
+from podium.local.schedule import Work, off_loop
 from podium.local.scorer import ModelScorer
 from podium.local.tokenizer import Encoded
 from podium.steps import adrive, drive
@@ -131,13 +131,21 @@ class LateInteraction(ModelScorer):
         return drive(self._scores(queries, texts_per_query, progress), _Blocking(self._model, progress))
 
     async def _perform_async(self, step: _Step) -> Any:
-        return await (self._model.arun(step.inputs) if isinstance(step, _Encode) else asyncio.to_thread(step))
+        if isinstance(step, _Encode):
+            return await self._model.arun(step.inputs)
+        if step.waits:
+            return await asyncio.to_thread(step.function)
+        return await off_loop(step.texts, step.function)
+
+    def close(self) -> None:
+        super().close()
+        self.store.close()
 
     def _scores(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Generator[_Step, Any, list[Scores]]:
         """Encode queries, then texts in chunks of bounded memory, and compare."""
-        pairs = [(index, text) for index, texts in enumerate(texts_per_query) for text in texts]
+        pairs = yield _Call(functools.partial(_pairs, texts_per_query), sum(map(len, texts_per_query)))
         tables = [_Table() for _ in queries]
         for begin in range(0, len(pairs), CHUNK):
             chunk = pairs[begin : begin + CHUNK]
@@ -146,15 +154,16 @@ class LateInteraction(ModelScorer):
             for index, position in zip(missing, computed.indices, strict=True):
                 tables[index].set_query(computed.outputs[position], computed.encoded[position])
             encodings = yield from self._encodings([text for _, text in chunk])
-            yield functools.partial(self._add_rows, tables, [index for index, _ in chunk], encodings)
+            yield _Call(functools.partial(self._add_rows, tables, [index for index, _ in chunk], encodings), len(chunk))
             if progress:
                 progress(encodings.stored_count)
-        return [table.scores(self.spec.activation.apply, self._late.notes) for table in tables]
+        activation, notes = self.spec.activation.apply, self._late.notes
+        scores: list[Scores] = yield _Call(lambda: [table.scores(activation, notes) for table in tables], len(pairs))
+        return scores
 
     def _encodings(self, texts: Sequence[str]) -> Generator[_Step, Any, _Encodings]:
         """Return the encodings of texts, from the store or computed and then stored."""
-        keys = [self._keys.key(text) for text in texts]
-        stored = yield functools.partial(self._stored, list(dict.fromkeys(keys)))
+        keys, stored = yield _Call(functools.partial(self._stored, texts), len(texts), waits=True)
         missing = [index for index, key in enumerate(keys) if key not in stored]
         new_tokens = [0] * len(texts)
         is_new = [False] * len(texts)
@@ -166,13 +175,15 @@ class LateInteraction(ModelScorer):
                     new[keys[index]] = computed.outputs[position]
                     is_new[index] = True
                     new_tokens[index] = len(computed.encoded[position].ids)
-            yield functools.partial(self.store.put, new)
+            yield _Call(functools.partial(self.store.put, new), len(new), waits=True)
             stored |= new
         return _Encodings([stored[key] for key in keys], is_new, new_tokens, len(texts) - len(missing))
 
-    def _stored(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
-        """Return the stored encodings that this model can compare; bytes of another kind count as missing."""
-        return {key: encoding for key, encoding in self.store.get(keys).items() if self._layout.fits(encoding)}
+    def _stored(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, Buffer]]:
+        """Return the texts' keys, and the stored encodings by key. Bytes that are not this model's count as missing."""
+        keys = [self._keys.key(text) for text in texts]
+        stored = self.store.get(list(dict.fromkeys(keys)))
+        return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
 
     def _add_rows(self, tables: Sequence[_Table], query_indices: Sequence[int], encodings: _Encodings) -> None:
         """Compare the queries with their texts' encodings, and add the results to the queries' tables."""
@@ -208,6 +219,10 @@ class LateInteraction(ModelScorer):
         return pack(rows, self.encoding, ids=vectors.ids, weights=vectors.weights, mean=vectors.mean, **counts)
 
 
+def _pairs(texts_per_query: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    return [(index, text) for index, texts in enumerate(texts_per_query) for text in texts]
+
+
 class _Encode(NamedTuple):
     """A step that encodes texts. `reported`: whether they count as progress."""
 
@@ -215,7 +230,15 @@ class _Encode(NamedTuple):
     reported: bool = True
 
 
-_Step: TypeAlias = "_Encode | Callable[[], Any]"
+class _Call(NamedTuple):
+    """A step that calls a function, which handles `texts` texts. `waits`: whether it may wait for a disk or a server."""
+
+    function: Callable[[], Any]
+    texts: int
+    waits: bool = False
+
+
+_Step: TypeAlias = "_Encode | _Call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +251,7 @@ class _Blocking:
     def __call__(self, step: _Step) -> Any:
         if isinstance(step, _Encode):
             return self.model.run(step.inputs, progress=self.progress if step.reported else None)
-        return step()
+        return step.function()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,232 @@
+"""LateInteraction: scores, stored encodings, options, and that scores depend on nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import podium
+from environment import NEEDS_CORE, PARITY, RUNTIMES
+from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import SqliteScores
+from podium.encodings.memory import MemoryEncodings
+from podium.errors import InvalidInput
+from podium.local.files.folder import from_folder
+from podium.local.late.encoding import unpack
+from podium.local.late.scorer import LateInteraction
+from podium.local.tokenizer import TextTokenizer
+from podium.scorers import as_scorer
+
+FOLDER = PARITY / "late"
+EXPECTED = json.loads(gzip.decompress((FOLDER / "expected.json.gz").read_bytes()))
+WORDS = (PARITY / "words.txt").read_text(encoding="utf-8").split()
+TEXTS = [" ".join(WORDS[index : index + size]) for index, size in enumerate((1, 3, 8, 20, 40, 70, 5, 2))]
+ANY_TEXT = st.lists(st.sampled_from([*WORDS[:30], "zzz", "café", "!", "東"]), min_size=1, max_size=80).map(" ".join)
+
+
+def late(**options):
+    return LateInteraction(from_folder(FOLDER), **{"runtime": "onnx"} | options)
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request):
+    return request.param
+
+
+@pytest.fixture
+def scorer(runtime):
+    scorer = late(runtime=runtime)
+    yield scorer
+    scorer.close()
+
+
+def test_logits_scores_and_lengths_are_those_of_the_reference(runtime):
+    scorer = late(runtime=runtime, encoding="float32")
+    queries, texts = zip(*EXPECTED["pairs"], strict=True)
+    scores = scorer.score_many(queries, [[text] for text in texts])
+    assert scorer.max_length == EXPECTED["max_length"]
+    assert [pair.total_tokens for pair in scores] == EXPECTED["lengths"]
+    np.testing.assert_allclose([pair.raw[0] for pair in scores], EXPECTED["logits"], atol=1e-4, rtol=0)
+    np.testing.assert_allclose([pair.values[0] for pair in scores], EXPECTED["scores"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("encoding", "tolerance"), [("float16", 0.01), ("int8", 0.1)])
+def test_smaller_encodings_change_scores_little(encoding, tolerance):
+    expected = late(encoding="float32").score("rank the query", TEXTS).raw
+    np.testing.assert_allclose(late(encoding=encoding).score("rank the query", TEXTS).raw, expected, atol=tolerance, rtol=0)
+
+
+def test_sizes_of_encodings():
+    sizes = {}
+    for options in ({"encoding": "float32"}, {"encoding": "float16"}, {}, {"pooling": 2}, {"pooling": 3}):
+        scorer = late(**options)
+        scorer.encode([TEXTS[4]])
+        sizes[json.dumps(options)] = sum(map(len, scorer.store.get([scorer.encoding_key(TEXTS[4])]).values()))
+    assert sorted(sizes.values(), reverse=True) == list(sizes.values())
+
+
+def test_pooled_text_has_fewer_vectors_and_all_ids():
+    scorer = late(pooling=3)
+    scorer.encode([TEXTS[4]])
+    encoding = unpack(scorer.store.get([scorer.encoding_key(TEXTS[4])])[scorer.encoding_key(TEXTS[4])])
+    assert len(encoding.rows) == len(encoding.ids) // 3
+    assert len(encoding.ids) == encoding.tokens + 1  # [SEP]
+
+
+def test_stored_texts_are_not_encoded_again(scorer):
+    first, second = scorer.score("rank", TEXTS), scorer.score("query", [*TEXTS, TEXTS[0], "new"])
+    assert (first.encoded, second.encoded) == (len(TEXTS), 1)
+    assert second.total_tokens < first.total_tokens
+    assert scorer.encode(TEXTS) == 0
+    assert scorer.encode(["newer", "newer", *TEXTS]) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(query=ANY_TEXT, texts=st.lists(ANY_TEXT, min_size=1, max_size=9), stored=st.integers(0, 9), pooling=st.integers(1, 3))
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_score_does_not_depend_on_other_texts_or_on_the_store(runtime, precision, query, texts, stored, pooling):
+    options = {"runtime": runtime, "precision": precision, "threads": 1, "pooling": pooling}
+    model = LOADED.setdefault(tuple(options.items()), late(**options))
+    without, with_some = (model.with_store(store) for store in (MemoryEncodings(0), MemoryEncodings(10**6)))
+    model.store = MemoryEncodings(0)
+    alone = [without.score(query, [text]).raw[0] for text in texts]
+    with_some.encode(texts[:stored])
+    together = with_some.score(query, texts)
+    assert together.raw == alone
+    assert with_some.score(query, texts[::-1]).raw[::-1] == alone
+    assert [scores.raw for scores in without.score_many(["other", query], [texts[:2], texts])][1] == alone
+    assert asyncio.run(with_some.ascore(query, texts)).raw == alone
+
+
+LOADED: dict[tuple, LateInteraction] = {}
+
+
+def test_many_texts_are_compared_in_parts(scorer):
+    texts = [f"{text} {index}" for index in range(90) for text in TEXTS]
+    together = scorer.score("rank the query", texts)
+    assert together.encoded == len(texts)
+    assert scorer.score("rank the query", texts[300:310]).raw == together.raw[300:310]
+
+
+def test_queries_without_texts_are_not_encoded(scorer):
+    first, second, third = scorer.score_many(["a", "rank", "b"], [[], ["query"], []])
+    assert (first.values, third.values) == ([], [])
+    assert second.raw == scorer.score("rank", ["query"]).raw
+    assert scorer.score_many([], []) == []
+
+
+def test_progress_counts_every_text(scorer):
+    counts = []
+    scorer.encode(["stored"])
+    scorer.score_many(["a", "b"], [["x", "y", "x", "stored"], ["z", "x"]], progress=counts.append)
+    assert sum(counts) == 6
+    counts.clear()
+    scorer.encode(["stored", "u", "u"], progress=counts.append)
+    assert sum(counts) == 3
+
+
+def test_every_token_is_counted_as_read_or_dropped(scorer):
+    scores = scorer.score("rank " * 90, TEXTS)
+    lengths = [len(ids) for ids in TextTokenizer(FOLDER, 64)._tokenise(TEXTS)]
+    assert [read + dropped for read, dropped in zip(scores.tokens, scores.dropped_tokens, strict=True)] == lengths
+    assert any(scores.dropped_tokens)
+    assert scores.query_tokens == [62] * len(TEXTS)
+    assert scores.query_dropped_tokens[0] > 0
+
+
+def test_max_length_applies_to_texts():
+    assert late(max_length=16).score("rank", [TEXTS[5]]).tokens == [14]
+
+
+def test_usage_counts_encoded_texts(scorer, tmp_path):
+    reranker = podium.Reranker(scorer)
+    assert reranker.rerank("rank", TEXTS).usage.encoded == len(TEXTS)
+    assert reranker.rerank("query", TEXTS).usage.encoded == 0
+    cached = podium.Reranker(CachedScorer(scorer, SqliteScores(tmp_path / "scores")))
+    assert cached.rerank("list", [*TEXTS, "new"]).usage.encoded == 1
+
+
+def test_cross_encoder_does_not_count_encoded_texts():
+    with podium.load(PARITY / "bert") as reranker:
+        assert reranker.rerank("rank", ["query"]).usage.encoded is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"not an encoding"], ids=["empty", "zeros", "text"])
+def test_foreign_bytes_in_the_store_are_replaced(scorer, damage):
+    expected = scorer.score("rank", ["query"]).raw
+    store = MemoryEncodings(10**6)
+    store.put({scorer.encoding_key("query"): damage})
+    other = late(runtime=scorer.runtime, store=store)
+    scores = other.score("rank", ["query"])
+    assert scores.raw == expected
+    assert scores.encoded == 1
+
+
+def test_encodings_of_another_layout_are_computed_again(scorer):
+    other = late(runtime=scorer.runtime, encoding="float16")
+    assert other.encoding_key("query") != scorer.encoding_key("query")
+    other.encode(["query"])
+    encoding = other.store.get([other.encoding_key("query")])[other.encoding_key("query")]
+    scorer.store.put({scorer.encoding_key("query"): encoding})
+    assert scorer.score("rank", ["query"]).encoded == 1
+
+
+def test_layered_store_is_read_first(scorer):
+    store = MemoryEncodings(10**6)
+    layered = scorer.with_store(store)
+    layered.encode(["query"])
+    assert set(store.get([scorer.encoding_key("query")])) == {scorer.encoding_key("query")}
+    assert scorer.score("rank", ["query"]).encoded == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "int8"}, {"max_length": 32}, {"encoding": "float16"}, {"pooling": 2}],
+    ids=["precision", "length", "encoding", "pooling"],
+)
+def test_keys_change_with_options(options):
+    assert late(**options).encoding_key("query") != late().encoding_key("query")
+    assert late().encoding_key("query") == late(threads=1).encoding_key("query")
+
+
+@NEEDS_CORE
+def test_keys_change_with_the_runtime():
+    assert late(runtime="native").encoding_key("query") != late().encoding_key("query")
+
+
+@pytest.mark.parametrize("options", [{"encoding": "int4"}, {"pooling": 0}, {"pooling": 4}, {"pooling": True}], ids=str)
+def test_wrong_option_is_refused(options):
+    with pytest.raises(InvalidInput, match=next(iter(options))):
+        podium.load(FOLDER, **options)
+
+
+@pytest.mark.parametrize("options", [{"encoding": "int8"}, {"pooling": 2}], ids=str)
+def test_cross_encoder_does_not_have_the_options(options):
+    with pytest.raises(InvalidInput, match=next(iter(options))):
+        podium.load(PARITY / "bert", **options)
+
+
+def test_scorer_is_a_base_scorer_with_many_threads(scorer):
+    assert as_scorer(scorer) is scorer
+    expected = scorer.score("rank", TEXTS).raw
+    different = []
+
+    def run():
+        for index in range(20):
+            if scorer.score("rank", [f"{index}", *TEXTS]).raw[1:] != expected:
+                different.append(index)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not different
