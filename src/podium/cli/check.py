@@ -16,8 +16,8 @@ from podium.load import load, provider_of
 from podium.local.files import hub
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.known_models import licence_of
-from podium.local.runtimes import NO_CORE, native_core
 from podium.local.late.scorer import LateInteraction
+from podium.local.runtimes import NO_CORE, native_core
 from podium.local.scorer import ModelScorer
 from podium.types import Scorer
 

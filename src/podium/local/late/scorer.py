@@ -104,10 +104,6 @@ class LateInteraction(ModelScorer):
         other.store = store
         return other
 
-    def close(self) -> None:
-        super().close()
-        self.store.close()
-
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
         """Make sure that the store has the texts' encodings, and return how many were computed."""
         perform = _Blocking(self._model, progress)
