@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 1.5, 0.3, 3.0), help="of cosine, matches, words, runs")
-    parser.add_argument("--scale", type=float, default=1.92, help="of the logit")
-    parser.add_argument("--offset", type=float, default=-2.78)
+    parser.add_argument("--scale", type=float, default=2.05, help="of the logit")
+    parser.add_argument("--offset", type=float, default=-3.09)
     arguments = parser.parse_args()
     parent, trained = Late(arguments.parent), Late(arguments.parent)
     trained.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
@@ -72,6 +72,7 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
         name: getattr(config, name) for name in shape
     }
     description |= {"bm25_k1": K1, "bm25_b": B, "bm25_text_tokens": USUAL_TOKENS}
+    description |= {"podium": {"precision": "int8"}}
     description |= {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
     (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     _write_tokenizer(model.tokenizer, out, max_length)

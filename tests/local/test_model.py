@@ -10,6 +10,7 @@ from podium.errors import UnsupportedModel
 from podium.local.build import load
 from podium.local.files.folder import from_folder
 from podium.local.model import CHUNK_CHARACTERS, CHUNK_INPUTS, LoadedModel, Options
+from podium.local.spec import read_spec
 from podium.local.tokenizer import PairTokenizer
 
 
@@ -18,7 +19,11 @@ def loaded():
     def tokenizer(spec, max_length):
         return PairTokenizer(spec.base, max_length, has_segments=True)
 
-    model = LoadedModel(from_folder(PARITY / "bert"), Options(), load=load, tokenizer=tokenizer, probe=("a", "b"))
+    def output(pair, tokens, result):
+        return result
+
+    files, spec = from_folder(PARITY / "bert"), read_spec(PARITY / "bert")
+    model = LoadedModel(files, spec, Options(), load=load, tokenizer=tokenizer, output=output, probe=("a", "b"))
     yield model
     model.workers.close()
 
@@ -38,7 +43,7 @@ def test_texts_are_tokenised_in_chunks_of_bounded_size(loaded):
 def test_no_inputs_give_no_outputs(loaded):
     computed = loaded.run([])
     assert computed.indices == []
-    assert computed.rows.shape == (0, 1)
+    assert computed.outputs == []
 
 
 @pytest.mark.parametrize("kind", [podium.load, podium.Embedder], ids=["cross-encoder", "embedder"])
