@@ -41,6 +41,7 @@ def load(
     encoding: Literal["int8", "float16", "float32"] | None = None,
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
+    keep: int | str | os.PathLike[str] | None = None,
     calibration: str | os.PathLike[str] | None = None,
     cache: str | None = None,
     revision: str | None = None,
@@ -71,6 +72,8 @@ def load(
     - `encoding`: of the token vectors that late interaction stores, "int8" (default), "float16" or "float32". `pooling`: how
       many of them are averaged to one: 1 (none, default), 2 or 3.
     - `score`: for ColBERT models, the "sum" of the similarities of a query's tokens (default), or their "mean".
+    - `keep`: where they are stored, so that a text is not read again: bytes of memory (default 64 MB, 0 for none), a folder,
+      which processes may share, or the URL of a Redis (with 64 MB of memory in front of it).
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For hosted APIs:
@@ -89,7 +92,7 @@ def load(
     Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that the model does not have.
     """
     local: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
-    local |= {"encoding": encoding, "pooling": pooling, "score": score}
+    local |= {"encoding": encoding, "pooling": pooling, "score": score, "keep": keep}
     hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
     hosted = {
         "api_key": api_key,
@@ -132,11 +135,13 @@ def local_scorer(
     encoding: Literal["int8", "float16", "float32"] | None = None,
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
+    keep: int | str | os.PathLike[str] | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> LocalScorer | LateInteraction:
     """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model."""
+    from podium.encodings.keep import store_for
     from podium.local.files.resolve import find_model
     from podium.local.late.kinds import is_late
     from podium.local.late.scorer import LateInteraction
@@ -146,9 +151,11 @@ def local_scorer(
     if files is None:
         raise _unknown_model(os.fspath(name))
     options: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
-    late_options = {"encoding": encoding, "pooling": pooling, "score": score}
+    late_options: dict[str, Any] = {"encoding": encoding, "pooling": pooling, "score": score}
     if is_late(files.folder):
-        return LateInteraction(files, **options, **without_none(late_options))
+        store = None if keep is None else store_for(keep)
+        return LateInteraction(files, **options, **without_none(late_options), store=store)
+    late_options["keep"] = keep
     refuse(late_options, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
     return LocalScorer(files, **options)
 

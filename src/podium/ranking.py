@@ -293,7 +293,7 @@ def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partia
         if name in options:
             raise InvalidInput(f"a reranker with a {name} of yours cannot be pickled; load it in each process")
     secrets = [name for name in ("api_key", "token") if isinstance(options.get(name), str)]
-    secrets += [name for name in ("base_url", "cache") if "@" in str(options.get(name, ""))]
+    secrets += [name for name in ("base_url", "cache", "keep") if "@" in str(options.get(name, ""))]
     if secrets:
         raise InvalidInput(
             f"a reranker that was loaded with a secret ({', '.join(secrets)}) cannot be pickled; "

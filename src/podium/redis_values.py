@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from podium.errors import InvalidInput, PodiumError
-from podium.extras import needed
+from podium.extras import import_optional
 
 __all__ = ["RedisValues"]
 
@@ -25,14 +24,14 @@ class RedisValues:
     """
 
     def __init__(self, url: str, purpose: str) -> None:
-        redis = needed("redis", "redis")
+        redis = import_optional("redis", "redis")
         self._purpose = purpose
         try:
             self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         except ValueError:
             raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._retry_at, self._lock = 0.0, threading.Lock()
+        self._retry_at = 0.0
 
     def get(self, names: Sequence[str]) -> list[Any]:
         """Return the value of each name, None for those that are not stored or are not strings."""
@@ -60,7 +59,6 @@ class RedisValues:
         try:
             return operation()
         except self._errors as error:
-            with self._lock:
-                self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
             _log.warning("%s failed (%s)", self._purpose, type(error).__name__)
             raise PodiumError(f"{self._purpose} failed ({type(error).__name__})") from error

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput
 from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
 
@@ -66,6 +67,15 @@ class BaseScorer(ABC):
     def max_length(self) -> int | None:
         """The number of tokens of query and text together that the model reads, None if unknown."""
         return None
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """This scorer, or the one that it wraps, if its encodings of texts can be stored."""
+        return None
+
+    def with_store(self, store: EncodingStore) -> BaseScorer:
+        """Return the same scorer with another store of encodings, if it has one."""
+        return self
 
     @abstractmethod
     def score(self, query: str, texts: Sequence[str]) -> Scores:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from podium.documents import has_field
+from podium.encodings import EncodingSource
+from podium.encodings.layered import LayeredEncodings
 from podium.errors import InvalidInput
 from podium.inputs import (
     checked_documents,
@@ -18,7 +20,8 @@ from podium.inputs import (
     refuse_unknown_names,
 )
 from podium.ranking import Reranker
-from podium.types import AsyncSource, Candidates, Ranking, Result, Source
+from podium.scorers import as_scorer
+from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
 __all__ = ["Search", "cut", "search_source"]
 
@@ -26,6 +29,7 @@ __all__ = ["Search", "cut", "search_source"]
 class Search:
     """A search with reranking: requests candidates from a source, reranks them and returns the best.
 
+    If the reranker's model has late interaction and the source has encodings of its documents, documents are not read again.
     `candidates` is the number of documents requested from the source, `limit` the number of results (None for all), and
     `rank_by` the fields that the reranker reads (None for those that the source searches). Each call can override them.
     Safe to share between threads and event loops if the source is.
@@ -53,6 +57,7 @@ class Search:
         if not isinstance(reranker, Reranker):
             raise InvalidInput(f"reranker must be a Reranker, as podium.load returns, not a {type(reranker).__name__}")
         self.source, self.reranker = source, reranker
+        self._scorer = _scorer_with_encodings(reranker, source)
         self.candidates, self.limit = _checked_candidates(candidates), checked_limit(limit)
         self.rank_by = rank_by
         checked_fields(rank_by)
@@ -86,7 +91,7 @@ class Search:
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
         fields = self.fields(documents, rank_by)
-        ranking = self.reranker.rerank(
+        ranking = self.reranker.with_scorer(self._scorer).rerank(
             query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score, progress=progress
         )
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
@@ -109,7 +114,7 @@ class Search:
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
         fields = self.fields(documents, rank_by)
-        ranking = await self.reranker.arerank(
+        ranking = await self.reranker.with_scorer(self._scorer).arerank(
             query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score
         )
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
@@ -133,6 +138,17 @@ class Search:
         if checked_offset(offset) >= count:
             raise InvalidInput(f"offset={offset} skips all of {count} candidates; request more with candidates=")
         return count
+
+
+def _scorer_with_encodings(reranker: Reranker, source: Source) -> Scorer:
+    """Return the reranker's scorer, reading the encodings of the source's documents, too.
+
+    Encodings that it computes go to its own store only: a search does not write to an index.
+    """
+    scorer = as_scorer(reranker.scorer)
+    if scorer.encoder is None or not isinstance(source, EncodingSource) or source.encodings is None:
+        return reranker.scorer
+    return scorer.with_store(LayeredEncodings(scorer.encoder.store, source.encodings))
 
 
 async def search_source(source: Source, query: str, candidates: int, offset: int = 0) -> list[Any]:

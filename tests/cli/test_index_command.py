@@ -160,7 +160,7 @@ def test_interrupted_load_continues(tmp_path):
         load_into(index, documents, interrupt)
     assert len(index) == 4
     reopened = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
-    assert load_into(reopened, documents, lambda _: None) == (3, 4)
+    assert load_into(reopened, documents, lambda _: None) == (3, 4, 0)
     ids = [document_id for document_id, _ in documents]
     assert set(reopened.get(ids)) == set(ids)
     assert len(reopened) == 7

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,37 +11,20 @@ import pytest
 import redis
 
 import podium
-from loopback import wait_until
 from podium.compose.stores import Row
 from podium.compose.stores.redis import PREFIX, RedisScores
 from podium.errors import InvalidInput, PodiumError
+from redis_server import NEEDS_REDIS, running_redis
 from serving import Process
 
 TEXTS = ["a red apple", "the sea", "a red apple", "red"]
-NEEDS_REDIS = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server on this machine")
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Redis."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = ["redis-server", "--port", str(port), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-
-    def is_ready() -> bool:
-        try:
-            return redis.Redis.from_url(url).ping()
-        except redis.ConnectionError:
-            return False
-
-    wait_until(is_ready)
-    yield url
-    process.terminate()
-    process.wait(10)
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @NEEDS_REDIS
@@ -97,7 +78,7 @@ def test_processes_share_cached_scores(url):
 @NEEDS_REDIS
 def test_another_precision_does_not_share_scores(url):
     podium.load("podium-mini", cache=url).rerank("precision", TEXTS)
-    assert podium.load("podium-mini", cache=url, precision="int8").rerank("precision", TEXTS).notes == ()
+    assert podium.load("podium-mini", cache=url, precision="float32").rerank("precision", TEXTS).notes == ()
 
 
 @NEEDS_REDIS

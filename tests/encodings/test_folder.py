@@ -7,12 +7,19 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import filelock
+import numpy as np
 import pytest
 
 from environment import ROOT
-from podium.encodings.folder import MAX_RECENT, FolderEncodings
+from loopback import wait_until
+from podium.encodings.folder import FolderEncodings
+from podium.encodings.generation import MAX_RECENT
 
 
 def key(number: int) -> bytes:
@@ -52,7 +59,7 @@ def test_many_keys_are_found_before_and_after_they_are_sorted(tmp_path):
         assert contents(opened, *range(count + 10)) == everything
 
 
-def test_a_stored_encoding_is_not_written_again(tmp_path):
+def test_stored_encoding_is_not_written_again(tmp_path):
     store = FolderEncodings(tmp_path)
     store.put(numbered(1))
     size = (tmp_path / "0.data").stat().st_size
@@ -82,9 +89,12 @@ def test_damage_makes_encodings_missing_and_never_wrong(tmp_path, name):
 def test_files_of_another_program_are_ignored(tmp_path):
     (tmp_path / "7.keys").write_text("not podium's")
     (tmp_path / "7.data").write_text("nor this")
+    (tmp_path / "notes.keys").write_text("")
     store = FolderEncodings(tmp_path)
     assert contents(store, 1) == {}
     store.put(numbered(1))
+    assert contents(FolderEncodings(tmp_path), 1) == numbered(1)
+    store.compact({key(1)})
     assert contents(FolderEncodings(tmp_path), 1) == numbered(1)
     assert (tmp_path / "7.keys").read_text() == "not podium's"
 
@@ -110,28 +120,183 @@ sys.path.insert(0, sys.argv[2])
 from test_folder import numbered
 from podium.encodings.folder import FolderEncodings
 store = FolderEncodings(Path(sys.argv[1]))
-start = int(sys.argv[3])
-while True:
-    store.put(numbered(*range(start, start + 7)))
+start, end = int(sys.argv[3]), int(sys.argv[4])
+while start < end:
+    store.put(numbered(*range(start, min(start + 7, end))))
     start += 7
 """
 
 
-def test_a_writer_that_is_killed_leaves_every_finished_encoding(tmp_path):
-    draw, seen = random.Random(1), 0
+def start_writer(folder: Path, start: int, end: int) -> subprocess.Popen[bytes]:
+    """Start a process that writes the encodings `start` to `end`, seven at a time."""
+    arguments = [str(folder), str(ROOT / "tests" / "encodings"), str(start), str(end)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "support")}
+    return subprocess.Popen([sys.executable, "-c", WRITER, *arguments], env=environment)
+
+
+def test_killed_writer_leaves_every_finished_encoding(tmp_path):
+    draw, count = random.Random(1), 0
     for _ in range(20):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(ROOT / "tests" / "encodings"), str(seen)],
-                                  env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / "support")})  # fmt: skip
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not contents(FolderEncodings(tmp_path), seen):
-            time.sleep(0.02)
+        writer = start_writer(tmp_path, count, 10**9)
+        wait_until(lambda: contents(FolderEncodings(tmp_path), count))  # noqa: B023  called before the loop goes on
         time.sleep(draw.random() * 0.05)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        store = FolderEncodings(tmp_path)
-        count = len(contents(store, *range(seen, seen + 20_000)))
-        assert count, "the writer did not start"
-        assert contents(store, *range(seen, seen + count)) == numbered(*range(seen, seen + count))
-        seen += count
+        stored = contents(FolderEncodings(tmp_path), *range(count, count + 20_000))
+        assert stored == numbered(*range(count, count + len(stored)))
+        count += len(stored)
+    assert contents(FolderEncodings(tmp_path), *range(count)) == numbered(*range(count))
+
+
+def test_killed_compaction_loses_nothing(tmp_path):
+    """A process is killed while it compacts; the files of one generation or the other are complete."""
+    live = numbered(*range(0, 3_000, 2))
+    FolderEncodings(tmp_path).put(numbered(*range(3_000)))
+    script = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_folder import numbered
+from podium.encodings.folder import FolderEncodings
+live = set(numbered(*range(0, 3_000, 2)))
+print("ready", flush=True)
+while True:
+    FolderEncodings(Path(sys.argv[1])).compact(live)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "support")}
+    command = [sys.executable, "-c", script, str(tmp_path), str(ROOT / "tests" / "encodings")]
+    draw = random.Random(2)
+    for _ in range(12):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(draw.random() * 0.1)
+            process.kill()
+        assert contents(FolderEncodings(tmp_path), *range(0, 3_000, 2)) == live
+    FolderEncodings(tmp_path).compact(live)
+    assert len([path for path in tmp_path.iterdir() if path.suffix in (".data", ".keys")]) == 2
+
+
+def test_processes_write_at_once(tmp_path):
+    writers = [start_writer(tmp_path, start, start + 400) for start in (0, 200, 1_000)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert contents(FolderEncodings(tmp_path), *range(2_000)) == numbered(*range(600), *range(1_000, 1_400))
+
+
+def test_threads_share_a_store(tmp_path):
     store = FolderEncodings(tmp_path)
-    assert contents(store, *range(seen)) == numbered(*range(seen))
+
+    def work(start: int) -> None:
+        for number in range(start, start + 100):
+            store.put(numbered(number))
+            assert contents(store, number) == numbered(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [0, 50, 100, 150]))
+    assert contents(store, *range(250)) == numbered(*range(250))
+
+
+def test_thread_reads_while_another_waits_to_write(tmp_path):
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(1))
+    with ThreadPoolExecutor(1) as pool, filelock.FileLock(tmp_path / "lock"):
+        writing = pool.submit(store.put, numbered(2))
+        for _ in range(20):
+            assert contents(store, 1) == numbered(1)
+        assert not writing.done()
+        assert contents(store, 2) == {}
+    assert contents(store, 2) == numbered(2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_forked_process_reads_and_writes(tmp_path):
+    """Another thread of the parent is writing during the fork, so its locks may be held."""
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(*range(10)))
+    stopped = threading.Event()
+
+    def write() -> None:
+        number = 1_000
+        while not stopped.is_set():
+            store.put(numbered(number))
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(100, 110):
+            pid = os.fork()
+            if not pid:
+                store.put(numbered(number))
+                os._exit(0 if contents(store, 1, number) == numbered(1, number) else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        stopped.set()
+        writer.join()
+    assert contents(store, *range(100, 110)) == numbered(*range(100, 110))
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_folder import contents, numbered
+from podium.encodings.folder import FolderEncodings
+from podium.errors import SourceError
+folder = Path(sys.argv[1])
+store = FolderEncodings(folder)
+store.put(numbered(*range(50)))
+size = (folder / "0.data").stat().st_size
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+store.put(numbered(*range(50, 100)))
+assert contents(store, *range(100)) == numbered(*range(50))
+assert (folder / "0.data").stat().st_size == size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
+try:
+    store.compact(set(numbered(*range(50))))
+except SourceError as error:
+    assert "free some disk space" in str(error)
+else:
+    raise AssertionError("compaction did not fail")
+assert contents(store, *range(50)) == numbered(*range(50))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.put(numbered(*range(50, 100)))
+assert contents(store, *range(100)) == numbered(*range(100))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
+def test_full_disk_loses_nothing(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "support")}
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(ROOT / "tests" / "encodings")]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "0.data", "0.keys"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder_is_read(tmp_path):
+    FolderEncodings(tmp_path).put(numbered(1))
+    tmp_path.chmod(0o500)
+    try:
+        store = FolderEncodings(tmp_path)
+        store.put(numbered(2))
+        assert contents(store, 1, 2) == numbered(1)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_path_that_is_not_a_folder_stores_nothing(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    store = FolderEncodings(tmp_path / "file")
+    store.put(numbered(1))
+    store.put(numbered(2))
+    assert contents(store, 1) == {}
+    assert len(caplog.records) == 1
+
+
+def test_encodings_are_aligned(tmp_path):
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(*range(20)))
+    addresses = [np.frombuffer(value, np.uint8).ctypes.data for value in store.get(list(numbered(*range(20)))).values()]
+    assert not any(address % 16 for address in addresses)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from podium.compose.stores import Row
-from podium.types import ScoreKind, Scores
+from podium.encodings import Buffer, EncodingStore, KeyMaker
+from podium.encodings.memory import MemoryEncodings
+from podium.scorers import BaseScorer
+from podium.types import Progress, ScoreKind, Scores
 
 
 class WordOverlap:
@@ -40,6 +44,61 @@ class FunctionScorer:
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         self.calls.append(list(texts))
         return self._scores(texts)
+
+
+class LetterCounts(BaseScorer):
+    """A scorer with encodings: the numbers of letters in a text, compared by their dot product.
+
+    `computed` are the texts that were encoded, in order, by this scorer and those made from it.
+    """
+
+    score_kind: ScoreKind = "similarity"
+
+    def __init__(self, model: str = "letter-counts", store: EncodingStore | None = None) -> None:
+        self._model, self.store = model, store or MemoryEncodings(1_000_000)
+        self.computed: list[str] = []
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    @property
+    def encoding_identity(self) -> str:
+        return f"{self._model}:1"
+
+    @property
+    def encoder(self) -> LetterCounts:
+        return self
+
+    def with_store(self, store: EncodingStore) -> LetterCounts:
+        scorer = copy.copy(self)
+        scorer.store = store
+        return scorer
+
+    def encoding_key(self, text: str) -> bytes:
+        return KeyMaker(self.encoding_identity).key(text)
+
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
+        before = len(self.computed)
+        self._encodings(texts)
+        return len(self.computed) - before
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        counts = [np.frombuffer(encoding, "<u2").astype(float) for encoding in self._encodings(texts)]
+        return Scores([float(row @ np.frombuffer(_letter_counts(query), "<u2")) / 1e6 for row in counts])
+
+    def _encodings(self, texts: Sequence[str]) -> list[Buffer]:
+        keys = [self.encoding_key(text) for text in texts]
+        stored = self.store.get(keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
+        self.computed += missing.values()
+        new = {key: _letter_counts(text) for key, text in missing.items()}
+        self.store.put(new)
+        return [(stored | new)[key] for key in keys]
+
+
+def _letter_counts(text: str) -> bytes:
+    return np.array([text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"], "<u2").tobytes()
 
 
 class Letters:

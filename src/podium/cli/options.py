@@ -32,7 +32,7 @@ OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
 """Argument in Python → option, if their names differ."""
 
 HOSTED_ONLY = {"base_url"}  # options that only hosted models have
-LOCAL_ONLY = {"precision", "max_length"}
+LOCAL_ONLY = {"precision", "max_length", "keep"}
 
 model_option = click.option(
     "--model", default="podium-mini", show_default=True, help="A model as for podium.load: org/model, ./folder, cohere:…"
@@ -52,6 +52,11 @@ _MODEL_OPTIONS = {
     ),
     "max_length": click.option(
         "--max-length", type=POSITIVE, metavar="N", help="For models on this machine: tokens read of query and text."
+    ),
+    "keep": click.option(
+        "--keep",
+        metavar="STORE",
+        help="For late interaction: bytes of memory, a folder, or redis://… for encodings of texts.  [default: 64000000]",
     ),
     "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: another server with the same API."),
     "calibration": click.option(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+from podium.encodings import EncodingStore, TextEncoder
 from podium.scorers import BaseScorer, as_scorer
 from podium.types import ScoreKind, Scorer
 
@@ -49,6 +52,15 @@ class WrappedScorer(BaseScorer):
     @property
     def max_length(self) -> int | None:
         return self.scorer.max_length
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        return self.scorer.encoder
+
+    def with_store(self, store: EncodingStore) -> WrappedScorer:
+        wrapped = copy.copy(self)
+        wrapped.scorer = self.scorer.with_store(store)
+        return wrapped
 
     def close(self) -> None:
         self.scorer.close()

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from podium.encodings import Buffer
+from podium.forks import renew_after_fork
 
 __all__ = ["MemoryEncodings"]
 
@@ -20,6 +21,11 @@ class MemoryEncodings:
         self._max_bytes = max_bytes
         self._encodings: OrderedDict[bytes, Buffer] = OrderedDict()
         self._bytes = 0
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Replace the lock, which a thread of the parent process may have held."""
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:

@@ -2,36 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from podium.encodings import Buffer
 from podium.errors import PodiumError
 from podium.redis_values import RedisValues
 
-__all__ = ["RedisEncodings"]
+__all__ = ["PREFIX", "RedisEncodings", "Values", "redis_encodings"]
 
 PREFIX = "podium:encoding:1:"  # 1 is the version of the encodings' layout
+CHECKSUM_BYTES = 4
+BATCH_BYTES = 8_000_000  # of encodings that are sent at once
+
+
+class Values(Protocol):
+    """Strings on a Redis by their names, such as RedisValues. Methods raise PodiumError if it is slow or down."""
+
+    def get(self, names: Sequence[str]) -> Sequence[Any]: ...
+    def set(self, values: Mapping[str, bytes]) -> None: ...
+    def delete(self, names: Iterable[str]) -> None: ...
+    def close(self) -> None: ...
 
 
 class RedisEncodings:
-    """The store at a URL. `prefix` begins the names of its keys. If Redis is slow or down, encodings count as missing."""
+    """Encodings as strings whose names begin with `prefix`, each followed by its checksum.
 
-    def __init__(self, url: str, prefix: str = PREFIX) -> None:
-        self._values = RedisValues(url, "the store of encodings")
-        self._prefix = prefix
+    If Redis is slow or down, encodings count as missing.
+    """
+
+    def __init__(self, values: Values, prefix: str = PREFIX) -> None:
+        self._values, self._prefix = values, prefix
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         try:
-            values = self._values.get([self._prefix + key.hex() for key in keys])
+            values = self._values.get(self._names(keys))
         except PodiumError:
             return {}
-        return {key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)}
+        encodings = ((key, _encoding(value)) for key, value in zip(keys, values, strict=True))
+        return {key: encoding for key, encoding in encodings if encoding is not None}
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
+        batch: dict[str, bytes] = {}
+        size = 0
         try:
-            self._values.set({self._prefix + key.hex(): bytes(encoding) for key, encoding in encodings.items()})
+            for key, encoding in encodings.items():
+                batch[self._name(key)] = bytes(encoding) + _checksum(encoding)
+                size += len(encoding)
+                if size > BATCH_BYTES:
+                    self._values.set(batch)
+                    batch, size = {}, 0
+            if batch:
+                self._values.set(batch)
         except PodiumError:
             pass  # it was logged, and the encodings are computed again
 
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Delete encodings. Raises PodiumError if Redis is slow or down."""
+        self._values.delete(self._names(keys))
+
     def close(self) -> None:
         self._values.close()
+
+    def _name(self, key: bytes) -> str:
+        return self._prefix + key.hex()
+
+    def _names(self, keys: Iterable[bytes]) -> list[str]:
+        return [self._name(key) for key in keys]
+
+
+def redis_encodings(url: str) -> RedisEncodings:
+    """Return the store on the Redis at a URL. Raises InvalidInput if it is not one."""
+    return RedisEncodings(RedisValues(url, "the store of encodings"))
+
+
+def _checksum(encoding: Buffer) -> bytes:
+    return zlib.crc32(encoding).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def _encoding(value: Any) -> bytes | None:
+    """Return the encoding in a value, None if the value is damaged or something else."""
+    if not isinstance(value, bytes) or len(value) <= CHECKSUM_BYTES:
+        return None
+    encoding = value[:-CHECKSUM_BYTES]
+    return encoding if _checksum(encoding) == value[-CHECKSUM_BYTES:] else None

@@ -123,6 +123,7 @@ OPTIONS = options_of(Settings)
 MODEL_OPTIONS = [  # arguments of podium.load for the models of --model
     Option("precision", Literal["float32", "int8", "auto"]),
     Option("max_length", int, minimum=1),
+    Option("keep", str),
     Option("base_url", str),
     Option("calibration", str),
 ]

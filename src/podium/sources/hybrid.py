@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from podium.encodings import EncodingStore
 from podium.errors import Argument, InvalidInput
 from podium.sources.fusion import HYBRID_DEPTH, MODES, Fusion, Hit, Mode, check_fusion, fuse
 from podium.types import Candidates, Embed
@@ -68,6 +69,11 @@ class HybridSource(ABC, Generic[Request]):
     @abstractmethod
     def text_fields(self) -> list[str] | None:
         """The fields that are searched by text, None if they are unknown or if each document is one text."""
+
+    @property
+    def encodings(self) -> EncodingStore | None:
+        """The encodings of the documents, to be read only; None if this source cannot have any."""
+        return None
 
     @abstractmethod
     def text_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:

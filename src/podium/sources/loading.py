@@ -9,13 +9,16 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from podium.documents import valid_unicode
 from podium.errors import InvalidInput
+from podium.ranking import Reranker
 from podium.types import Embed, Progress
 
-__all__ = ["Target", "check_ids_from", "load_into", "with_ids"]
+__all__ = ["Loaded", "Target", "check_ids_from", "load_into", "with_ids"]
+
+ENCODED_AT_ONCE = 500  # documents, so that progress is seen
 
 
 class Target(Protocol):
@@ -27,6 +30,8 @@ class Target(Protocol):
       it. While it waits, it calls `progress` with the percentage that is done since the last call.
     - `unchanged`: return the ids of those documents that the index already has in exactly this form.
     - `add`: write documents. Each replaces the document with its id.
+    - `kept_models`: the names of the models whose encodings the index has.
+    - `keep`: store a reranker's encodings of documents that the index has, and return how many were computed.
     - `finish`: raise SourceError if searches cannot find some of the documents. Afterwards `notes` are warnings for the user.
     - `close`: let other processes load the index, and close connections.
     """
@@ -37,11 +42,14 @@ class Target(Protocol):
     def embed(self) -> Embed | None: ...
     @property
     def notes(self) -> Sequence[str]: ...
+    @property
+    def kept_models(self) -> list[str]: ...
 
     def check(self, document: Any, document_id: str, number: int) -> None: ...
     def prepare(self, count: int, progress: Progress) -> None: ...
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]: ...
     def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> Any: ...
+    def keep(self, documents: Sequence[Any], reranker: Reranker) -> int: ...
     def finish(self) -> None: ...
     def close(self) -> None: ...
 
@@ -64,20 +72,32 @@ def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str,
         yield (document_id if counts[document_id] == 1 else f"{document_id}-{counts[document_id]}"), document
 
 
-def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress) -> tuple[int, int]:
-    """Add the documents that the index does not have yet. Return how many were added, and how many it had."""
+class Loaded(NamedTuple):
+    """Numbers of documents that were added, that the index had already, and whose encodings were computed."""
+
+    added: int
+    skipped: int
+    encoded: int
+
+
+def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress, keep: Reranker | None = None) -> Loaded:
+    """Add the documents that the index does not have yet, and store the encodings of `keep` that it does not have."""
     added = 0
     skipped = 0
+    encoded = 0
     remaining = iter(documents)
-    while batch := list(itertools.islice(remaining, target.batch)):
+    batch_size = target.batch if keep is None else min(target.batch, ENCODED_AT_ONCE)
+    while batch := list(itertools.islice(remaining, batch_size)):
         unchanged = target.unchanged([document for _, document in batch], [document_id for document_id, _ in batch])
         new = [(document_id, document) for document_id, document in batch if document_id not in unchanged]
         if new:
             target.add([document for _, document in new], ids=[document_id for document_id, _ in new])
+        if keep is not None:
+            encoded += target.keep([document for _, document in batch], keep)
         added += len(new)
         skipped += len(unchanged)
         progress(len(batch))
-    return added, skipped
+    return Loaded(added, skipped, encoded)
 
 
 def check_ids_from(index: str, created_with: str | None, ids_from: str | None) -> None:

@@ -86,6 +86,7 @@ class PlaceKind:
     - `source`: return the index, to search it. `target`: return the index, to load documents into it.
     - `summaries`: describe the index at a place, or all indexes of a server or folder.
     - `delete`: delete documents by their ids, and return how many existed.
+    - `compact`: reclaim the space of what is not used any more. Return how many bytes the index had before and has now.
     - `drop`: delete the index, and return its number of documents, None if unknown.
     """
 
@@ -98,4 +99,5 @@ class PlaceKind:
     target: Callable[[str, IndexOptions, EmbedderLoader], Target]
     summaries: Callable[[str], Sequence[Summary]]
     delete: Callable[[str, Sequence[str]], int]
+    compact: Callable[[str], tuple[int, int]]
     drop: Callable[[str], int | None]

@@ -179,12 +179,13 @@ def test_encodings_of_another_layout_are_computed_again(scorer):
     assert scorer.score("rank", ["query"]).encoded == 1
 
 
-def test_layered_store_is_read_first(scorer):
+def test_scorer_with_another_store_leaves_the_first_alone(scorer):
     store = MemoryEncodings(10**6)
-    layered = scorer.with_store(store)
-    layered.encode(["query"])
-    assert set(store.get([scorer.encoding_key("query")])) == {scorer.encoding_key("query")}
-    assert scorer.score("rank", ["query"]).encoded == 0
+    other = scorer.with_store(store)
+    assert other.encode(["a text of this test"]) == 1
+    assert set(store.get([scorer.encoding_key("a text of this test")])) == {scorer.encoding_key("a text of this test")}
+    assert other.score("rank", ["a text of this test"]).encoded == 0
+    assert scorer.score("rank", ["a text of this test"]).encoded == 1
 
 
 @pytest.mark.parametrize(

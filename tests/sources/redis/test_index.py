@@ -53,17 +53,17 @@ def test_second_run_continues_the_first_and_writes_nothing_twice(server):
     index = server.index()
     index.prepare(len(DOCUMENTS))
     pairs = list(zip(IDS, DOCUMENTS, strict=True))
-    assert load_into(index, pairs[:2], no_progress) == (2, 0)
+    assert load_into(index, pairs[:2], no_progress) == (2, 0, 0)
     index.close()  # as if the run was interrupted
     second_run = server.index()
     second_run.prepare(len(DOCUMENTS))
-    assert load_into(second_run, pairs, no_progress) == (3, 2)
+    assert load_into(second_run, pairs, no_progress) == (3, 2, 0)
     source = server.source(mode="text")
     before = source.search("capital of the states", 5)
-    assert load_into(second_run, pairs, no_progress) == (0, 5)
+    assert load_into(second_run, pairs, no_progress) == (0, 5, 0)
     assert source.search("capital of the states", 5) == before
     changed = [("d4", DOCUMENTS[4] | {"content": "Rye.", "year": None})]
-    assert load_into(second_run, changed, no_progress) == (1, 0)
+    assert load_into(second_run, changed, no_progress) == (1, 0, 0)
     (document,) = source.search("rye", 5)
     assert "year" not in document
     assert source.search("flour", 5) == []

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from podium.encodings import Buffer, EncodingStore, KeyMaker
-from podium.encodings.layered import LayeredEncodings
-from podium.encodings.memory import MemoryEncodings
+from podium.encodings.keep import store_for
 from podium.errors import Argument, InvalidInput
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
@@ -31,9 +30,8 @@ from podium.local.tokenizer import Encoded
 from podium.steps import adrive, drive
 from podium.types import Progress, Scores
 
-__all__ = ["DEFAULT_MEMORY", "LateInteraction"]
+__all__ = ["LateInteraction"]
 
-DEFAULT_MEMORY = 64_000_000  # bytes of encodings in memory, about 5,000 texts of 83 tokens
 CHUNK = 4096  # texts whose encodings are in memory at once besides the store, about 50 MB
 COMPARED_AT_ONCE = 256  # texts that a thread compares in about a millisecond
 TOKEN_BYTES = 128  # about, of an encoding
@@ -49,7 +47,7 @@ class LateInteraction(ModelScorer):
     - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3.
     - `score`: for a ColBERT model, whether the similarities of a query's tokens are added up ("sum") or averaged ("mean"); by
       default as the model says, which is nearly always the sum.
-    - `store`: keeps encodings, by default up to 64 MB of them in memory.
+    - `store`: keeps encodings, by default up to 64 MB of them in memory. `close` closes it.
 
     A score is always computed from packed encodings, so it is the same, bit for bit, whether they were stored or not. Safe to
     share between threads. Raises ModelError, or InvalidInput for an option.
@@ -84,7 +82,7 @@ class LateInteraction(ModelScorer):
                 per_token=True,
             )
         self.tokenizer = self._model.tokenizer
-        self.store: EncodingStore = MemoryEncodings(DEFAULT_MEMORY) if store is None else store
+        self.store: EncodingStore = store_for() if store is None else store
         self._keys = KeyMaker(self.encoding_identity)
         self._layout = Layout.of(self._model.run([Text("a")]).outputs[0])
 
@@ -101,10 +99,14 @@ class LateInteraction(ModelScorer):
         """Return the key of a text's encoding in the store."""
         return self._keys.key(text)
 
+    @property
+    def encoder(self) -> LateInteraction:
+        return self
+
     def with_store(self, store: EncodingStore) -> LateInteraction:
-        """Return a scorer with the same model that looks into another store first."""
+        """Return a scorer with the same model and another store."""
         other = copy.copy(self)
-        other.store = LayeredEncodings(store, self.store)
+        other.store = store
         return other
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:

@@ -16,6 +16,7 @@ from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_path
 from podium.sources.embedded import graph
 from podium.sources.embedded.description import DESCRIPTION_FILE, is_index
+from podium.sources.embedded.encodings import ENCODINGS_FOLDER
 from podium.sources.embedded.texts import TEXT_FOLDER
 from podium.sources.embedded.vectors import CHECKSUMS_FILE, ROWS_FILE
 
@@ -87,6 +88,7 @@ def delete_index(folder: Path) -> None:
     try:
         (target / DESCRIPTION_FILE).unlink()  # first: without it the folder is not an index
         shutil.rmtree(target / TEXT_FOLDER)
+        shutil.rmtree(target / ENCODINGS_FOLDER, ignore_errors=True)
         for path in target.iterdir():
             if _is_own(path.name) and not path.is_dir():
                 path.unlink()

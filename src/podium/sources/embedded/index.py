@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.encodings import EncodingStore
+from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.forks import renew_after_fork
 from podium.inputs import checked_documents, checked_limit, checked_offset, checked_query
+from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.description import Description, IndexIdentity, is_index
 from podium.sources.embedded.documents import checked_ids, document_ids, searched_texts, stored_json
+from podium.sources.embedded.encodings import IndexEncodings
 from podium.sources.embedded.folder import checked_folder, new_folder
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import unusable
@@ -83,6 +87,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         self._description, self._texts = description, texts
         self._identity = IndexIdentity(path, description)
         self._vectors = Vectors(path, len(description.probe)) if description.probe else None
+        self._encodings = IndexEncodings(path, self.text_fields)
         self._writing = threading.Lock()
         renew_after_fork(self)
         super().__init__(embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
@@ -185,13 +190,24 @@ class EmbeddedIndex(HybridSource[_Request]):
         """The field that ids are taken from, "" if they are digests of the documents, None if unknown."""
         return self._description.ids_from
 
-    def add(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None) -> list[str]:
+    @property
+    def encodings(self) -> EncodingStore:
+        """The encodings of documents that were added with `keep`, to be read only."""
+        return ReadOnlyEncodings(self._encodings.store)
+
+    @property
+    def kept_models(self) -> list[str]:
+        """The names of the models whose encodings the index has."""
+        return [model.model for model in self._encodings.models()]
+
+    def add(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None, keep: Reranker | None = None) -> list[str]:
         """Add strings and mappings in one commit, and return their ids. Searches find them as soon as this returns.
 
-        A document replaces the one that has its id. Without `ids`, documents get random ones. Raises InvalidInput if a
-        document cannot be written as JSON or has none of the searched fields, and SourceError if another process is writing
-        or the disk is full; then nothing is added. If there are many vectors, their graph is extended here, which can take
-        minutes.
+        A document replaces the one that has its id. Without `ids`, documents get random ones. `keep` is a reranker with late
+        interaction: its encodings of the documents are stored, so that a Search with it does not read them again. Raises
+        InvalidInput if a document cannot be written as JSON or has none of the searched fields, and SourceError if another
+        process is writing or the disk is full; then nothing is added. If there are many vectors, their graph is extended here,
+        which can take minutes.
         """
         if self._vectors is not None and self.embed is None:
             raise InvalidInput(
@@ -202,6 +218,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         valid_ids = document_ids(ids, len(documents))
         stored = [self._stored(document, number) for number, document in enumerate(documents)]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
+        if keep is not None:
+            self._encodings.add(list(map(self._document, stored)), keep)
         with self._writing:
             with self._writer() as writer:
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
@@ -221,6 +239,20 @@ class EmbeddedIndex(HybridSource[_Request]):
                 for document_id in unique:
                     writer.remove(document_id)
         return count
+
+    def keep(self, documents: Iterable[Any], reranker: Reranker) -> int:
+        """Store a reranker's encodings of documents that the index has, and return how many were computed.
+
+        Those that are stored already are not computed. Raises InvalidInput or SourceError.
+        """
+        stored = [self._stored(document, number) for number, document in enumerate(checked_documents(documents))]
+        return self._encodings.add(list(map(self._document, stored)), reranker)
+
+    def compact(self) -> None:
+        """Remove encodings of documents that were deleted or changed. Raises SourceError while another process writes."""
+        with self._writing, self.locked():
+            snapshot = self._snapshot()
+            self._encodings.compact([self._document(content) for content in batch] for batch in snapshot.all_documents())
 
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the documents that exist, by id: a string as {"text": …}, a mapping as it was added."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from podium.errors import InvalidInput, SourceError
 from podium.formats import stream_documents
+from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.folder import checked_folder, delete_index, loading
 from podium.sources.embedded.index import EmbeddedIndex, is_index
@@ -64,6 +65,10 @@ class FolderTarget:
     def embed(self) -> Embed | None:
         return self._index.embed
 
+    @property
+    def kept_models(self) -> list[str]:
+        return self._index.kept_models
+
     def check(self, document: Any, document_id: str, number: int) -> None:
         self._index.check([document], ids=[document_id], first_number=number)
 
@@ -81,6 +86,9 @@ class FolderTarget:
 
     def add(self, documents: Sequence[Any], *, ids: Sequence[str]) -> None:
         self._index.add(documents, ids=ids)
+
+    def keep(self, documents: Sequence[Any], reranker: Reranker) -> int:
+        return self._index.keep(documents, reranker)
 
     def finish(self) -> None:
         """Do nothing: documents can be found as soon as `add` returns."""
@@ -147,6 +155,18 @@ def drop(path: str | os.PathLike[str]) -> int | None:
         return count
 
 
+def _compact(place: str) -> tuple[int, int]:
+    folder = checked_folder(place)
+    with loading(folder):
+        before = _size(folder)
+        EmbeddedIndex.open(folder).compact()
+        return before, _size(folder)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 LOCAL = PlaceKind(
     location="in a folder",
     example="the folder of an index",
@@ -156,5 +176,6 @@ LOCAL = PlaceKind(
     target=FolderTarget,
     summaries=_summaries,
     delete=_delete,
+    compact=_compact,
     drop=drop,
 )

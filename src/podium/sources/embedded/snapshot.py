@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from podium.sources.fusion import Hit
 
 __all__ = ["Address", "Snapshot"]
 
+READ_AT_ONCE = 20_000  # documents: finding a batch takes as long as finding all before it
 Address = tuple[int, int]
 """A document in a snapshot: the number of its segment, and its number there."""
 
@@ -71,6 +72,14 @@ class Snapshot:
             query = self._query.term_set_query(self._schema, "id", list(ids))
             hits = self._searcher.search(query, limit=len(ids), count=False).hits
             return dict(self.stored([(address.segment_ord, address.doc) for _, address in hits]))
+
+    def all_documents(self) -> Iterator[list[bytes]]:
+        """Yield the JSON of all documents, in batches."""
+        query = self._query.all_query()
+        for offset in range(0, len(self), READ_AT_ONCE):
+            with tantivy_calls(self._path):
+                hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset).hits
+            yield [content for _, content in self.stored([(address.segment_ord, address.doc) for _, address in hits])]
 
     def of_rows(self, rows: Sequence[int]) -> dict[int, Address]:
         """Return the documents that refer to these rows of vectors, by row."""

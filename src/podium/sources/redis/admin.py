@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Sequence
 
 from podium.errors import SourceError
+from podium.sources.encodings import KeptModel
 from podium.sources.redis import replies
 from podium.sources.redis.commands import keys_command
-from podium.sources.redis.description import description_key, lease_key, prefixes_overlap
+from podium.sources.redis.description import description_key, lease_key, prefixes_overlap, read_description
+from podium.sources.redis.encodings import delete_encodings, document_keys, index_encodings
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo
@@ -29,9 +31,14 @@ def indexes(url: str, name: str = "") -> list[tuple[str, str, str]]:
 def delete(url: str, name: str, ids: Sequence[str]) -> int:
     """Delete documents of an index and return how many existed. Keys that are not its documents are ignored."""
     with _server(url, name) as server:
-        prefix = _existing_info(server).key_prefix
-        reply = server.execute(*keys_command(server.index, [prefix + document_id for document_id in ids]))
-        return sum(server.execute("DEL", key) for key in replies.search_keys(reply))
+        info = _existing_info(server)
+        reply = server.execute(*keys_command(server.index, [info.key_prefix + document_id for document_id in ids]))
+        keys = replies.search_keys(reply)
+        encodings = document_keys(server, info, keys, models) if (models := _models(server, info)) else set()
+        count: int = sum(server.execute("DEL", key) for key in keys)
+        if encodings:
+            index_encodings(server, info.key_prefix).delete(encodings)
+        return count
 
 
 def drop(url: str, name: str) -> int:
@@ -45,10 +52,13 @@ def drop(url: str, name: str) -> int:
         if info.name != server.index:
             raise SourceError(f"{server.index!r} is an alias of the index {info.name!r}; name that one to drop it")
         _check_exclusive(server, info)
+        has_encodings = bool(_models(server, info))
         lease = Lease(server, lease_key(info.key_prefix))
         lease.acquire()
         try:
             lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(info.key_prefix))])
+            if has_encodings:
+                delete_encodings(server, info.key_prefix)
         finally:
             lease.release()
         return info.document_count
@@ -79,6 +89,12 @@ def _existing_info(server: Server) -> IndexInfo:
         raise SourceError(
             f"there is no index {server.index!r} on {server.address}; podium index --list --to redis://… lists the indexes"
         ) from error
+
+
+def _models(server: Server, info: IndexInfo) -> tuple[KeptModel, ...]:
+    """Return the models whose encodings an index keeps."""
+    description = read_description(server.execute("GET", description_key(info.key_prefix)))
+    return () if description is None else description.models
 
 
 def _check_exclusive(server: Server, info: IndexInfo) -> None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from podium.errors import SourceError
 from podium.sources.embedding import is_same_embedder
+from podium.sources.encodings import KeptModel, models_from_json
 
 __all__ = [
-    "RESERVED_IDS",
     "Description",
     "check_embedder",
     "default_prefix",
     "description_key",
+    "encoding_prefix",
+    "is_reserved",
+    "keys_pattern",
     "lease_key",
     "prefixes_overlap",
     "read_description",
@@ -28,7 +32,7 @@ __all__ = [
 
 DESCRIPTION_ID = ".podium"
 LEASE_ID = ".podium-lease"
-RESERVED_IDS = (DESCRIPTION_ID, LEASE_ID)
+ENCODING_ID = ".podium-encoding:"  # the beginning of the ids of encodings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,19 @@ class Description:
     - `vector`: the field of the vectors, "" without an embedder.
     - `embedder`: the name of the embedder's model. `probe`: its vector of embedding.PROBE, () without an embedder.
     - `ids_from`: the field that ids are taken from, "" if they are digests of the documents, None if unknown.
+    - `models`: those whose encodings of the documents are stored.
     """
 
     vector: str = ""
     embedder: str | None = None
     probe: tuple[float, ...] = ()
     ids_from: str | None = None
+    models: tuple[KeptModel, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        models = values.pop("models")
+        return json.dumps(values | {"models": models} if models else values)
 
 
 def read_description(reply: Any) -> Description | None:
@@ -58,7 +66,8 @@ def read_description(reply: Any) -> Description | None:
         probe = tuple(float(number) for number in values["probe"])
         if not all(math.isfinite(number) for number in probe):
             raise ValueError("a number in probe is not finite")
-        return Description(str(values["vector"]), values["embedder"], probe, values["ids_from"])
+        models = models_from_json(values.get("models", ()))
+        return Description(str(values["vector"]), values["embedder"], probe, values["ids_from"], models)
     except (ValueError, TypeError, KeyError) as error:
         raise SourceError(
             f"podium's description of the index cannot be read ({type(error).__name__}); delete the key that ends in "
@@ -105,3 +114,22 @@ def description_key(prefix: str) -> str:
 
 def lease_key(prefix: str) -> str:
     return with_separator(prefix) + LEASE_ID
+
+
+def encoding_prefix(prefix: str) -> str:
+    """Return the prefix of the keys of an index's encodings."""
+    return with_separator(prefix) + ENCODING_ID
+
+
+def is_reserved(document_id: str) -> bool:
+    """Whether a document cannot have this id, because its key is, or could be, one of podium's own."""
+    return document_id in (DESCRIPTION_ID, LEASE_ID) or document_id.startswith(ENCODING_ID)
+
+
+def keys_pattern(prefix: str) -> str:
+    """Return the pattern of SCAN for the keys that begin with a prefix.
+
+    >>> keys_pattern("a*b:")
+    'a\\\\*b:*'
+    """
+    return re.sub(r"([*?\[\]^\\])", r"\\\1", prefix) + "*"

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
+from podium.ranking import Reranker
 from podium.sources.embedding import document_vectors, embedder_name, probe_vector
+from podium.sources.encodings import encode_documents, encoding_keys, kept_model
 from podium.sources.loading import check_ids_from
 from podium.sources.redis.admin import index_info, index_infos
 from podium.sources.redis.commands import Command
 from podium.sources.redis.description import (
-    RESERVED_IDS,
     Description,
     check_embedder,
     default_prefix,
     description_key,
+    is_reserved,
+    keys_pattern,
     lease_key,
     prefixes_overlap,
     read_description,
     with_separator,
 )
+from podium.sources.redis.encodings import document_keys, index_encodings
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo, as_string
@@ -97,6 +101,13 @@ class RedisIndex:
         self._failures_before = 0  # documents that the server could not index, before this run
         self._expected_count = 0  # documents in the index
         self._escaped_count = 0  # documents with words that a backslash hides
+        self._prepared_info: IndexInfo | None = None
+        self._description: Description | None = None
+
+    @property
+    def kept_models(self) -> list[str]:
+        """The names of the models whose encodings the index has. Known after `prepare`."""
+        return [] if self._description is None else [model.model for model in self._description.models]
 
     def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
         """Create the index for about `count` documents if it does not exist, and prevent other processes from loading it.
@@ -119,6 +130,7 @@ class RedisIndex:
         info = self._wait_for_scan(progress)
         self._failures_before = info.failure_count  # the server never resets it
         self._expected_count = info.document_count
+        self._prepared_info = info
 
     def check(self, document: Any, document_id: str, number: int) -> None:
         """Raise InvalidInput if `add` would not take this document. Nothing is written."""
@@ -137,9 +149,15 @@ class RedisIndex:
                 unchanged_ids.add(document_id)
         return unchanged_ids
 
-    def add(self, documents: Sequence[Any], ids: Sequence[str]) -> None:
-        """Write documents, each in place of the one that has its id."""
+    def add(self, documents: Sequence[Any], ids: Sequence[str], *, keep: Reranker | None = None) -> None:
+        """Write documents, each in place of the one that has its id.
+
+        `keep` is a reranker with late interaction: its encodings of the documents are stored beside them.
+        """
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
+        if keep is not None:
+            self.keep(documents, keep)
+        replaced_keys = self._encoding_keys([self._key(document_id) for document_id in ids])
         texts = [self._storage.texts(fields) for fields in records]
         writes = [
             self._storage.write_commands(self._key(document_id), fields, vector)
@@ -150,6 +168,21 @@ class RedisIndex:
             deleted = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
             self._expected_count += deleted.count(0)  # DEL replies 0 for a new document
         self._escaped_count += sum(any(map(has_escaped_word, fields)) for fields in texts)
+        self._delete_encodings(replaced_keys, records)
+
+    def keep(self, documents: Sequence[Any], reranker: Reranker) -> int:
+        """Store a reranker's encodings of documents of the index, and return how many were computed.
+
+        Those that are stored already are not computed. Raises InvalidInput or SourceError.
+        """
+        model = kept_model(reranker)
+        description = self._description or Description(ids_from=self._ids_from)
+        if model not in description.models:
+            self._set_description(replace(description, models=model.added_to(description.models)))
+        records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
+        stored = [self._storage.document(fields) for fields in records]
+        store = index_encodings(self.server, self._prefix)
+        return encode_documents(stored, list(self._schema.text), reranker, store, self.server.address)
 
     def finish(self) -> None:
         """Raise SourceError if documents that were written, or existed before, cannot be found."""
@@ -193,9 +226,22 @@ class RedisIndex:
         self.server.close()
 
     def _key(self, document_id: str) -> str:
-        if document_id in RESERVED_IDS:
+        if is_reserved(document_id):
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
         return self._prefix + document_id
+
+    def _encoding_keys(self, keys: Sequence[str]) -> set[bytes]:
+        """Return the keys of all encodings of the documents that have these keys now."""
+        if self._description is None or not self._description.models or self._prepared_info is None:
+            return set()
+        return document_keys(self.server, self._prepared_info, keys, self._description.models)
+
+    def _delete_encodings(self, keys: set[bytes], records: Sequence[dict[str, Any]]) -> None:
+        """Delete the encodings of documents that were replaced, except those that the new ones have, too."""
+        if keys and self._description is not None:
+            documents = [self._storage.document(fields) for fields in records]
+            keys -= encoding_keys(self._description.models, documents, list(self._schema.text))
+            index_encodings(self.server, self._prefix).delete(keys)
 
     def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
         """Return a vector for each document's text fields, or None if they are empty or there is no embedder."""
@@ -237,17 +283,19 @@ class RedisIndex:
         self._write([create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), documents=count)])
 
     def _write_description(self, probe: tuple[float, ...]) -> None:
-        description = Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from)
+        self._set_description(Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from))
+
+    def _set_description(self, description: Description) -> None:
         self._write([("SET", description_key(self._prefix), description.to_json())])
+        self._description = description
 
     def _check_prefix(self) -> None:
         """Raise SourceError if keys of other data or of another index begin with the prefix: searches would find them, too."""
-        pattern = re.sub(r"([*?\[\]^\\])", r"\\\1", self._prefix) + "*"
-        podium_keys = [self._prefix + name for name in RESERVED_IDS]
+        pattern = keys_pattern(self._prefix)
 
         def first_key() -> str | None:
             keys = map(as_string, self.server.client().scan_iter(match=pattern, count=1000))
-            return next((key for key in keys if key not in podium_keys), None)
+            return next((key for key in keys if not is_reserved(key.removeprefix(self._prefix))), None)
 
         remedy = "choose another prefix with --prefix (prefix=), or another index"
         if (key := self.server.attempt(first_key)) is not None:
@@ -271,6 +319,7 @@ class RedisIndex:
     def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
         """Raise an error if the index has a description with another embedder or other ids."""
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
+        self._description = description
         if description is None and not info.document_count:
             self._write_description(probe)
         if description is not None:

@@ -91,6 +91,10 @@ def _text_field(document: Any) -> str:
     return next(key for key in TEXT_KEYS if key in document) if isinstance(document, Mapping) else "content"
 
 
+def _compact(place: str) -> tuple[int, int]:
+    raise InvalidInput("an index on Redis has nothing to compact: what belongs to a deleted document is deleted with it")
+
+
 REDIS = PlaceKind(
     location="on Redis",
     example="redis://host:port/name",
@@ -101,5 +105,6 @@ REDIS = PlaceKind(
     target=_target,
     summaries=lambda place: admin.indexes(*split_server(place)),
     delete=lambda place, ids: admin.delete(*split_url(place), ids),
+    compact=_compact,
     drop=lambda place: admin.drop(*split_url(place)),
 )

@@ -22,6 +22,7 @@ __all__ = [
     "IndexInfo",
     "RawDocument",
     "as_string",
+    "decoded",
     "document_fields",
     "hybrid_documents",
     "index_info",
@@ -225,13 +226,13 @@ def document_fields(raw_fields: Mapping[str, Any], info: IndexInfo, names: Seque
         members = value if isinstance(value, dict) else {"$": value}
         return {name: value for name, value in members.items() if name not in vectors}
     return {
-        name: _vector(value, vectors[name], info.storage) if name in vectors else _decoded(value)
+        name: _vector(value, vectors[name], info.storage) if name in vectors else decoded(value)
         for name, value in raw_fields.items()
         if name not in vectors or name in (names or ())
     }
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Return a field as a string, or as bytes if it is not UTF-8."""
     try:
         return value.decode() if isinstance(value, bytes) else value

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from podium.encodings import EncodingStore
+from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
@@ -24,6 +26,7 @@ from podium.sources.redis.commands import (
     text_command,
     vector_command,
 )
+from podium.sources.redis.encodings import source_encodings
 from podium.sources.redis.failures import UnknownCommand
 from podium.sources.redis.filters import checked_filter
 from podium.sources.redis.lookup import IndexLookup, RedisRequest
@@ -162,6 +165,10 @@ class RedisSource(HybridSource[RedisRequest]):
         if self._options.weights is None:
             return self._lookup.info.names_of_kind("TEXT") if self._lookup.info else None
         return list(self._options.weights)
+
+    @property
+    def encodings(self) -> EncodingStore | None:
+        return ReadOnlyEncodings(source_encodings(self.server, lambda: self._lookup.info))
 
     def describe_text(self) -> str:
         weights = self._options.weights

@@ -10,6 +10,7 @@ from typing import Any
 
 from podium.errors import InvalidInput
 from podium.sources.redis.commands import Command
+from podium.sources.redis.replies import decoded
 from podium.sources.redis.schema import Schema
 
 __all__ = ["HashStorage", "JsonStorage", "storage_for"]
@@ -33,6 +34,10 @@ class HashStorage:
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
         """Return the text fields of a document."""
         return [fields[name].decode("utf-8", "replace") for name in self._schema.text if name in fields]
+
+    def document(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the document as a search returns it."""
+        return {name: decoded(value) for name, value in fields.items()}
 
     def write_commands(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
         """Return the commands that replace the document with this key. The first one is DEL."""
@@ -85,6 +90,9 @@ class JsonStorage:
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
         return [str(fields[name]) for name in self._schema.text if name in fields]
+
+    def document(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(fields)
 
     def write_commands(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
         members = dict(fields) if vector is None else {**fields, str(self._schema.vector): vector.tolist()}

@@ -1,0 +1,51 @@
+"""The argument `keep` of `podium.load`: where a model's encodings are stored → the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from podium.encodings import EncodingStore
+from podium.encodings.folder import FolderEncodings
+from podium.encodings.layered import LayeredEncodings
+from podium.encodings.memory import MemoryEncodings
+from podium.errors import Argument, InvalidInput
+
+__all__ = ["DEFAULT_BYTES", "store_for"]
+
+DEFAULT_BYTES = 64_000_000  # about 5,000 texts of 83 tokens
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
+    """Return a store: that many bytes of memory, a folder, or a Redis by its URL with memory in front of it.
+
+    A number may be a string of digits, as on the command line. A folder is created when it is first written. Raises
+    InvalidInput.
+    """
+    if isinstance(keep, str) and keep.isdecimal():
+        keep = int(keep)
+    if isinstance(keep, int) and not isinstance(keep, bool):
+        if keep < 0:
+            raise _invalid(keep)
+        return MemoryEncodings(keep)
+    if isinstance(keep, str) and "://" in keep:
+        if keep.partition("://")[0] not in REDIS_SCHEMES:  # without the URL, which may contain a password
+            raise InvalidInput(Argument("keep"), " can be a folder, or the URL of a Redis: redis://…, rediss://… or unix://…")
+        from podium.encodings.redis import redis_encodings
+
+        return LayeredEncodings(MemoryEncodings(DEFAULT_BYTES), redis_encodings(keep))
+    if not isinstance(keep, str | os.PathLike) or not os.fspath(keep):
+        raise _invalid(keep)
+    folder = Path(os.fspath(keep))
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(Argument("keep", str(folder)), " is a file; name a folder, which is created if it does not exist")
+    return FolderEncodings(folder)
+
+
+def _invalid(keep: object) -> InvalidInput:
+    return InvalidInput(
+        Argument("keep"),
+        f" must be a number of bytes of memory (0 for none), a folder, or the URL of a Redis, not {keep!r:.40}",
+    )

@@ -1,0 +1,77 @@
+"""IndexEncodings: the encodings of an index's documents, in its folder's subfolder `encodings`, or in memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from podium.atomic import atomic_write
+from podium.encodings.folder import FolderEncodings
+from podium.encodings.memory import MemoryEncodings
+from podium.errors import SourceError
+from podium.ranking import Reranker
+from podium.sources.encodings import (
+    KeptModel,
+    encode_documents,
+    encoding_keys,
+    kept_model,
+    models_from_json,
+    models_to_json,
+)
+
+__all__ = ["ENCODINGS_FOLDER", "IndexEncodings"]
+
+ENCODINGS_FOLDER, MODELS_FILE = "encodings", "models.json"
+
+
+class IndexEncodings:
+    """The encodings of an index in `folder`, in memory if that is None, and the models that they are for.
+
+    Documents are as a search returns them. `searched` are the index's text fields.
+    """
+
+    def __init__(self, folder: Path | None, searched: Sequence[str] | None) -> None:
+        self._folder = None if folder is None else folder / ENCODINGS_FOLDER
+        self._searched = searched
+        self._models_in_memory: tuple[KeptModel, ...] = ()
+        self.store = MemoryEncodings(sys.maxsize) if self._folder is None else FolderEncodings(self._folder)
+
+    def add(self, documents: Sequence[Any], reranker: Reranker) -> int:
+        """Store the encodings of documents, and return how many were computed. Raises InvalidInput or SourceError."""
+        model = kept_model(reranker)
+        if model not in (models := self.models()):
+            self._write(model.added_to(models))
+        return encode_documents(documents, self._searched, reranker, self.store, str(self._folder or "memory"))
+
+    def models(self) -> tuple[KeptModel, ...]:
+        """Return the models whose encodings are stored, () if the file that has them is damaged."""
+        if self._folder is None:
+            return self._models_in_memory
+        try:
+            return models_from_json(json.loads((self._folder / MODELS_FILE).read_bytes()))
+        except (OSError, ValueError, TypeError, KeyError):
+            return ()
+
+    def compact(self, documents: Iterable[Sequence[Any]]) -> None:
+        """Remove the encodings that belong to none of the documents, which are in batches. Raises SourceError."""
+        models = self.models()
+        if not models or not isinstance(self.store, FolderEncodings):
+            return
+        live: set[bytes] = set()
+        for batch in documents:
+            live |= encoding_keys(models, batch, self._searched)
+        self.store.compact(live)
+
+    def _write(self, models: tuple[KeptModel, ...]) -> None:
+        self._models_in_memory = models
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(exist_ok=True)
+            with atomic_write(self._folder / MODELS_FILE) as file:
+                file.write(json.dumps(models_to_json(models)).encode())
+        except OSError as error:
+            raise SourceError(f"{self._folder} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,101 @@
+"""Memory and layered stores, and the argument `keep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from podium.encodings import KeyMaker
+from podium.encodings.folder import FolderEncodings
+from podium.encodings.keep import store_for
+from podium.encodings.layered import LayeredEncodings, ReadOnlyEncodings
+from podium.encodings.memory import ENTRY_BYTES, MemoryEncodings
+from podium.errors import InvalidInput
+
+
+def test_keys_differ_by_identity_and_text():
+    texts = ["", "a", "b", "ab", "\ud800"]
+    keys = [KeyMaker(identity).key(text) for identity in ("m1", "m2", "") for text in texts]
+    assert len({*keys}) == len(keys)
+    assert {len(key) for key in keys} == {16}
+    assert KeyMaker("m1").keys(texts) == keys[:5]
+    assert KeyMaker("a").key("bc") != KeyMaker("ab").key("c")
+
+
+def test_memory_drops_what_was_not_used_for_longest():
+    store = MemoryEncodings(3 * (100 + ENTRY_BYTES))
+    for key in (b"1", b"2", b"3"):
+        store.put({key: bytes(100)})
+    store.get([b"1"])
+    store.put({b"4": bytes(100)})
+    assert {*store.get([b"1", b"2", b"3", b"4"])} == {b"1", b"3", b"4"}
+    store.close()
+    assert store.get([b"1"]) == {}
+
+
+@pytest.mark.parametrize("max_bytes", [0, 99], ids=["no memory", "less than one"])
+def test_memory_keeps_nothing_that_is_too_large(max_bytes):
+    store = MemoryEncodings(max_bytes)
+    store.put({b"1": bytes(100)})
+    assert store.get([b"1"]) == {}
+
+
+def test_layers_are_read_in_order_and_written_together():
+    front, back = MemoryEncodings(10_000), MemoryEncodings(10_000)
+    store = LayeredEncodings(front, back)
+    back.put({b"1": b"one"})
+    front.put({b"2": b"two"})
+    assert store.get([b"1", b"2", b"3"]) == {b"1": b"one", b"2": b"two"}
+    assert front.get([b"1"]) == {b"1": b"one"}
+    store.put({b"3": b"three"})
+    assert front.get([b"3"]) == back.get([b"3"]) == {b"3": b"three"}
+
+
+def test_mapped_encodings_are_not_copied_to_memory(tmp_path):
+    front, back = MemoryEncodings(10_000), FolderEncodings(tmp_path)
+    back.put({bytes(16): b"one"})
+    assert LayeredEncodings(front, back).get([bytes(16)]) == {bytes(16): b"one"}
+    assert front.get([bytes(16)]) == {}
+
+
+def test_read_only_store_is_not_written():
+    store = MemoryEncodings(10_000)
+    reader = ReadOnlyEncodings(store)
+    reader.put({b"1": b"one"})
+    assert reader.get([b"1"]) == {}
+    store.put({b"1": b"one"})
+    reader.close()
+    assert reader.get([b"1"]) == {b"1": b"one"}
+
+
+@pytest.mark.parametrize("make", [str, Path], ids=["str", "Path"])
+def test_keep_is_a_folder(tmp_path, make):
+    store = store_for(make(tmp_path / "new" / "folder"))
+    store.put({bytes(16): b"one"})
+    assert FolderEncodings(tmp_path / "new" / "folder").get([bytes(16)]) == {bytes(16): b"one"}
+
+
+def test_keep_is_a_number_of_bytes():
+    for keep, count in ((0, 0), (10_000, 1), ("0", 0), ("10000", 1)):
+        store = store_for(keep)
+        store.put({bytes(16): b"one"})
+        assert len(store.get([bytes(16)])) == count
+
+
+@pytest.mark.parametrize("keep", [-1, 1.5, True, None, "", ["folder"]], ids=repr)
+def test_invalid_keep_is_refused(keep):
+    with pytest.raises(InvalidInput, match="keep must be a number of bytes of memory"):
+        store_for(keep)
+
+
+def test_url_of_another_server_is_refused_without_its_password():
+    with pytest.raises(InvalidInput, match="can be a folder, or the URL of a Redis") as error:
+        store_for("http://user:secret@host")
+    assert "secret" not in str(error.value)
+
+
+def test_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="is a file; name a folder"):
+        store_for(tmp_path / "file")

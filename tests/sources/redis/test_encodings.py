@@ -1,0 +1,136 @@
+"""Encodings of documents on the Redis that has their index."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+import podium
+from fakes import LetterCounts
+from podium.errors import InvalidInput
+from podium.sources.loading import load_into
+from podium.sources.redis import admin
+from podium.sources.redis.description import encoding_prefix
+from redisearch import DOCUMENTS, IDS, NAME, ONE_HIT, TEXT_INFO, answering, source_at
+from resp import Fake, Gate
+
+QUERY = "the capital of the United States"
+PREFIX = encoding_prefix(f"{NAME}:")
+
+
+def no_progress(count: int) -> None:
+    pass
+
+
+@pytest.fixture
+def load(server):
+    """A function that loads documents and their encodings, and returns how many were added, skipped and encoded."""
+
+    def load(documents=DOCUMENTS, ids=IDS, reranker=None, **options):
+        index = server.index(text=["title", "content"], embed=None, **options)
+        index.prepare(len(documents))
+        reranker = reranker or podium.Reranker(LetterCounts())
+        numbers = load_into(index, list(zip(ids, documents, strict=True)), no_progress, reranker)
+        index.finish()
+        index.close()
+        return numbers
+
+    return load
+
+
+def computed_by_search(server, **options) -> int:
+    """Return how many texts a search by a reranker that remembers nothing encodes."""
+    scorer = LetterCounts()
+    source = server.source(text=None, embed=None)
+    assert len(podium.Search(source, podium.Reranker(scorer), **options).search(QUERY)) == 4
+    return len(scorer.computed)
+
+
+def encoding_keys(client: redis.Redis) -> list[bytes]:
+    return sorted(client.scan_iter(f"{PREFIX}*"))
+
+
+@pytest.mark.recording("encodings")
+def test_search_does_not_encode_documents_again(server, load):
+    assert load() == (5, 0, 5)
+    assert computed_by_search(server) == 0
+    assert computed_by_search(server, rank_by="title") == 4
+    assert load() == (0, 5, 0)
+
+
+@pytest.mark.recording("encodings-added")
+def test_documents_that_are_indexed_already_are_encoded(server, load):
+    index = server.index(text=["title", "content"], embed=None)
+    index.prepare(5)
+    index.add(DOCUMENTS, IDS)
+    index.close()
+    assert computed_by_search(server) == 4
+    assert load() == (0, 5, 5)
+    assert computed_by_search(server) == 0
+
+
+@pytest.mark.recording("encodings-changed")
+def test_encodings_of_changed_and_deleted_documents_are_deleted(server, load):
+    load()
+    client = server.client()
+    before = encoding_keys(client)
+    changed = [DOCUMENTS[0] | {"content": "Carson City is the capital."}, DOCUMENTS[1] | {"year": 1}]
+    assert load(changed, IDS[:2]) == (2, 0, 1)  # the text of the second is the same
+    after = encoding_keys(client)
+    assert len(after) == len(before) == 5
+    assert len({*after} - {*before}) == 1
+    assert computed_by_search(server) == 0
+    assert admin.delete(server.url, NAME, ["d0", "d4", "none"]) == 2
+    assert len(encoding_keys(client)) == 3
+    assert admin.drop(server.url, NAME) == 3
+    assert not list(client.scan_iter(f"{NAME}*"))
+
+
+@pytest.mark.recording("encodings-damaged")
+def test_damaged_encodings_are_computed(server, load):
+    load()
+    client = server.client()
+    for key in encoding_keys(client):
+        client.set(key, "damaged")
+    assert computed_by_search(server) == 4
+    assert load() == (0, 5, 5)
+    assert computed_by_search(server) == 0
+
+
+@pytest.mark.recording("encodings-one")
+def test_index_add_stores_encodings(server):
+    index = server.index(embed=None)
+    index.prepare(5)
+    index.add(DOCUMENTS, IDS, keep=podium.Reranker(LetterCounts()))
+    index.close()
+    scorer = LetterCounts()
+    podium.Search(server.source(text=None, embed=None), podium.Reranker(scorer)).search(QUERY)
+    assert scorer.computed == []
+
+
+@pytest.mark.recording("encodings-reserved")
+def test_id_of_an_encoding_is_refused(server, load):
+    with pytest.raises(InvalidInput, match=r"cannot have the id '\.podium-encoding:1'"):
+        server.index(embed=None).check(DOCUMENTS[0], ".podium-encoding:1", 0)
+
+
+@pytest.mark.parametrize("failure", ["slow", "refused"])
+def test_search_computes_if_redis_does_not_return_encodings(failure):
+    gate = Gate()
+    answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": Exception("NOPERM no access")})
+    with (
+        Fake(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
+        source_at(server.url) as source,
+    ):
+        scorer = LetterCounts()
+        search = podium.Search(source, podium.Reranker(scorer))
+        for _ in range(2):
+            assert len(search.search("red")) == 1
+        gate.open()
+        assert scorer.computed == ["red"]
+        assert server.names().count("MGET") == 1  # the second search finds it in memory
+
+
+def test_compaction_is_not_needed():
+    with pytest.raises(InvalidInput, match="has nothing to compact"):
+        podium.places.kind_of("redis://host/name").compact("redis://host/name")
