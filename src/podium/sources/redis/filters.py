@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from podium.errors import InvalidInput
+from podium.sources.filters import filter_text
 from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
@@ -25,15 +26,8 @@ COMPARISON = (("NUMERIC",), "a number")
 
 def checked_filter(value: Any) -> str | None:
     """Return a filter as a string, None if it matches every document. Raises InvalidInput."""
-    if value is None:
-        return None
-    if not isinstance(value, str) and type(value).__name__ != "FilterExpression":
-        raise InvalidInput(f"filter must be a redisvl filter expression or a string, not a {type(value).__name__}")
-    try:
-        text = str(value).strip()
-    except (TypeError, ValueError):  # of an expression without an operator
-        raise InvalidInput("the filter expression is not complete; compare a field, as in Num('year') > 2000") from None
-    if text in ("", "*"):
+    text = filter_text(value)
+    if text is None:
         return None
     if not any(_clauses(text)):
         raise InvalidInput(
