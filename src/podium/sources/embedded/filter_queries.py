@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 import functools
 from collections.abc import Sequence
@@ -60,28 +61,32 @@ def selection(condition: Condition, snapshot: Snapshot) -> Selection:
 
 
 def _notes_about_fields(condition: Condition, snapshot: Snapshot) -> tuple[str, ...]:
-    notes: dict[str, None] = {}
+    """Return warnings about the fields of a condition. Raises SourceError if no document has one of them."""
+    notes = []
+    used_as = collections.defaultdict(set)
     for part in fields_of(condition):
-        kinds = snapshot.field_kinds(part.field)
+        used_as[part.field].add(type(part))
+    for name, uses in used_as.items():
+        kinds = snapshot.field_kinds(name)
         if not kinds:
-            raise _unknown_field(part.field, snapshot)
-        if isinstance(part, Number) and "number" not in kinds:
-            raise SourceError(f"the field {part.field!r} of the filter has no numbers; write @{part.field}:{{value}}")
-        if isinstance(part, Tag) and "long" in kinds:
-            notes[
-                f"the filter does not find values of {part.field!r} that have more than {LONGEST_TAG} characters, which some "
-                "documents have"
-            ] = None
+            raise _unknown_field(name, snapshot)
+        if Number in uses and "number" not in kinds:
+            raise SourceError(f"the field {name!r} of the filter has no numbers; write @{name}:{{value}}")
+        if Tag in uses and "long" in kinds:
+            notes.append(
+                f"the filter does not find values of {name!r} with more than {LONGEST_TAG} characters; some documents have one"
+            )
     return tuple(notes)
 
 
 def _unknown_field(name: str, snapshot: Snapshot) -> SourceError:
     names = snapshot.field_names()
-    if similar := difflib.get_close_matches(name, names, n=1):
-        remedy = f"did you mean {similar[0]!r}?"
+    by_folded_name = {known.casefold(): known for known in names}
+    if similar := difflib.get_close_matches(name[:LONGEST_TAG].casefold(), by_folded_name, n=1):
+        remedy = f"did you mean {by_folded_name[similar[0]]!r}?"
     else:
         remedy = f"the documents have {', '.join(names[:MOST_NAMES])}" + (" and others" if len(names) > MOST_NAMES else "")
-    return SourceError(f"no document has the field {name!r:.80} of the filter; {remedy}")
+    return SourceError(f"no document has the field {name[:80]!r} of the filter; {remedy}")
 
 
 def _query(condition: Condition, schema: Any) -> Any:

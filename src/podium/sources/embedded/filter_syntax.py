@@ -22,7 +22,9 @@ from podium.errors import InvalidInput
 
 __all__ = ["And", "Condition", "Missing", "Not", "Number", "Or", "Tag", "fields_of", "parsed_filter"]
 
-LONGEST_FILTER, DEEPEST_FILTER = 1_000_000, 32  # characters, nested groups
+LONGEST_FILTER = 1_000_000  # characters
+DEEPEST_FILTER = 32  # groups inside each other
+MOST_CONDITIONS = 1_000  # tantivy takes a minute for 100,000
 
 NAME = re.compile(r"@((?:\\.|[\w.])+)\s*")
 # No pattern can match a long text in many ways, so that reading a hostile expression takes no longer than its length.
@@ -121,7 +123,8 @@ class _Parser:
     """Reads an expression from left to right. `_end` is the position up to which it has been read."""
 
     def __init__(self, text: str) -> None:
-        self._text, self._end, self._depth = text, 0, 0
+        self._text, self._end = text, 0
+        self._depth = self._conditions = 0
 
     def condition(self) -> Condition:
         condition = self._alternatives()
@@ -150,6 +153,11 @@ class _Parser:
         return Not(condition) if is_negated else condition
 
     def _simple(self) -> Condition:
+        self._conditions += 1
+        if self._conditions > MOST_CONDITIONS:
+            raise InvalidInput(
+                f"the filter has more than {MOST_CONDITIONS:,} conditions; write @kind:{{a | b}} for several values"
+            )
         if self._accept("("):
             return self._group()
         if self._accept("*"):
@@ -174,14 +182,14 @@ class _Parser:
         if match := self._match(COMPARISON):
             return COMPARISONS[match[1]](field, float(match[2]))
         if not self._accept(":"):
-            raise self._error(f"@{field} needs a value")
+            raise self._error("a field needs a value, as in @year:[1990 2000]; write special characters of its name after a \\")
         if self._accept("{"):
             return self._tags(field)
         if match := self._match(RANGE):
             return Number(field, float(match[2]), float(match[4]), bool(match[1]), bool(match[3]))
         if self._next_character() == "[":
             raise self._error("a range has two numbers, as in [1990 2000], [(1990 +inf]")
-        raise self._error(f"a folder compares whole values, not words; write @{field}:{{value}}")
+        raise self._error(f"a folder compares whole values, not words; write @{field[:80]}:{{value}}")
 
     def _tags(self, field: str) -> Tag:
         values: list[str] = []
@@ -190,7 +198,7 @@ class _Parser:
         while separator == "|":
             self._match(SPACE)
             if not (match := self._match(TAG)):
-                raise self._error("put special characters after a \\, or the value between double quotes")
+                raise self._error("close the braces, and put special characters after a \\, or the value between double quotes")
             quoted, plain, separator = match.groups()
             if plain is None:
                 values.append(_unescaped(quoted))
