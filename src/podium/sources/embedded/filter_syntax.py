@@ -203,7 +203,9 @@ class _Parser:
             if plain is None:
                 values.append(_unescaped(quoted))
                 continue
-            characters = ESCAPED_OR_PLAIN.findall(plain.strip())
+            characters = ESCAPED_OR_PLAIN.findall(plain)
+            while characters[-1].isspace():
+                characters.pop()
             if "*" in characters[:-1]:
                 raise self._error("a * can only be at the end of a value; write \\* for the character itself")
             is_prefix = characters[-1:] == ["*"]

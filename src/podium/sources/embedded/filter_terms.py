@@ -104,11 +104,8 @@ def tag_of(value: Any) -> str:
 
 def _number(value: Any) -> float | None:
     """Return the number that a value is or contains, None if it is not one."""
-    try:
-        is_number = NUMBER.fullmatch(value.strip()) if isinstance(value, str) else not isinstance(value, bool)
-        return float(value) if is_number else None
-    except (ValueError, OverflowError):  # an integer beyond the range of float
-        return None
+    is_number = NUMBER.fullmatch(value.strip()) if isinstance(value, str) else not isinstance(value, bool)
+    return float(value) if is_number else None
 
 
 def name_of(kind: str, name: str) -> str:
