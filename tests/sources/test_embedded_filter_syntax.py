@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from podium.errors import InvalidInput
 from podium.sources.embedded.filter_syntax import And, Missing, Not, Number, Or, Tag, fields_of, parsed_filter
-from podium.sources.embedded.filter_terms import filter_terms, number_range, number_term, range_pattern
+from podium.sources.embedded.filter_terms import filter_terms, number_range, sortable
 
 A, B, C = Tag("a", ("x",)), Tag("b", ("y",)), Number("c", 1, 2)
 
@@ -146,23 +145,19 @@ NUMBERS = [-math.inf, -1e300, -17, -1.5, -1e-300, -0.0, 0.0, 5e-324, 0.1, 1, 2, 
 
 
 @pytest.mark.parametrize("low", NUMBERS)
-def test_pattern_of_a_range_matches_exactly_its_numbers(low):
+def test_range_has_exactly_its_numbers(low):
     for high in NUMBERS:
         for exclusive in (False, True):
             first, last = number_range(Number("n", low, high, exclusive, exclusive))
-            if first > last:
-                matches = []
-            else:
-                pattern = re.compile(range_pattern("n", first, last))
-                matches = [number for number in NUMBERS if pattern.fullmatch(number_term("n", number))]
-            expected = [number for number in NUMBERS if (low < number < high if exclusive else low <= number <= high)]
-            assert matches == expected
+            inside = [number for number in NUMBERS if first <= sortable(number) <= last]
+            assert inside == [number for number in NUMBERS if (low < number < high if exclusive else low <= number <= high)]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
-def test_terms_of_numbers_sort_like_the_numbers(first, second):
-    assert (number_term("n", first) < number_term("n", second)) == (first < second)
+def test_sortable_integers_sort_like_the_numbers(first, second):
+    assert (sortable(first) < sortable(second)) == (first < second)
+    assert -(2**63) <= sortable(first) < 2**63
 
 
 def test_terms_of_a_document():
@@ -195,7 +190,7 @@ def test_terms_of_a_document():
 def test_terms_of_two_fields_are_never_equal():
     assert not filter_terms({"a=b": "c"}).terms & filter_terms({"a": "b=c"}).terms
     assert filter_terms({"a": "É"}).terms == filter_terms({"a": "e\u0301 "}).terms
-    assert len(filter_terms({"a": ["x", "X", 1, "1", 1.0]}).terms) == 4
+    assert len(filter_terms({"a": ["x", "X", 1, "1", 1.0]}).terms) == 3
 
 
 @pytest.mark.parametrize(

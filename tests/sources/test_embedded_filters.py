@@ -292,6 +292,20 @@ def test_document_without_a_vector_is_found_by_text_only():
     assert index.search("cat", 9, mode="vector", filter="@n==2") == []
 
 
+EXTREMES = [-1e308, -2.5, -1, 0, 5e-324, 0.1, 3, 2**53, 1e18, 1e308, float("inf")]
+
+
+@pytest.mark.parametrize("numbers_in_index", [EXTREMES, EXTREMES[5:], [1, 2, 3]], ids=["all", "positive", "integers"])
+def test_ranges_are_exact_for_all_numbers(numbers_in_index):
+    index = podium.EmbeddedIndex.create(None)
+    index.add([{"text": "cat", "n": number} for number in numbers_in_index])
+    for limit in EXTREMES:
+        for operator, is_match in (("<", float.__lt__), ("<=", float.__le__), (">", float.__gt__), ("==", float.__eq__)):
+            candidates = index.search("cat", 99, filter=f"@n{operator}{limit!r}")
+            expected = [number for number in numbers_in_index if is_match(float(number), float(limit))]
+            assert sorted(hit["n"] for hit in candidates) == expected
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_many_values_of_a_filter(index, mode):
     years = " | ".join(map(str, range(-20_000, 20_000)))

@@ -15,9 +15,9 @@ from podium.sources.embedded.filter_terms import (
     LONGEST_TAG,
     NAMES,
     TERMS,
+    column_of,
     name_of,
     number_range,
-    range_pattern,
     tag_of,
     tag_pattern,
     tag_term,
@@ -55,7 +55,7 @@ def checked_filter(value: Any) -> Condition | None:
 
 def selection(condition: Condition, snapshot: Snapshot) -> Selection:
     """Return the documents that meet a condition. Raises SourceError for a field that no document has in this form."""
-    query = _query(condition, snapshot.schema)
+    query = _query(condition, snapshot)
     notes = _notes_about_fields(condition, snapshot) if len(snapshot) else ()
     return Selection(query, snapshot.count_documents(query), notes)
 
@@ -89,30 +89,28 @@ def _unknown_field(name: str, snapshot: Snapshot) -> SourceError:
     return SourceError(f"no document has the field {name[:80]!r} of the filter; {remedy}")
 
 
-def _query(condition: Condition, schema: Any) -> Any:
+def _query(condition: Condition, snapshot: Snapshot) -> Any:
     """Return the query for the documents that meet a condition. All of them have the same score."""
     query = tantivy().Query
     match condition:
         case Tag():
             terms = [tag_term(condition.field, _valid_tag(value)) for value in condition.values]
             patterns = [tag_pattern(condition.field, _valid_tag(prefix)) for prefix in condition.prefixes]
-            queries = [query.term_set_query(schema, TERMS, terms)] if terms else []
-            return _any_of([*queries, *(query.regex_query(schema, TERMS, pattern) for pattern in patterns)])
+            queries = [query.term_set_query(snapshot.schema, TERMS, terms)] if terms else []
+            return _any_of([*queries, *(query.regex_query(snapshot.schema, TERMS, pattern) for pattern in patterns)])
         case Number():
             low, high = number_range(condition)
-            if low > high:
-                return query.empty_query()
-            return query.regex_query(schema, TERMS, range_pattern(condition.field, low, high))
+            return snapshot.number_query(column_of(condition.field), low, high) if low <= high else query.empty_query()
         case Missing():
             names = [name_of(kind, condition.field) for kind in ("tag", "long")]
-            return _without(query.term_set_query(schema, NAMES, names))
+            return _without(query.term_set_query(snapshot.schema, NAMES, names))
         case Not():
-            return _without(_query(condition.condition, schema))
+            return _without(_query(condition.condition, snapshot))
         case Or():
-            return _any_of([_query(part, schema) for part in condition.conditions])
+            return _any_of([_query(part, snapshot) for part in condition.conditions])
         case And():
             must = tantivy().Occur.Must
-            parts = [(must, _query(part, schema)) for part in condition.conditions]
+            parts = [(must, _query(part, snapshot)) for part in condition.conditions]
             return query.boolean_query(parts) if parts else query.all_query()
 
 

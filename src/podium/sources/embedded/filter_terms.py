@@ -3,11 +3,11 @@
 Every field of a document can be used in a filter, at any depth (`author.name`). A value has these terms:
 
 - a string, a number, true and false: a tag. Case, and white space around it, do not matter.
-- a number, and a string that is one: also a number, in 16 hexadecimal digits that sort like numbers.
+- a number, and a string that is one: also a number.
 - a list: those of its items. Values that are blank or null have none.
 
-A term begins with a digest of the field's name, so no character of a name or value has a meaning in it. The index also has
-the names of the fields (NAMES), to recognize misspelled ones.
+Tags are terms of a text field, numbers are in columns. Both have a digest of the field's name, so no character of a name or
+value has a meaning. The index also has the names of the fields (NAMES), to recognize misspelled ones.
 """
 
 from __future__ import annotations
@@ -29,31 +29,33 @@ __all__ = [
     "KINDS",
     "LONGEST_TAG",
     "NAMES",
+    "NUMBERS",
     "TERMS",
     "FilterTerms",
+    "column_of",
     "filter_terms",
     "name_of",
     "number_range",
-    "range_pattern",
+    "sortable",
     "tag_of",
     "tag_pattern",
     "tag_term",
 ]
 
-TERMS, NAMES = "terms", "names"  # fields of tantivy's index
+TERMS, NUMBERS, NAMES = "terms", "numbers", "names"  # fields of tantivy's index
 KINDS = ("tag", "number", "long")
 """What values of a field are, in NAMES: "long" are values that have too many characters to be filtered by."""
 LONGEST_TAG = 200  # characters of a tag or a field's name; longer ones would make the index large
 DEEPEST_RECORD = 8
-HEX = "0123456789abcdef"
 NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(slots=True)
 class FilterTerms:
-    """The terms of a document, and the names of its fields, each with the KINDS of its values."""
+    """The terms of a document, its numbers by column, and the names of its fields, each with the KINDS of its values."""
 
     terms: set[str] = field(default_factory=set)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def add(self, name: str, value: Any) -> None:
@@ -68,7 +70,7 @@ class FilterTerms:
         self.terms.add(tag_term(name, text))
         if (number := _number(value)) is not None:
             self.names.add(name_of("number", name))
-            self.terms.add(number_term(name, number))
+            self.numbers.setdefault(column_of(name), []).append(sortable(number))
 
 
 def filter_terms(record: Mapping[str, Any]) -> FilterTerms:
@@ -122,43 +124,26 @@ def tag_term(name: str, tag: str) -> str:
     return f"{_digest(name)}={tag}"
 
 
-def number_term(name: str, number: float) -> str:
-    return f"{_digest(name)}#{_sortable(number):016x}"
-
-
-def _sortable(number: float) -> int:
-    """Return the 64 bits of a number as an integer that sorts like the number."""
-    bits: int = struct.unpack(">Q", struct.pack(">d", number + 0.0))[0]  # -0.0 + 0.0 is 0.0
-    return bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)
-
-
-def number_range(condition: Number) -> tuple[int, int]:
-    """Return the first and the last number in a range, as integers that sort like the numbers."""
-    return _sortable(condition.low) + condition.low_is_exclusive, _sortable(condition.high) - condition.high_is_exclusive
-
-
-def range_pattern(name: str, low: int, high: int) -> str:
-    """Return a regular expression for the terms of numbers from `low` to `high`, integers of `number_range`."""
-    return f"{_digest(name)}#{_between(f'{low:016x}', f'{high:016x}')}"
-
-
 def tag_pattern(name: str, prefix: str) -> str:
     """Return a regular expression for the terms of tags that begin with `prefix`."""
     escaped = "".join(rf"\x{{{ord(character):x}}}" for character in prefix)
     return f"{_digest(name)}={escaped}(?s:.)*"
 
 
-def _between(low: str, high: str) -> str:
-    """Return a regular expression for the hexadecimal numbers from `low` to `high`, which have equally many digits."""
-    if low == high:
-        return low
-    if not low.strip("0") and not high.strip("f"):
-        return f"[0-9a-f]{{{len(low)}}}"
-    first, last = HEX.index(low[0]), HEX.index(high[0])
-    if first == last:
-        return low[0] + _between(low[1:], high[1:])
-    digits = len(low) - 1
-    parts = [low[0] + _between(low[1:], "f" * digits), high[0] + _between("0" * digits, high[1:])]
-    if last - first > 1:
-        parts.append(f"[{HEX[first + 1 : last]}][0-9a-f]{{{digits}}}")
-    return f"({'|'.join(parts)})"
+def column_of(name: str) -> str:
+    """Return the name of the column that has a field's numbers."""
+    return f"n{_digest(name)}"
+
+
+def sortable(number: float) -> int:
+    """Return the 64 bits of a number as a signed integer that sorts like the number.
+
+    tantivy's query parser does not read all floats.
+    """
+    bits: int = struct.unpack(">q", struct.pack(">d", number + 0.0))[0]  # -0.0 + 0.0 is 0.0
+    return bits if bits >= 0 else bits ^ 0x7FFF_FFFF_FFFF_FFFF
+
+
+def number_range(condition: Number) -> tuple[int, int]:
+    """Return the first and the last number in a range, as integers that sort like the numbers."""
+    return sortable(condition.low) + condition.low_is_exclusive, sortable(condition.high) - condition.high_is_exclusive

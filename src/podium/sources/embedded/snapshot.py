@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.sources.embedded.filter_queries import Selection
-from podium.sources.embedded.filter_terms import KINDS, NAMES, name_of
+from podium.sources.embedded.filter_terms import KINDS, NAMES, NUMBERS, TERMS, name_of
 from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls
 from podium.sources.fusion import Hit
 
@@ -25,7 +25,7 @@ class Snapshot:
         self, path: Path | None, index: Any, query_words: Callable[[str], list[str]], weights: Sequence[float]
     ) -> None:
         self._path, self._query_words, self._weights = path, query_words, weights
-        self._searcher, self.schema = index.searcher(), index.schema
+        self._index, self._searcher, self.schema = index, index.searcher(), index.schema
         self._query = tantivy().Query
 
     def __len__(self) -> int:
@@ -53,6 +53,11 @@ class Snapshot:
         """Return how many documents a query of tantivy finds."""
         with tantivy_calls(self._path):
             return int(self._searcher.search(query, limit=1).count)
+
+    def number_query(self, column: str, low: int, high: int) -> Any:
+        """Return the query for the documents with a number from `low` to `high` in a column. Other queries take no columns."""
+        with tantivy_calls(self._path):
+            return self._index.parse_query(f"{NUMBERS}.{column}:[{low} TO {high}]", [TERMS])
 
     def field_kinds(self, name: str) -> set[str]:
         """Return what the values of a field are, as in filter_terms; nothing if no document has the field."""

@@ -14,7 +14,7 @@ from typing import Any
 from podium.errors import SourceError
 from podium.forks import no_fork
 from podium.sources.embedded.description import Description
-from podium.sources.embedded.filter_terms import NAMES, TERMS, FilterTerms
+from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
 from podium.sources.embedded.segment_checksums import check_segments
 from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
@@ -202,6 +202,8 @@ class Writer:
                 document.add_text(NAMES, name)
             for term in entry.terms.terms:
                 document.add_text(TERMS, term)
+            if entry.terms.numbers:
+                document.add_json(NUMBERS, entry.terms.numbers)
         with no_fork:
             self.remove(entry.id)
             self._writer.add_document(document)
@@ -261,5 +263,6 @@ def _schema(fields: int, description: Description) -> Any:
         builder.add_text_field(f"text{field}", tokenizer_name="podium", index_option="freq")
     if description.is_filterable:
         builder.add_text_field(TERMS, tokenizer_name="raw", index_option="basic")
+        builder.add_json_field(NUMBERS, tokenizer_name="raw", index_option="basic", fast=True)
         builder.add_text_field(NAMES, tokenizer_name="raw", index_option="basic", fast=True)
     return builder.build()
