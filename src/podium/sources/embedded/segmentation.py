@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["has_unspaced_text", "segmented", "segmented_query"]
+__all__ = ["RUN", "characters_of", "has_unspaced_text", "segmented", "segmented_query"]
 
 HAN_AND_KANA = (
     "々-〇〻\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
@@ -69,10 +69,11 @@ def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> s
         return text
     if not unicodedata.is_normalized("NFKC", text):
         text = NORMALIZED.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
-    return RUN.sub(lambda run: f" {' '.join(words(_characters(run[0])))} ", text)
+    return RUN.sub(lambda run: f" {' '.join(words(characters_of(run[0])))} ", text)
 
 
-def _characters(run: str) -> list[str]:
+def characters_of(run: str) -> list[str]:
+    """Return the characters of a run, each with its signs, which are written as letters."""
     if not SIGN.search(run):
         return list(run)
     return [character.translate(LETTERS_FOR_SIGNS) for character in CHARACTER.findall(run)]
