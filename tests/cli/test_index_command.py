@@ -92,8 +92,8 @@ def test_ids_are_refused_if_the_index_has_digests(file, tmp_path):
 
 
 def test_indexes_are_listed(folder):
-    for place in (folder, folder.parent):
-        code, out, _ = command("index", "--list", "--to", place)
+    for location in (folder, folder.parent):
+        code, out, _ = command("index", "--list", "--to", location)
         assert code == 0
         assert out.split() == ["index", "documents", "fields", "index", "4", "title,", "body"]
 
