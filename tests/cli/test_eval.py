@@ -85,6 +85,14 @@ def test_first_stage_can_be_an_index(folder, tmp_path):
     assert re.search(r"first stage +0\.7500", out)
 
 
+def test_first_stage_can_be_filtered(folder, tmp_path):
+    index = tmp_path / "index"
+    assert command_here("index", folder / "corpus.jsonl", "--to", index, "--id", "_id", "--text", "text")[0] == 0
+    code, out, err = command_here("eval", folder, "--in", index, "--filter", "@_id:{d2}", "--metrics", "RR@10")
+    assert code == 0, err
+    assert re.search(r"first stage +0\.5000", out), "only the query whose relevant document is d2 has a result"
+
+
 def test_unjudged_candidates_are_counted(tmp_path):
     (tmp_path / "judged.csv").write_text("query,document,grade,id\nred,apple,1,a7\nred,sea,,\nred,wine,,w1\n", encoding="utf-8")
     code, _, err = command_here("eval", tmp_path / "judged.csv", "--metrics", "nDCG@10")

@@ -120,6 +120,41 @@ def test_documents_are_deleted_by_id(folder):
     assert len(podium.EmbeddedIndex.open(folder)) == 2
 
 
+def test_documents_are_deleted_from_an_index_with_vectors(file, tmp_path):
+    folder, embedder = tmp_path / "index", PARITY / "embedders" / "bert-mean"
+    assert command_here("index", file, "--to", folder, "--text", "body", "--id", "n", "--embed", embedder)[0] == 0
+    assert command_here("index", "--delete", "1", "--to", folder) == (0, "1 documents deleted\n", "")
+    results = json.loads(command_here("search", "zzz", "--in", folder, "--mode", "vector", "--json")[1])["results"]
+    assert len(results) == 3
+    assert command_here("index", file, "--to", folder, "--id", "n")[1].startswith(
+        "1 documents indexed, 3 were in the index already"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--delete", "x" * 1001, "--to", "{folder}"], "has 1001 characters; an id has at most 1000", id="long"),
+        pytest.param(["--delete", "", "--to", "{folder}"], "ids must be a list of strings, none of them empty", id="empty"),
+        pytest.param(["--delete", "1", "--to", "{folder}/missing"], "there is no folder", id="no-folder"),
+        pytest.param(["--delete", "1", "--to", "{file}"], "there is no folder", id="file"),
+    ],
+)
+def test_invalid_deletion_is_refused(file, folder, options, message):
+    code, out, err = command_here("index", *(option.format(file=file, folder=folder) for option in options))
+    assert (code in (1, 2), out) == (True, "")
+    assert message in err
+    assert len(podium.EmbeddedIndex.open(folder)) == 4
+
+
+def test_deletion_is_refused_while_another_process_writes(folder):
+    with podium.EmbeddedIndex.open(folder).locked():
+        code, out, err = command_here("index", "--delete", "1", "--to", folder)
+    assert (code, out) == (1, "")
+    assert "another process is adding to" in err
+    assert command_here("index", "--delete", "1", "--to", folder)[1] == "1 documents deleted\n"
+
+
 def test_drop_deletes_the_index_and_keeps_other_files(folder):
     (folder / "notes.txt").write_text("not part of the index")
     assert command_here("index", "--drop", "--to", folder)[1] == "index dropped, with 4 documents\n"

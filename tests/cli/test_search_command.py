@@ -79,6 +79,26 @@ def test_field_can_have_a_weight(file):
     assert out["results"]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_folder_and_file_are_filtered(file, tmp_path, kind):
+    location, text = file, ("--text", "title,body")
+    if kind == "folder":
+        location, text = tmp_path / "index", ()
+        assert command_here("index", file, "--to", location, "--text", "title,body")[0] == 0
+    options = ("--in", location, *text, "--filter", "@title:{wash* | nevada}", "--json")
+    code, out, err = command_here("search", QUERY, *options)
+    assert code == 0, err
+    ranking = json.loads(out)
+    assert ranking["total"] == 2
+    assert len(ranking["results"]) == 2
+
+
+def test_field_of_a_filter_that_no_document_has_is_one_line_with_a_suggestion(file):
+    code, out, err = command_here("search", QUERY, "--in", file, "--text", "body", "--filter", "@titel:{x}")
+    assert (code, out) == (1, "")
+    assert err == "podium: no document has the field 'titel' of the filter; did you mean 'title'?\n"
+
+
 @pytest.mark.parametrize(("name", "timeout"), [("search", "--timeout"), ("eval", "--timeout"), ("serve", "--index-timeout")])
 def test_every_command_that_searches_has_all_options_of_a_source(name, timeout):
     fields = {field.name.replace("_", "-") for field in dataclasses.fields(SourceOptions)}
@@ -121,6 +141,12 @@ def test_options_of_a_source_reach_redis():
         pytest.param("a", ["--in", "{file}", "--text", "body", "--offset", "100"], "skips all of 100", id="offset"),
         pytest.param(
             "a", ["--in", "{file}", "--text", "body", "--vector", "v"], "an index on Redis takes --vector", id="vector"
+        ),
+        pytest.param(
+            "a",
+            ["--in", "{file}", "--text", "body", "--filter", "title"],
+            "the filter cannot be read at 'title' (character 1); write @field:{value}",
+            id="filter",
         ),
         pytest.param(" ", ["--in", "{file}", "--text", "body"], "the query is empty", id="empty-query"),
     ],

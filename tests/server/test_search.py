@@ -87,3 +87,10 @@ def test_search_reads_the_fields_of_the_option_text(tmp_path):
         reply = server.client.post("/search", json={"query": "sourdough"}).json()
         assert [document["content"] for document in reply["documents"]] == ["bread"]
         assert reply["fields"] == ["title", "content"]
+
+
+def test_search_is_filtered_by_the_option_filter(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"content": "bread", "year": 1990}\n{"content": "bread", "year": 2000}\n')
+    with Process("--index", str(tmp_path / "a.jsonl"), "--filter", "@year>1995") as server:
+        reply = server.client.post("/search", json={"query": "bread"}).json()
+        assert [document["year"] for document in reply["documents"]] == [2000]

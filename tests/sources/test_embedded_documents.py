@@ -38,6 +38,35 @@ def test_deleted_document_is_not_found(index):
     assert index.delete([]) == 0
 
 
+def test_documents_are_deleted_without_the_embedder(tmp_path):
+    index_of_capitals(tmp_path / "index")
+    assert podium.EmbeddedIndex.open(tmp_path / "index").delete(["n", "c"]) == 2
+    reopened = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
+    for mode in ("text", "vector", "hybrid"):
+        assert set(keys(reopened.search("the capital flour", 9, mode=mode))) <= {"s", "b"}
+    assert sorted(keys(reopened.search("x", 9, mode="vector"))) == ["b", "s"]
+    assert reopened.get(IDS).keys() == {"s", "b"}
+
+
+def test_all_documents_are_deleted_and_added_again(index):
+    assert index.delete(IDS) == len(IDS)
+    assert len(index) == 0
+    for mode in ("text", "vector", "hybrid"):
+        assert index.search("capital", 9, mode=mode) == []
+        assert index.search("capital", 9, mode=mode, filter="@year:[1 2]") == []
+    index.add(CAPITALS, ids=IDS)
+    assert sorted(keys(index.search("x", 9, mode="vector"))) == sorted(IDS)
+
+
+def test_many_documents_are_deleted_by_any_ids(index):
+    unusual = ["a b", "é", "e\u0301", "\x00", "東京", '"', "-n", "n ", "N", "\n", "x" * 1_000]
+    ids = [*unusual, *(f"number {n}" for n in range(2_000))]
+    index.add(["a cat"] * len(ids), ids=ids)
+    assert index.delete(ids[1:]) == len(ids) - 1
+    assert sorted(keys(index.search("cat", 9, mode="text"))) == ["a b"]
+    assert len(index) == len(IDS) + 1
+
+
 def test_documents_are_returned_as_they_were_added(tmp_path):
     unusual = {"text": "a\ud800b\x00", "é ☃": [1.5, None, True, {"deep": ["x"]}], "big": 10**30, "source_key": "mine"}
     index = podium.EmbeddedIndex.create(tmp_path / "index")

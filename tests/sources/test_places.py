@@ -95,13 +95,19 @@ def test_redis_is_not_connected_before_the_first_search():
     [
         pytest.param({"text": ["title"]}, "leave them out", id="fields"),
         pytest.param({"vector": "v", "timeout": 2}, "only an index on Redis takes timeout, vector", id="two-of-redis"),
-        pytest.param({"filter": "@n:[1 2]"}, "only an index on Redis takes filter", id="filter"),
+        pytest.param({"filter": "n:[1 2]"}, "the filter cannot be read", id="filter"),
         pytest.param({"candidates": 3}, "a source has no option candidates; it has text, embed", id="unknown"),
     ],
 )
 def test_option_that_a_folder_does_not_have_is_refused(folder, options, message):
     with pytest.raises(InvalidInput, match=message):
         load_source(folder, **options)
+
+
+def test_folder_and_file_are_filtered(folder, file):
+    for location in (folder, file):
+        source = load_source(location, text=None if location is folder else ["body"], filter="@title:{bread}")
+        assert [hit["title"] for hit in source.search("flour the capital", 9)] == ["Bread"]
 
 
 def test_place_without_an_index_is_refused(tmp_path):

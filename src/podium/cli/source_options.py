@@ -37,7 +37,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "The weight of text in a weighted sum.  [default: 0.3]",
     },
     "vector": {"metavar": "FIELD", "help": "On Redis: the field of the vectors.  [default: embedding]"},
-    "filter": {"metavar": "EXPRESSION", "help": "On Redis: only documents that match, as in '@year:[2000 +inf]'."},
+    "filter": {"metavar": "EXPRESSION", "help": "Only documents that match, as in '@kind:{book} @year:[2000 +inf]'."},
     "return_fields": {"metavar": "FIELD,FIELD", "help": "On Redis: the fields to return.  [default: all but vectors]"},
     "ef_runtime": {
         "type": click.IntRange(min=1),

@@ -16,7 +16,9 @@ from podium.types import Embed
 
 __all__ = ["DESCRIPTION_FILE", "Description", "IndexIdentity", "check_embedder", "is_index", "read", "write"]
 
-DESCRIPTION_FILE, LAYOUT = "podium-index.json", 1
+DESCRIPTION_FILE = "podium-index.json"
+LAYOUT = 2
+"""Layout 1 has neither segmented text nor terms to filter by. Earlier versions of podium refuse layout 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class Description:
       of the same name.
     - `ids_from`: the field that ids are taken from, "" if they are digests of the documents, None if unknown.
     - `id`: a random id. None in indexes of earlier versions.
+    - `layout`: of the files. An index of an earlier layout keeps it.
     """
 
     fields: dict[str, float] | None
@@ -39,6 +42,16 @@ class Description:
     layout: int = LAYOUT
     ids_from: str | None = None
     id: str | None = None
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether text in scripts without spaces is indexed as pairs of characters."""
+        return self.layout >= 2
+
+    @property
+    def is_filterable(self) -> bool:
+        """Whether the index has terms to filter by."""
+        return self.layout >= 2
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -113,8 +126,9 @@ def read(folder: Path) -> Description:
         description = Description(**{field.name: values[field.name] for field in fields(Description) if field.name in values})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise unusable(folder, error) from error
-    if description.layout != LAYOUT:
+    if description.layout not in range(1, LAYOUT + 1):
         raise SourceError(
-            f"{folder} has layout {description.layout}, this version of podium reads {LAYOUT}; index the documents again"
+            f"{folder} has layout {description.layout!r:.20}, this version of podium reads 1 to {LAYOUT}; install the version "
+            "that created it, or index the documents again"
         )
     return description

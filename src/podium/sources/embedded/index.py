@@ -7,6 +7,7 @@ agree, even if a writer is killed.
 The files of an index are mapped into memory. To restore one from a backup, replace files by renaming others, or drop the index
 first: a file that is truncated or overwritten in place while it is mapped ends the processes that read it (SIGBUS).
 """
+# ruff: noqa: A002  `filter` is the argument's name in RedisSource
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.description import Description, IndexIdentity, is_index
 from podium.sources.embedded.documents import checked_ids, document_ids, searched_texts, stored_json
 from podium.sources.embedded.encodings import IndexEncodings
+from podium.sources.embedded.filter_queries import Selection, checked_filter, selection
+from podium.sources.embedded.filter_syntax import Condition
+from podium.sources.embedded.filter_terms import filter_terms
 from podium.sources.embedded.folder import checked_folder, new_folder
+from podium.sources.embedded.segmentation import has_unspaced_text
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
@@ -38,6 +43,7 @@ from podium.sources.embedded.vector_search import append_vectors, nearest_docume
 from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import embedder_name, probe_vector
 from podium.sources.fields import checked_weights, weights_text
+from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
 from podium.steps import immediate, result_of
@@ -51,6 +57,7 @@ EMBEDDED_AT_ONCE = 2_000  # documents
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request(SearchRequest):
     snapshot: Snapshot
+    selection: Selection | None
 
 
 class EmbeddedIndex(HybridSource[_Request]):
@@ -59,7 +66,8 @@ class EmbeddedIndex(HybridSource[_Request]):
     Use `create` or `open`. Any number of threads and processes may search while one adds; all of them find the new documents
     as soon as `add` returns. `mode` is "text", "vector" or "hybrid" (the default with an embedder). `fusion` is how a hybrid
     search combines its two rankings: "weighted", a sum in which text has the weight `text_weight`, or "rrf", reciprocal rank.
-    Needs the package's extra `index`.
+    `filter` leaves out documents that do not match, such as `@kind:{book} @year:[1990 2000]`: conditions on any field in the
+    syntax of RediSearch, or an expression of redisvl. Scores stay as they are. Needs the package's extra `index`.
 
         >>> index = EmbeddedIndex.create(None)
         >>> index.add(["the sea at night", {"text": "apples, ripe and red"}], ids=["sea", "fruit"])
@@ -78,6 +86,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         mode: Mode | None = None,
         fusion: Fusion = "weighted",
         text_weight: float = TEXT_WEIGHT,
+        filter: Filter = None,
     ) -> None:
         if description is None or texts is None:
             raise InvalidInput("create an index with EmbeddedIndex.create(path), or open one with EmbeddedIndex.open(path)")
@@ -89,6 +98,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         self._vectors = Vectors(path, len(description.probe)) if description.probe else None
         self._encodings = IndexEncodings(path, self.text_fields)
         self._writing = threading.Lock()
+        checked_filter(filter)
+        self.filter = filter
         renew_after_fork(self)
         super().__init__(embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
 
@@ -104,6 +115,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         fusion: Fusion = "weighted",
         text_weight: float = TEXT_WEIGHT,
         ids_from: str | None = None,
+        filter: Filter = None,
     ) -> EmbeddedIndex:
         """Create an empty index in a folder that is empty or does not exist, or in memory if `path` is None.
 
@@ -123,15 +135,15 @@ class EmbeddedIndex(HybridSource[_Request]):
             id=uuid.uuid4().hex,
         )
         folder = None if path is None else checked_folder(path)
-        options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight}
+        options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight, "filter": filter}
         # In memory first, because that checks all arguments.
-        index = cls(None, description, Texts(None, description.fields, language), **options)
+        index = cls(None, description, Texts(None, description), **options)
         if folder is None:
             return index
         with new_folder(folder) as unfinished:
-            Texts(unfinished, description.fields, language, create=True)
+            Texts(unfinished, description, create=True)
             descriptions.write(unfinished, description)
-        return cls(folder, description, Texts(folder, description.fields, language), **options)
+        return cls(folder, description, Texts(folder, description), **options)
 
     @classmethod
     def open(
@@ -142,6 +154,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         mode: Mode | None = None,
         fusion: Fusion = "weighted",
         text_weight: float = TEXT_WEIGHT,
+        filter: Filter = None,
     ) -> EmbeddedIndex:
         """Open the index in a folder as its last commit left it.
 
@@ -152,8 +165,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         folder = checked_folder(path)
         description = descriptions.read(folder)
         descriptions.check_embedder(folder, description, embed)
-        texts = Texts(folder, description.fields, description.language)
-        index = cls(folder, description, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
+        texts = Texts(folder, description)
+        index = cls(folder, description, texts, embed=embed, mode=mode, fusion=fusion, text_weight=text_weight, filter=filter)
         index._check_rows()
         return index
 
@@ -217,6 +230,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         documents = checked_documents(documents)
         valid_ids = document_ids(ids, len(documents))
         stored = [self._stored(document, number) for number, document in enumerate(documents)]
+        terms = [filter_terms(self._record(document)) for document in documents]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
         if keep is not None:
             self._encodings.add(list(map(self._document, stored)), keep)
@@ -224,7 +238,8 @@ class EmbeddedIndex(HybridSource[_Request]):
             with self._writer() as writer:
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
                     part = slice(start, start + EMBEDDED_AT_ONCE)
-                    for entry in map(Entry, valid_ids[part], stored[part], texts[part], self._rows(texts[part])):
+                    rows = self._rows(texts[part])
+                    for entry in map(Entry, valid_ids[part], stored[part], texts[part], rows, terms[part]):
                         writer.put(entry)
             if self._vectors is not None:
                 self._vectors.improve()
@@ -276,29 +291,59 @@ class EmbeddedIndex(HybridSource[_Request]):
         stored = (json.loads(self._stored(document, number)) for number, document in enumerate(documents))
         return {document_id for document_id, document in zip(ids, stored, strict=True) if existing.get(document_id) == document}
 
-    def search(self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None) -> Candidates:
+    def search(
+        self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
+    ) -> Candidates:
         """Return at most `limit` documents after the `offset` best, best first.
 
         Each is a dict of its fields, `source_key` (its id), `source_score` and `source_rank`. Any text is a query: nothing in
-        it is an operator. The result is a list with `total`. Raises InvalidInput or SourceError.
+        it is an operator. `filter` replaces the index's own. The result is a list with `total` and `notes`. Raises
+        InvalidInput, or SourceError, also for a filter with a field that no document has.
         """
         query, mode, offset = checked_query(query), self.checked_mode(mode or self.mode), checked_offset(offset)
+        most, condition = checked_limit(limit), checked_filter(self.filter if filter is None else filter)
         snapshot = self._snapshot()
-        count = min(checked_limit(limit) or len(snapshot), max(0, len(snapshot) - offset))
-        return result_of(self.candidates(_Request(query=query, mode=mode, offset=offset, count=count, snapshot=snapshot)))
+        selected = None if condition is None else self._selection(condition, snapshot)
+        matching = len(snapshot) if selected is None else selected.count
+        count = min(most or matching, max(0, matching - offset))
+        request = _Request(query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected)
+        return result_of(self.candidates(request))
+
+    async def asearch(
+        self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
+    ) -> Candidates:
+        """Do what `search` does on a thread, without blocking the event loop."""
+        import asyncio  # half of podium's import time, so only for async callers
+
+        def search() -> Candidates:
+            candidates = self.search(query, limit, offset=offset, mode=mode, filter=filter)
+            _ = candidates.total  # counted on this thread, because it may take as long as the search
+            return candidates
+
+        return await asyncio.to_thread(search)
 
     @immediate
     def text_hits(self, request: _Request, offset: int, count: int) -> Hits:
-        hits = request.snapshot.search(request.query, offset, count)
-        return Hits(hits, lambda: request.snapshot.count(request.query))
+        hits = request.snapshot.search(request.query, offset, count, request.selection)
+        return Hits(hits, lambda: request.snapshot.count(request.query, request.selection))
 
     @immediate
     def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:
         hits = []
         if request.count:
             vectors, embed = self._vectors_and_embedder(request.mode)
-            hits = nearest_documents(vectors, embed, request.snapshot, request.query, offset + count)[offset:]
-        return Hits(hits, len(request.snapshot))
+            nearest = nearest_documents(vectors, embed, request.snapshot, request.query, offset + count, request.selection)
+            hits = nearest[offset:]
+        return Hits(hits, len(request.snapshot) if request.selection is None else request.selection.count)
+
+    def notes(self, request: _Request) -> Sequence[str]:
+        notes = [] if request.selection is None else list(request.selection.notes)
+        if request.mode != "vector" and not self._description.is_segmented and has_unspaced_text(request.query):
+            notes.append(
+                "this index was created by an earlier version of podium, which does not find words inside Chinese, Japanese, "
+                "Thai, Lao, Khmer and Burmese text; index the documents again into another folder"
+            )
+        return notes
 
     @immediate
     def hit_documents(self, request: _Request, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
@@ -325,6 +370,14 @@ class EmbeddedIndex(HybridSource[_Request]):
             reason = f" needs the embedder of this index, {self.embedder or 'a callable'}; open it with "
             raise InvalidInput(Argument("mode", mode), reason, Argument("embed", ...))
         return self._vectors, self.embed
+
+    def _selection(self, condition: Condition, snapshot: Snapshot) -> Selection:
+        if not self._description.is_filterable:
+            raise SourceError(
+                f"{self.path} was created by an earlier version of podium and cannot be filtered; index the documents again "
+                "into another folder"
+            )
+        return selection(condition, snapshot)
 
     def _snapshot(self) -> Snapshot:
         try:
@@ -354,7 +407,15 @@ class EmbeddedIndex(HybridSource[_Request]):
         return document
 
     def _stored(self, document: Any, number: int) -> bytes:
-        return stored_json(document, number, (self.text_fields or ["text"])[0])
+        return stored_json(document, number, self._field_of_strings)
+
+    def _record(self, document: Any) -> Mapping[str, Any]:
+        return {self._field_of_strings: document} if isinstance(document, str) else document
+
+    @property
+    def _field_of_strings(self) -> str:
+        """The field that a document which is a string is stored as."""
+        return (self.text_fields or ["text"])[0]
 
     def _searched_texts(self, document: Any, number: int) -> tuple[str | None, ...]:
         return searched_texts(document, number, self._description.fields)

@@ -20,12 +20,14 @@ from podium.types import Embed, Progress
 
 __all__ = ["LOCAL", "drop"]
 
+SOURCE_OPTIONS = ("filter",)
+
 
 def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
     path = Path(place)
     if not path.exists():
         raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
-    own = options.only("mode", "fusion", "text_weight")
+    own = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
     if not path.is_dir():
         return _index_of_file(path, EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **own))
     if not is_index(path):
@@ -171,6 +173,7 @@ LOCAL = PlaceKind(
     location="in a folder",
     example="the folder of an index",
     matches=lambda place: "://" not in place,
+    source_options=SOURCE_OPTIONS,
     index_options=("language",),
     source=_source,
     target=FolderTarget,

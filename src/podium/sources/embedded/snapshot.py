@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from podium.sources.embedded.filter_queries import Selection
+from podium.sources.embedded.filter_terms import KINDS, NAMES, NUMBERS, TERMS, name_of
 from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls
 from podium.sources.fusion import Hit
 
@@ -20,39 +22,75 @@ Address = tuple[int, int]
 class Snapshot:
     """The documents of one commit. Hits have an Address as their key; only `stored` and `documents` load documents."""
 
-    def __init__(self, path: Path | None, index: Any, analyzer: Any, weights: Sequence[float]) -> None:
-        self._path, self._analyzer, self._weights = path, analyzer, weights
-        self._searcher, self._schema = index.searcher(), index.schema
+    def __init__(
+        self, path: Path | None, index: Any, query_words: Callable[[str], list[str]], weights: Sequence[float]
+    ) -> None:
+        self._path, self._query_words, self._weights = path, query_words, weights
+        self._index, self._searcher, self.schema = index, index.searcher(), index.schema
         self._query = tantivy().Query
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
-    def search(self, query: str, offset: int, count: int) -> list[Hit]:
+    def search(self, query: str, offset: int, count: int, selection: Selection | None = None) -> list[Hit]:
         """Return `count` hits after the `offset` best by BM25, over any word of the query in any field.
 
-        No character of the query is an operator.
+        No character of the query is an operator. A selection leaves out other documents; it changes no score.
         """
         with tantivy_calls(self._path):
-            clauses = self._clauses(query)
-            if not clauses or not count:
+            text_query = self._text_query(query, selection)
+            if text_query is None or not count:
                 return []
-            hits = self._searcher.search(self._query.boolean_query(clauses), limit=count, count=False, offset=offset).hits
+            hits = self._searcher.search(text_query, limit=count, count=False, offset=offset).hits
             return [Hit((address.segment_ord, address.doc), float(score)) for score, address in hits]
 
-    def count(self, query: str) -> int:
+    def count(self, query: str, selection: Selection | None = None) -> int:
         """Return how many documents have a word of the query. This takes longer than a search: it visits all of them."""
         with tantivy_calls(self._path):
-            clauses = self._clauses(query)
-            return int(self._searcher.search(self._query.boolean_query(clauses), limit=1).count) if clauses else 0
+            text_query = self._text_query(query, selection)
+            return 0 if text_query is None else int(self._searcher.search(text_query, limit=1).count)
+
+    def count_documents(self, query: Any) -> int:
+        """Return how many documents a query of tantivy finds."""
+        with tantivy_calls(self._path):
+            return int(self._searcher.search(query, limit=1).count)
+
+    def number_query(self, column: str, low: int, high: int) -> Any:
+        """Return the query for the documents with a number from `low` to `high` in a column. Other queries take no columns."""
+        with tantivy_calls(self._path):
+            return self._index.parse_query(f"{NUMBERS}.{column}:[{low} TO {high}]", [TERMS])
+
+    def field_kinds(self, name: str) -> set[str]:
+        """Return what the values of a field are, as in filter_terms; nothing if no document has the field."""
+        with tantivy_calls(self._path):
+            queries = {kind: self._query.term_query(self.schema, NAMES, name_of(kind, name), "basic") for kind in KINDS}
+            return {kind for kind, query in queries.items() if self._searcher.search(query, limit=1).count}
+
+    def field_names(self) -> list[str]:
+        """Return the names of the documents' fields, those of the most documents first; at most 1,000 of them."""
+        with tantivy_calls(self._path):
+            terms = {"terms": {"field": NAMES, "size": len(KINDS) * 1_000}}
+            buckets = self._searcher.aggregate(self._query.all_query(), {NAMES: terms})[NAMES]["buckets"]
+            return list(dict.fromkeys(bucket["key"].partition(" ")[2] for bucket in buckets))
+
+    def _text_query(self, query: str, selection: Selection | None) -> Any:
+        """Return the query for documents with a word of `query`, None if it has no words."""
+        clauses = self._clauses(query)
+        if not clauses:
+            return None
+        text_query = self._query.boolean_query(clauses)
+        if selection is None:
+            return text_query
+        must = tantivy().Occur.Must
+        return self._query.boolean_query([(must, text_query), (must, self._query.const_score_query(selection.query, 0.0))])
 
     def _clauses(self, query: str) -> list[tuple[Any, Any]]:
         should = tantivy().Occur.Should
-        term_counts = Counter(self._analyzer.analyze(query))
+        term_counts = Counter(self._query_words(query))
         clauses = []
         for field, weight in enumerate(self._weights):
             for term, count in term_counts.items():  # one clause for a word however often it is repeated
-                clause = self._query.term_query(self._schema, f"text{field}", term, index_option="freq")
+                clause = self._query.term_query(self.schema, f"text{field}", term, index_option="freq")
                 boost = weight * count
                 clauses.append((should, clause if boost == 1 else self._query.boost_query(clause, boost)))
         return clauses
@@ -69,7 +107,7 @@ class Snapshot:
         with tantivy_calls(self._path):
             if not ids:
                 return {}
-            query = self._query.term_set_query(self._schema, "id", list(ids))
+            query = self._query.term_set_query(self.schema, "id", list(ids))
             hits = self._searcher.search(query, limit=len(ids), count=False).hits
             return dict(self.stored([(address.segment_ord, address.doc) for _, address in hits]))
 
@@ -81,14 +119,25 @@ class Snapshot:
                 hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset).hits
             yield [content for _, content in self.stored([(address.segment_ord, address.doc) for _, address in hits])]
 
-    def of_rows(self, rows: Sequence[int]) -> dict[int, Address]:
-        """Return the documents that refer to these rows of vectors, by row."""
+    def of_rows(self, rows: Sequence[int], selection: Selection | None = None) -> dict[int, Address]:
+        """Return the documents that refer to these rows of vectors, by row; with a selection, only those that are in it."""
         with tantivy_calls(self._path):
             if not rows:
                 return {}
-            query = self._query.term_set_query(self._schema, "row", list(rows))
-            hits = self._searcher.search(query, limit=len(rows), count=False, order_by_field="row").hits
-            return {int(row): (address.segment_ord, address.doc) for row, address in hits}
+            query = self._query.term_set_query(self.schema, "row", list(rows))
+            if selection is not None:
+                must = tantivy().Occur.Must
+                query = self._query.boolean_query([(must, query), (must, selection.query)])
+            return self._by_row(query, len(rows))
+
+    def selected_rows(self, selection: Selection) -> dict[int, Address]:
+        """Return the documents of a selection that have a vector, by its row."""
+        with tantivy_calls(self._path):
+            return self._by_row(selection.query, selection.count) if selection.count else {}
+
+    def _by_row(self, query: Any, limit: int) -> dict[int, Address]:
+        hits = self._searcher.search(query, limit=limit, count=False, order_by_field="row").hits
+        return {int(row): (address.segment_ord, address.doc) for row, address in hits if row is not None}
 
     def last_row(self) -> int:
         """Return the highest row that a document refers to, -1 if none does."""

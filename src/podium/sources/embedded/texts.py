@@ -6,14 +6,17 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from podium.errors import SourceError
 from podium.forks import no_fork
+from podium.sources.embedded.description import Description
+from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
 from podium.sources.embedded.segment_checksums import check_segments
+from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
 
@@ -43,34 +46,33 @@ LONGEST_WORD = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document to add: its id, its JSON, one text per searched field, and the row of its vector, None without one."""
+    """A document to add: its id, its JSON, one text per searched field, and the row of its vector, None without one.
+
+    `terms` are those to filter by.
+    """
 
     id: str
     document: bytes
     texts: Sequence[str | None]
     row: int | None
+    terms: FilterTerms
 
 
 class Texts:
-    """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed.
+    """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed."""
 
-    `fields` are the searched fields and their weights, None for one text of each document.
-    """
-
-    def __init__(
-        self, path: Path | None, fields: Mapping[str, float] | None, language: str | None, *, create: bool = False
-    ) -> None:
-        self._path = path
-        self._weights = [1.0] if fields is None else list(fields.values())
+    def __init__(self, path: Path | None, description: Description, *, create: bool = False) -> None:
+        self._path, self._description = path, description
+        self._weights = [1.0] if description.fields is None else list(description.fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
         self._commits = 0  # of this object; other objects cannot write to an index in memory
         self._loaded_state: bytes | int | None = None
         self._reloading = threading.Lock()
         with typed_errors(path):
-            self._analyzer = _analyzer(language)
+            self._analyzer = _analyzer(description.language)
             if self._folder is None or create:
-                self._index = _new_index(self._folder, len(self._weights))
+                self._index = _new_index(self._folder, _schema(len(self._weights), description))
             else:
                 self._index = self._opened_index(self._folder)
             self._index.register_tokenizer("podium", self._analyzer)
@@ -94,7 +96,11 @@ class Texts:
                         self._index.reload()
                     self._loaded_state = state
             with no_fork:
-                return Snapshot(self._path, self._index, self._analyzer, self._weights)
+                return Snapshot(self._path, self._index, self._query_words, self._weights)
+
+    def _query_words(self, query: str) -> list[str]:
+        words: list[str] = self._analyzer.analyze(segmented_query(query) if self._description.is_segmented else query)
+        return words
 
     def _state(self) -> bytes | int:
         """Return a value that changes with every commit."""
@@ -112,7 +118,7 @@ class Texts:
         with typed_errors(self._path):
             writer = self._new_writer()
             try:
-                yield Writer(writer)
+                yield Writer(writer, self._description)
                 with no_fork:
                     writer.commit()
             except BaseException:
@@ -178,8 +184,8 @@ class _Mirror:
 class Writer:
     """Adds and removes documents; `Texts.writing` commits them."""
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, writer: Any, description: Description) -> None:
+        self._writer, self._description = writer, description
         self._document = tantivy().Document
 
     def put(self, entry: Entry) -> None:
@@ -190,10 +196,20 @@ class Writer:
         if entry.row is not None:
             document.add_unsigned("row", entry.row)
         for field, text in enumerate(entry.texts):
-            document.add_text(f"text{field}", text or "")
+            document.add_text(f"text{field}", self._indexed_text(text or ""))
+        if self._description.is_filterable:
+            for name in entry.terms.names:
+                document.add_text(NAMES, name)
+            for term in entry.terms.terms:
+                document.add_text(TERMS, term)
+            if entry.terms.numbers:
+                document.add_json(NUMBERS, entry.terms.numbers)
         with no_fork:
             self.remove(entry.id)
             self._writer.add_document(document)
+
+    def _indexed_text(self, text: str) -> str:
+        return segmented(text) if self._description.is_segmented else text
 
     def remove(self, document_id: str) -> None:
         with no_fork:
@@ -222,11 +238,11 @@ def _open_index(folder: Path) -> Any:
         return tantivy().Index.open(str(folder))
 
 
-def _new_index(folder: Path | None, fields: int) -> Any:
+def _new_index(folder: Path | None, schema: Any) -> Any:
     if folder is None:
-        return tantivy().Index(_schema(fields))
+        return tantivy().Index(schema)
     folder.mkdir(parents=True, exist_ok=True)
-    return tantivy().Index(_schema(fields), path=str(folder))
+    return tantivy().Index(schema, path=str(folder))
 
 
 def _analyzer(language: str | None) -> Any:
@@ -238,11 +254,15 @@ def _analyzer(language: str | None) -> Any:
     return builder.build()
 
 
-def _schema(fields: int) -> Any:
+def _schema(fields: int, description: Description) -> Any:
     builder = tantivy().SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=True, indexed=True, fast=True)
     builder.add_bytes_field("document", stored=True)
     for field in range(fields):
         builder.add_text_field(f"text{field}", tokenizer_name="podium", index_option="freq")
+    if description.is_filterable:
+        builder.add_text_field(TERMS, tokenizer_name="raw", index_option="basic")
+        builder.add_json_field(NUMBERS, tokenizer_name="raw", index_option="basic", fast=True)
+        builder.add_text_field(NAMES, tokenizer_name="raw", index_option="basic", fast=True)
     return builder.build()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from podium.sources.embedded.filter_queries import Selection
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import document_vectors, query_vector
@@ -11,6 +13,8 @@ from podium.sources.fusion import Hit
 from podium.types import Embed
 
 __all__ = ["append_vectors", "nearest_documents"]
+
+ALL_COMPARED = 20_000  # documents of a filter whose vectors are all compared, which takes 10 ms
 
 
 def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list[int | None]:
@@ -24,14 +28,36 @@ def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list
     return rows
 
 
-def nearest_documents(vectors: Vectors, embed: Embed, snapshot: Snapshot, query: str, count: int) -> list[Hit]:
-    """Return the `count` nearest documents. Rows that belong to no document are skipped, so more rows may have to be read."""
+def nearest_documents(
+    vectors: Vectors, embed: Embed, snapshot: Snapshot, query: str, count: int, selection: Selection | None = None
+) -> list[Hit]:
+    """Return the `count` nearest documents; with a selection, the nearest of those that are in it.
+
+    A small selection is compared completely.
+    """
     vector = query_vector(embed, query)
+    if selection is None:
+        return _nearest_of_all(vectors, snapshot, vector, count, count, None)
+    if selection.count > ALL_COMPARED:
+        row_count = count * len(snapshot) // selection.count + count
+        hits = _nearest_of_all(vectors, snapshot, vector, count, row_count, selection)
+        if len(hits) == count:
+            return hits
+    addresses = snapshot.selected_rows(selection)
+    return [Hit(addresses[row], similarity) for row, similarity in vectors.nearest_of(sorted(addresses), vector, count)]
+
+
+def _nearest_of_all(
+    vectors: Vectors, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
+) -> list[Hit]:
+    """Return the `count` nearest documents, by first looking at the `row_count` nearest rows.
+
+    Rows that belong to no document, or to none of the selection, are skipped, so more rows may have to be read.
+    """
     total = len(vectors.rows())
-    row_count = count
     while True:
         nearest = vectors.nearest(vector, row_count)
-        addresses = snapshot.of_rows([row for row, _ in nearest])
+        addresses = snapshot.of_rows([row for row, _ in nearest], selection)
         hits = [Hit(addresses[row], similarity) for row, similarity in nearest if row in addresses]
         if len(hits) >= count or len(nearest) < row_count or row_count >= total:
             return hits[:count]

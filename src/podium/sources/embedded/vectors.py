@@ -5,8 +5,10 @@ Rows that no document refers to are not known here; callers leave them out of th
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +114,17 @@ class Vectors:
         best = np.argpartition(-similarities, count - 1)[:count] if count < len(similarities) else np.arange(len(similarities))
         hits += [(in_graph + int(i), float(similarities[i])) for i in best]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:count]
+
+    def nearest_of(self, numbers: Sequence[int], query: Rows, count: int) -> list[tuple[int, float]]:
+        """Return at most `count` (row, cosine similarity) of these rows, nearest first, equal ones by row. Compares all."""
+        import numpy as np
+
+        self._check_dimensions(query)
+        if not numbers:
+            return []
+        similarities = self._verified_rows()[np.asarray(numbers)] @ _unit(np.asarray(query, np.float32)[None])[0]
+        hits = zip(numbers, map(float, similarities), strict=True)
+        return heapq.nsmallest(count, hits, key=lambda hit: (-hit[1], hit[0]))
 
     def improve(self) -> None:
         """Extend the graph if too many rows are missing from it. Takes minutes for a million rows; only for the writer."""

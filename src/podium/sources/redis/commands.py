@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from podium.sources.filters import Filter
 from podium.sources.fusion import RRF_CONSTANT
 from podium.sources.redis.replies import DISTANCE, Field
-
-if TYPE_CHECKING:
-    from redisvl.query.filter import FilterExpression
 
 __all__ = [
     "Command",
@@ -25,7 +23,6 @@ __all__ = [
 ]
 
 Command: TypeAlias = Sequence[Any]
-Filter: TypeAlias = "FilterExpression | str | None"
 BM25 = ("SCORER", "BM25STD")
 
 

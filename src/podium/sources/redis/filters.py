@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from podium.errors import InvalidInput
+from podium.sources.filters import filter_text
 from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
@@ -29,26 +30,19 @@ COMPARISON_KINDS = (("NUMERIC",), "a number")  # of the other operators: == != <
 
 def checked_filter(value: Any) -> str | None:
     """Return a filter as a string, None if it matches every document. Raises InvalidInput."""
-    if value is None:
+    text = filter_text(value)
+    if text is None:
         return None
-    if not isinstance(value, str) and type(value).__name__ != "FilterExpression":
-        raise InvalidInput(f"filter must be a redisvl filter expression or a string, not a {type(value).__name__}")
-    try:
-        filter_text = str(value).strip()
-    except (TypeError, ValueError):  # raised by str() for an expression without an operator
-        raise InvalidInput("the filter expression is not complete; compare a field, as in Num('year') > 2000") from None
-    if filter_text in ("", "*"):
-        return None
-    if not any(_clauses(filter_text)):
+    if not any(_clauses(text)):
         raise InvalidInput(
-            f"the filter {filter_text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] "
+            f"the filter {text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] "
             "for a number, @field:{value} for a tag"
         )
-    return filter_text
+    return text
 
 
 def missing_field(
-    info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, filter_text: str | None
+    info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, conditions: str | None
 ) -> str | None:
     """Describe the first field that a search needs and the index lacks, as in "the text field 'body'"; None if it has all.
 
@@ -61,7 +55,7 @@ def missing_field(
             return f"the text field {name!r}"
     if vector_field is not None and vector_field not in info.names_of_kind("VECTOR"):
         return f"the vector field {vector_field!r}"
-    for name, operator in _clauses(filter_text or ""):
+    for name, operator in _clauses(conditions or ""):
         kinds, compared_with = OPERATOR_KINDS.get(operator, COMPARISON_KINDS) if operator else ((), "")
         if name not in info.fields:
             return f"the field {name!r} of the filter"

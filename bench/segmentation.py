@@ -1,0 +1,122 @@
+"""Measure text search in scripts that are written without spaces: nDCG@10 and recall of ways to separate such text.
+
+    python bench/segmentation.py [COLLECTION …]
+
+COLLECTION is a folder as in candidates.py, or a file of XQuAD such as xquad.zh.json (github.com/google-deepmind/xquad). The
+default is xquad-zh, xquad-th and xquad-en in ../shared/data; a missing one is skipped. Needs `pip install ir_measures`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ir_measures
+from candidates import read_collection
+from ir_measures import R, nDCG
+
+from podium import EmbeddedIndex
+from podium.sources.embedded import segmentation
+from podium.sources.embedded.description import Description
+from podium.sources.embedded.texts import Texts
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+DEPTH = 100
+METRICS = (nDCG @ 10, R @ 10, R @ 100)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How texts of documents and queries are written before an index separates them by spaces and punctuation."""
+
+    name: str
+    document: Callable[[str], str]
+    query: Callable[[str], str]
+
+
+def sequences(*lengths: int, signs_apart: bool = False) -> Callable[[str], str]:
+    """Return a function that writes runs of text without spaces as sequences of so many characters.
+
+    If a run is shorter, it is one sequence. `signs_apart` counts vowel signs and tone marks as characters.
+    """
+
+    def words(run: str) -> list[str]:
+        characters = segmentation.characters_of(run)
+        if signs_apart:
+            characters = list("".join(characters))
+        parts = [
+            "".join(characters[start : start + length]) for length in lengths for start in range(len(characters) - length + 1)
+        ]
+        return parts or ["".join(characters)]
+
+    return lambda text: segmentation.RUN.sub(lambda run: f" {' '.join(words(run[0]))} ", text)
+
+
+VARIANTS = (
+    Variant("words (layout 1)", str, str),
+    Variant("characters", sequences(1), sequences(1)),
+    Variant("pairs", sequences(2), sequences(2)),
+    Variant("pairs, signs apart", sequences(2, signs_apart=True), sequences(2, signs_apart=True)),
+    Variant("pairs and characters, query pairs (podium)", segmentation.segmented, segmentation.segmented_query),
+    Variant("pairs and characters", sequences(1, 2), sequences(1, 2)),
+    Variant("triples", sequences(3), sequences(3)),
+    Variant("pairs and triples", sequences(2, 3), sequences(2, 3)),
+)
+
+
+def read_xquad(file: Path):
+    """Return documents by id, queries by id, and judgments: each paragraph is the answer to its own questions."""
+    articles = json.loads(file.read_text(encoding="utf-8"))["data"]
+    paragraphs = list(itertools.chain.from_iterable(article["paragraphs"] for article in articles))
+    documents = {f"p{i}": {"text": paragraph["context"]} for i, paragraph in enumerate(paragraphs)}
+    questions = [(f"p{i}", question) for i, paragraph in enumerate(paragraphs) for question in paragraph["qas"]]
+    queries = {question["id"]: question["question"] for _, question in questions}
+    return documents, queries, {question["id"]: {document: 1} for document, question in questions}
+
+
+def document_text(document: dict[str, str]) -> str:
+    return f"{document.get('title', '')} {document['text']}"
+
+
+def measure(documents, queries, qrels, variant: Variant):
+    """Return the metrics, and the milliseconds of indexing a document and of a query."""
+    description = Description(fields=None, language="english", layout=1)
+    index = EmbeddedIndex(None, description, Texts(None, description))
+    began = time.perf_counter()
+    index.add([variant.document(document_text(document)) for document in documents.values()], ids=documents)
+    added = time.perf_counter()
+    run = {
+        query: {hit["source_key"]: hit["source_score"] for hit in index.search(variant.query(text), DEPTH)}
+        for query, text in queries.items()
+    }
+    seconds = time.perf_counter() - added
+    metrics = ir_measures.calc_aggregate(METRICS, qrels, run)
+    return metrics, 1000 * (added - began) / len(documents), 1000 * seconds / len(queries)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "collections", nargs="*", type=Path, default=[DATA / f"xquad-{language}" for language in ("zh", "th", "en")]
+    )
+    for path in parser.parse_args().collections:
+        if not path.exists():
+            print(f"{path.name}: skipped, because there is no {path}")
+            continue
+        collection = read_xquad(path) if path.suffix == ".json" else read_collection(path)
+        for variant in VARIANTS:
+            metrics, adding, searching = measure(*collection, variant)
+            scores = "   ".join(f"{metric} {metrics[metric]:.4f}" for metric in METRICS)
+            print(
+                f"{path.stem:12} {variant.name:44} {scores}   {adding:.2f} ms a document, {searching:.2f} ms a query",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

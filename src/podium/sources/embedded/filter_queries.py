@@ -1,0 +1,135 @@
+"""Queries of tantivy for the documents that meet a condition, and checks of the fields that it names."""
+
+from __future__ import annotations
+
+import collections
+import difflib
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from podium.errors import InvalidInput, SourceError
+from podium.sources.embedded.filter_syntax import And, Condition, Missing, Not, Number, Or, Tag, fields_of, parsed_filter
+from podium.sources.embedded.filter_terms import (
+    LONGEST_TAG,
+    NAMES,
+    TERMS,
+    column_of,
+    name_of,
+    number_range,
+    tag_of,
+    tag_pattern,
+    tag_term,
+)
+from podium.sources.embedded.tantivy_calls import tantivy
+from podium.sources.filters import filter_text
+
+if TYPE_CHECKING:
+    from podium.sources.embedded.snapshot import Snapshot
+
+__all__ = ["Selection", "checked_filter", "selection"]
+
+MOST_NAMES = 20  # of an index's fields in an error message
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The documents of a snapshot that meet a filter: the query for them, their number, and warnings for the user."""
+
+    query: Any
+    count: int
+    notes: tuple[str, ...] = ()
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Condition:
+    return parsed_filter(text)
+
+
+def checked_filter(value: Any) -> Condition | None:
+    """Return the condition of a filter, None if it matches every document. Raises InvalidInput."""
+    text = filter_text(value)
+    return None if text is None else _parsed(text)
+
+
+def selection(condition: Condition, snapshot: Snapshot) -> Selection:
+    """Return the documents that meet a condition. Raises SourceError for a field that no document has in this form."""
+    query = _query(condition, snapshot)
+    notes = _notes_about_fields(condition, snapshot) if len(snapshot) else ()
+    return Selection(query, snapshot.count_documents(query), notes)
+
+
+def _notes_about_fields(condition: Condition, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return warnings about the fields of a condition. Raises SourceError if no document has one of them."""
+    notes = []
+    used_as = collections.defaultdict(set)
+    for part in fields_of(condition):
+        used_as[part.field].add(type(part))
+    for name, uses in used_as.items():
+        kinds = snapshot.field_kinds(name)
+        if not kinds:
+            raise _unknown_field(name, snapshot)
+        if Number in uses and "number" not in kinds:
+            raise SourceError(f"the field {name!r} of the filter has no numbers; write @{name}:{{value}}")
+        if Tag in uses and "long" in kinds:
+            notes.append(
+                f"the filter does not find values of {name!r} with more than {LONGEST_TAG} characters; some documents have one"
+            )
+    return tuple(notes)
+
+
+def _unknown_field(name: str, snapshot: Snapshot) -> SourceError:
+    names = snapshot.field_names()
+    by_folded_name = {known.casefold(): known for known in names}
+    if similar := difflib.get_close_matches(name[:LONGEST_TAG].casefold(), by_folded_name, n=1):
+        remedy = f"did you mean {by_folded_name[similar[0]]!r}?"
+    else:
+        remedy = f"the documents have {', '.join(names[:MOST_NAMES])}" + (" and others" if len(names) > MOST_NAMES else "")
+    return SourceError(f"no document has the field {name[:80]!r} of the filter; {remedy}")
+
+
+def _query(condition: Condition, snapshot: Snapshot) -> Any:
+    """Return the query for the documents that meet a condition. All of them have the same score."""
+    query = tantivy().Query
+    match condition:
+        case Tag():
+            terms = [tag_term(condition.field, _valid_tag(value)) for value in condition.values]
+            patterns = [tag_pattern(condition.field, _valid_tag(prefix)) for prefix in condition.prefixes]
+            queries = [query.term_set_query(snapshot.schema, TERMS, terms)] if terms else []
+            return _any_of([*queries, *(query.regex_query(snapshot.schema, TERMS, pattern) for pattern in patterns)])
+        case Number():
+            low, high = number_range(condition)
+            return snapshot.number_query(column_of(condition.field), low, high) if low <= high else query.empty_query()
+        case Missing():
+            names = [name_of(kind, condition.field) for kind in ("tag", "long")]
+            return _without(query.term_set_query(snapshot.schema, NAMES, names))
+        case Not():
+            return _without(_query(condition.condition, snapshot))
+        case Or():
+            return _any_of([_query(part, snapshot) for part in condition.conditions])
+        case And():
+            must = tantivy().Occur.Must
+            parts = [(must, _query(part, snapshot)) for part in condition.conditions]
+            return query.boolean_query(parts) if parts else query.all_query()
+
+
+def _any_of(queries: Sequence[Any]) -> Any:
+    return tantivy().Query.boolean_query([(tantivy().Occur.Should, query) for query in queries])
+
+
+def _without(query: Any) -> Any:
+    occur = tantivy().Occur
+    return tantivy().Query.boolean_query([(occur.Must, tantivy().Query.all_query()), (occur.MustNot, query)])
+
+
+def _valid_tag(value: str) -> str:
+    tag = tag_of(value)
+    if not tag:
+        raise InvalidInput("the filter has an empty value, which no document has; write ismissing(@field) for missing values")
+    if len(tag) > LONGEST_TAG:
+        raise InvalidInput(
+            f"the filter has a value of {len(tag)} characters; only values of at most {LONGEST_TAG} are indexed, so filter by "
+            "another field"
+        )
+    return tag

@@ -1,0 +1,87 @@
+"""Segmentation: text in scripts that are written without spaces, as overlapping pairs of characters.
+
+A tokenizer that separates words by spaces and punctuation takes a whole Chinese clause as one word. Pairs need no dictionary,
+and queries are separated in the same way. docs/search.md has measurements of pairs and alternatives (bench/segmentation.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable
+
+__all__ = ["RUN", "characters_of", "has_unspaced_text", "segmented", "segmented_query"]
+
+HAN_AND_KANA = (
+    "々-〇〻\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+THAI, LAO, KHMER = "\u0e01-\u0e3a\u0e40-\u0e4e", "\u0e81-\u0ec6\u0ec8-\u0ece\u0edc-\u0edf", "\u1780-\u17d3\u17d7\u17dc\u17dd"
+BURMESE = "\u1000-\u103f\u1050-\u1089\u108e\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"
+WIDE = "\uff01-\uff9f"  # full-width Latin letters, half-width Katakana
+
+RUN = re.compile(f"[{HAN_AND_KANA}]+|[{THAI}{LAO}{KHMER}{BURMESE}]+")
+NORMALIZED = re.compile(f"[{WIDE}{HAN_AND_KANA}{THAI}{LAO}{KHMER}{BURMESE}]+")
+
+SIGNS = "".join(
+    chr(code)
+    for first, last in ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3099, 0x309A), (0xA9E0, 0xAA7F))
+    for code in range(first, last + 1)
+    if RUN.match(chr(code)) and unicodedata.category(chr(code)) in ("Mn", "Mc")
+)
+"""Vowel signs and tone marks. They belong to the letter before them."""
+SIGN = re.compile(f"[{SIGNS}]")
+CHARACTER = re.compile(rf"[^{SIGNS}](?:[{SIGNS}]|(?<=[\u1039\u17d2]).)*|[{SIGNS}]+")
+"""A letter with its signs. The Burmese and Khmer signs U+1039 and U+17D2 stack the next letter below this one."""
+
+# tantivy's tokenizer separates words at tone marks, so each sign is written as a letter of Linear A.
+LETTERS_FOR_SIGNS = {ord(sign): 0x10600 + i for i, sign in enumerate(SIGNS)}
+
+
+def segmented(text: str) -> str:
+    """Return a document's text with every pair of adjacent characters as a word, and every character.
+
+    Only text in Chinese, Japanese, Thai, Lao, Khmer and Burmese script changes. Words in other scripts between them stay whole.
+
+        >>> segmented("iPhone手机壳 is")
+        'iPhone 手机 机壳 手 机 壳  is'
+    """
+    return _with_runs_as_words(text, _pairs_and_characters)
+
+
+def segmented_query(text: str) -> str:
+    """Return a query's text with every pair of adjacent characters as a word. A character that stands alone is a word.
+
+    >>> segmented_query("手机壳 a 手").split()
+    ['手机', '机壳', 'a', '手']
+    """
+    return _with_runs_as_words(text, _pairs)
+
+
+def has_unspaced_text(text: str) -> bool:
+    """Whether a text has characters of a script that is written without spaces."""
+    return not text.isascii() and NORMALIZED.search(text) is not None
+
+
+def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> str:
+    if text.isascii():
+        return text
+    if not unicodedata.is_normalized("NFKC", text):
+        text = NORMALIZED.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
+    return RUN.sub(lambda run: f" {' '.join(words(characters_of(run[0])))} ", text)
+
+
+def characters_of(run: str) -> list[str]:
+    """Return the characters of a run, each with its signs, which are written as letters."""
+    if not SIGN.search(run):
+        return list(run)
+    return [character.translate(LETTERS_FOR_SIGNS) for character in CHARACTER.findall(run)]
+
+
+def _pairs_and_characters(characters: list[str]) -> list[str]:
+    return [*map("".join, itertools.pairwise(characters)), *characters]
+
+
+def _pairs(characters: list[str]) -> list[str]:
+    return [*map("".join, itertools.pairwise(characters))] or characters

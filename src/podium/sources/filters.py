@@ -1,0 +1,27 @@
+"""Filters as users write them: a string in RediSearch's query syntax, or an expression of redisvl, which becomes one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from podium.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from redisvl.query.filter import FilterExpression
+
+__all__ = ["Filter", "filter_text"]
+
+Filter: TypeAlias = "FilterExpression | str | None"
+
+
+def filter_text(value: Any) -> str | None:
+    """Return a filter as a string, None if it matches every document. Raises InvalidInput."""
+    if value is None:
+        return None
+    if not isinstance(value, str) and type(value).__name__ != "FilterExpression":
+        raise InvalidInput(f"filter must be a redisvl filter expression or a string, not a {type(value).__name__}")
+    try:
+        text = str(value).strip()
+    except (TypeError, ValueError):  # of an expression without an operator
+        raise InvalidInput("the filter expression is not complete; compare a field, as in Num('year') > 2000") from None
+    return None if text in ("", "*") else text
