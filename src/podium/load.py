@@ -61,7 +61,7 @@ def load(
 
     - `limit`, `rank_by`, `return_score`: defaults for every call.
     - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
-      on a model of this name and revision; the server of a hosted model is not compared.
+      on a model of this name and revision; a hosted model's `base_url` may differ.
     - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
     For models on this machine:
@@ -80,8 +80,8 @@ def load(
 
     - `api_key`: default is the provider's environment variable.
     - `base_url`: another server with the provider's API.
-    - `timeout`: seconds until the last reply must have arrived, retries included, default 30. Reading that reply (at most
-      64 MB) may take longer. `retries`: default 3.
+    - `timeout`: seconds until the last reply must begin, retries included, default 30. Receiving the rest of it (at
+      most 64 MB) may take longer. `retries`: default 3.
     - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
 
     A reranker can be pickled; the other process loads it again, with keys from its own environment.
@@ -177,7 +177,7 @@ def check_name(name: str) -> None:
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:
-    """Return the provider that a model's name begins with, or None. A one-letter prefix is a Windows drive."""
+    """Return the provider that a model's name begins with, or None."""
     from podium.hosted.providers import PROVIDERS
 
     if isinstance(name, Path):
@@ -195,7 +195,7 @@ def _unknown_model(name: str) -> ModelNotFound:
 
     prefix, colon, model = name.partition(":")
     names = [row.name for row in PROVIDERS]
-    if colon and len(prefix) > 1:
+    if colon and len(prefix) > 1:  # one letter is a drive of Windows
         similar = difflib.get_close_matches(prefix, names, n=1)
         hint = f"did you mean {similar[0]}:{model}? " if similar else ""
         return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(names)}")

@@ -66,9 +66,9 @@ def test_small_call_passes_a_large_one():
         large = Work([1] * 60, lambda items: order.append("large"))
         small = Work([1] * 3, lambda items: order.append("small"))
         calls = [threads.submit(blocked.workers.run, large)]
-        wait_until(lambda: large.job.tokens_begun == 60)
+        wait_until(lambda: large.job.tokens_waiting == 60)
         calls.append(threads.submit(blocked.workers.run, small))
-        wait_until(lambda: small.job.tokens_begun == 3)
+        wait_until(lambda: small.job.tokens_waiting == 3)
         blocked.release.set()
         for call in calls:
             call.result(60)

@@ -46,7 +46,7 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
     A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv). It may have
     candidates.tsv, which lists the documents to rank for each query. `queries` (JSON lines, TSV or TREC topics) and `qrels`
     (TSV or TREC) replace the folder's files. In a CSV, a row with an empty grade is a candidate without a judgment, and a
-    column id names the documents. Raises InvalidInput, which names the file and the line.
+    column `id` has the documents' ids. Raises InvalidInput, which names the file and the line.
     """
     folder = Path(path)
     if folder.suffix.lower() == ".csv":
@@ -61,7 +61,7 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
     query_texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
     documents = _corpus(_first_existing(folder, CORPUS_FILES))
     candidates = _candidates(folder / "candidates.tsv", query_texts, documents)
-    return _judged_queries_only(folder.resolve().name, documents, query_texts, judgments, candidates)
+    return _answerable_queries_only(folder.resolve().name, documents, query_texts, judgments, candidates)
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
@@ -100,12 +100,12 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     return grades
 
 
-def _judged_queries_only(
+def _answerable_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
     """Return the collection with those queries that have a relevant document."""
-    judged_ids = {query_id for query_id, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
-    judged = {query_id: text for query_id, text in queries.items() if query_id in judged_ids}
+    answerable_ids = {query_id for query_id, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
+    judged = {query_id: text for query_id, text in queries.items() if query_id in answerable_ids}
     if not judged:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
     for query_id, text in zip(judged, texts_of(list(judged.values())), strict=True):
@@ -136,7 +136,7 @@ def _csv_collection(file: Path) -> Collection:
             )
     queries = {query_id: text for text, query_id in ids_by_query.items()}
     candidate_ids = {query_id: list(document_ids) for query_id, document_ids in candidates.items()}
-    return _judged_queries_only(file.stem, documents, queries, qrels, candidate_ids)
+    return _answerable_queries_only(file.stem, documents, queries, qrels, candidate_ids)
 
 
 def _corpus(file: Path) -> dict[str, str]:

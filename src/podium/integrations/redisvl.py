@@ -1,4 +1,4 @@
-"""redisvl: adapters of a Reranker to its rerankers, and of an Embedder to its vectorizers."""
+"""Adapters for redisvl: a Reranker as a redisvl reranker, and an Embedder as a redisvl vectorizer."""
 
 from __future__ import annotations
 

@@ -101,6 +101,8 @@ class LoadedModel(Generic[Input, Output]):
         max_length = min(options.max_length or spec.max_length, spec.max_length)
         self.tokenizer = tokenizer(spec, max_length)
         variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
+        if per_token:  # stored encodings are of one runtime, so it must be the same everywhere, not the fastest here
+            variants = [variant for variant in variants if variant.runtime == variants[0].runtime]
         self.choice = choose(spec, variants, load)
         self.network = load(spec, self.choice.variant)
         self.output = output

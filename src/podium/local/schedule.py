@@ -1,4 +1,4 @@
-"""Workers, the threads that compute texts, and Work, the texts of one call, which start with the longest one.
+"""Workers, the threads that run texts through a model, and Work, the texts of one call, of which the longest are first.
 
 Texts are not padded, and a text's result does not depend on the others. A worker computes one text at a time, or short ones
 of a few hundred tokens together.
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 class Job:
     """Calls that are scheduled as one.
 
-    `tokens_to_come`: an estimate for the calls that have not begun. `tokens_begun`: the tokens left of calls that have begun.
+    `tokens_to_come`: an estimate for the calls that have not begun. `tokens_waiting`: the tokens left of calls that have begun.
     """
 
     _numbers = itertools.count()
@@ -42,11 +42,11 @@ class Job:
     def __init__(self, tokens_to_come: int = 0) -> None:
         self.number = next(self._numbers)
         self.tokens_to_come = tokens_to_come
-        self.tokens_begun = 0
+        self.tokens_waiting = 0
 
     @property
     def tokens_left(self) -> int:
-        return self.tokens_to_come + self.tokens_begun
+        return self.tokens_to_come + self.tokens_waiting
 
 
 _job: ContextVar[Job | None] = ContextVar("job", default=None)
@@ -54,7 +54,7 @@ _job: ContextVar[Job | None] = ContextVar("job", default=None)
 
 @contextmanager
 def job(tokens_to_come: int) -> Iterator[Job]:
-    """Make one job of all calls that begin in the block, also in tasks and threads that are started there.
+    """Make one job of all calls that begin in the block, also in asyncio's tasks and threads (to_thread) that start there.
 
     Before a call begins, subtract its part from `tokens_to_come`, because the call adds its real number of tokens.
     """
@@ -89,7 +89,7 @@ class Work:
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.end: Future[None] = Future()
-        self.end.set_running_or_notify_cancel()  # so that only `cancel` stops it, which lets running items finish
+        self.end.set_running_or_notify_cancel()  # Future.cancel has no effect from now on; Work.cancel lets running items finish
 
     def take(self, *, has_spare_workers: bool = True) -> Sequence[int]:
         """Return the next items for `run_items`, none if all have begun. With spare workers they are fewer, see the class."""
@@ -175,7 +175,7 @@ class Workers:
     def _start(self, work: Work) -> None:
         with self._lock:
             self._calls.append(work)
-            work.job.tokens_begun += work.tokens_left
+            work.job.tokens_waiting += work.tokens_left
         for started_count in range(self.count):
             try:
                 self._thread_pool.submit(self._serve)
@@ -194,17 +194,17 @@ class Workers:
         with self._lock:
             while self._calls:
                 is_turn_of_oldest = next(self._steps) % OLDEST_EVERY == 0
-                work = min(self._calls, key=_age if is_turn_of_oldest else _tokens_left)  # of equals, the oldest call
+                work = min(self._calls, key=_job_number if is_turn_of_oldest else _tokens_left)  # of equals, the oldest call
                 tokens_before = work.tokens_left
                 if items := work.take(has_spare_workers=len(self._calls) < max(2, self.count)):
-                    work.job.tokens_begun -= tokens_before - work.tokens_left
+                    work.job.tokens_waiting -= tokens_before - work.tokens_left
                     return work, items
                 self._calls.remove(work)
-                work.job.tokens_begun -= work.tokens_left  # of items that were cancelled
+                work.job.tokens_waiting -= work.tokens_left  # of items that were cancelled
         return None
 
 
-def _age(work: Work) -> int:
+def _job_number(work: Work) -> int:
     return work.job.number
 
 
@@ -213,9 +213,9 @@ def _tokens_left(work: Work) -> int:
 
 
 async def off_loop(
-    texts: int, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    text_count: int, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Call a function that handles `texts` texts, on another thread if it would block the event loop."""
-    if texts <= FEW_TEXTS:
+    """Call a function that handles so many texts, on another thread if it would block the event loop."""
+    if text_count <= FEW_TEXTS:
         return function(*args, **kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)

@@ -27,7 +27,7 @@ INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder, also missing ones that the index file names; [] if it has neither."""
+    """Return the safetensors files of a folder, and missing ones that its index file names; [] if there is no such file."""
     if (folder / WEIGHTS_FILE).exists():
         return [folder / WEIGHTS_FILE]
     index = folder / INDEX_FILE
@@ -74,7 +74,7 @@ class Checkpoint:
         return np.ascontiguousarray(self.stored(name), dtype=np.float32)
 
     def stored(self, name: str) -> Array:
-        """Return a tensor as it is stored: float32, float16, or bfloat16 and float64 as float32."""
+        """Return a tensor in its stored type if that is float32 or float16; bfloat16 and float64 become float32."""
         reader, stored_name = self._reader(name)
         tensor_name = f"{self.files[0].parent}: tensor {name!r}"
         try:

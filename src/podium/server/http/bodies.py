@@ -80,7 +80,7 @@ async def off_loop(size: int, function: Callable[..., Value], *arguments: Any) -
 
 
 def _text_character_bytes(data: bytes) -> int:
-    """Return the bytes per character of decoded UTF-8: Python gives each character of a string what the widest one needs."""
+    """Return an upper bound for the bytes per character of decoded UTF-8, which depend on the widest character of a string."""
     if data.isascii():
         return 1
     return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2

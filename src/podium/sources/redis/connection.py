@@ -21,7 +21,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Functions that return a connected client of redis-py, and the server's address, which has no password.
+    """Functions that return a connected client of redis-py, and the server's address without its password.
 
     `aconnect` is set instead of `connect` if the client is asynchronous. `is_own`: whether podium creates and closes it.
     """
@@ -35,7 +35,7 @@ class Connection:
 def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Connection:
     """Return a connection to a URL, with a timeout in seconds. `options` are redis-py's and replace the defaults here."""
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
-        raise InvalidInput(f"a Redis URL begins with {', '.join(SCHEMES)}, and ://, as in redis://localhost:6379")
+        raise InvalidInput(f"a Redis URL begins with {'://, '.join(SCHEMES)}://, as in redis://localhost:6379")
     factory = import_optional("redisvl.redis.connection", "redis").RedisConnectionFactory
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -43,7 +43,7 @@ def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Conn
     defaults = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),  # Server repeats a command once, with every kind of client
+        "retry": Retry(NoBackoff(), 0),  # podium's class Server repeats a command once, with every kind of client
         "protocol": 3,  # in RESP3 the reply to a search that ran out of time has a warning
     }
 

@@ -1,8 +1,8 @@
 """Weights in the layout of the native core, computed once per checkpoint and precision and kept in the cache directory.
 
-Later starts map the file, so they read nothing and processes share its pages. The file is a line with the format, the length
-of a JSON header, the header (dtype, shape, offset and checksum by name), and the arrays, each at a multiple of 64 bytes. The
-checksums are compared at every start: damaged weights would otherwise show in scores only.
+Later starts map the file, so that processes share its pages, and compare the checksums: damaged weights would otherwise show
+in scores only. The file has, in this order: a line that names the format; the length of the header; the header in JSON, with
+dtype, shape, offset and checksum by name; the arrays, each at a multiple of 64 bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def pack_int8(weight: Array) -> tuple[Array, Array, Array]:
 
 
 def _padded(weight: Array, *, input_multiple: int = 1) -> Array:
-    """Return the weight with zeros up to whole panels of outputs, and to a multiple of inputs."""
+    """Return the weight padded with zeros: its outputs to whole panels, its inputs to the multiple."""
     outputs, inputs = weight.shape
     padded = np.zeros((_round_up(outputs, PANEL), _round_up(inputs, input_multiple)), weight.dtype)
     padded[:outputs, :inputs] = weight
