@@ -15,7 +15,8 @@ collect_ignore = ["support"]  # looking for doctests there would import the envi
 
 @pytest.fixture(scope="session")
 def mini() -> Iterator[podium.Reranker]:
-    with podium.load("podium-mini") as reranker:
+    """podium-mini without stored encodings, so that `usage` does not depend on the tests before."""
+    with podium.load("podium-mini", keep=0) as reranker:
         yield reranker
 
 

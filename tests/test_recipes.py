@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import podium
 from environment import ROOT, RUNTIMES
 from loopback import Loopback, Request, as_json, word_scores
+from podium.errors import InvalidInput
 from podium.hosted.providers import Provider
 from podium.hosted.scorer import HostedScorer
 from podium.local.families import FAMILIES
@@ -243,6 +244,7 @@ class ShelfTarget:
     batch = 2
     embed = None
     notes: Sequence[str] = ()
+    kept_models: Sequence[str] = ()
 
     def __init__(self, shelf: str) -> None:
         self._shelf = shelf
@@ -258,6 +260,9 @@ class ShelfTarget:
     def add(self, documents, *, ids) -> None:
         SHELVES[self._shelf].update(zip(ids, documents, strict=True))
 
+    def keep(self, documents, reranker) -> int:
+        raise InvalidInput("a shelf has no place for encodings; leave out --keep")
+
     def finish(self) -> None: ...
 
     def close(self) -> None: ...
@@ -272,6 +277,7 @@ SHELF = PlaceKind(
     summaries=lambda place: [(place, str(len(SHELVES[place])), "text")],
     delete=lambda place, ids: sum(SHELVES[place].pop(document_id, None) is not None for document_id in ids),
     drop=lambda place: len(SHELVES.pop(place)),
+    compact=lambda place: (0, 0),
 )
 ALL_KINDS = (SHELF, *KINDS)
 
@@ -279,7 +285,7 @@ ALL_KINDS = (SHELF, *KINDS)
 def test_source_is_a_row_and_a_class(mini):
     target = index_target("shelf://fruit", IndexOptions(sample=TEXTS[0]), ALL_KINDS)
     target.prepare(len(TEXTS), lambda percent: None)
-    assert load_into(target, with_ids(TEXTS, None), lambda count: None) == (3, 0)
+    assert load_into(target, with_ids(TEXTS, None), lambda count: None) == (3, 0, 0)
     source = load_source("shelf://fruit", SourceOptions(), kinds=ALL_KINDS)
     ranking = podium.Search(source, mini, candidates=5).search(QUERY_TEXT)
     assert ranking[0].document["text"] == "a red fruit"

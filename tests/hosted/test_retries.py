@@ -12,7 +12,6 @@ import time
 import pytest
 
 import loopback
-import podium
 from contracts import COHERE, QUERY, TEXTS
 from loopback import Answer, Loopback, as_json, wait_until
 from podium.errors import DeadlineExceeded, ProviderError, ProviderUnavailable, RateLimited
@@ -155,14 +154,14 @@ def test_reranker_works_again_when_its_server_does(server):
     server.answer = lambda request: answers[-1](request)
     with COHERE.load(server.url, timeout=0.4, max_documents=1) as reranker:
         for _ in range(14):
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(ProviderError):  # which kind depends on what ends first
                 reranker.scorer.score("q", list("abcdefgh"))
         answers.append(loopback.cohere)
 
         def works() -> bool:
             try:
                 return len(reranker.rerank("q", ["a"])) == 1
-            except podium.errors.DeadlineExceeded:  # a busy machine may need longer
+            except ProviderError:  # a busy machine may need longer
                 return False
 
         wait_until(works, seconds=60)

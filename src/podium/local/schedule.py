@@ -89,7 +89,7 @@ class Work:
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.end: Future[None] = Future()
-        self.end.set_running_or_notify_cancel()  # Future.cancel has no effect from now on; Work.cancel lets running items finish
+        self.end.set_running_or_notify_cancel()  # Future.cancel has no effect any more; Work.cancel lets running items finish
 
     def take(self, *, has_spare_workers: bool = True) -> Sequence[int]:
         """Return the next items for `run_items`, none if all have begun. With spare workers they are fewer, see the class."""
