@@ -1,0 +1,47 @@
+"""What stored encodings cost in quality: nDCG@10 for each precision and pooling of the vectors, compared with float32.
+
+    .venv/dev/bin/python bench/encodings.py FOLDER… [--model podium-mini] [--queries 30]
+
+FOLDER is a collection that `podium eval` reads. Prints the mean over the folders of nDCG@10 on BM25's first 100 documents, of
+Kendall's τ with float32's order of the first 20, and the largest difference of a logit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+from precision import Row, compare
+
+from podium.load import local_scorer
+
+VARIANTS = (
+    {"encoding": "float16"},
+    {"encoding": "int8"},
+    {"encoding": "int8", "pooling": 2},
+    {"encoding": "int8", "pooling": 3},
+    {"encoding": "int8", "precision": "int8"},
+)
+MEMORY = 4_000_000_000  # bytes, so that each text is encoded once per variant
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--model", default="podium-mini")
+    parser.add_argument("--queries", type=int, default=30)
+    options = parser.parse_args()
+    exact = local_scorer(options.model, encoding="float32", keep=MEMORY)
+    print("| options | float32, nDCG@10 | nDCG@10 | difference | Kendall τ of 20 | max Δ logit |\n|---|---|---|---|---|---|")
+    for variant in VARIANTS:
+        scorer = local_scorer(options.model, **variant, keep=MEMORY)
+        rows = [compare(folder, [exact, scorer], options.queries) for folder in options.folders]
+        mean = Row(*np.mean([astuple(row) for row in rows], axis=0))
+        name = ", ".join(f"{option}={value!r}" for option, value in variant.items())
+        print(f"| `{name}` | {mean.line('').split(' | ', 2)[2]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
