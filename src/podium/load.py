@@ -150,7 +150,7 @@ def local_scorer(
     files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
     if files is None:
         raise _unknown_model(os.fspath(name))
-    options: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
+    options = without_none({"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length})
     late_options: dict[str, Any] = {"encoding": encoding, "pooling": pooling, "score": score}
     if is_late(files.folder):
         store = None if keep is None else store_for(keep)
