@@ -165,4 +165,5 @@ def test_reranker_works_again_when_its_server_does(server):
                 return False
 
         wait_until(works, seconds=60)
-        assert server.finished, "no reply was sent while the slow ones were running"
+        # The client can have a reply before the server counts it.
+        wait_until(lambda: server.finished > 0, seconds=60)
