@@ -78,7 +78,7 @@ def test_unreachable_server_of_an_asynchronous_index():
 
 
 def test_url_of_another_scheme_is_refused_without_its_password():
-    with pytest.raises(InvalidInput, match="begins with redis, rediss") as caught:
+    with pytest.raises(InvalidInput, match="begins with redis://, rediss://") as caught:
         podium.RedisSource.from_url("http://u:s3cret@localhost", index=NAME)
     assert "s3cret" not in str(caught.value)
 
