@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,26 @@ def test_files_of_another_program_are_ignored(tmp_path):
     store.compact({key(1)})
     assert contents(FolderEncodings(tmp_path), 1) == numbered(1)
     assert (tmp_path / "7.keys").read_text() == "not podium's"
+
+
+def test_files_that_replace_those_of_an_open_store_are_read_instead(tmp_path):
+    """Records of the old files must not be looked up in the new ones."""
+    store = FolderEncodings(tmp_path / "store")
+    store.put(numbered(*range(10)))
+    assert len(contents(store, *range(10))) == 10
+    for count in (60, 5):
+        shutil.rmtree(tmp_path / "store")
+        FolderEncodings(tmp_path / "store").put(numbered(*reversed(range(count))))
+        assert contents(store, *range(count)) == numbered(*range(count))
+        assert contents(store, *range(count, 70)) == {}
+
+
+def test_encodings_of_a_file_that_was_truncated_are_missing(tmp_path):
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(*range(1000)))
+    assert len(contents(store, *range(1000))) == 1000
+    os.truncate(tmp_path / "0.data", 100)
+    assert len(contents(store, *range(1000))) < 20
 
 
 def test_compaction_keeps_what_is_live_for_open_readers_too(tmp_path):

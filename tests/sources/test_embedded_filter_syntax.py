@@ -94,6 +94,7 @@ def test_meaning(text, expected):
         pytest.param("~@a:{x}", "at '~@a", id="optional"),
         pytest.param("\x00", "cannot be read", id="control-character"),
         pytest.param("(" * 40 + "@a:{x}" + ")" * 40, "more than 32 groups inside each other", id="deep"),
+        pytest.param("@a:{" + "|".join(f"k{i}*" for i in range(2_000)) + "}", "more than 1,000 conditions", id="prefixes"),
         pytest.param("@a:{x} " * 2_000, "more than 1,000 conditions; write @kind:{a . b} for several values", id="long-and"),
         pytest.param(" " * 1_000_001, "the filter has 1,000,001 characters; it can have 1,000,000", id="long"),
     ],

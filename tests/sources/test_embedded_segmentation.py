@@ -16,6 +16,7 @@ from capitals import keys
 from environment import ROOT
 from podium.errors import SourceError
 from podium.sources.embedded.description import Description
+from podium.sources.embedded.filter_terms import tag_of
 from podium.sources.embedded.segmentation import has_unspaced_text, segmented, segmented_query
 from podium.sources.embedded.texts import Texts
 
@@ -187,3 +188,10 @@ def test_new_index_is_not_read_by_versions_that_know_layout_1_only(tmp_path):
     """They would add and search text without spaces as whole words."""
     podium.EmbeddedIndex.create(tmp_path / "index")
     assert json.loads((tmp_path / "index" / "podium-index.json").read_text())["layout"] == 2
+
+
+def test_long_runs_of_marks_are_read_in_parts():
+    """The time to normalize a run of marks grows with the square of its length: this would take an hour."""
+    marks = "\u0e48\u0e38" * 1_000_000
+    assert segmented("\u0e01" + marks).strip()
+    assert len(tag_of("a" + "\u0301\u0316" * 1_000_000)) > 1_000_000

@@ -50,10 +50,24 @@ class Generation:
         self._sorted: tuple[Any, Any] | None = None  # first halves of keys, and positions of their records
         self._verified = bytearray()
         self._map: mmap.mmap | None = None
+        self._files = self._file_ids()
         self.refresh()
 
     def is_newest(self) -> bool:
-        return self._keys_path.exists() and not self._next_path.exists()
+        """Whether there is no later generation, and the files are those that were opened and have not become shorter."""
+        try:
+            size = self._data_path.stat().st_size
+            records = (self._keys_path.stat().st_size - len(MAGIC)) // RECORD_BYTES
+            is_same = self._file_ids() == self._files
+        except OSError:
+            return False
+        is_complete = records >= self._count and (self._map is None or size >= len(self._map))
+        return is_same and is_complete and not self._next_path.exists()
+
+    def _file_ids(self) -> list[tuple[int, int]]:
+        """Return what tells the two files from others of the same names, which may replace them."""
+        stats = [path.stat() for path in (self._data_path, self._keys_path)]
+        return [(stat.st_dev, stat.st_ino) for stat in stats]
 
     def refresh(self) -> None:
         """Read the records that have been appended."""

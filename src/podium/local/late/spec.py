@@ -135,7 +135,8 @@ def read_late_spec(folder: Path) -> LateSpec:
 
 
 def _is_stanford(folder: Path) -> bool:
-    return STANFORD in (read_settings(folder / "config.json").get("architectures") or ())
+    architectures = read_settings(folder / "config.json").get("architectures")
+    return isinstance(architectures, list) and STANFORD in architectures
 
 
 def _stanford_spec(folder: Path) -> LateSpec:

@@ -153,11 +153,7 @@ class _Parser:
         return Not(condition) if is_negated else condition
 
     def _simple(self) -> Condition:
-        self._conditions += 1
-        if self._conditions > MOST_CONDITIONS:
-            raise InvalidInput(
-                f"the filter has more than {MOST_CONDITIONS:,} conditions; write @kind:{{a | b}} for several values"
-            )
+        self._count_condition()
         if self._accept("("):
             return self._group()
         if self._accept("*"):
@@ -167,6 +163,14 @@ class _Parser:
         if match := self._match(NAME):
             return self._field_condition(_unescaped(match[1]))
         raise self._error()
+
+    def _count_condition(self) -> None:
+        """Raise InvalidInput if there are too many conditions. A value that is a prefix is one, too."""
+        self._conditions += 1
+        if self._conditions > MOST_CONDITIONS:
+            raise InvalidInput(
+                f"the filter has more than {MOST_CONDITIONS:,} conditions; write @kind:{{a | b}} for several values"
+            )
 
     def _group(self) -> Condition:
         self._depth += 1
@@ -209,6 +213,8 @@ class _Parser:
             if "*" in characters[:-1]:
                 raise self._error("a * can only be at the end of a value; write \\* for the character itself")
             is_prefix = characters[-1:] == ["*"]
+            if is_prefix:
+                self._count_condition()
             (prefixes if is_prefix else values).append("".join(part[-1] for part in characters[: -1 if is_prefix else None]))
         return Tag(field, tuple(values), tuple(prefixes))
 

@@ -45,6 +45,7 @@ __all__ = [
 TERMS, NUMBERS, NAMES = "terms", "numbers", "names"  # fields of tantivy's index
 KINDS = ("tag", "number", "long")
 """What values of a field are, in NAMES: "long" are values that have too many characters to be filtered by."""
+LONGEST_NORMALIZED = 2_000  # characters; normalizing makes them at most four times fewer
 LONGEST_TAG = 200  # characters of a tag or a field's name; longer ones would make the index large
 DEEPEST_RECORD = 8
 NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -101,7 +102,9 @@ def tag_of(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return ""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return unicodedata.normalize("NFC", valid_unicode(text).strip().casefold())
+    tag = valid_unicode(text).strip().casefold()
+    # Longer ones are not indexed, normalized or not, and the time to normalize grows with the square of a run of marks.
+    return tag if len(tag) > LONGEST_NORMALIZED else unicodedata.normalize("NFC", tag)
 
 
 def _number(value: Any) -> float | None:

@@ -21,6 +21,7 @@ THAI, LAO, KHMER = "\u0e01-\u0e3a\u0e40-\u0e4e", "\u0e81-\u0ec6\u0ec8-\u0ece\u0e
 BURMESE = "\u1000-\u103f\u1050-\u1089\u108e\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"
 WIDE = "\uff01-\uff9f"  # full-width Latin letters, half-width Katakana
 
+NORMALIZED_AT_ONCE = 2_000  # characters
 RUN = re.compile(f"[{HAN_AND_KANA}]+|[{THAI}{LAO}{KHMER}{BURMESE}]+")
 NORMALIZED = re.compile(f"[{WIDE}{HAN_AND_KANA}{THAI}{LAO}{KHMER}{BURMESE}]+")
 
@@ -67,9 +68,14 @@ def has_unspaced_text(text: str) -> bool:
 def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> str:
     if text.isascii():
         return text
-    if not unicodedata.is_normalized("NFKC", text):
-        text = NORMALIZED.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
+    text = NORMALIZED.sub(lambda run: _normalized(run[0]), text)
     return RUN.sub(lambda run: f" {' '.join(words(characters_of(run[0])))} ", text)
+
+
+def _normalized(run: str) -> str:
+    """Return a run in NFKC. Long ones are normalized in parts: the time grows with the square of a run of marks."""
+    starts = range(0, len(run), NORMALIZED_AT_ONCE)
+    return "".join(unicodedata.normalize("NFKC", run[start : start + NORMALIZED_AT_ONCE]) for start in starts)
 
 
 def characters_of(run: str) -> list[str]:

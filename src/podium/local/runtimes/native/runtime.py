@@ -8,6 +8,7 @@ import numpy as np
 
 from podium._native import Network
 from podium.errors import Argument, ModelError
+from podium.forks import no_fork
 from podium.local.files.checkpoint import Array
 
 __all__ = ["NativeRuntime"]
@@ -32,7 +33,8 @@ class NativeRuntime:
         np.cumsum([len(text) for text in ids], out=offsets[1:])
         result = np.empty((offsets[-1] if self._per_token else len(ids), self._outputs), np.float32)
         try:
-            self.network.run(ids=_joined(ids), segments=_joined(segments), offsets=offsets, result=result)
+            with no_fork:  # the network's lock would stay locked in the forked process
+                self.network.run(ids=_joined(ids), segments=_joined(segments), offsets=offsets, result=result)
         except (ValueError, IndexError) as error:
             raise ModelError(f"the native core refused {len(ids)} texts: {error}; download the model again") from error
         except MemoryError as error:
