@@ -151,12 +151,12 @@ def local_scorer(
     if files is None:
         raise _unknown_model(os.fspath(name))
     options = without_none({"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length})
-    late_options: dict[str, Any] = {"encoding": encoding, "pooling": pooling, "score": score}
+    late_options = {"encoding": encoding, "pooling": pooling, "score": score}
     if is_late(files.folder):
         store = None if keep is None else store_for(keep)
         return LateInteraction(files, **options, **without_none(late_options), store=store)
-    late_options["keep"] = keep
-    refuse(late_options, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
+    late_only = {**late_options, "keep": keep}
+    refuse(late_only, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
     return LocalScorer(files, **options)
 
 

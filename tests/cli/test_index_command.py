@@ -10,6 +10,7 @@ import podium
 from commands import command_here
 from environment import PARITY
 from fakes import Letters
+from fruit import write_json_lines
 from podium.sources.loading import load_into, with_ids
 
 DOCUMENTS = [
@@ -18,11 +19,6 @@ DOCUMENTS = [
     {"title": "Washington", "body": "D.C. is the capital of the United States.", "n": 3},
     {"title": "Bread", "body": "Flour and water.", "n": 4},
 ]
-
-
-def write_json_lines(path, documents):
-    path.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import pytest
 import podium
 from commands import command
 from environment import PARITY
+from fruit import write_json_lines
 
 DOCUMENTS = [
     {"title": "Nevada", "body": "Carson City is the capital city of Nevada.", "n": 1},
     {"title": "Capital punishment", "body": "has existed in the United States for centuries.", "n": 2},
     {"title": "Washington", "body": "D.C. is the capital of the United States.", "n": 3},
 ]
-
-
-def write_json_lines(path, documents):
-    path.write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ QUERIES = [{"_id": "q1", "text": "red fruit"}, {"_id": "q2", "text": "night sea"
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t1\nq1\td4\t0\nq2\td2\t1\n"
 
 
-def write_json_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+def write_json_lines(path: Path, records: Iterable[Mapping[str, object]]) -> Path:
+    """Write a file with a line of JSON per record, and return its path."""
     path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    return path
 
 
 def write_fruit(folder: Path) -> Path:

@@ -50,24 +50,19 @@ class Generation:
         self._sorted: tuple[Any, Any] | None = None  # first halves of keys, and positions of their records
         self._verified = bytearray()
         self._map: mmap.mmap | None = None
-        self._files = self._file_ids()
+        self._file_ids = [_file_id(path.stat()) for path in (self._data_path, self._keys_path)]
         self.refresh()
 
     def is_newest(self) -> bool:
         """Whether there is no later generation, and the files are those that were opened and have not become shorter."""
         try:
-            size = self._data_path.stat().st_size
-            records = (self._keys_path.stat().st_size - len(MAGIC)) // RECORD_BYTES
-            is_same = self._file_ids() == self._files
+            data, keys = self._data_path.stat(), self._keys_path.stat()
         except OSError:
             return False
-        is_complete = records >= self._count and (self._map is None or size >= len(self._map))
-        return is_same and is_complete and not self._next_path.exists()
-
-    def _file_ids(self) -> list[tuple[int, int]]:
-        """Return what tells the two files from others of the same names, which may replace them."""
-        stats = [path.stat() for path in (self._data_path, self._keys_path)]
-        return [(stat.st_dev, stat.st_ino) for stat in stats]
+        is_same = [_file_id(data), _file_id(keys)] == self._file_ids
+        has_records = (keys.st_size - len(MAGIC)) // RECORD_BYTES >= self._count
+        has_data = self._map is None or data.st_size >= len(self._map)
+        return is_same and has_records and has_data and not self._next_path.exists()
 
     def refresh(self) -> None:
         """Read the records that have been appended."""
@@ -165,6 +160,11 @@ class Generation:
                 self._verified[position] = zlib.crc32(encoding) == checksum
             encodings.append(encoding if self._verified[position] else None)
         return encodings
+
+
+def _file_id(stat: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file from another one of the same name, which may replace it."""
+    return stat.st_dev, stat.st_ino
 
 
 def write_generation(folder: Path, number: int, items: Iterator[tuple[bytes, Buffer]]) -> None:

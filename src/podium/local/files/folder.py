@@ -11,10 +11,22 @@ from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 
-__all__ = ["DESCRIPTION_FILES", "ONNX_FILES", "ModelFiles", "bundled", "from_folder", "is_model_folder", "missing_files"]
+__all__ = [
+    "DESCRIPTION_FILES",
+    "ONNX_FILES",
+    "STANFORD_ARCHITECTURE",
+    "STANFORD_METADATA",
+    "ModelFiles",
+    "bundled",
+    "from_folder",
+    "is_model_folder",
+    "missing_files",
+]
 
+STANFORD_ARCHITECTURE = "HF_ColBERT"  # of Stanford's ColBERT checkpoints, in config.json
+STANFORD_METADATA = "artifact.metadata"  # their settings
 DESCRIPTION_FILES = (
-    "artifact.metadata",
+    STANFORD_METADATA,
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
-from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES, ModelFiles, missing_files
+from podium.local.files.folder import (
+    DESCRIPTION_FILES,
+    ONNX_FILES,
+    STANFORD_ARCHITECTURE,
+    STANFORD_METADATA,
+    ModelFiles,
+    missing_files,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -32,7 +39,6 @@ REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
 HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
-STANFORD, METADATA = "HF_ColBERT", "artifact.metadata"  # an architecture in config.json, and the file of its settings
 SHARDS = "model-*-of-*.safetensors"
 
 
@@ -116,7 +122,7 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
         if file == "config.json":
             folder = path.parent
             _write_reference(folder, revision or "main", commit)  # already, so that an interrupted download is continued later
-    _mark_absent(folder, {*HEAD_FILES, METADATA} - set(files))
+    _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA} - set(files))
     return ModelFiles(name, folder, commit)
 
 
@@ -151,7 +157,7 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
         return False
     if "ForSequenceClassification" in architectures and not (cached.folder / "modules.json").exists():
         return False
-    names = (*HEAD_FILES, METADATA) if STANFORD in architectures else HEAD_FILES
+    names = (*HEAD_FILES, STANFORD_METADATA) if STANFORD_ARCHITECTURE in architectures else HEAD_FILES
     return any(try_to_load_from_cache(cached.name, name, _path(cache_dir), cached.revision) is None for name in names)
 
 

@@ -29,15 +29,15 @@ from podium.errors import UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.local.files.checkpoint import weight_files
 from podium.local.files.config import read_json, read_settings
-from podium.local.files.folder import ONNX_FILES
+from podium.local.files.folder import ONNX_FILES, STANFORD_ARCHITECTURE, STANFORD_METADATA
 from podium.local.spec import Module, Spec, check_config, described, read_modules
 
 __all__ = ["Expansion", "LateSpec", "ScoreOption", "Side", "is_late_interaction", "read_late_spec"]
 
 ScoreOption = Literal["sum", "mean"]
 
-STANFORD, METADATA = "HF_ColBERT", "artifact.metadata"
-MODEL_TYPES = PYLATE, SENTENCE_TRANSFORMERS = ("ColBERT", "MultiVectorEncoder")  # in config_sentence_transformers.json
+SENTENCE_TRANSFORMERS = "MultiVectorEncoder"
+MODEL_TYPES = ("ColBERT", SENTENCE_TRANSFORMERS)  # in config_sentence_transformers.json; the first is PyLate's
 MODULES = {"Dense", "MultiVectorMask", "Normalize", "Pooling"}  # after the transformer; a Pooling is not used
 TOKENS = "token_embeddings"
 OTHER_MODEL = "use another late-interaction model, such as lightonai/GTE-ModernColBERT-v1"
@@ -136,20 +136,20 @@ def read_late_spec(folder: Path) -> LateSpec:
 
 def _is_stanford(folder: Path) -> bool:
     architectures = read_settings(folder / "config.json").get("architectures")
-    return isinstance(architectures, list) and STANFORD in architectures
+    return isinstance(architectures, list) and STANFORD_ARCHITECTURE in architectures
 
 
 def _stanford_spec(folder: Path) -> LateSpec:
-    metadata = read_settings(folder / METADATA)
+    metadata = read_settings(folder / STANFORD_METADATA)
     if metadata.get("interaction", "colbert") != "colbert":
         raise UnsupportedModel(
-            f"{folder}: {METADATA} has the interaction {metadata['interaction']!r}; podium has colbert, so use a checkpoint "
-            "that was trained with it"
+            f"{folder}: {STANFORD_METADATA} has the interaction {metadata['interaction']!r}; podium has colbert, so use a "
+            "checkpoint that was trained with it"
         )
     if metadata.get("similarity", "cosine") != "cosine":
         raise UnsupportedModel(
-            f"{folder}: {METADATA} has the similarity {metadata['similarity']!r}; podium has cosine, so use a checkpoint "
-            "that was trained with it"
+            f"{folder}: {STANFORD_METADATA} has the similarity {metadata['similarity']!r}; podium has cosine, so use a "
+            "checkpoint that was trained with it"
         )
     markers = [f"{metadata.get('query_token_id') or '[unused0]'} ", f"{metadata.get('doc_token_id') or '[unused1]'} "]
     attend, length = bool(metadata.get("attend_to_mask_tokens")), metadata.get("query_maxlen") or QUERY_LENGTH
