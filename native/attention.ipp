@@ -6,7 +6,7 @@ namespace {
 constexpr std::size_t QUERY_BLOCK = 24;  // the products of this many queries with all keys fit the L1 cache
 constexpr float MASKED = -3.0e38f;       // product of a query and a key that it may not attend to
 
-std::size_t round_up_to_lanes(std::size_t count) { return (count + LANES - 1) / LANES * LANES; }
+std::size_t round_up_to_lanes(std::size_t count) { return (count + SUM_LANES - 1) / SUM_LANES * SUM_LANES; }
 
 std::size_t round_up_to_panels(std::size_t count) { return (count + PANEL - 1) / PANEL * PANEL; }
 
@@ -50,7 +50,8 @@ void pack_values(const float* v, std::size_t stride, std::size_t tokens, std::si
     }
 }
 
-// Replaces a query's products with keys by the numerators of their softmax, and returns the denominator. A key outside
+// Replaces a query's products with `count` keys, a multiple of SUM_LANES, by the numerators of their softmax, and returns the
+// denominator. A key outside
 // first … last - 1 gets 2^-126, which vanishes beside the 1 of the largest.
 float exponentiate(float* products, std::size_t count, std::size_t first, std::size_t last, float scale) {
     Floats most = broadcast(MASKED);
@@ -64,13 +65,15 @@ float exponentiate(float* products, std::size_t count, std::size_t first, std::s
         most = maximum(most, values);
     }
     const float log2_scale = scale * 1.44269504f, highest = largest(most) * log2_scale;  // e^x is 2^(x log2 e)
-    Floats total = broadcast(0.0f);
-    for (std::size_t i = 0; i < count; i += LANES) {
-        const Floats weight = power_of_two(maximum(load(products + i) * log2_scale - highest, broadcast(-126.0f)));
-        store(products + i, weight);
-        total += weight;
-    }
-    return sum(total);
+    Sums sums = {};
+    for (std::size_t i = 0; i < count; i += SUM_LANES)
+        for (std::size_t v = 0; v < SUM_VECTORS; ++v) {
+            float* product = products + i + v * LANES;
+            const Floats weight = power_of_two(maximum(load(product) * log2_scale - highest, broadcast(-126.0f)));
+            store(product, weight);
+            sums.vectors[v] += weight;
+        }
+    return total(sums);
 }
 
 // One head's keys and values, and the weights and sums of a block of queries.

@@ -33,7 +33,7 @@ void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t*
         const float scale = range > 1.0e-30f ? range / 255.0f : 1.0f, inverse = 1.0f / scale;
         const float zero_point = (-least * inverse + ROUNDING_SHIFT) - ROUNDING_SHIFT;  // 0 … 255
         // One NaN or infinity makes the whole row NaN, so that its score is refused and not merely wrong.
-        const bool finite = sum(zero) == 0.0f && range <= 3.0e38f;
+        const bool finite = total({zero}) == 0.0f && range <= 3.0e38f;
         scales[r] = finite ? scale : __builtin_nanf("");
         zero_points[r] = finite ? static_cast<std::int32_t>(zero_point) : 0;
         for (std::size_t i = 0; i < stride; i += LANES) {
@@ -54,13 +54,21 @@ void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t*
 // Returns the sum of `term(x)` over a row, in four independent sums. A last incomplete vector is filled with `fill`.
 template <class Term>
 inline float sum_of_row(const float* x, std::size_t width, float fill, Term term) {
-    Floats sums[4] = {};
+    Sums sums[4] = {};
+    const auto add_lanes = [&](Sums& sum, const float* values) {
+        for (std::size_t v = 0; v < SUM_VECTORS; ++v) sum.vectors[v] += term(load(values + v * LANES));
+    };
     std::size_t c = 0;
-    for (; c + 4 * LANES <= width; c += 4 * LANES)
-        for (std::size_t i = 0; i < 4; ++i) sums[i] += term(load(x + c + i * LANES));
-    for (; c + LANES <= width; c += LANES) sums[0] += term(load(x + c));
-    if (c < width) sums[1] += term(load_partial(x + c, width - c, fill));
-    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    for (; c + 4 * SUM_LANES <= width; c += 4 * SUM_LANES)
+        for (std::size_t i = 0; i < 4; ++i) add_lanes(sums[i], x + c + i * SUM_LANES);
+    for (; c + SUM_LANES <= width; c += SUM_LANES) add_lanes(sums[0], x + c);
+    if (c < width) {
+        float last[SUM_LANES];
+        for (float& value : last) value = fill;
+        std::memcpy(last, x + c, (width - c) * sizeof(float));
+        add_lanes(sums[1], last);
+    }
+    return total((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 void norm(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias, float epsilon,
@@ -135,15 +143,23 @@ void add(const float* x, std::size_t count, float* y) {
 }
 
 float dot(const float* x, const float* y, std::size_t count) {
-    Floats even = broadcast(0.0f), odd = broadcast(0.0f);
+    Sums even = {}, odd = {};
+    const auto add_products = [](Sums& sums, const float* left, const float* right) {
+        for (std::size_t v = 0; v < SUM_VECTORS; ++v) sums.vectors[v] += load(left + v * LANES) * load(right + v * LANES);
+    };
     std::size_t i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES) {
-        even += load(x + i) * load(y + i);
-        odd += load(x + i + LANES) * load(y + i + LANES);
+    for (; i + 2 * SUM_LANES <= count; i += 2 * SUM_LANES) {
+        add_products(even, x + i, y + i);
+        add_products(odd, x + i + SUM_LANES, y + i + SUM_LANES);
     }
-    for (; i + LANES <= count; i += LANES) even += load(x + i) * load(y + i);
-    if (i < count) even += load_partial(x + i, count - i) * load_partial(y + i, count - i);
-    return sum(even + odd);
+    for (; i + SUM_LANES <= count; i += SUM_LANES) add_products(even, x + i, y + i);
+    if (i < count) {
+        float left[SUM_LANES] = {}, right[SUM_LANES] = {};
+        std::memcpy(left, x + i, (count - i) * sizeof(float));
+        std::memcpy(right, y + i, (count - i) * sizeof(float));
+        add_products(even, left, right);
+    }
+    return total(even + odd);
 }
 
 }  // namespace

@@ -85,12 +85,27 @@ static inline float reduce(Floats x, Operation operation) {
 #endif
 }
 
-static inline float sum(Floats x) {
-    return reduce(x, [](auto left, auto right) { return left + right; });
-}
-
 static inline float largest(Floats x) {
     return reduce(x, [](auto left, auto right) { return right > left ? right : left; });
+}
+
+// Sums of many numbers have 16 lanes on every instruction set. So all of them add the numbers in the same order, and scores
+// are the same to the last bit on every processor that fuses multiplications and additions.
+constexpr std::size_t SUM_LANES = 16, SUM_VECTORS = SUM_LANES / LANES;
+
+struct Sums {
+    Floats vectors[SUM_VECTORS];
+};
+
+static inline Sums operator+(Sums x, const Sums& y) {
+    for (std::size_t v = 0; v < SUM_VECTORS; ++v) x.vectors[v] += y.vectors[v];
+    return x;
+}
+
+static inline float total(Sums sums) {
+    for (std::size_t half = SUM_VECTORS / 2; half > 0; half /= 2)
+        for (std::size_t v = 0; v < half; ++v) sums.vectors[v] += sums.vectors[v + half];
+    return reduce(sums.vectors[0], [](auto left, auto right) { return left + right; });
 }
 
 // Adding it to a float of less than 2^22 rounds that float to an integer, which is then in the low bits of the sum.

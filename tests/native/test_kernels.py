@@ -196,6 +196,19 @@ def test_attention(kernels, tokens, heads, size, window):
     assert (first == y[:1]).all()
 
 
+@pytest.mark.parametrize("tokens", [1, 15, 17, 31, 64, 130])
+@pytest.mark.parametrize("width", [5, 16, 40, 72, 384, 391])
+def test_sums_are_the_same_on_every_instruction_set_that_fuses_products_and_sums(tokens, width):
+    x, weight = random(tokens, width), random(width)
+    qkv, results = random(tokens, 3 * width), []
+    for kernels in INSTRUCTION_SETS[:-1]:
+        normal, attended = np.empty_like(x), np.empty_like(x)
+        _native.normalise(x=x, weight=weight, bias=None, epsilon=1e-5, y=normal, instruction_set=kernels)
+        _native.attend(qkv=qkv, y=attended, heads=1, scale=width**-0.5, window=0, instruction_set=kernels)
+        results.append((normal.tobytes(), attended.tobytes(), multiply_int8(x, qkv[:, :width], kernels).tobytes()))
+    assert len(set(results)) <= 1
+
+
 def test_every_finite_float16_becomes_the_same_float32(kernels):
     halves = np.arange(1 << 16, dtype=np.uint16)
     halves = halves[np.isfinite(halves.view(np.float16))]
