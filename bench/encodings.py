@@ -18,11 +18,11 @@ from precision import Row, compare
 from podium.load import local_scorer
 
 VARIANTS = (
-    {"encoding": "float16"},
-    {"encoding": "int8"},
-    {"encoding": "int8", "pooling": 2},
-    {"encoding": "int8", "pooling": 3},
-    {"encoding": "int8", "precision": "int8"},
+    {"precision": "float32", "encoding": "float16"},
+    {"precision": "float32", "encoding": "int8"},
+    {"precision": "float32", "encoding": "int8", "pooling": 2},
+    {"precision": "float32", "encoding": "int8", "pooling": 3},
+    {"precision": "int8", "encoding": "int8"},
 )
 MEMORY = 4_000_000_000  # bytes, so that each text is encoded once per variant
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="podium-mini")
     parser.add_argument("--queries", type=int, default=30)
     options = parser.parse_args()
-    exact = local_scorer(options.model, encoding="float32", keep=MEMORY)
+    exact = local_scorer(options.model, precision="float32", encoding="float32", keep=MEMORY)
     print("| options | float32, nDCG@10 | nDCG@10 | difference | Kendall τ of 20 | max Δ logit |\n|---|---|---|---|---|---|")
     for variant in VARIANTS:
         scorer = local_scorer(options.model, **variant, keep=MEMORY)

@@ -72,6 +72,7 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
         name: getattr(config, name) for name in shape
     }
     description |= {"bm25_k1": K1, "bm25_b": B, "bm25_text_tokens": USUAL_TOKENS}
+    description |= {"podium": {"precision": "int8"}}
     description |= {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
     (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     _write_tokenizer(model.tokenizer, out, max_length)

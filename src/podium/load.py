@@ -66,7 +66,7 @@ def load(
 
     For models on this machine:
 
-    - `precision`: "float32" (default, exact), "int8" (faster) or "auto" (int8 if it is at least a fifth faster here).
+    - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
     - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster here).
     - `threads`: number of threads. `max_length`: tokens of query and text together, or of a text for late interaction.
     - `encoding`: of the token vectors that late interaction stores, "int8" (default), "float16" or "float32". `pooling`: how

@@ -184,3 +184,18 @@ def test_other_pooling_is_refused(ettin, config):
     (ettin / "1_Pooling" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedModel, match="podium has cls and mean"):
         read_spec(ettin)
+
+
+@pytest.mark.parametrize(
+    ("setting", "precision"), [({"precision": "int8"}, "int8"), ({}, "float32"), (None, "float32")], ids=str
+)
+def test_default_precision_is_that_of_config_json(model, setting, precision):
+    edit_json(model / "config.json", podium=setting)
+    with podium.load(model) as reranker:
+        assert reranker.scorer.precision == precision
+    with podium.load(model, precision="float32") as reranker:
+        assert reranker.scorer.precision == "float32"
+
+
+def test_bundled_model_is_int8_by_default(mini):
+    assert mini.scorer.precision == "int8"

@@ -38,7 +38,7 @@ class Embedder:
         self,
         name: str | os.PathLike[str],
         *,
-        precision: PrecisionOption = "float32",
+        precision: PrecisionOption | None = None,
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,

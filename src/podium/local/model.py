@@ -36,7 +36,7 @@ CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
 class Options:
     """How to run a model, as users choose it. Without `precision`, the model's own default is used. Raises InvalidInput."""
 
-    precision: PrecisionOption = "float32"
+    precision: PrecisionOption | None = None
     runtime: RuntimeOption = "auto"
     threads: int | None = None
     max_length: int | None = None
@@ -100,7 +100,7 @@ class LoadedModel(Generic[Input, Output]):
         self.files, self.spec = files, spec
         max_length = min(options.max_length or spec.max_length, spec.max_length)
         self.tokenizer = tokenizer(spec, max_length)
-        variants = variants_for(spec, precision=options.precision, runtime=options.runtime)
+        variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
         if per_token:  # stored encodings are of one runtime, so it must be the same everywhere, not the fastest here
             variants = [variant for variant in variants if variant.runtime == variants[0].runtime]
         self.choice = choose(spec, variants, load)

@@ -90,7 +90,7 @@ class LocalScorer(ModelScorer):
     """A cross-encoder on this machine. Safe to share between threads. Loading it reads and checks everything.
 
     - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
-      "auto" is int8 if it is at least a fifth faster here.
+      "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
     - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
     - `threads`: how many texts are computed at once, by default as many as there are processors.
     - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
@@ -103,7 +103,7 @@ class LocalScorer(ModelScorer):
         self,
         files: ModelFiles,
         *,
-        precision: PrecisionOption = "float32",
+        precision: PrecisionOption | None = None,
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,

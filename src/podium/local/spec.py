@@ -18,6 +18,7 @@ from podium.local.families.family import Architecture, Family, Pooling, family_o
 from podium.local.files.checkpoint import digest_of, weight_files
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
+from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
@@ -64,8 +65,9 @@ class Spec:
 
     `base` is the folder of the transformer, which is `folder` for most models. `family` and `architecture` are None for a
     model that runs from its own ONNX file. `has_segments` applies if the tokenizer's settings do not say. `prompts` are put
-    before texts, by name; the name "" is for texts without a name. `description_digest` is a hash of every file but
-    the weights that a score depends on.
+    before texts, by name; the name "" is for texts without a name. `default_precision` is that of a model whose authors
+    measured int8; config.json names it under `podium`. `description_digest` is a hash of every file but the
+    weights that a score depends on.
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Spec:
     weights: tuple[Path, ...]
     modules: tuple[Module, ...]
     prompts: Mapping[str, str]
+    default_precision: Precision
     description_digest: str
 
     @property
@@ -130,6 +133,7 @@ def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Fami
         weights=weights,
         modules=modules[1:],
         prompts=_prompts(folder) if modules else {},
+        default_precision=_default_precision(config),
         description_digest=_description_digest(folder, base, modules),
     )
 
@@ -190,6 +194,10 @@ def _prompts(folder: Path) -> dict[str, str]:
     prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")
     return prompts | ({"": prompts[default]} if default in prompts else {})
+
+
+def _default_precision(config: dict[str, Any]) -> Precision:
+    return "int8" if (config.get("podium") or {}).get("precision") == "int8" else "float32"
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:

@@ -57,7 +57,7 @@ class LateInteraction(ModelScorer):
         self,
         files: ModelFiles,
         *,
-        precision: PrecisionOption = "float32",
+        precision: PrecisionOption | None = None,
         runtime: RuntimeOption = "auto",
         threads: int | None = None,
         max_length: int | None = None,
