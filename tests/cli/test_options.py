@@ -52,6 +52,16 @@ def test_calibration_and_maximum_length_are_used(arguments, tmp_path):
         assert json.loads(out)["score_kind"] == "probability"
 
 
+def test_encoding_and_pooling_are_used(arguments):
+    code, _, err = command_here(*arguments, "--encoding", "float16", "--pooling", "2")
+    assert code == 0, err
+
+
+def test_option_of_colbert_models_is_refused_for_another(arguments):
+    code, _, err = command_here(*arguments, "--score", "mean")
+    assert (code, "--score" in err) == (2, True)
+
+
 def test_calibration_of_another_model_is_refused(arguments, tmp_path):
     write_calibration(tmp_path / "other.json", Calibration("other", None, "platt"))
     assert command_here(*arguments, "--calibration", tmp_path / "other.json")[0] == 2

@@ -32,7 +32,7 @@ OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
 """Argument in Python → option, if their names differ."""
 
 HOSTED_ONLY = {"base_url"}  # options that only hosted models have
-LOCAL_ONLY = {"precision", "max_length", "keep"}
+LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}
 
 model_option = click.option(
     "--model", default="podium-mini", show_default=True, help="A model as for podium.load: org/model, ./folder, cohere:…"
@@ -52,6 +52,22 @@ _MODEL_OPTIONS = {
     ),
     "max_length": click.option(
         "--max-length", type=POSITIVE, metavar="N", help="For models on this machine: tokens read of query and text."
+    ),
+    "encoding": click.option(
+        "--encoding",
+        type=click.Choice(["int8", "float16", "float32"]),
+        help="For late interaction: precision of the vectors that are stored.  [default: int8]",
+    ),
+    "pooling": click.option(
+        "--pooling",
+        type=click.IntRange(1, 3),
+        metavar="N",
+        help="For late interaction: how many vectors are stored as one.  [default: 1]",
+    ),
+    "score": click.option(
+        "--score",
+        type=click.Choice(["sum", "mean"]),
+        help="For ColBERT models: sum or mean over the query's tokens.  [default: sum]",
     ),
     "keep": click.option(
         "--keep",

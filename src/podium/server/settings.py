@@ -123,6 +123,9 @@ OPTIONS = options_of(Settings)
 MODEL_OPTIONS = [  # arguments of podium.load for the models of --model
     Option("precision", Literal["float32", "int8", "auto"]),
     Option("max_length", int, minimum=1),
+    Option("encoding", Literal["int8", "float16", "float32"]),
+    Option("pooling", int, minimum=1, maximum=3),
+    Option("score", Literal["sum", "mean"]),
     Option("keep", str),
     Option("base_url", str),
     Option("calibration", str),
