@@ -52,6 +52,7 @@ bench-serve:     ## Measure podium serve beside the same work offline
 
 bench-late: $(DEV)/installed  ## Measure rankings with stored encodings
 	$(DEV)/bin/python bench/late.py
+	$(DEV)/bin/python bench/late_run.py
 
 sanitize:        ## Run the native core's tests under the compiler's sanitizers
 	native/sanitize.sh address

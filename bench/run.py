@@ -23,12 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chart
+from environments import HOME, REFERENCE, ROOT, VOCABULARY, Contender, install_environments, run_in
 
-ROOT = Path(__file__).parents[1]
-HOME = ROOT / ".bench"
-VOCABULARY = ROOT / "src" / "podium" / "bundled" / "podium-mini"
-# This environment also converts models and contains CTranslate2, so CTranslate2's own size is unknown.
-REFERENCE = ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscript", "ctranslate2"]
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
     "podium int8": ("podium", ["-e", str(ROOT)]),
@@ -46,59 +42,27 @@ BASELINE = "sentence-transformers"
 SHARED = ("CTranslate2", "CTranslate2 int8")
 
 
-class Contender:
-    """The process of a contender, which runs contenders.py."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        python = HOME / CONTENDERS[name][0] / "bin" / "python"
-        command = [str(python), str(Path(__file__).parent / "contenders.py"), name, str(HOME / "model")]
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
-        )
-
-    def answer(self, request: str) -> dict[str, Any]:
-        """Return the answer to "short", "long", "first" or "memory"."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(request, file=self._process.stdin, flush=True)
-        while not (line := self._process.stdout.readline()).startswith("{"):
-            if not line:
-                raise SystemExit(f"{self.name} ended; run bench/contenders.py directly to see why")
-        return dict(json.loads(line))
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+def contender(name: str) -> Contender:
+    return Contender(name, CONTENDERS[name][0], [Path(__file__).parent / "contenders.py", name, HOME / "model"])
 
 
 def install() -> None:
     """Make the missing environments, and the model in each contender's format."""
-    for folder, packages in dict(CONTENDERS.values()).items():
-        marker = HOME / folder / "installed"
-        if not marker.exists():
-            print(f"installing {folder} …", flush=True)
-            subprocess.run([sys.executable, "-m", "venv", HOME / folder], check=True)
-            subprocess.run([HOME / folder / "bin" / "python", "-m", "pip", "install", "--quiet", *packages], check=True)
-            marker.touch()
+    install_environments(dict(CONTENDERS.values()))
     if not (HOME / "model" / "flashrank").exists():
-        exporter = HOME / "reference" / "bin" / "python"
-        subprocess.run([exporter, Path(__file__).parent / "export.py", HOME / "model", VOCABULARY], check=True)
-        quantiser = HOME / "podium" / "bin" / "python"
-        subprocess.run([quantiser, Path(__file__).parent / "export.py", HOME / "model", "--int8"], check=True)
-        compressor = HOME / "openvino" / "bin" / "python"
-        subprocess.run([compressor, Path(__file__).parent / "export.py", HOME / "model", "--openvino"], check=True)
+        script = Path(__file__).parent / "export.py"
+        run_in("reference", script, HOME / "model", VOCABULARY)
+        run_in("podium", script, HOME / "model", "--int8")
+        run_in("openvino", script, HOME / "model", "--openvino")
 
 
 def first_ranking(name: str) -> float:
     """Return the seconds from the start of a process to its first ranking of 10 passages."""
     began = time.perf_counter()
-    contender = Contender(name)
-    contender.answer("first")
+    process = contender(name)
+    process.answer("first")
     seconds = time.perf_counter() - began
-    contender.close()
+    process.close()
     return seconds
 
 
@@ -107,18 +71,18 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
     for _ in range(rounds):
         for name in CONTENDERS:
             figures[name]["first"].append(first_ranking(name))
-    running = {name: Contender(name) for name in CONTENDERS}
+    running = {name: contender(name) for name in CONTENDERS}
     for workload in ("short", "long"):
         for is_measured in [False] + [True] * rounds:
-            for name, contender in running.items():
-                answer = contender.answer(workload)
+            for name, process in running.items():
+                answer = process.answer(workload)
                 if is_measured:
                     figures[name][workload].append(answer["seconds"])
                 figures[name][f"{workload} scores"] = answer["scores"]
-        for name, contender in running.items():
-            figures[name][f"{workload} memory"] = contender.answer("memory")
-    for contender in running.values():
-        contender.close()
+        for name, process in running.items():
+            figures[name][f"{workload} memory"] = process.answer("memory")
+    for process in running.values():
+        process.close()
     return figures
 
 

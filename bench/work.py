@@ -10,6 +10,7 @@ import gzip
 import json
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 QUERY = "what did the president say about the economy and inflation"
@@ -38,3 +39,10 @@ def passages(workload: str, count: int = 100) -> list[str]:
         start = generator.randrange(len(source) - length)
         texts.append(" ".join(source[start : start + length]))
     return texts
+
+
+def queries() -> Iterator[str]:
+    """Yield different queries of the benchmark's length."""
+    length, source = len(QUERY.split()), words()
+    for index in range(0, len(source), length):
+        yield " ".join(source[index : index + length])

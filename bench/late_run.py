@@ -1,0 +1,106 @@
+"""Measure podium beside other libraries that run ColBERT models, alternately in one run, and print a table.
+
+    make bench-late
+
+The first run installs the libraries (two environments with PyTorch in .bench/). All rank the same documents with the same model
+of podium-mini's shape, whose encodings are in memory, and encode them with it and with one of GTE-ModernColBERT's shape. Rounds
+go A B C A B C …; the table has medians, and ratios to sentence-transformers within the rounds. Writes docs/late.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from environments import HOME, REFERENCE, ROOT, VOCABULARY, Contender, install_environments, run_in
+
+MODELS = HOME / "late-models"
+CONTENDERS = {
+    "podium float32": ("podium", ["-e", str(ROOT)]),
+    "podium int8": ("podium", ["-e", str(ROOT)]),
+    "sentence-transformers": ("reference", REFERENCE),
+    "PyLate": ("pylate", ["pylate==1.6.0"]),
+}
+BASELINE = "sentence-transformers"
+RANKINGS = {"rank 100": 100, "rank 1000": 1000}  # request → stored documents
+ENCODINGS = {"encode small": 5, "encode modernbert": 1}  # request → how many times in a round
+COLUMNS = {
+    "rank 100": "ranking of 100, ms",
+    "rank 1000": "of 1,000, ms",
+    "encode small": "encoding of 100, ms",
+    "encode modernbert": "with ModernBERT, ms",
+}
+RANKINGS_PER_ROUND = 20
+
+Times = dict[str, dict[str, list[float]]]
+"""The medians of rounds in milliseconds, by request and contender."""
+
+
+def contender(name: str) -> Contender:
+    return Contender(name, CONTENDERS[name][0], [Path(__file__).parent / "late_contenders.py", name, MODELS])
+
+
+def measure(rounds: int) -> Times:
+    running = {name: contender(name) for name in CONTENDERS}
+    times: Times = {request: {name: [] for name in CONTENDERS} for request in COLUMNS}
+    scores: dict[str, list[float]] = {}
+    for request, count in RANKINGS.items():
+        for process in running.values():
+            process.answer(f"store {count}")
+        for is_measured in [False] + [True] * rounds:
+            for name, process in running.items():
+                answers = [process.answer("rank") for _ in range(RANKINGS_PER_ROUND)]
+                scores[name] = answers[-1]["scores"]
+                if is_measured:
+                    times[request][name].append(1000 * statistics.median(answer["seconds"] for answer in answers))
+        _check(scores)
+    for request, repetitions in ENCODINGS.items():
+        for is_measured in [False] + [True] * rounds:
+            for name, process in running.items():
+                seconds = [process.answer(request)["seconds"] for _ in range(repetitions)]
+                if is_measured:
+                    times[request][name].append(1000 * statistics.median(seconds))
+    for process in running.values():
+        process.close()
+    return times
+
+
+def _check(scores: dict[str, list[float]]) -> None:
+    """End if a contender has other scores than the baseline: it would not do the same work."""
+    for name, values in scores.items():
+        difference = max(abs(a - b) for a, b in zip(values, scores[BASELINE], strict=True))
+        print(f"{name}: largest difference of a score {difference:.2g}")
+        if difference > 0.5:
+            raise SystemExit(f"{name} has other scores than {BASELINE}")
+
+
+def table(times: Times) -> str:
+    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for name in CONTENDERS:
+        cells = []
+        for request in COLUMNS:
+            own, base = times[request][name], times[request][BASELINE]
+            ratio = statistics.median(b / o for b, o in zip(base, own, strict=True))
+            cells.append(f"{statistics.median(own):.3g} ({ratio:.1f}×)")
+        lines.append(f"| {f'**{name}**' if name.startswith('podium') else name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    install_environments(dict(CONTENDERS.values()))
+    if not (MODELS / "modernbert").exists():
+        run_in("reference", Path(__file__).parent / "export_late.py", MODELS, VOCABULARY)
+    times = measure(rounds)
+    print(table(times))
+    (ROOT / "docs" / "late.json").write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
