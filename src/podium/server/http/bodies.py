@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from podium.json_values import count_values
+from podium.json_values import BYTES_PER_VALUE, count_values, string_character_bytes, text_character_bytes
 from podium.server.dialects.call import Refusal
 from podium.server.http.admission import RequestMemory
 
-__all__ = ["Body", "Disconnected", "off_loop", "parse_body", "read_body", "string_character_bytes"]
+__all__ = ["Body", "Disconnected", "off_loop", "parse_body", "read_body"]
 
 MAX_VALUES = 1_500_000  # json.loads holds the GIL for about a second per three million values
-BYTES_PER_VALUE = 128  # of memory besides the characters of strings, measured for {}, [], numbers and members of objects
 LARGE_BYTES = 100_000  # more takes longer than a millisecond, which would delay the event loop
-
-_UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
-_HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
 Value = TypeVar("Value")
 
@@ -66,7 +61,7 @@ async def parse_body(data: bytes, memory: RequestMemory) -> Body:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     character_bytes = string_character_bytes(data)
     decoded_bytes = character_bytes * len(data) + BYTES_PER_VALUE * value_count
-    memory.grow(_text_character_bytes(data) * len(data) + decoded_bytes)
+    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)
     content = await off_loop(len(data), _parse, data)
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")
@@ -77,20 +72,6 @@ async def parse_body(data: bytes, memory: RequestMemory) -> Body:
 async def off_loop(size: int, function: Callable[..., Value], *arguments: Any) -> Value:
     """Return the result of `function`, called in a thread if it handles more than LARGE_BYTES."""
     return function(*arguments) if size <= LARGE_BYTES else await asyncio.to_thread(function, *arguments)
-
-
-def _text_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of decoded UTF-8, which depend on the widest character of a string."""
-    if data.isascii():
-        return 1
-    return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2
-
-
-def string_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of the strings in JSON, in which escapes stand for any character."""
-    if _HIGH_SURROGATE.search(data):
-        return 4
-    return max(_text_character_bytes(data), 2 if b"\\u" in data else 1)
 
 
 async def _read_chunks(request: Request, memory: RequestMemory, max_bytes: int) -> bytes:

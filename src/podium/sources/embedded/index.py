@@ -46,6 +46,7 @@ from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.sources.memory import reserve_for_json
 from podium.steps import immediate, result_of
 from podium.types import Candidates, Embed
 
@@ -347,8 +348,11 @@ class EmbeddedIndex(HybridSource[_Request]):
 
     @immediate
     def hit_documents(self, request: _Request, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
-        stored = request.snapshot.stored([hit.key for hit in hits])
-        return [(document_id, self._document(content)) for document_id, content in stored]
+        documents = []
+        for document_id, content in request.snapshot.stored(hit.key for hit in hits):
+            reserve_for_json(content)
+            documents.append((document_id, self._document(content)))
+        return documents
 
     def describe_text(self) -> str:
         weights = self._description.fields
