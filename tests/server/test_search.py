@@ -94,6 +94,23 @@ def test_search_that_outlives_its_request_loads_no_more_documents():
     assert admission.used_bytes == 0
 
 
+class DeepSource:
+    """A source that returns a document with 900 levels of lists, as another program may have stored it."""
+
+    def search(self, query, limit):
+        value = []
+        for _ in range(900):
+            value = [value]
+        return [{"text": "a", "x": value, "source_key": "docs:7"}]
+
+
+def test_document_that_is_nested_too_deeply_is_named():
+    with Serving(rerankers=rerankers(), source=DeepSource()) as server:
+        reply = server.post("/search", {"query": "apple"})
+        assert reply.status_code == 503
+        assert "document 'docs:7' of the index is nested too deeply" in reply.json()["message"]
+
+
 def test_reply_is_counted_besides_the_documents():
     """These documents fit, and their reply, whose characters are counted as escapes, does not."""
     index = podium.EmbeddedIndex.create(None)

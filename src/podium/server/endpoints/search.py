@@ -10,7 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from podium.documents import as_json
+from podium.documents import as_json, id_of
+from podium.errors import SourceError
 from podium.inputs import checked_query
 from podium.search import search_source
 from podium.server.dialects.call import Refusal
@@ -84,4 +85,13 @@ def _reply_bytes(documents: Sequence[Any]) -> int:
 
 
 def _response(reply: dict[str, Any]) -> Response:
-    return json_response(reply | {"documents": [as_json(document) for document in reply["documents"]]})
+    return json_response(reply | {"documents": [_json_document(document) for document in reply["documents"]]})
+
+
+def _json_document(document: Any) -> Any:
+    try:
+        return as_json(document)
+    except RecursionError:
+        raise SourceError(
+            f"document {id_of(document)!r:.100} of the index is nested too deeply; index it again without its inner lists"
+        ) from None

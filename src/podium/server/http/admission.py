@@ -99,10 +99,8 @@ class RequestMemory:
             if self._is_closed:
                 raise Refusal(503, "the request is over")
             if self.used_bytes + count > limit:
-                raise Refusal(
-                    413,
-                    f"the request needs more memory than the {limit:,} bytes that this server may use; send or request fewer documents",
-                )
+                message = f"the request needs more memory than the {limit:,} bytes that this server may use"
+                raise Refusal(413, f"{message}; send or request fewer documents")
             if self._admission.used_bytes + count > limit:
                 raise Refusal(
                     429, "the requests in progress take all of the server's memory; try again later",

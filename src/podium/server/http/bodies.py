@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -96,9 +96,9 @@ def _parse(data: bytes) -> Any:
         raise Refusal(400, f"the body is not valid JSON{position}") from None
 
 
-def _refuse_constant(name: str) -> None:
-    """Raise ValueError for NaN and Infinity, which Python's parser accepts and JSON does not have."""
-    raise ValueError(name)
+def _refuse_constant(name: str) -> NoReturn:
+    """Raise Refusal for NaN and Infinity, which Python's parser accepts and JSON does not have."""
+    raise Refusal(400, f"the body is not valid JSON: it contains {name}; send null instead")
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -404,7 +404,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Return a document from its JSON. Raises SourceError if that is damaged."""
         try:
             document = json.loads(stored or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise unusable(self.path, ValueError("a document cannot be read"))
