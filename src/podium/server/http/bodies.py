@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 from podium.json_values import BYTES_PER_VALUE, count_values, string_character_bytes, text_character_bytes
+from podium.local.schedule import off_loop
 from podium.server.dialects.call import Refusal
 from podium.server.http.admission import RequestMemory
 
-__all__ = ["Body", "Disconnected", "off_loop", "parse_body", "read_body"]
+__all__ = ["Body", "Disconnected", "parse_body", "read_body"]
 
 MAX_VALUES = 1_500_000  # json.loads holds the GIL for about a second per three million values
-LARGE_BYTES = 100_000  # more takes longer than a millisecond, which would delay the event loop
-
-Value = TypeVar("Value")
+LARGE_BYTES = 100_000  # more takes longer than a millisecond to process
 
 
 class Disconnected(Exception):
@@ -34,6 +32,11 @@ class Body:
     size: int
     character_bytes: int
     is_ascii: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes long to process."""
+        return self.size > LARGE_BYTES
 
     @property
     def escaped_size(self) -> int:
@@ -56,22 +59,18 @@ async def read_body(request: Request, memory: RequestMemory, *, max_bytes: int, 
 
 async def parse_body(data: bytes, memory: RequestMemory) -> Body:
     """Return the JSON object in `data`. Afterwards `memory` counts the memory of the object instead of the bytes."""
-    value_count = await off_loop(len(data), count_values, data, MAX_VALUES)
+    is_large = len(data) > LARGE_BYTES
+    value_count = await off_loop(is_large, count_values, data, MAX_VALUES)
     if value_count > MAX_VALUES:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     character_bytes = string_character_bytes(data)
     decoded_bytes = character_bytes * len(data) + BYTES_PER_VALUE * value_count
     memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)
-    content = await off_loop(len(data), _parse, data)
+    content = await off_loop(is_large, _parse, data)
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")
     memory.resize(decoded_bytes)
     return Body(content, len(data), character_bytes, data.isascii())
-
-
-async def off_loop(size: int, function: Callable[..., Value], *arguments: Any) -> Value:
-    """Return the result of `function`, called in a thread if it handles more than LARGE_BYTES."""
-    return function(*arguments) if size <= LARGE_BYTES else await asyncio.to_thread(function, *arguments)
 
 
 async def _read_chunks(request: Request, memory: RequestMemory, max_bytes: int) -> bytes:
