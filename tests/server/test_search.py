@@ -94,6 +94,14 @@ def test_search_that_outlives_its_request_loads_no_more_documents():
     assert admission.used_bytes == 0
 
 
+def test_number_that_json_does_not_have_is_null_in_the_reply():
+    index = podium.EmbeddedIndex.create(None)
+    index.add([{"text": "apple", "x": float("inf"), "y": [float("nan")]}])
+    with Serving(rerankers=rerankers(), source=index) as server:
+        [document] = server.post("/search", {"query": "apple"}).json()["documents"]
+        assert (document["x"], document["y"]) == (None, [None])
+
+
 class DeepSource:
     """A source that returns a document with 900 levels of lists, as another program may have stored it."""
 

@@ -39,12 +39,13 @@ def test_document_that_is_nested_more_deeply_is_refused(index, depth):
         index.add(["shallow", {"text": "a", "x": nested(depth)}])
 
 
-def test_infinite_numbers_and_nan_are_stored_as_null(index):
-    """JSON does not have them, and a document with NaN would never equal the stored one."""
-    document = {"text": "NaN", "x": float("nan"), "y": [float("inf"), -1.5]}
+def test_document_with_nan_is_recognized_as_unchanged(index):
+    """NaN does not equal NaN."""
+    document = {"text": "a", "x": float("nan"), "y": [float("inf"), -1.5]}
     index.add([document], ids=["numbers"])
-    assert index.get(["numbers"]) == {"numbers": {"text": "NaN", "x": None, "y": [None, -1.5]}}
+    assert index.get(["numbers"])["numbers"]["y"] == [float("inf"), -1.5]
     assert index.unchanged([document], ["numbers"]) == {"numbers"}
+    assert index.unchanged([document | {"x": 1}], ["numbers"]) == set()
 
 
 def test_document_replaces_the_one_with_its_id(index):

@@ -23,7 +23,7 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
     if isinstance(document, Mapping) and not all(isinstance(name, str) for name in document):
         raise InvalidInput(f"document {number} has a field whose name is not a string, which JSON does not allow")
     record = {text_field: document} if isinstance(document, str) else dict(document)
-    return valid_unicode(json_text(record, number)).encode()
+    return valid_unicode(json_text(record, number, keep_nan=True)).encode()
 
 
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:

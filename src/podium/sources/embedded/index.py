@@ -290,7 +290,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Return the ids of those documents that the index already has in exactly this form."""
         existing = self.get(ids)
         stored = (json.loads(self._stored(document, number)) for number, document in enumerate(documents))
-        return {document_id for document_id, document in zip(ids, stored, strict=True) if existing.get(document_id) == document}
+        return {name for name, document in zip(ids, stored, strict=True) if _is_same(existing.get(name), document)}
 
     def search(
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
@@ -435,3 +435,11 @@ class EmbeddedIndex(HybridSource[_Request]):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )
+
+
+def _is_same(existing: dict[str, Any] | None, document: dict[str, Any]) -> bool:
+    if existing is None:
+        return False
+    if existing == document:
+        return True
+    return json.dumps(existing, sort_keys=True) == json.dumps(document, sort_keys=True)  # NaN does not equal NaN
