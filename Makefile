@@ -1,4 +1,4 @@
-# Everything a newcomer needs: a virtual environment of its own for each purpose, made on first use.
+# Common tasks. Each has its own virtual environment, which is created when it is first used.
 PYTHON ?= python3
 PORT   ?= 8080
 DEMO   := .venv/demo
@@ -8,25 +8,25 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo serve check test test-clients docs bench bench-late bench-serve sanitize clean help
 
-help:            ## Say what there is
+help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
 
-demo: $(DEMO)/installed  ## Install podium and rank the guide's documents
+demo: $(DEMO)/installed  ## Install podium and run its demo
 	@$(DEMO)/bin/podium demo
 
-serve: $(DEMO)/installed  ## Serve the bundled model, and a page to try it on, at http://127.0.0.1:8080 (make serve PORT=8081)
+serve: $(DEMO)/installed  ## Start the HTTP server and its demo page with the bundled model at http://127.0.0.1:8080 (make serve PORT=8081)
 	@test -e $(DEMO)/serve || { $(DEMO)/bin/python -m pip install --quiet --editable '.[serve]' && touch $(DEMO)/serve; }
 	@$(DEMO)/bin/podium serve --port $(PORT)
 
-check: $(DEV)/installed  ## Lint, format and types
+check: $(DEV)/installed  ## Run the linter, the format check and the type checker
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
-test: $(DEV)/installed  ## Run every test, the notebook and the docstrings' examples included
+test: $(DEV)/installed  ## Run all tests, including the notebook and the examples in docstrings
 	$(DEV)/bin/pytest -n auto
 
-test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  ## Ask podium serve with the real clients of the APIs that it speaks
+test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  ## Test podium serve with the official clients of the APIs that it implements
 	@for list in frameworks newest; do \
 		cmp -s tests/clients/$$list.txt .venv/$$list/installed || { $(PYTHON) -m venv .venv/$$list && \
 			.venv/$$list/bin/python -m pip install --quiet --requirement tests/clients/$$list.txt && \
@@ -41,25 +41,25 @@ tests/clients/javascript/node_modules/installed: tests/clients/javascript/packag
 	npm install --prefix tests/clients/javascript --no-package-lock --no-fund --no-audit
 	@touch $@
 
-docs: $(DEV)/installed  ## Write the generated parts of the README and run the notebook again
+docs: $(DEV)/installed  ## Regenerate the generated parts of the README and the outputs of the notebook
 	$(DEV)/bin/python docs/make.py
 
-bench:           ## Measure speed beside other libraries (installs them, each in an environment of its own)
+bench:           ## Compare the speed with other libraries, each installed in a separate environment
 	$(PYTHON) bench/run.py
 
-bench-serve:     ## Measure podium serve beside the same work offline
+bench-serve:     ## Compare the speed of podium serve with the same work without a server
 	$(PYTHON) bench/serve.py
 
-bench-late: $(DEV)/installed  ## Measure rankings with stored encodings
+bench-late: $(DEV)/installed  ## Measure the speed of ranking with stored encodings
 	$(DEV)/bin/python bench/late.py
 	$(DEV)/bin/python bench/late_run.py
 
-sanitize:        ## Run the native core's tests under the compiler's sanitizers
+sanitize:        ## Run the tests of the native core with the address, undefined-behaviour and thread sanitizers
 	native/sanitize.sh address
 	native/sanitize.sh undefined
 	native/sanitize.sh thread
 
-clean:           ## Remove what make made
+clean:           ## Delete everything that these targets created
 	rm -rf .venv .bench .sanitize tests/clients/javascript/node_modules
 
 $(DEMO)/installed: pyproject.toml $(NATIVE)

@@ -227,7 +227,9 @@ def _json_compatible(value: Any) -> Any:
 def _json_value(text: str, location: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InvalidInput(f"{location}: nested too deeply; leave its inner lists and objects out") from error
+    except ValueError as error:
         raise InvalidInput(f"{location}: not valid JSON; for lines of plain text use the format txt") from error
 
 

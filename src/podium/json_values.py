@@ -1,11 +1,26 @@
-"""Count the values of a JSON text before it is parsed: a value of a few bytes takes about a hundred after."""
+"""Count the values of a JSON text, and the memory that they will take, before it is parsed: `{},` takes a hundred bytes."""
 
 from __future__ import annotations
 
-__all__ = ["count_outside_strings", "count_values"]
+import re
+
+__all__ = [
+    "BYTES_PER_VALUE",
+    "count_outside_strings",
+    "count_values",
+    "decoded_bytes",
+    "string_character_bytes",
+    "text_character_bytes",
+]
+
+BYTES_PER_VALUE = 128  # of memory besides the characters of strings, measured for {}, [], numbers and members of objects
 
 _SEPARATORS = (b",", b"[", b"{")
+FEW_VALUES = 100  # of a small document
+CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more is worth an exact count
 _BLOCK_BYTES = 1 << 20
+_UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
 
 def count_values(content: bytes, limit: int) -> int:
@@ -29,3 +44,23 @@ def count_outside_strings(content: bytes) -> int:
         total += int(np.count_nonzero(np.isin(block, [ord(mark) for mark in _SEPARATORS]) & ~is_inside))
         in_string = bool(is_inside[-1])
     return total
+
+
+def text_character_bytes(data: bytes) -> int:
+    """Return an upper bound for the bytes per character of decoded UTF-8, which depend on the widest character of a string."""
+    if data.isascii():
+        return 1
+    return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2
+
+
+def string_character_bytes(data: bytes) -> int:
+    """Return an upper bound for the bytes per character of the strings in JSON, in which escapes stand for any character."""
+    if _HIGH_SURROGATE.search(data):
+        return 4
+    return max(text_character_bytes(data), 2 if b"\\u" in data else 1)
+
+
+def decoded_bytes(content: bytes) -> int:
+    """Return an upper bound for the memory of the parsed values of a JSON text."""
+    value_count = 1 + count_values(content, max(FEW_VALUES, len(content) // CHARACTERS_PER_COMMA))
+    return string_character_bytes(content) * len(content) + BYTES_PER_VALUE * value_count

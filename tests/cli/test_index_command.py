@@ -245,6 +245,19 @@ def test_records_without_a_usual_text_field_are_refused_with_the_option_to_use(t
     assert (code, "with --text foo" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [(150, "document 1 is nested more than 100 levels deep"), (100_000, "line 2: nested too deeply")],
+    ids=["to store", "to read"],
+)
+def test_document_that_is_nested_too_deeply_is_refused(tmp_path, depth, message):
+    path = tmp_path / "deep.jsonl"
+    path.write_text('"shallow"\n{"text": "a", "x": %s}\n' % ("[" * depth + "]" * depth))
+    code, _, err = command_here("index", path, "--to", tmp_path / "index")
+    assert code != 0
+    assert message in err
+
+
 def test_nested_field_is_indexed(tmp_path, nested_records):
     index = tmp_path / "index"
     assert command_here("index", nested_records, "--to", index, "--text", "body.text")[0] == 0

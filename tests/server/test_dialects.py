@@ -428,6 +428,23 @@ INVALID_FIELDS = [
 ]
 
 
+@pytest.mark.parametrize("path", ["/rank", "/v1/rerank", "/v2/rerank"])
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_name_of_a_number_that_json_does_not_have_is_400(served, path, name):
+    content = f'{{"query": "a", "documents": [{{"text": "a", "x": {name}}}]}}'
+    reply = served.client.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 400
+    assert f"it contains {name}; send null instead" in reply.json()["message"]
+
+
+@pytest.mark.parametrize("path", ["/rank", "/v1/rerank", "/v2/rerank"])
+def test_number_that_is_too_large_is_null_in_the_reply(served, path):
+    content = '{"query": "a", "documents": [{"text": "a", "x": [1e999]}], "return_documents": true}'
+    reply = served.client.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 200
+    assert '"x":[null]' in reply.text
+
+
 @pytest.mark.parametrize(
     "request_body",
     [{}, {"query": QUERY}, *(REQUEST | fields for fields in INVALID_FIELDS)],

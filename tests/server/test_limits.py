@@ -16,7 +16,7 @@ from environment import ROOT
 from fakes import WordOverlap
 from loopback import wait_until
 from podium.documents import MAX_DEPTH
-from podium.json_values import count_outside_strings
+from podium.json_values import count_outside_strings, string_character_bytes
 from podium.server import process as process_module
 from podium.server.dialects import podium as podium_dialect
 from podium.server.endpoints import rerank, search
@@ -259,7 +259,7 @@ def test_values_are_counted_outside_strings(value):
     [('"a"', 1), ('"é"', 2), ('"中"', 2), ('"a😀"', 4), (json.dumps("é"), 2), (json.dumps("😀"), 4), (json.dumps("a"), 1)],
 )
 def test_memory_per_character_is_that_of_the_widest(text, bytes_per_character):
-    assert bodies.string_character_bytes(text.encode()) == bytes_per_character
+    assert string_character_bytes(text.encode()) == bytes_per_character
 
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/rank"])

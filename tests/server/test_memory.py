@@ -9,10 +9,12 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+import podium
 from loopback import wait_until
 from podium.server.http.keys import add_key
 from podium.server.http.protocol import Protocol
@@ -105,6 +107,27 @@ def test_memory_of_all_requests_and_replies_is_bounded():
         assert expected <= replies <= expected | {b"HTTP/1.1 400"}
         assert peak - before < 2 * limit  # Python's own allocator keeps some memory, too
         assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
+
+
+def test_memory_of_searches_is_bounded(tmp_path):
+    """Documents are counted while they are loaded. Without that, these searches took more than 2 GB."""
+    index = podium.EmbeddedIndex.create(tmp_path / "index")
+    index.add([{"text": "apple", "padding": "b" * 1_000_000}] * 100)
+    limit = 100_000_000
+    with Process("--index", str(tmp_path / "index"), "--max-memory", str(limit), "--max-body", "1000000") as server:
+        small = {"query": "apple", "candidates": 4}
+        server.client.post("/search", json=small)
+        server.client.post("/search", json={"query": "apple", "candidates": 100})  # fills the cache of the index
+        before = server.resident_bytes()
+        with ThreadPoolExecutor(12) as pool:
+            request = {"query": "apple", "candidates": 100}
+            replies = [pool.submit(httpx.post, f"{server.url}/search", json=request, timeout=60) for _ in range(24)]
+            peak = before
+            while not all(reply.done() for reply in replies):
+                peak = max(peak, server.resident_bytes())
+        assert {reply.result().status_code for reply in replies} <= {413, 429}
+        assert peak - before < 2 * limit
+        wait_until(lambda: server.client.post("/search", json=small).status_code == 200)
 
 
 def test_idle_connections_do_not_use_up_the_open_files():

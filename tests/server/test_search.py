@@ -6,7 +6,11 @@ import pytest
 
 import podium
 from loopback import wait_until
+from podium.server.dialects.call import Refusal
+from podium.server.http.admission import Admission
 from podium.server.settings import Settings
+from redisearch import TEXT_INFO, answering, source_at
+from resp import Fake
 from serving import Process, Serving, rerankers
 
 
@@ -78,6 +82,63 @@ def test_memory_is_counted_before_the_search():
         assert server.post("/search", {"query": "a", "candidates": 50}).status_code == 200
         assert source.used_bytes > 500_000
         assert server.post("/search", {"query": "a", "candidates": 500}).status_code == 413
+        wait_until(lambda: server.state.admission.used_bytes == 0)
+
+
+def test_search_that_outlives_its_request_loads_no_more_documents():
+    admission = Admission(max_requests=1, max_bytes=1_000)
+    with admission.request_memory() as memory:
+        memory.grow(100)
+    with pytest.raises(Refusal, match="the request is over"):
+        memory.grow(100)
+    assert admission.used_bytes == 0
+
+
+def test_number_that_json_does_not_have_is_null_in_the_reply():
+    index = podium.EmbeddedIndex.create(None)
+    index.add([{"text": "apple", "x": float("inf"), "y": [float("nan")]}])
+    with Serving(rerankers=rerankers(), source=index) as server:
+        [document] = server.post("/search", {"query": "apple"}).json()["documents"]
+        assert (document["x"], document["y"]) == (None, [None])
+
+
+class DeepSource:
+    """A source that returns a document with 900 levels of lists, as another program may have stored it."""
+
+    def search(self, query, limit):
+        value = []
+        for _ in range(900):
+            value = [value]
+        return [{"text": "a", "x": value, "source_key": "docs:7"}]
+
+
+def test_document_that_is_nested_too_deeply_is_named():
+    with Serving(rerankers=rerankers(), source=DeepSource()) as server:
+        reply = server.post("/search", {"query": "apple"})
+        assert reply.status_code == 503
+        assert "document 'docs:7' of the index is nested too deeply" in reply.json()["message"]
+
+
+def test_reply_is_counted_besides_the_documents():
+    """These documents fit, and their reply, whose characters are counted as escapes, does not."""
+    index = podium.EmbeddedIndex.create(None)
+    index.add([{"text": "apple", "padding": "b" * 20_000}] * 20)
+    with Serving(Settings(max_memory=1_500_000), rerankers=rerankers(), source=index) as server:
+        assert server.post("/search", {"query": "apple", "candidates": 2}).status_code == 200
+        assert server.post("/search", {"query": "apple", "candidates": 20}).status_code == 413
+        wait_until(lambda: server.state.admission.used_bytes == 0)
+
+
+def test_large_reply_of_redis_is_413():
+    hits = [part for number in range(5) for part in (f"k:{number}", "2.5", ["content", "a" * 200_000])]
+    with (
+        Fake(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [5, *hits]}, 2)) as fake,
+        source_at(fake.url, connection={"protocol": 2}) as source,
+        Serving(Settings(max_memory=1_500_000), rerankers=rerankers(), source=source) as server,
+    ):
+        reply = server.post("/search", {"query": "apple"})
+        assert reply.status_code == 413
+        assert "more memory" in reply.json()["message"]
         wait_until(lambda: server.state.admission.used_bytes == 0)
 
 

@@ -15,9 +15,37 @@ class Unserializable:
     text = "object"
 
 
+def nested(depth):
+    """Return a list in a list in a list, `depth` of them."""
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
 @pytest.fixture(params=["memory", "folder"])
 def index(request, tmp_path):
     return index_of_capitals(None if request.param == "memory" else tmp_path / "index")
+
+
+def test_document_may_be_nested_100_levels_deep(index):
+    index.add([{"text": "a", "x": nested(99)}], ids=["deep"])
+    assert index.get(["deep"]) == {"deep": {"text": "a", "x": nested(99)}}
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_document_that_is_nested_more_deeply_is_refused(index, depth):
+    with pytest.raises(InvalidInput, match="document 1 is nested more than 100 levels deep"):
+        index.add(["shallow", {"text": "a", "x": nested(depth)}])
+
+
+def test_document_with_nan_is_recognized_as_unchanged(index):
+    """NaN does not equal NaN."""
+    document = {"text": "a", "x": float("nan"), "y": [float("inf"), -1.5]}
+    index.add([document], ids=["numbers"])
+    assert index.get(["numbers"])["numbers"]["y"] == [float("inf"), -1.5]
+    assert index.unchanged([document], ["numbers"]) == {"numbers"}
+    assert index.unchanged([document | {"x": 1}], ["numbers"]) == set()
 
 
 def test_document_replaces_the_one_with_its_id(index):

@@ -16,7 +16,7 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.resolve import find_model
 from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeOption
-from podium.local.schedule import off_loop
+from podium.local.schedule import FEW_TEXTS, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, TextTokenizer
 
@@ -85,9 +85,9 @@ class Embedder:
     async def aembed(self, texts: Iterable[str], *, prompt: str | None = None) -> Array:
         """Do what `embed` does without blocking the event loop. Cancelling it stops work that has not begun."""
         prefix, items = self._prompt(prompt), _checked_list(texts)
-        inputs = await off_loop(len(items), _with_prompt, prefix, items)
+        inputs = await off_loop(len(items) > FEW_TEXTS, _with_prompt, prefix, items)
         computed = await self._model.arun(inputs)
-        return await off_loop(len(items), self._vectors, computed)
+        return await off_loop(len(items) > FEW_TEXTS, self._vectors, computed)
 
     def embed_query(self, query: str) -> Array:
         """Return a query's vector, shape (dimensions,), with the model's prompt for queries if it has one."""

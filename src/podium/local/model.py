@@ -18,7 +18,7 @@ from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import Work, Workers, off_loop
+from podium.local.schedule import FEW_TEXTS, Work, Workers, off_loop
 from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, Tokenizer
 from podium.types import Progress
@@ -119,10 +119,10 @@ class LoadedModel(Generic[Input, Output]):
 
     async def arun(self, inputs: Sequence[Input]) -> Computed[Output]:
         """Do what `run` does without blocking the event loop. Cancelling it stops work that has not begun."""
-        batch = await off_loop(len(inputs), _Batch, self, inputs, None)
+        batch = await off_loop(len(inputs) > FEW_TEXTS, _Batch, self, inputs, None)
         await self.workers.arun(batch.tokenising())
-        await self.workers.arun(await off_loop(len(inputs), batch.computing))
-        return await off_loop(len(inputs), batch.computed)
+        await self.workers.arun(await off_loop(len(inputs) > FEW_TEXTS, batch.computing))
+        return await off_loop(len(inputs) > FEW_TEXTS, batch.computed)
 
     def encode(self, inputs: Iterable[Input]) -> Iterator[Encoded]:
         """Yield the tokens of each input. Holds a bounded number of texts' tokens at a time."""

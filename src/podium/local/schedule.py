@@ -22,10 +22,10 @@ from typing import ParamSpec, TypeVar
 from podium.errors import PodiumError
 from podium.forks import renew_after_fork
 
-__all__ = ["Job", "Work", "Workers", "job", "off_loop"]
+__all__ = ["FEW_TEXTS", "Job", "Work", "Workers", "job", "off_loop"]
 
 OLDEST_EVERY = 4  # steps
-FEW_TEXTS = 1_000  # are prepared in about a millisecond
+FEW_TEXTS = 1_000  # are prepared in about a millisecond; more are prepared by off_loop
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -213,9 +213,7 @@ def _tokens_left(work: Work) -> int:
 
 
 async def off_loop(
-    text_count: int, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    is_slow: bool, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Call a function that handles so many texts, on another thread if it would block the event loop."""
-    if text_count <= FEW_TEXTS:
-        return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
+    """Return the result of a function, called on another thread if it takes so long that it would block the event loop."""
+    return await asyncio.to_thread(function, *args, **kwargs) if is_slow else function(*args, **kwargs)

@@ -15,7 +15,7 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
-from podium.local.schedule import off_loop
+from podium.local.schedule import FEW_TEXTS, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, PairTokenizer
 from podium.scorers import BaseScorer
@@ -123,9 +123,9 @@ class LocalScorer(ModelScorer):
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        pairs = await off_loop(len(texts), _pairs, [query], [texts])
+        pairs = await off_loop(len(texts) > FEW_TEXTS, _pairs, [query], [texts])
         computed = await self._model.arun(pairs)
-        return await off_loop(len(texts), self._scores, computed, computed.indices)
+        return await off_loop(len(texts) > FEW_TEXTS, self._scores, computed, computed.indices)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None

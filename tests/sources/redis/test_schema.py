@@ -14,6 +14,11 @@ from podium.sources.redis.storage import storage_for
 JSON_SCHEMA = checked_schema(text=["the text"], vector="embedding", tags=["tags"], numbers=["year"], storage="json")
 
 
+DEEP = []
+for _ in range(900):
+    DEEP = [DEEP]
+
+
 def hash_storage(**options):
     return storage_for(checked_schema(**{"text": "content", "vector": None} | options))
 
@@ -24,6 +29,17 @@ def test_json_index_has_paths_and_names():
         *('$["the text"]', "AS", "the text", "TEXT", '$["tags"]', "AS", "tags", "TAG", '$["year"]', "AS", "year", "NUMERIC"),
         *('$["embedding"]', "AS", "embedding", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 4, "DISTANCE_METRIC", "COSINE"),
     )
+
+
+def test_numbers_that_json_does_not_have_are_stored_as_null():
+    document = {"content": "a", "the text": "b", "more": [float("inf"), float("nan"), 1]}
+    assert storage_for(JSON_SCHEMA).encode(document, 0)["more"] == [None, None, 1]
+    assert hash_storage().encode(document, 0)["more"] == b"[null, null, 1]"
+
+
+def test_json_document_that_is_nested_too_deeply_is_refused():
+    with pytest.raises(InvalidInput, match="document 3 is nested more than 100 levels deep"):
+        storage_for(JSON_SCHEMA).encode({"the text": "a", "more": DEEP}, 3)
 
 
 def test_json_documents_keep_their_types():
@@ -77,6 +93,7 @@ def test_tag_that_contains_the_separator_is_refused():
         pytest.param(None, "it has no fields", id="None"),
         pytest.param({"content": None}, "all fields of document 0 are empty", id="empty fields"),
         pytest.param({"content": "a", "more": [{1}]}, "field 'more' cannot be written as JSON", id="set"),
+        pytest.param({"content": "a", "more": DEEP}, "field 'more' is nested more than 100 levels deep", id="deep"),
     ],
 )
 def test_document_that_cannot_be_stored_is_refused(document, message):

@@ -15,7 +15,9 @@ from redisvl.index import AsyncSearchIndex, SearchIndex
 
 import podium
 from podium.errors import InvalidInput, SourceError
+from podium.sources.memory import limited_by
 from podium.sources.redis.commands import Page
+from podium.sources.redis.server import UNCOUNTED_REPLIES
 from podium.sources.redis.source import complete_reply
 from redisearch import INFO, NAME, ONE_HIT, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
 from resp import Fake, Gate
@@ -78,6 +80,46 @@ def test_asynchronous_client_whose_connection_breaks():
         pytest.raises(SourceError, match="cannot reach Redis at 127"),
     ):
         asyncio.run(search_asynchronously(fake.url))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asynchronous"])
+def test_replies_are_counted_if_memory_is_limited(is_async):
+    """Twice: as bytes, and as the string that is decoded from them."""
+    counts = []
+    hit = [1, "k:1", "2.5", ["content", "a" * 10_000]]
+    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
+        if is_async:
+            asyncio.run(search_asynchronously(fake.url))
+        else:
+            with source_at(fake.url, connection={"protocol": 2}) as source:
+                source.search("red", 5)
+    assert 20_000 <= sum(counts) < 30_000
+
+
+def test_few_uncounted_replies_are_in_memory_at_once():
+    """The size of a reply is known when it has arrived."""
+    answer = answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})
+    lock = threading.Lock()
+    unfinished, counts = 0, []
+
+    def slow_answer(words):
+        nonlocal unfinished
+        with lock:
+            unfinished += 1
+            counts.append(unfinished)
+        time.sleep(0.02)
+        with lock:
+            unfinished -= 1
+        return answer(words)
+
+    def limited_search():
+        with limited_by(lambda count: None):
+            return source.search("red", 5)
+
+    with Fake(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
+        searches = [pool.submit(limited_search) for _ in range(8)]
+        assert all(ids_of(search.result()) == ["k:1"] for search in searches)
+        assert max(counts) <= UNCOUNTED_REPLIES
 
 
 def test_server_that_does_not_answer_is_waited_for_until_the_timeout():

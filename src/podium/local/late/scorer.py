@@ -24,7 +24,7 @@ from podium.local.late.pooling import pooled
 from podium.local.late.spec import ScoreOption
 from podium.local.model import LoadedModel, Options, loading
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import Work, off_loop
+from podium.local.schedule import FEW_TEXTS, Work, off_loop
 from podium.local.scorer import ModelScorer
 from podium.local.tokenizer import Encoded
 from podium.steps import adrive, drive
@@ -136,7 +136,7 @@ class LateInteraction(ModelScorer):
             return await self._model.arun(step.inputs)
         if step.waits:
             return await asyncio.to_thread(step.function)
-        return await off_loop(step.texts, step.function)
+        return await off_loop(step.texts > FEW_TEXTS, step.function)
 
     def close(self) -> None:
         super().close()

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.inputs import checked_fields
-from podium.local.schedule import job
+from podium.local.schedule import job, off_loop
 from podium.ranking import Reranker
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
 from podium.server.endpoints.sizes import call_bytes, question_characters
-from podium.server.http.bodies import LARGE_BYTES, Body, Disconnected, off_loop, parse_body, read_body
+from podium.server.http.bodies import Body, Disconnected, parse_body, read_body
 from podium.server.http.memory import request_memory
 from podium.server.settings import Settings
 from podium.server.state import State
@@ -40,20 +40,20 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     dialect = record.dialect = dialect_of(state.dialects, record.path, body.content)
     call = dialect.read_call(body.content)
     _check_limits(call, state.settings)
-    characters = await off_loop(body.size, question_characters, call, state.settings.max_characters)
+    characters = await off_loop(body.is_large, question_characters, call, state.settings.max_characters)
     record.model = state.models.served_name(call.model)
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
-    request_memory(request).grow(await off_loop(body.size, call_bytes, call, body))
+    request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
     is_only_model = len(state.models.distinct_rerankers) == 1
     with state.admission.slot(id(reranker), is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
         rankings = await within_time_limit(lambda: _rankings(reranker, call, characters), request, state.settings)
     _count_rankings(state, record, call, rankings)
 
-    size = LARGE_BYTES + 1 if call.document_count > MANY_DOCUMENTS else body.size
-    response = await off_loop(size, lambda: json_response(dialect.reply(call, rankings, record.id)))
+    is_large = body.is_large or call.document_count > MANY_DOCUMENTS
+    response = await off_loop(is_large, lambda: json_response(dialect.reply(call, rankings, record.id)))
     if truncated := record.log_fields["truncated"]:
         response.headers["x-podium-truncated"] = str(truncated)
     return response

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from podium.documents import as_json
+from podium.documents import as_json, id_of
+from podium.errors import SourceError
 from podium.inputs import checked_query
 from podium.search import search_source
 from podium.server.dialects.call import Refusal
@@ -15,9 +19,9 @@ from podium.server.dialects.fields import COUNT, QUERY, Field, read_fields
 from podium.server.endpoints.requests import Record, json_response
 from podium.server.endpoints.rerank import received_body, within_time_limit
 from podium.server.endpoints.sizes import document_size
-from podium.server.http.bodies import off_loop
 from podium.server.http.memory import request_memory
 from podium.server.state import State
+from podium.sources.memory import limited_by
 from podium.types import Candidates
 
 __all__ = ["FIELDS", "search"]
@@ -27,7 +31,7 @@ MAX_CANDIDATES = 1000
 MAX_OFFSET = 10_000  # a source has to find and sort everything before the offset
 MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word
 BYTES_PER_CHARACTER = 12  # of a reply: an escape of up to six bytes, once in a string and once in the encoded body
-BYTES_PER_CANDIDATE = 12_000  # reserved during the search, while the size of the documents is unknown
+BYTES_PER_CANDIDATE = 12_000  # reserved during the search, besides the documents that podium's own sources reserve
 
 FIELDS = (
     QUERY,
@@ -58,16 +62,36 @@ async def search(request: Request, state: State, record: Record) -> Response:
     with state.admission.slot("search", is_only_model=False):
         memory.grow(expected_bytes)
         start = time.perf_counter()
-        documents = await within_time_limit(lambda: search_source(source, query, candidates, offset), request, state.settings)
+        with limited_by(memory.grow):
+            documents = await within_time_limit(
+                lambda: search_source(source, query, candidates, offset), request, state.settings
+            )
         seconds = time.perf_counter() - start
-    reply_bytes = BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
+    reply_bytes = await asyncio.to_thread(_reply_bytes, documents)
     memory.grow(reply_bytes - expected_bytes)
     total, notes = (documents.total, documents.notes) if isinstance(documents, Candidates) else (None, ())
     reply = {
-        "documents": [as_json(document) for document in documents],
+        "documents": documents,
         "total": total,
         "notes": list(notes),
         "fields": list(getattr(source, "text_fields", None) or ()),
         "seconds": seconds,
     }
-    return await off_loop(reply_bytes, json_response, reply)
+    return await asyncio.to_thread(_response, reply)
+
+
+def _reply_bytes(documents: Sequence[Any]) -> int:
+    return BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
+
+
+def _response(reply: dict[str, Any]) -> Response:
+    return json_response(reply | {"documents": [_json_document(document) for document in reply["documents"]]})
+
+
+def _json_document(document: Any) -> Any:
+    try:
+        return as_json(document)
+    except RecursionError:
+        raise SourceError(
+            f"document {id_of(document)!r:.100} of the index is nested too deeply; index it again without its inner lists"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -15,13 +16,17 @@ __all__ = ["Admission", "RequestMemory"]
 
 
 class Admission:
-    """Counts requests and their memory. All calls come from one event loop, so there is no lock."""
+    """Counts requests and their memory.
+
+    All calls come from one event loop, except that a search reserves memory on its own thread.
+    """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
         self.request_count = 0
         self.used_bytes = 0
+        self.memory_lock = threading.Lock()
         self._requests_per_model: Counter[Hashable] = Counter()
         self._average_seconds = 1.0  # moving average of the time of a request
         self.is_draining = False  # whether the server is shutting down and accepts no more requests
@@ -58,7 +63,7 @@ class Admission:
         try:
             yield memory
         finally:
-            memory.resize(0)
+            memory.close()
 
     def check_open(self) -> None:
         """Raise Refusal if the server is shutting down."""
@@ -81,23 +86,39 @@ class RequestMemory:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._is_closed = False
         self.used_bytes = 0
 
     def grow(self, count: int) -> None:
-        """Reserve `count` more bytes before they are allocated. Raises Refusal if that is too much for the server."""
+        """Reserve `count` more bytes before they are allocated.
+
+        Raises Refusal if that is too much for the server, or if the request is over: a search may still run on its thread.
+        """
         limit = self._admission.max_bytes
-        if self.used_bytes + count > limit:
-            raise Refusal(
-                413, f"the request needs more memory than the {limit:,} bytes that this server may use; send fewer documents"
-            )
-        if self._admission.used_bytes + count > limit:
-            raise Refusal(
-                429, "the requests in progress take all of the server's memory; try again later",
-                retry_after=self._admission.retry_after,
-            )  # fmt: skip
-        self.resize(self.used_bytes + count)
+        with self._admission.memory_lock:
+            if self._is_closed:
+                raise Refusal(503, "the request is over")
+            if self.used_bytes + count > limit:
+                message = f"the request needs more memory than the {limit:,} bytes that this server may use"
+                raise Refusal(413, f"{message}; send or request fewer documents")
+            if self._admission.used_bytes + count > limit:
+                raise Refusal(
+                    429, "the requests in progress take all of the server's memory; try again later",
+                    retry_after=self._admission.retry_after,
+                )  # fmt: skip
+            self._set_bytes(self.used_bytes + count)
 
     def resize(self, count: int) -> None:
         """Set the number of bytes without a check, for bytes that are allocated already, or to release some."""
+        with self._admission.memory_lock:
+            self._set_bytes(count)
+
+    def close(self) -> None:
+        """Release all bytes at the end of the request."""
+        with self._admission.memory_lock:
+            self._is_closed = True
+            self._set_bytes(0)
+
+    def _set_bytes(self, count: int) -> None:
         self._admission.used_bytes += count - self.used_bytes
         self.used_bytes = count

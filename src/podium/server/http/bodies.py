@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
-from podium.json_values import count_values
+from podium.json_values import BYTES_PER_VALUE, count_values, string_character_bytes, text_character_bytes
+from podium.local.schedule import off_loop
 from podium.server.dialects.call import Refusal
 from podium.server.http.admission import RequestMemory
 
-__all__ = ["Body", "Disconnected", "off_loop", "parse_body", "read_body", "string_character_bytes"]
+__all__ = ["Body", "Disconnected", "parse_body", "read_body"]
 
 MAX_VALUES = 1_500_000  # json.loads holds the GIL for about a second per three million values
-BYTES_PER_VALUE = 128  # of memory besides the characters of strings, measured for {}, [], numbers and members of objects
-LARGE_BYTES = 100_000  # more takes longer than a millisecond, which would delay the event loop
-
-_UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
-_HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
-
-Value = TypeVar("Value")
+LARGE_BYTES = 100_000  # more takes longer than a millisecond to process
 
 
 class Disconnected(Exception):
@@ -39,6 +32,11 @@ class Body:
     size: int
     character_bytes: int
     is_ascii: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes long to process."""
+        return self.size > LARGE_BYTES
 
     @property
     def escaped_size(self) -> int:
@@ -61,36 +59,18 @@ async def read_body(request: Request, memory: RequestMemory, *, max_bytes: int, 
 
 async def parse_body(data: bytes, memory: RequestMemory) -> Body:
     """Return the JSON object in `data`. Afterwards `memory` counts the memory of the object instead of the bytes."""
-    value_count = await off_loop(len(data), count_values, data, MAX_VALUES)
+    is_large = len(data) > LARGE_BYTES
+    value_count = await off_loop(is_large, count_values, data, MAX_VALUES)
     if value_count > MAX_VALUES:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     character_bytes = string_character_bytes(data)
     decoded_bytes = character_bytes * len(data) + BYTES_PER_VALUE * value_count
-    memory.grow(_text_character_bytes(data) * len(data) + decoded_bytes)
-    content = await off_loop(len(data), _parse, data)
+    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)
+    content = await off_loop(is_large, _parse, data)
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")
     memory.resize(decoded_bytes)
     return Body(content, len(data), character_bytes, data.isascii())
-
-
-async def off_loop(size: int, function: Callable[..., Value], *arguments: Any) -> Value:
-    """Return the result of `function`, called in a thread if it handles more than LARGE_BYTES."""
-    return function(*arguments) if size <= LARGE_BYTES else await asyncio.to_thread(function, *arguments)
-
-
-def _text_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of decoded UTF-8, which depend on the widest character of a string."""
-    if data.isascii():
-        return 1
-    return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2
-
-
-def string_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of the strings in JSON, in which escapes stand for any character."""
-    if _HIGH_SURROGATE.search(data):
-        return 4
-    return max(_text_character_bytes(data), 2 if b"\\u" in data else 1)
 
 
 async def _read_chunks(request: Request, memory: RequestMemory, max_bytes: int) -> bytes:
@@ -115,9 +95,9 @@ def _parse(data: bytes) -> Any:
         raise Refusal(400, f"the body is not valid JSON{position}") from None
 
 
-def _refuse_constant(name: str) -> None:
-    """Raise ValueError for NaN and Infinity, which Python's parser accepts and JSON does not have."""
-    raise ValueError(name)
+def _refuse_constant(name: str) -> NoReturn:
+    """Raise Refusal for NaN and Infinity, which Python's parser accepts and JSON does not have."""
+    raise Refusal(400, f"the body is not valid JSON: it contains {name}; send null instead")
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from podium.documents import has_field, texts_of, valid_unicode
 from podium.errors import InvalidInput
+from podium.sources.serialization import json_text
 
 __all__ = ["checked_ids", "document_ids", "searched_texts", "stored_json"]
 
@@ -22,13 +22,8 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
         raise InvalidInput(f"document {number} is a {type(document).__name__}; an index takes strings and mappings")
     if isinstance(document, Mapping) and not all(isinstance(name, str) for name in document):
         raise InvalidInput(f"document {number} has a field whose name is not a string, which JSON does not allow")
-    try:
-        record = {text_field: document} if isinstance(document, str) else dict(document)
-        return valid_unicode(json.dumps(record, ensure_ascii=False)).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(
-            f"document {number} cannot be written as JSON ({str(error)[:100]}); use strings, numbers, lists and dicts"
-        ) from None
+    record = {text_field: document} if isinstance(document, str) else dict(document)
+    return valid_unicode(json_text(record, number, keep_nan=True)).encode()
 
 
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:

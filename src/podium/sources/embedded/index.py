@@ -46,6 +46,7 @@ from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.sources.memory import reserve_for_json
 from podium.steps import immediate, result_of
 from podium.types import Candidates, Embed
 
@@ -289,7 +290,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Return the ids of those documents that the index already has in exactly this form."""
         existing = self.get(ids)
         stored = (json.loads(self._stored(document, number)) for number, document in enumerate(documents))
-        return {document_id for document_id, document in zip(ids, stored, strict=True) if existing.get(document_id) == document}
+        return {name for name, document in zip(ids, stored, strict=True) if _is_same(existing.get(name), document)}
 
     def search(
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
@@ -347,8 +348,11 @@ class EmbeddedIndex(HybridSource[_Request]):
 
     @immediate
     def hit_documents(self, request: _Request, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
-        stored = request.snapshot.stored([hit.key for hit in hits])
-        return [(document_id, self._document(content)) for document_id, content in stored]
+        documents = []
+        for document_id, content in request.snapshot.stored(hit.key for hit in hits):
+            reserve_for_json(content)
+            documents.append((document_id, self._document(content)))
+        return documents
 
     def describe_text(self) -> str:
         weights = self._description.fields
@@ -400,7 +404,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Return a document from its JSON. Raises SourceError if that is damaged."""
         try:
             document = json.loads(stored or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise unusable(self.path, ValueError("a document cannot be read"))
@@ -431,3 +435,11 @@ class EmbeddedIndex(HybridSource[_Request]):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )
+
+
+def _is_same(existing: dict[str, Any] | None, document: dict[str, Any]) -> bool:
+    if existing is None:
+        return False
+    if existing == document:
+        return True
+    return json.dumps(existing, sort_keys=True) == json.dumps(document, sort_keys=True)  # NaN does not equal NaN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +95,14 @@ class Snapshot:
                 clauses.append((should, clause if boost == 1 else self._query.boost_query(clause, boost)))
         return clauses
 
-    def stored(self, addresses: Sequence[Any]) -> list[tuple[str, bytes]]:
-        """Return the id and the JSON of each document."""
+    def stored(self, addresses: Iterable[Address]) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the JSON of each document. They are loaded one by one, because they may be large."""
         address_of = tantivy().DocAddress
-        with tantivy_calls(self._path):
-            documents = [self._searcher.doc(address_of(*address)) for address in addresses]
-            return [(document.get_first("id"), document.get_first("document")) for document in documents]
+        for address in addresses:
+            with tantivy_calls(self._path):
+                document = self._searcher.doc(address_of(*address))
+                row = document.get_first("id"), document.get_first("document")
+            yield row
 
     def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the JSON of the documents that exist, by id."""

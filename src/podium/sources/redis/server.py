@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.forks import renew_after_fork
+from podium.sources.memory import is_limited, reserve, reserve_for_json
 from podium.sources.redis.commands import Command
 from podium.sources.redis.connection import Connection, index_connection, is_cluster, url_connection
 from podium.sources.redis.failures import TOO_SLOW, is_connection_lost, source_error
@@ -29,6 +30,7 @@ Steps = Generator[Command, Any, Result]
 """Yields commands, receives their replies, and returns a result."""
 
 UNDECODED = {"NEVER_DECODE": True}  # redis-py's option to return bytes even if decode_responses is set
+UNCOUNTED_REPLIES = 2  # at once if memory is limited: the size of a reply is known when it is in memory
 KEYLESS_COMMANDS = ("FT.", "INFO")  # prefixes of the names of commands without a key
 
 
@@ -83,6 +85,7 @@ class Server:
     def renew(self) -> None:
         """Replace the lock after a fork: a thread of the parent may hold it. redis-py replaces its connections itself."""
         self._lock = threading.Lock()
+        self._uncounted = threading.BoundedSemaphore(UNCOUNTED_REPLIES)
 
     def run(self, steps: Steps[Result], deadline: Deadline) -> Result:
         """Run the commands of the steps one after the other and return their result. Raises SourceError at the deadline."""
@@ -99,7 +102,9 @@ class Server:
 
         async def perform(command: Command) -> Any:
             self._check_time(deadline)
-            return await self._aexecute(command)
+            reply = await self._aexecute(command)
+            _reserve_reply(reply)
+            return reply
 
         is_async = self._connection.aconnect is not None
         work = adrive(steps, perform) if is_async else asyncio.wrap_future(self._start(steps, deadline))
@@ -180,16 +185,22 @@ class Server:
         future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel it
 
         def perform(command: Command) -> Any:
-            self._check_time(deadline)
-            return self.execute(*command)
+            with self._uncounted if is_limited() else contextlib.nullcontext():
+                self._check_time(deadline)
+                reply = self.execute(*command)
+                _reserve_reply(reply)
+            return reply
 
-        def work() -> None:
+        def work(result: Future[Result]) -> None:
             try:
-                future.set_result(drive(steps, perform))
+                result.set_result(drive(steps, perform))
             except BaseException as error:
-                future.set_exception(error)
+                result.set_exception(error)
+            finally:
+                del result  # otherwise an error and this frame refer to each other, and replies wait for garbage collection
 
-        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="podium-redis").start()
+        arguments = (work, future)
+        threading.Thread(target=contextvars.copy_context().run, args=arguments, daemon=True, name="podium-redis").start()
         return future
 
     async def _aexecute(self, command: Command) -> Any:
@@ -221,6 +232,18 @@ class Server:
             raise
         except Exception as error:
             raise source_error(error, self.address, self.index) from error
+
+
+def _reserve_reply(reply: Any) -> None:
+    """Reserve the memory of a reply and of what is decoded from it, if it is limited."""
+    if not is_limited():
+        return
+    if isinstance(reply, bytes):
+        reserve(len(reply))
+        reserve_for_json(reply)
+    elif isinstance(reply, Mapping | list | tuple):
+        for value in reply.values() if isinstance(reply, Mapping) else reply:
+            _reserve_reply(value)
 
 
 def _redis_options(client: Any, command: Command) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from podium.errors import InvalidInput
 from podium.sources.redis.commands import Command
 from podium.sources.redis.replies import decoded
 from podium.sources.redis.schema import Schema
+from podium.sources.serialization import json_text
 
 __all__ = ["HashStorage", "JsonStorage", "storage_for"]
 
@@ -62,7 +63,7 @@ class HashStorage:
         if name in self._schema.tags and isinstance(value, list | tuple):
             value = self._joined_tags(list(map(str, value)), name, number)
         elif isinstance(value, list | tuple | dict):
-            value = _json(value, name, number)
+            value = json_text(value, number, name)
         return str(value).encode("utf-8", "replace")
 
     def _joined_tags(self, tags: list[str], name: str, number: int) -> str:
@@ -86,7 +87,7 @@ class JsonStorage:
         for name in self._schema.numbers:
             if isinstance(record.get(name), str):  # from a CSV file
                 record[name] = json.loads(str(float(record[name])))
-        return json.loads(_json(record, "", number))  # type: ignore[no-any-return]  # a dict, with tuples as lists
+        return json.loads(json_text(record, number))  # type: ignore[no-any-return]  # a dict, with tuples as lists
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
         return [str(fields[name]) for name in self._schema.text if name in fields]
@@ -137,13 +138,3 @@ def _is_empty(value: Any, is_filter_field: bool) -> bool:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     return is_filter_field and isinstance(value, str) and not value.strip()
-
-
-def _json(value: Any, name: str, number: int) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        part = f"field {name!r}" if name else "it"
-        raise InvalidInput(
-            f"document {number}: {part} cannot be written as JSON ({error}); use strings, numbers, lists and dicts"
-        ) from None

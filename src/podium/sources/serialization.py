@@ -1,0 +1,49 @@
+"""Write documents as JSON, for every index that stores them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from podium.documents import as_json
+from podium.errors import InvalidInput
+
+__all__ = ["json_text"]
+
+MAX_DEPTH = 100
+"""How deeply the lists and dicts of a stored document may be nested. Readers of JSON cannot parse any depth."""
+
+
+def json_text(value: Any, number: int, field: str | None = None, *, keep_nan: bool = False) -> str:
+    """Return a document as JSON, or one of its fields.
+
+    NaN and infinite numbers, which JSON does not have, become null. With `keep_nan` they stay, for readers that know them.
+    Raises InvalidInput, which names the document by its number, if it cannot be written or is nested too deeply.
+    """
+    subject = f"document {number}" if field is None else f"document {number}: field {field!r}"
+    nested_too_deeply = InvalidInput(
+        f"{subject} is nested more than {MAX_DEPTH} levels deep; leave its inner lists and dicts out"
+    )
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise nested_too_deeply from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"{subject} cannot be written as JSON ({str(error)[:100]}); use strings, numbers, lists and dicts"
+        ) from None
+    if _is_nested_too_deeply(value):
+        raise nested_too_deeply
+    if not keep_nan and ("NaN" in text or "Infinity" in text):  # possibly in a string, which does not change
+        return json.dumps(as_json(value), ensure_ascii=False)
+    return text
+
+
+def _is_nested_too_deeply(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        containers = [item for item in level if isinstance(item, dict | list | tuple)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, dict | list | tuple) for item in level)
