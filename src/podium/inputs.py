@@ -43,7 +43,7 @@ FOREIGN_NAMES = {
 def refuse_unknown_names(function: Function) -> Function:
     """Decorate a function to raise WrongType for an argument that it does not have, and to name the one that was meant."""
     code = function.__code__
-    names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name != "self"]
+    names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name not in ("self", "cls")]
     title = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
