@@ -69,6 +69,25 @@ def test_unknown_option_is_an_error_with_the_right_name(arguments, hint):
     assert hint in err
 
 
+RANK_WITHOUT_MEMORY = """
+import resource
+from podium.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
+main(["rank", "q", "-"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system may not limit a process's memory")
+def test_input_that_does_not_fit_into_memory_is_an_error():
+    with open("/dev/zero", "rb") as endless:
+        process = subprocess.run(
+            [sys.executable, "-c", RANK_WITHOUT_MEMORY], stdin=endless, capture_output=True, text=True, timeout=120
+        )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith("podium: this takes more memory than there is; use a smaller file")
+    assert len(process.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected_code"),
     [(["nonsense"], 2), (["rank", "", "-"], 2), (["rank", "q", "-", "--model", "acme/none"], 1)],

@@ -69,6 +69,9 @@ def _exit_code(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader has ended, as in podium rank … | head
         _discard_stdout()
         return 0
+    except MemoryError:
+        _print_error("this takes more memory than there is; use a smaller file, or fewer or shorter documents")
+        return 1
     except OSError as error:
         _discard_stdout()
         _print_error(f"cannot write: {error.strerror or type(error).__name__}")
