@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from podium.errors import InvalidInput
-from podium.formats import format_of, parse_documents
+from podium.formats import MAX_CHARACTERS, format_of, parse_documents, read_documents, stream_documents
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,118 @@ def test_damaged_file_is_refused(kind, content, message):
 def test_column_without_a_name_is_read():
     """pandas writes such a column for its index."""
     assert parse_documents(b",text\n0,a\n", "csv", "docs") == [{"": "0", "text": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [("d.txt.gz", b"", b"\n"), ("d.jsonl.gz", b'"', b'"\n'), ("d.csv.gz", b"text\n", b"\n")],
+    ids=["text", "JSON lines", "CSV"],
+)
+def test_line_that_is_too_long_is_refused_before_its_end(tmp_path, name, start, end):
+    """A gzip of a few kilobytes can have a line of gigabytes. Reading on would find that this one is damaged."""
+    content = gzip.compress(start + b"a" * (MAX_CHARACTERS + 100_000_000) + end, 1)
+    (tmp_path / name).write_bytes(content[: len(content) - 8])
+    line = 2 if "csv" in name else 1
+    with pytest.raises(InvalidInput, match=rf"{name}, line {line}: longer than 67,108,864 characters; write one document per"):
+        read_documents(tmp_path / name)
+
+
+def test_long_line_is_read():
+    line = "a" * (MAX_CHARACTERS - 1)
+    assert parse_documents(f"{line}\nb".encode(), "txt", "docs") == [line, "b"]
+
+
+def test_cell_that_is_too_long_is_refused():
+    with pytest.raises(InvalidInput, match="field larger than field limit"):
+        parse_documents(b'text\n"' + (b"a" * 999 + b"\n") * (MAX_CHARACTERS // 1000 + 1), "csv", "docs")
+
+
+READ_WITHOUT_MEMORY = """
+import resource, sys
+import podium.formats
+resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+try:
+    podium.formats.read_documents(sys.argv[1])
+except podium.InvalidInput as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system may not limit a process's memory")
+def test_file_that_does_not_fit_into_memory_is_an_error(tmp_path):
+    file = tmp_path / "d.json.gz"
+    file.write_bytes(gzip.compress(b" " * 500_000_000, 1))
+    process = subprocess.run(
+        [sys.executable, "-c", READ_WITHOUT_MEMORY, file], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert process.stdout == f"{file} does not fit into memory; split it into smaller files\n"
+
+
+@pytest.fixture
+def write_parquet(tmp_path):
+    def write(**columns):
+        parquet.write_table(arrow.table(columns), tmp_path / "d.parquet", compression="zstd")
+        return tmp_path / "d.parquet"
+
+    return write
+
+
+REPEATED = arrow.array(["x" * 1_000_000]), arrow.array([0] * 2_000, arrow.int32())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [REPEATED[0].take(REPEATED[1]), arrow.DictionaryArray.from_arrays(REPEATED[1], REPEATED[0])],
+    ids=["strings", "dictionary"],
+)
+def test_parquet_that_expands_to_gigabytes_is_refused(write_parquet, column):
+    file = write_parquet(text=column)
+    assert file.stat().st_size < 10_000
+    sizes = []
+    with pytest.raises(InvalidInput, match="expands to more than 512 MB and 100 times its own size"):
+        sizes.extend(len(document["text"]) for document in stream_documents(file))
+    assert sum(sizes) < 600_000_000
+
+
+def test_parquet_with_a_huge_number_of_equal_numbers_is_refused(write_parquet):
+    zeros = arrow.array(np.zeros(200_000, np.int8))
+    file = write_parquet(**{f"column {index}": zeros for index in range(50)})
+    with pytest.raises(InvalidInput, match="expands to more than"):
+        for _ in stream_documents(file):
+            pass
+
+
+def test_parquet_with_repeated_values_is_read(write_parquet):
+    column = arrow.DictionaryArray.from_arrays(arrow.array([1, None, 0] * 100, arrow.int32()), arrow.array(["a", "b"]))
+    assert read_documents(write_parquet(text=column)) == [{"text": "b"}, {"text": None}, {"text": "a"}] * 100
+
+
+def test_compressed_parquet_is_read(write_parquet, tmp_path):
+    content = write_parquet(text=["a", "b"]).read_bytes()
+    (tmp_path / "d.parquet.gz").write_bytes(gzip.compress(content))
+    assert read_documents(tmp_path / "d.parquet.gz") == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        arrow.array([1], arrow.timestamp("us", tz="Foo/Bar")),
+        arrow.array([2**62], arrow.timestamp("us")),
+        arrow.Array.from_buffers(
+            arrow.string(), 1, [None, arrow.py_buffer(np.array([0, 2], np.int32)), arrow.py_buffer(b"\xff\xfe")]
+        ),
+    ],
+    ids=["unknown time zone", "year after 9999", "not UTF-8"],
+)
+def test_value_of_parquet_that_python_does_not_have_is_an_error_with_the_column(write_parquet, column):
+    with pytest.raises(
+        InvalidInput, match=r"the column 'when', of type .*such as an unknown time zone, .*convert it to strings"
+    ):
+        read_documents(write_parquet(text=["a"], when=column))
+
+
+def test_nested_dictionaries_of_parquet_are_refused(write_parquet):
+    """Their size in memory is unknown before they are converted."""
+    column = arrow.StructArray.from_arrays([arrow.array(["a"]).dictionary_encode()], ["name"])
+    with pytest.raises(InvalidInput, match="the column 'record' has dictionaries in lists or records; write it as strings"):
+        read_documents(write_parquet(record=column))

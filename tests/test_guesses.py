@@ -49,6 +49,20 @@ def test_misspelled_argument_of_a_constructor_is_refused(mini):
         podium.Search(ConstantSource(), mini, mode="text")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **options: podium.EmbeddedIndex.create(None, **options),
+        lambda **options: podium.EmbeddedIndex.open("nowhere", **options),
+        lambda **options: podium.RedisSource.from_url("redis://127.0.0.1:9", index="i", **options),
+    ],
+    ids=["EmbeddedIndex.create", "EmbeddedIndex.open", "RedisSource.from_url"],
+)
+def test_misspelled_argument_of_a_source_is_refused_with_the_right_name(call):
+    with pytest.raises(InvalidInput, match="has no argument fussion; did you mean fusion"):
+        call(fussion="rrf")
+
+
 def test_query_and_documents_in_the_wrong_order_are_refused_with_their_order(mini):
     with pytest.raises(InvalidInput, match=r"docs must be a list of documents, not one str; .* after the query"):
         mini.rerank(TEXTS, "q")

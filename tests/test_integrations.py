@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -200,3 +202,30 @@ def test_pandas_rows_keep_their_labels_and_missing_cells_have_no_text(mini):
 def test_list_is_not_a_frame(mini):
     with pytest.raises(InvalidInput, match="DataFrame of pandas or Polars, not a list"):
         rerank_frame([{"text": "a"}], QUERY, mini)
+
+
+WITHOUT_PACKAGE = """
+import importlib, sys
+import podium
+sys.modules[sys.argv[2]] = None  # as if it was not installed
+try:
+    importlib.import_module(f"podium.integrations.{sys.argv[1]}")
+except podium.MissingPackage as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("adapter", "module", "package"),
+    [
+        ("haystack", "haystack", "haystack-ai"),
+        ("langchain", "langchain_core", "langchain-core"),
+        ("llama_index", "llama_index", "llama-index-core"),
+        ("redisvl", "redisvl", "redisvl"),
+    ],
+)
+def test_missing_package_of_an_adapter_is_an_error_with_the_command_that_installs_it(adapter, module, package):
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGE, adapter, module], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert process.stdout == f"this adapter needs {module}, which is not installed: pip install {package}\n"

@@ -139,6 +139,32 @@ def test_min_score_removes_lower_scores_and_documents_without_text(overlap):
     assert len(overlap.rerank("red", ["", "x"], min_score=-math.inf)) == 1
 
 
+def test_minimum_score_that_no_document_reaches_is_noted(overlap):
+    note = "none of 2 documents reached the minimum score, so there is no result"
+    assert overlap.rerank("red", ["red", "x"], min_score=9).notes == (note,)
+    assert overlap.rerank("red", ["red", "x"], min_score=1).notes == ()
+    assert overlap.rerank("red", [], min_score=9).notes == ()
+
+
+def test_fields_are_refused_if_every_document_is_a_string(overlap):
+    for call in (overlap.rank, overlap.rerank, overlap.score):
+        with pytest.raises(InvalidInput, match="rank_by names fields, but every document is a string"):
+            call("red", ["red", None, "x"], rank_by="title")
+    with pytest.raises(InvalidInput, match="every document is a string"):
+        asyncio.run(overlap.arerank("red", ["red"], rank_by=["title"]))
+
+
+def test_fields_apply_to_the_records_among_strings(overlap):
+    assert overlap.score("red", ["red", {"title": "red", "text": "x"}, {"title": "x"}], rank_by="title") == [1.0, 1.0, 0.0]
+    assert len(overlap.rerank("red", [None], rank_by="title")) == 1
+    assert len(overlap.rerank("red", [], rank_by="title")) == 0
+
+
+def test_default_fields_do_not_refuse_strings():
+    """A server's model, for example, has one setting for requests with strings and with records."""
+    assert len(podium.Reranker(WordOverlap(), rank_by="title").rerank("red", ["red"])) == 1
+
+
 def test_order_is_decided_on_raw_scores():
     """Two logits with the same sigmoid are not a tie."""
     scorer = FunctionScorer(lambda texts: Scores([1.0, 1.0], raw=[40.0, 41.0]), "sigmoid")

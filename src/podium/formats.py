@@ -1,10 +1,12 @@
 """Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
 Files are read as a stream as far as their format allows. A file whose name ends in .gz is decompressed.
+A small file can expand to more than the memory, so lines, cells, JSON arrays and the rows of Parquet have maximum sizes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -14,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 from podium.errors import InvalidInput
 from podium.extras import import_optional
@@ -23,6 +25,12 @@ from podium.inputs import checked_path
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
 PEEKED_BYTES = 4096  # from which the format is recognized
+MAX_CHARACTERS = 1 << 26  # of a line or a cell: 64 million
+MAX_ARRAY_CHARACTERS = 1 << 30  # of a JSON array, which is read as a whole
+PARQUET_ROWS = 64  # converted at once
+# A Parquet file may expand to this many bytes, or to this many times its own size: repeated values take no space in it.
+PARQUET_BYTES, PARQUET_EXPANSION = 1 << 29, 100
+CELL_BYTES = 64  # about, of a value in a dict
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Delimiters of a CSV, with their names: spreadsheets write semicolons if the decimal mark is a comma."""
 CONVERSIONS = {
@@ -37,19 +45,20 @@ MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format. `parse` yields documents from lines of text, split at `newline` as by `open`, or from a binary file."""
+    """A file format. `parse` yields documents from lines, split at `newline` as by `open`, or from a text or binary file."""
 
     parse: Callable[[Any, str], Iterator[Any]]
     newline: str = "\n"
-    is_text: bool = True
+    reads: Literal["lines", "text", "bytes"] = "lines"
 
 
 def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
     """Return the documents of a file. `format_name` is one of FORMATS; None recognizes it by the file's name.
 
-    Raises InvalidInput, with the line, if the file is not of this format.
+    Raises InvalidInput, with the line, if the file is not of this format, and if it does not fit into memory.
     """
-    return list(stream_documents(path, format_name))
+    with _enough_memory(str(path)):
+        return list(stream_documents(path, format_name))
 
 
 def stream_documents(path: str | Path, format_name: str | None = None) -> Iterator[Any]:
@@ -60,7 +69,7 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
             f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
         )
     try:
-        with _open_file(file) as content:
+        with _enough_memory(str(file)), _open_file(file) as content:
             name = format_name or format_of(file.name, content.peek(PEEKED_BYTES)[:PEEKED_BYTES])
             yield from _documents(content, name, str(file))
     except UnicodeDecodeError as error:
@@ -75,7 +84,8 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
     """Return the documents in `content`, which error messages call `source`."""
     try:
-        return list(_documents(io.BytesIO(content), format_name, source))
+        with _enough_memory(source):
+            return list(_documents(io.BytesIO(content), format_name, source))
     except UnicodeDecodeError as error:
         raise _utf8_error(io.BytesIO(content), source) from error
 
@@ -113,14 +123,39 @@ def _documents(content: BinaryIO, format_name: str, source: str) -> Iterator[Any
     if format_name not in FORMATS:
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
     kind = FORMATS[format_name]
-    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=kind.newline) if kind.is_text else content as file:
-        yield from kind.parse(file, source)
+    if kind.reads == "bytes":
+        yield from kind.parse(content, source)
+        return
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=kind.newline) as file:
+        yield from kind.parse(_bounded_lines(file, source) if kind.reads == "lines" else file, source)
+
+
+def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:
+    """Yield the lines of a file. Raises InvalidInput for one that is too long, without reading all of it."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_CHARACTERS + 1)
+        if not line:
+            return
+        if len(line) > MAX_CHARACTERS:
+            raise InvalidInput(
+                f"{source}, line {number}: longer than {MAX_CHARACTERS:,} characters; write one document per line, and split "
+                "this one"
+            )
+        yield line
+
+
+@contextlib.contextmanager
+def _enough_memory(source: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise InvalidInput(f"{source} does not fit into memory; split it into smaller files") from None
 
 
 def _utf8_error(content: BinaryIO, source: str) -> InvalidInput:
     """Return the error for content that is not UTF-8, with the number of the first bad line."""
     bad_line = 0
-    for number, line in enumerate(content, start=1):
+    for number, line in enumerate(iter(lambda: content.readline(4 * MAX_CHARACTERS), b""), start=1):
         try:
             line.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -142,7 +177,12 @@ def _json_lines(lines: Iterable[str], source: str) -> Iterator[Any]:
 
 
 def _json_array(file: Any, source: str) -> Iterator[Any]:
-    documents = _json_value(file.read(), source)
+    text = file.read(MAX_ARRAY_CHARACTERS + 1)
+    if len(text) > MAX_ARRAY_CHARACTERS:
+        raise InvalidInput(
+            f"{source} is longer than {MAX_ARRAY_CHARACTERS:,} characters; write one document per line, as .jsonl"
+        )
+    documents = _json_value(text, source)
     if not isinstance(documents, list):
         raise InvalidInput(
             f"{source} has one {type(documents).__name__}, not a list of documents; one document per line is .jsonl"
@@ -175,7 +215,7 @@ def _tsv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
 def _delimited_rows(
     lines: Iterable[str], source: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(1 << 30)  # a cell may contain a whole document
+    csv.field_size_limit(MAX_CHARACTERS)  # a cell may contain a whole document
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
@@ -200,15 +240,54 @@ def _delimited_rows(
 def _parquet_documents(file: BinaryIO, source: str) -> Iterator[Any]:
     arrow = import_optional("pyarrow", "parquet")
     parquet = import_optional("pyarrow.parquet", "parquet")
+    file_bytes = file.seek(0, io.SEEK_END)
     try:
         parquet_file = parquet.ParquetFile(file)
         names = parquet_file.schema_arrow.names
         if len(set(names)) < len(names):
             raise InvalidInput(f"{source} has two columns of the same name; give each column its own name")
-        for batch in parquet_file.iter_batches():
-            yield from map(_json_compatible, batch.to_pylist())
+        metadata = parquet_file.metadata
+        total_bytes = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+        _check_expansion(total_bytes, file_bytes, source)
+        read_bytes = 0
+        for batch in parquet_file.iter_batches(batch_size=PARQUET_ROWS):
+            columns = {name: _plain_column(batch.column(name), name, source) for name in names}
+            read_bytes += sum(column.nbytes + CELL_BYTES * len(column) for column in columns.values())
+            _check_expansion(read_bytes, file_bytes, source)
+            values = {name: _python_values(column, name, source) for name, column in columns.items()}
+            for row in range(batch.num_rows):
+                yield {name: _json_compatible(values[name][row]) for name in names}
+    except MemoryError:  # that of pyarrow is an ArrowException, too
+        raise
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{source} is not a Parquet file that can be read: {str(error)[:100]}") from error
+
+
+def _check_expansion(size: int, file_bytes: int, source: str) -> None:
+    if size > max(PARQUET_BYTES, PARQUET_EXPANSION * file_bytes):
+        raise InvalidInput(
+            f"{source} expands to more than {PARQUET_BYTES >> 20} MB and {PARQUET_EXPANSION} times its own size, as a damaged "
+            "or hostile file does; write its documents as .jsonl"
+        )
+
+
+def _plain_column(column: Any, name: str, source: str) -> Any:
+    """Return a column of Arrow without a dictionary, so that its size in bytes is known."""
+    plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+    if "dictionary<" in str(plain.type):
+        raise InvalidInput(f"{source}: the column {name!r:.60} has dictionaries in lists or records; write it as strings")
+    return plain
+
+
+def _python_values(column: Any, name: str, source: str) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidInput(
+            f"{source}: the column {name!r:.60}, of type {column.type!s:.60}, has a value that Python does not have, such as "
+            "an unknown time zone, a date after the year 9999, or text that is not UTF-8; convert it to strings"
+        ) from error
+    return values
 
 
 def _json_compatible(value: Any) -> Any:
@@ -242,10 +321,10 @@ def _checked_document(document: Any, location: str) -> Any:
 FORMATS = {
     "txt": Format(_lines),
     "jsonl": Format(_json_lines),
-    "json": Format(_json_array),
+    "json": Format(_json_array, reads="text"),
     "csv": Format(_csv_documents, newline=""),
     "tsv": Format(_tsv_documents, newline=""),
-    "parquet": Format(_parquet_documents, is_text=False),
+    "parquet": Format(_parquet_documents, reads="bytes"),
 }
 ENDINGS = {name: name for name in FORMATS} | {"text": "txt", "md": "txt", "ndjson": "jsonl", "tab": "tsv"}
 """The ending of a file's name → the name of its format."""

@@ -7,7 +7,7 @@ import functools
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ __all__ = [
     "checked_path",
     "checked_query",
     "checked_return_score",
+    "checked_texts",
     "comma_list",
     "refuse",
     "refuse_unknown_names",
@@ -43,7 +44,7 @@ FOREIGN_NAMES = {
 def refuse_unknown_names(function: Function) -> Function:
     """Decorate a function to raise WrongType for an argument that it does not have, and to name the one that was meant."""
     code = function.__code__
-    names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name != "self"]
+    names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name not in ("self", "cls")]
     title = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
@@ -70,6 +71,18 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
     if not fields or len(set(fields)) < len(fields):
         raise InvalidInput(Argument("rank_by"), " must name at least one field, and each field once")
     return tuple(fields)
+
+
+def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> list[str | None]:
+    """Return each document's text, read from the fields of `rank_by` as by `texts_of`.
+
+    Raises InvalidInput for invalid fields, and for fields of documents that are all strings.
+    """
+    fields = checked_fields(rank_by)
+    is_string = [isinstance(document, str) for document in documents if document is not None]
+    if fields is not None and is_string and all(is_string):
+        raise InvalidInput(Argument("rank_by"), " names fields, but every document is a string, which has none; leave it out")
+    return texts_of(documents, fields)
 
 
 def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:

@@ -24,6 +24,7 @@ from podium.inputs import (
     checked_min_score,
     checked_query,
     checked_return_score,
+    checked_texts,
     refuse_unknown_names,
     without_none,
 )
@@ -156,8 +157,9 @@ class Reranker:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
 
         All documents are scored; then `min_score` removes results with a lower score (and documents without text), and
-        `limit` keeps the best. `progress` shows a bar on stderr if the call takes longer than a second. Raises InvalidInput,
-        and what the scorer raises.
+        `limit` keeps the best; a note says if there is no result left. `progress` shows a bar on stderr if the call takes
+        longer than a second. Raises InvalidInput, also for `rank_by` if every document is a string, and what the scorer
+        raises.
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 
@@ -251,7 +253,7 @@ class Reranker:
         if self._closed:
             raise PodiumError("this reranker was closed; load it again")
         documents = checked_documents(docs)
-        texts = texts_of(documents, self._fields if rank_by is None else checked_fields(rank_by))
+        texts = texts_of(documents, self._fields) if rank_by is None else checked_texts(documents, rank_by)
         text_indices = [index for index, text in enumerate(texts) if text is not None]
         return _Request(checked_query(query), documents, [text for text in texts if text is not None], text_indices)
 
@@ -273,16 +275,15 @@ class Reranker:
         if not isinstance(scores, Scores):
             raise PodiumError(f"{self.model} returned a {type(scores).__name__}, not podium.types.Scores")
         _check_scores(scores, len(request.texts), self.model)
-        results = _results(request, scores, min(NO_TEXT_SCORES[self._scorer.score_kind], *scores.values, math.inf))
-        if cut.min_score is not None:
-            results = [result for result in results if result.score >= cut.min_score and not result.no_text]
+        all_results = _results(request, scores, min(NO_TEXT_SCORES[self._scorer.score_kind], *scores.values, math.inf))
+        results = _with_min_score(all_results, cut.min_score)
         return Ranking(
             results=tuple(results[: cut.limit]),
             model=self.model,
             revision=self._scorer.revision,
             score_kind=self._scorer.score_kind,
             usage=_usage(scores, len(request.texts), time.perf_counter() - began),
-            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores)),
+            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores), *_cut_notes(all_results, results)),
         )
 
 
@@ -326,6 +327,13 @@ def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Re
     return results
 
 
+def _with_min_score(results: list[Result], min_score: float | None) -> list[Result]:
+    """Return the results with this score or a higher one; all of them, also those without text, if it is None."""
+    if min_score is None:
+        return results
+    return [result for result in results if result.score >= min_score and not result.no_text]
+
+
 def _check_scores(scores: Scores, count: int, model: str) -> None:
     """Raise PodiumError unless each of `count` texts has finite scores and valid token counts. Scorers may be a user's."""
     token_counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
@@ -365,3 +373,8 @@ def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
         yield f"{truncated} of {count} documents are longer than the model reads; see dropped_tokens"
     if without_text := count - len(request.texts):
         yield f"{without_text} of {count} documents have no text; they are at the bottom, without a score"
+
+
+def _cut_notes(all_results: Sequence[Result], results: Sequence[Result]) -> Iterator[str]:
+    if all_results and not results:
+        yield f"none of {len(all_results)} documents reached the minimum score, so there is no result"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import ir_measures
 import pytest
 
 from commands import command, command_here
 from fruit import write_json_lines
-from podium.cli.first_stages import first_stage_name, without_passwords
+from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
+from podium.evaluation.collections import Collection
+from redisearch import NAME, TEXT_INFO, answering
+from resp import Fake
 
 
 def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
@@ -83,6 +87,27 @@ def test_first_stage_can_be_an_index(folder, tmp_path):
     code, out, err = command_here("eval", folder, "--in", index, "--metrics", "RR@10")
     assert code == 0, err
     assert re.search(r"first stage +0\.7500", out)
+
+
+class ClosingServer(Fake):
+    """A server with an index of one document, `a:b`. `is_closed` is set when a connection is closed."""
+
+    def __init__(self):
+        super().__init__(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [1, f"{NAME}:a:b", "2.5", ["content", "red"]]}))
+        self.is_closed = threading.Event()
+
+    def _serve(self, rfile, wfile):
+        super()._serve(rfile, wfile)
+        self.is_closed.set()
+
+
+def test_index_of_a_first_stage_is_closed_and_its_ids_can_have_colons():
+    collection = Collection("c", {"a:b": "red"}, {"q": "red"}, {"q": {"a:b": 1}})
+    with ClosingServer() as server:
+        with first_stage(collection, place=f"{server.url}/{NAME}") as stage:
+            assert stage("q", "red", 5) == [("a:b", 2.5)]
+            assert not server.is_closed.is_set()
+        assert server.is_closed.wait(60)
 
 
 def test_first_stage_can_be_filtered(folder, tmp_path):

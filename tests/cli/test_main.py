@@ -49,6 +49,46 @@ def test_error_is_one_line_with_a_remedy_and_an_exit_code(arguments, expected_co
 
 
 @pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["rank", "q", "-", "--reranker", "m"], "Did you mean '--model'?"),
+        (["eval", "d", "--model", "m"], "Did you mean '--reranker'?"),
+        (["rank", "q", "-", "--top-n", "3"], "Did you mean '--limit'?"),
+        (["search", "q", "--top-k", "3"], "Did you mean '--limit'?"),
+        (["rank", "q", "--file", "d.txt"], "FILE is written without the name of an option."),
+        (["index", "--input", "d.txt"], "FILE is written without the name of an option."),
+        (["search", "q", "--input", "d.txt"], "Did you mean '--in'?"),
+        (["rank", "q", "-", "--limt", "3"], "Did you mean '--limit'?"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_unknown_option_is_an_error_with_the_right_name(arguments, hint):
+    code, out, err = command_here(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: podium")
+    assert hint in err
+
+
+RANK_WITHOUT_MEMORY = """
+import resource
+from podium.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
+main(["rank", "q", "-"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system may not limit a process's memory")
+def test_input_that_does_not_fit_into_memory_is_an_error():
+    with open("/dev/zero", "rb") as endless:
+        process = subprocess.run(
+            [sys.executable, "-c", RANK_WITHOUT_MEMORY], stdin=endless, capture_output=True, text=True, timeout=120
+        )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith("podium: this takes more memory than there is; use a smaller file")
+    assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected_code"),
     [(["nonsense"], 2), (["rank", "", "-"], 2), (["rank", "q", "-", "--model", "acme/none"], 1)],
     ids=["command", "query", "network"],

@@ -96,8 +96,14 @@ def test_empty_standard_input_gives_an_empty_ranking():
 
 
 def test_minimum_score_that_no_document_reaches_is_noted(texts):
-    note = "note: none of 3 documents scores as much as --min-score\n"
+    note = "note: none of 3 documents reached the minimum score, so there is no result\n"
     assert command_here("rank", "q", texts, "--min-score", "2") == (0, "", note)
+
+
+def test_fields_of_a_text_file_are_refused(texts):
+    code, out, err = command_here("rank", "q", texts, "--by", "title")
+    assert (code, out) == (2, "")
+    assert err == "podium: --by names fields, but every document is a string, which has none; leave it out\n"
 
 
 @pytest.mark.parametrize(("field", "index"), [("a", 1), ("b", 0)])

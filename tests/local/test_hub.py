@@ -144,6 +144,13 @@ def test_partly_cached_model_is_completed(case, model, name):
     assert case.load(f"acme/{model}") == first
 
 
+def test_address_of_the_hub_that_is_not_a_url_is_an_error(case):
+    case.server.url = "http://[::1"
+    error = case.load(next(iter(FOLDERS)))
+    assert error["error"] == "InvalidInput"
+    assert "HF_ENDPOINT is not a valid URL; unset it" in error["message"]
+
+
 def test_unreachable_hub_is_an_error(case):
     case.server.__exit__()
     reply = case.load("acme/bert")

@@ -79,6 +79,10 @@ DAMAGE = {
         lambda folder: edit_json(folder / "config.json", num_hidden_layers="3"), UnsupportedModel,
         "num_hidden_layers '3', which is not a whole number",
     ),
+    "huge-number": (
+        lambda folder: edit_json(folder / "config.json", num_hidden_layers=10**9), UnsupportedModel,
+        "num_hidden_layers 1000000000; podium runs models with at most 1,000",
+    ),
     "module-outside": (
         lambda folder: (folder / "modules.json").write_text('[{"type": "x.Transformer", "path": "../.."}]'),
         UnsupportedModel, "outside",

@@ -21,7 +21,7 @@ from podium.cli.eval import evaluate
 from podium.cli.index import index
 from podium.cli.key import key
 from podium.cli.models import models
-from podium.cli.options import as_option
+from podium.cli.options import as_option, unknown_option_error
 from podium.cli.rank import rank
 from podium.cli.search import search
 from podium.cli.serve import serve
@@ -58,6 +58,9 @@ def _exit_code(arguments: list[str]) -> int:
         exit_code = int(podium.main(arguments, prog_name="podium", standalone_mode=False, obj=arguments) or 0)
         sys.stdout.flush()
         return exit_code
+    except click.NoSuchOption as error:
+        unknown_option_error(error).show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -66,6 +69,9 @@ def _exit_code(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader has ended, as in podium rank … | head
         _discard_stdout()
         return 0
+    except MemoryError:
+        _print_error("this takes more memory than there is; use a smaller file, or fewer or shorter documents")
+        return 1
     except OSError as error:
         _discard_stdout()
         _print_error(f"cannot write: {error.strerror or type(error).__name__}")

@@ -59,8 +59,8 @@ def calibrate(
     """
     collection = read_collection(data)
     fitted_queries, held_out_queries = _halves(collection, seed)
-    with bar(len(collection.queries), True, what="searching") as advance:
-        run = first_stage_run(collection, first_stage(collection), candidates, advance).run
+    with first_stage(collection) as stage, bar(len(collection.queries), True, what="searching") as advance:
+        run = first_stage_run(collection, stage, candidates, advance).run
     with load(model, **load_options) as reranker:
         scorer = as_scorer(reranker.scorer)
         with bar(sum(map(len, run.values())), True, what="scoring") as advance:

@@ -72,8 +72,11 @@ def evaluate(
     options_by_name = {name: options_for(load_options, name, names) for name in names}
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report_file)
-    with bar(len(collection.queries), is_shown=True, what="searching") as advance:
-        baseline = first_stage_run(collection, first_stage(collection, run_file, place, source_options), candidates, advance)
+    with (
+        first_stage(collection, run_file, place, source_options) as stage,
+        bar(len(collection.queries), is_shown=True, what="searching") as advance,
+    ):
+        baseline = first_stage_run(collection, stage, candidates, advance)
     with contextlib.closing(SqliteScores(scores_file)) if scores_file else contextlib.nullcontext() as store:
         systems = [_system(collection, baseline, name, store, options_by_name[name]) for name in names]
     evaluation = compare_systems(collection, baseline, [*systems, ceiling(collection, baseline.run)], metric_names)

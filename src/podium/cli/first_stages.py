@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from podium.errors import Argument, InvalidInput
 from podium.evaluation.collections import Collection
@@ -13,18 +15,20 @@ from podium.evaluation.runs import read_run
 from podium.inputs import refuse
 from podium.places import SourceOptions, embedder, load_source
 from podium.sources.embedded.index import EmbeddedIndex
+from podium.sources.hybrid import HybridSource
 
 __all__ = ["first_stage", "first_stage_name", "without_passwords"]
 
 ScoredIds = list[tuple[str, float]]
 
 
+@contextmanager
 def first_stage(
     collection: Collection, run_file: str | None = None, place: str | None = None, options: SourceOptions | None = None
-) -> FirstStage:
-    """Return the function that finds a query's candidates: in a run, in the index at `place`, or by BM25.
+) -> Iterator[FirstStage]:
+    """Provide the function that finds a query's candidates: in a run, in the index at `place`, or by BM25.
 
-    Raises InvalidInput if documents are found that are not in the collection.
+    The index is closed at the end. Raises InvalidInput if documents are found that are not in the collection.
     """
     options = options or SourceOptions()
     if run_file and place:
@@ -32,11 +36,12 @@ def first_stage(
     if not place:
         refuse({**asdict(options), "embed": None}, "without an index to search (--in), leave out")
     if run_file:
-        return _run_stage(collection, run_file)
-    if place:
-        source = load_source(place, options)
-        return lambda query, text, count: _scored_ids(collection, source.search(text, count))
-    return _bm25_stage(collection, options.embed)
+        yield _run_stage(collection, run_file)
+    elif place:
+        with closing(load_source(place, options)) as source:
+            yield lambda query, text, count: _scored_ids(collection, source, text, count)
+    else:
+        yield _bm25_stage(collection, options.embed)
 
 
 def first_stage_name(run_file: str | None, place: str | None, embed: str | None) -> str:
@@ -69,8 +74,8 @@ def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
     def search(query: str, text: str, count: int) -> ScoredIds:
         candidates = collection.candidates.get(query)
         if candidates is None:
-            return _scored_ids(collection, index.search(text, count))
-        scores = dict(_scored_ids(collection, index.search(text, len(ids))))
+            return _scored_ids(collection, index, text, count)
+        scores = dict(_scored_ids(collection, index, text, len(ids)))
         # Candidates without a word of the query are not in `scores`; they are at the end.
         ranked = sorted(candidates, key=lambda document: -scores.get(document, 0.0))
         return [(document, scores.get(document, 0.0)) for document in ranked][:count]
@@ -78,15 +83,12 @@ def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
     return search
 
 
-def _scored_ids(collection: Collection, hits: Sequence[dict[str, object]]) -> ScoredIds:
-    """Return (document id, score) for each hit. Its key on Redis may have the index's prefix before the id."""
-    scored_ids = []
-    for hit in hits:
-        key, score = str(hit["source_key"]), float(str(hit["source_score"]))
-        document = key if key in collection.documents else key.rpartition(":")[2]
-        if document not in collection.documents:
-            raise InvalidInput(
-                f"the index has documents that are not in the collection, such as {key!r:.60}; index it with --id _id"
-            )
-        scored_ids.append((document, score))
+def _scored_ids(collection: Collection, source: HybridSource[Any], text: str, count: int) -> ScoredIds:
+    """Return (document id, score) of each document that a source finds. Raises InvalidInput if one is not in the collection."""
+    hits = source.search(text, count)
+    scored_ids = [(source.document_id(hit["source_key"]), float(hit["source_score"])) for hit in hits]
+    if unknown := [document for document, _ in scored_ids if document not in collection.documents]:
+        raise InvalidInput(
+            f"the index has documents that are not in the collection, such as {unknown[0]!r:.60}; index it with --id _id"
+        )
     return scored_ids

@@ -23,6 +23,7 @@ __all__ = [
     "model_option",
     "model_options",
     "options_for",
+    "unknown_option_error",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,6 +31,22 @@ POSITIVE = click.IntRange(min=1)
 
 OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
 """Argument in Python → option, if their names differ."""
+
+OTHER_NAMES = {
+    "--file": ("FILE", "DATA", "--in"),
+    "--input": ("FILE", "DATA", "--in"),
+    "--query": ("QUERY",),
+    "--reranker": ("--model", "MODEL"),
+    "--model": ("--reranker", "MODEL"),
+    "--index": ("--in", "--to"),
+    "--top": ("--limit",),
+    "--top-k": ("--limit",),
+    "--top-n": ("--limit",),
+    "--fields": ("--by", "--text"),
+    "--rank-by": ("--by",),
+    "--output": ("--out", "--to", "--json"),
+}
+"""Options that no command or only another command has → what is meant: the first of these that the command has."""
 
 HOSTED_ONLY = {"base_url"}  # options that only hosted models have
 LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}
@@ -121,6 +138,22 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
         raise InvalidInput(Argument(unusable[0]), f" is for {kind}; leave it out for {', '.join(names)}")
     inapplicable = LOCAL_ONLY if is_hosted[name] else HOSTED_ONLY
     return {option: value for option, value in options.items() if option not in inapplicable}
+
+
+def unknown_option_error(error: click.NoSuchOption) -> click.UsageError:
+    """Return the error for an unknown option, with the option or argument that OTHER_NAMES has for it."""
+    parameters = error.ctx.command.params if error.ctx else []
+    known = {name for parameter in parameters for name in _written_names(parameter)}
+    meant = next((name for name in OTHER_NAMES.get(error.option_name, ()) if name in known), None)
+    if meant is None:
+        return error
+    remedy = f"Did you mean '{meant}'?" if meant.startswith("--") else f"{meant} is written without the name of an option."
+    return click.UsageError(f"{error.message} {remedy}", error.ctx)
+
+
+def _written_names(parameter: click.Parameter) -> list[str]:
+    """Return the names of an option, such as --by, or of an argument, such as FILE."""
+    return [name.upper() for name in parameter.opts] if isinstance(parameter, click.Argument) else parameter.opts
 
 
 def as_option(argument: Argument) -> str:

@@ -10,10 +10,9 @@ import click
 from podium.cli.options import by_option, format_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
-from podium.documents import texts_of
 from podium.errors import InvalidInput
 from podium.formats import format_of, parse_documents, read_documents
-from podium.inputs import checked_fields, comma_list
+from podium.inputs import checked_texts, comma_list
 from podium.load import load
 
 __all__ = ["rank"]
@@ -46,7 +45,7 @@ def rank(
     """
     documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
-    texts_of(documents, checked_fields(rank_by))  # raises for an unknown field before a model is loaded
+    checked_texts(documents, rank_by)  # raises for an unknown field before a model is loaded
     with load(model, **load_options) as reranker:
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
     texts = shown_texts(enumerate(documents), rank_by)

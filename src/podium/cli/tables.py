@@ -85,12 +85,9 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_notes(ranking: Ranking) -> None:
-    """Print a ranking's notes on stderr, and a note if it is empty. A Search has its own note for that."""
-    if not ranking and ranking.usage.source_seconds is None:
-        pairs = ranking.usage.pairs
-        empty = f"none of {pairs} documents scores as much as --min-score" if pairs else "there are no documents to rank"
-        click.echo(f"note: {empty}", err=True)
-    for note in ranking.notes:
+    """Print a ranking's notes on stderr, and a note if there were no documents. A Search has its own note for that."""
+    notes = ranking.notes or (() if ranking else ("there are no documents to rank",))
+    for note in notes:
         click.echo(f"note: {note}", err=True)
 
 

@@ -7,10 +7,11 @@ import os
 import weakref
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from podium.errors import InvalidInput, ProviderError
+from podium.errors import Argument, InvalidInput, ProviderError
 from podium.forks import renew_after_fork
 from podium.hosted import wire
 from podium.hosted.connections import AsyncClients, ConnectionPool, new_client
@@ -170,10 +171,26 @@ def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
     if url is None and provider.url is None:
         raise InvalidInput(f"{provider.title} has no public server; pass yours as base_url='http://…' or set {variable}")
     if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
-        raise InvalidInput("base_url must begin with http:// or https://")
+        raise InvalidInput(Argument("base_url"), " must begin with http:// or https://")
     if url is not None and {"?", "#"} & set(url):
-        raise InvalidInput("base_url must not contain ? or #, because a path is appended to it")
+        raise InvalidInput(Argument("base_url"), " must not contain ? or #, because a path is appended to it")
+    if url is not None and not _has_host(url):
+        raise InvalidInput(
+            Argument("base_url"),
+            " is not a valid URL; write http://host:port, an IPv6 address in brackets, and special characters of a user name "
+            "and password as %2F and the like",
+        )
     return url
+
+
+def _has_host(url: str) -> bool:
+    """Whether a URL can be read, by urllib and by httpx, and names a host."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is not a port's number
+        return bool(parts.hostname and httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def _checked_policy(timeout: Any, retries: Any) -> Policy:

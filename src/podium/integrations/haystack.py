@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-
+from podium.integrations import required_package
 from podium.load import load
 from podium.ranking import Reranker
 from podium.types import Ranking
+
+with required_package("haystack-ai"):
+    from haystack import Document, component, default_from_dict, default_to_dict
 
 __all__ = ["PodiumReranker"]
 

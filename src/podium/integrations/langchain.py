@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from langchain_core.callbacks import Callbacks
-from langchain_core.documents import Document
-from langchain_core.documents.compressor import BaseDocumentCompressor
-from pydantic import ConfigDict
-
+from podium.integrations import required_package
 from podium.ranking import Reranker
 from podium.types import Ranking
+
+with required_package("langchain-core"):
+    from langchain_core.callbacks import Callbacks
+    from langchain_core.documents import Document
+    from langchain_core.documents.compressor import BaseDocumentCompressor
+    from pydantic import ConfigDict
 
 __all__ = ["PodiumReranker"]
 

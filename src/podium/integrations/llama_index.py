@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from llama_index.core.bridge.pydantic import ConfigDict
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-
 from podium.errors import InvalidInput
+from podium.integrations import required_package
 from podium.ranking import Reranker
 from podium.types import Ranking
+
+with required_package("llama-index-core"):
+    from llama_index.core.bridge.pydantic import ConfigDict
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 __all__ = ["PodiumReranker"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import PrivateAttr
-from redisvl.utils.rerank import BaseReranker
-from redisvl.utils.vectorize import BaseVectorizer
-
+from podium.integrations import required_package
 from podium.local.embedder import Embedder
 from podium.ranking import Reranker
+
+with required_package("redisvl"):
+    from pydantic import PrivateAttr
+    from redisvl.utils.rerank import BaseReranker
+    from redisvl.utils.vectorize import BaseVectorizer
 
 __all__ = ["PodiumReranker", "Vectorizer"]
 

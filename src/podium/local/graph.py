@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,9 +49,14 @@ class Rotary:
 
     def tables(self, size: int) -> tuple[Array, Array]:
         """Return the cosines and sines for heads of `size` columns, each float32 of shape (positions, size / 2)."""
-        frequencies = np.float32(1) / np.float32(self.theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
-        angles = np.arange(self.positions, dtype=np.float32)[:, None] * frequencies
-        return np.cos(angles), np.sin(angles)
+        return _rotary_tables(self.theta, self.positions, size)
+
+
+@functools.lru_cache(maxsize=4)  # all layers of a model share two pairs of tables
+def _rotary_tables(theta: float, positions: int, size: int) -> tuple[Array, Array]:
+    frequencies = np.float32(1) / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+    angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies
+    return np.cos(angles), np.sin(angles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from podium.local.late.encoding import normalised
-from podium.local.late.pooling import clusters, pooled
+from podium.local.late.pooling import MAX_ROWS, clusters, pooled
 
 
 def random_rows(count, dimensions=16):
@@ -40,6 +42,18 @@ def test_protected_rows_are_not_pooled():
     result = pooled(rows, 2, protected=2)
     assert len(result) == 2 + 7 // 2
     np.testing.assert_allclose(result[:2], rows[:2], atol=1e-6)
+
+
+def test_long_text_is_pooled_in_parts_with_bounded_memory():
+    """All distances of its rows would take 270 MB at once."""
+    rows = random_rows(MAX_ROWS + 1000, 8)
+    tracemalloc.start()
+    result = pooled(rows, 3, protected=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150_000_000
+    first, second = np.array_split(rows[1:], 2)
+    np.testing.assert_array_equal(result[1:], np.concatenate([pooled(first, 3), pooled(second, 3)]))
 
 
 @pytest.mark.parametrize("count", [0, 1])

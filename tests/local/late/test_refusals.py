@@ -20,6 +20,14 @@ def edit_settings(file, **changes):
     return lambda folder: edit_json(folder / file, **changes)
 
 
+def change_all(*changes):
+    def change(folder):
+        for part in changes:
+            part(folder)
+
+    return change
+
+
 def only_pickled(path):
     """Replace a file of weights by a pickle."""
 
@@ -92,6 +100,24 @@ REFUSED = {
         "pylate-bert",
         edit_settings("1_Dense/config.json", activation_function="torch.nn.modules.activation.PReLU"),
         "'prelu'; podium has gelu",
+    ),
+    "query-length": (
+        "pylate-bert",
+        edit_settings("config_sentence_transformers.json", query_length=-5),
+        "query_length -5, which leaves too few tokens",
+    ),
+    "expansion": (
+        "pylate-modernbert-expanded",
+        change_all(
+            edit_settings("config.json", max_position_embeddings=60_000),
+            edit_settings("config_sentence_transformers.json", query_length=10**9),
+        ),
+        "expands each query to 60,000 tokens .*maximum of 4,096",
+    ),
+    "positions": (
+        "pylate-modernbert",
+        edit_settings("config.json", max_position_embeddings=10**9),
+        "max_position_embeddings 1000000000; podium runs models with at most 65,536",
     ),
     "unknown-mask-token": (
         "native-bert-min",

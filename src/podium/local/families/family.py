@@ -21,6 +21,10 @@ TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
     str: ("string", (str,)),
 }
 
+MAX_NUMBER = 1 << 31
+MAX_NUMBERS = {"max_position_embeddings": 1 << 16, "num_hidden_layers": 1000}
+"""The highest whole numbers in config.json. Memory is allocated for these two before a weight shows that they are wrong."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
@@ -63,6 +67,10 @@ def _checked(key: str, value: Any, kind: Any) -> Any:
     name, types = TYPES.get(kind, ("", (object,)))
     if name and (isinstance(value, bool) or not isinstance(value, types)):
         raise UnsupportedModel(f"config.json has {key} {value!r:.40}, which is not a {name}; download the model again")
+    if kind is int and abs(value) > (most := MAX_NUMBERS.get(key, MAX_NUMBER)):
+        raise UnsupportedModel(
+            f"config.json has {key} {value!r:.40}; podium runs models with at most {most:,}; use another model"
+        )
     return value
 
 

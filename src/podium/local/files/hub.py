@@ -6,6 +6,7 @@ No code of a model is executed, and nothing is written outside the cache directo
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import re
@@ -56,6 +57,7 @@ def from_hub(
     ModelError if the download fails.
     """
     _check_options(revision, cache_dir)
+    _check_endpoint()
     cached = _request(name, lambda: _cached_files(name, revision, cache_dir))
     missing = missing_files(cached.folder) if cached else ["config.json", "tokenizer.json", WEIGHTS_FILE]
     complete_files = None if missing else cached
@@ -76,6 +78,7 @@ def from_hub(
 
 def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
     """Return the size in bytes of each file of a hub model that podium downloads. Sends a request to the hub."""
+    _check_endpoint()
     info = _request(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     return {file: sizes[file] for file in _needed_files(list(sizes))}
@@ -92,6 +95,7 @@ class CachedModel:
 
 def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
     """Return the complete models in the cache, by name and revision."""
+    _check_endpoint()
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
@@ -191,6 +195,14 @@ def _check_options(revision: Any, cache_dir: Any) -> None:
         raise InvalidInput(f"cache_dir must be a path, not a {type(cache_dir).__name__}")
 
 
+def _check_endpoint() -> None:
+    """Raise InvalidInput if the hub's client cannot be imported because its address in the environment is not a URL."""
+    try:
+        importlib.import_module("huggingface_hub.constants")
+    except ValueError:
+        raise InvalidInput("the environment variable HF_ENDPOINT is not a valid URL; unset it, or write https://host") from None
+
+
 def _path(cache_dir: CacheFolder) -> str | None:
     return None if cache_dir is None else os.fspath(cache_dir)
 
@@ -227,10 +239,11 @@ def _request(name: str, call: Callable[[], Reply]) -> Reply:
         ) from error
     except OSError as error:  # such as a full disk or no connection; also the errors of requests and httpx
         raise ModelError(
-            f"{name} could not be downloaded ({type(error).__name__}); check the connection and the disk"
+            f"{name} could not be downloaded ({type(error).__name__}); check the connection, the disk, and HF_ENDPOINT if it "
+            "is set"
         ) from error
     except Exception as error:  # of the HTTP library of the hub's client, which depends on its version
         raise ModelError(
-            f"{name} could not be downloaded ({type(error).__name__}); check the connection, or download its files "
-            "yourself and name their folder"
+            f"{name} could not be downloaded ({type(error).__name__}); check the connection, and HF_ENDPOINT if it is set, or "
+            "download its files yourself and name their folder"
         ) from error

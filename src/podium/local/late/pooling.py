@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from podium.local.files.checkpoint import Array
 from podium.local.late.encoding import normalised
 
-__all__ = ["clusters", "pooled"]
+__all__ = ["MAX_ROWS", "clusters", "pooled"]
+
+MAX_ROWS = 4096  # clustered at once, which takes 200 MB and one or two seconds; both grow with the square of the rows
 
 
 def pooled(rows: Array, factor: int, *, protected: int = 0) -> Array:
     """Return about a `factor`-th of the rows: means of clusters of similar rows, in the order of their first rows.
 
-    The first `protected` rows are returned as they are. As sentence-transformers 6.2 does, whose clusters have another order.
+    The first `protected` rows are returned as they are. As sentence-transformers 6.2 does, whose clusters have another order,
+    and which also clusters more than MAX_ROWS rows at once. Here equal parts of a longer text are pooled one by one.
     """
     rows = normalised(rows)
     others = rows[protected:]
-    count = max(len(others) // factor, 1)
-    if len(others) <= count:
+    parts = np.array_split(others, max(math.ceil(len(others) / MAX_ROWS), 1))
+    return np.concatenate([rows[:protected], *(_cluster_means(part, factor) for part in parts)])
+
+
+def _cluster_means(rows: Array, factor: int) -> Array:
+    count = max(len(rows) // factor, 1)
+    if len(rows) <= count:
         return rows
-    labels = clusters(others, count)
     sums = np.zeros((count, rows.shape[1]), np.float32)
-    np.add.at(sums, labels, others)
-    return np.concatenate([rows[:protected], normalised(sums)])
+    np.add.at(sums, clusters(rows, count), rows)
+    return normalised(sums)
 
 
 def clusters(rows: Array, count: int) -> Array:
@@ -32,7 +41,8 @@ def clusters(rows: Array, count: int) -> Array:
     The update of the distances is that of Lance and Williams, as in scipy.cluster.hierarchy.linkage. Merging two clusters
     never brings them closer to a third, so a cluster's nearest one changes only if it was one of the two.
     """
-    distances = np.square(1 - (rows @ rows.T).astype(np.float64))
+    distances = (rows @ rows.T).astype(np.float64)
+    np.square(np.subtract(1, distances, out=distances), out=distances)
     np.fill_diagonal(distances, np.inf)
     nearest = distances.argmin(axis=1)
     nearest_distances = distances.min(axis=1)

@@ -44,7 +44,8 @@ class LateInteraction(ModelScorer):
     - `precision`, `runtime`, `threads`: as for LocalScorer.
     - `max_length`: tokens of a text, by default as many as the model allows, which is the maximum.
     - `encoding`: the precision of the stored vectors: "int8", "float16" or "float32".
-    - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3.
+    - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3. A text of more than 4,096 vectors is pooled in
+      parts.
     - `score`: for a ColBERT model, whether the similarities of a query's tokens are added up ("sum") or averaged ("mean"); by
       default as the model says, which is nearly always the sum.
     - `store`: keeps encodings, by default up to 64 MB of them in memory. `close` closes it.

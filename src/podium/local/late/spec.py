@@ -42,6 +42,7 @@ MODULES = {"Dense", "MultiVectorMask", "Normalize", "Pooling"}  # after the tran
 TOKENS = "token_embeddings"
 OTHER_MODEL = "use another late-interaction model, such as lightonai/GTE-ModernColBERT-v1"
 PUNCTUATION = tuple(string.punctuation)
+MAX_EXPANSION = 4096  # tokens, which are computed for every query; published models have at most a few hundred
 QUERY_LENGTH = 32  # of queries that are expanded, if nothing says otherwise
 OWN_FAMILY = "podium-late"
 # Any of these keys in config_sentence_transformers.json shows that PyLate wrote it, which expands queries unless it says no.
@@ -190,6 +191,11 @@ def _spec(
     query_length, expansion = length("query_length"), transformer.get("query_expansion")
     if expansion:
         expanded_length = min(int(expansion["length"]), positions)
+        if expanded_length > MAX_EXPANSION:
+            raise UnsupportedModel(
+                f"{folder} expands each query to {expanded_length:,} tokens (query_length), more than podium's maximum of "
+                f"{MAX_EXPANSION:,}; download its settings again"
+            )
         is_fixed = expansion["strategy"] == "fixed"  # else longer queries are not cut to the expansion's length
         query_length = expanded_length if is_fixed else max(query_length, expanded_length)
         expansion = Expansion(expanded_length, bool(expansion.get("attend")), expansion.get("token"))

@@ -42,6 +42,11 @@ class LateTokenizer(Tokenizer[Text]):
             raise UnsupportedModel(
                 Argument("max_length", max_length), f" leaves too few tokens for a text; use {SHORTEST} or more"
             )
+        if spec.query.length < SHORTEST:
+            raise UnsupportedModel(
+                f"{spec.folder} has the query_length {spec.query.length}, which leaves too few tokens for a query; download "
+                "its settings again"
+            )
         _add_markers(self._tokenizer, spec.markers)
         self._before, self._after = text_template(self._tokenizer)
         self._sides = {False: spec.document, True: spec.query}

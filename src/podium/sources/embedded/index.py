@@ -25,7 +25,7 @@ from podium.encodings import EncodingStore
 from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.forks import renew_after_fork
-from podium.inputs import checked_documents, checked_limit, checked_offset, checked_query
+from podium.inputs import checked_documents, checked_limit, checked_offset, checked_query, refuse_unknown_names
 from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.description import Description, IndexIdentity, is_index
@@ -105,6 +105,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         super().__init__(embed=embed, mode=mode, fusion=fusion, text_weight=text_weight)
 
     @classmethod
+    @refuse_unknown_names
     def create(
         cls,
         path: str | os.PathLike[str] | None,
@@ -147,6 +148,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         return cls(folder, description, Texts(folder, description), **options)
 
     @classmethod
+    @refuse_unknown_names
     def open(
         cls,
         path: str | os.PathLike[str],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from podium.encodings import EncodingStore
 from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import InvalidInput, SourceError
-from podium.inputs import checked_limit, checked_offset, checked_query
+from podium.inputs import checked_limit, checked_offset, checked_query, refuse_unknown_names
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import weights_text
 from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode
@@ -92,6 +92,7 @@ class RedisSource(HybridSource[RedisRequest]):
         self._set_up(Server.from_index(index, timeout), options)
 
     @classmethod
+    @refuse_unknown_names
     def from_url(
         cls,
         url: str,
