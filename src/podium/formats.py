@@ -1,7 +1,7 @@
 """Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
 Files are read as a stream as far as their format allows. A file whose name ends in .gz is decompressed.
-A small file can expand to more than the memory, so lines, cells, JSON arrays and the rows of Parquet have maximum sizes.
+A small file can expand to more than the memory, so lines, cells and JSON arrays have maximum sizes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 from podium.errors import InvalidInput
-from podium.extras import import_optional
 from podium.inputs import checked_path
+from podium.parquet import parquet_documents
 
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
 PEEKED_BYTES = 4096  # from which the format is recognized
 MAX_CHARACTERS = 1 << 26  # of a line or a cell: 64 million
 MAX_ARRAY_CHARACTERS = 1 << 30  # of a JSON array, which is read as a whole
-PARQUET_ROWS = 64  # converted at once
-# A Parquet file may expand to this many bytes, or to this many times its own size: repeated values take no space in it.
-PARQUET_BYTES, PARQUET_EXPANSION = 1 << 29, 100
-CELL_BYTES = 64  # about, of a value in a dict
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Delimiters of a CSV, with their names: spreadsheets write semicolons if the decimal mark is a comma."""
 CONVERSIONS = {
@@ -237,72 +233,6 @@ def _delimited_rows(
         raise InvalidInput(f"{source}, line {rows.line_num}: {error}") from error
 
 
-def _parquet_documents(file: BinaryIO, source: str) -> Iterator[Any]:
-    arrow = import_optional("pyarrow", "parquet")
-    parquet = import_optional("pyarrow.parquet", "parquet")
-    file_bytes = file.seek(0, io.SEEK_END)
-    try:
-        parquet_file = parquet.ParquetFile(file)
-        names = parquet_file.schema_arrow.names
-        if len(set(names)) < len(names):
-            raise InvalidInput(f"{source} has two columns of the same name; give each column its own name")
-        metadata = parquet_file.metadata
-        total_bytes = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-        _check_expansion(total_bytes, file_bytes, source)
-        read_bytes = 0
-        for batch in parquet_file.iter_batches(batch_size=PARQUET_ROWS):
-            columns = {name: _plain_column(batch.column(name), name, source) for name in names}
-            read_bytes += sum(column.nbytes + CELL_BYTES * len(column) for column in columns.values())
-            _check_expansion(read_bytes, file_bytes, source)
-            values = {name: _python_values(column, name, source) for name, column in columns.items()}
-            for row in range(batch.num_rows):
-                yield {name: _json_compatible(values[name][row]) for name in names}
-    except MemoryError:  # that of pyarrow is an ArrowException, too
-        raise
-    except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
-        raise InvalidInput(f"{source} is not a Parquet file that can be read: {str(error)[:100]}") from error
-
-
-def _check_expansion(size: int, file_bytes: int, source: str) -> None:
-    if size > max(PARQUET_BYTES, PARQUET_EXPANSION * file_bytes):
-        raise InvalidInput(
-            f"{source} expands to more than {PARQUET_BYTES >> 20} MB and {PARQUET_EXPANSION} times its own size, as a damaged "
-            "or hostile file does; write its documents as .jsonl"
-        )
-
-
-def _plain_column(column: Any, name: str, source: str) -> Any:
-    """Return a column of Arrow without a dictionary, so that its size in bytes is known."""
-    plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
-    if "dictionary<" in str(plain.type):
-        raise InvalidInput(f"{source}: the column {name!r:.60} has dictionaries in lists or records; write it as strings")
-    return plain
-
-
-def _python_values(column: Any, name: str, source: str) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except (ValueError, ArithmeticError) as error:
-        raise InvalidInput(
-            f"{source}: the column {name!r:.60}, of type {column.type!s:.60}, has a value that Python does not have, such as "
-            "an unknown time zone, a date after the year 9999, or text that is not UTF-8; convert it to strings"
-        ) from error
-    return values
-
-
-def _json_compatible(value: Any) -> Any:
-    """Return a value of a Parquet file as JSON would have it: dates and times in ISO 8601, decimals as strings."""
-    if isinstance(value, dict):
-        return {name: _json_compatible(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_compatible(item) for item in value]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
 def _json_value(text: str, location: str) -> Any:
     try:
         return json.loads(text)
@@ -324,7 +254,7 @@ FORMATS = {
     "json": Format(_json_array, reads="text"),
     "csv": Format(_csv_documents, newline=""),
     "tsv": Format(_tsv_documents, newline=""),
-    "parquet": Format(_parquet_documents, reads="bytes"),
+    "parquet": Format(parquet_documents, reads="bytes"),
 }
 ENDINGS = {name: name for name in FORMATS} | {"text": "txt", "md": "txt", "ndjson": "jsonl", "tab": "tsv"}
 """The ending of a file's name → the name of its format."""
