@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import itertools
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 from podium.errors import InvalidInput
 from podium.extras import import_optional
 from podium.inputs import checked_path
+from podium.json_values import parse_json
 
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
@@ -226,8 +226,8 @@ def _json_compatible(value: Any) -> Any:
 
 def _json_value(text: str, location: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InvalidInput(f"{location}: not valid JSON; for lines of plain text use the format txt") from error
 
 

@@ -13,6 +13,7 @@ from podium.encodings import EncodingStore
 from podium.encodings.folder import FolderEncodings
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import SourceError
+from podium.json_values import load_json
 from podium.ranking import Reranker
 from podium.sources.encodings import (
     KeptModel,
@@ -55,7 +56,7 @@ class IndexEncodings:
         if self._folder is None:
             return self._models_in_memory
         try:
-            return models_from_json(json.loads((self._folder / MODELS_FILE).read_bytes()))
+            return models_from_json(load_json(self._folder / MODELS_FILE))
         except (OSError, ValueError, TypeError, KeyError):
             return ()
 
