@@ -1,18 +1,24 @@
-"""Count the values of a JSON text, and the memory that they will take, before it is parsed: `{},` takes a hundred bytes."""
+"""Parse JSON with one kind of error, and count its values and the memory that they will take: `{},` takes a hundred bytes."""
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 __all__ = [
     "BYTES_PER_VALUE",
     "count_outside_strings",
     "count_values",
     "decoded_bytes",
+    "load_json",
+    "parse_json",
     "string_character_bytes",
     "text_character_bytes",
 ]
 
+MAX_FILE_BYTES = 100_000_000
 BYTES_PER_VALUE = 128  # of memory besides the characters of strings, measured for {}, [], numbers and members of objects
 
 _SEPARATORS = (b",", b"[", b"{")
@@ -21,6 +27,23 @@ CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more is wo
 _BLOCK_BYTES = 1 << 20
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
+
+
+def load_json(path: Path) -> Any:
+    """Return the value in a JSON file. Raises OSError, or ValueError as `parse_json` does and if the file is too large."""
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"{path.name} is larger than {MAX_FILE_BYTES:,} bytes")
+    return parse_json(content.decode())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError, also if it is nested too deeply or does not fit into the memory."""
+    try:
+        return json.loads(text)
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("it is nested too deeply, or too large") from error
 
 
 def count_values(content: bytes, limit: int) -> int:

@@ -157,13 +157,18 @@ def test_calibration_of_a_hosted_model_is_valid_on_every_server_but_for_no_other
     [
         "",
         "[]",
+        "[" * 200_000,
         "{}",
         '{"model": "m", "revision": null, "method": "magic"}',
         '{"model": "m", "revision": null, "method": "platt", "slope": -1}',
         '{"model": "m", "revision": null, "method": "platt", "slope": "x"}',
+        f'{{"model": "m", "revision": null, "method": "platt", "slope": 1{"0" * 400}}}',
         '{"model": "m", "revision": null, "method": "isotonic", "points": [[0, 0.9], [1, 0.1]]}',
     ],
-    ids=["empty", "list", "no fields", "unknown method", "negative slope", "slope is a string", "decreasing points"],
+    ids=[
+        *("empty", "list", "nested", "no fields", "unknown method"),
+        *("negative slope", "slope is a string", "slope is too large", "decreasing points"),
+    ],
 )
 def test_file_that_is_not_a_calibration_is_refused(tmp_path, content):
     file = tmp_path / "c.json"

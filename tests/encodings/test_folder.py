@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -10,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import filelock
@@ -21,6 +24,9 @@ from environment import ROOT
 from loopback import wait_until
 from podium.encodings.folder import FolderEncodings
 from podium.encodings.generation import MAX_RECENT
+from podium.errors import SourceError
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 
 
 def key(number: int) -> bytes:
@@ -33,6 +39,11 @@ def encoding(number: int) -> bytes:
 
 def numbered(*numbers: int) -> dict[bytes, bytes]:
     return {key(number): encoding(number) for number in numbers}
+
+
+def patient_store(folder: Path) -> FolderEncodings:
+    """Return a store that waits as long as it takes on a busy machine."""
+    return FolderEncodings(folder, put_seconds=60)
 
 
 def contents(store: FolderEncodings, *numbers: int) -> dict[bytes, bytes]:
@@ -112,6 +123,19 @@ def test_files_that_replace_those_of_an_open_store_are_read_instead(tmp_path):
         assert contents(store, *range(count, 70)) == {}
 
 
+def test_records_of_a_file_that_grew_are_ignored_and_overwritten(tmp_path):
+    FolderEncodings(tmp_path).put(numbered(*range(10)))
+    size = (tmp_path / "0.keys").stat().st_size
+    os.truncate(tmp_path / "0.keys", 1 << 38)  # sparse
+    store = FolderEncodings(tmp_path)
+    for _ in range(3):
+        assert contents(store, *range(20)) == numbered(*range(10))
+    store.put(numbered(*range(20)))
+    assert (tmp_path / "0.keys").stat().st_size < 3 * size
+    for opened in (store, FolderEncodings(tmp_path)):
+        assert contents(opened, *range(20)) == numbered(*range(20))
+
+
 def test_encodings_of_a_file_that_was_truncated_are_missing(tmp_path):
     store = FolderEncodings(tmp_path)
     store.put(numbered(*range(1000)))
@@ -138,9 +162,8 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_folder import numbered
-from podium.encodings.folder import FolderEncodings
-store = FolderEncodings(Path(sys.argv[1]))
+from test_folder import numbered, patient_store
+store = patient_store(Path(sys.argv[1]))
 start, end = int(sys.argv[3]), int(sys.argv[4])
 while start < end:
     store.put(numbered(*range(start, min(start + 7, end))))
@@ -155,45 +178,56 @@ def start_writer(folder: Path, start: int, end: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WRITER, *arguments], env=environment)
 
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+
+
+@contextlib.contextmanager
+def killed_process(work: Callable[[], object]) -> Iterator[None]:
+    """Do the same work again and again in a forked process, which is killed at the end of the block."""
+    process = os.fork()
+    if not process:
+        with contextlib.suppress(BaseException):
+            while True:
+                work()
+        os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+@needs_fork
 def test_killed_writer_leaves_every_finished_encoding(tmp_path):
     draw, count = random.Random(1), 0
     for _ in range(20):
-        writer = start_writer(tmp_path, count, 10**9)
-        wait_until(lambda: contents(FolderEncodings(tmp_path), count))  # noqa: B023  called before the loop goes on
-        time.sleep(draw.random() * 0.05)
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
+        writer, next_numbers = FolderEncodings(tmp_path), itertools.count(count, 7)
+
+        def write() -> None:
+            start = next(next_numbers)  # noqa: B023  called in the process that is forked next
+            writer.put(numbered(*range(start, start + 7)))  # noqa: B023
+
+        reader = FolderEncodings(tmp_path)
+        with killed_process(write):
+            wait_until(lambda: contents(reader, count))  # noqa: B023  called before the loop goes on
+            time.sleep(draw.random() * 0.05)
         stored = contents(FolderEncodings(tmp_path), *range(count, count + 20_000))
         assert stored == numbered(*range(count, count + len(stored)))
         count += len(stored)
     assert contents(FolderEncodings(tmp_path), *range(count)) == numbered(*range(count))
 
 
+@needs_fork
 def test_killed_compaction_loses_nothing(tmp_path):
     """A process is killed while it compacts; the files of one generation or the other are complete."""
     live = numbered(*range(0, 3_000, 2))
     FolderEncodings(tmp_path).put(numbered(*range(3_000)))
-    script = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_folder import numbered
-from podium.encodings.folder import FolderEncodings
-live = set(numbered(*range(0, 3_000, 2)))
-print("ready", flush=True)
-while True:
-    FolderEncodings(Path(sys.argv[1])).compact(live)
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "support")}
-    command = [sys.executable, "-c", script, str(tmp_path), str(ROOT / "tests" / "encodings")]
     draw = random.Random(2)
     for _ in range(12):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-            assert process.stdout.readline() == b"ready\n"
+        with killed_process(lambda: FolderEncodings(tmp_path).compact(set(live))):
             time.sleep(draw.random() * 0.1)
-            process.kill()
         assert contents(FolderEncodings(tmp_path), *range(0, 3_000, 2)) == live
-    FolderEncodings(tmp_path).compact(live)
+    FolderEncodings(tmp_path).compact(set(live))
     assert len([path for path in tmp_path.iterdir() if path.suffix in (".data", ".keys")]) == 2
 
 
@@ -204,7 +238,7 @@ def test_processes_write_at_once(tmp_path):
 
 
 def test_threads_share_a_store(tmp_path):
-    store = FolderEncodings(tmp_path)
+    store = patient_store(tmp_path)
 
     def work(start: int) -> None:
         for number in range(start, start + 100):
@@ -217,7 +251,7 @@ def test_threads_share_a_store(tmp_path):
 
 
 def test_thread_reads_while_another_waits_to_write(tmp_path):
-    store = FolderEncodings(tmp_path)
+    store = patient_store(tmp_path)
     store.put(numbered(1))
     with ThreadPoolExecutor(1) as pool, filelock.FileLock(tmp_path / "lock"):
         writing = pool.submit(store.put, numbered(2))
@@ -228,30 +262,68 @@ def test_thread_reads_while_another_waits_to_write(tmp_path):
     assert contents(store, 2) == numbered(2)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_held_lock_delays_threads_once(tmp_path):
+    """Each of the 1,600 calls would wait a fifth of a second."""
+    store = FolderEncodings(tmp_path, put_seconds=0.2)
+    store.put(numbered(1))
+
+    def put(first: int) -> None:
+        for number in range(first, first + 200):
+            store.put(numbered(number))
+            assert contents(store, 1, number) == numbered(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        with filelock.FileLock(tmp_path / "lock"):
+            calls = [pool.submit(put, first) for first in range(1_000, 2_600, 200)]
+            unfinished = wait(calls, timeout=30).not_done
+        assert not unfinished
+        assert [call.result() for call in calls] == [None] * 8
+
+    def is_written() -> bool:
+        store.put(numbered(2))
+        return contents(store, 2) == numbered(2)
+
+    wait_until(is_written)
+
+
+def test_lock_that_is_not_a_file_is_named(tmp_path, caplog):
+    store = FolderEncodings(tmp_path)
+    (tmp_path / "lock").mkdir()
+    store.put(numbered(1))
+    assert contents(store, 1) == {}
+    assert "lock is not a file; delete or rename it" in caplog.text
+    with pytest.raises(SourceError, match="lock is not a file; delete or rename it"):
+        store.compact({key(1)})
+
+
+@needs_fork
 def test_forked_process_reads_and_writes(tmp_path):
     """Another thread of the parent is writing during the fork, so its locks may be held."""
-    store = FolderEncodings(tmp_path)
+    store = patient_store(tmp_path)
     store.put(numbered(*range(10)))
-    stopped = threading.Event()
+    stopped, may_write = threading.Event(), threading.Event()
 
     def write() -> None:
         number = 1_000
         while not stopped.is_set():
             store.put(numbered(number))
             number += 1
+            may_write.wait()  # else it would hardly ever leave the lock to the child
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
         for number in range(100, 110):
+            may_write.set()
             pid = os.fork()
             if not pid:
                 store.put(numbered(number))
                 os._exit(0 if contents(store, 1, number) == numbered(1, number) else 1)
+            may_write.clear()
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         stopped.set()
+        may_write.set()
         writer.join()
     assert contents(store, *range(100, 110)) == numbered(*range(100, 110))
 

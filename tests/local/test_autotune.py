@@ -87,8 +87,11 @@ def test_fastest_variant_is_chosen_unless_int8_gains_too_little(spec, measuremen
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "[]", '{"native float32": "fast"}', '{"native float32": -1, "onnx float32": NaN}'],
-    ids=["empty", "list", "string", "not-a-rate"],
+    [
+        *("", "[]", "[" * 200_000, '{"native float32": "fast"}', '{"native float32": -1, "onnx float32": NaN}'),
+        f'{{"native float32": 1{"0" * 400}}}',
+    ],
+    ids=["empty", "list", "nested", "string", "not-a-rate", "too-large"],
 )
 def test_variants_are_measured_again_if_the_file_is_damaged(spec, measurements_path, damage):
     measurements_path.write_text(damage)

@@ -31,6 +31,13 @@ def test_index_cannot_point_outside_its_folder(sharded):
         podium.load(sharded)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "[" * 200_000, '{"weight_map": 5}'], ids=["empty", "list", "nested", "number"])
+def test_damaged_index_is_refused(sharded, content):
+    (sharded / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match=r"index.json is damaged; download it again"):
+        podium.load(sharded)
+
+
 @pytest.mark.parametrize(
     "content",
     [lambda content: b"x" * 100, lambda content: content[:-500], lambda content: b""],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from capitals import CAPITALS, IDS, index_of_capitals, keys
 from fakes import Letters
 from podium.errors import SourceError
 from podium.sources.embedded.description import DESCRIPTION_FILE
+from podium.sources.embedded.segment_checksums import MAGIC
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
 
@@ -114,13 +117,61 @@ def test_unknown_language_in_the_description_is_a_source_error(folder, language)
         pytest.param(DESCRIPTION_FILE, '{"fields": 5, "language": null, "probe": []}', id="wrong-fields"),
         pytest.param(DESCRIPTION_FILE, "[]", id="list"),
         pytest.param(DESCRIPTION_FILE, "not json", id="not-json"),
+        pytest.param(DESCRIPTION_FILE, "[" * 200_000, id="nested"),
+        pytest.param(DESCRIPTION_FILE, f'{{"fields": null, "language": null, "probe": [1{"0" * 400}]}}', id="large-number"),
         pytest.param("text/meta.json", "{", id="meta"),
+        pytest.param("text/meta.json", "[" * 200_000, id="nested-meta"),
     ],
 )
 def test_damaged_json_is_a_source_error(folder, name, content):
     (folder / name).write_text(content)
     with pytest.raises(SourceError, match="cannot be used"):
         podium.EmbeddedIndex.open(folder)
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION_FILE, "text/meta.json"])
+def test_json_file_that_does_not_fit_into_memory_is_a_source_error(folder, name):
+    os.truncate(folder / name, 1 << 38)  # sparse
+    with pytest.raises(SourceError, match="cannot be used"):
+        podium.EmbeddedIndex.open(folder)
+
+
+@pytest.mark.parametrize("footer", ["[" * 9_000, "[" * 200_000, '{"crc":null}', "7"], ids=["nested", "long", "null", "number"])
+def test_damaged_footer_of_a_segment_file_is_a_source_error(folder, footer):
+    file = next((folder / "text").glob("*.term"))
+    file.write_bytes(file.read_bytes() + footer.encode() + struct.pack("<II", len(footer), MAGIC))
+    with pytest.raises(SourceError, match="its checksum does not match"):
+        podium.EmbeddedIndex.open(folder)
+
+
+TRUNCATED = """
+import os, sys
+from pathlib import Path
+import podium
+
+index = podium.EmbeddedIndex.open(sys.argv[1])
+for file in sorted(Path(sys.argv[1], "text").glob("*.*")):
+    if file.suffix not in (".json", ".lock"):
+        content = file.read_bytes()
+        index.search("apples 7", 20)
+        os.truncate(file, 0)
+        for use in (lambda: index.search("apples 7", 20), lambda: index.get(["d5"]), lambda: len(index)):
+            try:
+                use()
+            except podium.SourceError as error:
+                assert f"{file.name} is damaged" in str(error), error
+            else:
+                raise AssertionError(file)
+        file.write_bytes(content)
+        print(file.suffix)
+"""
+
+
+def test_file_that_is_truncated_under_an_open_index_is_a_source_error(folder):
+    """In its own process, which reading the file would end."""
+    done = subprocess.run([sys.executable, "-c", TRUNCATED, str(folder)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {*done.stdout.split()} >= {".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"}
 
 
 def test_folder_without_a_description_is_not_an_index(folder):
@@ -167,6 +218,14 @@ def test_damaged_vectors_are_refused(tmp_path, name, position):
     file.write_bytes(content)
     index = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
     with pytest.raises(SourceError, match=f"{name} is damaged: its checksums do not match; index the documents again"):
+        index.search("apples", 5)
+
+
+def test_checksums_that_do_not_fit_into_memory_are_refused(tmp_path):
+    folder = with_vectors(tmp_path / "index")
+    os.truncate(folder / "vectors.checksums", 1 << 38)  # sparse
+    index = podium.EmbeddedIndex.open(folder, embed=Letters())
+    with pytest.raises(SourceError, match="its checksums do not match"):
         index.search("apples", 5)
 
 

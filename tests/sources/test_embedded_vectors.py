@@ -11,17 +11,19 @@ import pytest
 
 from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
 
+SMALL = 5_000  # rows, from which a test lets Vectors build a graph, because that of 100,000 takes seconds
+
 
 def random_vectors(seed, count, dimensions):
     return np.random.default_rng(seed).normal(size=(count, dimensions)).astype(np.float32)
 
 
-@pytest.mark.parametrize("location", ["memory", "folder"])
-def test_graph_finds_nearly_all_of_the_nearest(tmp_path, location):
+@pytest.mark.parametrize(("location", "exact_below"), [("memory", 10_000), ("folder", EXACT_BELOW)], ids=["memory", "folder"])
+def test_graph_finds_nearly_all_of_the_nearest(tmp_path, location, exact_below):
     folder = None if location == "memory" else tmp_path
-    count, dimensions = EXACT_BELOW + 2_000, 16
+    count, dimensions = exact_below + 2_000, 16
     rows = random_vectors(0, count, dimensions)
-    vectors = Vectors(folder, dimensions)
+    vectors = Vectors(folder, dimensions, exact_below=exact_below)
     assert vectors.append(rows[:-1_500]) == range(count - 1_500)
     vectors.improve()
     vectors.append(rows[-1_500:])
@@ -52,7 +54,7 @@ from pathlib import Path
 from podium.sources.embedded.vectors import Vectors
 
 folder, seed = Path(sys.argv[1]), int(sys.argv[2])
-vectors = Vectors(folder, 16)
+vectors = Vectors(folder, 16, exact_below=5_000)
 rows = np.array(vectors.rows())
 (graph,) = folder.glob("graph-*")
 intact, rng = graph.read_bytes(), np.random.default_rng(seed)
@@ -64,8 +66,8 @@ for _ in range(15):
     for query in rng.normal(size=(5, 16)).astype(np.float32):
         query /= np.linalg.norm(query)
         exact = np.argsort(-(rows @ query), kind="stable")[:20]
-        assert [row for row, _ in Vectors(folder, 16).nearest(query, 20)] == exact.tolist()
-writer = Vectors(folder, 16)
+        assert [row for row, _ in Vectors(folder, 16, exact_below=5_000).nearest(query, 20)] == exact.tolist()
+writer = Vectors(folder, 16, exact_below=5_000)
 writer.improve()
 (graph,) = folder.glob("graph-*")
 assert writer._current_graph()[0] == Vectors(folder, 16)._current_graph()[0] == len(rows)
@@ -75,8 +77,8 @@ print("held")
 
 def test_damaged_graph_is_not_used_and_built_again(tmp_path):
     """In its own process, because searching a damaged graph may end the process."""
-    vectors = Vectors(tmp_path, 16)
-    vectors.append(random_vectors(1, EXACT_BELOW, 16))
+    vectors = Vectors(tmp_path, 16, exact_below=SMALL)
+    vectors.append(random_vectors(1, SMALL, 16))
     vectors.improve()
     script = [sys.executable, "-c", DAMAGED_GRAPH, str(tmp_path), "7"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=500)
@@ -94,8 +96,8 @@ def test_graph_without_a_checksum_is_not_used(tmp_path):
 
 
 def test_graph_that_cannot_be_saved_leaves_nothing_behind(tmp_path, caplog):
-    vectors = Vectors(tmp_path, 4)
-    vectors.append(random_vectors(1, EXACT_BELOW, 4))
+    vectors = Vectors(tmp_path, 4, exact_below=SMALL)
+    vectors.append(random_vectors(1, SMALL, 4))
     (tmp_path / "graph-5.unfinished").write_bytes(b"of a process that was killed")
     (tmp_path / "graph-notes.usearch").write_bytes(b"of the user")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -105,7 +107,7 @@ def test_graph_that_cannot_be_saved_leaves_nothing_behind(tmp_path, caplog):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "could not be saved" in caplog.text
-    assert not list(tmp_path.glob(f"graph-{EXACT_BELOW}*"))
+    assert not list(tmp_path.glob(f"graph-{SMALL}*"))
     assert len(vectors.nearest(np.ones(4, np.float32), 3)) == 3
     vectors.improve()
     names = {path.name for path in tmp_path.glob("graph-*")}

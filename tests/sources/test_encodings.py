@@ -170,11 +170,22 @@ def test_compaction_without_encodings_does_nothing(index):
     assert computed_by_search(index) == 4
 
 
-def test_compaction_leaves_encodings_if_their_models_are_unknown(folder_index, reranker, tmp_path):
+@pytest.mark.parametrize("content", ["[{}]", "5", "[" * 200_000], ids=["no model", "number", "nested"])
+def test_compaction_leaves_encodings_if_their_models_are_unknown(folder_index, reranker, tmp_path, content):
     folder_index.add(DOCUMENTS, keep=reranker)
-    (tmp_path / "index" / "encodings" / "models.json").write_text("[{}]")
+    (tmp_path / "index" / "encodings" / "models.json").write_text(content)
+    assert folder_index.kept_models == []
     folder_index.compact()
     assert computed_by_search(folder_index) == 0
+
+
+def test_lock_that_is_not_a_file_is_named(folder_index, reranker, tmp_path, caplog):
+    (tmp_path / "index" / "encodings" / "lock").mkdir(parents=True)
+    with pytest.raises(SourceError, match=r"could not be written to .*; solve the problem that the log names"):
+        folder_index.add(DOCUMENTS, keep=reranker)
+    assert "lock is not a file; delete or rename it" in caplog.text
+    with pytest.raises(SourceError, match="lock is not a file; delete or rename it"):
+        folder_index.compact()
 
 
 def test_damaged_encodings_are_computed(folder_index, reranker, tmp_path):

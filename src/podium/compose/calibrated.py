@@ -15,6 +15,7 @@ from typing import Any, Literal
 from podium.atomic import atomic_write
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput
+from podium.json_values import load_json
 from podium.logistic import sigmoid
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
@@ -90,14 +91,14 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     """Return the calibration in a file. Raises InvalidInput unless it is increasing."""
     try:
-        fields: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields: dict[str, Any] = load_json(Path(path))
         points = tuple((float(x), float(y)) for x, y in fields.pop("points", ()))
         calibration = Calibration(**fields, points=points)
         if not _is_increasing(calibration):
             raise ValueError("the function is not increasing")
     except OSError as error:
         raise InvalidInput(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"{os.fspath(path)} is not a calibration; fit one with podium calibrate") from error
     return calibration
 

@@ -10,26 +10,42 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from podium.encodings import Buffer
 from podium.encodings.generation import Generation, is_own, numbered_files, write_generation
 from podium.errors import SourceError
-from podium.forks import no_fork, renew_after_fork
+from podium.forks import renew_after_fork
 
 __all__ = ["FolderEncodings"]
 
 _log = logging.getLogger("podium")
 LOCK_FILE = "lock"
-PUT_SECONDS, COMPACT_SECONDS = 10.0, 60.0  # how long to wait for another process that writes
+PUT_SECONDS, COMPACT_SECONDS = 1.0, 60.0  # how long to wait for other threads and processes that write
+PAUSE_FACTOR = 10  # how much longer nothing is written after a `put` has waited in vain
+POLL_SECONDS = 0.01
+
+
+class _Busy(SourceError):
+    """Another process or thread is writing to the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another process is writing to {folder}; wait until it is done")
 
 
 class FolderEncodings:
-    """The store in `folder`, which is created when it is first written. Many processes may read and write it at once."""
+    """The store in `folder`, which is created when it is first written. Many processes may read and write it at once.
 
-    def __init__(self, folder: Path) -> None:
+    `put` waits `put_seconds` at most for others that write. Then encodings are not written for a while, so that a process
+    that holds the lock does not delay every call.
+    """
+
+    def __init__(self, folder: Path, *, put_seconds: float = PUT_SECONDS) -> None:
         self._folder = folder
+        self._put_seconds = put_seconds
+        self._paused_until = 0.0
         self._warned = False
         self.renew()
         renew_after_fork(self)
@@ -50,11 +66,15 @@ class FolderEncodings:
                 return {}
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
+        if time.monotonic() < self._paused_until:
+            return
         try:
-            with self._writing, self._write_lock(PUT_SECONDS), self._lock:
+            with self._write_lock(self._put_seconds), self._lock:
                 generation = self._current() or self._created()
                 generation.append(encodings)
         except (OSError, ValueError, SourceError) as error:
+            if isinstance(error, _Busy):
+                self._paused_until = time.monotonic() + PAUSE_FACTOR * self._put_seconds
             self._warn("encodings could not be written to %s (%s); they are computed again", error)
 
     def compact(self, live: Collection[bytes]) -> tuple[int, int]:
@@ -65,7 +85,7 @@ class FolderEncodings:
         if not self._folder.exists():
             return 0, 0
         try:
-            with self._writing, self._write_lock(COMPACT_SECONDS), self._lock:
+            with self._write_lock(COMPACT_SECONDS), self._lock:
                 before = self._size()
                 if (generation := self._current()) is not None:
                     self._replace(generation, live)
@@ -109,20 +129,27 @@ class FolderEncodings:
 
     @contextlib.contextmanager
     def _write_lock(self, seconds: float) -> Iterator[None]:
-        """Keep other processes from writing. A process that was forked meanwhile would keep the lock, so none is."""
+        """Keep other threads and processes from writing. Raises SourceError if they write for so many seconds.
+
+        Processes may be forked meanwhile: releasing the lock releases it in them, too.
+        """
         import filelock
 
+        deadline = time.monotonic() + seconds
+        path = self._folder / LOCK_FILE
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self._folder / LOCK_FILE)
-        with no_fork:
-            try:
-                lock.acquire(timeout=seconds)
-            except filelock.Timeout:
-                raise SourceError(f"another process is writing to {self._folder}; wait until it is done") from None
-            try:
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{path} is not a file; delete or rename it")
+        if not self._writing.acquire(timeout=seconds):
+            raise _Busy(self._folder)
+        try:
+            seconds_left = max(0.0, deadline - time.monotonic())
+            with filelock.FileLock(path).acquire(timeout=seconds_left, poll_interval=POLL_SECONDS):
                 yield
-            finally:
-                lock.release()
+        except filelock.Timeout:
+            raise _Busy(self._folder) from None
+        finally:
+            self._writing.release()
 
     def _warn(self, message: str, error: Exception) -> None:
         """Log the first failure. The others are usually the same."""

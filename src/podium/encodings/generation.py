@@ -33,6 +33,8 @@ RECORD_BYTES = 36
 ALIGNMENT = 16  # of encodings in the file, so that vector instructions read them faster
 MAX_RECENT = 10_000  # keys in the dict of recent ones; beyond this they are sorted into the arrays
 WRITTEN_AT_ONCE = 256  # encodings
+READ_AT_ONCE = 100_000  # records
+DAMAGED = 1 << 62  # the offset of a damaged record, which is in no file
 Files = tuple[Path, Path]
 
 
@@ -87,12 +89,12 @@ class Generation:
         if not missing:
             return
         size = self._data_path.stat().st_size
-        records = (self._keys_path.stat().st_size - len(MAGIC)) // RECORD_BYTES
-        os.truncate(self._keys_path, len(MAGIC) + records * RECORD_BYTES)  # a writer that was killed may have left a part
+        keys_size = len(MAGIC) + self._count * RECORD_BYTES
+        os.truncate(self._keys_path, keys_size)  # after it may be a part of a record, or damaged ones
         try:
             _append((self._data_path, self._keys_path), iter(missing))
         except OSError:
-            if self._keys_path.stat().st_size <= len(MAGIC) + records * RECORD_BYTES:  # no record refers to the new bytes
+            if self._keys_path.stat().st_size <= keys_size:  # no record refers to the new bytes
                 with contextlib.suppress(OSError):
                     os.truncate(self._data_path, size)
             raise
@@ -234,14 +236,26 @@ def _record_checksums(records: Records) -> NDArray[np.uint32]:
 
 
 def _read_records(path: Path, first: int, last: int) -> Records:
-    """Return the records `first` to `last` (exclusive). One that is damaged gets a key of zeros and no encoding."""
+    """Return the records `first` to `last` (exclusive). One that is damaged gets a key of zeros and no encoding.
+
+    Those after the last intact one are left out. Reading ends at a block without any, so that a file of the wrong size does
+    not fill the memory.
+    """
     import numpy as np
 
-    records = np.fromfile(path, LAYOUT, last - first, offset=len(MAGIC) + first * RECORD_BYTES)
-    damaged = _record_checksums(records) != records["own_checksum"]
-    records["key"][damaged] = 0
-    records["offset"][damaged] = 1 << 62
-    return records
+    blocks = [np.zeros(0, LAYOUT)]
+    for start in range(first, last, READ_AT_ONCE):
+        count = min(READ_AT_ONCE, last - start)
+        records = np.fromfile(path, LAYOUT, count, offset=len(MAGIC) + start * RECORD_BYTES)
+        damaged = _record_checksums(records) != records["own_checksum"]
+        if damaged.all():
+            break
+        records["key"][damaged] = 0
+        records["offset"][damaged] = DAMAGED
+        blocks.append(records)
+    records = np.concatenate(blocks)
+    intact = np.flatnonzero(records["offset"] != DAMAGED)
+    return records[: intact[-1] + 1] if len(intact) else records
 
 
 def _paths(folder: Path, number: int) -> Files:

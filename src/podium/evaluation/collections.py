@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from podium.documents import texts_of
 from podium.errors import InvalidInput
 from podium.formats import csv_rows
+from podium.json_values import parse_json
 
 __all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
 
@@ -195,8 +195,8 @@ def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[
     """Yield (location, id, object) from (location, JSON) pairs."""
     for location, line in lines:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            record = parse_json(line)
+        except ValueError as error:
             raise InvalidInput(f"{location}: not valid JSON, or nested too deeply") from error
         if not isinstance(record, dict) or "text" not in record:
             raise InvalidInput(f"{location}: has no 'text'")

@@ -23,7 +23,7 @@ from podium.errors import (
     RequestRejected,
 )
 from podium.hosted.providers import Provider
-from podium.json_values import count_values
+from podium.json_values import count_values, parse_json
 
 __all__ = ["Reply", "error_for", "parse_reply", "request_body", "request_ranges", "request_url"]
 
@@ -246,8 +246,8 @@ def error_for(
 def _message(content: bytes) -> str:
     """Return the message in an error's body, from the keys that APIs use for it, or ""."""
     try:
-        payload = json.loads(content[:MAX_ERROR_BYTES])
-    except (ValueError, RecursionError):
+        payload = parse_json(content[:MAX_ERROR_BYTES])
+    except ValueError:
         return ""
     for path in ("message", "detail", "error.message", "error", "msg"):
         message = _value_at(payload, path)

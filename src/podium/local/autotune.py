@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from podium.atomic import atomic_write
+from podium.json_values import load_json
 from podium.local.cache import cache_folder
 from podium.local.cpu import cpu_name
 from podium.local.runtimes import Runtime, Variant
@@ -103,9 +104,9 @@ def _package_version(package: str) -> str:
 
 def _stored_rates(path: Path) -> dict[str, float]:
     try:
-        rates = json.loads(path.read_bytes())
+        rates = load_json(path)
         return {name: float(rate) for name, rate in rates.items() if 0 < float(rate) < 1e12}  # else the file is damaged
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError):
         return {}
 
 

@@ -67,8 +67,8 @@ def encode_documents(
     computed = encoder.with_store(store).encode(list(missing.values()))
     if not_written := len(missing) - len(store.get(list(missing))):
         raise SourceError(
-            f"{not_written} of {len(missing)} encodings could not be written to {location}; check its disk or memory, then run "
-            "this again: what is written stays"
+            f"{not_written} of {len(missing)} encodings could not be written to {location}; solve the problem that the "
+            "log names, such as a full disk, then run this again: what is written stays"
         )
     return computed
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from podium.errors import ModelError, ModelNotFound
+from podium.json_values import load_json
 
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
@@ -34,8 +34,8 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return []
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        shards = set(load_json(index)["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index} is damaged; download it again") from error
     if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shards):
         raise ModelError(f"{index} names files outside its folder; do not use this model")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from podium.errors import ModelError, ModelNotFound
+from podium.json_values import load_json
 
 __all__ = ["read_json", "read_settings"]
 
@@ -14,12 +14,12 @@ __all__ = ["read_json", "read_settings"]
 def read_json(path: Path, *, required: bool = False) -> Any:
     """Return the value in a file, {} if the file is missing and not required. Raises ModelError if it is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except FileNotFoundError:
         if required:
             raise ModelNotFound(f"{path} is missing; this folder is not a complete Hugging Face model") from None
         return {}
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not valid JSON; download it again") from error
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from podium.bundled import BUNDLED, folder_of
 from podium.errors import ModelNotFound
+from podium.json_values import load_json
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 
 __all__ = [
@@ -91,7 +91,7 @@ def missing_files(folder: Path) -> list[str]:
 def _module_files(folder: Path) -> list[str]:
     """Return the names of the files of the modules in modules.json, except those of the transformer."""
     try:
-        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        entries = load_json(folder / "modules.json")
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -102,6 +102,6 @@ def _module_files(folder: Path) -> list[str]:
 
 def _shards(folder: Path) -> list[str]:
     try:
-        return sorted(set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError):
+        return sorted(set(load_json(folder / INDEX_FILE)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return []

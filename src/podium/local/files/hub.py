@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
+from podium.json_values import load_json
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from podium.local.files.folder import (
     DESCRIPTION_FILES,
@@ -155,7 +155,7 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        config = json.loads((cached.folder / "config.json").read_text(encoding="utf-8"))
+        config = load_json(cached.folder / "config.json")
         architectures = str(config.get("architectures"))
     except (OSError, ValueError, AttributeError):
         return False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from podium.atomic import atomic_write
 from podium.errors import Argument, SourceError
+from podium.json_values import load_json
 from podium.sources.embedded.tantivy_calls import unusable
 from podium.sources.embedding import embedder_name, is_same_embedder, probe_vector
 from podium.sources.fields import checked_weights
@@ -118,13 +119,13 @@ def read(folder: Path) -> Description:
     if not is_index(folder):
         raise SourceError(f"{folder} is not an index of podium: it has no {DESCRIPTION_FILE}; name another folder")
     try:
-        values = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        values = load_json(folder / DESCRIPTION_FILE)
         if values["language"] is not None and not isinstance(values["language"], str):
             raise ValueError("its language")
         values["probe"] = tuple(map(float, values["probe"]))
         values["fields"] = checked_weights(values["fields"])
         description = Description(**{field.name: values[field.name] for field in fields(Description) if field.name in values})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise unusable(folder, error) from error
     if description.layout not in range(1, LAYOUT + 1):
         raise SourceError(

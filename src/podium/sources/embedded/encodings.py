@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from podium.atomic import atomic_write
+from podium.encodings import EncodingStore
 from podium.encodings.folder import FolderEncodings
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import SourceError
+from podium.json_values import load_json
 from podium.ranking import Reranker
 from podium.sources.encodings import (
     KeptModel,
@@ -25,6 +27,7 @@ from podium.sources.encodings import (
 __all__ = ["ENCODINGS_FOLDER", "IndexEncodings"]
 
 ENCODINGS_FOLDER, MODELS_FILE = "encodings", "models.json"
+PUT_SECONDS = 10.0  # to wait for another process that writes: what is not written is an error here
 
 
 class IndexEncodings:
@@ -37,7 +40,9 @@ class IndexEncodings:
         self._folder = None if folder is None else folder / ENCODINGS_FOLDER
         self._searched = searched
         self._models_in_memory: tuple[KeptModel, ...] = ()
-        self.store = MemoryEncodings(sys.maxsize) if self._folder is None else FolderEncodings(self._folder)
+        self.store: EncodingStore = (
+            MemoryEncodings(sys.maxsize) if self._folder is None else FolderEncodings(self._folder, put_seconds=PUT_SECONDS)
+        )
 
     def add(self, documents: Sequence[Any], reranker: Reranker) -> int:
         """Store the encodings of documents, and return how many were computed. Raises InvalidInput or SourceError."""
@@ -51,7 +56,7 @@ class IndexEncodings:
         if self._folder is None:
             return self._models_in_memory
         try:
-            return models_from_json(json.loads((self._folder / MODELS_FILE).read_bytes()))
+            return models_from_json(load_json(self._folder / MODELS_FILE))
         except (OSError, ValueError, TypeError, KeyError):
             return ()
 

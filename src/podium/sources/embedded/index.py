@@ -5,7 +5,8 @@ on the disk before that commit, and rows of a commit that never happened belong 
 agree, even if a writer is killed.
 
 The files of an index are mapped into memory. To restore one from a backup, replace files by renaming others, or drop the index
-first: a file that is truncated or overwritten in place while it is mapped ends the processes that read it (SIGBUS).
+first. A file that was truncated or overwritten in place is noticed when a search begins; one that is truncated while a search
+reads it ends the process (SIGBUS).
 """
 # ruff: noqa: A002  `filter` is the argument's name in RedisSource
 
@@ -26,6 +27,7 @@ from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import Argument, InvalidInput, SourceError
 from podium.forks import renew_after_fork
 from podium.inputs import checked_documents, checked_limit, checked_offset, checked_query, refuse_unknown_names
+from podium.json_values import parse_json
 from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.description import Description, IndexIdentity, is_index
@@ -405,8 +407,8 @@ class EmbeddedIndex(HybridSource[_Request]):
     def _document(self, stored: bytes) -> dict[str, Any]:
         """Return a document from its JSON. Raises SourceError if that is damaged."""
         try:
-            document = json.loads(stored or b"")
-        except (ValueError, RecursionError):
+            document = parse_json(stored or b"")
+        except ValueError:
             document = None
         if not isinstance(document, dict):
             raise unusable(self.path, ValueError("a document cannot be read"))

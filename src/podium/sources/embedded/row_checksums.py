@@ -47,12 +47,14 @@ class RowChecksums:
 
         Rows that an earlier version of podium wrote, or a writer that was killed, have no record.
         """
-        content = self._path.read_bytes() if self._path.exists() else b""
+        if not self._path.exists():
+            return []
         records = []
-        for position in range(0, len(content) - RECORD.size + 1, RECORD.size):
-            first, last, checksum, record_crc = RECORD.unpack_from(content, position)
-            if zlib.crc32(content[position : position + FIELDS.size]) != record_crc:
-                raise DamagedRecord
-            if start <= first and last <= end:
-                records.append(RowRange(first, last, checksum))
+        with open(self._path, "rb") as file:
+            while len(content := file.read(RECORD.size)) == RECORD.size:  # one at a time, as the file's size may be damaged
+                first, last, checksum, record_crc = RECORD.unpack(content)
+                if zlib.crc32(content[: FIELDS.size]) != record_crc:
+                    raise DamagedRecord
+                if start <= first and last <= end:
+                    records.append(RowRange(first, last, checksum))
         return records

@@ -5,30 +5,32 @@ A damaged segment file can end the process when it is searched, or return wrong 
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from podium.errors import SourceError
+from podium.json_values import parse_json
 
-__all__ = ["check_segments"]
+__all__ = ["FileIdentity", "are_unchanged", "check_segments"]
 
 FOOTER_END = struct.Struct("<II")  # length of the JSON before it, and MAGIC
 MAGIC = 1337
 CHUNK_BYTES = 1 << 20
+MAX_FOOTER_BYTES = 10_000
 
-FileIdentity = tuple[str, int, int, int]
+FileIdentity = tuple[str, int, int, int]  # name, inode, size, nanoseconds of the last change
 _intact: dict[Path, frozenset[FileIdentity]] = {}  # by folder; this process does not compare these files again
 
 
-def check_segments(folder: Path, meta: bytes) -> None:
-    """Compare all files of the segments that `meta`, the content of meta.json, lists. Raises SourceError if one is damaged.
+def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
+    """Compare all files of the segments that `meta`, the content of meta.json, lists, and return their identities.
 
-    Each file is compared once in a process, as tantivy never changes it. Files that are missing are left to tantivy.
+    Raises SourceError if one is damaged. Each file is compared once in a process, as tantivy never changes it. Files that are
+    missing are left to tantivy.
     """
     before, files = _intact.get(folder, frozenset()), set()
     for name in _segment_files(folder, meta):
@@ -42,6 +44,20 @@ def check_segments(folder: Path, meta: bytes) -> None:
         except FileNotFoundError:
             continue
     _intact[folder] = frozenset(files)
+    return _intact[folder]
+
+
+def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
+    """Whether no file has been truncated, overwritten or replaced. Deleted files stay readable for those that mapped them."""
+    prefix = f"{folder}{os.sep}"
+    for name, inode, size, modified in files:
+        try:
+            stat = os.stat(prefix + name)
+        except FileNotFoundError:
+            continue
+        if stat.st_size != size or stat.st_mtime_ns != modified or stat.st_ino != inode:
+            return False
+    return True
 
 
 def _segment_files(folder: Path, meta: bytes) -> Iterator[str]:
@@ -49,7 +65,7 @@ def _segment_files(folder: Path, meta: bytes) -> Iterator[str]:
     try:
         segments = {
             segment["segment_id"].replace("-", ""): (segment["deletes"] or {}).get("opstamp")
-            for segment in json.loads(meta)["segments"]
+            for segment in parse_json(meta)["segments"]
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # tantivy reports a meta.json that it cannot read
@@ -64,9 +80,11 @@ def _is_intact(file: BinaryIO, size: int) -> bool:
     try:
         file.seek(size - FOOTER_END.size)
         length, magic = FOOTER_END.unpack(file.read())
+        if length > MAX_FOOTER_BYTES:
+            return False
         end = size - FOOTER_END.size - length
         file.seek(end)
-        expected = json.loads(file.read(length))["crc"]
+        expected = parse_json(file.read(length))["crc"]
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return False
     file.seek(0)

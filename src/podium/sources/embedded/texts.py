@@ -15,7 +15,7 @@ from podium.errors import SourceError
 from podium.forks import no_fork
 from podium.sources.embedded.description import Description
 from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
-from podium.sources.embedded.segment_checksums import check_segments
+from podium.sources.embedded.segment_checksums import FileIdentity, are_unchanged, check_segments
 from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
@@ -40,6 +40,7 @@ LANGUAGES = (
 )
 """Languages with both a stemmer and a list of stop-words."""
 
+MAX_META_BYTES = 100_000_000
 WRITER_MEMORY = 128_000_000
 LONGEST_WORD = 100
 
@@ -68,6 +69,7 @@ class Texts:
         self._mirror: _Mirror | None = None
         self._commits = 0  # of this object; other objects cannot write to an index in memory
         self._loaded_state: bytes | int | None = None
+        self._segment_files: frozenset[FileIdentity] = frozenset()  # of the loaded commit
         self._reloading = threading.Lock()
         with typed_errors(path):
             self._analyzer = _analyzer(description.language)
@@ -89,7 +91,7 @@ class Texts:
         """Return the last commit."""
         with typed_errors(self._path):
             state = self._state()
-            if state != self._loaded_state:
+            if state != self._loaded_state or not self._are_files_unchanged():
                 with self._reloading:
                     self._check_files()
                     with no_fork:
@@ -104,11 +106,15 @@ class Texts:
 
     def _state(self) -> bytes | int:
         """Return a value that changes with every commit."""
-        return self._commits if self._folder is None else (self._folder / META_FILE).read_bytes()
+        return self._commits if self._folder is None else _meta(self._folder)
+
+    def _are_files_unchanged(self) -> bool:
+        """Whether the mapped files are as they were when they were checked. Reading a truncated one ends the process."""
+        return self._folder is None or are_unchanged(self._folder, self._segment_files)
 
     def _check_files(self) -> None:
         if self._folder is not None:
-            check_segments(self._folder, (self._folder / META_FILE).read_bytes())
+            self._segment_files = check_segments(self._folder, _meta(self._folder))
         if self._mirror is not None:
             self._mirror.refresh()
 
@@ -214,6 +220,15 @@ class Writer:
     def remove(self, document_id: str) -> None:
         with no_fork:
             self._writer.delete_documents_by_term("id", document_id)
+
+
+def _meta(folder: Path) -> bytes:
+    """Return the content of meta.json. Raises ValueError if it is far too large: tantivy would load it into memory."""
+    with open(folder / META_FILE, "rb") as file:
+        content = file.read(MAX_META_BYTES + 1)
+    if len(content) > MAX_META_BYTES:
+        raise ValueError(f"{META_FILE} is damaged")
+    return content
 
 
 def _close_locks(folder: Path) -> None:

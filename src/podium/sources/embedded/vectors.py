@@ -43,8 +43,9 @@ class Vectors:
     which is slower and as correct, until the next `improve` builds the graph again.
     """
 
-    def __init__(self, folder: Path | None, dimensions: int) -> None:
+    def __init__(self, folder: Path | None, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
         self.dimensions = dimensions
+        self._exact_below = exact_below  # rows
         self._folder = folder
         self._rows: Any = None
         self._inode = 0  # of the file that is mapped
@@ -109,7 +110,7 @@ class Vectors:
         self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
-        in_graph, hits = self._nearest_in_graph(unit, count) if len(rows) >= EXACT_BELOW else (0, [])
+        in_graph, hits = self._nearest_in_graph(unit, count) if len(rows) >= self._exact_below else (0, [])
         similarities = rows[in_graph:] @ unit
         best = np.argpartition(-similarities, count - 1)[:count] if count < len(similarities) else np.arange(len(similarities))
         hits += [(in_graph + int(i), float(similarities[i])) for i in best]
@@ -129,7 +130,7 @@ class Vectors:
     def improve(self) -> None:
         """Extend the graph if too many rows are missing from it. Takes minutes for a million rows; only for the writer."""
         rows = self._verified_rows()
-        if len(rows) < EXACT_BELOW or len(rows) - self._current_graph()[0] <= OUTSIDE_GRAPH * len(rows):
+        if len(rows) < self._exact_below or len(rows) - self._current_graph()[0] <= OUTSIDE_GRAPH * len(rows):
             return
         import numpy as np
 

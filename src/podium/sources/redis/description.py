@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from podium.errors import SourceError
+from podium.json_values import parse_json
 from podium.sources.embedding import is_same_embedder
 from podium.sources.encodings import KeptModel, models_from_json
 
@@ -62,13 +63,13 @@ def read_description(reply: Any) -> Description | None:
     if reply is None:
         return None
     try:
-        values = json.loads(reply)
+        values = parse_json(reply)
         probe = tuple(float(number) for number in values["probe"])
         if not all(math.isfinite(number) for number in probe):
             raise ValueError("a number in probe is not finite")
         models = models_from_json(values.get("models", ()))
         return Description(str(values["vector"]), values["embedder"], probe, values["ids_from"], models)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise SourceError(
             f"podium's description of the index cannot be read ({type(error).__name__}); delete the key that ends in "
             f"{DESCRIPTION_ID!r} to continue without it"

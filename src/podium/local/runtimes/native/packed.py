@@ -19,6 +19,7 @@ import numpy as np
 
 from podium.atomic import atomic_write
 from podium.checksums import checksum, file_checksum
+from podium.json_values import parse_json
 from podium.local.cache import cache_folder
 from podium.local.files.checkpoint import Array
 from podium.local.runtimes.int8 import quantise
@@ -114,7 +115,7 @@ def _read_arrays(path: Path) -> dict[str, Array] | None:
             if not _is_intact(file, start, header):
                 return None
             return {name: _array(mapped, start, *entry) for name, entry in header["arrays"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error):
         return None
 
 
@@ -124,7 +125,7 @@ def _read_header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
         raise ValueError("not a file of packed weights")
     before = len(MAGIC) + LENGTH.size
     (length,) = LENGTH.unpack(mapped[len(MAGIC) : before])
-    header: dict[str, Any] = json.loads(mapped[before : before + length])
+    header: dict[str, Any] = parse_json(mapped[before : before + length])
     if before + length + header["bytes"] != len(mapped):
         raise ValueError("not a complete file")
     return before + length, header
