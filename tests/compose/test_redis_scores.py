@@ -78,7 +78,7 @@ def test_processes_share_cached_scores(url):
 @NEEDS_REDIS
 def test_another_precision_does_not_share_scores(url):
     podium.load("podium-mini", cache=url).rerank("precision", TEXTS)
-    assert podium.load("podium-mini", cache=url, precision="int8").rerank("precision", TEXTS).notes == ()
+    assert podium.load("podium-mini", cache=url, precision="float32").rerank("precision", TEXTS).notes == ()
 
 
 @NEEDS_REDIS
