@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import multiprocessing
 import pickle
 
@@ -100,6 +101,13 @@ def test_pickle_has_the_options_but_no_weights():
     assert len(pickled) < 1_000
     reranker = pickle.loads(pickled)
     assert (reranker.limit, reranker.scorer.precision, reranker.scorer.max_length) == (1, "int8", 64)
+
+
+def test_copy_has_the_same_model_and_does_not_load_it_again(mini):
+    assert copy.copy(mini).scorer is mini.scorer
+    loaded = podium.load("podium-mini", limit=1, keep=0)
+    assert loaded.with_scorer(mini.scorer).scorer is mini.scorer
+    assert copy.copy(loaded).scorer is loaded.scorer
 
 
 def test_reranker_of_a_users_scorer_is_pickled_with_the_scorer():

@@ -98,6 +98,12 @@ class Reranker:
         """Pickle the call that loads this reranker, never its weights, connections or keys."""
         return super().__reduce_ex__(protocol) if self._load_again is None else (_picklable_call(self._load_again), ())
 
+    def __copy__(self) -> Reranker:
+        """Return a reranker with the same scorer. Without this method, `copy` would load the model again, as pickle does."""
+        reranker = object.__new__(type(self))
+        reranker.__dict__.update(self.__dict__)
+        return reranker
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
