@@ -86,9 +86,8 @@ class _HostedReranker(Reranker):
         http_options: dict[str, Any] = {"timeout": timeout, "retries": retries, "client": client, "async_client": async_client}
         defaults: dict[str, Any] = {"limit": limit, "rank_by": rank_by, "return_score": return_score}
         model_name = self.default_model if model is None else model
-        super().__init__(
-            hosted_scorer(self.provider, model_name, **_checked_api_config(api_config), **http_options), **defaults
-        )
+        scorer = hosted_scorer(self.provider, model_name, **_checked_api_config(api_config), **http_options)
+        super().__init__(scorer, **defaults)
         self._load_again = functools.partial(type(self), model, api_config=api_config, **defaults, **http_options)
 
 
