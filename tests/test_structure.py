@@ -52,7 +52,7 @@ ALLOWED_NAMES = {
 """Banned name → files in which it is allowed: users call the URL, folder or file of an index a place."""
 ALLOWED_DUPLICATES = {"steps.py"}
 """Files of src/podium that may repeat lines, because a synchronous and an asynchronous function have the same lines."""
-DUPLICATE_LINES = 6  # a block of so many equal lines is a duplicate
+DUPLICATE_LINES = 6  # the number of equal lines that make a block a duplicate
 
 CHECKED = ("src", "tests", "bench", "docs", "training")
 """Folders in which names are checked."""

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 __all__ = ["checksum", "file_checksum"]
 
-BLOCK_BYTES = 4 << 10  # one sum covers so many bytes
-CHUNK_BYTES = 1 << 20  # so many bytes are read at once; a multiple of BLOCK_BYTES
+BLOCK_BYTES = 4 << 10  # the number of bytes that one sum covers
+CHUNK_BYTES = 1 << 20  # the number of bytes that are read at a time; a multiple of BLOCK_BYTES
 
 
 def checksum(data: memoryview | bytes, previous: int = 0) -> int:

@@ -26,7 +26,7 @@ MAX_DEPTH = 32
 """How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so without a limit a
 small document could become a huge text."""
 
-# These bound the time for suggesting field names, in which every unknown name is compared with every known one.
+# Limits for suggestions of field names, which compare every unknown name with every known one.
 MAX_UNKNOWN_NAMES = 3
 MAX_KNOWN_NAMES = 100
 MAX_NAME_LENGTH = 100
@@ -301,7 +301,7 @@ def _yaml(value: Any, index: int) -> str:
     import yaml
 
     converted = {name: _yaml_value(item) for name, item in value.items()} if isinstance(value, dict) else value
-    try:  # one line per field, and characters as they are, because a model reads this
+    try:  # every field has one line, and characters are not escaped, because a model reads this text
         return str(yaml.dump(converted, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(

@@ -24,7 +24,7 @@ from podium.parquet import parquet_documents
 
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
-PEEKED_BYTES = 4096  # the format is recognized from so many bytes at the beginning
+PEEKED_BYTES = 4096  # the format is recognized from the first bytes of a file, up to this number
 MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: 64 million
 MAX_ARRAY_CHARACTERS = 1 << 30  # maximum length of a JSON array, which is read completely before it is parsed
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}

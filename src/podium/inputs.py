@@ -74,7 +74,7 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> list[str | None]:
-    """Return each document's text, read from the fields of `rank_by` as by `texts_of`.
+    """Return the text of each document, as `texts_of` does for the fields in `rank_by`.
 
     Raises InvalidInput for invalid fields, and if fields are named but every document is a string.
     """
@@ -184,7 +184,7 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(options: Mapping[str, Any], reason: str) -> None:
-    """Raise InvalidInput unless all options are None. Its message is the reason, followed by the names of the others."""
+    """Raise InvalidInput if any option is not None. Its message is the reason, followed by the names of those options."""
     if refused := sorted(without_none(options)):
         names_after_commas = [part for name in refused for part in (", ", Argument(name))]
         raise InvalidInput(f"{reason} ", *names_after_commas[1:], "; leave it out")

@@ -27,9 +27,9 @@ BYTES_PER_VALUE = 128
 """The memory that a value takes besides the characters of strings, measured for {}, [], numbers and members of objects."""
 
 _SEPARATORS = (b",", b"[", b"{")
-FEW_VALUES = 100  # so few values need no exact count
+FEW_VALUES = 100  # up to this number of values, an exact count is not worth its time
 CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more of them is worth an exact count
-_BLOCK_BYTES = 1 << 20  # so many bytes of a text are searched at once
+_BLOCK_BYTES = 1 << 20  # the number of bytes of a text that are searched at a time
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 

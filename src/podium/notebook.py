@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["html_table"]
 
-MAX_ROWS = 50  # the table has at most so many results
-MAX_CHARACTERS = 300  # longer texts are cut
+MAX_ROWS = 50  # the maximum number of results in the table
+MAX_CHARACTERS = 300  # the maximum length of a text; longer texts are cut
 
 
 def html_table(ranking: Ranking) -> str:

@@ -15,7 +15,7 @@ from podium.extras import import_optional
 
 __all__ = ["parquet_documents"]
 
-BATCH_ROWS = 64  # so many rows are converted at once
+BATCH_ROWS = 64  # the number of rows that are converted at a time
 # A file may expand to MAX_BYTES, or to MAX_EXPANSION times its own size if that is more.
 MAX_BYTES = 1 << 29
 MAX_EXPANSION = 100

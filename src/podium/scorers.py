@@ -90,7 +90,7 @@ class BaseScorer(ABC):
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        """Return one Scores per query, for that query's own texts. A query without texts gets empty Scores.
+        """Return one Scores object per query, for the texts of this query. A query without texts gets an empty one.
 
         `progress` is called with the number of texts scored since its last call.
         """
@@ -121,7 +121,7 @@ def as_scorer(scorer: Any) -> BaseScorer:
 
 
 class _UserScorer(BaseScorer):
-    """Adapter for a user's scorer, which has the methods of `podium.types.Scorer` and may have others of BaseScorer."""
+    """An adapter for a user's scorer, which has the methods of `podium.types.Scorer` and maybe other methods of BaseScorer."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

@@ -20,7 +20,10 @@ MIN_STEP_FACTOR = 1e-10  # a Newton step is not halved below this share of its l
 
 
 class Block(NamedTuple):
-    """Neighbouring scores that isotonic regression maps to the same probability, `mean`. `weight` documents have them."""
+    """Neighbouring scores that isotonic regression maps to the same probability, `mean`.
+
+    `weight` is the number of documents with these scores.
+    """
 
     mean: float
     weight: float
@@ -77,7 +80,10 @@ def brier(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
 
 
 def expected_calibration_error(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
-    """Return the mean of |probability - share of relevant documents| over bins, weighted by size (Naeini and others, 2015)."""
+    """Return the mean of |probability - share of relevant documents| over bins (Naeini and others, 2015).
+
+    Bins are weighted by their number of documents.
+    """
     errors = (abs(mean - share) * count for mean, share, count in reliability(probabilities, relevant))
     return sum(errors) / len(probabilities)
 

@@ -49,7 +49,7 @@ class Cost:
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
-        """Return the cost of several queries, whose usages are given one by one."""
+        """Return the total cost of several queries. `usages` has the usage of each query."""
         uncached = [usage for usage in usages if not usage.remembered]
         known_tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}

@@ -17,7 +17,7 @@ from podium.evaluation.tables import Table, difference_table, mean_table, moveme
 
 __all__ = ["page", "write_report"]
 
-MAX_MOVEMENTS = 5  # so many of the queries that a reranker helped or hurt most are listed
+MAX_MOVEMENTS = 5  # the number of queries that are listed as helped most, and as hurt most
 SCORE_BINS = 24  # the number of bins in the distribution of scores
 DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)  # the numbers of documents for which the recall is plotted
 

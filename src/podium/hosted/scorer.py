@@ -120,7 +120,7 @@ class HostedScorer(BaseScorer):
         self.close()
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
-        """Return the requests for these texts, and before them a range per request: the indices of its texts."""
+        """Return ranges and requests: for each request, the indices of its texts, and the request itself."""
         ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
         return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 

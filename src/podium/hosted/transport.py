@@ -21,9 +21,9 @@ from podium.steps import adrive, drive
 
 __all__ = ["asend_all", "send_all"]
 
-MAX_CONCURRENT_REQUESTS = 8  # so many requests of one call are sent at a time
+MAX_CONCURRENT_REQUESTS = 8  # the maximum number of requests of one call that run at the same time
 SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
-GRACE_SECONDS = 0.25  # a call waits so long after the deadline for its requests to report why they failed
+GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
 def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[bytes]:

@@ -103,8 +103,8 @@ def _encoded(value: Any) -> bytes:
 def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
     """Return a range per request: the indices of its texts. A request has at most `max_documents`, if that is not None.
 
-    The provider's limits are kept, too. Raises InvalidInput if the texts of a listwise model do not fit in one request: its
-    scores could not be compared.
+    Requests also stay within the provider's limits. Raises InvalidInput if the texts of a listwise model do not fit in one
+    request: scores in different requests could not be compared.
     """
     ranges = list(_ranges(provider, query, texts, max_documents or provider.max_documents or len(texts)))
     if len(ranges) > 1 and provider.is_listwise(model):
