@@ -72,14 +72,14 @@ def load(
     - `max_length`: maximum number of tokens of query and text together, or of the text alone for late interaction.
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
-    For models of late interaction (ColBERT), which encode a text as token vectors and can store these:
+    For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:
 
     - `encoding`: the number format of the stored token vectors, "int8" (default), "float16" or "float32".
     - `pooling`: how many token vectors are averaged to one: 1 (none are averaged, default), 2 or 3.
-    - `score`: the "sum" (default) or the "mean" of the similarities of a query's tokens.
-    - `keep`: where the token vectors of a text are stored, so that it is not read again. A number is the bytes of memory
-      (default 64 MB, 0 for none). A path is a folder, which processes may share. A URL is a Redis, with 64 MB of memory in
-      front of it.
+    - `score`: for ColBERT models, the "sum" (default) or the "mean" of the similarities of a query's tokens.
+    - `keep`: where the token vectors of a text are stored, so that the text is not read again. A number is a number of
+      bytes in memory (default 64 MB, 0 for none). A path is a folder, which processes may share. A URL is a Redis, with 64 MB
+      of memory in front of it.
 
     For hosted APIs:
 

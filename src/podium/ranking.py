@@ -247,11 +247,12 @@ class Reranker:
         await self.aclose()
 
     def _as_lists(self, ranking: Ranking, with_scores: bool) -> Any:
+        """Return a ranking as `rank` does: (documents, scores), or only the documents."""
         documents = [self._returned_document(result.document) for result in ranking]
         return (documents, [result.score for result in ranking]) if with_scores else documents
 
     def _returned_document(self, document: Any) -> Any:
-        """Return a document as `rank` returns it."""
+        """Return a document as `rank` returns it. A subclass may return another object."""
         return document
 
     def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
@@ -268,15 +269,17 @@ class Reranker:
     def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
         """Return the scores of each request. Only requests that have texts are passed to the scorer."""
         with_texts = [request for request in requests if request.texts]
-        scored: Sequence[Scores] = ()
+        scores_with_texts: Sequence[Scores] = ()
         if with_texts:
             queries = [request.query for request in with_texts]
-            scored = self._scorer.score_many(queries, [request.texts for request in with_texts], progress=advance)
-        if len(scored) != len(with_texts):
+            texts_per_query = [request.texts for request in with_texts]
+            scores_with_texts = self._scorer.score_many(queries, texts_per_query, progress=advance)
+        if len(scores_with_texts) != len(with_texts):
             raise PodiumError(
-                f"{self.model} returned scores for {len(scored)} of {len(with_texts)} queries, so they cannot be ranked"
+                f"{self.model} returned scores for {len(scores_with_texts)} of {len(with_texts)} queries, so they cannot be "
+                "ranked"
             )
-        remaining = iter(scored)
+        remaining = iter(scores_with_texts)
         return [next(remaining) if request.texts else Scores(()) for request in requests]
 
     def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
@@ -327,12 +330,17 @@ def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Re
         dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[text_index]
         document = request.documents[index]
         score = float(scores.values[text_index])
-        results.append(Result(document, score, rank, index, tokens, dropped, False, *source_score_and_rank(document)))
+        has_no_text = False
+        results.append(Result(document, score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document)))
     with_text = set(request.text_indices)
     without_text = [index for index in range(len(request.documents)) if index not in with_text]
     for rank, index in enumerate(without_text, start=len(results) + 1):
         document = request.documents[index]
-        results.append(Result(document, no_text_score, rank, index, 0, 0, True, *source_score_and_rank(document)))
+        tokens = dropped = 0
+        has_no_text = True
+        results.append(
+            Result(document, no_text_score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document))
+        )
     return results
 
 
@@ -363,28 +371,38 @@ def _check_scores(scores: Scores, count: int, model: str) -> None:
 
 
 def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
+    """Return the usage of a call. Its tokens are the scorer's total, else the sum over texts if all counts are known."""
     tokens = scores.total_tokens
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
         tokens = sum(count for count in scores.tokens if count)
-    truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
-    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered, encoded=scores.encoded)
+    return Usage(
+        pairs=pairs,
+        tokens=tokens,
+        truncated=None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped),
+        billed=scores.billed,
+        seconds=seconds,
+        remembered=scores.remembered,
+        encoded=scores.encoded,
+    )
 
 
 def _query_notes(scores: Scores) -> Iterator[str]:
-    if 0 in (scores.query_tokens or ()):
+    token_counts = scores.query_tokens or ()
+    dropped_counts = scores.query_dropped_tokens or ()
+    if 0 in token_counts:
         yield "the query has no token that the model knows; the scores mean little"
-    if dropped := max((count or 0 for count in scores.query_dropped_tokens or ()), default=0):
+    if dropped := max((count or 0 for count in dropped_counts), default=0):  # a count is None if it is unknown
         yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
 
 
 def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
-    count = len(request.documents)
+    document_count = len(request.documents)
     if unread := sum(1 for tokens in scores.tokens or () if tokens == 0):
         yield f"{unread} of {len(request.texts)} texts have no token that the model knows; their scores mean little"
     if truncated := sum(1 for dropped in scores.dropped_tokens or () if dropped):
-        yield f"{truncated} of {count} documents are longer than the model reads; see dropped_tokens"
-    if without_text := count - len(request.texts):
-        yield f"{without_text} of {count} documents have no text; they are at the bottom, without a score"
+        yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"
+    if without_text := document_count - len(request.texts):
+        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, without a score"
 
 
 def _cut_notes(all_results: Sequence[Result], results: Sequence[Result]) -> Iterator[str]:

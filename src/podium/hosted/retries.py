@@ -171,7 +171,8 @@ def _seconds_or_date(value: str) -> float | None:
 def _seconds_until_reset(value: str) -> float | None:
     """Return the seconds until a quota is renewed. Providers send this number, or a Unix time in seconds or milliseconds."""
     number = _number(value)
-    if number is None or not number > 1e8:  # as a Unix time, 1e8 is in the year 1973, so it is a number of seconds
+    if number is None or not number > 1e8:  # a Unix time up to 1e8 would be before 1974, so this is a number of seconds
         return number
-    unix_time = number / 1000 if number > 1e11 else number  # in seconds, 1e11 is in the year 5138, so it is milliseconds
+    is_in_milliseconds = number > 1e11  # in seconds, this Unix time would be after the year 5137
+    unix_time = number / 1000 if is_in_milliseconds else number
     return max(0.0, unix_time - time.time())
