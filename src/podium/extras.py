@@ -26,7 +26,7 @@ def import_optional(module: str, extra: str) -> Any:
 
 
 def requirements(extra: str) -> list[str]:
-    """Return the requirements of an extra, such as "tantivy>=0.24", from podium's metadata. They are [] if it has none.
+    """Return the requirements of an extra, such as "tantivy>=0.24", from podium's metadata, [] if there are none.
 
     A command with these requirements works whether podium was installed from an index, a checkout or a wheel.
     """

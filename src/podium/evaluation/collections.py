@@ -43,7 +43,7 @@ class Collection:
 def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
     """Return the collection in a folder with BEIR's layout, or in a CSV with the columns query, document and grade.
 
-    A folder has a file each of CORPUS_FILES, QUERIES_FILES and QRELS_FILES. It may have candidates.tsv, which lists the
+    A folder has one of CORPUS_FILES, one of QUERIES_FILES and one of QRELS_FILES. It may have candidates.tsv, which lists the
     documents to rank for each query. `queries` (a file of JSON lines, TSV or TREC topics) and `qrels` (a file of TSV or TREC)
     are read instead of the folder's files.
 

@@ -105,8 +105,8 @@ class Movement:
     """The effect of reranking on one query.
 
     - `before`, `after`: the value of the first metric.
-    - `rank_before`, `rank_after`: the rank (from 1) of the first document with the highest grade, None if no relevant one
-      was found.
+    - `rank_before`, `rank_after`: the rank (from 1) of the first document with the highest grade, None if no relevant
+      document was found.
     """
 
     query_id: str
@@ -143,7 +143,7 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
         if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
             raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
         texts = [collection.documents[document_id] for document_id in ids]
-        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)  # a limit is at least 1
+        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)  # 0 is not a valid limit
         run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
         notes.append(ranking.notes)
