@@ -3,7 +3,8 @@
     make docs
     python docs/make.py providers families     # only these parts of the README
 
-A generated part is between `<!-- name -->` and `<!-- end -->`. Tests compare each with what would be written now.
+A generated part is between `<!-- name -->` and `<!-- end -->`. `PARTS` has the function that returns the content for a name.
+Tests compare the pages with the content that would be written now.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
 
 def example() -> str:
+    """Return the output of the README's first block."""
     return _printed(code_before("example"))
 
 
 def searched() -> str:
+    """Return the output of the README's block on EmbeddedIndex."""
     return _printed(code_before("searched"))
 
 
@@ -50,6 +53,7 @@ def redis() -> str:
 
 
 def side() -> str:
+    """Return the output of `podium search`, which shows the order before and after reranking."""
     return _console("search 'capital of the United States' --in docs/documents.jsonl --text title,content --limit 3")
 
 
@@ -76,11 +80,12 @@ def providers() -> str:
 
 
 def benchmark() -> str:
+    """Return the table that `make bench` wrote last."""
     return str(json.loads(FIGURES.read_text(encoding="utf-8"))["table"])
 
 
 def measured() -> str:
-    """Return the last output of training/measure.py, which takes too long to run here."""
+    """Return the table that training/measure.py wrote last. The script takes too long to run it here."""
     return (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").strip()
 
 
@@ -92,7 +97,7 @@ def sdk() -> str:
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """Run podium serve and yield its URL."""
+    """Run podium serve on a free port, and yield its URL when its model is loaded."""
     command = [sys.executable, "-m", "podium", "serve", "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr
@@ -107,6 +112,7 @@ def serving() -> Iterator[str]:
 
 
 def served() -> str:
+    """Return the table that `make bench-serve` wrote last."""
     return str(json.loads(SERVED.read_text(encoding="utf-8"))["table"])
 
 
@@ -126,14 +132,14 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def filled(readme: str, names: Iterable[str] = PARTS) -> str:
-    """Return the README with new generated parts of these names."""
+    """Return the README's text with the parts of these names generated again."""
     for name in names:
         readme = with_part(readme, name, PARTS[name]())
     return readme
 
 
 def with_part(text: str, name: str, content: str) -> str:
-    """Return a text with one generated part replaced."""
+    """Return a page's text with the content of one generated part replaced."""
     new_text, count = re.subn(
         rf"<!-- {name} -->\n.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{content}\n<!-- end -->", text, flags=re.DOTALL
     )
@@ -142,12 +148,13 @@ def with_part(text: str, name: str, content: str) -> str:
 
 
 def code_before(name: str) -> str:
-    """Return the last Python block before a generated part."""
+    """Return the last Python block of the README before a generated part."""
     preceding = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
     return re.findall(r"```python\n(.*?)```", preceding, re.DOTALL)[-1]
 
 
 def _printed(code: str) -> str:
+    """Return the output of Python code as a text block."""
     return f"```text\n{_output([sys.executable, '-c', code])}```"
 
 
@@ -163,6 +170,7 @@ def _output(command: list[str]) -> str:
 
 
 def run_notebook() -> None:
+    """Run the notebook, and write it with the new outputs but without times."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(
         notebook, timeout=120, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOK.parent)}}

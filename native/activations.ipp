@@ -12,8 +12,8 @@ inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
 inline Floats hyperbolic_tangent(Floats x) { return 1.0f - 2.0f / (exponential(x + x) + 1.0f); }
 
-// x * Phi(x), Phi being the cumulative normal distribution, with an error of at most 2.2e-7 x. Phi is a rational function
-// fitted on -5.4 … 5.4. x itself is clamped from below, where the result is 0 within 2e-7.
+// x * Phi(x), where Phi is the cumulative normal distribution, with an error of at most 2.2e-7 x. A rational function that was
+// fitted on -5.4 … 5.4 computes Phi. Below -5.4 the result is nearly 0, so that of -5.4 is used.
 inline Floats gelu(Floats x) {
     const Floats clamped = minimum(maximum(x, broadcast(-5.4f)), broadcast(5.4f));
     const Floats square = clamped * clamped;

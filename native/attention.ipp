@@ -3,8 +3,8 @@
 namespace podium::PODIUM_ISA {
 namespace {
 
-constexpr std::size_t QUERY_BLOCK = 24;  // the products of this many queries with all keys fit the L1 cache
-constexpr float MASKED = -3.0e38f;       // product of a query and a key that it may not attend to
+constexpr std::size_t QUERY_BLOCK = 24;  // the products of this many queries with all keys fit into the L1 cache
+constexpr float MASKED = -3.0e38f;       // replaces the product of a query and a key that it may not attend to
 
 std::size_t round_up_to_lanes(std::size_t count) { return (count + SUM_LANES - 1) / SUM_LANES * SUM_LANES; }
 
@@ -51,8 +51,8 @@ void pack_values(const float* v, std::size_t stride, std::size_t tokens, std::si
 }
 
 // Replaces a query's products with `count` keys, a multiple of SUM_LANES, by the numerators of their softmax, and returns the
-// denominator. A key outside
-// first … last - 1 gets 2^-126, which vanishes beside the 1 of the largest.
+// denominator. The query attends only to the keys first … last - 1. The numerator of any other key is 2^-126, which is
+// negligible, because the largest numerator is 1.
 float exponentiate(float* products, std::size_t count, std::size_t first, std::size_t last, float scale) {
     Floats most = broadcast(MASKED);
     for (std::size_t i = 0; i < count; i += LANES) {
@@ -76,7 +76,7 @@ float exponentiate(float* products, std::size_t count, std::size_t first, std::s
     return total(sums);
 }
 
-// One head's keys and values, and the weights and sums of a block of queries.
+// The scratch memory has one head's keys and values, and the weights and sums of a block of queries.
 std::size_t attention_scratch(const AttentionShape& shape, std::size_t tokens) {
     const std::size_t weight_stride = round_up_to_panels(tokens), width = round_up_to_lanes(shape.head_size);
     return weight_stride * shape.head_size + tokens * width + QUERY_BLOCK * (weight_stride + width);

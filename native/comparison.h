@@ -1,7 +1,7 @@
 // The comparison of a query's encoding with those of texts. local/late/comparison.py computes the same with numpy.
 //
-// Products of int8 vectors are exact, and the sums after them are in one order and compiled once, so the results are equal on
-// all instruction sets. Those of a text do not depend on the other texts.
+// Products of int8 vectors are exact. The float sums that follow have one order and are compiled once. So the results are equal
+// on all instruction sets. The result of a text does not depend on the other texts.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,14 @@
 
 namespace podium {
 
-// A query, ready to be compared with many texts. For one thread.
+// A query that is prepared to be compared with many texts. Only one thread may use it at a time.
 class Query {
   public:
     // The bytes of the encoding must live as long as the query.
     Query(const Kernels& kernels, const Encoding& encoding);
 
     const Encoding& encoding() const { return encoding_; }
-    // Returns each query vector's highest product with a vector of the text, 0 if the text has none. Throws
+    // Returns, for each query vector, the highest product with a vector of the text, 0 if the text has no vectors. Throws
     // std::invalid_argument if the two encodings have different precisions or dimensions.
     const float* highest_products(const Encoding& text);
     // Returns the product of the two means.
@@ -34,9 +34,10 @@ class Query {
 
     const Kernels& kernels_;
     Encoding encoding_;
-    std::size_t columns_, quads_;         // vectors rounded up to MATCH_COLUMNS; groups of 4 dimensions
+    std::size_t columns_;                 // the number of vectors, rounded up to a multiple of MATCH_COLUMNS
+    std::size_t quads_;                   // the number of groups of 4 dimensions
     Buffer<std::int8_t> packed_i8_;       // [quads][columns][4]
-    Buffer<std::int32_t> corrections_;    // 128 times the sum of each vector, because the text's numbers get 128 added
+    Buffer<std::int32_t> corrections_;    // 128 times the sum of each vector, because 128 is added to the text's numbers
     Buffer<float> packed_f32_;            // [dimensions][columns]
     Buffer<std::uint8_t> text_values_;
     Buffer<float> text_numbers_, products_, highest_;
@@ -64,7 +65,7 @@ class LateFeatures {
     Query& query_;
     const Lexical& lexical_;
     std::vector<std::size_t> query_ids_;
-    std::vector<float> stems_;  // of the text's tokens
+    std::vector<float> stems_;  // the stems of the text's tokens
 };
 
 }  // namespace podium

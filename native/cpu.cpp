@@ -13,7 +13,7 @@ namespace {
 
 bool bit(unsigned word, int index) { return (word >> index) & 1u; }
 
-// The registers that the operating system saves when it switches threads. Without that, their instructions must not be used.
+// The registers that the operating system saves when it switches threads. Instructions on other registers must not be used.
 unsigned saved_registers() {
     unsigned low = 0, high = 0;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));

@@ -12,9 +12,9 @@
 namespace podium {
 
 constexpr std::size_t PANEL = 64;
-constexpr std::size_t MATCH_COLUMNS = 16;  // the vectors of a query are packed in multiples of this: lanes of AVX-512
-constexpr std::size_t MATCH_BLOCK = 64;    // vectors of a text whose float32 products are in memory at once
-constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // the sum of more products, each at most 255 × 127, could exceed an int32
+constexpr std::size_t MATCH_COLUMNS = 16;  // a query is padded to a multiple of this number of vectors: the lanes of AVX-512
+constexpr std::size_t MATCH_BLOCK = 64;    // the number of a text's vectors whose float32 products are in memory at a time
+constexpr std::size_t MAX_INT8_INPUTS = 65'000;  // a sum of more products, each at most 255 × 127, could exceed an int32
 
 enum class Activation : int { none, gelu, gelu_tanh, relu, tanh, sigmoid, silu };
 
@@ -32,7 +32,7 @@ struct Int8Weights {
     const std::int32_t* sums;     // sum of each output's int8 weights
 };
 
-// Rows quantised each by itself: a value v stands for (v - zero_point) * scale.
+// Quantised rows, each with its own scale and zero point: a value v stands for (v - zero_point) * scale.
 struct Int8Rows {
     const std::uint8_t* values;
     std::size_t stride;           // inputs, rounded up to a multiple of 4
@@ -61,8 +61,9 @@ struct Kernels {
     void (*activate)(const float* x, std::size_t count, Activation activation, float* y);
     // y = activation(left half of each row of x) * right half; `width` is that of y.
     void (*gate)(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y);
-    // One text: its first `queries` tokens attend to its first `tokens`; either can be the larger number. The sum of a query
-    // whose window has none of these is 0. `attention_scratch` returns the size of `scratch`.
+    // The attention of one text, whose first `queries` tokens attend to its first `tokens` tokens. Either number can be the
+    // larger one. The result of a query whose window has none of these tokens is 0. `attention_scratch` returns the number of
+    // floats that `scratch` must have.
     std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t tokens);
     void (*attend)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
                    const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y,
@@ -73,12 +74,12 @@ struct Kernels {
     void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);  // float16 to float32
     void (*add)(const float* x, std::size_t count, float* y);                 // y += x
     float (*dot)(const float* x, const float* y, std::size_t count);
-    // Each query vector's highest product with a vector of a text. `columns` is the number of query vectors, rounded up to
-    // MATCH_COLUMNS. int8: the text's numbers have 128 added, which `corrections` undo; both sides are padded with zeros to
-    // whole quads of dimensions; the query, [quads][columns][4], has no scales yet.
+    // The highest product of each query vector with a vector of a text. `columns` is the number of query vectors, rounded up to
+    // MATCH_COLUMNS. In int8, 128 has been added to the text's numbers, and `corrections` undo that. Both sides are padded
+    // with zeros to whole quads of dimensions. The query, [quads][columns][4], has no scales: the caller multiplies by them.
     void (*highest_i8)(const std::uint8_t* rows, const float* scales, std::size_t count, std::size_t quads,
                        const std::int8_t* query, const std::int32_t* corrections, std::size_t columns, float* highest);
-    // float32: the query is [inputs][columns]; `products` has MATCH_BLOCK × columns elements.
+    // In float32, the query is [inputs][columns], and `products` has room for MATCH_BLOCK × columns elements.
     void (*highest_f32)(const float* rows, std::size_t count, std::size_t inputs, const float* query, std::size_t columns,
                         float* products, float* highest);
 };

@@ -6,7 +6,7 @@ namespace podium::PODIUM_ISA {
 namespace {
 
 #if defined(PODIUM_DOT_VNNI)
-constexpr std::size_t MATCH_ROWS = 8;  // sums in registers
+constexpr std::size_t MATCH_ROWS = 8;  // the number of vectors of a text whose sums are in registers
 #else
 constexpr std::size_t MATCH_ROWS = 4;
 #endif

@@ -19,7 +19,7 @@ namespace podium {
 // Texts, or pairs of texts, as token ids. Text i has the tokens offsets[i] … offsets[i + 1] - 1, at least one.
 struct Texts {
     const std::int32_t* ids;
-    const std::int32_t* segments;  // of each token; 0: first text of a pair, else second one, or a hidden token
+    const std::int32_t* segments;  // per token; 0: in the first text of a pair, else: in the second one, or hidden
     const std::int64_t* offsets;   // count + 1 numbers, the first is 0
     std::size_t count;
 
@@ -58,7 +58,7 @@ struct LinearWeights {
 
 struct Attention {
     AttentionShape shape;
-    bool hides_segment_1 = false;  // no token attends to those of segment 1, which are a text's last ones
+    bool hides_segment_1 = false;  // no token attends to tokens of segment 1, which are the last ones of a text
     const float* cos = nullptr;    // rotary positions: (rotary_positions, head_size / 2); null: none
     const float* sin = nullptr;
     std::size_t rotary_positions = 0;
@@ -120,7 +120,7 @@ class Network {
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<std::size_t> buffer_widths_;
     int result_ = -1;
-    mutable std::mutex lock_;      // of idle_workspaces_
+    mutable std::mutex lock_;      // guards idle_workspaces_
     mutable std::vector<std::unique_ptr<Workspace>> idle_workspaces_;
 };
 

@@ -29,7 +29,7 @@ struct Run {
 class Step {
   public:
     virtual ~Step() = default;
-    // Computes the rows of slot `output`. It has memory of its own, which none of the inputs shares.
+    // Computes the rows of slot `output`. Its memory is not shared with any of the inputs.
     virtual void execute(Run& run) const = 0;
     // The kind of step, for profiles.
     virtual const char* name() const = 0;

@@ -1,4 +1,4 @@
-// Memory that a run needs, which the network keeps for later runs.
+// The memory of a run. The network keeps it for later runs.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,7 @@ class Buffer {
     std::size_t size_ = 0;
 };
 
-// The memory of one run at a time, so of one thread.
+// The memory of one run. Only one run, so only one thread, uses it at a time.
 class Workspace {
   public:
     explicit Workspace(std::size_t slot_buffers) : slots(slot_buffers) {}

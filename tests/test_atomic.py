@@ -28,9 +28,9 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+@pytest.mark.skipif(os.name == "nt", reason="only POSIX has file modes")
 def test_file_has_the_mode_of_any_new_file(tmp_path):
-    """A run or a calibration is for others, too: files of tempfile would be readable by their owner only."""
+    """Other users may read runs and calibrations. A file of tempfile would be readable only by its owner."""
     (tmp_path / "plain").write_bytes(b"")
     with atomic_write(tmp_path / "file") as file:
         file.write(b"x")

@@ -1,4 +1,4 @@
-"""The text of documents: every document has one, or the error names the document and the reason."""
+"""The text of documents. If a document's text cannot be read, the error has the document's index and the reason."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_missing_values_of_a_data_frame_have_no_text():
 
 
 def test_only_a_few_field_names_are_suggested():
-    """To compare every unknown name with every known one would take minutes for thousands of each."""
+    """If every unknown name was compared with every known one, thousands of names would take minutes."""
     record = {f"field_number_{number}": "x" for number in range(5000)}
     with pytest.raises(InvalidInput, match="did you mean") as caught:
         texts_of([record], tuple(f"fieldXnumber_{number}y" for number in range(5000)))

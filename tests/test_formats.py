@@ -69,7 +69,7 @@ def test_column_without_a_name_is_read():
     ids=["text", "JSON lines", "CSV"],
 )
 def test_line_that_is_too_long_is_refused_before_its_end(tmp_path, name, start, end):
-    """A gzip of a few kilobytes can have a line of gigabytes. Reading on would find that this one is damaged."""
+    """A gzip of a few kilobytes can have a line of gigabytes. This one is damaged at its end, which must not be read."""
     content = gzip.compress(start + b"a" * (MAX_CHARACTERS + 100_000_000) + end, 1)
     (tmp_path / name).write_bytes(content[: len(content) - 8])
     line = 2 if "csv" in name else 1

@@ -1,4 +1,4 @@
-"""What users of other libraries try first, rerankers in other processes, and rankings in a notebook."""
+"""Arguments that users of other libraries try first, rerankers in other processes, and rankings in a notebook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("name", ["top_n", "top_k", "device"])
-def test_argument_of_another_library_is_refused_with_podiums_own(mini, name, call):
+def test_argument_of_another_library_is_refused_with_podiums_name_for_it(mini, name, call):
     with pytest.raises(InvalidInput, match=f"has no argument {name}; .*(limit=|threads=)"):
         call(mini, **{name: 1})
 

@@ -116,7 +116,7 @@ def test_invalid_api_config_is_refused(api_config):
 
 @pytest.mark.skipif(not GUIDE.exists(), reason="the guide is not next to this repository")
 def test_code_of_the_guide_runs_with_only_the_import_changed(tmp_path):
-    """All of its code runs in one process, which finds a hub, Cohere and Voyage on loopback through the environment."""
+    """The code runs in one process, with a hub, Cohere and Voyage on loopback, whose URLs are in environment variables."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
     code = code.replace("from redisvl.utils.rerank import", "from podium import")
     with (

@@ -12,6 +12,7 @@ import select
 import threading
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -124,6 +125,13 @@ def test_documents_without_text_are_below_scores_that_are_out_of_range():
     scorer = FunctionScorer(lambda texts: Scores([-0.25] * len(texts)), "sigmoid")
     ranking = podium.Reranker(scorer).rerank("q", [None, "a"])
     assert [(result.index, result.score) for result in ranking] == [(1, -0.25), (0, -0.25)]
+
+
+def test_scores_are_python_floats_if_the_scorer_returns_numpy():
+    scorer = FunctionScorer(lambda texts: Scores(np.full(len(texts), -1.5, np.float32)), "similarity")
+    ranking = podium.Reranker(scorer).rerank("q", [None, "a"])
+    assert [(result.index, result.score) for result in ranking] == [(1, -1.5), (0, -1.5)]
+    assert [type(result.score) for result in ranking] == [float, float]
 
 
 def test_no_documents_are_an_empty_ranking(reranker):
@@ -295,7 +303,7 @@ def test_reprs_have_no_documents(reranker):
     assert "secret" not in repr(reranker)
 
 
-def test_eight_threads_share_a_reranker(reranker):
+def test_eight_threads_can_share_a_reranker(reranker):
     texts = [f"the red apple number {number} " + "sea " * (number % 7) for number in range(24)]
     expected = reranker.score("red apple", texts)
     scores_of_calls = []

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING: a made-up entry of every kind works from outside the package, and every named file exists."""
+"""The recipes of CONTRIBUTING: a made-up entry of every kind works outside the package, and the files in the recipes exist."""
 
 from __future__ import annotations
 

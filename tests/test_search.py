@@ -116,7 +116,7 @@ def test_reranker_reads_the_fields_that_the_source_searches(index, reranker):
     assert search.fields([{"body": "x"}]) == ["body"]
 
 
-def test_reranker_reads_the_own_text_of_documents_without_searched_fields(reranker):
+def test_reranker_reads_the_text_of_documents_if_no_searched_fields_are_named(reranker):
     index = podium.EmbeddedIndex.create(None)
     index.add(["a b", "b"])
     assert podium.Search(index, reranker).search("a b")[0].document["text"] == "a b"

@@ -1,7 +1,8 @@
 """Choose the share of the trained weights and the weights of the four comparisons, on collections for tuning.
 
-Prints nDCG@10 (the mean and that of each collection) of the best weights and of the baselines, and the scale and offset of the
-logit (Platt, with relevant documents weighted as much as all others together, so that 0.5 means even odds).
+Prints nDCG@10 (its mean and its value for each collection) of the best weights and of the baselines. Also prints the scale and
+the offset of the logit, fitted by Platt scaling. For the fit, all relevant documents together count as much as all others
+together, so that 0.5 means even odds.
 
 python training/choose.py --collections FOLDER --work FOLDER --parent FOLDER --shares 0 0.5 1
 """
@@ -24,10 +25,16 @@ from podium.cli.first_stages import first_stage
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.metrics import mean, metric_values
 
-MATCHES, WORDS, RUNS = (1.0, 1.5, 2.0, 3.0), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)
-QUERY_TOKENS, DOCUMENT_TOKENS, BATCH = 64, 400, 32
+# The weights that are tried for three of the comparisons. The weight of the cosine is 1.
+MATCH_WEIGHTS = (1.0, 1.5, 2.0, 3.0)
+WORD_WEIGHTS = (0.1, 0.2, 0.3)
+RUN_WEIGHTS = (1.0, 2.0, 3.0)
+EXPORTED_WEIGHTS = (1.5, 0.3, 3.0)  # the default of export.py
+QUERY_TOKENS = 64
+DOCUMENT_TOKENS = 400
+BATCH = 32
 Judged = list[tuple[np.ndarray, bool]]
-"""The four comparisons of a query with a document, and whether the document is relevant."""
+"""(the four comparisons of a query with a document, whether the document is relevant) pairs."""
 
 
 def main() -> None:
@@ -47,14 +54,14 @@ def main() -> None:
         judged: Judged = []
         tables = [_ndcg(model, arguments.collections / name, arguments.queries, judged) for name in arguments.names]
         means = {key: sum(table[key] for table in tables) / len(tables) for key in tables[0]}
-        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", (1.5, 0.3, 3.0)]:
+        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", EXPORTED_WEIGHTS]:
             curve = "scale {:.2f} offset {:.2f}".format(*_curve(judged, key)) if isinstance(key, tuple) else ""
             row = " ".join(f"{table[key]:.3f}" for table in tables)
             print(f"{share:.2f} {key!s:12} {means[key]:.4f}  {row}  {curve}", flush=True)
 
 
 def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
-    """Return scale and offset of the logistic curve."""
+    """Return the scale and offset of the logistic curve from scores with these weights to relevance."""
     scores = np.array([row @ np.array([1.0, *weights]) for row, _ in judged])
     regression = LogisticRegression(C=1e6, class_weight="balanced").fit(
         scores[:, None], [is_relevant for _, is_relevant in judged]
@@ -64,7 +71,10 @@ def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
 
 @torch.inference_mode()
 def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object, float]:
-    """Return nDCG@10 by the weights of matches, words and runs (the cosine's is 1), and of the baselines."""
+    """Return nDCG@10 on a collection, by the weights of matches, words and runs, or by the name of a baseline.
+
+    The comparisons of all candidates are appended to `judged`.
+    """
     collection = read_collection(folder)
     queries = sorted(collection.queries)
     queries = random.Random(1).sample(queries, min(count, len(queries)))
@@ -82,7 +92,7 @@ def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object,
         first_scores, cosines = torch.tensor(list(run.values())), comparisons[:, 0]
         fused = 0.3 * _scaled(first_scores) + 0.7 * _scaled(cosines)
         scores = {"BM25": first_scores, "cosine": cosines, "fused": fused}
-        for weights in itertools.product(MATCHES, WORDS, RUNS):
+        for weights in itertools.product(MATCH_WEIGHTS, WORD_WEIGHTS, RUN_WEIGHTS):
             scores[weights] = comparisons @ torch.tensor([1.0, *weights])
         for key, values in scores.items():
             ranked.setdefault(key, {})[query] = best_first(run, values.tolist())
@@ -91,7 +101,7 @@ def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object,
 
 
 def _encodings(model: Late, collection: Collection, names: set[str]) -> dict[str, list[torch.Tensor]]:
-    """Return ids, mask and rows of documents, without padding. Documents of similar length are encoded together."""
+    """Return [ids, mask, rows] without padding, by the document's id. Documents of similar length are encoded together."""
     by_length = sorted(names, key=lambda name: len(collection.documents[name]))
     encodings = {}
     for start in range(0, len(by_length), BATCH):

@@ -1,7 +1,7 @@
-"""Published question–passage pairs → training lists: a query, the passage that answers it, and hard negatives.
+"""Make training lists (a query, the passage that answers it, hard negatives) from published pairs of question and passage.
 
-Only sources are read whose licence allows sharing the weights under Apache-2.0; `SOURCES` lists them. Half of the passages of
-running prose also give a generated query: one of their sentences, which is then removed from the passage.
+`SOURCES` lists the sources that are read. Their licences allow sharing the weights under Apache-2.0. For a share of the
+passages there is also a generated query: one of the passage's sentences, which is then removed from the passage.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ import podium
 from podium.sources.embedded.index import EmbeddedIndex
 
 PASSAGE_WORDS = 160
-CANDIDATES, HARD_NEGATIVES = 40, 20
-DUPLICATE_OVERLAP = 0.6  # with this share of the smaller passage's words in common, two passages are the same text
+CANDIDATES = 40  # the number of passages that a search for hard negatives returns
+HARD_NEGATIVES = 20  # the maximum number of them that are used
+DUPLICATE_OVERLAP = 0.6  # two passages with this share of the smaller one's words in common count as the same text
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of pairs: at most `max_pairs` are taken, and a share of the passages gives a generated query."""
+    """A folder of pairs.
+
+    - `query`: the JSON field with the query.
+    - `max_pairs`: the maximum number of pairs that are read.
+    - `generated_share`: the share of passages for which a query is generated.
+    """
 
     folder: str
     licence: str
@@ -40,12 +46,15 @@ SOURCES = (
     Source("afriqa-train-dev", "CC BY 4.0", query="query_en"),
     Source("medquad", "CC BY 4.0", max_pairs=4500, generated_share=0.15),
 )
-"""Left out: covid-faq (texts of public bodies, several languages), qed-dev (CC BY-SA), selqa-dev (no licence)."""
+"""Not used: covid-faq (texts of public bodies, several languages), qed-dev (CC BY-SA), selqa-dev (no licence)."""
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Each of `rows` has the index of a query, of its passage, and of hard negatives."""
+    """Training lists. A row has the index of a query in `queries`, then the indices in `passages` of its answer and negatives.
+
+    `sources[i]` is the source of `queries[i]`.
+    """
 
     queries: list[str]
     passages: list[str]
@@ -54,7 +63,7 @@ class Lists:
 
 
 def make(folder: Path, parent: Path, seed: int = 7) -> Lists:
-    """Read every source and find hard negatives by BM25 and the parent's vectors, fused."""
+    """Read every source, and find hard negatives with the fusion of BM25 and the parent's vectors."""
     pairs = [pair for source in SOURCES for pair in _pairs(folder, source, random.Random(seed))]
     passages = list(dict.fromkeys(passage for _, passage, _ in pairs))
     passage_index = {passage: index for index, passage in enumerate(passages)}
@@ -69,6 +78,7 @@ def make(folder: Path, parent: Path, seed: int = 7) -> Lists:
 
 
 def _pairs(folder: Path, source: Source, generator: random.Random) -> Iterator[tuple[str, str, str]]:
+    """Yield (query, passage, name of the source)."""
     with gzip.open(folder / source.folder / "pairs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     generator.shuffle(rows)
@@ -82,7 +92,10 @@ def _pairs(folder: Path, source: Source, generator: random.Random) -> Iterator[t
 
 
 def _generated_pair(passage: str, name: str, generator: random.Random) -> Iterator[tuple[str, str, str]]:
-    """Yield a random sentence of the passage as a query for the rest, unless one of them is too short or too long."""
+    """Yield a random sentence of the passage as a query, with the other sentences as its passage.
+
+    Yields nothing if the passage has fewer than four sentences, or the sentence fewer than 5 or more than 30 words.
+    """
     sentences = re.split(r"(?<=[.!?]) +", passage)
     if len(sentences) < 4:
         return
@@ -92,7 +105,7 @@ def _generated_pair(passage: str, name: str, generator: random.Random) -> Iterat
 
 
 def _hard_negatives(search_index: EmbeddedIndex, passages: list[str], query: str, positive: int) -> list[int]:
-    """Return the passages that a search finds for the query, except the positive and near-duplicates of it."""
+    """Return the indices of passages that a search finds for the query, without the positive and its near-duplicates."""
     words = set(passages[positive].lower().split())
     negatives = []
     for hit in search_index.search(query, CANDIDATES):

@@ -1,7 +1,9 @@
-"""Trained weights → the folder podium loads: python training/export.py --work FOLDER --parent FOLDER --out FOLDER --share 0.5
+"""Write the trained weights as a folder that podium loads.
 
-The weights are averaged with those of the parent (Wortsman et al. 2022, arXiv 2109.01903): `--share` 0 is the parent, 1 the
-trained model. Weights are stored as float16, tables as float32.
+    python training/export.py --work FOLDER --parent FOLDER --out FOLDER --share 0.5
+
+The weights are averaged with those of the parent (Wortsman et al. 2022, arXiv 2109.01903): with `--share 0` they are those of
+the parent, with `--share 1` those of the trained model. Weights are stored as float16, tables as float32.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ def main() -> None:
     parser.add_argument("--parent", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.5)
-    parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 1.5, 0.3, 3.0), help="of cosine, matches, words, runs")
-    parser.add_argument("--scale", type=float, default=2.05, help="of the logit")
+    parser.add_argument(
+        "--weights", type=float, nargs=4, default=(1.0, 1.5, 0.3, 3.0), help="weights of cosine, matches, words and runs"
+    )
+    parser.add_argument("--scale", type=float, default=2.05, help="scale of the logit")
     parser.add_argument("--offset", type=float, default=-3.09)
     arguments = parser.parse_args()
     parent, trained = Late(arguments.parent), Late(arguments.parent)
@@ -39,7 +43,7 @@ def main() -> None:
 
 
 def averaged(parent: Late, trained: Late, share: float) -> Late:
-    """Return the trained model after averaging its weights with the parent's, in place."""
+    """Average the trained model's weights with the parent's, in place, and return the trained model."""
     parent_weights = dict(parent.named_parameters())
     with torch.no_grad():
         for name, weight in trained.named_parameters():
@@ -48,6 +52,7 @@ def averaged(parent: Late, trained: Late, share: float) -> Late:
 
 
 def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_length: int = 512) -> None:
+    """Write the folder. The logit is the sum of the four comparisons times `weights`, plus `offset`."""
     out.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"bert.{name}": tensor.half() for name, tensor in model.encoder.state_dict().items() if "position_ids" not in name
@@ -79,7 +84,7 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
 
 
 def _write_tokenizer(tokenizer, out: Path, max_length: int) -> None:
-    """Write the parent's tokenizer, with a pair encoded as two texts."""
+    """Write the parent's tokenizer, changed so that a pair is encoded as two texts, each with [CLS] and [SEP]."""
     backend = tokenizer.backend_tokenizer
     special = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=TEMPLATE, special_tokens=special)

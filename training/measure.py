@@ -1,9 +1,9 @@
-"""The model card's table: nDCG@10 of reranking BM25's first 100 documents, for every collection in a folder.
+"""Write the table of the model card: nDCG@10 of reranking BM25's first 100 documents, for every collection in a folder.
 
     python training/measure.py --collections FOLDER --parent FOLDER [--queries 30] [--out table.md]
 
-It is `podium eval` for many folders, with two more systems: the parent's cosine and its fusion with BM25, which a reranker must
-beat to be worth its time. Scores are stored, so that a second run computes only new ones.
+The script does what `podium eval` does, for many folders and two more systems: the parent's cosine, and its fusion with BM25,
+which a reranker must beat to be worth its time. Scores are stored, so that a second run computes only new ones.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, compare_systems, first_stage_run, rerank_run
 from podium.evaluation.runs import Run
 
-METRIC, CANDIDATES = "nDCG@10", 100
-DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence")  # for tuning
+METRIC = "nDCG@10"
+CANDIDATES = 100
+DEV = ("adi", "cranfield", "wikiqa-dev", "cosqa-dev", "squad2-dev-half", "climate-fever-evidence")
 DEV += ("xquad-en", "xquad-es", "xquad-ar")
-WITH_TARGETS = ("scifact", "nfcorpus-preprocessed")  # measured on three times as many queries
-TEXT_WEIGHT = 0.3  # of BM25 in the fusion, as in podium's hybrid search
+"""The collections that the model's settings were chosen on."""
+ON_MORE_QUERIES = ("scifact", "nfcorpus-preprocessed")
+"""The collections that are measured on three times as many queries."""
+TEXT_WEIGHT = 0.3  # the weight of BM25 in the fusion, as in podium's hybrid search
 
 
 class Cosines:
-    """The parent's cosines of queries and documents. Each document is embedded once."""
+    """Orders candidates by the cosine of the parent's vectors of query and document."""
 
     def __init__(self, parent: Path) -> None:
         self._embedder = podium.Embedder(parent, precision="int8")
 
     def runs(self, collection: Collection, baseline: Run) -> tuple[Run, Run]:
-        """Return the candidates ordered by cosine, and by its fusion with the first stage's scores."""
+        """Return two runs of the baseline's documents: ordered by cosine, and by its fusion with the first stage's scores."""
         names = sorted({name for scores in baseline.values() for name in scores})
         vectors = dict(zip(names, self._embedder.embed_documents([collection.documents[name] for name in names]), strict=True))
         cosine, fused = {}, {}
@@ -56,7 +59,7 @@ class Cosines:
 
 
 def best_first(documents: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
-    """Return one query's part of a run, in which only the order matters."""
+    """Return the documents and scores of one query in a run, ordered by score."""
     return dict(sorted(zip(documents, scores, strict=True), key=lambda item: -item[1]))
 
 
@@ -70,7 +73,10 @@ def main() -> None:
     parser.add_argument("--collections", type=Path, required=True)
     parser.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument(
-        "--queries", type=int, default=30, help=f"drawn from each collection; 3 times as many from {' and '.join(WITH_TARGETS)}"
+        "--queries",
+        type=int,
+        default=30,
+        help=f"number of queries from each collection; 3 times as many are drawn from {' and '.join(ON_MORE_QUERIES)}",
     )
     parser.add_argument("--names", nargs="+")
     parser.add_argument("--int8", action="store_true", help="also measure int8")
@@ -80,7 +86,7 @@ def main() -> None:
     names = arguments.names or sorted(path.parent.name for path in arguments.collections.glob("*/queries.jsonl"))
     cosines, rows = Cosines(arguments.parent), []
     for name in names:
-        query_count = arguments.queries * (3 if name in WITH_TARGETS else 1)
+        query_count = arguments.queries * (3 if name in ON_MORE_QUERIES else 1)
         rows.append(_row(_evaluation(arguments.collections / name, query_count, cosines, arguments)))
         arguments.out.write_text(_table(rows, arguments.int8))
         print(rows[-1], flush=True)

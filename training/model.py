@@ -16,17 +16,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-K1, B, USUAL_TOKENS = 1.2, 0.4, 130.0
-FIRST_CHARACTER = 999  # in BERT's vocabulary, the tokens before it are special
+# The parameters of BM25. USUAL_TOKENS is used as the average length of a passage.
+K1 = 1.2
+B = 0.4
+USUAL_TOKENS = 130.0
+# Ids in BERT's vocabulary: special tokens come first, then single characters, then words from frequent to rare.
+FIRST_CHARACTER = 999
 FIRST_WORD = 1996
 
-
 Encoded = tuple[Tensor, Tensor, Tensor]
-"""Ids and mask, of shape (texts, tokens), and the encoder's rows, of shape (texts, tokens, width)."""
+"""(ids, mask, rows) of texts. Ids and mask have the shape (texts, tokens), the encoder's rows (texts, tokens, width)."""
 
 
 class Late(nn.Module):
-    """Compare every query with every passage in four ways: cosine, best matches, shared words, runs of pieces."""
+    """A network that compares every query with every passage in four ways: cosine, best matches, shared words, runs of pieces.
+
+    `idf` is each token's inverse document frequency, by default 1 for all.
+    """
 
     def __init__(self, parent: str | Path, idf: Tensor | None = None) -> None:
         super().__init__()
@@ -41,7 +47,7 @@ class Late(nn.Module):
         self.register_buffer("piece", pieces(self.tokenizer), persistent=False)
 
     def read(self, texts: list[str], max_tokens: int) -> Encoded:
-        """Return the texts encoded, each cut to `max_tokens`."""
+        """Encode the texts, of which at most `max_tokens` tokens are read."""
         tokens = self.tokenizer(texts, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
         rows = self.encoder(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
         return tokens["input_ids"], tokens["attention_mask"].float(), rows
@@ -56,7 +62,7 @@ class Late(nn.Module):
         return functional.normalize(means[0], dim=-1) @ functional.normalize(means[1], dim=-1).T
 
     def _best_matches(self, queries: Encoded, passages: Encoded) -> Tensor:
-        """Return the mean over a query's tokens, weighted by importance, of the best cosine with a token of the passage."""
+        """Return the mean of the best cosines of a query's tokens with a token of the passage, weighted by importance."""
         query_ids, query_mask, query_rows = queries
         _, passage_mask, passage_rows = passages
         cosines = torch.einsum(
@@ -68,7 +74,7 @@ class Late(nn.Module):
         return (best * weights[:, None]).sum(-1)
 
     def _lexical(self, queries: Encoded, passages: Encoded) -> tuple[Tensor, Tensor]:
-        """Return shared words, as BM25 counts them, and runs: three tokens in a row, if they are pieces of words."""
+        """Return two comparisons: shared words, as BM25 counts them, and shared runs of three pieces of words."""
         (query_ids, query_mask, _), (passage_ids, passage_mask, _) = queries, passages
         query_mask, passage_mask = _without_first(query_mask), _without_first(passage_mask)
         same = self.stem[query_ids][:, None, :, None] == self.stem[passage_ids][None, :, None, :]
@@ -93,23 +99,24 @@ def pieces(tokenizer: Any) -> Tensor:
 
 
 def _ordered(tokenizer: Any) -> list[tuple[str, int]]:
+    """Return (token, id) pairs of the vocabulary, by id."""
     return sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
 
 
 def _without_first(mask: Tensor) -> Tensor:
-    """Return the mask without [CLS]."""
+    """Return a copy of the mask in which [CLS] is masked, too."""
     mask = mask.clone()
     mask[:, 0] = 0
     return mask
 
 
 def token_importance(idf: Tensor) -> Tensor:
-    """Return the initial weight of a query's token before softmax: the logarithm of the square root of its idf."""
+    """Return the logarithm of the square root of each token's idf, which is added to its importance before the softmax."""
     return 0.5 * idf.clamp(min=0.02).log()
 
 
 def stems(tokenizer: Any) -> Tensor:
-    """Return, for each token, the first token of the vocabulary that has the same English stem."""
+    """Return, for each token, the id of the first token in the vocabulary that has the same English stem."""
     stemmer, first = snowballstemmer.stemmer("english"), {}
     return torch.tensor(
         [
@@ -120,9 +127,10 @@ def stems(tokenizer: Any) -> Tensor:
 
 
 def frequencies(tokenizer: Any, texts: list[str]) -> Tensor:
-    """Return each token's inverse document frequency, 0 to 2: 70 % counted in the texts, 30 % estimated from its id.
+    """Return each token's inverse document frequency, from 0 to 2.
 
-    BERT's vocabulary is ordered by frequency, which gives an estimate for words that are rare in few texts.
+    The frequency is 70 % of the frequency in the texts plus 30 % of an estimate from the token's id, because in BERT's
+    vocabulary frequent words have lower ids. The estimate is for words of which the texts have too few.
     """
     stem = stems(tokenizer)
     count = torch.zeros(len(stem))

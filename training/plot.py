@@ -1,4 +1,4 @@
-"""progress.jsonl → a plot of the loss by step: python training/plot.py WORK/progress.jsonl OUT.svg"""
+"""Plot the loss of the training by step: python training/plot.py WORK/progress.jsonl OUT.svg"""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 240, 44, 30
-WINDOW = 25
+WINDOW = 25  # the number of steps whose mean loss is drawn
+FIRST_STEP = 5  # the means of fewer steps vary too much to be drawn
 
 
 def plot(losses: list[float]) -> str:
-    """Return an SVG of the mean loss of the last 25 steps, by step."""
-    means = [sum(losses[max(0, step - WINDOW) : step]) / min(step, WINDOW) for step in range(5, len(losses) + 1)]
+    """Return an SVG of the mean loss of the last WINDOW steps, by step."""
+    means = [sum(losses[max(0, step - WINDOW) : step]) / min(step, WINDOW) for step in range(FIRST_STEP, len(losses) + 1)]
     y_max = max(means)
     x_scale = (WIDTH - LEFT - 8) / max(len(means) - 1, 1)
     y_scale = (HEIGHT - BOTTOM - 8) / y_max
@@ -35,5 +36,6 @@ def plot(losses: list[float]) -> str:
 
 if __name__ == "__main__":
     lines = Path(sys.argv[1]).read_text().splitlines()
-    by_step = {row["step"]: row["loss"] for row in map(json.loads, lines)}  # steps repeated after an interruption count once
+    # A step that was repeated after an interruption counts once.
+    by_step = {row["step"]: row["loss"] for row in map(json.loads, lines)}
     Path(sys.argv[2]).write_text(plot([by_step[step] for step in sorted(by_step)]))

@@ -2,8 +2,8 @@
 
     python training/project.py --pairs PAIRS --model src/podium/bundled/podium-mini [--dimensions 128]
 
-It is an uncentred principal component analysis: the first eigenvectors of the mean outer product of normalised token vectors.
-They are computed from the queries and passages of the sources that the model was trained on.
+The projection is an uncentred principal component analysis: its rows are the first eigenvectors of the mean outer product of
+normalised token vectors. These are vectors of queries and passages from the sources that the model was trained on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from podium.local.model import LoadedModel, Options
 from podium.local.spec import read_spec
 
 PROJECTION = f"{PREFIX}projection.weight"
-PER_SOURCE = 150  # pairs
+PAIRS_PER_SOURCE = 150
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def sample(pairs: Path) -> list[Text]:
     texts = []
     for source in SOURCES:
         for index, (query, passage, _) in enumerate(_pairs(pairs, source, random.Random(7))):
-            if index == PER_SOURCE:
+            if index == PAIRS_PER_SOURCE:
                 break
             texts += [Text(query, is_query=True), Text(passage)]
     return texts

@@ -1,4 +1,4 @@
-"""Data → weights, in one command: python training/train.py --pairs FOLDER --parent FOLDER --work FOLDER
+"""Train the weights from the pairs: python training/train.py --pairs FOLDER --parent FOLDER --work FOLDER
 
 Each stage stores its result in the work folder. After an interruption, the same command continues from there.
 """
@@ -17,18 +17,23 @@ import torch
 from model import Late, frequencies
 from torch.nn import functional
 
-SEED, STEPS, BATCH_QUERIES = 0, 480, 16
-LEARNING_RATE, WARM_UP_STEPS, SCALE = 2e-5, 60, 8.0
-QUERY_TOKENS, PASSAGE_TOKENS = 48, 144
-CHECKPOINT_STEPS = 50
-WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # during training; choose.py finds those of the finished model
+SEED = 0
+STEPS = 480
+BATCH_QUERIES = 16
+LEARNING_RATE = 2e-5
+WARM_UP_STEPS = 60
+SCALE = 8.0  # scores are multiplied by it before the softmax of the loss
+QUERY_TOKENS = 48
+PASSAGE_TOKENS = 144
+CHECKPOINT_STEPS = 50  # the number of steps from one checkpoint to the next
+WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # of the four comparisons during training; choose.py finds the final weights
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=Path, required=True, help="the folder with one folder per source")
     parser.add_argument("--parent", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
-    parser.add_argument("--work", type=Path, required=True, help="for the results of each stage")
+    parser.add_argument("--work", type=Path, required=True, help="the folder for the results of each stage")
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -40,13 +45,14 @@ def main() -> None:
 
 
 def _lists(file: Path, pairs: Path, parent: Path) -> data.Lists:
+    """Return the training lists in a file, which is written first if it does not exist."""
     if not file.exists():
         file.write_text(json.dumps(asdict(data.make(pairs, parent))))
     return data.Lists(**json.loads(file.read_text()))
 
 
 def train(model: Late, lists: data.Lists, work: Path, steps: int) -> None:
-    """Train each query against all passages of its batch: the positives of all queries, and a hard negative for each."""
+    """Train the model from the last checkpoint, if there is one, and write checkpoints and the loss of each step to `work`."""
     for name, weight in model.encoder.named_parameters():
         weight.requires_grad = not name.startswith("embeddings.")
     groups = [
@@ -78,6 +84,10 @@ def train(model: Late, lists: data.Lists, work: Path, steps: int) -> None:
 
 
 def _loss(model: Late, lists: data.Lists, generator: random.Random) -> torch.Tensor:
+    """Return the loss of a random batch of queries.
+
+    Each query is compared with all passages of the batch: the positives of all queries, and one hard negative per query.
+    """
     rows = generator.sample(lists.rows, BATCH_QUERIES)
     passages = list(dict.fromkeys([row[1] for row in rows] + [generator.choice(row[2:]) for row in rows]))
     encoded_queries = model.read([lists.queries[row[0]] for row in rows], QUERY_TOKENS)

@@ -17,11 +17,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that replaces `path` when the block ends without an exception.
 
     The content is on the disk before the file gets this name, so a power failure leaves either the old file or the new one. If
-    several processes write at once, the last one wins. After a failure no temporary file is left. Raises OSError.
+    several processes write at once, the last one wins. If the block raises, the temporary file is deleted. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{secrets.token_hex(8)}.unfinished")
-    file = open(temporary, "xb")  # noqa: SIM115  closed below; only their owner may read the files of tempfile
+    file = open(temporary, "xb")  # noqa: SIM115  closed below; a file of tempfile would be readable only by its owner
     try:
         with file:
             yield file

@@ -1,7 +1,6 @@
 """Convert documents to text and to JSON.
 
-A document is a string, a mapping, or a document object of another package. They are read here for every scorer, and never
-modified.
+A document is a string, a mapping, or a document object of another package. Documents are never modified.
 """
 
 from __future__ import annotations
@@ -24,13 +23,15 @@ TEXT_ATTRIBUTES = ("page_content", "content", "text")
 """An object's text is the first of these attributes that is not empty, else what its `get_content()` returns."""
 
 MAX_DEPTH = 32
-"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so a small
-document could become a huge text."""
+"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so without a limit a
+small document could become a huge text."""
 
-# Bounds for suggestions of field names: every unknown name is compared with every known one.
-MAX_UNKNOWN_NAMES, MAX_KNOWN_NAMES, MAX_NAME_LENGTH = 3, 100, 100
+# Limits for suggestions of field names, which compare every unknown name with every known one.
+MAX_UNKNOWN_NAMES = 3
+MAX_KNOWN_NAMES = 100
+MAX_NAME_LENGTH = 100
 
-_ABSENT = object()
+_ABSENT = object()  # a field that a document lacks; None is a value that it may have
 
 
 def texts_of(
@@ -38,15 +39,16 @@ def texts_of(
 ) -> list[str | None]:
     """Return each document's text, in order. A document that is None, empty or only white space has the text None.
 
-    With `fields`, the text of a mapping or object is the text of those fields, in that order: one field as it is, several as
-    YAML, which Cohere recommends for models that take only strings. Strings stay as they are. A document may lack some of
-    the fields, but not all, and each field must be in some document. A dotted name such as "body.text" is a field of a nested
-    record. Error messages call `fields` by the name `argument`, and count documents from `start`.
+    With `fields`, the text of a mapping or object is the text of those fields, in that order. One field is returned as it
+    is, several as YAML, which Cohere recommends for models that take only strings. A document that is a string is its own
+    text. A document may lack some of the fields, but not all, and each field must be in some document. A dotted name such as
+    "body.text" is a field of a nested record. Error messages call `fields` by the name `argument`, and count documents from
+    `start`.
 
         >>> texts_of(["a", {"content": "b"}, {"title": "c", "year": 1999}, None], ("title", "year", "content"))
         ['a', 'content: b\\n', 'title: c\\nyear: 1999\\n', None]
 
-    Raises InvalidInput, which names the document by its index and the keys it has, never its text.
+    Raises InvalidInput. Its message has the document's index and the names of its fields, never its text.
     """
     seen_fields: set[str] = set()
     texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents, start)]
@@ -64,7 +66,7 @@ def has_field(document: Any, name: str) -> bool:
 
 
 def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
-    """Return the `source_score` and `source_rank` that a source added to a document, None if absent or not a number."""
+    """Return the `source_score` and `source_rank` that a source added to a document. Each is None if it is not a number."""
     if not isinstance(document, Mapping):
         return None, None
     score, rank = (_python_number(_get(document, name)) for name in ("source_score", "source_rank"))
@@ -77,7 +79,10 @@ def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
 
 
 def id_of(document: Any) -> str | None:
-    """Return a document's id: its field `_id` or `id`, else the key that its source added, None if it has none of them."""
+    """Return the first of a document's `_id`, `id` and `source_key` (added by its source) that is a number or a string.
+
+    Empty strings are skipped. Returns None if there is no id.
+    """
     if not isinstance(document, Mapping):
         return None
     ids = (_python_number(_get(document, name)) for name in ("_id", "id", "source_key"))
@@ -87,7 +92,7 @@ def id_of(document: Any) -> str | None:
 
 
 def _get(document: Mapping[Any, Any], name: str) -> Any:
-    """Return a mapping's value, None if it is absent. A user's mapping may raise any exception for an absent key."""
+    """Return a mapping's value, None if it is absent. A mapping that a user wrote may raise any exception for that."""
     try:
         return document.get(name)
     except Exception:
@@ -119,13 +124,15 @@ def as_json(document: Any) -> Any:
 
 
 def _text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str | None:
+    """Return a document's text, None if it is blank. The fields that the document has are added to `seen_fields`."""
     try:
         text = str.__str__(_raw_text(document, index, fields, seen_fields, argument))  # a str subclass may override methods
     except InvalidInput:
         raise
     except Exception as error:  # a property that raises, an integer too long to print, a cycle
         raise InvalidInput(f"document {index} cannot be read ({type(error).__name__})") from None
-    return valid_unicode(text) if any(map(_is_visible, text)) else None
+    is_blank = not any(map(_is_visible, text))
+    return None if is_blank else valid_unicode(text)
 
 
 def _raw_text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str:
@@ -144,15 +151,15 @@ def _is_visible(character: str) -> bool:
 
 
 def _default_text(document: Any, index: int, argument: str) -> Any:
+    """Return the value that is the document's text if no fields are named: TEXT_KEYS of a mapping, TEXT_ATTRIBUTES else."""
     if isinstance(document, Mapping):
         present_keys = [key for key in TEXT_KEYS if key in document]
         if present_keys:
             return next((document[key] for key in present_keys if not _is_empty(document[key])), None)
-        example = [name for name, value in document.items() if isinstance(value, str) and name not in ("_id", "id")][:3]
         raise InvalidInput(
             f"document {index} has none of the fields {_quoted_names(TEXT_KEYS)}; it has {_quoted_names(document)}. "
             "Name the fields to read, for example with ",
-            Argument(argument, [str(name) for name in example or [*document][:1]] or ["title"]),
+            Argument(argument, _example_fields(document)),
         )
     if (text := _attribute_text(document)) is not _ABSENT:
         return text
@@ -160,6 +167,13 @@ def _default_text(document: Any, index: int, argument: str) -> Any:
         f"document {index} is a {type(document).__name__}; pass a string, a mapping, or an object with "
         "page_content, content, text or get_content()"
     )
+
+
+def _example_fields(document: Mapping[Any, Any]) -> list[str]:
+    """Return names of a document's fields for an example in a message: those with strings, else the first, else "title"."""
+    string_fields = [name for name, value in document.items() if isinstance(value, str) and name not in ("_id", "id")]
+    examples = string_fields[:3] or list(document)[:1] or ["title"]
+    return [str(name) for name in examples]
 
 
 def _attribute_text(document: Any) -> Any:
@@ -174,6 +188,7 @@ def _attribute_text(document: Any) -> Any:
 
 
 def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields: set[str]) -> str:
+    """Return the text of a document's `fields`, and add those that it has to `seen_fields`."""
     values = {name: value for name in fields if (value := _field(document, name)) is not _ABSENT}
     if not values:
         names = document if isinstance(document, Mapping) else getattr(document, "__dict__", ())
@@ -215,7 +230,7 @@ def _direct_field(document: Any, name: str) -> Any:
 
 
 def _suggestion(unknown: Iterable[str], documents: Sequence[Any]) -> str:
-    """Return "; did you mean …?" with the first record's fields that are most similar to unknown names, or ""."""
+    """Return "; did you mean …?" with the fields of the first mapping that are similar to unknown names, or ""."""
     record = next((document for document in documents if isinstance(document, Mapping)), {})
     known = [name for name in itertools.islice(_field_names(record), MAX_KNOWN_NAMES) if len(name) <= MAX_NAME_LENGTH]
     names = [name for name in itertools.islice(unknown, MAX_UNKNOWN_NAMES) if len(name) <= MAX_NAME_LENGTH]
@@ -257,9 +272,12 @@ def _sorted_items(items: Iterable[Any]) -> list[Any]:
     values = list(items)
     if all(isinstance(item, str) for item in values) or all(isinstance(item, int | float) for item in values):
         return sorted(values)
-    return sorted(
-        values, key=lambda item: (type(item).__name__, repr(_sorted_items(item) if isinstance(item, frozenset) else item))
-    )
+
+    def sort_key(item: Any) -> tuple[str, str]:
+        stable_item = _sorted_items(item) if isinstance(item, frozenset) else item
+        return type(item).__name__, repr(stable_item)
+
+    return sorted(values, key=sort_key)
 
 
 def _python_number(value: Any) -> Any:
@@ -268,6 +286,7 @@ def _python_number(value: Any) -> Any:
 
 
 def _value_text(value: Any, index: int) -> str:
+    """Return the text of one value: strings and numbers as they are, "" for a missing one, lists and dicts as YAML."""
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -282,7 +301,7 @@ def _yaml(value: Any, index: int) -> str:
     import yaml
 
     converted = {name: _yaml_value(item) for name, item in value.items()} if isinstance(value, dict) else value
-    try:  # one line per field, and characters as they are, because a model reads this
+    try:  # every field has one line, and characters are not escaped, because a model reads this text
         return str(yaml.dump(converted, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(
@@ -293,13 +312,13 @@ def _yaml(value: Any, index: int) -> str:
 
 @functools.cache
 def _dumper() -> Any:
-    """Return a class based on YAML's safe dumper, the one of libyaml if installed, which is ten times faster."""
+    """Return a subclass of YAML's safe dumper. If libyaml is installed, it is based on the one in C, ten times as fast."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
     class Dumper(base):  # type: ignore[misc]
-        """A dumper that writes sets as sorted lists, and raises RecursionError below MAX_DEPTH."""
+        """A dumper that writes sets as sorted lists, and raises RecursionError for more than MAX_DEPTH levels."""
 
         depth = 0
 

@@ -1,4 +1,4 @@
-"""Every error that podium raises, as one tree. Each message ends with a remedy. Other libraries' errors are converted to these.
+"""Every error that podium raises, as one tree. Errors of other libraries are converted to these. Messages end with a remedy.
 
     PodiumError
     ├── InvalidInput            an argument: a query, documents, a field name, a limit (also a ValueError)

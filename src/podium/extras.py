@@ -13,12 +13,12 @@ __all__ = ["import_optional", "requirements"]
 
 
 def import_optional(module: str, extra: str) -> Any:
-    """Import a module of an optional package. Raises MissingPackage with the command that installs the extra."""
+    """Import and return a module of an optional package. Raises MissingPackage with the command that installs the extra."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
-            raise
+            raise  # the package is installed, but a package that it needs is missing
         packages = " ".join(f"'{requirement}'" for requirement in requirements(extra)) or error.name
         raise MissingPackage(
             f"this needs {error.name}, which is not installed: pip install {packages} (podium's extra {extra!r})"
@@ -26,9 +26,9 @@ def import_optional(module: str, extra: str) -> Any:
 
 
 def requirements(extra: str) -> list[str]:
-    """Return the packages of an extra from podium's metadata, [] if podium is not installed.
+    """Return the requirements of an extra, such as "tantivy>=0.24", from podium's metadata, [] if there are none.
 
-    A command with these names works whether podium was installed from an index, a checkout or a wheel.
+    A command with these requirements works whether podium was installed from an index, a checkout or a wheel.
     """
     from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""Handle forks: a forked process has only the thread that forked, and shares connections and files with its parent."""
+"""Prepare for forks: the new process has only the thread that forked, and shares connections and files with its parent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 
 __all__ = ["Renewable", "no_fork", "renew_after_fork"]
 
-MAX_WAIT_SECONDS = 5.0
+MAX_WAIT_SECONDS = 5.0  # how long a fork waits for other threads to leave the barrier
 
 
 class Renewable(Protocol):
-    """An object that can replace the threads, locks or connections that it has."""
+    """An object that can replace its threads, locks or connections by new ones."""
 
     def renew(self) -> None: ...
 
@@ -24,7 +24,8 @@ _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
 def renew_after_fork(renewable: Renewable) -> None:
     """Call the object's `renew` in every process forked from now on, before anything else runs there.
 
-    A comparison of process ids on each use would not be enough: several threads of the new process could make it at once.
+    It would not be enough if an object compared process ids whenever it is used: several threads of the new process could
+    notice the difference at once, and all of them would renew it.
     """
     _renewables.add(renewable)
 
@@ -41,7 +42,8 @@ class ForkBarrier:
         self.reset()
 
     def reset(self) -> None:
-        self._thread_count = 1 if self._depth else 0  # threads in the context; in a new process only the forking one
+        """Create the locks, and count only the current thread. A new process has no other."""
+        self._thread_count = 1 if self._depth else 0  # the number of threads in the context
         self._is_forking = False
         self._changed = threading.Condition()
         self._fork_lock = threading.Lock()
@@ -67,8 +69,9 @@ class ForkBarrier:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
+        """Wait for other threads to leave the context, and let none enter it until the fork has ended."""
         self._fork_lock.acquire()
-        own_count = 1 if self._depth else 0  # a signal handler can fork while its thread is in the context
+        own_count = 1 if self._depth else 0  # a signal handler can fork while the thread it interrupted is in the context
         with self._changed:
             self._is_forking = True
             self._changed.wait_for(lambda: self._thread_count <= own_count, MAX_WAIT_SECONDS)

@@ -1,7 +1,7 @@
 """Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
-Files are read as a stream as far as their format allows. A file whose name ends in .gz is decompressed.
-A small file can expand to more than the memory, so lines, cells and JSON arrays have maximum sizes.
+A file is read as a stream, unless it is a JSON array. A file whose name ends in .gz is decompressed.
+A small file can decompress to more than the memory holds, so lines, cells and JSON arrays have maximum sizes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from podium.parquet import parquet_documents
 
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
-PEEKED_BYTES = 4096  # from which the format is recognized
-MAX_CHARACTERS = 1 << 26  # of a line or a cell: 64 million
-MAX_ARRAY_CHARACTERS = 1 << 30  # of a JSON array, which is read as a whole
+PEEKED_BYTES = 4096  # the format is recognized from the first bytes of a file, up to this number
+MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: 64 million
+MAX_ARRAY_CHARACTERS = 1 << 30  # maximum length of a JSON array, which is read completely before it is parsed
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-"""Delimiters of a CSV, with their names: spreadsheets write semicolons if the decimal mark is a comma."""
+"""Delimiter of a CSV → its name. Spreadsheets write semicolons in countries whose decimal mark is a comma."""
 CONVERSIONS = {
     "pdf": "convert it to text first, for example with pdftotext",
     "docx": "save it as plain text (.txt) first",
     "xlsx": "save it as CSV (.csv) first",
 }
-"""How to convert files of formats that are not supported."""
+"""The ending of a format that is not supported → how to convert such a file."""
 MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""The first bytes of such files, to recognize those whose name has no ending."""
+"""The first bytes of a file → a format that is not supported, for files whose name has no ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format. `parse` yields documents from lines, split at `newline` as by `open`, or from a text or binary file."""
+    """A file format. `parse(content, source)` yields documents; its error messages call the file `source`.
+
+    `reads` is what `content` is: an iterable of lines, a text file or a binary file. Lines end at `newline`, as in `open`.
+    """
 
     parse: Callable[[Any, str], Iterator[Any]]
     newline: str = "\n"
@@ -49,16 +52,17 @@ class Format:
 
 
 def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
-    """Return the documents of a file. `format_name` is one of FORMATS; None recognizes it by the file's name.
+    """Return the documents of a file. `format_name` is a key of FORMATS, or None to recognize the format as `format_of` does.
 
-    Raises InvalidInput, with the line, if the file is not of this format, and if it does not fit into memory.
+    Raises InvalidInput, with the number of the line, if the file is not of this format, and if it cannot be read or does not
+    fit into memory.
     """
     with _enough_memory(str(path)):
         return list(stream_documents(path, format_name))
 
 
 def stream_documents(path: str | Path, format_name: str | None = None) -> Iterator[Any]:
-    """Yield what `read_documents` returns, without loading the whole file if its format allows that."""
+    """Yield the documents that `read_documents` returns, without loading the whole file if its format allows that."""
     file = checked_path(path)
     if file.is_dir():
         raise InvalidInput(
@@ -78,7 +82,7 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
 
 
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
-    """Return the documents in `content`, which error messages call `source`."""
+    """Return the documents in `content`. Raises InvalidInput, whose message calls the content `source`."""
     try:
         with _enough_memory(source):
             return list(_documents(io.BytesIO(content), format_name, source))
@@ -112,10 +116,12 @@ def format_of(name: str, content: bytes = b"") -> str:
 
 
 def _open_file(file: Path) -> Any:
+    """Return the file, opened for reading bytes that are decompressed if its name ends in .gz."""
     return io.BufferedReader(gzip.open(file)) if file.name.lower().endswith(".gz") else file.open("rb")
 
 
 def _documents(content: BinaryIO, format_name: str, source: str) -> Iterator[Any]:
+    """Yield the documents in a binary file. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the file."""
     if format_name not in FORMATS:
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
     kind = FORMATS[format_name]
@@ -142,6 +148,7 @@ def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _enough_memory(source: str) -> Iterator[None]:
+    """Turn a MemoryError in the block into InvalidInput."""
     try:
         yield
     except MemoryError:
@@ -149,19 +156,20 @@ def _enough_memory(source: str) -> Iterator[None]:
 
 
 def _utf8_error(content: BinaryIO, source: str) -> InvalidInput:
-    """Return the error for content that is not UTF-8, with the number of the first bad line."""
-    bad_line = 0
-    for number, line in enumerate(iter(lambda: content.readline(4 * MAX_CHARACTERS), b""), start=1):
+    """Return the error for content that is not UTF-8, with the number of the first line that is not."""
+    max_bytes = 4 * MAX_CHARACTERS  # a character has at most four bytes in UTF-8
+    number = 0
+    while line := content.readline(max_bytes):
+        number += 1
         try:
             line.decode("utf-8-sig")
         except UnicodeDecodeError:
-            bad_line = number
             break
-    return InvalidInput(f"{source}, line {bad_line}: not UTF-8; convert it, for example with iconv")
+    return InvalidInput(f"{source}, line {number}: not UTF-8; convert it, for example with iconv")
 
 
 def _lines(lines: Iterable[str], source: str) -> Iterator[Any]:
-    """Yield each line that is not blank, without its end."""
+    """Yield each line that is not blank, without its line break."""
     return (line.rstrip("\r\n") for line in lines if line.strip())
 
 
@@ -188,10 +196,10 @@ def _json_array(file: Any, source: str) -> Iterator[Any]:
 
 
 def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV by column name, each with the number of its last line.
+    """Yield (number of its last line, cells by column name) for each row of a CSV.
 
-    The delimiter is the one that splits the header into the most names. Raises InvalidInput, which names the line, for a row
-    that has more or fewer cells than the header, and for a header without the `required` columns.
+    The delimiter is the one that splits the header into the most names. Raises InvalidInput, with the number of the line, for
+    a row that has more or fewer cells than the header, and for a header without the `required` columns.
     """
     remaining = iter(lines)
     header = next(remaining, "")
@@ -220,17 +228,21 @@ def _delimited_rows(
         if missing := [column for column in required if column not in names]:
             raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}")
         for row in rows:
-            if None in row or None in row.values():
-                delimiters = DELIMITERS[delimiter]
-                remedy = f"put a cell that contains {delimiters} in double quotes"
-                remedy = remedy if is_quoted else "no cell may contain a tab or a line break"
-                raise InvalidInput(
-                    f"{source}, line {rows.line_num}: not as many cells as the header, whose names are separated by "
-                    f"{delimiters}; {remedy}"
-                )
+            has_too_many_cells = None in row  # csv puts them into a list under the key None
+            has_too_few_cells = None in row.values()
+            if has_too_many_cells or has_too_few_cells:
+                raise _cell_count_error(f"{source}, line {rows.line_num}", DELIMITERS[delimiter], is_quoted)
             yield rows.line_num, row
     except csv.Error as error:
         raise InvalidInput(f"{source}, line {rows.line_num}: {error}") from error
+
+
+def _cell_count_error(location: str, delimiters: str, is_quoted: bool) -> InvalidInput:
+    if is_quoted:
+        remedy = f"put a cell that contains {delimiters} in double quotes"
+    else:
+        remedy = "no cell may contain a tab or a line break"
+    return InvalidInput(f"{location}: not as many cells as the header, whose names are separated by {delimiters}; {remedy}")
 
 
 def _json_value(text: str, location: str) -> Any:

@@ -1,6 +1,6 @@
 """The classes of Redis's user guide on rerankers: HFCrossEncoderReranker, CohereReranker and VoyageAIReranker.
 
-They are Rerankers with the names, defaults and return values of that guide (docs/guide.ipynb).
+Each is a Reranker with the name, the defaults and the return values that it has in that guide (docs/guide.ipynb).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CohereReranker", "HFCrossEncoderReranker", "VoyageAIReranker"]
 
-API_SETTINGS = ("api_key", "base_url")
+API_CONFIG_NAMES = ("api_key", "base_url")
 
 
 class HFCrossEncoderReranker(Reranker):
@@ -60,10 +60,11 @@ class HFCrossEncoderReranker(Reranker):
 
 
 class _HostedReranker(Reranker):
-    """Base class of the hosted rerankers, which define `provider` and `default_model`.
+    """Base class of the hosted rerankers. A subclass defines `provider` and `default_model`.
 
-    `api_config` may contain "api_key" (default: the provider's environment variable) and "base_url"; the other arguments
-    are those of `podium.load`. Strings are returned as strings. Raises MissingKey when created, ProviderError when ranking.
+    `api_config` may contain "api_key" (default: the provider's environment variable) and "base_url". The other arguments
+    are those of `podium.load`. Strings are returned as strings. The constructor raises MissingKey and InvalidInput, `rank`
+    and the other calls ProviderError.
     """
 
     provider: ClassVar[str]
@@ -85,7 +86,8 @@ class _HostedReranker(Reranker):
         http_options: dict[str, Any] = {"timeout": timeout, "retries": retries, "client": client, "async_client": async_client}
         defaults: dict[str, Any] = {"limit": limit, "rank_by": rank_by, "return_score": return_score}
         model_name = self.default_model if model is None else model
-        super().__init__(hosted_scorer(self.provider, model_name, **_checked_settings(api_config), **http_options), **defaults)
+        scorer = hosted_scorer(self.provider, model_name, **_checked_api_config(api_config), **http_options)
+        super().__init__(scorer, **defaults)
         self._load_again = functools.partial(type(self), model, api_config=api_config, **defaults, **http_options)
 
 
@@ -93,7 +95,8 @@ class CohereReranker(_HostedReranker):
     """A reranker that calls Cohere, by default rerank-v3.5 with the key in COHERE_API_KEY.
 
     `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.
+    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey, ranking
+    raises ProviderError.
     """
 
     provider = "cohere"
@@ -104,18 +107,19 @@ class VoyageAIReranker(_HostedReranker):
     """A reranker that calls Voyage AI, by default rerank-2.5 with the key in VOYAGE_API_KEY.
 
     `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    `api_config={"api_key": …}` takes precedence over the environment. Raises MissingKey; when ranking, ProviderError.
+    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey, ranking
+    raises ProviderError.
     """
 
     provider = "voyage"
     default_model = "rerank-2.5"
 
 
-def _checked_settings(api_config: Any) -> dict[str, str]:
+def _checked_api_config(api_config: Any) -> dict[str, str]:
     if api_config is None:
         return {}
     if not isinstance(api_config, Mapping):
         raise InvalidInput(f"api_config must be a dict such as {{'api_key': …}}, not a {type(api_config).__name__}")
-    if unknown := sorted(map(str, set(api_config) - {*API_SETTINGS})):
-        raise InvalidInput(f"api_config has {', '.join(unknown)}; it may contain {' and '.join(API_SETTINGS)}")
+    if unknown := sorted(map(str, set(api_config) - {*API_CONFIG_NAMES})):
+        raise InvalidInput(f"api_config has {', '.join(unknown)}; it may contain only {' and '.join(API_CONFIG_NAMES)}")
     return dict(api_config)

@@ -1,4 +1,4 @@
-"""Checks of arguments, which raise InvalidInput."""
+"""Checks of arguments. Each `checked_…` function returns its valid argument, or raises InvalidInput."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ FOREIGN_NAMES = {
     "top_k": "use limit= for the number of results",
     "device": "models run on the CPU; use threads= with podium.load for the number of cores",
 }
-"""Arguments of other libraries, and podium's equivalent."""
+"""An argument's name in other libraries → advice on podium's equivalent."""
 
 
 def refuse_unknown_names(function: Function) -> Function:
-    """Decorate a function to raise WrongType for an argument that it does not have, and to name the one that was meant."""
+    """Decorate a function so that it raises WrongType for an unknown argument. The message suggests the one that was meant."""
     code = function.__code__
     names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name not in ("self", "cls")]
     title = function.__qualname__.removesuffix(".__init__")
@@ -74,9 +74,9 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> list[str | None]:
-    """Return each document's text, read from the fields of `rank_by` as by `texts_of`.
+    """Return the text of each document, as `texts_of` does for the fields in `rank_by`.
 
-    Raises InvalidInput for invalid fields, and for fields of documents that are all strings.
+    Raises InvalidInput for invalid fields, and if fields are named but every document is a string.
     """
     fields = checked_fields(rank_by)
     is_string = [isinstance(document, str) for document in documents if document is not None]
@@ -100,22 +100,24 @@ def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[An
 
 
 def checked_query(query: Any) -> str:
-    """Return the query, with unpaired surrogates replaced as in documents."""
+    """Return the query, with unpaired surrogates replaced. Raises WrongType unless it is a string, InvalidInput if blank."""
     if not isinstance(query, str):
         raise WrongType(f"the query must be a string, not {type(query).__name__}; it comes before the documents in the call")
-    if (text := texts_of([query])[0]) is None:
+    text = texts_of([query])[0]
+    if text is None:
         raise InvalidInput("the query is empty; there is nothing to rank by")
     return text
 
 
 def checked_documents(docs: Any) -> list[Any]:
+    """Return the documents of any iterable as a list. Raises WrongType for one document, None or a data frame."""
     if docs is None:
         raise WrongType("docs is None; pass the list of documents that the search returned, or []")
     if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
         raise WrongType(
             f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list, after the query in the call"
         )
-    if hasattr(docs, "columns"):  # iterating over a data frame gives the names of its columns
+    if hasattr(docs, "columns"):  # a data frame; iterating over it would give the names of its columns
         raise WrongType(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
     return list(docs)
 
@@ -134,10 +136,10 @@ def checked_limit(limit: Any) -> int | None:
 
 def checked_offset(offset: Any) -> int:
     try:
-        number = -1 if isinstance(offset, bool) else operator.index(offset)
+        number = None if isinstance(offset, bool) else operator.index(offset)
     except TypeError:
-        number = -1
-    if number < 0:
+        number = None
+    if number is None or number < 0:
         raise InvalidInput(f"offset must be a whole number from 0, not {offset!r:.40}")
     return number
 
@@ -166,7 +168,7 @@ def checked_path(path: Any) -> Path:
 
 
 def comma_list(names: str | None) -> list[str]:
-    """Return the names in a comma-separated string, [] for None."""
+    """Return the names in a comma-separated string, without white space around them; [] for None."""
     return [name.strip() for name in names.split(",") if name.strip()] if names else []
 
 
@@ -182,7 +184,7 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(options: Mapping[str, Any], reason: str) -> None:
-    """Raise InvalidInput if an option is not None. Its message is the reason, followed by the names of those options."""
+    """Raise InvalidInput if any option is not None. Its message is the reason, followed by the names of those options."""
     if refused := sorted(without_none(options)):
-        names = [part for name in refused for part in (", ", Argument(name))]
-        raise InvalidInput(f"{reason} ", *names[1:], "; leave it out")
+        names_after_commas = [part for name in refused for part in (", ", Argument(name))]
+        raise InvalidInput(f"{reason} ", *names_after_commas[1:], "; leave it out")

@@ -1,4 +1,8 @@
-"""Parse JSON with one kind of error, and count its values and the memory that they will take: `{},` takes a hundred bytes."""
+"""Parse JSON, and estimate the number and size of its values before they are parsed.
+
+A small JSON text can take a lot of memory: the three characters `{},` become an object of a hundred bytes. All errors of
+parsing are ValueErrors.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,19 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 100_000_000
-BYTES_PER_VALUE = 128  # of memory besides the characters of strings, measured for {}, [], numbers and members of objects
+BYTES_PER_VALUE = 128
+"""The memory that a value takes besides the characters of strings, measured for {}, [], numbers and members of objects."""
 
 _SEPARATORS = (b",", b"[", b"{")
-FEW_VALUES = 100  # of a small document
-CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more is worth an exact count
-_BLOCK_BYTES = 1 << 20
+FEW_VALUES = 100  # up to this number of values, an exact count is not worth its time
+CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more of them is worth an exact count
+_BLOCK_BYTES = 1 << 20  # the number of bytes of a text that are searched at a time
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
 
 def load_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises OSError, or ValueError as `parse_json` does and if the file is too large."""
+    """Return the value in a JSON file. Raises OSError, ValueError if the file is too large, and the errors of `parse_json`."""
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -47,16 +52,16 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def count_values(content: bytes, limit: int) -> int:
-    """Return about how many values a JSON text has: the number of its commas and opening brackets.
+    """Return an upper bound for the values that a JSON text has, besides the first: its commas and opening brackets.
 
-    If there are more than `limit`, they are counted again without those inside strings, which takes longer.
+    If there are more than `limit` of these characters, they are counted again without those inside strings, which is slower.
     """
     upper_bound = sum(map(content.count, _SEPARATORS))
     return upper_bound if upper_bound <= limit else count_outside_strings(content)
 
 
 def count_outside_strings(content: bytes) -> int:
-    """Return the number of commas and opening brackets outside strings."""
+    """Return the number of commas and opening brackets ([ or {) outside strings."""
     import numpy as np
 
     unescaped = content.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -70,20 +75,20 @@ def count_outside_strings(content: bytes) -> int:
 
 
 def text_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of decoded UTF-8, which depend on the widest character of a string."""
+    """Return how many bytes a character of the decoded text takes at most: 1, 2 or 4, as its widest character needs."""
     if data.isascii():
         return 1
     return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2
 
 
 def string_character_bytes(data: bytes) -> int:
-    """Return an upper bound for the bytes per character of the strings in JSON, in which escapes stand for any character."""
+    """Return how many bytes a character of JSON's strings takes at most, including characters that are written as escapes."""
     if _HIGH_SURROGATE.search(data):
         return 4
     return max(text_character_bytes(data), 2 if b"\\u" in data else 1)
 
 
 def decoded_bytes(content: bytes) -> int:
-    """Return an upper bound for the memory of the parsed values of a JSON text."""
+    """Return how many bytes of memory the parsed values of a JSON text take at most."""
     value_count = 1 + count_values(content, max(FEW_VALUES, len(content) // CHARACTERS_PER_COMMA))
     return string_character_bytes(content) * len(content) + BYTES_PER_VALUE * value_count

@@ -61,40 +61,57 @@ def load(
 
     - `limit`, `rank_by`, `return_score`: defaults for every call.
     - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
-      on a model of this name and revision; a hosted model's `base_url` may differ.
+      on a model of this name and revision. A hosted model may have another `base_url`.
     - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
     For models on this machine:
 
     - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
-    - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster here).
-    - `threads`: number of threads. `max_length`: tokens of query and text together, or of a text for late interaction.
-    - `encoding`: of the token vectors that late interaction stores, "int8" (default), "float16" or "float32". `pooling`: how
-      many of them are averaged to one: 1 (none, default), 2 or 3.
-    - `score`: for ColBERT models, the "sum" of the similarities of a query's tokens (default), or their "mean".
-    - `keep`: where they are stored, so that a text is not read again: bytes of memory (default 64 MB, 0 for none), a folder,
-      which processes may share, or the URL of a Redis (with 64 MB of memory in front of it).
+    - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster on this machine).
+    - `threads`: number of threads.
+    - `max_length`: maximum number of tokens of query and text together, or of the text alone for late interaction.
     - `revision`, `cache_dir`, `token`: for models on the hub.
+
+    For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:
+
+    - `encoding`: the number format of the stored token vectors, "int8" (default), "float16" or "float32".
+    - `pooling`: how many token vectors are averaged to one: 1 (none are averaged, default), 2 or 3.
+    - `score`: for ColBERT models, the "sum" (default) or the "mean" of the similarities of a query's tokens.
+    - `keep`: where the token vectors of a text are stored, so that the text is not read again. A number is a number of
+      bytes in memory (default 64 MB, 0 for none). A path is a folder, which processes may share. A URL is a Redis, with 64 MB
+      of memory in front of it.
 
     For hosted APIs:
 
     - `api_key`: default is the provider's environment variable.
     - `base_url`: another server with the provider's API.
-    - `timeout`: seconds until the last reply must begin, retries included, default 30. Receiving the rest of it (at
-      most 64 MB) may take longer. `retries`: default 3.
-    - `max_documents`: documents per request. `client`, `async_client`: your own httpx clients.
+    - `timeout`: seconds until the last reply must have arrived, retries included, default 30.
+    - `retries`: how often a failed request is sent again, default 3.
+    - `max_documents`: maximum number of documents per request.
+    - `client`, `async_client`: your own httpx clients.
 
     A reranker can be pickled; the other process loads it again, with keys from its own environment.
 
         >>> load("podium-mini", limit=3)
         Reranker('podium-mini')
 
-    Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput for options that the model does not have.
+    Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput, also for options that the model does not
+    have.
     """
-    local: dict[str, Any] = {"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length}
-    local |= {"encoding": encoding, "pooling": pooling, "score": score, "keep": keep}
-    hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    hosted = {
+    local_options: dict[str, Any] = {
+        "precision": precision,
+        "runtime": runtime,
+        "threads": threads,
+        "max_length": max_length,
+        "encoding": encoding,
+        "pooling": pooling,
+        "score": score,
+        "keep": keep,
+        "revision": revision,
+        "cache_dir": cache_dir,
+        "token": token,
+    }
+    hosted_options = {
         "api_key": api_key,
         "base_url": base_url,
         "timeout": timeout,
@@ -105,11 +122,11 @@ def load(
     }
     scorer: BaseScorer
     if provider := provider_of(name):
-        refuse(local | hub, f"{provider} is a hosted API and does not have the option")
-        scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted))
+        refuse(local_options, f"{provider} is a hosted API and does not have the option")
+        scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted_options))
     else:
-        refuse(hosted, f"{os.fspath(name)} is a model on this machine and does not have the option")
-        scorer = local_scorer(name, **without_none(local | hub))
+        refuse(hosted_options, f"{os.fspath(name)} is a model on this machine and does not have the option")
+        scorer = local_scorer(name, **without_none(local_options))
     if cache is not None:
         from podium.compose.cached import CachedScorer
         from podium.compose.stores.redis import RedisScores
@@ -120,8 +137,9 @@ def load(
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
     reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
-    general = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
-    reranker._load_again = functools.partial(load, name, **without_none(general | local | hub | hosted))
+    options = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
+    options |= local_options | hosted_options
+    reranker._load_again = functools.partial(load, name, **without_none(options))
     return reranker
 
 
@@ -140,7 +158,10 @@ def local_scorer(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> LocalScorer | LateInteraction:
-    """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model."""
+    """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model.
+
+    The options are those of `load`. Raises ModelError, and InvalidInput for options that the model does not have.
+    """
     from podium.encodings.keep import store_for
     from podium.local.files.resolve import find_model
     from podium.local.late.kinds import is_late
@@ -161,7 +182,7 @@ def local_scorer(
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
-    """Return the scorer of a provider's model. `options` are those of HostedScorer."""
+    """Return the scorer of a provider's model. The options are those of HostedScorer."""
     from podium.hosted.scorer import HostedScorer
 
     return HostedScorer(provider, model, **options)
@@ -177,7 +198,7 @@ def check_name(name: str) -> None:
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:
-    """Return the provider that a model's name begins with, or None."""
+    """Return the provider in "provider:model", None for a model on this machine. Raises InvalidInput unless it is a name."""
     from podium.hosted.providers import PROVIDERS
 
     if isinstance(name, Path):
@@ -191,18 +212,18 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
 
 
 def _unknown_model(name: str) -> ModelNotFound:
+    """Return the error for a name that no model has. It suggests the bundled model or the provider that was meant."""
     from podium.hosted.providers import PROVIDERS
 
     prefix, colon, model = name.partition(":")
-    names = [row.name for row in PROVIDERS]
-    if colon and len(prefix) > 1:  # one letter is a drive of Windows
-        similar = difflib.get_close_matches(prefix, names, n=1)
+    providers = [row.name for row in PROVIDERS]
+    if colon and len(prefix) > 1:  # a single letter before a colon is a drive of Windows
+        similar = difflib.get_close_matches(prefix, providers, n=1)
         hint = f"did you mean {similar[0]}:{model}? " if similar else ""
-        return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(names)}")
-    suggestion = next(iter(difflib.get_close_matches(name, [*BUNDLED, *names], n=1)), "")
-    if suggestion in names:
-        suggestion += ":<model>"
-    hint = f"did you mean {suggestion}? " if suggestion else ""
+        return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(providers)}")
+    similar = difflib.get_close_matches(name, [*BUNDLED, *providers], n=1)
+    suggestions = [f"{match}:<model>" if match in providers else match for match in similar]
+    hint = f"did you mean {suggestions[0]}? " if suggestions else ""
     return ModelNotFound(
         f"there is no model {name!r}; {hint}name a bundled one ({', '.join(BUNDLED)}), a folder (./path), "
         "one on the hub (org/model) or a hosted one (provider:model)"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["html_table"]
 
-MAX_ROWS, MAX_CHARACTERS = 50, 300  # of the table; of a document's text
+MAX_ROWS = 50  # the maximum number of results in the table
+MAX_CHARACTERS = 300  # the maximum length of a text; longer texts are cut
 
 
 def html_table(ranking: Ranking) -> str:
@@ -34,7 +35,7 @@ def _html_row(result: Result) -> str:
 
 
 def _beginning(document: Any) -> str:
-    """Return the beginning of a document's text, or of its JSON if podium finds no text in it."""
+    """Return the beginning of a document's text. If none of its fields is known to be its text, its JSON is used."""
     try:
         text = texts_of([document])[0] or ""
     except InvalidInput:

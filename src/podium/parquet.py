@@ -1,7 +1,7 @@
 """Read documents from the rows of a Parquet file.
 
-A small file can expand to more than the memory, because repeated values take no space in it. So the bytes are counted before
-they are values in Python, which are larger.
+A small file can expand to more than the memory holds, because repeated values take almost no space in it. So the sizes of
+its values are added up before they are converted to Python, where they are even larger.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from podium.extras import import_optional
 
 __all__ = ["parquet_documents"]
 
-ROWS = 64  # converted at once
-MAX_BYTES, MAX_EXPANSION = 1 << 29, 100  # to how many bytes a file may expand, or to how many times its own size
-CELL_BYTES = 64  # about, of a value in a dict
+BATCH_ROWS = 64  # the number of rows that are converted at a time
+# A file may expand to MAX_BYTES, or to MAX_EXPANSION times its own size if that is more.
+MAX_BYTES = 1 << 29
+MAX_EXPANSION = 100
+CELL_BYTES = 64  # about how many bytes a value in a dict takes, besides the value's own
 
 
 def parquet_documents(file: BinaryIO, source: str) -> Iterator[dict[str, Any]]:
-    """Yield each row as a document. Messages call the file `source`. Raises InvalidInput."""
+    """Yield each row as a dict. Raises InvalidInput, whose message calls the file `source`, and MissingPackage."""
     arrow = import_optional("pyarrow", "parquet")
     parquet = import_optional("pyarrow.parquet", "parquet")
     file_bytes = file.seek(0, io.SEEK_END)
@@ -34,21 +36,21 @@ def parquet_documents(file: BinaryIO, source: str) -> Iterator[dict[str, Any]]:
         total_bytes = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
         _check_expansion(total_bytes, file_bytes, source)
         read_bytes = 0
-        for batch in parquet_file.iter_batches(batch_size=ROWS):
+        for batch in parquet_file.iter_batches(batch_size=BATCH_ROWS):
             columns = {name: _plain_column(batch.column(name), name, source) for name in names}
             read_bytes += sum(column.nbytes + CELL_BYTES * len(column) for column in columns.values())
             _check_expansion(read_bytes, file_bytes, source)
             values = {name: _python_values(column, name, source) for name, column in columns.items()}
             for row in range(batch.num_rows):
                 yield {name: _json_compatible(values[name][row]) for name in names}
-    except MemoryError:  # that of pyarrow is an ArrowException, too
+    except MemoryError:  # pyarrow's own MemoryError is an ArrowException, too
         raise
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
-        raise InvalidInput(f"{source} is not a Parquet file that can be read: {str(error)[:100]}") from error
+        raise InvalidInput(f"{source} cannot be read as a Parquet file: {str(error)[:100]}") from error
 
 
-def _check_expansion(size: int, file_bytes: int, source: str) -> None:
-    if size > max(MAX_BYTES, MAX_EXPANSION * file_bytes):
+def _check_expansion(expanded_bytes: int, file_bytes: int, source: str) -> None:
+    if expanded_bytes > max(MAX_BYTES, MAX_EXPANSION * file_bytes):
         raise InvalidInput(
             f"{source} expands to more than {MAX_BYTES >> 20} MB and {MAX_EXPANSION} times its own size, as a damaged "
             "or hostile file does; write its documents as .jsonl"
@@ -56,7 +58,10 @@ def _check_expansion(size: int, file_bytes: int, source: str) -> None:
 
 
 def _plain_column(column: Any, name: str, source: str) -> Any:
-    """Return a column of Arrow without a dictionary, so that its size in bytes is known."""
+    """Return a column of Arrow in which every row has its value, so that its size is known.
+
+    Arrow can also store each different value once, in a "dictionary", and let rows refer to it.
+    """
     plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
     if "dictionary<" in str(plain.type):
         raise InvalidInput(f"{source}: the column {name!r:.60} has dictionaries in lists or records; write it as strings")
@@ -65,17 +70,16 @@ def _plain_column(column: Any, name: str, source: str) -> Any:
 
 def _python_values(column: Any, name: str, source: str) -> list[Any]:
     try:
-        values: list[Any] = column.to_pylist()
+        return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
     except (ValueError, ArithmeticError) as error:
         raise InvalidInput(
             f"{source}: the column {name!r:.60}, of type {column.type!s:.60}, has a value that Python does not have, such as "
             "an unknown time zone, a date after the year 9999, or text that is not UTF-8; convert it to strings"
         ) from error
-    return values
 
 
 def _json_compatible(value: Any) -> Any:
-    """Return a value of a Parquet file as JSON would have it: dates and times in ISO 8601, decimals as strings."""
+    """Return a value of a Parquet file as a type that JSON has: dates and times in ISO 8601, decimals as strings."""
     if isinstance(value, dict):
         return {name: _json_compatible(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -11,12 +11,15 @@ from podium.types import Progress
 
 __all__ = ["bar"]
 
-QUICK_SECONDS = 1.0
+QUICK_SECONDS = 1.0  # work that ends within this time shows no bar
 
 
 @contextlib.contextmanager
 def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]:
-    """Yield a function to call with the number of items just done. If `is_shown`, a bar appears after a second."""
+    """Yield a function to call with the number of items done since its last call. It must be called from one thread only.
+
+    If `is_shown`, a bar with the words `what` on its left appears after a second.
+    """
     late_bar = _LateBar(total, what)
     try:
         yield late_bar.advance if is_shown else lambda done: None
@@ -25,10 +28,11 @@ def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]
 
 
 class _LateBar:
-    """A progress bar that appears after QUICK_SECONDS. Not for several threads at once."""
+    """A progress bar that appears after QUICK_SECONDS. It may not be used by several threads at once."""
 
     def __init__(self, total: int, what: str) -> None:
-        self._total, self._what = total, what
+        self._total = total
+        self._what = what
         self._done = 0
         self._began = time.monotonic()
         self._bar: Any = None

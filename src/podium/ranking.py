@@ -35,19 +35,25 @@ from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, U
 __all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
 
 NO_TEXT_SCORES: dict[ScoreKind, float] = {
-    "logit": -3.4028234663852886e38,  # the lowest float32: no model computes less
+    "logit": -3.4028234663852886e38,  # the lowest float32, so no model computes a lower score
     "sigmoid": 0.0,
     "probability": 0.0,
     "similarity": -1.0,
     "similarity_sum": -3.4028234663852886e38,
     "fused": 0.0,
 }
-"""The score of a document without text, by kind. If another document's score is lower, that score is used."""
+"""Kind of score → the score of a document without text, unless another document's score is even lower.
+
+In that case, the document without text gets that lower score, so that scores never increase from one rank to the next.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Request:
-    """A query and its documents, checked. `texts` has the texts of the documents at `text_indices`; the others have none."""
+    """A checked query and its documents. `texts[i]` is the text of `documents[text_indices[i]]`.
+
+    Documents whose index is not in `text_indices` have no text.
+    """
 
     query: str
     documents: list[Any]
@@ -57,7 +63,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Which results a call returns."""
+    """The limits on the results of a call: their number and their score. None means no limit."""
 
     limit: int | None
     min_score: float | None
@@ -85,14 +91,14 @@ class Reranker:
         rank_by: str | list[str] | None = None,
         return_score: bool = True,
     ) -> None:
-        self.scorer = scorer
-        self._scorer = as_scorer(scorer)
+        self.scorer = scorer  # the caller's object
+        self._scorer = as_scorer(scorer)  # the same scorer with all methods of BaseScorer
         self.limit = checked_limit(limit)
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
         self.return_score = checked_return_score(return_score)
         self._closed = False
-        self._load_again: functools.partial[Any] | None = None  # a call that creates this reranker, for pickle
+        self._load_again: functools.partial[Any] | None = None  # a call that creates an equal reranker, for pickle
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the call that loads this reranker, never its weights, connections or keys."""
@@ -129,8 +135,9 @@ class Reranker:
     ) -> Any:
         """Return `(results, scores)`, best first, or only `results` with `return_score=False`.
 
-        `scores[i]` is the score of `results[i]`. Mappings and objects are returned as the same objects. `rerank` returns the
-        same order with more information. Raises InvalidInput, and what the scorer raises.
+        `scores[i]` is the score of `results[i]`. The results are the objects in `docs`, except that HFCrossEncoderReranker
+        returns a string as `{"content": text}`. `rerank` returns the same order with more information. Raises InvalidInput,
+        and the errors of the scorer.
         """
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
@@ -162,10 +169,10 @@ class Reranker:
     ) -> Ranking:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
 
-        All documents are scored; then `min_score` removes results with a lower score (and documents without text), and
-        `limit` keeps the best; a note says if there is no result left. `progress` shows a bar on stderr if the call takes
-        longer than a second. Raises InvalidInput, also for `rank_by` if every document is a string, and what the scorer
-        raises.
+        All documents with a text are scored. Then `min_score` removes results with a lower score and documents without
+        text, and `limit` keeps the best of the others. If no result is left, a note says so. `progress` shows a bar on
+        stderr if the call takes longer than a second. Raises InvalidInput, also for `rank_by` if every document is a
+        string, and the errors of the scorer.
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 
@@ -189,10 +196,11 @@ class Reranker:
         return await asyncio.to_thread(self._ranking, request, scores, cut, began)
 
     def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
-        """Return one score per document, in the order of the documents."""
+        """Return one score per document, in the order of the documents. A document without text gets the lowest score."""
         documents = checked_documents(docs)
         scores = [0.0] * len(documents)
-        for result in self.rerank_many([query], [documents], rank_by=rank_by, limit=max(1, len(documents)))[0]:
+        all_documents = max(1, len(documents))  # the reranker's default limit must not apply, and a limit is at least 1
+        for result in self.rerank(query, documents, rank_by=rank_by, limit=all_documents):
             scores[result.index] = result.score
         return scores
 
@@ -207,10 +215,10 @@ class Reranker:
         min_score: float | None = None,
         progress: bool = False,
     ) -> list[Ranking]:
-        """Return one Ranking per query. The pairs of all queries are scheduled together.
+        """Return one Ranking per query. The (query, text) pairs of all queries are scheduled together.
 
-        `usage.seconds` of each Ranking is the time of the whole call. Raises InvalidInput also if the numbers of queries
-        and of document lists differ.
+        The other arguments are those of `rerank`. In every Ranking, `usage.seconds` is the time of the whole call. Raises the
+        errors of `rerank`, and InvalidInput if there are more or fewer lists of documents than queries.
         """
         began = time.perf_counter()
         cut = self._cut(limit, min_score)
@@ -245,11 +253,12 @@ class Reranker:
         await self.aclose()
 
     def _as_lists(self, ranking: Ranking, with_scores: bool) -> Any:
+        """Return a ranking as `rank` does: (documents, scores), or only the documents."""
         documents = [self._returned_document(result.document) for result in ranking]
         return (documents, [result.score for result in ranking]) if with_scores else documents
 
     def _returned_document(self, document: Any) -> Any:
-        """Return a document as `rank` returns it."""
+        """Return a document as `rank` returns it. A subclass may return another object."""
         return document
 
     def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
@@ -266,22 +275,25 @@ class Reranker:
     def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
         """Return the scores of each request. Only requests that have texts are passed to the scorer."""
         with_texts = [request for request in requests if request.texts]
-        scored: Sequence[Scores] = ()
+        scores_with_texts: Sequence[Scores] = ()
         if with_texts:
             queries = [request.query for request in with_texts]
-            scored = self._scorer.score_many(queries, [request.texts for request in with_texts], progress=advance)
-        if len(scored) != len(with_texts):
+            texts_per_query = [request.texts for request in with_texts]
+            scores_with_texts = self._scorer.score_many(queries, texts_per_query, progress=advance)
+        if len(scores_with_texts) != len(with_texts):
             raise PodiumError(
-                f"{self.model} returned scores for {len(scored)} of {len(with_texts)} queries, so they cannot be ranked"
+                f"{self.model} returned scores for {len(scores_with_texts)} of {len(with_texts)} queries, so they cannot be "
+                "ranked"
             )
-        remaining = iter(scored)
+        remaining = iter(scores_with_texts)
         return [next(remaining) if request.texts else Scores(()) for request in requests]
 
     def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
         if not isinstance(scores, Scores):
             raise PodiumError(f"{self.model} returned a {type(scores).__name__}, not podium.types.Scores")
         _check_scores(scores, len(request.texts), self.model)
-        all_results = _results(request, scores, min(NO_TEXT_SCORES[self._scorer.score_kind], *scores.values, math.inf))
+        no_text_score = min([NO_TEXT_SCORES[self._scorer.score_kind], *scores.values])
+        all_results = _results(request, scores, float(no_text_score))
         results = _with_min_score(all_results, cut.min_score)
         return Ranking(
             results=tuple(results[: cut.limit]),
@@ -315,40 +327,48 @@ def order(keys: Sequence[float]) -> list[int]:
 
 
 def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Result]:
-    """Return one Result per document: those with text by their scores, then those without, in input order."""
+    """Return one Result per document: first those with text, by their scores, then those without, in input order."""
     keys = scores.values if scores.raw is None else scores.raw
     results = []
-    for rank, position in enumerate(order(keys), start=1):
-        index = request.text_indices[position]
-        tokens = None if scores.tokens is None else scores.tokens[position]
-        dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[position]
+    for rank, text_index in enumerate(order(keys), start=1):
+        index = request.text_indices[text_index]
+        tokens = None if scores.tokens is None else scores.tokens[text_index]
+        dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[text_index]
         document = request.documents[index]
-        score = float(scores.values[position])
-        results.append(Result(document, score, rank, index, tokens, dropped, False, *source_score_and_rank(document)))
+        score = float(scores.values[text_index])
+        has_no_text = False
+        results.append(Result(document, score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document)))
     with_text = set(request.text_indices)
     without_text = [index for index in range(len(request.documents)) if index not in with_text]
     for rank, index in enumerate(without_text, start=len(results) + 1):
         document = request.documents[index]
-        results.append(Result(document, no_text_score, rank, index, 0, 0, True, *source_score_and_rank(document)))
+        tokens = dropped = 0
+        has_no_text = True
+        results.append(
+            Result(document, no_text_score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document))
+        )
     return results
 
 
 def _with_min_score(results: list[Result], min_score: float | None) -> list[Result]:
-    """Return the results with this score or a higher one; all of them, also those without text, if it is None."""
+    """Return the results with text whose score is at least `min_score`. If that is None, return all results."""
     if min_score is None:
         return results
     return [result for result in results if result.score >= min_score and not result.no_text]
 
 
 def _check_scores(scores: Scores, count: int, model: str) -> None:
-    """Raise PodiumError unless each of `count` texts has finite scores and valid token counts. Scorers may be a user's."""
+    """Raise PodiumError unless there is a finite score and a valid number of tokens for each of `count` texts.
+
+    This cannot be taken for granted, because users write scorers, too.
+    """
     token_counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     columns = (scores.values, scores.raw, *token_counts)
     try:
         if len(scores.values) != count or any(column is not None and len(column) != count for column in columns):
             raise PodiumError(f"{model} returned {len(scores.values)} scores for {count} texts, so they cannot be ranked")
         is_finite = all(math.isfinite(value) for column in columns[:2] if column is not None for value in column)
-    except (TypeError, ValueError, OverflowError):  # strings, None, an integer of a thousand digits
+    except (TypeError, ValueError, OverflowError):  # for strings, None, and integers too large for a float
         is_finite = False
     if not is_finite:
         raise PodiumError(f"{model} returned a score that is not a finite number; its weights or its reply are damaged")
@@ -357,28 +377,38 @@ def _check_scores(scores: Scores, count: int, model: str) -> None:
 
 
 def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
+    """Return the usage of a call. Its tokens are the scorer's total, else the sum over texts if all counts are known."""
     tokens = scores.total_tokens
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
         tokens = sum(count for count in scores.tokens if count)
-    truncated = None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped)
-    return Usage(pairs, tokens, truncated, scores.billed, seconds, remembered=scores.remembered, encoded=scores.encoded)
+    return Usage(
+        pairs=pairs,
+        tokens=tokens,
+        truncated=None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped),
+        billed=scores.billed,
+        seconds=seconds,
+        remembered=scores.remembered,
+        encoded=scores.encoded,
+    )
 
 
 def _query_notes(scores: Scores) -> Iterator[str]:
-    if 0 in (scores.query_tokens or ()):
+    token_counts = scores.query_tokens or ()
+    dropped_counts = scores.query_dropped_tokens or ()
+    if 0 in token_counts:
         yield "the query has no token that the model knows; the scores mean little"
-    if dropped := max((count or 0 for count in scores.query_dropped_tokens or ()), default=0):
+    if dropped := max((count or 0 for count in dropped_counts), default=0):  # a count is None if it is unknown
         yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
 
 
 def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
-    count = len(request.documents)
+    document_count = len(request.documents)
     if unread := sum(1 for tokens in scores.tokens or () if tokens == 0):
         yield f"{unread} of {len(request.texts)} texts have no token that the model knows; their scores mean little"
     if truncated := sum(1 for dropped in scores.dropped_tokens or () if dropped):
-        yield f"{truncated} of {count} documents are longer than the model reads; see dropped_tokens"
-    if without_text := count - len(request.texts):
-        yield f"{without_text} of {count} documents have no text; they are at the bottom, without a score"
+        yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"
+    if without_text := document_count - len(request.texts):
+        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, without a score"
 
 
 def _cut_notes(all_results: Sequence[Result], results: Sequence[Result]) -> Iterator[str]:

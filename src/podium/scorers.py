@@ -1,7 +1,7 @@
 """BaseScorer, the base class of podium's own scorers, and `as_scorer`, which gives a user's scorer the same methods.
 
-The Protocol that users implement is `podium.types.Scorer`. Code that calls scorers uses BaseScorer, whose capabilities are
-declared, so it never has to look them up with getattr.
+The Protocol that users implement is `podium.types.Scorer`. podium itself calls only BaseScorers. They declare their
+capabilities as properties, so that no caller has to look for a method with getattr.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BaseScorer(ABC):
 
     @property
     def identity(self) -> str:
-        """A string that changes whenever a score could change, beyond what `model` and `revision` say."""
+        """A string that, with `model` and `revision`, identifies the scores: it changes if a score could change."""
         return ""
 
     @property
@@ -50,7 +50,7 @@ class BaseScorer(ABC):
 
     @property
     def is_async(self) -> bool:
-        """Whether `ascore` waits without occupying a thread of the event loop's executor."""
+        """Whether `ascore` waits on the event loop, without occupying a thread."""
         return False
 
     @property
@@ -70,11 +70,11 @@ class BaseScorer(ABC):
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """This scorer, or the one that it wraps, if its encodings of texts can be stored."""
+        """The scorer (this one, or the one it wraps) whose encodings of texts can be stored; None if there is none."""
         return None
 
     def with_store(self, store: EncodingStore) -> BaseScorer:
-        """Return the same scorer with another store of encodings, if it has one."""
+        """Return this scorer with `store` as its store of encodings. A scorer that stores no encodings returns itself."""
         return self
 
     @abstractmethod
@@ -90,7 +90,10 @@ class BaseScorer(ABC):
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        """Return the scores of several queries, each with its own texts. `progress` is called after each query."""
+        """Return one Scores object per query, for the texts of this query. A query without texts gets an empty one.
+
+        `progress` is called with the number of texts scored since its last call.
+        """
         scores_per_query = []
         for query, texts in zip(queries, texts_per_query, strict=True):
             scores_per_query.append(self.score(query, texts) if texts else Scores(()))
@@ -118,7 +121,7 @@ def as_scorer(scorer: Any) -> BaseScorer:
 
 
 class _UserScorer(BaseScorer):
-    """Adapter for a user's scorer, which has the methods of `podium.types.Scorer` and may have others of BaseScorer."""
+    """An adapter for a user's scorer, which has the methods of `podium.types.Scorer` and maybe other methods of BaseScorer."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

@@ -51,15 +51,15 @@ If it has an attribute `embed_query` (str → vector), that is used for queries.
 class Usage:
     """What a call cost. None means unknown.
 
-    - `pairs`: number of (query, text) pairs that were scored.
+    - `pairs`: number of (query, text) pairs that have a score, cached or computed.
     - `tokens`: number of tokens that were computed or billed.
     - `truncated`: number of documents that were longer than the model reads.
     - `billed`: what the provider says it charges, under the provider's own names.
     - `seconds`: wall-clock time of the call.
-    - `source_seconds`: time of the search for candidates before the call, if a `Search` made it.
+    - `source_seconds`: time that the source took to find the candidates; None if the call was not made by a `Search`.
     - `remembered`: number of pairs whose score came from a cache.
-    - `encoded`: number of texts that a late-interaction model had to encode because their encodings were not stored; None
-      for other models.
+    - `encoded`: number of texts that a late-interaction model had to encode, because no store had their encodings. It is
+      None for other models.
     """
 
     pairs: int = 0
@@ -82,10 +82,11 @@ class Scores:
 
     - `values`: the scores that users see.
     - `raw`: the numbers that decide the order, if they differ from `values`: a sigmoid can make different logits equal.
-    - `tokens`, `dropped_tokens`: how many tokens of each text were read and how many were not, None if unknown.
-    - `query_tokens`, `query_dropped_tokens`: the same for the query, which may be cut differently beside each text.
-    - `total_tokens`: number of tokens computed or billed for the whole call.
-    - `billed`, `notes`, `remembered`, `encoded`: as on Usage and Ranking.
+    - `tokens`, `dropped_tokens`: how many tokens of each text were read, and how many were not; None if unknown.
+    - `query_tokens`, `query_dropped_tokens`: the same for the query. They are lists, because a model that reads the query
+      and the text together may read less of the query beside a long text.
+    - `total_tokens`: number of tokens computed or billed for the whole call, None if unknown.
+    - `billed`, `remembered`, `encoded`: as in Usage. `notes`: as in Ranking.
     """
 
     values: Sequence[float]
@@ -128,7 +129,7 @@ class AsyncScorer(Protocol):
 
 @runtime_checkable
 class ManyScorer(Protocol):
-    """A scorer that is faster when it gets many queries at once, or that can report progress."""
+    """A scorer that is faster when it gets many queries at once, or that can report progress. A query may have no texts."""
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -146,7 +147,8 @@ class Candidates(list[Any]):
         self, documents: Iterable[Any] = (), *, total: int | Callable[[], int] | None = None, notes: Iterable[str] = ()
     ) -> None:
         super().__init__(documents)
-        self._total, self.notes = total, tuple(notes)
+        self.notes = tuple(notes)
+        self._total = total
 
     @property
     def total(self) -> int | None:
@@ -160,7 +162,7 @@ class Source(Protocol):
     """A search system that returns candidate documents."""
 
     def search(self, query: str, limit: int) -> list[Any]:
-        """Return at most `limit` documents, best first. Mappings may contain `source_score` and `source_rank` (from 1).
+        """Return at most `limit` documents, best first. A mapping may contain its `source_score` and `source_rank` (from 1).
 
         podium's own sources return Candidates and accept `offset`, the number of best documents to skip.
         """
@@ -181,8 +183,8 @@ class Result:
     - `document`: the caller's own object.
     - `rank`: position in the ranking, from 1. `index`: position in the input, from 0.
     - `tokens`, `dropped_tokens`: how many tokens of the text the model read and how many it did not; None if unknown.
-    - `no_text`: the document was None or empty, so it was not scored and is at the bottom.
-    - `source_score`, `source_rank` (from 1): score and position in the search that found the document, if known.
+    - `no_text`: whether the document was None or blank. Such a document is not scored, and is placed after all others.
+    - `source_score`, `source_rank` (from 1): the document's score and position in the source's results, None if unknown.
     """
 
     document: Any = field(repr=False)
@@ -221,7 +223,8 @@ class Ranking(Sequence[Result]):
     """Results in order of relevance, best first, with the model that scored them and what the call cost.
 
     `notes` are sentences that a user should read before relying on the order, for example that texts were truncated.
-    `total` is the number of documents that match in the source, if a `Search` made the call and the source knows it.
+    `total` is the number of documents in the source that match the query. It is None if the source does not know it, and
+    if the call was not made by a `Search`.
     """
 
     results: tuple[Result, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 import podium
@@ -114,6 +115,14 @@ def test_scores_without_raw_values_have_none_when_cached():
     for _ in range(2):
         scores = scorer.score("q", ["a"])
         assert (list(scores.values), scores.raw, list(scores.tokens)) == ([0.5], None, [None])
+
+
+def test_scores_in_numpy_arrays_are_cached():
+    scorer = CachedScorer(FunctionScorer(lambda texts: Scores(np.array([0.5, 0.75]), raw=np.array([1.0, 2.0]))), MemoryStore())
+    for _ in range(2):
+        scores = scorer.score("q", ["a", "b"])
+        assert list(scores.values) == [0.5, 0.75]
+        assert list(scores.raw) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("kind", ["without score_many", "with score_many"])

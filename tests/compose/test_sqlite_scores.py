@@ -1,4 +1,4 @@
-"""Scores in an SQLite file: stored once, kept when writing fails, and read from files of earlier versions."""
+"""Scores in an SQLite file are stored once, remain if writing fails, and are read from files of earlier versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics: by hand, with parameters, and the refusal of those that ir_measures cannot compute."""
+"""Metrics equal values computed by hand, can have parameters, and are refused if ir_measures cannot compute them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QRELS = {"q1": {"d1": 2, "d3": 1}, "q2": {"d2": 1}}
 RUN = {"q1": {"d2": 3.0, "d1": 2.0, "d3": 1.0}}
 
 
-def test_metrics_by_hand():
+def test_metrics_equal_values_computed_by_hand():
     values = metric_values(("nDCG@10", "RR@10", "R@2"), QRELS, RUN)
     ideal = 2 + 1 / np.log2(3)
     assert values["nDCG@10"]["q1"] == pytest.approx((2 / np.log2(3) + 1 / np.log2(4)) / ideal)
@@ -20,7 +20,7 @@ def test_metrics_by_hand():
     assert values["R@2"] == {"q1": 0.5, "q2": 0.0}
 
 
-def test_judged_share_by_hand():
+def test_judged_share_equals_the_value_computed_by_hand():
     assert judged_shares(QRELS, RUN) == {"q1": pytest.approx(2 / 3), "q2": 1.0}
 
 

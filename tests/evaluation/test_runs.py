@@ -1,4 +1,4 @@
-"""TREC run files: written so that every tool reads the same order, and read with checks."""
+"""TREC run files are written so that every tool reads the same order, and are checked when they are read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_id_with_white_space_is_not_written(tmp_path, run):
 
 
 def test_run_that_cannot_be_written_leaves_no_file(tmp_path):
-    """In another process, because the limit on the size of files applies to a whole process."""
+    """The run is written in another process, because the limit on the size of files applies to a whole process."""
     script = (
         "import resource, sys, podium\nfrom podium.evaluation.runs import write_run\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"

@@ -1,4 +1,4 @@
-"""Significance: by hand and against scipy."""
+"""The statistics of significance equal values computed by hand and by scipy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from podium.evaluation.significance import bootstrap_interval, difference, holm, randomisation_p
 
 
-def test_difference_by_hand():
-    """Of the 32 combinations of signs of five gains of 0.1, two have a mean as far from 0."""
+def test_difference_equals_values_computed_by_hand():
+    """Five gains of 0.1 have 32 combinations of signs. In two of them, the mean is as far from 0 as the observed mean."""
     result = difference(dict.fromkeys("abcde", 0.6), dict.fromkeys("abcde", 0.5))
     assert (result.mean, result.low, result.high) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
     assert result.p == pytest.approx(2 / 32)
@@ -45,12 +45,12 @@ def test_equal_input_gives_equal_output():
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_keeps_the_order_and_only_raises(ps):
+def test_holm_keeps_the_order_and_lowers_no_p(ps):
     corrected = holm(ps)
     assert all(p <= higher <= 1 for p, higher in zip(ps, corrected, strict=True))
     order = np.argsort(ps, kind="stable")
     assert [corrected[index] for index in order] == sorted(corrected)
 
 
-def test_holm_by_hand():
+def test_holm_equals_values_computed_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -26,7 +26,7 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture(params=["sync", "async"])
 def rerank(request: pytest.FixtureRequest) -> Callable[[podium.Reranker, str, list[str]], podium.Ranking]:
-    """A function that reranks with threads, or on an event loop, and closes the reranker."""
+    """A function that reranks and then closes the reranker, with blocking calls or on an event loop."""
 
     def rerank_with_threads(reranker: podium.Reranker, query: str, docs: list[str]) -> podium.Ranking:
         with reranker:

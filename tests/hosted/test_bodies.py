@@ -50,7 +50,7 @@ def test_compressed_reply_takes_limited_memory(server, mode, layers):
     script = [sys.executable, "-c", MEMORY_SCRIPT, server.url, mode]
     outcome, kilobytes = subprocess.run(script, capture_output=True, check=True, text=True, timeout=300).stdout.split()
     assert outcome == "BadResponse"
-    assert int(kilobytes) < 180_000, "more than 64 MB of content, its copy, and some reserve"
+    assert int(kilobytes) < 180_000, "the call took more memory than twice the maximum of 64 MB and a reserve"
 
 
 def test_no_compression_is_requested_and_one_gzip_is_decoded(server, rerank):

@@ -1,4 +1,4 @@
-"""Connections are reused, closed when a call is abandoned, and can come from a user's own client."""
+"""Connections are reused, closed when a call is abandoned, and can be those of a client that the user passes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import podium
 from contracts import COHERE
 from loopback import Answer, wait_until
 from podium.errors import InvalidInput, ProviderError
+from podium.hosted.connections import MAX_CONNECTIONS
 
 
 def test_connection_is_reused(server):
@@ -24,14 +25,19 @@ def test_connection_is_reused(server):
 
 
 def test_connections_of_abandoned_calls_are_closed(server):
-    """There are more calls than connections: the head of each reply takes minutes, and no call waits for it."""
+    """The calls send more requests than the pool has connections, so a connection that is not returned would be noticed.
+
+    The headers of each reply take five minutes to arrive, and every call ends after half a second.
+    """
     server.answer = lambda request: Answer(200, b"{}", {"X-Padding": "x" * 3000}, drip_headers=0.1)
+    requests_per_call = 8
+    call_count = MAX_CONNECTIONS // requests_per_call + 2
     with COHERE.load(server.url, timeout=0.5, max_documents=1) as reranker:
-        for _ in range(14):
-            with pytest.raises(ProviderError):  # which kind depends on what ends first
+        for _ in range(call_count):
+            with pytest.raises(ProviderError):  # its class depends on whether a request or the whole call times out first
                 reranker.rerank("q", list("abcdefgh"))
         wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "podium-request"], seconds=60)
-        assert server.finished == 0, "the server was still sending all of them"
+        assert server.finished == 0, "a call waited for the end of a slow reply"
     with COHERE.load(server.url, max_documents=1) as reranker:
         server.answer = loopback.cohere
         assert len(reranker.rerank("q", list("abcdefgh"))) == 8
@@ -58,7 +64,7 @@ def test_running_call_survives_close(server):
     assert len(rankings) == 1
 
 
-def test_own_client_is_used_and_not_closed(server):
+def test_client_of_the_user_is_used_and_not_closed(server):
     server.answer = loopback.cohere
     hook_calls = []
     with httpx.Client(event_hooks={"request": [hook_calls.append]}, headers={"X-Mine": "1"}) as client:
@@ -69,7 +75,7 @@ def test_own_client_is_used_and_not_closed(server):
     assert server.requests[0].headers["x-mine"] == "1"
 
 
-def test_own_async_client_is_used_and_not_closed(server):
+def test_async_client_of_the_user_is_used_and_not_closed(server):
     server.answer = loopback.cohere
 
     async def rank() -> None:
@@ -82,7 +88,7 @@ def test_own_async_client_is_used_and_not_closed(server):
     assert server.requests[0].headers["x-mine"] == "2"
 
 
-def test_error_of_an_own_client_is_a_provider_error(server, rerank):
+def test_error_in_a_client_of_the_user_is_a_provider_error(server, rerank):
     """A user's client can raise anything, for example in its event hooks."""
 
     def fail(request: httpx.Request) -> None:
@@ -109,7 +115,7 @@ def test_error_of_an_own_client_is_a_provider_error(server, rerank):
     [("HTTP_PROXY", "nonsense://user:hidden@h"), ("SSL_CERT_FILE", "/does/not/exist")],
     ids=["proxy", "certificates"],
 )
-def test_environment_that_no_client_can_use_is_named(monkeypatch, variable, value):
+def test_error_of_an_invalid_environment_names_the_variable(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput, match=variable) as caught:
         podium.load("cohere:m", api_key="k")

@@ -1,4 +1,4 @@
-"""API keys and logins: where they come from, and that they and the documents are not shown anywhere."""
+"""API keys and logins: where they come from. Neither they nor documents appear in errors, logs or reprs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG_KEY = "sk-verysecret0123456789abcdefghijk5678"
 
 
 @pytest.mark.parametrize("row", [row for row in PROVIDERS if row.url], ids=lambda row: row.name)
-def test_missing_key_names_its_variable(row):
+def test_error_of_a_missing_key_names_its_variable(row):
     with pytest.raises(MissingKey, match=row.key_variable):
         podium.load(f"{row.name}:model")
 
@@ -43,7 +43,7 @@ def test_api_key_argument_takes_precedence_over_the_environment(server, monkeypa
     assert server.requests[0].headers["Authorization"] == f"Bearer {key}"
 
 
-def test_own_server_needs_no_key(server):
+def test_server_of_the_user_needs_no_key(server):
     server.answer = loopback.cohere
     podium.load("cohere:m", base_url=server.url).rank("q", ["a"])
     assert "Authorization" not in server.requests[0].headers
@@ -100,10 +100,10 @@ def test_keys_and_documents_are_not_in_errors_tracebacks_logs_or_reprs(server, r
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     own_frames = [frame for frame in frames if frame.f_code.co_filename.startswith(package)]
     assert own_frames
-    assert KEY not in repr([frame.f_locals for frame in own_frames]), "a debugger would show the key in a local variable"
+    assert KEY not in repr([frame.f_locals for frame in own_frames]), "a local variable contains the key"
 
 
-def test_message_that_repeats_nothing_is_quoted(server):
+def test_message_without_key_and_documents_is_quoted(server):
     server.answer = lambda request: as_json({"message": "the model is overloaded right now"}, 400)
     with pytest.raises(RequestRejected, match="overloaded right now"):
         COHERE.load(server.url).rerank("zebra", ["giraffe"])

@@ -31,7 +31,7 @@ def test_request_is_split_by_characters(server):
     server.answer = loopback.voyage
     ranking = podium.load("voyage:m", base_url=server.url, api_key="k").rerank("q", ["x" * 250_000] * 5)
     assert sorted(len(request.json["documents"]) for request in server.requests) == [1, 2, 2]
-    assert ranking.usage.tokens == 5, "the tokens of all requests are added up"
+    assert ranking.usage.tokens == 5, "the tokens of the requests were not added up"
 
 
 def test_eight_requests_of_a_call_run_at_once(server, rerank):

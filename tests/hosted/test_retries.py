@@ -21,7 +21,7 @@ REPLY = json.dumps(COHERE.reply).encode()
 
 
 def after(*failures: Answer, reply: Answer):
-    """Return an `answer` that sends the failures first, then always the reply."""
+    """Return a Loopback's `answer` that sends the failures first, then always the reply."""
     remaining = iter(failures)
     return lambda request: next(remaining, reply)
 
@@ -94,13 +94,13 @@ def test_advised_wait_is_waited(server, rerank):
 
 
 def test_quota_reset_is_ignored_after_503(server, rerank):
-    """A test that waited for the reset would exceed the deadline."""
+    """If podium waited for the reset, the call would exceed its deadline."""
     server.answer = after(Answer(503, b"{}", {"x-ratelimit-reset": "60"}), reply=as_json(COHERE.reply))
     assert len(rerank(COHERE.load(server.url, retries=1), QUERY, TEXTS)) == 3
 
 
 def test_wait_beyond_the_deadline_is_not_started(server, rerank):
-    """A test that waited would take a day."""
+    """If podium waited, the call would take a day."""
     server.answer = lambda request: Answer(429, b"{}", {"Retry-After": "90000"})
     with pytest.raises(RateLimited, match="no time is left"):
         rerank(COHERE.load(server.url, retries=5, timeout=80_000), QUERY, TEXTS)
@@ -154,7 +154,7 @@ def test_reranker_works_again_when_its_server_does(server):
     server.answer = lambda request: answers[-1](request)
     with COHERE.load(server.url, timeout=0.4, max_documents=1) as reranker:
         for _ in range(14):
-            with pytest.raises(ProviderError):  # which kind depends on what ends first
+            with pytest.raises(ProviderError):  # its class depends on whether a request or the whole call times out first
                 reranker.scorer.score("q", list("abcdefgh"))
         answers.append(loopback.cohere)
 

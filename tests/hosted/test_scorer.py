@@ -23,7 +23,7 @@ from podium.hosted.scorer import HostedScorer
 
 
 def server_with_score(score: float) -> Loopback:
-    """Return a server of TEI's or of Cohere's API, by the request's fields, that gives every text this score."""
+    """Return a server that gives one text this score, in the format of TEI or Cohere, whichever the request is in."""
     results = [{"index": 0, "score": score, "relevance_score": score}]
     return Loopback(lambda request: as_json(results if "texts" in request.json else {"results": results}))
 
@@ -101,7 +101,7 @@ class ThreadRecordingTexts(Sequence[str]):
 
 
 class ThreadRecordingText(str):
-    """A text that records which threads turn it into lower case, which a comparison with an error message does."""
+    """A text that records which threads call `lower`, which is done to compare it with an error message."""
 
     threads: ClassVar[set[str]] = set()
 
@@ -111,7 +111,7 @@ class ThreadRecordingText(str):
 
 
 class ThreadRecordingUnits(Mapping[str, str]):
-    """A `billed` of a provider that records which threads read a reply with it."""
+    """The attribute `billed` of a Provider. It records which threads iterate over it, which is done to read a reply."""
 
     def __init__(self) -> None:
         self.threads: set[str] = set()

@@ -52,7 +52,7 @@ def exact_product(x, weight):
     return x.astype(np.float64) @ weight.astype(np.float64).T
 
 
-def test_portable_kernels_are_always_there():
+def test_portable_kernels_are_always_available():
     assert INSTRUCTION_SETS[-1] == "portable"
 
 

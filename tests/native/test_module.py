@@ -14,7 +14,7 @@ from podium import _native
 from podium.local.runtimes.native.packed import PANEL, pack_float32, pack_int8
 
 WIDTH = 12
-OVERFLOW = 2**64  # of a C++ std::size_t
+OVERFLOW = 2**64  # one more than the largest std::size_t of C++
 IDS, SEGMENTS, OFFSETS = np.arange(5, dtype=np.int32), np.zeros(5, np.int32), np.array([0, 2, 5], np.int64)
 
 
@@ -39,7 +39,7 @@ def finished(network, tokens):
     return network
 
 
-# ---- sizes that overflow
+# Sizes that overflow
 
 
 def test_number_of_outputs_that_overflows_is_refused(network, tokens):
@@ -85,7 +85,7 @@ def test_int8_inputs_are_limited_to_what_fits_an_int32(inputs):
         np.testing.assert_allclose(y, 255 * (inputs - 1), rtol=1e-6)
 
 
-# ---- arrays that would be converted to a copy
+# Arrays that would be converted to a copy
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_ids_do_not_wrap_to_other_ids(finished):
         finished.run(IDS.astype(np.int64) + 2**32, SEGMENTS, OFFSETS, ones(2, WIDTH))
 
 
-# ---- steps that contradict each other
+# Steps that contradict each other
 
 
 @pytest.mark.parametrize("missing", ["cos", "sin"])

@@ -47,7 +47,7 @@ def native_scores(folder, precision, instruction_set):
 @pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
 def test_instruction_sets_agree(name, precision, tolerance):
-    """All of them but "portable", which does not fuse products and sums, give the same scores to the last bit."""
+    """All sets but "portable", which does not fuse products and sums, give the same scores to the last bit."""
     *fused, portable = (native_scores(PARITY / name, precision, kernels) for kernels in _native.instruction_sets())
     for scores in fused:
         assert scores.tolist() == fused[0].tolist()
@@ -192,7 +192,10 @@ def test_unknown_token_is_refused(finished, token):
 
 
 def attended(x, visible, window, heads):
-    """Return what rows of queries, keys and values side by side attend to, if only the first `visible` rows are keys."""
+    """Return the exact attention of x, whose rows have query, key and value side by side.
+
+    Only the first `visible` rows are attended to.
+    """
     queries, keys, values = (
         part.reshape(len(x), heads, -1).transpose(1, 0, 2) for part in np.split(x.astype(np.float64), 3, 1)
     )
@@ -208,7 +211,7 @@ def attended(x, visible, window, heads):
 @pytest.mark.parametrize("window", [0, 8, 70])
 @pytest.mark.parametrize(("visible", "hidden"), [(5, 0), (5, 3), (70, 40), (3, 200), (90, 70), (1, 1)])
 def test_no_token_attends_to_hidden_ones(instruction_set, window, visible, hidden):
-    """As in ColBERT's query expansion. A hidden token whose window has no other token attends to nothing."""
+    """ColBERT expands queries with such tokens. A hidden token whose window has only hidden tokens attends to nothing."""
     tokens, heads = visible + hidden, 2
     words = random(tokens, 24)
     network = _native.Network(instruction_set)

@@ -73,7 +73,7 @@ def test_damaged_page_is_noticed(precision, damage):
     with atomic_write(path) as file:  # a new file: rerankers of other tests have the old one mapped
         file.write(content[:middle] + pages + content[middle + 8192 :])
     assert loaded().score("a red fruit", ["a ripe apple", "the sea"]).raw == expected
-    assert path.read_bytes() == content, "written again"
+    assert path.read_bytes() == content, "the damaged file was not written again"
 
 
 @pytest.mark.parametrize(

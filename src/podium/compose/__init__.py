@@ -1,1 +1,1 @@
-"""Scorers that use other scorers."""
+"""Scorers that wrap another scorer and change or store its scores."""

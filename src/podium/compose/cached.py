@@ -17,7 +17,13 @@ __all__ = ["CachedScorer"]
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """The keys of a query's texts, the rows in the store, and the texts that have to be scored, both by key."""
+    """What the store has of the scores of one query. Equal texts have the same key, so each is scored only once.
+
+    - `keys`: one key per text, in the order of the texts.
+    - `stored_rows`: key → the row in the store.
+    - `missing`: key → a text that has to be scored.
+    - `notes`: the failure of the store, if it failed.
+    """
 
     keys: list[bytes]
     stored_rows: dict[bytes, Row]
@@ -30,10 +36,11 @@ class _Lookup:
 
 
 class CachedScorer(WrappedScorer):
-    """A scorer that stores its scores.
+    """A scorer that stores the scores of another one, and computes only those that are not stored.
 
-    Keys are hashes of the scorer's model, revision and identity, the query and the text. If the store fails, everything is
-    scored and a note says so. Raises InvalidInput for a listwise scorer, whose scores depend on the other documents.
+    The key of a score is a hash of the scorer's model, revision and identity, the query and the text. If the store fails,
+    everything is scored and a note says so. Raises InvalidInput for a listwise scorer, whose scores depend on the other
+    documents.
     """
 
     def __init__(self, scorer: Scorer, store: Store) -> None:
@@ -82,7 +89,7 @@ class CachedScorer(WrappedScorer):
         remembered = sum(1 for key in lookup.keys if key in lookup.stored_rows)
         if remembered:
             notes.append(f"{remembered} of {len(lookup.keys)} scores were remembered")
-        if rows and not lookup.notes:
+        if rows and not lookup.notes:  # a store that has just failed is not tried again
             try:
                 self._store.put(rows)
             except PodiumError as error:
@@ -91,7 +98,7 @@ class CachedScorer(WrappedScorer):
         return _scores(all_rows, fresh, tuple(notes), remembered)
 
     def _key(self, query: str, text: str) -> bytes:
-        """Return a hash of 20 bytes. Each part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
+        """Return a hash of 20 bytes. Every hashed part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
         parts = (part.encode("utf-8", "replace") for part in (self._key_prefix, query, text))
         return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).digest()
 
@@ -99,12 +106,13 @@ class CachedScorer(WrappedScorer):
 def _rows(scores: Scores) -> list[Row]:
     """Return one row per text."""
     unknown = [None] * len(scores.values)
-    columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
-    return [Row(*row) for row in zip(scores.values, *(column or unknown for column in columns), strict=True)]
+    optional_columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
+    columns = [unknown if column is None else column for column in optional_columns]
+    return [Row(*row) for row in zip(scores.values, *columns, strict=True)]
 
 
 def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remembered: int) -> Scores:
-    """Return the scores in `rows`. The total of tokens and the charges are those of the fresh scores."""
+    """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh`."""
     columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
     values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens = columns
     return Scores(

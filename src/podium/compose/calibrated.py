@@ -1,4 +1,4 @@
-"""CalibratedScorer: turn scores into the probability that a document is relevant, as fitted on judged pairs."""
+"""CalibratedScorer: convert scores to the probability that a document is relevant, by a function fitted to judgments."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ __all__ = ["CalibratedScorer", "Calibration", "read_calibration", "write_calibra
 class Calibration:
     """An increasing function from a model's raw scores (before any sigmoid) to probabilities.
 
-    "platt" is 1 / (1 + exp(-(slope × score + offset))). "isotonic" interpolates linearly between `points` and is constant
-    outside of them. It is valid only for the `model` and `revision` that it was fitted on, on any server of a
-    hosted model. Name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"), so that the calibration of
-    another model is refused.
+    The method "platt" computes 1 / (1 + exp(-(slope × score + offset))). The method "isotonic" interpolates linearly between
+    `points`, which are (score, probability) pairs in ascending order, and is constant outside of them.
+
+    A calibration is valid only for the `model` and `revision` that it was fitted on. A hosted model may run on any server, so
+    name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"). Otherwise a server's calibration would be
+    accepted for the model of another server.
     """
 
     model: str
@@ -43,14 +45,16 @@ class Calibration:
         if self.method == "platt":
             return sigmoid(self.slope * score + self.offset)
         index = bisect.bisect_right(self.points, (score, math.inf))
-        if index in (0, len(self.points)):
-            return self.points[0 if index == 0 else -1][1]
+        if index == 0:
+            return self.points[0][1]
+        if index == len(self.points):
+            return self.points[-1][1]
         (x, y), (next_x, next_y) = self.points[index - 1], self.points[index]
         return y + (next_y - y) * (score - x) / (next_x - x)
 
 
 class CalibratedScorer(WrappedScorer):
-    """A scorer whose values are probabilities. The order is the wrapped scorer's, even if two values become equal.
+    """A scorer whose values are probabilities. It keeps the order of the wrapped scorer, even if two values become equal.
 
     Raises InvalidInput if the calibration was fitted on another model.
     """
@@ -84,12 +88,13 @@ class CalibratedScorer(WrappedScorer):
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:
+    """Write a calibration as JSON. Raises OSError."""
     with atomic_write(Path(path)) as file:
         file.write((json.dumps(asdict(calibration), indent=1) + "\n").encode())
 
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
-    """Return the calibration in a file. Raises InvalidInput unless it is increasing."""
+    """Return the calibration in a file. Raises InvalidInput if it cannot be read or its function is not increasing."""
     try:
         fields: dict[str, Any] = load_json(Path(path))
         points = tuple((float(x), float(y)) for x, y in fields.pop("points", ()))
@@ -104,8 +109,9 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 
 
 def _is_increasing(calibration: Calibration) -> bool:
-    """Whether the function is finite and increasing."""
-    xs, ys = [x for x, _ in calibration.points], [y for _, y in calibration.points]
+    """Whether all numbers are finite, and a higher score never has a lower probability. A slope must be above 0."""
+    xs = [x for x, _ in calibration.points]
+    ys = [y for _, y in calibration.points]
     numbers = [calibration.slope, calibration.offset, *xs, *ys]
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         return False

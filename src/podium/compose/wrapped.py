@@ -12,7 +12,10 @@ __all__ = ["WrappedScorer"]
 
 
 class WrappedScorer(BaseScorer):
-    """A scorer that changes what `self.scorer` does. What a subclass does not define is the wrapped scorer's."""
+    """A scorer that delegates to `self.scorer`. A subclass overrides what it changes, and must define `score`.
+
+    `ascore` and `score_many` are not delegated: their defaults call the subclass's `score`.
+    """
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = as_scorer(scorer)

@@ -1,1 +1,1 @@
-"""Measuring rerankers: test collections, runs, metrics, significance, reports, and calibration."""
+"""Measure rerankers: test collections, runs, metrics, significance, reports, and calibration."""

@@ -1,4 +1,7 @@
-"""Convert scores to probabilities, fitted to judgments by Platt scaling or isotonic regression, and measure calibration."""
+"""Fit functions from scores to probabilities (Platt scaling, isotonic regression), and measure how well they fit.
+
+In all functions, `relevant[i]` tells whether the document with `scores[i]` or `probabilities[i]` is relevant.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from podium.errors import InvalidInput
 
 __all__ = ["brier", "expected_calibration_error", "isotonic", "platt", "reliability"]
 
-BINS = 10  # of equal width
+BINS = 10  # the number of bins of equal width into which probabilities are divided
 MAX_NEWTON_STEPS = 100
+MIN_STEP_FACTOR = 1e-10  # a Newton step is not halved below this share of its length
 
 
 class Block(NamedTuple):
-    """Neighbouring scores that isotonic regression maps to the same probability, `mean`."""
+    """Neighbouring scores that isotonic regression maps to the same probability, `mean`.
+
+    `weight` is the number of documents with these scores.
+    """
 
     mean: float
     weight: float
@@ -27,12 +34,14 @@ class Block(NamedTuple):
 def platt(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, float]:
     """Return slope and offset of the logistic curve from score to probability (Platt 1999; Lin, Lin and Weng 2007).
 
-    Raises InvalidInput unless relevant documents score higher than others.
+    Raises InvalidInput if relevant documents do not score higher than others, and if all or none are relevant.
     """
     score_array, relevant_array = _checked_arrays(scores, relevant)
-    center, scale = score_array.mean(), score_array.std() or 1.0
-    positive_count, negative_count = relevant_array.sum(), (~relevant_array).sum()
-    # Targets between 0 and 1, so that scores which separate the documents perfectly do not give an infinite slope.
+    center = score_array.mean()
+    scale = score_array.std() or 1.0  # if all scores are equal, they stay as they are
+    positive_count = relevant_array.sum()
+    negative_count = (~relevant_array).sum()
+    # The targets are not exactly 0 and 1, because the slope would then be infinite if scores separate the documents.
     targets = np.where(relevant_array, (positive_count + 1) / (positive_count + 2), 1 / (negative_count + 2))
     prior_log_odds = float(np.log((positive_count + 1) / (negative_count + 1)))
     slope, offset = _logistic_fit((score_array - center) / scale, targets, prior_log_odds)
@@ -45,7 +54,10 @@ def platt(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, flo
 
 
 def isotonic(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[tuple[float, float], ...]:
-    """Return (score, probability) points of the closest non-decreasing function, by score (pool adjacent violators)."""
+    """Return (score, probability) points of the non-decreasing function with the smallest squared error, in ascending order.
+
+    The algorithm is pool adjacent violators. Raises InvalidInput if all or none of the documents are relevant.
+    """
     score_array, relevant_array = _checked_arrays(scores, relevant)
     distinct_scores, indices = np.unique(score_array, return_inverse=True)
     counts = np.bincount(indices).astype(np.float64)
@@ -68,21 +80,28 @@ def brier(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
 
 
 def expected_calibration_error(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:
-    """Return the mean of |probability - share of relevant documents| over bins, weighted by size (Naeini and others, 2015)."""
+    """Return the mean of |probability - share of relevant documents| over bins (Naeini and others, 2015).
+
+    Bins are weighted by their number of documents.
+    """
     errors = (abs(mean - share) * count for mean, share, count in reliability(probabilities, relevant))
     return sum(errors) / len(probabilities)
 
 
 def reliability(probabilities: Sequence[float], relevant: Sequence[bool]) -> list[tuple[float, float, int]]:
     """Return (mean probability, share of relevant documents, number of documents) for each bin that is not empty."""
-    probability_array, relevant_array = np.asarray(probabilities, np.float64), np.asarray(relevant, np.float64)
+    probability_array = np.asarray(probabilities, np.float64)
+    relevant_array = np.asarray(relevant, np.float64)
     bins = np.minimum((probability_array * BINS).astype(int), BINS - 1)
     masks = (bins == index for index in np.unique(bins))
     return [(float(probability_array[mask].mean()), float(relevant_array[mask].mean()), int(mask.sum())) for mask in masks]
 
 
 def _logistic_fit(x: np.ndarray, targets: np.ndarray, offset: float) -> tuple[float, float]:
-    """Return slope and offset that minimise the cross-entropy with `targets`, by Newton's method with step halving."""
+    """Return the slope and offset that minimise the cross-entropy with `targets`, by Newton's method with step halving.
+
+    The search starts at a slope of 0 and at `offset`. It ends when a step reduces the loss by less than 1e-12 of it.
+    """
     slope = 0.0
     loss = _loss(slope * x + offset, targets)
     for _ in range(MAX_NEWTON_STEPS):
@@ -92,19 +111,23 @@ def _logistic_fit(x: np.ndarray, targets: np.ndarray, offset: float) -> tuple[fl
         curvature = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)  # 1e-9 keeps the matrix invertible
         step_factor = 1.0
-        while (
-            step_factor > 1e-10 and _loss((slope - step_factor * step[0]) * x + offset - step_factor * step[1], targets) > loss
-        ):
+        while True:
+            next_slope = slope - step_factor * step[0]
+            next_offset = offset - step_factor * step[1]
+            next_loss = _loss(next_slope * x + next_offset, targets)
+            is_worse = next_loss > loss
+            if not is_worse or step_factor <= MIN_STEP_FACTOR:
+                break
             step_factor /= 2
-        slope, offset = slope - step_factor * step[0], offset - step_factor * step[1]
-        previous_loss, loss = loss, _loss(slope * x + offset, targets)
+        previous_loss = loss
+        slope, offset, loss = next_slope, next_offset, next_loss
         if previous_loss - loss < 1e-12 * max(1.0, previous_loss):
             break
     return slope, offset
 
 
 def _loss(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Return the cross-entropy, summed over documents."""
+    """Return the cross-entropy of the probabilities that `logits` stand for, summed over documents."""
     return float((np.logaddexp(0, logits) - targets * logits).sum())
 
 

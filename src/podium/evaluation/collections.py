@@ -18,7 +18,7 @@ from podium.json_values import parse_json
 __all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
 
 Qrels = Mapping[str, Mapping[str, int]]
-"""Grades by query and document. A grade above 0 means relevant."""
+"""Query id → document id → grade. A grade above 0 means relevant."""
 
 LARGEST_GRADE = 10_000  # trec_eval allocates memory for every grade up to the highest
 CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
@@ -28,9 +28,9 @@ QRELS_FILES = ("qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv", "qrels.txt")
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents (texts), queries and grades, by id. Queries without a relevant document are left out.
+    """The texts of documents and queries by id, and the grades. Queries without a relevant document are left out.
 
-    `candidates` has the documents to rank for each query, if the collection lists them.
+    `candidates` maps a query's id to the ids of the documents to rank for it. It is empty unless the collection lists them.
     """
 
     name: str
@@ -43,10 +43,12 @@ class Collection:
 def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
     """Return the collection in a folder with BEIR's layout, or in a CSV with the columns query, document and grade.
 
-    A folder has corpus.jsonl, queries.jsonl (both also .gz) and qrels (qrels.tsv, or qrels/test.tsv). It may have
-    candidates.tsv, which lists the documents to rank for each query. `queries` (JSON lines, TSV or TREC topics) and `qrels`
-    (TSV or TREC) replace the folder's files. In a CSV, a row with an empty grade is a candidate without a judgment, and a
-    column `id` has the documents' ids. Raises InvalidInput, which names the file and the line.
+    A folder has one of CORPUS_FILES, one of QUERIES_FILES and one of QRELS_FILES. It may have candidates.tsv, which lists the
+    documents to rank for each query. `queries` (a file of JSON lines, TSV or TREC topics) and `qrels` (a file of TSV or TREC)
+    are read instead of the folder's files.
+
+    In a CSV, a row with an empty grade is a candidate without a judgment. A column `id`, if there is one, has the documents'
+    ids. Raises InvalidInput, whose message has the file and the line.
     """
     folder = Path(path)
     if folder.suffix.lower() == ".csv":
@@ -65,7 +67,10 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
-    """Return queries by id from JSON lines {_id, text}, TREC topics (<top>), or lines with an id, a tab and a text."""
+    """Return the texts of queries by id. Raises InvalidInput.
+
+    The file has JSON lines with `_id` and `text`, TREC topics (<top>), or lines with an id, a tab and a text.
+    """
     file = Path(path)
     content = "".join(_lines(file))
     if "<top>" in content:
@@ -77,9 +82,10 @@ def read_queries(path: str | Path) -> dict[str, str]:
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Return grades by query and document.
+    """Return grades by query id and document id. Raises InvalidInput.
 
-    Each line has query, document and grade, or TREC's query, 0, document and grade. A header is skipped.
+    A line has query, document and grade, or query, 0, document and grade as in TREC. A first line without a number at its
+    end is a header, and is skipped.
     """
     file = Path(path)
     grades: dict[str, dict[str, int]] = {}
@@ -103,7 +109,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def _answerable_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
-    """Return the collection with those queries that have a relevant document."""
+    """Return a collection of those queries that have a relevant document. Raises InvalidInput if there are none."""
     answerable_ids = {query_id for query_id, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
     judged = {query_id: text for query_id, text in queries.items() if query_id in answerable_ids}
     if not judged:
@@ -119,7 +125,7 @@ def _csv_collection(file: Path) -> Collection:
     ids_by_query: dict[str, str] = {}
     ids_by_document: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    candidates: dict[str, dict[str, None]] = {}
+    candidates: dict[str, dict[str, None]] = {}  # the inner dict is used as an ordered set
     for line, row in csv_rows(_lines(file), str(file), required=("query", "document", "grade")):
         location = f"{file}, line {line}"
         grade = _grade(row["grade"].strip(), location) if row["grade"].strip() else None
@@ -140,7 +146,7 @@ def _csv_collection(file: Path) -> Collection:
 
 
 def _corpus(file: Path) -> dict[str, str]:
-    """Return documents by id. A document's text is its title and its text, as usual in evaluations on BEIR."""
+    """Return documents by id. A document is its `title`, a space and its `text`, as usual in evaluations on BEIR."""
     texts = []
     for location, document_id, record in _records(_numbered_lines(_lines(file), file)):
         title, text = (_string(record.get(key) or "", location) for key in ("title", "text"))
@@ -149,13 +155,16 @@ def _corpus(file: Path) -> dict[str, str]:
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the documents listed for each query in a file with a query and a document on each line, maybe below a header."""
+    """Return document ids by query id. A line of the file has a query id, a tab and a document id. {} if there is no file.
+
+    A first line whose ids are both unknown is a header, and is skipped.
+    """
     candidates: dict[str, list[str]] = {}
     for index, (location, line) in enumerate(_numbered_lines(_lines(file) if file.exists() else (), file)):
         query_id, tab, cells = line.rstrip("\r\n").partition("\t")
         document_id = cells.partition("\t")[0].strip()
         if index == 0 and query_id.strip() not in queries and document_id not in documents:
-            continue  # a header
+            continue
         if not tab:
             raise InvalidInput(f"{location}: a candidate is a query, a tab and a document")
         if document_id not in documents:
@@ -165,7 +174,7 @@ def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, 
 
 
 def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (location, id, text) for each TREC topic. Its end tags are often missing."""
+    """Yield (location, id, text) for each TREC topic. End tags such as </title> are often missing."""
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
@@ -192,7 +201,7 @@ def _id_and_text(line: str, location: str) -> tuple[str, str]:
 
 
 def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (location, id, object) from (location, JSON) pairs."""
+    """Yield (location, id, object) from (location, JSON) pairs. Raises InvalidInput unless it is an object with id and text."""
     for location, line in lines:
         try:
             record = parse_json(line)
@@ -206,6 +215,7 @@ def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[
 
 
 def _string(value: Any, location: str) -> str:
+    """Return an id, title or text as a string, "" for null."""
     try:
         return "" if value is None else str(value)
     except RecursionError as error:

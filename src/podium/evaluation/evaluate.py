@@ -1,4 +1,4 @@
-"""Evaluate rerankers: each orders the same candidates, and is compared with the first stage, which found them."""
+"""Evaluate rerankers. Every reranker orders the same candidates, and is compared with the first stage that found them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 class Cost:
     """The cost of all queries of a run.
 
-    - `seconds`: the time of each query. `documents`: the number of documents scored in that time. Both leave out queries for
-      which a score came from a cache.
-    - `tokens`, `billed`: sums over all queries. `tokens` is None if unknown.
+    - `seconds`: one time per query. Queries for which a score came from a cache are left out.
+    - `documents`: the number of documents scored in that time.
+    - `tokens`, `billed`: sums over all queries. `tokens` is None if it is unknown for a query.
     """
 
     seconds: tuple[float, ...] = ()
@@ -49,9 +49,9 @@ class Cost:
 
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
-        """Return the cost of queries from the usage of each."""
+        """Return the total cost of several queries. `usages` has the usage of each query."""
         uncached = [usage for usage in usages if not usage.remembered]
-        tokens = [usage.tokens for usage in usages if usage.tokens is not None]
+        known_tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}
         for usage in usages:
             for unit, amount in usage.billed.items():
@@ -59,14 +59,14 @@ class Cost:
         return cls(
             seconds=tuple(usage.seconds for usage in uncached),
             documents=sum(usage.pairs for usage in uncached),
-            tokens=sum(tokens) if len(tokens) == len(usages) else None,
+            tokens=sum(known_tokens) if len(known_tokens) == len(usages) else None,
             billed=billed,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run, its name and its cost. If a reranker made it, `score_kind`, `notes` and `revision` are the reranker's."""
+    """A run, its name and its cost. If the system is a reranker, `score_kind`, `notes` and `revision` are filled, too."""
 
     name: str
     run: Run
@@ -80,9 +80,10 @@ class System:
 class Evaluation:
     """Several systems compared with a baseline.
 
-    - `values`: the value of each metric, by system, metric and query.
-    - `differences`: each system's difference to the baseline in the first metric. `corrected_p`: its p, corrected by Holm.
-    - `judged_shares`: the share of each system's first ten documents that have a judgment.
+    - `values`: name of a system → metric → query id → value.
+    - `differences`: name of a system → its difference to the baseline in the first metric. There is none for the ceiling.
+    - `corrected_p`: name of a system → the p-value of that difference, corrected by Holm for the number of systems.
+    - `judged_shares`: name of a system → the share of its first ten documents that have a judgment.
     """
 
     collection: Collection
@@ -95,12 +96,18 @@ class Evaluation:
     judged_shares: Mapping[str, float]
 
     def mean(self, system: str, metric: str) -> float:
+        """Return a metric's mean over queries. `system` is the system's name."""
         return mean(self.values[system][metric])
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A query's first metric, and the rank of its best document (from 1, None if not found), before and after reranking."""
+    """The effect of reranking on one query.
+
+    - `before`, `after`: the value of the first metric.
+    - `rank_before`, `rank_after`: the rank (from 1) of the first document with the highest grade, None if no relevant
+      document was found.
+    """
 
     query_id: str
     before: float
@@ -110,7 +117,7 @@ class Movement:
 
 
 def first_stage_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
-    """Run the first stage, which finds the candidates of each query."""
+    """Return the run of the first stage: at most `candidates` documents for each query. `advance` gets 1 per query."""
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     for query_id, text in collection.queries.items():
@@ -123,7 +130,11 @@ def first_stage_run(collection: Collection, first_stage: FirstStage, candidates:
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
-    """Rerank the baseline's candidates. Queries are ranked one by one, so that the time of each is known."""
+    """Return the run of a reranker on the baseline's documents. `advance` gets the number of documents of each query.
+
+    Queries are ranked one by one, so that the time of each query is known. Raises InvalidInput if the collection lacks a
+    document, and the errors of the reranker.
+    """
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     notes: list[tuple[str, ...]] = []
@@ -132,7 +143,7 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
         if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
             raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
         texts = [collection.documents[document_id] for document_id in ids]
-        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)
+        ranking = reranker.rerank(collection.queries[query_id], texts, limit=len(ids) or None)  # 0 is not a valid limit
         run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
         notes.append(ranking.notes)
@@ -142,44 +153,55 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
 
 
 def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the notes of many queries as one list: the counts in "2 of 100 documents …" are summed over queries.
+    """Return the notes of several queries, with one note for all that differ only in their numbers.
 
-    Other notes that differ only in their numbers appear once, with the number of queries that have them.
+    In notes such as "2 of 100 documents …", both numbers are summed over queries. If there are several queries, a note ends
+    with the number of queries that have it.
     """
-    similar: dict[str, list[str]] = {}
+    notes_by_pattern: dict[str, list[str]] = {}
     for notes in notes_per_query:
         for note in notes:
-            similar.setdefault(re.sub(r"\d[\d,]*", "#", note), []).append(note)
-    total = len(notes_per_query)
-    return tuple(
-        _summed(notes) + (f" (in {len(notes):,} of {total:,} queries)" if total > 1 else "") for notes in similar.values()
-    )
+            pattern = re.sub(r"\d[\d,]*", "#", note)
+            notes_by_pattern.setdefault(pattern, []).append(note)
+    query_count = len(notes_per_query)
+    combined = []
+    for similar_notes in notes_by_pattern.values():
+        query_share = f" (in {len(similar_notes):,} of {query_count:,} queries)" if query_count > 1 else ""
+        combined.append(_summed(similar_notes) + query_share)
+    return tuple(combined)
 
 
 def _summed(notes: Sequence[str]) -> str:
-    """Return similar notes as one, with the sums of their counts if they have the form "2 of 100 …"."""
-    matches = [re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL) for note in notes]
-    counts = [[int(match[group].replace(",", "")) for group in (1, 2)] for match in matches if match]
-    if len(counts) < len(notes) or matches[0] is None:
+    """Return one note for similar ones: with the sums of their numbers if they have the form "2 of 100 …", else the first."""
+    matches = [match for note in notes if (match := re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL))]
+    if len(matches) < len(notes):
         return notes[0]
-    parts, totals = zip(*counts, strict=True)
-    return f"{sum(parts):,} of {sum(totals):,} {matches[0][3]}"
+    part_sum = sum(_number(match[1]) for match in matches)
+    total_sum = sum(_number(match[2]) for match in matches)
+    return f"{part_sum:,} of {total_sum:,} {matches[0][3]}"
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", ""))
 
 
 def ceiling(collection: Collection, baseline: Run) -> System:
-    """Return the best possible order of the same candidates, which is by grade."""
+    """Return the run with the best possible order of the baseline's documents: by grade, from high to low."""
     run = {}
     for query_id, scores in baseline.items():
         grades = collection.qrels[query_id]
-        best = sorted(scores, key=lambda document_id: -grades.get(document_id, 0))
-        run[query_id] = {document_id: float(-rank) for rank, document_id in enumerate(best)}
+        best_order = sorted(scores, key=lambda document_id: -grades.get(document_id, 0))
+        run[query_id] = {document_id: float(-rank) for rank, document_id in enumerate(best_order)}
     return System("ceiling", run)
 
 
 def compare_systems(
     collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]
 ) -> Evaluation:
-    """Compute every metric of every system, and compare the systems with the baseline in the first metric."""
+    """Return every metric of every system, and compare the systems with the baseline in the first metric.
+
+    A system named "ceiling" is not compared. Raises InvalidInput if a metric cannot be computed.
+    """
     systems = tuple(systems)
     values = {system.name: metric_values(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
     differences = {
@@ -194,7 +216,10 @@ def compare_systems(
 
 
 def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:
-    """Return the queries whose first metric increased most, and those whose decreased most, at most `count` each."""
+    """Return the queries whose first metric increased most, and the queries whose first metric decreased most.
+
+    Both lists have at most `count` queries. They begin with the largest change.
+    """
     metric = evaluation.metrics[0]
     before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
     order = sorted(before, key=lambda query_id: (before[query_id] - after[query_id], query_id))
@@ -210,7 +235,7 @@ def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[
 
 
 def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:
-    """Return the rank of the first document with the highest grade among `ranked`, None if none is relevant."""
+    """Return the rank (from 1) of the first document with the highest grade in `ranked`, None if no document is relevant."""
     highest = max((grades.get(document_id, 0) for document_id in ranked), default=0)
     if highest <= 0:
         return None

@@ -1,4 +1,4 @@
-"""Metrics of a run, computed by the library ir_measures, with its names: nDCG@10, RR@10, AP, R@100."""
+"""Metrics of a run, computed by the library ir_measures. They have the library's names: nDCG@10, RR@10, AP, R@100."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["DEFAULT_METRICS", "PerQuery", "checked_metrics", "judged_shares", "m
 DEFAULT_METRICS = ("nDCG@10", "RR@10", "AP", "R@100", "P@5", "Success@1")
 LARGEST_CUTOFF = 1_000_000
 PerQuery = Mapping[str, float]
-"""A metric's value by query."""
+"""Query id → the value of a metric."""
 
 
 def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics' names as ir_measures writes them.
 
-    Raises InvalidInput for a metric that ir_measures does not know or cannot compute. Each is computed once on two documents,
-    so that the error appears before any query is scored.
+    Raises InvalidInput for a metric that ir_measures does not know or cannot compute. To find out, every metric is computed
+    once for two documents, so that the error appears before any query is scored.
     """
     checked = tuple(str(_measure(name)) for name in names)
     for name in checked:
-        metric_values((name,), {"1": {"a": 1, "b": 0}}, {"1": {"a": 1.0, "b": 0.5}})  # some metrics need numbers as query ids
+        metric_values((name,), {"1": {"a": 1, "b": 0}}, {"1": {"a": 1.0, "b": 0.5}})  # some metrics need a number as query id
     return checked
 
 
 def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
-    """Return the value of each metric for each judged query, 0 for a query that is not in the run. Raises InvalidInput."""
+    """Return values by metric and query id. They are 0 for a judged query that is not in the run. Raises InvalidInput."""
     library = import_optional("ir_measures", "eval")
     measures = {_measure(name): name for name in metrics}
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
@@ -49,7 +49,7 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
 
 
 def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
-    """Return the share of each query's first `depth` documents that have a judgment."""
+    """Return, by query id, the share of the first `depth` documents that have a judgment. It is 1 if there are none."""
     shares = {}
     for query_id, grades in qrels.items():
         top = list(run.get(query_id, {}))[:depth]
@@ -58,17 +58,19 @@ def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
 
 
 def mean(values: PerQuery) -> float:
+    """Return the mean over queries, 0 if there are none."""
     return sum(values.values()) / len(values) if values else 0.0
 
 
 def _scores_by_rank(run: Run) -> dict[str, dict[str, float]]:
-    """Return a run of the same order without equal scores, which trec_eval would order by the documents' ids."""
+    """Return the run with scores that decrease by 1. trec_eval would order documents with equal scores by their ids."""
     return {
         query_id: {document_id: float(-rank) for rank, document_id in enumerate(scores)} for query_id, scores in run.items()
     }
 
 
 def _measure(name: str) -> Any:
+    """Return the metric as ir_measures represents it. Raises InvalidInput if it is unknown or its parameters are invalid."""
     library = import_optional("ir_measures", "eval")
     try:
         measure = library.parse_measure(name)

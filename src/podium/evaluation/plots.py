@@ -7,11 +7,12 @@ from html import escape
 
 __all__ = ["bars", "lines"]
 
-WIDTH, HEIGHT = 640, 280
-LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins, wide enough for labels of 20 units, as on phones
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")
-MIDDLE = (TOP + HEIGHT - BOTTOM) / 2
-AXIS_Y, END_X = HEIGHT - BOTTOM, WIDTH - RIGHT  # the x axis, and its right end
+WIDTH, HEIGHT = 640, 280  # in the units of the SVG, as all coordinates here
+LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins; there is room for labels with a font size of 20, as on phones
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")  # `stroke-dasharray` of the first series, the second, …
+MIDDLE = (TOP + HEIGHT - BOTTOM) / 2  # the y of a bar chart's axis
+AXIS_Y = HEIGHT - BOTTOM  # the y of a line chart's x axis
+END_X = WIDTH - RIGHT  # the right end of the x axis
 
 Point = tuple[float, float]
 
@@ -44,15 +45,18 @@ def lines(
     x_range: tuple[float, float],
     y_max: float = 1.0,
 ) -> str:
-    """Return a line chart with one kind of dashes per series. Points are (x, y): x within `x_range`, y from 0 to `y_max`."""
+    """Return a line chart of (name, points) series, which differ in their dashes.
+
+    Points are (x, y), with x within `x_range` and y from 0 to `y_max`. Points above `y_max` are drawn at `y_max`.
+    """
     low, high = x_range
 
-    def pixels(point: Point) -> Point:
+    def svg_point(point: Point) -> Point:
         x = LEFT + (point[0] - low) / ((high - low) or 1) * (END_X - LEFT)
         return x, AXIS_Y - min(point[1] / (y_max or 1), 1) * (AXIS_Y - TOP)
 
-    polylines = [_series_line(index, [pixels(point) for point in points]) for index, (_, points) in enumerate(series)]
-    ticks = _ticks([(pixels((low, y_max * share))[1], f"{y_max * share:.2g}") for share in (0, 0.5, 1)])
+    polylines = [_series_line(index, [svg_point(point) for point in points]) for index, (_, points) in enumerate(series)]
+    ticks = _ticks([(svg_point((low, y_max * share))[1], f"{y_max * share:.2g}") for share in (0, 0.5, 1)])
     x_labels = [
         f'<text x="{LEFT}" y="{AXIS_Y + 20}">{low:.3g}</text>',
         f'<text x="{END_X}" y="{AXIS_Y + 20}" text-anchor="end">{high:.3g}</text>',
@@ -78,7 +82,7 @@ def _legend_line(index: int) -> str:
 
 
 def _ticks(labels: Sequence[tuple[float, str]]) -> list[str]:
-    """Return the labels of the y axis from (y in pixels, text)."""
+    """Return the labels of the y axis from (y in the SVG, text) pairs."""
     return [f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>' for y, text in labels]
 
 

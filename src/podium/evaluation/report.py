@@ -17,8 +17,9 @@ from podium.evaluation.tables import Table, difference_table, mean_table, moveme
 
 __all__ = ["page", "write_report"]
 
-MAX_MOVEMENTS, SCORE_BINS = 5, 24
-DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)
+MAX_MOVEMENTS = 5  # the number of queries that are listed as helped most, and as hurt most
+SCORE_BINS = 24  # the number of bins in the distribution of scores
+DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)  # the numbers of documents for which the recall is plotted
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1f;--faint:#6b6b76;--paper:#fff;--up:#1f6feb;--down:#b3401f;--edge:#d8d8de}
@@ -44,7 +45,7 @@ h1{overflow-wrap:anywhere}.legend span{white-space:normal}}
 """
 
 Facts = Sequence[tuple[str, str]]
-"""(name, value) pairs that tell how an evaluation was made."""
+"""(name, value) pairs about how the evaluation was done, such as the command."""
 
 
 def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Facts = ()) -> None:
@@ -56,7 +57,7 @@ def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Fa
 
 
 def page(evaluation: Evaluation, facts: Facts = ()) -> str:
-    """Return the page: facts, tables and warnings; then plots and the most changed queries of each reranker."""
+    """Return the page as HTML: facts, tables and warnings, then each reranker's plots and most changed queries."""
     collection = evaluation.collection
     name = escape(collection.name)
     sections = [_tables(evaluation), *(_note(warning) for warning in warnings(evaluation)), _recall_plot(evaluation)]
@@ -66,7 +67,7 @@ def page(evaluation: Evaluation, facts: Facts = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1>"
         f"<p>{len(collection.queries)} queries, {len(collection.documents)} documents. Every reranker orders the same "
-        "candidates. The first row is the order in which they came, the ceiling the best possible order.</p>"
+        "candidates. The first row is the order of the first stage, the ceiling the best possible order.</p>"
         f"{_definition_list(facts)}{''.join(sections)}</html>\n"
     )
 
@@ -129,6 +130,7 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
 
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
+    """Yield plots of a system's scores. There are none if all or none of the scored documents are relevant."""
     pairs = [
         (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
         for query_id, scores in system.run.items()
@@ -138,7 +140,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
     if not relevant.any() or relevant.all():
         return
-    # Documents without text have a placeholder score far below any real one, which the percentile leaves out.
+    # The percentile leaves out documents without text. Their score is a placeholder far below the others.
     score_range = (float(np.percentile(scores, 0.1)), float(scores.max()))
     series = [(name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
     y_max = max(y for _, points in series for _, y in points)
@@ -153,6 +155,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
 def _histogram(
     scores: np.ndarray[tuple[int], np.dtype[np.float64]], score_range: tuple[float, float]
 ) -> list[tuple[float, float]]:
+    """Return (middle of the bin, share of the scores in it) for SCORE_BINS bins."""
     counts, edges = np.histogram(scores, bins=SCORE_BINS, range=score_range)
     return [((low + high) / 2, count / len(scores)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 
@@ -168,7 +171,7 @@ def _html_table(table: Table) -> str:
 
 
 def _html_cells(columns: Sequence[str], row: Sequence[str]) -> str:
-    """Return a row's cells. The first is a heading; one without a column name is a text, which may be long."""
+    """Return a row's cells. The first cell, and any cell in a column without a name, may be a long text and is wrapped."""
     cells = []
     for index, (name, cell) in enumerate(zip(columns, row, strict=True)):
         css_class = ' class="words"' if index == 0 or not name else ""

@@ -1,4 +1,4 @@
-"""Runs (each query's documents in a system's order), and the TREC run files in which other tools exchange them."""
+"""Runs: the documents that a system returned for each query, in order. They are read from and written to TREC run files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from podium.errors import InvalidInput, PodiumError
 __all__ = ["Run", "check_ids", "read_run", "write_run"]
 
 Run = Mapping[str, Mapping[str, float]]
-"""Scores by query and document. The order of the inner mapping is the ranking; its scores do not increase."""
+"""Query id → document id → score. The documents of a query are in the order of the ranking, so scores never increase."""
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
-    """Return the run in a file whose lines have query, Q0, document, rank, score and name.
+    """Return the run in a file whose lines have a query id, Q0, a document id, a rank, a score and the run's name.
 
-    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput, which names the line.
+    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput, whose message has the line.
     """
     file = Path(path)
     rows: dict[str, list[tuple[float, int, str]]] = {}
@@ -40,11 +40,11 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def write_run(path: str | Path, run: Run, name: str) -> None:
-    """Write a run, in its order.
+    """Write a run called `name` to a file.
 
-    Scores are float32, as trec_eval reads them, and strictly decreasing: a score equal to the last one is reduced by one
-    bit. So every tool that reads the file sees this order, however it orders ties. Raises InvalidInput for an id with white
-    space, which no tool could read, and PodiumError if the file cannot be written.
+    Scores are float32, as trec_eval reads them, and strictly decreasing: a score that is not below the previous one becomes
+    the next smaller float32. So every tool that reads the file gets this order, however it orders equal scores. Raises
+    InvalidInput for an id with white space, and PodiumError if the file cannot be written.
     """
     check_ids(run)
     for scores in run.values():
@@ -70,6 +70,7 @@ def check_ids(ids: Iterable[str]) -> None:
 
 
 def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
+    """Return one query's scores by document id, in order, from (score, rank, document id) rows."""
     scores = {document_id: score for score, _, document_id in sorted(rows, key=lambda row: (-row[0], row[1]))}
     if len(scores) < len(rows):
         raise InvalidInput(f"{location} has a document twice")

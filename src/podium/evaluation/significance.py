@@ -1,6 +1,7 @@
-"""Test whether a difference over paired queries is more than chance: bootstrap intervals, a randomisation test, Holm.
+"""Test whether the difference of two systems over the same queries is more than chance.
 
-Smucker, Allan and Carterette (CIKM 2007) compare these tests on retrieval; Holm (1979) is the correction.
+There are bootstrap intervals, a randomisation test (both compared for retrieval by Smucker, Allan and Carterette, CIKM 2007),
+and the correction for multiple comparisons by Holm (1979).
 """
 
 from __future__ import annotations
@@ -12,46 +13,51 @@ import numpy as np
 
 __all__ = ["Difference", "difference", "holm"]
 
-RESAMPLES, PERMUTATIONS, SEED = 10_000, 10_000, 0
-EXACT_BELOW = 13  # with fewer queries that differ, every combination of signs is computed
-TOLERANCE = 1e-9  # smaller differences are ties
+RESAMPLES = 10_000
+PERMUTATIONS = 10_000
+SEED = 0
+EXACT_BELOW = 13  # if fewer queries differ, every combination of signs is computed
+TOLERANCE = 1e-9  # two values that differ by less are a tie
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of two systems over the same queries, its 95 % interval, its p, and how many queries differ."""
+    """The mean difference of two systems over the same queries, and the numbers of queries in which the first is better."""
 
     mean: float
-    low: float
-    high: float
-    p: float
+    low: float  # the lower end of the 95 % interval of the mean
+    high: float  # its upper end
+    p: float  # the p-value of the randomisation test
     wins: int
     ties: int
     losses: int
 
 
 def difference(system: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
-    """Compare the values of a metric, by query, of two systems. The seed is fixed, so equal input gives equal output."""
+    """Compare two systems by a metric's values, which are mapped from query ids. Equal input gives equal output."""
     gains = np.array([system[query_id] - baseline[query_id] for query_id in baseline], np.float64)
     low, high = bootstrap_interval(gains)
-    wins, losses = int((gains > TOLERANCE).sum()), int((gains < -TOLERANCE).sum())
-    return Difference(float(gains.mean()), low, high, randomisation_p(gains), wins, len(gains) - wins - losses, losses)
+    wins = int((gains > TOLERANCE).sum())
+    losses = int((gains < -TOLERANCE).sum())
+    ties = len(gains) - wins - losses
+    return Difference(float(gains.mean()), low, high, randomisation_p(gains), wins, ties, losses)
 
 
 def bootstrap_interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
-    """Return the 2.5 and 97.5 percentiles of the mean over resamples of the queries (percentile bootstrap)."""
+    """Return the 95 % interval of the mean: its 2.5 and 97.5 percentiles over resamples (percentile bootstrap)."""
     generator = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):  # one by one, because ten thousand resamples of thousands of queries do not fit in memory
+    for index in range(RESAMPLES):  # in a loop, because 10,000 resamples of thousands of queries do not fit into memory
         means[index] = gains[generator.integers(0, len(gains), len(gains))].mean()
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
 def randomisation_p(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """Return the two-sided p of Fisher's paired randomisation test: the share of random signs whose mean is as far from 0.
+    """Return the two-sided p-value of Fisher's paired randomisation test.
 
-    It is exact for up to 12 queries that differ, else estimated from 10,000 draws and the observed signs.
+    That is the share of random signs for which the mean of the gains is at least as far from 0 as the observed mean. It is
+    exact for up to 12 queries that differ, else estimated from 10,000 random draws and the observed signs.
     """
     differing = np.abs(gains[np.abs(gains) > TOLERANCE])
     if not len(differing):
@@ -68,7 +74,7 @@ def randomisation_p(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> floa
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for multiple comparisons, in the same order: step-down, monotonic, at most 1."""
+    """Return the p-values in the same order, corrected for multiple comparisons by Holm's step-down method."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected = [0.0] * len(p_values)
     previous = 0.0

@@ -1,4 +1,4 @@
-"""An evaluation as tables of text and warnings, which the command line and the report print."""
+"""The tables and warnings of an evaluation, as text. The command line and the report show them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from podium.evaluation.evaluate import Cost, Evaluation, Movement, System, movem
 
 __all__ = ["Table", "cost_table", "difference_table", "mean_table", "movement_tables", "warnings"]
 
-MAX_UNJUDGED_SHARE = 0.1  # of a system's first ten documents, without a warning
+MAX_UNJUDGED_SHARE = 0.1  # there is a warning if more of a system's first ten documents have no judgment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,16 @@ def difference_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Return the time, the tokens and the provider's charges of each reranker."""
+    """Return the time, the tokens and the billed units of each reranker."""
     rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
     return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
 
 
 def movement_tables(evaluation: Evaluation, system: System, count: int) -> Iterator[tuple[str, Table]]:
-    """Yield (title, table) for the `count` queries that a system helped most, and for those it hurt most, if there are any."""
+    """Yield (title, table) for the `count` queries that a system helped most, then for those that it hurt most.
+
+    A table without rows is left out.
+    """
     columns = ("query", evaluation.metrics[0], "best document", "")
     helped, hurt = movements(evaluation, system, count)
     for title, moved in (("helped most", helped), ("hurt most", hurt)):
@@ -60,7 +63,7 @@ def movement_tables(evaluation: Evaluation, system: System, count: int) -> Itera
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """Return the warnings that a reader needs before trusting the tables."""
+    """Return the warnings that a reader of the tables needs: missing judgments, and the notes of the rankings."""
     sentences = [*_candidate_warnings(evaluation.collection)]
     for name, difference in evaluation.differences.items():
         unjudged = 1 - evaluation.judged_shares[name]
@@ -82,12 +85,14 @@ def _candidate_warnings(collection: Collection) -> Iterator[str]:
 
 
 def _cost_cells(cost: Cost) -> tuple[str, ...]:
+    """Return the cells of `cost_table` after the name. If every query had cached scores, there is no time to show."""
     tokens = "" if cost.tokens is None else f"{cost.tokens:,}"
     billed = ", ".join(f"{amount:g} {unit}" for unit, amount in cost.billed.items()) or "–"
     if not cost.seconds:
         return ("remembered", "", "", tokens, billed)
     ordered = sorted(cost.seconds)
-    median, percentile_95 = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    median = ordered[len(ordered) // 2]
+    percentile_95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     return (f"{cost.documents / sum(ordered):.0f}", f"{median:.3f}", f"{percentile_95:.3f}", tokens, billed)
 
 

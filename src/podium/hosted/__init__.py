@@ -1,1 +1,1 @@
-"""Rerank APIs over HTTP: one declarative row per provider, and one implementation for all of them."""
+"""Rerank APIs over HTTP: a table with one row per provider, and one implementation for all of them."""

@@ -1,7 +1,8 @@
 """Decode the bodies of responses, with a limit on their size before and after decompression. No I/O.
 
-httpx decodes as many layers of compression as a server names, each block as a whole, so a few hundred bytes can become
-gigabytes before their size is known. Therefore podium requests no compression, reads raw bytes, and decodes gzip itself.
+httpx decodes as many layers of compression as a server names, and decodes every block completely. So a few hundred bytes can
+become gigabytes before their size is known. Therefore podium requests no compression, reads raw bytes, and decodes gzip
+itself, for servers that compress nevertheless.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ __all__ = ["ACCEPTED_ENCODING", "check_size", "decode"]
 
 ACCEPTED_ENCODING = "identity"
 MAX_REPLY_BYTES = 64 << 20
-GZIP_BITS = zlib.MAX_WBITS | 16  # how zlib is told to expect gzip
+GZIP_BITS = zlib.MAX_WBITS | 16  # adding 16 tells zlib to expect the header of gzip
 
 
 def check_size(title: str, size: int) -> None:
-    """Raise BadResponse if a reply of `size` bytes is too large. `title` is the provider's."""
+    """Raise BadResponse if a reply of `size` bytes is too large. `title` is the provider's name in messages."""
     if size > MAX_REPLY_BYTES:
         raise BadResponse(f"{title}'s reply is larger than {MAX_REPLY_BYTES >> 20} MB; check base_url")
 
 
 def decode(title: str, encoding: str, body: bytes) -> bytes:
-    """Return the content of a body with this Content-Encoding. Raises BadResponse unless it is identity or gzip."""
+    """Return the content of a body whose Content-Encoding is `encoding`.
+
+    Raises BadResponse unless the encoding is identity or gzip, and if the content is damaged, incomplete or too large.
+    """
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return body

@@ -1,8 +1,8 @@
-"""HTTP clients of a hosted scorer: a pool of single connections for threads, and one AsyncClient per event loop.
+"""HTTP clients of a hosted scorer: a pool of clients with one connection for threads, and one AsyncClient per event loop.
 
 httpx limits the time between two bytes, but not the time until the response headers are complete. A server that sends its
-headers byte by byte could therefore block a thread indefinitely. Shutting down the socket from another thread ends that. The
-socket of a request is known only if its client has a single connection, so each connection in the pool is a client.
+headers byte by byte could therefore block a thread indefinitely. To end such a request, another thread shuts down its socket.
+The socket of a request is known only if its client has a single connection, so the pool has one client per connection.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from podium.errors import InvalidInput
 __all__ = ["AsyncClients", "Connection", "ConnectionPool", "new_client"]
 
 MAX_CONNECTIONS = 100
-MAX_IDLE_SECONDS = 5.0  # the default of httpx: most servers close idle connections soon after
+MAX_IDLE_SECONDS = 5.0  # the default of httpx; most servers close idle connections soon after that
 SINGLE_CONNECTION_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-# A lower second limit would make httpcore close connections after each use, because it counts busy ones as kept alive.
+# Both limits must be equal. httpcore counts busy connections as kept alive, so with a lower second limit it would close
+# connections after each use.
 ASYNC_LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
@@ -60,7 +61,7 @@ def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 class Connection:
-    """A client for one request at a time. `cut_off` ends that request from any thread."""
+    """A client for one request at a time. `cut_off` ends the current request from any thread."""
 
     def __init__(self, client: httpx.Client, *, is_shared: bool) -> None:
         self.client = client
@@ -104,7 +105,7 @@ class ConnectionPool:
         self._shared_client = shared_client
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = threading.Lock()
-        self._idle: list[Connection] = []  # in the order of their last use
+        self._idle: list[Connection] = []  # the connection that was used last is at the end
         self._is_closed = False
 
     @contextlib.contextmanager
@@ -187,7 +188,7 @@ class AsyncClients:
 
 
 async def _closer(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Close the client when this generator is closed, which asyncio.run does with every open generator before its loop ends."""
+    """Close the client when this generator is closed. asyncio.run closes every open generator before its event loop ends."""
     try:
         yield
     finally:

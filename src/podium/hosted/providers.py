@@ -1,7 +1,7 @@
-"""The rerank APIs that podium supports, one declarative row per provider. They differ only in their rows.
+"""The rerank APIs that podium supports, with one row per provider. Everything in which the APIs differ is in their rows.
 
-Checked against the providers' specifications and clients in November 2026. Model names are not checked against a list,
-because providers change their models every few months.
+The rows were checked against the providers' specifications and clients in November 2026. Model names are not checked
+against a list, because providers change their models every few months.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ __all__ = ["PROVIDERS", "Provider", "find_provider"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One API. Attributes ending in `_key` are names of JSON fields; those of a reply can be dotted paths."""
+    """One API. Attributes ending in `_key` are names of JSON fields. In a reply, they can be paths: "usage.total_tokens"."""
 
     name: str  # prefix of a model's name, as in "cohere:rerank-v3.5"
-    title: str  # the name in messages
-    key_variable: str | None  # the environment variable with the API key (not a JSON field), None if there are no keys
-    url: str | None  # the public server, None if there is none: base_url is required then
-    path: str  # appended to the server's URL; {model} is replaced by the model's name, spelled as `model_in_path` says
+    title: str  # the provider's name in messages
+    key_variable: str | None  # the environment variable with the API key, None if the server needs no key
+    url: str | None  # the public server; if it is None, users must pass base_url
+    path: str  # appended to the server's URL; {model} is replaced by the model's name, see `model_in_path`
     documents_key: str = "documents"
-    limit_key: str | None = "top_n"  # the number of results, always set to all: some APIs return fewer by default
+    limit_key: str | None = "top_n"  # the number of results; always all of them, because some APIs return fewer by default
     text_key: str | None = None  # if set, a document is sent as {text_key: text}
     query_text_key: str | None = None  # if set, the query is sent as {query_text_key: query}
-    results_key: str = "results"  # the list of results; "" if the reply is that list
+    results_key: str = "results"  # the list of results; "" if the reply itself is that list
     score_key: str = "relevance_score"  # the score in a result
     score_kind: ScoreKind = "sigmoid"
     fixed_fields: Mapping[str, Any] = field(default_factory=dict)  # JSON fields sent with every request
-    headers: Mapping[str, str] = field(default_factory=dict)  # sent with every request
-    key_header: str = "Authorization"  # the header with the API key, written as in `key_format`
-    key_format: str = "Bearer {}"
-    model_key: str | None = "model"  # None if the model is not sent
-    model_in_path: Literal["as is", "dots as underscores"] = "as is"
-    tokens_key: str | None = "usage.total_tokens"  # the number of tokens, None if it is not reported
-    billed: Mapping[str, str] = field(default_factory=dict)  # other counts in the reply → their names in Usage.billed
-    max_documents: int | None = None  # limit per request
-    max_characters: int | None = None  # limit per request, query and documents together
-    query_counts_per_document: bool = False  # whether that limit counts the query once per document
-    listwise_models: tuple[str, ...] = ()  # prefixes of models that compare documents with each other: never split
+    headers: Mapping[str, str] = field(default_factory=dict)  # HTTP headers sent with every request
+    key_header: str = "Authorization"  # the HTTP header with the API key
+    key_format: str = "Bearer {}"  # the value of that header; {} is replaced by the API key
+    model_key: str | None = "model"  # the model's name, None if the request does not contain it
+    model_in_path: Literal["as is", "dots as underscores"] = "as is"  # how `path` contains the model's name
+    tokens_key: str | None = "usage.total_tokens"  # the number of tokens, None if the reply does not contain it
+    billed: Mapping[str, str] = field(default_factory=dict)  # path of another count in the reply → its name in Usage.billed
+    max_documents: int | None = None  # maximum number of documents per request
+    max_characters: int | None = None  # maximum number of characters per request, query and documents together
+    query_counts_per_document: bool = False  # whether `max_characters` counts the query once per document
+    listwise_models: tuple[str, ...] = ()  # prefixes of models whose documents must all be in one request, see is_listwise
 
     def is_listwise(self, model: str) -> bool:
-        """Whether a model compares documents with each other."""
+        """Whether a model compares documents with each other. Its scores in different requests cannot be compared."""
         return model.startswith(self.listwise_models)
 
 
@@ -88,7 +88,7 @@ PROVIDERS = (
         results_key="data",
         fixed_fields={"return_documents": False, "truncation": True},
         max_documents=1000,
-        # the limit is 600,000 tokens; a character is at most about one token
+        # The limit is 600,000 tokens. A character is at most about one token.
         max_characters=600_000,
         query_counts_per_document=True,
     ),
@@ -157,7 +157,8 @@ PROVIDERS = (
         path="/v1/models/rerank",
         tokens_key="total_tokens",
         billed={"total_bytes": "bytes"},
-        # the limit is 5,000,000 bytes, with 150 and the query's added per document; a character is at most four bytes
+        # The limit is 5,000,000 bytes. A character has at most four bytes. For each document, the API adds 150 bytes and the
+        # bytes of the query.
         max_characters=1_200_000,
         query_counts_per_document=True,
     ),
@@ -230,5 +231,5 @@ PROVIDERS = (
 
 
 def find_provider(name: str) -> Provider:
-    """Return the provider of this name, which must exist."""
+    """Return the provider of this name. There must be one."""
     return next(provider for provider in PROVIDERS if provider.name == name)

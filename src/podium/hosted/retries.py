@@ -1,4 +1,7 @@
-"""Decide when a request to a rerank API is sent again, as steps for podium.steps: without I/O and without sleeping."""
+"""Decide whether and when a request to a rerank API is sent again. `attempts` is a generator of steps for podium.steps.
+
+Nothing is sent here, and nothing sleeps.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ from podium.errors import DeadlineExceeded, ProviderError, ProviderUnavailable
 
 __all__ = ["Policy", "Request", "Response", "advised_wait", "attempts", "deadline_exceeded", "jittered_wait"]
 
-FIRST_WAIT, LONGEST_WAIT, MAX_ADVISED_WAIT = 0.5, 8.0, 1e7  # seconds
+# Waits are in seconds.
+FIRST_WAIT = 0.5  # the longest wait after the first attempt
+LONGEST_WAIT = 8.0  # the longest wait after any attempt, unless the server advises another
+MAX_ADVISED_WAIT = 1e7  # a header with a larger number is ignored
 RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits of one call: seconds until its last response must have arrived, and how often each request is sent again."""
+    """The limits of one call: in how many seconds its last response must arrive, and how often each request is sent again."""
 
     timeout: float
     retries: int
@@ -29,9 +35,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that can be sent. The repr leaves out the headers (which contain the key) and the content.
+    """A request that can be sent. The repr contains only the title, because the headers contain the key.
 
-    `title` is the provider's, for messages. `error_for` returns the error for a response's status and content.
+    `title` is the provider's name in messages. `error_for` returns the error for a response's status and content.
     """
 
     title: str
@@ -43,9 +49,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A server's decoded response. The repr leaves out everything that may contain a key or a document.
+    """A server's response with its content decoded. The repr contains only the status, because the rest may quote documents.
 
-    `error` is the error that its status means, None for a success.
+    `error` is the error that the status means, None for a success.
     """
 
     status: int
@@ -55,16 +61,18 @@ class Response:
 
 
 class _Failure(NamedTuple):
-    """A failure after which another attempt can succeed, and the seconds that the server asks to wait before it."""
+    """A failure after which another attempt can succeed. The server asks to wait `advised_wait` seconds, if it is not None."""
 
     error: ProviderError
     advised_wait: float | None
 
 
 def attempts(request: Request, policy: Policy, deadline: float) -> Generator[float, Response, bytes]:
-    """Yield the seconds to wait before the request is sent (again), receive its response, and return a success's content.
+    """Return the content of the first success response, after as many attempts as `policy` allows.
 
-    If sending fails, the exception is raised at the `yield`. Raises ProviderError if the request fails for good.
+    Every step is an attempt. The generator yields the seconds to wait before the request is sent, and receives its response.
+    If sending fails, the driver raises the exception at the `yield`. Raises ProviderError if the last attempt fails, and at
+    once for an error that another attempt would not change.
     """
     error: ProviderError | None = None
     wait = 0.0
@@ -82,6 +90,7 @@ def attempts(request: Request, policy: Policy, deadline: float) -> Generator[flo
 
 
 def _attempt(request: Request, wait: float) -> Generator[float, Response, bytes | _Failure]:
+    """Return the content of a success response, or the failure if another attempt can succeed. Raises other ProviderErrors."""
     try:
         response = yield wait
     except (httpx.TransportError, TimeoutError) as error:
@@ -160,9 +169,10 @@ def _seconds_or_date(value: str) -> float | None:
 
 
 def _seconds_until_reset(value: str) -> float | None:
-    """Return the seconds until a quota is renewed. Providers send them, or a Unix time in seconds or milliseconds."""
+    """Return the seconds until a quota is renewed. Providers send this number, or a Unix time in seconds or milliseconds."""
     number = _number(value)
-    if number is None or not number > 1e8:  # as a Unix time, this is in 1973
+    if number is None or not number > 1e8:  # a Unix time up to 1e8 would be before 1974, so this is a number of seconds
         return number
-    unix_time = number / 1000 if number > 1e11 else number  # in seconds, 1e11 is the year 5138
+    is_in_milliseconds = number > 1e11  # in seconds, this Unix time would be after the year 5137
+    unix_time = number / 1000 if is_in_milliseconds else number
     return max(0.0, unix_time - time.time())

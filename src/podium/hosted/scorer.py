@@ -1,4 +1,4 @@
-"""HostedScorer: scores of a provider's model, requested over HTTP with threads or on an event loop."""
+"""HostedScorer: scores of a provider's model, requested over HTTP in threads or on an event loop."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = ["HostedScorer"]
 
 
 class HostedScorer(BaseScorer):
-    """A hosted model. Safe to share between threads and event loops, which reuse its connections.
+    """A hosted model. It can be shared between threads and event loops, which reuse its connections.
 
-    - `provider`: a provider's name, or a row of your own.
+    - `provider`: a provider's name, or a Provider of your own.
     - `api_key`: default is the provider's environment variable. A server of your own may need no key.
-    - `base_url`: the server, default is the environment variable such as COHERE_BASE_URL, else the provider's public server.
-      A user and password in it are sent as basic authentication, instead of the key if both use the same header.
+    - `base_url`: the server. Default is the environment variable such as COHERE_BASE_URL, else the provider's public server.
+      A user and password in the URL are sent as basic authentication. They replace the key if both use the same header.
     - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is decoded
-      even if that takes longer; its size is limited to 64 MB.
+      even if that takes longer. Replies are limited to 64 MB.
     - `retries`: how often a failed request is sent again.
-    - `max_documents`: the number of documents per request. A call with more documents than this, or than the provider
-      accepts, becomes several requests, at most 8 at a time.
-    - `client`, `async_client`: your own httpx clients, which are not closed here.
+    - `max_documents`: the maximum number of documents per request. A call with more documents than this, or than the
+      provider accepts, becomes several requests, at most 8 at a time.
+    - `client`, `async_client`: your own httpx clients. podium does not close them.
 
-    Raises MissingKey and InvalidInput; when scoring, ProviderError.
+    The constructor raises MissingKey and InvalidInput, scoring raises ProviderError.
     """
 
     def __init__(
@@ -99,15 +99,15 @@ class HostedScorer(BaseScorer):
         return self._scores(send_all(requests, self._connections, self._policy), ranges)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        # Megabytes of JSON are written and parsed in threads, so that the event loop is not blocked.
+        # JSON, which may have megabytes, is written and parsed in a thread, so that it does not block the event loop.
         ranges, requests = await asyncio.to_thread(self._requests, query, texts)
         contents = await asend_all(requests, await self._async_clients.client(), self._policy)
         return await asyncio.to_thread(self._scores, contents, ranges)
 
     def renew(self) -> None:
-        """Replace all connections, which in a forked process could receive the parent's replies.
+        """Replace all connections. In a forked process, the old ones could receive replies to the parent's requests.
 
-        They are closed when the scorer is garbage-collected, if not before.
+        The new connections are closed by `close`, or when the scorer is garbage-collected.
         """
         self._connections = ConnectionPool(self._client)
         self._close_connections = weakref.finalize(self, self._connections.close)
@@ -120,12 +120,13 @@ class HostedScorer(BaseScorer):
         self.close()
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
-        """Return the indices of the texts of each request, and the requests."""
+        """Return ranges and requests: for each request, the indices of its texts, and the request itself."""
         ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
         return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
     def _request(self, query: str, texts: list[str]) -> Request:
-        provider, credentials = self.provider, self._credentials
+        provider = self.provider
+        credentials = self._credentials
 
         def error_for(status: int, content: bytes) -> ProviderError:
             return wire.error_for(provider, status, content, [query, *texts], credentials.secrets)
@@ -140,6 +141,7 @@ class HostedScorer(BaseScorer):
         )
 
     def _scores(self, contents: list[bytes], ranges: list[range]) -> Scores:
+        """Return the scores in the contents of the replies. Each reply is for the texts of one range."""
         replies = [
             wire.parse_reply(self.provider, content, len(indices)) for content, indices in zip(contents, ranges, strict=True)
         ]
@@ -165,7 +167,7 @@ def _checked_model(provider: Provider, model: Any) -> str:
 
 
 def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
-    """Return `base_url`, else the one in the environment, else None, which means the provider's public server."""
+    """Return `base_url`, else the URL in the environment, else None, which means the provider's public server."""
     variable = f"{provider.name.upper()}_BASE_URL"
     url = base_url or os.environ.get(variable) or None
     if url is None and provider.url is None:
@@ -184,10 +186,10 @@ def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
 
 
 def _has_host(url: str) -> bool:
-    """Whether a URL can be read, by urllib and by httpx, and names a host."""
+    """Whether both urllib and httpx can parse a URL and find a host in it."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError if it is not a port's number
+        _ = parts.port  # raises ValueError if it is not a number that a port can have
         return bool(parts.hostname and httpx.URL(url).host)
     except (ValueError, httpx.InvalidURL):
         return False

@@ -1,4 +1,4 @@
-"""Send the requests of one call over httpx, with threads or on an event loop, within one deadline."""
+"""Send the requests of one call over httpx, in threads or on an event loop, with one deadline for all of them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from podium.steps import adrive, drive
 
 __all__ = ["asend_all", "send_all"]
 
-MAX_CONCURRENT_REQUESTS = 8  # of one call
+MAX_CONCURRENT_REQUESTS = 8  # the maximum number of requests of one call that run at the same time
 SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
-GRACE_SECONDS = 0.25  # after the deadline, for requests to report why they failed
+GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
 def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[bytes]:
-    """Return the contents of the success responses, in the order of the requests. Raises the first ProviderError.
+    """Return the contents of the responses, in the order of the requests. Raises the first ProviderError.
 
-    The requests run on threads, so that an interrupt or the deadline ends the call even if a server blocks. Then
-    requests that are running are cut off, so that no thread and no connection is left behind; the others are not sent.
+    The requests run on threads of their own, so that an error, an interrupt or the deadline ends the call even while a
+    server blocks. In that case, running requests are cut off, so that no thread and no connection is left behind, and
+    pending requests are not sent.
     """
     call = _Call(requests, connections, policy)
     try:
@@ -46,7 +47,9 @@ class _Call:
     """The requests of one `send_all`, shared by its threads."""
 
     def __init__(self, requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> None:
-        self._requests, self._connections, self._policy = requests, connections, policy
+        self._requests = requests
+        self._connections = connections
+        self._policy = policy
         self._deadline = time.monotonic() + policy.timeout
         self._pending = iter(enumerate(requests))
         self._outcomes: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
@@ -55,7 +58,7 @@ class _Call:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Send one request after the other until none is pending."""
+        """Send pending requests, one after the other, until none is left. Several threads do so at once."""
         while (pending := self._next_request()) is not None:
             index, request = pending
             try:
@@ -64,7 +67,7 @@ class _Call:
                 self._outcomes.put((index, error))
 
     def contents(self) -> list[bytes]:
-        """Wait for every request, and return the contents of the responses. Raises the first error."""
+        """Wait for every response, and return their contents. Raises the first error, and DeadlineExceeded."""
         contents: dict[int, bytes] = {}
         while len(contents) < len(self._requests):
             seconds_left = max(0.0, self._deadline - time.monotonic())
@@ -98,11 +101,12 @@ class _Call:
 
     def _send_after(self, wait: float, request: Request, connection: Connection) -> Response:
         if self._cancelled.wait(wait):
-            raise deadline_exceeded(request.title, self._policy)  # the call has ended, so this error is not read
+            raise deadline_exceeded(request.title, self._policy)  # ends this thread; the call itself has ended before
         return _send(request, connection, self._deadline)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
+        """Yield a connection that `cancel` cuts off. Raises httpx.PoolTimeout if none becomes free before the deadline."""
         with self._connections.borrow(self._deadline - time.monotonic()) as connection:
             with self._lock:
                 self._busy.add(connection)
@@ -111,7 +115,7 @@ class _Call:
             try:
                 yield connection
             finally:
-                with self._lock:  # before the connection is returned and another call uses it
+                with self._lock:  # from here on, the connection may belong to another call
                     self._busy.remove(connection)
 
 

@@ -1,4 +1,4 @@
-"""The wire format of every provider: requests, replies and errors as bytes. No sockets, no clocks, no keys.
+"""The wire format of every provider: write requests, and read replies and errors. There is no I/O here.
 
 The scores of a reply are matched to documents by index. Documents that a provider sends back are ignored.
 """
@@ -27,7 +27,7 @@ from podium.json_values import count_values, parse_json
 
 __all__ = ["Reply", "error_for", "parse_reply", "request_body", "request_ranges", "request_url"]
 
-FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")  # a base_url that ends in one of these is complete
+FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")  # no path is appended to a base_url that ends so
 REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     400: (RequestRejected, "check the model's name and its limits"),
     401: (KeyRejected, "check the API key"),
@@ -42,15 +42,18 @@ REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     429: (RateLimited, "slow down, raise the account's limits, or raise timeout"),
     498: (KeyRejected, "the API key is on the provider's deny list"),
 }
-MAX_MESSAGE_CHARACTERS = 200  # of a provider's own message
+"""HTTP status → the class of its error, and a remedy for the message."""
+MAX_MESSAGE_CHARACTERS = 200  # a provider's own message is quoted up to this length
 DOCUMENT_WINDOW = 12  # a message that repeats this many characters of a document is not quoted
-SECRET_WINDOW = 4  # nor one that repeats this many letters and digits of a key
-PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # of a key, such as sk- or jina_, which is not secret
+SECRET_WINDOW = 4  # a message that repeats this many letters and digits of a key is not quoted
+PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # the beginning of a key that is not secret, such as sk- or jina_
 ENCODER = json.JSONEncoder(ensure_ascii=False)
-LARGE_REPLY_BYTES = 1 << 20  # parsed without blocking other threads
-MAX_ERROR_BYTES = 100_000  # of an error's body that are read
-MAX_REPLY_VALUES, MAX_VALUES_PER_DOCUMENT = 100_000, 1_000  # in memory a value takes a hundred bytes or more
-MAX_COUNT = 1e15  # of tokens or billed units
+LARGE_REPLY_BYTES = 1 << 20  # a reply of this size or more is parsed so that other threads can run
+MAX_ERROR_BYTES = 100_000  # the rest of an error's body is not read
+# A reply with more values than these limits add up to is not parsed. In memory, a value takes a hundred bytes or more.
+MAX_REPLY_VALUES = 100_000
+MAX_VALUES_PER_DOCUMENT = 1_000
+MAX_COUNT = 1e15  # a larger number of tokens or billed units is ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,10 @@ class Reply:
 
 
 def request_url(provider: Provider, model: str, base_url: str | None) -> str:
-    """Return the URL of requests. `base_url` is the server's root, possibly with a version (/v1), or the full URL."""
+    """Return the URL that requests are sent to.
+
+    `base_url` is the server's root, the root with a version (/v1), or the full URL. None means the provider's public server.
+    """
     base = (base_url or provider.url or "").rstrip("/")
     if base.endswith(FULL_PATHS):
         return base
@@ -77,7 +83,7 @@ def request_url(provider: Provider, model: str, base_url: str | None) -> str:
 def request_body(provider: Provider, model: str, query: str, texts: Sequence[str]) -> bytes:
     """Return the JSON of one request. No field is null, because some servers refuse that.
 
-    Documents are encoded one by one, which lets other threads run in between.
+    The encoder holds the GIL until it ends, so documents are encoded one by one. Other threads can run in between.
     """
     fields: dict[str, Any] = {provider.model_key: model} if provider.model_key else {}
     fields["query"] = {provider.query_text_key: query} if provider.query_text_key else query
@@ -95,9 +101,10 @@ def _encoded(value: Any) -> bytes:
 
 
 def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
-    """Return the indices of the texts of each request, within the provider's limits and `max_documents`.
+    """Return a range per request: the indices of its texts. A request has at most `max_documents`, if that is not None.
 
-    Raises InvalidInput if the texts of a listwise model do not fit in one request: its scores could not be compared.
+    Requests also stay within the provider's limits. Raises InvalidInput if the texts of a listwise model do not fit in one
+    request: scores in different requests could not be compared.
     """
     ranges = list(_ranges(provider, query, texts, max_documents or provider.max_documents or len(texts)))
     if len(ranges) > 1 and provider.is_listwise(model):
@@ -109,6 +116,7 @@ def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[s
 
 
 def _ranges(provider: Provider, query: str, texts: Sequence[str], max_documents: int) -> Iterator[range]:
+    """Yield the ranges of `request_ranges`. A text that is too long for any request is the only one in its range."""
     start = 0
     characters = len(query)
     for index, text in enumerate(texts):
@@ -123,7 +131,10 @@ def _ranges(provider: Provider, query: str, texts: Sequence[str], max_documents:
 
 
 def parse_reply(provider: Provider, content: bytes, count: int) -> Reply:
-    """Return the scores in the reply to a request with `count` documents. Raises BadResponse unless each has exactly one."""
+    """Return the scores in the reply to a request with `count` documents.
+
+    Raises BadResponse unless the reply has exactly one finite score for each of them.
+    """
     title = provider.title
     if count_values(content, MAX_REPLY_VALUES) > MAX_REPLY_VALUES + MAX_VALUES_PER_DOCUMENT * count:
         raise BadResponse(f"{title}'s reply has far more values than {count} documents explain; check base_url")
@@ -143,10 +154,10 @@ def parse_reply(provider: Provider, content: bytes, count: int) -> Reply:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return the value of a JSON document, without blocking other threads if it is large.
+    """Return the value of a JSON text, without blocking other threads if it is large.
 
-    The parser in C holds the GIL until it ends, which takes seconds for tens of megabytes. The parser in Python is slower,
-    but as fast for strings, such as documents that are sent back.
+    The parser in C holds the GIL until it ends, which takes seconds for tens of megabytes. The parser in Python does not. It
+    is slower in general, but as fast for long strings, such as documents that a provider sends back.
     """
     if len(content) < LARGE_REPLY_BYTES:
         return json.loads(content)
@@ -156,6 +167,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _scores_by_index(provider: Provider, results: list[Any], count: int) -> dict[int, float]:
+    """Return scores by the index of their document. Raises BadResponse for an invalid result, or two for a document."""
     scores: dict[int, float] = {}
     for result in results:
         index = _index(provider, result, count)
@@ -183,15 +195,15 @@ def _score(provider: Provider, result: Mapping[str, Any]) -> float:
 def _is_finite(number: float) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # a whole number of a thousand digits
+    except OverflowError:  # the number is an int that is too large for a float
         return False
 
 
 def _described(value: Any) -> str:
-    """Describe a wrong value without repeating it, unless it is a number: it could be a document."""
+    """Describe a wrong value. Only a number is repeated, because any other value could contain a document."""
     if value is None:
         return "nothing"
-    if isinstance(value, int | float) and abs(value) < 1e9:  # not a thousand digits
+    if isinstance(value, int | float) and abs(value) < 1e9:  # a larger number could have a thousand digits
         return str(value)
     return f"a {type(value).__name__}"
 
@@ -203,11 +215,13 @@ def _content_kind(content: bytes) -> str:
 
 
 def _tokens(provider: Provider, payload: Any) -> int | None:
+    """Return the number of tokens in a reply, None if it is missing or not a plausible number."""
     count = _value_at(payload, provider.tokens_key) if provider.tokens_key else None
     return int(count) if _is_count(count) else None
 
 
 def _billed(provider: Provider, payload: Any) -> Iterator[tuple[str, float]]:
+    """Yield (unit, count) for each billed count in a reply that is a plausible number."""
     for path, unit in provider.billed.items():
         count = _value_at(payload, path)
         if _is_count(count):
@@ -228,7 +242,10 @@ def _value_at(payload: Any, path: str) -> Any:
 def error_for(
     provider: Provider, status: int, content: bytes, sent_texts: Iterable[str], secrets: Iterable[str] = ()
 ) -> ProviderError:
-    """Return the error for a status. The provider's message is quoted unless it repeats a sent text or a secret."""
+    """Return the error for a response with this status and content.
+
+    The provider's message is quoted unless it repeats one of the sent texts (query and documents) or one of the secrets.
+    """
     if status in REMEDIES:
         error_class, remedy = REMEDIES[status]
     elif status >= 500:
@@ -244,7 +261,7 @@ def error_for(
 
 
 def _message(content: bytes) -> str:
-    """Return the message in an error's body, from the keys that APIs use for it, or ""."""
+    """Return the message in an error's body, from the fields that APIs use for it, "" if there is none."""
     try:
         payload = parse_json(content[:MAX_ERROR_BYTES])
     except ValueError:
@@ -258,7 +275,7 @@ def _message(content: bytes) -> str:
 
 
 def _repeats(message: str, texts: Iterable[str]) -> bool:
-    """Whether a message repeats twelve characters of a text, or all of a shorter one, in any case."""
+    """Whether a message repeats DOCUMENT_WINDOW characters of a text, or all of a shorter text. Case is ignored."""
     message = message.lower()
     windows = _windows(message, DOCUMENT_WINDOW)
     normalized = (" ".join(text.lower().split()) for text in texts)
@@ -266,11 +283,11 @@ def _repeats(message: str, texts: Iterable[str]) -> bool:
 
 
 def _reveals(message: str, secrets: Iterable[str]) -> bool:
-    """Whether a message contains part of a secret, even with other characters between its letters and digits."""
-    letters = _letters(message)
+    """Whether a message repeats part of a secret, even with other characters between its letters and digits."""
+    message_letters = _letters(message)
     for secret in secrets:
         secret_letters = _letters(PUBLIC_PREFIX.sub("", secret, count=1))
-        if secret_letters and any(window in letters for window in _windows(secret_letters, SECRET_WINDOW)):
+        if secret_letters and any(window in message_letters for window in _windows(secret_letters, SECRET_WINDOW)):
             return True
     return False
 

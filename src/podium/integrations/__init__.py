@@ -1,4 +1,4 @@
-"""Adapters to the reranker interfaces of other packages, one module per package, which it imports."""
+"""Adapters to the reranker interfaces of other packages. Each module imports the package that it is for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["required_package"]
 
 @contextmanager
 def required_package(name: str) -> Iterator[None]:
-    """Import the package of an adapter. Raises MissingPackage if a module is missing; `name` is what to install."""
+    """Raise MissingPackage if an import in the block fails. `name` is the package that pip must install."""
     try:
         yield
     except ModuleNotFoundError as error:

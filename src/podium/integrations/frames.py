@@ -18,16 +18,17 @@ def rerank_frame(
 ) -> Frame:
     """Return a frame's rows in order of relevance to the query, with two new columns: `score` and `rank` (from 1).
 
-    `rank_by` names the columns that are read (None: content, text, …), `limit` the number of rows that are returned. The
-    frame itself is not changed. Rows of a pandas frame keep their index labels. Raises InvalidInput if it is not a frame, or
-    already has one of the new columns.
+    `rank_by` names the columns that are read. If it and the reranker's own `rank_by` are None, the column `content`, `text`,
+    `page_content` or `passage` is read. `limit` is the number of rows that are returned, None for the reranker's default.
+    The frame itself is not changed. Rows of a pandas frame keep their index labels. Raises InvalidInput if `frame` is not a
+    data frame or already has one of the new columns, and the errors of `rerank`.
     """
     package = type(frame).__module__.partition(".")[0]
     if package not in _REORDER or type(frame).__name__ != "DataFrame":
         raise InvalidInput(f"rerank_frame takes a DataFrame of pandas or Polars, not a {type(frame).__name__}")
     if not isinstance(reranker, Reranker):
         raise InvalidInput(f"rerank_frame takes the Reranker that podium.load returns, not a {type(reranker).__name__}")
-    data: Any = frame
+    data: Any = frame  # mypy knows neither package's DataFrame
     if len(set(data.columns)) < len(data.columns):
         raise InvalidInput("the frame has two columns of the same name; rename one first")
     if clashes := [name for name in NEW_COLUMNS if name in data.columns]:
@@ -46,7 +47,8 @@ def _reorder_pandas(frame: Any, indices: list[int], scores: list[float], ranks: 
 def _reorder_polars(frame: Any, indices: list[int], scores: list[float], ranks: range) -> Any:
     import polars
 
-    score, rank = polars.Series("score", scores, polars.Float64), polars.Series("rank", ranks, polars.Int64)
+    score = polars.Series("score", scores, polars.Float64)
+    rank = polars.Series("rank", ranks, polars.Int64)
     return frame[indices].with_columns(score, rank)
 
 

@@ -20,10 +20,11 @@ __all__ = ["PodiumReranker"]
 class PodiumReranker:
     """A component that returns copies of the documents with the reranker's scores, best first.
 
-    - `model`: a name as for podium.load. It is loaded by `warm_up`, or on first use.
-    - `top_k`: the number of documents returned, None for all. `score_threshold`: the lowest score that is returned.
-    - `rank_by`: the fields to read, of `content` and those in `meta`.
-    - `reranker`: a Reranker to use instead of `model`. It is not saved with a pipeline, only `model` is.
+    - `model`: a name as for podium.load. The model is loaded by `warm_up`, or on first use.
+    - `top_k`: the number of documents returned, None for all (or for the limit of `reranker`).
+    - `score_threshold`: documents with a lower score are left out. None leaves none out.
+    - `rank_by`: the fields that are read: `content`, or names of fields in `meta`. None means `content`.
+    - `reranker`: a Reranker to use instead of `model`. A saved pipeline contains only `model`, not this reranker.
     """
 
     def __init__(
@@ -35,7 +36,10 @@ class PodiumReranker:
         rank_by: list[str] | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        self.model, self.top_k, self.score_threshold, self.rank_by = model, top_k, score_threshold, rank_by
+        self.model = model
+        self.top_k = top_k
+        self.score_threshold = score_threshold
+        self.rank_by = rank_by
         self._reranker = reranker
 
     def to_dict(self) -> dict[str, Any]:

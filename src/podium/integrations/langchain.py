@@ -1,4 +1,4 @@
-"""LangChain: a document compressor, for a ContextualCompressionRetriever or for use alone."""
+"""LangChain: a document compressor, to use in a ContextualCompressionRetriever or alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["PodiumReranker"]
 class PodiumReranker(BaseDocumentCompressor):
     """A compressor that returns copies of the documents with `relevance_score` in their metadata, best first.
 
-    - `reranker`: what podium.load returns.
+    - `reranker`: a Reranker, as podium.load returns.
     - `limit`: the number of documents returned, None for the reranker's default.
-    - `rank_by`: the fields to read, of `page_content` and those in the metadata.
+    - `rank_by`: the fields that are read: `page_content`, or names of fields in the metadata.
     """
 
     reranker: Reranker

@@ -18,9 +18,9 @@ __all__ = ["PodiumReranker"]
 class PodiumReranker(BaseNodePostprocessor):
     """A postprocessor that returns the nodes with the reranker's scores, best first.
 
-    The text of a node is the text that LlamaIndex embeds, including metadata.
+    The reranker reads the same text of a node that LlamaIndex embeds, which includes metadata.
 
-    - `reranker`: what podium.load returns.
+    - `reranker`: a Reranker, as podium.load returns.
     - `limit`: the number of nodes returned, None for the reranker's default.
     """
 

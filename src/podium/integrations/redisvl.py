@@ -19,7 +19,8 @@ __all__ = ["PodiumReranker", "Vectorizer"]
 class PodiumReranker(BaseReranker):  # type: ignore[misc]  # redisvl has no types
     """A reranker for redisvl: `rank` and `arank` have the arguments and return values of redisvl's rerankers.
 
-    `reranker` is what podium.load returns; `limit`, `rank_by` and `return_score` are defaults that each call can override.
+    `reranker` is a Reranker, as podium.load returns. `limit`, `rank_by` and `return_score` are defaults that each call can
+    override.
     """
 
     _reranker: Reranker = PrivateAttr()

@@ -23,7 +23,7 @@ class Store(Protocol):
     """A mapping from keys, which are hashes, to rows. Safe to share between threads. Raises PodiumError if it fails."""
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """Return the rows of those keys that are stored."""
+        """Return the stored rows by key. A key that is not stored is left out."""
         ...
 
     def put(self, rows: Mapping[bytes, Row]) -> None: ...

@@ -13,16 +13,16 @@ from podium.redis_values import RedisValues
 __all__ = ["RedisScores"]
 
 PREFIX = "podium:score:1:"  # 1 is the version of the layout below
-# The fields of a Row. None is stored as NaN in `raw`, and as -1 in the numbers of tokens.
+# A value has the fields of a Row. None is stored as NaN in `raw`, and as -1 in the numbers of tokens.
 LAYOUT = struct.Struct("<ddiiii")
-LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # written by earlier versions of podium
-EXPIRY_SECONDS = 7 * 86_400  # a hosted model may change under the same name
+LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # earlier versions of podium stored no query tokens
+EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change under the same name
 
 
 class RedisScores:
     """A store for CachedScorer at a URL: redis://, rediss:// or unix://. Safe to share between threads.
 
-    If Redis fails, calls raise PodiumError, at once for the next five seconds.
+    If Redis fails, calls raise PodiumError. For the next five seconds they do so at once, without trying Redis again.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,7 +45,7 @@ def _encoded(row: Row) -> bytes:
 
 
 def _decoded(content: Any) -> Row | None:
-    """Return the row that was stored as `content`, None if it is absent or was not written by podium."""
+    """Return the row that was stored as `content`, None if that is absent or was not written by podium."""
     if not isinstance(content, bytes) or len(content) not in (LAYOUT.size, LAYOUT_WITHOUT_QUERY.size):
         return None
     has_query = len(content) == LAYOUT.size

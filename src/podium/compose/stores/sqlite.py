@@ -17,7 +17,7 @@ CREATE = (
     "CREATE TABLE IF NOT EXISTS scores "
     "(key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
 )
-LOCK_SECONDS = 30.0  # how long a write of another process may take
+LOCK_SECONDS = 30.0  # how long to wait for another process that is writing
 ADDED_COLUMNS = ("query_tokens", "query_dropped")  # missing in files of earlier versions of podium
 SELECT = "SELECT value, raw, tokens, dropped, query_tokens, query_dropped FROM scores WHERE key = ?"
 INSERT = (
