@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import podium
-from commands import command_here
+from commands import run_in_process
 from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
@@ -180,7 +180,7 @@ def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
     assert list(collection.queries.values()) == [QUERY]
     assert sorted(grade for grades in collection.qrels.values() for grade in grades.values()) == [0, 1]
     assert [collection.documents[name] for names in collection.candidates.values() for name in names] == DOCUMENTS
-    code, output, errors = command_here("eval", tmp_path / "judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10")
+    code, output, errors = run_in_process("eval", tmp_path / "judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10")
     assert code == 0
     assert "1 queries, 4 documents" in output
     assert "2 of 4 candidates have no judgment; they count as not relevant" in errors

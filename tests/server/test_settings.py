@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from commands import command_here
+from commands import run_in_process
 from loopback import Loopback, cohere
 from podium.errors import InvalidInput
 from podium.places import SourceOptions
@@ -45,7 +45,7 @@ def used_port():
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_invalid_option_ends_before_listening(used_port, options, message):
-    code, _, output = command_here("serve", "--port", used_port, *options)
+    code, _, output = run_in_process("serve", "--port", used_port, *options)
     assert code == 2
     assert message in " ".join(output.split())
     assert "Traceback" not in output
@@ -170,7 +170,7 @@ def test_invalid_file_is_refused(tmp_path, toml, message):
 
 def test_invalid_file_ends_before_listening(tmp_path, used_port):
     (tmp_path / "serve.toml").write_text("prot = 1")
-    code, _, output = command_here("serve", "--port", used_port, "--config", tmp_path / "serve.toml")
+    code, _, output = run_in_process("serve", "--port", used_port, "--config", tmp_path / "serve.toml")
     assert code == 2
     assert "did you mean port?" in output
 
