@@ -70,7 +70,7 @@ def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
     (tmp_path / "long.txt").write_text("word " * 500)
     embedder = PARITY_MODELS / "embedders" / "bert-mean"
     code, _, err = run_in_process("index", tmp_path / "long.txt", "--to", tmp_path / "index", "--embed", embedder)
-    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors cover the beginning only\n")
+    assert (code, err) == (0, "note: 1 documents are longer than the embedder reads; their vectors cover only the beginning\n")
 
 
 def test_ids_of_another_field_are_refused(file, folder):
@@ -268,3 +268,8 @@ def test_nested_field_is_indexed(tmp_path, nested_records):
 def test_field_that_no_document_has_is_refused(tmp_path, nested_records):
     code, _, err = run_in_process("index", nested_records, "--to", tmp_path / "index", "--text", "body.txt")
     assert (code, "body.txt" in err) == (2, True)
+
+
+def test_all_fields_that_no_document_has_are_named(tmp_path, nested_records):
+    code, _, err = run_in_process("index", nested_records, "--to", tmp_path / "index", "--text", "body.text,b,a")
+    assert (code, "has the field a or b; check the names" in err) == (2, True)

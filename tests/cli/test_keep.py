@@ -7,7 +7,7 @@ import json
 import pytest
 
 import podium
-from commands import run_in_subprocess
+from commands import run_in_process, run_in_subprocess
 from environment import PARITY_MODELS
 from fruit import write_json_lines
 
@@ -57,10 +57,21 @@ def test_documents_added_without_encodings_are_noted(folder, tmp_path):
     code, _, err = run_in_subprocess("index", more, "--to", folder, "--id", "n")
     assert code == 0
     assert (
-        "this index has encodings of podium-mini, and the added documents have none; store them with --keep podium-mini" in err
+        "this index has encodings of podium-mini, and the added documents have none; run the command again with "
+        "--keep podium-mini\n" in err
     )
     out = run_in_subprocess("index", more, "--to", folder, "--id", "n", "--keep", "podium-mini")[1]
     assert out.startswith("0 documents indexed, 4 were in the index already, 1 texts encoded by podium-mini; ")
+
+
+def test_note_about_missing_encodings_names_a_command_for_each_model(file, folder, tmp_path):
+    """--keep takes one model."""
+    second_model = PARITY_MODELS / "late"
+    assert run_in_process("index", file, "--to", folder, "--id", "n", "--keep", second_model)[0] == 0
+    more = write_json_lines(tmp_path / "more.jsonl", [{"title": "Bread", "body": "Flour and water.", "n": 4}])
+    code, _, err = run_in_process("index", more, "--to", folder, "--id", "n")
+    assert code == 0
+    assert f"run the command again with --keep podium-mini, then with --keep {second_model}\n" in err
 
 
 def test_compaction_frees_the_space_of_deleted_documents(folder):
