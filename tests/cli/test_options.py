@@ -34,7 +34,7 @@ def judged(tmp_path):
 
 @pytest.fixture(params=["rank", "search", "eval", "calibrate", "check"])
 def arguments(request, texts, judged, tmp_path):
-    """A call of each command that takes a model."""
+    """The arguments of a valid call, for each command that takes a model."""
     return {
         "rank": ["rank", "a red fruit", texts, "--json"],
         "search": ["search", "a red apple", "--in", texts, "--json"],

@@ -187,7 +187,7 @@ def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
 
 
 def test_records_show_their_id_and_title(page, tmp_path):
-    """The CSV has the id, too."""
+    """The page shows the ids of the records, and saves them with the judgements."""
     records = [
         {"_id": "MED-1", "title": "Seas", "text": "the sea"},
         {"id": 7, "text": "a <b>red</b> apple"},

@@ -40,7 +40,8 @@ def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before, level = dict(os.environ), logging.getLogger("podium").level
+    before = dict(os.environ)
+    level = logging.getLogger("podium").level  # which the command line sets
     os.environ.update(variables)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The environment of every test: no network, no cache and no keys of the user. It must be imported before podium."""
+"""The environment of every test: no network, and neither the user's caches nor keys. It must be imported before podium."""
 
 from __future__ import annotations
 
