@@ -56,7 +56,8 @@ def test_fields_of_an_index_cannot_be_changed(file, folder):
 
 
 def test_index_with_vectors_uses_its_own_embedder(file, tmp_path):
-    folder, embedder = tmp_path / "index", PARITY_MODELS / "embedders" / "bert-mean"
+    folder = tmp_path / "index"
+    embedder = PARITY_MODELS / "embedders" / "bert-mean"
     assert run_in_process("index", file, "--to", folder, "--text", "body", "--embed", embedder)[0] == 0
     code, out, err = run_in_process("search", "zzz", "--in", folder, "--mode", "vector", "--json")
     assert (code, len(json.loads(out)["results"])) == (0, 4), err
@@ -117,7 +118,8 @@ def test_documents_are_deleted_by_id(folder):
 
 
 def test_documents_are_deleted_from_an_index_with_vectors(file, tmp_path):
-    folder, embedder = tmp_path / "index", PARITY_MODELS / "embedders" / "bert-mean"
+    folder = tmp_path / "index"
+    embedder = PARITY_MODELS / "embedders" / "bert-mean"
     assert run_in_process("index", file, "--to", folder, "--text", "body", "--id", "n", "--embed", embedder)[0] == 0
     assert run_in_process("index", "--delete", "1", "--to", folder) == (0, "1 documents deleted\n", "")
     results = json.loads(run_in_process("search", "zzz", "--in", folder, "--mode", "vector", "--json")[1])["results"]

@@ -81,11 +81,13 @@ def test_field_can_have_a_weight(file):
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_folder_and_file_are_filtered(file, tmp_path, kind):
-    location, text = file, ("--text", "title,body")
-    if kind == "folder":
-        location, text = tmp_path / "index", ()
+    location = file
+    text_options = ("--text", "title,body")
+    if kind == "folder":  # the index was created with its fields
+        location = tmp_path / "index"
+        text_options = ()
         assert run_in_process("index", file, "--to", location, "--text", "title,body")[0] == 0
-    options = ("--in", location, *text, "--filter", "@title:{wash* | nevada}", "--json")
+    options = ("--in", location, *text_options, "--filter", "@title:{wash* | nevada}", "--json")
     code, out, err = run_in_process("search", QUERY, *options)
     assert code == 0, err
     ranking = json.loads(out)

@@ -208,7 +208,8 @@ def test_vllm_scores_are_in_request_order(served, mini, path, names):
 
 
 def test_vllm_scores_pairs(served, mini):
-    queries, texts = ["red fruit", "sea", "red fruit"], ["a ripe red apple", "the sea at night", "the sea at night"]
+    queries = ["red fruit", "sea", "red fruit"]
+    texts = ["a ripe red apple", "the sea at night", "the sea at night"]
     body = served.post("/score", {"text_1": queries, "text_2": texts}).json()
     assert [result["score"] for result in body["data"]] == [
         mini.score(query, [text])[0] for query, text in zip(queries, texts, strict=True)

@@ -62,7 +62,8 @@ def page(browser, served):
     """The playground. The test fails if the page logs an error, or requests anything from another host."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    messages, urls = [], []
+    messages = []
+    urls = []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: urls.append(request.url))

@@ -80,7 +80,7 @@ def calibrate(
 
 
 def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
-    """Return the ids of the queries to fit the calibration on, and those of the queries that are held out."""
+    """Return two lists of query ids: the calibration is fitted to the first half, and the second half is held out."""
     query_ids = sorted(collection.queries)
     if len(query_ids) < 2:
         raise InvalidInput(f"{collection.name} has one query; a calibration needs at least two, one to fit and one to test it")
@@ -92,7 +92,7 @@ def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
 def _scored_documents(
     collection: Collection, scorer: BaseScorer, query_ids: Sequence[str], run: Run, judged_only: bool, advance: Progress
 ) -> list[ScoredDocument]:
-    """Score the candidates of the queries, without those that have no text or, with `judged_only`, no judgment."""
+    """Score the candidates of the queries. Candidates without text, and with `judged_only` without a judgment, are left out."""
     scored_documents = []
     for query_id in query_ids:
         grades = collection.qrels[query_id]
@@ -121,7 +121,7 @@ def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method
 
 
 def _print_quality(documents: Sequence[ScoredDocument], calibration: Calibration, has_sigmoid: bool) -> None:
-    """Print the errors of the held-out documents' probabilities. With `has_sigmoid`, also those of the scores themselves."""
+    """Print the errors of held-out documents' probabilities. With `has_sigmoid`, also print the errors of their scores."""
     relevant = [document.is_relevant for document in documents]
     probabilities = {"before": [document.score for document in documents]} if has_sigmoid else {}
     probabilities["after"] = [calibration(document.raw_score) for document in documents]

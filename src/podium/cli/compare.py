@@ -41,9 +41,10 @@ def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) 
 
 
 def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:
-    """Return the judged queries that are in a run, as a collection without documents, and the number of those in no run.
+    """Return the judged queries that are in a run, as a collection without documents, and the number of other judged queries.
 
-    A query is judged if it has a relevant document. If there is a file of queries, others are ignored; else texts are empty.
+    A query is judged if it has a relevant document. Queries that are not in `queries_file` are ignored; without that file,
+    all are used, and their texts are empty.
     """
     judged = {
         query_id: grades for query_id, grades in read_qrels(qrels_file).items() if any(grade > 0 for grade in grades.values())

@@ -11,8 +11,8 @@ from podium.evaluation.tables import cost_table, difference_table, mean_table, m
 
 __all__ = ["metrics_option", "print_evaluation"]
 
-MAX_MOVEMENTS = 3  # queries in a table of those that changed most
-MAX_QUERY_CHARACTERS = 60  # of a query in such a table
+MAX_MOVEMENTS = 3  # rows in a table of the queries that changed most
+MAX_QUERY_CHARACTERS = 60  # a longer query is cut in such a table
 
 metrics_option = click.option(
     "--metrics",

@@ -30,7 +30,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 POSITIVE = click.IntRange(min=1)
 
 OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
-"""Argument in Python → option, for those whose names differ."""
+"""Argument in Python → option, if their names differ."""
 
 OTHER_NAMES = {
     "--file": ("FILE", "DATA", "--in"),
@@ -48,8 +48,8 @@ OTHER_NAMES = {
 }
 """Unknown option → the options and arguments that its user may mean. The first of them that the command has is suggested."""
 
-HOSTED_ONLY = {"base_url"}  # options for loading a model that models on this machine do not have
-LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # and that hosted ones do not have
+HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
+LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
 
 model_option = click.option(
     "--model", default="podium-mini", show_default=True, help="Model, as for podium.load: org/model, ./folder, cohere:…"
@@ -114,7 +114,7 @@ def limit_option(default: int | None) -> Callable[[Command], Command]:
 
 
 def model_options(command: Command) -> Command:
-    """Add the options for loading a model. The command gets those that were used as `load_options`, for podium.load."""
+    """Add the options for loading a model. The command gets the used options as `load_options`, arguments of podium.load."""
 
     @functools.wraps(command)
     def with_options(*arguments: Any, **keywords: Any) -> Any:
@@ -127,7 +127,7 @@ def model_options(command: Command) -> Command:
 
 
 def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return those of `options` that apply to the model `name`. `names` are all models of the command.
+    """Return the entries of `options` that apply to the model `name`. `names` are all models of the command.
 
     Raises InvalidInput for an option that applies to no model of the command, and for a calibration if there are several.
     """
@@ -144,7 +144,7 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
 
 
 def unknown_option_error(error: click.NoSuchOption) -> click.UsageError:
-    """Return the error for an unknown option, with a suggestion from OTHER_NAMES if the command has one of those."""
+    """Return the error for an unknown option, with the suggestion that OTHER_NAMES has for it, if any."""
     parameters = error.ctx.command.params if error.ctx else []
     known_names = {name for parameter in parameters for name in _written_names(parameter)}
     suggestions = [name for name in OTHER_NAMES.get(error.option_name, ()) if name in known_names]

@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_options(command: Command) -> Command:
-    """Add the options of OPTIONS. Their values are checked later, together with those of a file."""
+    """Add the options of OPTIONS. Their values are checked later, together with the values in a file."""
     for row in reversed(OPTIONS):
         option = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_arguments(row))
         command = option(command)
@@ -71,7 +71,7 @@ def serve(
     import_optional("uvicorn", "serve")
     from podium.server.process import serve as run
 
-    # Only options that were written on the command line replace those of the file, not their defaults.
+    # An option on the command line replaces the option in the file; the default of an option does not.
     explicit = {
         name: value for name, value in settings.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
@@ -79,7 +79,7 @@ def serve(
         explicit["models"] = {}  # the models of the command line replace those of the file
     base = Settings() if config is None else Settings.from_toml(config)
     if "model" not in explicit and base.models == Settings().models:
-        # The default model becomes one of --model, because only to those the options for models apply.
+        # The default model is treated like a model of --model, so that the options for loading models apply to it.
         explicit |= {"models": {}, "model": ("podium-mini",)}
     merged = replace(
         base,
@@ -91,7 +91,7 @@ def serve(
 
 
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` by the names of models for clients: first those of the file, then of --model."""
+    """Return the arguments of `podium.load` by the names of models for clients: models of the file, then of --model."""
     from podium.local.cpu import cores
 
     threads = settings.threads

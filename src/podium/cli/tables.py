@@ -23,9 +23,9 @@ from podium.types import Ranking, Result
 __all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
 # Widths are numbers of a terminal's cells, of which a letter takes one and a Chinese character two.
-MIN_WIDTH = 40  # of a line, also in a narrower terminal
-DEFAULT_WIDTH = 80  # of a line in a terminal of unknown width
-SIDE_BY_SIDE_WIDTH = 120  # of a line that has room for two rankings
+MIN_WIDTH = 40  # lines are never narrower, even if the terminal is
+DEFAULT_WIDTH = 80  # of lines in a terminal that does not know its width
+SIDE_BY_SIDE_WIDTH = 120  # from this width on, two rankings are shown side by side
 UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
 MIN_TEXT_WIDTH = 10
 MAX_ID_WIDTH = 12

@@ -34,7 +34,7 @@ BACKLOG = 2048  # connections that the kernel queues until the server accepts th
 ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row; only after them can Protocol close idle ones
 LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
 EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
-LOADING_EXIT_SECONDS = 5  # the same while models are loading, when no client waits for a reply
+LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, because no client waits for a reply
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, which then close idle connections before the server does
 
 
@@ -167,7 +167,7 @@ def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[],
 
 
 def _terminate(workers: list[BaseProcess], seconds: float) -> None:
-    """Stop the workers, and kill those that still run after `seconds`."""
+    """Stop the workers, and kill each worker that still runs after `seconds`."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + seconds

@@ -26,13 +26,13 @@ __all__ = ["OPTIONS", "Settings"]
 NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_score", "limit"}
 """Arguments of `podium.load` that a table [models.NAME] cannot have.
 
-The name is its key `load`. The others are objects, secrets, or options that belong to a request.
+The key `load` is the `name`. The other arguments are objects, secrets, or options that belong to a request.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a server and its workers. Those with a help text are options of `podium serve`, and keys of its file.
+    """The settings of a server and its workers. A setting with a help text is an option of `podium serve`.
 
     - `models`: name for clients → arguments of `podium.load`. The first model answers requests that name no model.
     - `model`: the values of --model. `podium serve` adds these models to `models`, with the arguments in `model_options`.
@@ -151,7 +151,7 @@ SOURCE_OPTIONS = [  # fields of SourceOptions; lists of fields are strings, as o
 
 
 def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of those options that are in the table, by the attributes of the options. Raises InvalidInput."""
+    """Return the checked values of the options that the table has, by their attributes. Raises InvalidInput."""
     return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
 
 

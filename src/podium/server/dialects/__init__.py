@@ -1,4 +1,4 @@
-"""The dialects: the APIs that clients use, with one module for each. The path and a field of a request tell its dialect."""
+"""The dialects: the APIs that clients use, one per module. The path of a request and its fields tell its dialect."""
 
 from __future__ import annotations
 

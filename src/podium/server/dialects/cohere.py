@@ -17,7 +17,7 @@ from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
 
-DOCUMENTS_PER_SEARCH_UNIT = 100  # Cohere bills one unit for up to so many documents
+DOCUMENTS_PER_SEARCH_UNIT = 100  # Cohere bills a request by units of 100 documents
 
 FIELDS = (
     MODEL,

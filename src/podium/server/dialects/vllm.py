@@ -65,7 +65,7 @@ def call_for_pairs(first_texts: list[str], second_texts: list[str], **options: A
         raise Refusal(400, f"{counts}; text_1 must have one text, or as many as text_2")
     positions_by_query: dict[str, list[int]] = {}
     for position in range(len(second_texts)):
-        query = first_texts[position % len(first_texts)]  # the same one for all pairs, if there is only one
+        query = first_texts[position % len(first_texts)]  # a single first text is in all pairs
         positions_by_query.setdefault(query, []).append(position)
     questions = [
         Question(query, [second_texts[position] for position in positions]) for query, positions in positions_by_query.items()

@@ -43,7 +43,7 @@ __all__ = ["Handler", "Record", "endpoint", "error_outside_endpoints", "json_res
 
 DISCONNECTED = 499  # nginx's status for a request whose client closed the connection, for the log
 
-# Class of an error, HTTP status, and after how many seconds to try again (None for errors that would be the same again).
+# Class of an error, HTTP status, and after how many seconds to try again (None if that would not help).
 # The first row that matches is used, so subclasses come before their base classes.
 STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (InvalidInput, 400, None),

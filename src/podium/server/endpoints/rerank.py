@@ -26,11 +26,11 @@ from podium.types import Ranking
 
 __all__ = ["received_body", "rerank", "within_time_limit"]
 
-MAX_FIELDS = 100  # in rank_fields
+MAX_FIELDS = 100  # names in rank_fields
 MAX_MODEL_NAME = 200  # characters
 MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
 CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
-MAX_CONCURRENT_QUESTIONS = 8  # of one request, so that the questions of other requests get their turn
+MAX_CONCURRENT_QUESTIONS = 8  # the limit per request, so that the questions of other requests get their turn
 
 Value = TypeVar("Value")
 
@@ -46,11 +46,11 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
-    # The reply of some dialects has the text of these fields, which may be those of the reranker.
+    # The fields may be the default of the reranker. The call needs them, because some replies contain the texts of the fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
     is_only_model = len(state.models.distinct_rerankers) == 1
-    model_key = id(reranker)  # not its name: several names can share a reranker, and then they share its slots, too
+    model_key = id(reranker)  # not the name, because a reranker with several names has its slots only once
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
         rankings = await within_time_limit(lambda: _rankings(reranker, call, character_counts), request, state.settings)
     truncated_count = _count_rankings(state, record, call, rankings)
@@ -115,7 +115,7 @@ async def _rankings(reranker: Reranker, call: Call, character_counts: Sequence[i
         async def rank_question(question: Question, token_count: int) -> Ranking:
             async with slots:
                 request_job.tokens_to_come -= token_count  # because the call adds its real number of tokens to the job
-                limit = call.limit or len(question.documents)  # not None, which is the reranker's own limit
+                limit = call.limit or len(question.documents)  # None would mean the reranker's own limit
                 return await reranker.arerank(question.query, question.documents, limit=limit, rank_by=call.rank_by)
 
         tasks = [

@@ -20,7 +20,7 @@ NUMBER_CHARACTERS = 4  # average number of characters of a number, boolean or nu
 UNCOUNTED_INDENTATION = 4  # spaces at the beginning of a line that NUMBER_CHARACTERS already covers
 LINE_BREAKS = "\n\r\x85\u2028\u2029"  # YAML indents the text after each of these characters
 YAML_BYTES_PER_VALUE = 450  # memory while a document is converted to YAML, measured with CSafeDumper
-REPLY_BYTES_PER_DOCUMENT = 400  # of a result without its document and text
+REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def document_size(document: Any) -> Size:
     depth = 0
     level = [document]
     while level:
-        indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)  # of the values on this level; YAML adds two spaces per level
+        indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)  # YAML indents by two spaces per level
         values += len(level)
         next_level: list[Any] = []
         for value in level:
@@ -65,7 +65,7 @@ def document_size(document: Any) -> Size:
 
 
 def question_characters(call: Call, max_characters: int) -> list[int]:
-    """Return the number of characters of each question: of its query and its documents.
+    """Return, for each question, the number of characters of its query and its documents together.
 
     Raises Refusal if a query or a document has more than `max_characters`.
     """

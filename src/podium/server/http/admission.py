@@ -76,7 +76,7 @@ class Admission:
         return min(30, max(1, math.ceil(self._average_seconds)))
 
     async def drain(self) -> None:
-        """Refuse further requests, and return when those in progress are done."""
+        """Refuse further requests, and return when the requests in progress are done."""
         self.is_draining = True
         await self._is_idle.wait()
 

@@ -15,7 +15,7 @@ from podium.server.telemetry.logs import RateLimitedLog
 
 __all__ = ["Protocol", "connection_limit"]
 
-MAX_CONNECTIONS = 4096  # in one process, if it may open enough files
+MAX_CONNECTIONS = 4096  # the limit for a process that may open enough files
 FIELD_BYTES = 130  # memory of the Python objects of a header field, besides its text
 
 _connections_full = RateLimitedLog("connections_full")
@@ -24,7 +24,7 @@ _connections_full = RateLimitedLog("connections_full")
 def connection_limit() -> int:
     """Return how many connections this process accepts. A quarter of the files it may open, at least 64, is for other uses."""
     if sys.platform == "win32":
-        return 512  # as many as select() can watch there
+        return 512  # select() cannot watch more there
     import resource
 
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -203,11 +203,11 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the head is too large")
 
     def _pipelined_size(self) -> int:
-        """Return about how much memory the requests take that wait for the replies to earlier ones."""
+        """Return about how much memory is taken by requests that wait for the replies to earlier requests."""
         return sum(self._unanswered[cycle] + len(cycle.body) for cycle, _ in self.pipeline)
 
     def _pass_on_body(self) -> None:
-        """Pass the body parts of the newest data to uvicorn as one: it copies the body for each, and there may be thousands."""
+        """Pass the body parts of the newest data to uvicorn in one call. In each call, it copies the body so far."""
         if self._body_parts:
             super().on_body(b"".join(self._body_parts))
             self._body_parts = []
