@@ -14,7 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 import loopback
-from environment import PARITY, ROOT, SHARED
+from environment import PARITY_MODELS, ROOT, SHARED
 from podium import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.errors import InvalidInput, MissingKey, ModelNotFound
 
@@ -120,7 +120,7 @@ def test_code_of_the_guide_runs_with_only_the_import_changed(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
     code = code.replace("from redisvl.utils.rerank import", "from podium import")
     with (
-        loopback.Loopback(loopback.Hub({"BAAI/bge-reranker-base": PARITY / "xlm-roberta-bfloat16"})) as hub,
+        loopback.Loopback(loopback.Hub({"BAAI/bge-reranker-base": PARITY_MODELS / "xlm-roberta-bfloat16"})) as hub,
         loopback.Loopback(loopback.cohere) as cohere,
         loopback.Loopback(loopback.voyage) as voyage,
     ):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from podium.integrations.frames import rerank_frame
 
@@ -158,7 +158,7 @@ def test_redisvl_reranker_refuses_limit_0(mini):
 
 
 def test_embedder_is_a_redisvl_vectorizer():
-    with contextlib.closing(podium.Embedder(PARITY / "embedders" / "bert-mean")) as embedder:
+    with contextlib.closing(podium.Embedder(PARITY_MODELS / "embedders" / "bert-mean")) as embedder:
         vectorizer = for_redisvl.Vectorizer(embedder)
         vectors = embedder.embed(["a", "the capital"])
         assert isinstance(vectorizer, redisvl_vectorize.BaseVectorizer)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import loopback
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.errors import InvalidInput, PodiumError
 from podium.ranking import NO_TEXT_SCORES, order
@@ -37,9 +37,9 @@ DOCUMENTS = st.lists(DOCUMENT, max_size=12)
 RERANKERS = {
     "overlap": lambda: podium.Reranker(WordOverlap()),
     "async overlap": lambda: podium.Reranker(AsyncWordOverlap()),
-    "local": lambda: podium.load(PARITY / "xlm-roberta-bfloat16"),
-    "modular": lambda: podium.load(PARITY / "ettin"),
-    "int8": lambda: podium.load(PARITY / "bert", precision="int8"),
+    "local": lambda: podium.load(PARITY_MODELS / "xlm-roberta-bfloat16"),
+    "modular": lambda: podium.load(PARITY_MODELS / "ettin"),
+    "int8": lambda: podium.load(PARITY_MODELS / "bert", precision="int8"),
     "bundled": lambda: podium.load("podium-mini"),
 }
 APIS = {"cohere": loopback.cohere, "voyage": loopback.voyage}
@@ -94,7 +94,7 @@ def test_rank_returns_the_first_results_of_rerank(reranker, documents, query, li
 
 
 def test_closed_reranker_is_an_error():
-    with podium.load(PARITY / "bert") as reranker:
+    with podium.load(PARITY_MODELS / "bert") as reranker:
         pass
     with pytest.raises(PodiumError, match="was closed"):
         reranker.rank("q", ["a"])

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import loopback
-from commands import command, command_here
-from environment import PARITY
+from commands import run_in_process, run_in_subprocess
+from environment import PARITY_MODELS
 
 
 def test_model_is_described_and_measured():
-    code, out, _ = command("check", "podium-mini")
+    code, out, _ = run_in_subprocess("check", "podium-mini")
     assert code == 0
     for part in ("late interaction", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
         assert part in out
 
 
 def test_model_that_orders_the_known_pair_wrong_fails():
-    """The weights of this checkpoint are random."""
-    code, out, err = command_here("check", PARITY / "ettin")
+    """The weights of this model are random."""
+    code, out, err = run_in_process("check", PARITY_MODELS / "ettin")
     assert code == 1
     assert "ORDERED WRONG" in out
     assert "ranks a sentence about museums above the answer" in err
 
 
 def test_size_of_a_download_is_shown(tmp_path):
-    with loopback.Loopback(loopback.Hub({"acme/bert": PARITY / "bert"})) as server:
-        code, out, _ = command("check", "acme/bert", "--no-download", HF_ENDPOINT=server.url, HF_HOME=str(tmp_path))
+    with loopback.Loopback(loopback.Hub({"acme/bert": PARITY_MODELS / "bert"})) as server:
+        code, out, _ = run_in_subprocess("check", "acme/bert", "--no-download", HF_ENDPOINT=server.url, HF_HOME=str(tmp_path))
         assert not [request for request in server.requests if "/resolve/" in request.path]
     assert code == 0
     assert "model.safetensors" in out

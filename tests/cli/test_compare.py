@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from commands import command, command_here
+from commands import run_in_process, run_in_subprocess
 from fruit import QRELS, QUERIES, write_json_lines
 
 
@@ -16,7 +16,7 @@ def written_runs(folder, tmp_path):
     write_json_lines(folder / "queries.jsonl", QUERIES[:2])
     (folder / "qrels.tsv").write_text(QRELS + "".join(f"other{n}\td1\t1\n" for n in range(50)), encoding="utf-8")
     runs = tmp_path / "runs"
-    code, out, err = command_here("eval", folder, "--reranker", "podium-mini", "--runs", runs, "--metrics", "nDCG@10,RR@10")
+    code, out, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--runs", runs, "--metrics", "nDCG@10,RR@10")
     assert code == 0, err
     return out, [runs / "first-stage.run", runs / "podium-mini.run"]
 
@@ -26,7 +26,7 @@ def test_runs_are_compared(folder, tmp_path):
         lines = [f"q1 Q0 {document} {rank} {1 / rank} {name}" for rank, document in enumerate(ranked, start=1)]
         (tmp_path / f"{name}.run").write_text("\n".join(lines))
     arguments = ["compare", tmp_path / "a.run", tmp_path / "b.run", "--qrels", folder / "qrels.tsv", "--metrics", "RR@10"]
-    code, out, err = command(*arguments, "--queries", folder / "queries.jsonl")
+    code, out, err = run_in_subprocess(*arguments, "--queries", folder / "queries.jsonl")
     assert (code, err) == (0, "note: 1 of 2 judged queries are in no run and were left out\n")
     assert re.search(r"^a +0\.5000", out, re.MULTILINE)
     assert re.search(r"^b +1\.0000", out, re.MULTILINE)
@@ -41,7 +41,7 @@ def test_runs_are_compared(folder, tmp_path):
 def test_wrong_runs_are_refused(folder, tmp_path, names, message):
     for name in ("a", "other"):
         (tmp_path / f"{name}.run").write_text("unknown Q0 d1 1 1.0 x\n")
-    code, _, err = command_here("compare", *(tmp_path / f"{name}.run" for name in names), "--qrels", folder / "qrels.tsv")
+    code, _, err = run_in_process("compare", *(tmp_path / f"{name}.run" for name in names), "--qrels", folder / "qrels.tsv")
     assert code == 2
     assert message in err
 
@@ -50,12 +50,12 @@ def test_runs_of_eval_have_the_means_that_eval_printed(folder, written_runs):
     eval_out, files = written_runs
     means = re.search(r"first stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", eval_out).groups()
     arguments = ["compare", *files, "--qrels", folder / "qrels.tsv", "--metrics", "nDCG@10,RR@10"]
-    code, out, err = command_here(*arguments)
+    code, out, err = run_in_process(*arguments)
     assert code == 0, err
     assert re.search(r"first-stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", out).groups() == means
     assert "2 queries" in out
     assert "50 of 52 judged queries are in no run and were left out" in err
-    code, out, err = command_here(*arguments, "--queries", folder / "queries.jsonl")
+    code, out, err = run_in_process(*arguments, "--queries", folder / "queries.jsonl")
     assert re.search(r"first-stage +(\S+) +(\S+)\npodium-mini +(\S+) +(\S+)", out).groups() == means
     assert "left out" not in err
 
@@ -65,6 +65,6 @@ def test_only_the_named_queries_are_compared(folder, tmp_path, written_runs):
     (tmp_path / "one.tsv").write_text("q2\tnight sea\n", encoding="utf-8")
     (tmp_path / "unknown.tsv").write_text("q9\tunknown\n", encoding="utf-8")
     arguments = ["compare", *files, "--qrels", folder / "qrels.tsv", "--queries"]
-    assert "1 queries" in command_here(*arguments, tmp_path / "one.tsv")[1]
-    code, _, err = command_here(*arguments, tmp_path / "unknown.tsv")
+    assert "1 queries" in run_in_process(*arguments, tmp_path / "one.tsv")[1]
+    code, _, err = run_in_process(*arguments, tmp_path / "unknown.tsv")
     assert (code, "has no query that" in err) == (2, True)

@@ -8,7 +8,7 @@ import threading
 import ir_measures
 import pytest
 
-from commands import command, command_here
+from commands import run_in_process, run_in_subprocess
 from fruit import write_json_lines
 from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.evaluation.collections import Collection
@@ -17,7 +17,7 @@ from resp import Fake
 
 
 def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
-    code, out, err = command(
+    code, out, err = run_in_subprocess(
         "eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs", "--metrics", "nDCG@10,AP"
     )
     assert code == 0, err
@@ -38,7 +38,7 @@ def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
 
 
 def test_report_has_every_part_and_loads_nothing(folder, tmp_path):
-    code, _, err = command_here("eval", folder, "--reranker", "podium-mini", "--report", tmp_path / "r.html")
+    code, _, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--report", tmp_path / "r.html")
     assert code == 0, err
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href|url\()=?.?(https?:)?//", page)
@@ -55,7 +55,7 @@ def test_report_has_every_part_and_loads_nothing(folder, tmp_path):
 
 def test_report_tells_how_it_was_made(folder, tmp_path):
     report = tmp_path / "r.html"
-    code, _, err = command_here("eval", folder, "--reranker", "podium-mini", "--max-length", "64", "--report", report)
+    code, _, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--max-length", "64", "--report", report)
     assert code == 0, err
     page = report.read_text(encoding="utf-8")
     for name, value in (
@@ -76,15 +76,15 @@ def test_report_has_no_passwords():
 
 def test_first_stage_can_be_a_run(folder, tmp_path):
     (tmp_path / "a.run").write_text("q1 Q0 d3 1 2.0 x\nq1 Q0 d1 2 1.0 x\n")
-    code, out, err = command_here("eval", folder, "--run", tmp_path / "a.run", "--metrics", "RR@10")
+    code, out, err = run_in_process("eval", folder, "--run", tmp_path / "a.run", "--metrics", "RR@10")
     assert code == 0, err
     assert re.search(r"first stage +0\.5000", out)
 
 
 def test_first_stage_can_be_an_index(folder, tmp_path):
     index = tmp_path / "index"
-    assert command_here("index", folder / "corpus.jsonl", "--to", index, "--id", "_id", "--text", "text")[0] == 0
-    code, out, err = command_here("eval", folder, "--in", index, "--metrics", "RR@10")
+    assert run_in_process("index", folder / "corpus.jsonl", "--to", index, "--id", "_id", "--text", "text")[0] == 0
+    code, out, err = run_in_process("eval", folder, "--in", index, "--metrics", "RR@10")
     assert code == 0, err
     assert re.search(r"first stage +0\.7500", out)
 
@@ -112,21 +112,22 @@ def test_index_of_a_first_stage_is_closed_and_its_ids_can_have_colons():
 
 def test_first_stage_can_be_filtered(folder, tmp_path):
     index = tmp_path / "index"
-    assert command_here("index", folder / "corpus.jsonl", "--to", index, "--id", "_id", "--text", "text")[0] == 0
-    code, out, err = command_here("eval", folder, "--in", index, "--filter", "@_id:{d2}", "--metrics", "RR@10")
+    assert run_in_process("index", folder / "corpus.jsonl", "--to", index, "--id", "_id", "--text", "text")[0] == 0
+    code, out, err = run_in_process("eval", folder, "--in", index, "--filter", "@_id:{d2}", "--metrics", "RR@10")
     assert code == 0, err
-    assert re.search(r"first stage +0\.5000", out), "only the query whose relevant document is d2 has a result"
+    # Of the two queries, only the one whose relevant document is d2 has a result.
+    assert re.search(r"first stage +0\.5000", out)
 
 
 def test_unjudged_candidates_are_counted(tmp_path):
     (tmp_path / "judged.csv").write_text("query,document,grade,id\nred,apple,1,a7\nred,sea,,\nred,wine,,w1\n", encoding="utf-8")
-    code, _, err = command_here("eval", tmp_path / "judged.csv", "--metrics", "nDCG@10")
+    code, _, err = run_in_process("eval", tmp_path / "judged.csv", "--metrics", "nDCG@10")
     assert (code, err) == (0, "note: 2 of 3 candidates have no judgment; they count as not relevant\n")
 
 
 def test_stored_scores_are_not_computed_again(folder, tmp_path):
     arguments = ("eval", folder, "--reranker", "podium-mini", "--metrics", "RR@10", "--scores", tmp_path / "scores")
-    first, second = (command_here(*arguments) for _ in range(2))
+    first, second = (run_in_process(*arguments) for _ in range(2))
     assert re.search(r"^podium-mini +\d+ +0\.\d+", first[1], re.MULTILINE)
     assert re.search(r"^podium-mini +remembered", second[1], re.MULTILINE)
     assert "scores were remembered (in 2 of 2 queries)" in second[2]
@@ -147,7 +148,7 @@ def test_stored_scores_are_not_computed_again(folder, tmp_path):
 )
 def test_wrong_options_are_refused(folder, tmp_path, arguments, message):
     (tmp_path / "unknown.run").write_text("q1 Q0 unknown 1 2.0 x\n")
-    code, _, err = command_here("eval", folder, *(argument.format(tmp=tmp_path) for argument in arguments))
+    code, _, err = run_in_process("eval", folder, *(argument.format(tmp=tmp_path) for argument in arguments))
     assert code == 2
     assert message in err
 
@@ -164,7 +165,7 @@ def test_wrong_options_are_refused(folder, tmp_path, arguments, message):
 def test_output_that_cannot_be_written_is_refused_before_scoring(folder, tmp_path, arguments, message):
     (tmp_path / "file").write_text("")
     arguments = [argument.format(tmp=tmp_path) for argument in arguments]
-    code, out, err = command_here("eval", folder, "--reranker", "podium-mini", *arguments)
+    code, out, err = run_in_process("eval", folder, "--reranker", "podium-mini", *arguments)
     assert (code, out) == (1, "")
     assert message.format(tmp=tmp_path) in err
 
@@ -172,6 +173,6 @@ def test_output_that_cannot_be_written_is_refused_before_scoring(folder, tmp_pat
 def test_ids_with_spaces_are_refused_before_scoring_if_runs_are_written(folder, tmp_path):
     write_json_lines(folder / "corpus.jsonl", [{"_id": "d 1", "text": "a red apple"}])
     (folder / "qrels.tsv").write_text("q1\td 1\t1\n")
-    code, out, err = command_here("eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs")
+    code, out, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs")
     assert (code, out) == (2, "")
     assert "the id 'd 1' has white space" in err

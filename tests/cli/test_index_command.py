@@ -7,8 +7,8 @@ import json
 import pytest
 
 import podium
-from commands import command_here
-from environment import PARITY
+from commands import run_in_process
+from environment import PARITY_MODELS
 from fakes import Letters
 from fruit import write_json_lines
 from podium.sources.loading import load_into, with_ids
@@ -30,7 +30,7 @@ def file(tmp_path):
 def folder(file, tmp_path):
     """An index with the fields title and body, and the ids of the field n."""
     folder = tmp_path / "index"
-    code, out, err = command_here("index", file, "--to", folder, "--text", "title,body", "--id", "n")
+    code, out, err = run_in_process("index", file, "--to", folder, "--text", "title,body", "--id", "n")
     assert (code, err) == (0, "")
     assert out.startswith("4 documents indexed; ")
     return folder
@@ -39,50 +39,51 @@ def folder(file, tmp_path):
 def test_only_new_and_changed_documents_are_added(folder, tmp_path):
     changed = [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}]
     more = write_json_lines(tmp_path / "more.jsonl", changed)
-    first = command_here("index", more, "--to", folder, "--id", "n")
+    first = run_in_process("index", more, "--to", folder, "--id", "n")
     assert first[1].startswith("2 documents indexed, 3 were in the index already"), first
-    again = command_here("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
+    again = run_in_process("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
     assert again[1].startswith("0 documents indexed, 5 were in the index already"), again
     index = podium.EmbeddedIndex.open(folder)
     assert len(index) == 5
     assert index.get(["1"])["1"]["body"] == "changed"
-    assert "Bread" in command_here("search", "flour", "--in", folder)[1]
+    assert "Bread" in run_in_process("search", "flour", "--in", folder)[1]
 
 
 def test_fields_of_an_index_cannot_be_changed(file, folder):
-    code, _, err = command_here("index", file, "--to", folder, "--text", "body", "--id", "n")
+    code, _, err = run_in_process("index", file, "--to", folder, "--text", "body", "--id", "n")
     assert code == 2
     assert "was created with --text title,body and --language english, which cannot be changed" in err
 
 
 def test_index_with_vectors_uses_its_own_embedder(file, tmp_path):
-    folder, embedder = tmp_path / "index", PARITY / "embedders" / "bert-mean"
-    assert command_here("index", file, "--to", folder, "--text", "body", "--embed", embedder)[0] == 0
-    code, out, err = command_here("search", "zzz", "--in", folder, "--mode", "vector", "--json")
+    folder = tmp_path / "index"
+    embedder = PARITY_MODELS / "embedders" / "bert-mean"
+    assert run_in_process("index", file, "--to", folder, "--text", "body", "--embed", embedder)[0] == 0
+    code, out, err = run_in_process("search", "zzz", "--in", folder, "--mode", "vector", "--json")
     assert (code, len(json.loads(out)["results"])) == (0, 4), err
-    assert command_here("index", file, "--to", folder)[1].startswith("0 documents indexed, 4 were in the index already")
-    code, _, err = command_here("search", "a", "--in", folder, "--embed", PARITY / "embedders" / "roberta-cls")
+    assert run_in_process("index", file, "--to", folder)[1].startswith("0 documents indexed, 4 were in the index already")
+    code, _, err = run_in_process("search", "a", "--in", folder, "--embed", PARITY_MODELS / "embedders" / "roberta-cls")
     assert code == 1
     assert "was created with another embedder" in err
 
 
 def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
     (tmp_path / "long.txt").write_text("word " * 500)
-    embedder = PARITY / "embedders" / "bert-mean"
-    code, _, err = command_here("index", tmp_path / "long.txt", "--to", tmp_path / "index", "--embed", embedder)
-    assert (code, err) == (0, "note: 1 of them are longer than the embedder reads; their vectors cover the beginning only\n")
+    embedder = PARITY_MODELS / "embedders" / "bert-mean"
+    code, _, err = run_in_process("index", tmp_path / "long.txt", "--to", tmp_path / "index", "--embed", embedder)
+    assert (code, err) == (0, "note: 1 documents are longer than the embedder reads; their vectors cover only the beginning\n")
 
 
 def test_ids_of_another_field_are_refused(file, folder):
     """Every document would be in the index twice."""
-    code, _, err = command_here("index", file, "--to", folder)
+    code, _, err = run_in_process("index", file, "--to", folder)
     assert code == 2
     assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err
 
 
 def test_ids_are_refused_if_the_index_has_digests(file, tmp_path):
-    assert command_here("index", file, "--to", tmp_path / "index", "--text", "body")[0] == 0
-    code, _, err = command_here("index", file, "--to", tmp_path / "index", "--id", "n")
+    assert run_in_process("index", file, "--to", tmp_path / "index", "--text", "body")[0] == 0
+    code, _, err = run_in_process("index", file, "--to", tmp_path / "index", "--id", "n")
     assert code == 2
     assert "was created with digests of the documents as ids; leave out --id" in err
     assert len(podium.EmbeddedIndex.open(tmp_path / "index")) == 4
@@ -90,39 +91,40 @@ def test_ids_are_refused_if_the_index_has_digests(file, tmp_path):
 
 def test_indexes_are_listed(folder):
     for location in (folder, folder.parent):
-        code, out, _ = command_here("index", "--list", "--to", location)
+        code, out, _ = run_in_process("index", "--list", "--to", location)
         assert code == 0
         assert out.split() == ["index", "documents", "fields", "index", "4", "title,", "body"]
 
 
 def test_damaged_index_is_listed_with_its_error(folder):
     (folder / "podium-index.json").write_text("{")
-    code, out, _ = command_here("index", "--list", "--to", folder)
+    code, out, _ = run_in_process("index", "--list", "--to", folder)
     assert code == 0
     assert "cannot be used" in " ".join(out.split())
 
 
 def test_list_without_indexes_says_how_to_create_one(tmp_path):
     hint = f"there is no index in {tmp_path}; create one with podium index FILE --to PLACE\n"
-    assert command_here("index", "--list", "--to", tmp_path) == (0, "", hint)
-    code, out, err = command_here("index", "--list", "--to", tmp_path / "missing")
+    assert run_in_process("index", "--list", "--to", tmp_path) == (0, "", hint)
+    code, out, err = run_in_process("index", "--list", "--to", tmp_path / "missing")
     assert (code, out) == (1, "")
     assert "there is no folder" in err
 
 
 def test_documents_are_deleted_by_id(folder):
     arguments = ("index", "--delete", "1", "--delete", "2", "--delete", "99", "--to", folder)
-    assert command_here(*arguments)[1] == "2 documents deleted\n"
+    assert run_in_process(*arguments)[1] == "2 documents deleted\n"
     assert len(podium.EmbeddedIndex.open(folder)) == 2
 
 
 def test_documents_are_deleted_from_an_index_with_vectors(file, tmp_path):
-    folder, embedder = tmp_path / "index", PARITY / "embedders" / "bert-mean"
-    assert command_here("index", file, "--to", folder, "--text", "body", "--id", "n", "--embed", embedder)[0] == 0
-    assert command_here("index", "--delete", "1", "--to", folder) == (0, "1 documents deleted\n", "")
-    results = json.loads(command_here("search", "zzz", "--in", folder, "--mode", "vector", "--json")[1])["results"]
+    folder = tmp_path / "index"
+    embedder = PARITY_MODELS / "embedders" / "bert-mean"
+    assert run_in_process("index", file, "--to", folder, "--text", "body", "--id", "n", "--embed", embedder)[0] == 0
+    assert run_in_process("index", "--delete", "1", "--to", folder) == (0, "1 documents deleted\n", "")
+    results = json.loads(run_in_process("search", "zzz", "--in", folder, "--mode", "vector", "--json")[1])["results"]
     assert len(results) == 3
-    assert command_here("index", file, "--to", folder, "--id", "n")[1].startswith(
+    assert run_in_process("index", file, "--to", folder, "--id", "n")[1].startswith(
         "1 documents indexed, 3 were in the index already"
     )
 
@@ -137,7 +139,7 @@ def test_documents_are_deleted_from_an_index_with_vectors(file, tmp_path):
     ],
 )
 def test_invalid_deletion_is_refused(file, folder, options, message):
-    code, out, err = command_here("index", *(option.format(file=file, folder=folder) for option in options))
+    code, out, err = run_in_process("index", *(option.format(file=file, folder=folder) for option in options))
     assert (code in (1, 2), out) == (True, "")
     assert message in err
     assert len(podium.EmbeddedIndex.open(folder)) == 4
@@ -145,26 +147,26 @@ def test_invalid_deletion_is_refused(file, folder, options, message):
 
 def test_deletion_is_refused_while_another_process_writes(folder):
     with podium.EmbeddedIndex.open(folder).locked():
-        code, out, err = command_here("index", "--delete", "1", "--to", folder)
+        code, out, err = run_in_process("index", "--delete", "1", "--to", folder)
     assert (code, out) == (1, "")
     assert "another process is adding to" in err
-    assert command_here("index", "--delete", "1", "--to", folder)[1] == "1 documents deleted\n"
+    assert run_in_process("index", "--delete", "1", "--to", folder)[1] == "1 documents deleted\n"
 
 
 def test_drop_deletes_the_index_and_keeps_other_files(folder):
     (folder / "notes.txt").write_text("not part of the index")
-    assert command_here("index", "--drop", "--to", folder)[1] == "index dropped, with 4 documents\n"
+    assert run_in_process("index", "--drop", "--to", folder)[1] == "index dropped, with 4 documents\n"
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 def test_drop_deletes_a_folder_that_has_nothing_else(folder):
-    assert command_here("index", "--drop", "--to", folder)[0] == 0
+    assert run_in_process("index", "--drop", "--to", folder)[0] == 0
     assert not folder.exists()
 
 
 def test_nothing_is_created_if_an_id_is_too_long(tmp_path):
     file = write_json_lines(tmp_path / "d.jsonl", [{"id": name, "text": "a"} for name in ("short", "x" * 1001)])
-    code, _, err = command_here("index", file, "--to", tmp_path / "index", "--id", "id")
+    code, _, err = run_in_process("index", file, "--to", tmp_path / "index", "--id", "id")
     assert code == 2
     assert "has 1001 characters" in err
     assert not (tmp_path / "index").exists()
@@ -172,7 +174,7 @@ def test_nothing_is_created_if_an_id_is_too_long(tmp_path):
 
 def test_error_names_the_document_by_its_number(tmp_path):
     file = write_json_lines(tmp_path / "d.jsonl", [{"text": "document 0"}, {"text": "b"}, {"document 0": 1}])
-    code, _, err = command_here("index", file, "--to", tmp_path / "index")
+    code, _, err = run_in_process("index", file, "--to", tmp_path / "index")
     assert code == 2
     assert "document 2 has none of the fields" in err
     assert "it has 'document 0'" in err
@@ -223,7 +225,7 @@ REDIS = "redis://127.0.0.1:9/x"
     ],
 )
 def test_error_is_one_line_and_nothing_is_created(file, tmp_path, options, message):
-    code, out, err = command_here("index", *(option.format(file=file, folder=tmp_path / "new") for option in options))
+    code, out, err = run_in_process("index", *(option.format(file=file, folder=tmp_path / "new") for option in options))
     assert code in (1, 2)
     assert out == ""
     assert err.startswith("podium: ")
@@ -241,7 +243,7 @@ def nested_records(tmp_path):
 
 def test_records_without_a_usual_text_field_are_refused_with_the_option_to_use(tmp_path):
     (tmp_path / "odd.jsonl").write_text('{"id": 1, "foo": "a"}\n', encoding="utf-8")
-    code, _, err = command_here("index", tmp_path / "odd.jsonl", "--to", tmp_path / "index")
+    code, _, err = run_in_process("index", tmp_path / "odd.jsonl", "--to", tmp_path / "index")
     assert (code, "with --text foo" in err) == (2, True)
 
 
@@ -253,18 +255,23 @@ def test_records_without_a_usual_text_field_are_refused_with_the_option_to_use(t
 def test_document_that_is_nested_too_deeply_is_refused(tmp_path, depth, message):
     path = tmp_path / "deep.jsonl"
     path.write_text('"shallow"\n{"text": "a", "x": %s}\n' % ("[" * depth + "]" * depth))
-    code, _, err = command_here("index", path, "--to", tmp_path / "index")
+    code, _, err = run_in_process("index", path, "--to", tmp_path / "index")
     assert code != 0
     assert message in err
 
 
 def test_nested_field_is_indexed(tmp_path, nested_records):
     index = tmp_path / "index"
-    assert command_here("index", nested_records, "--to", index, "--text", "body.text")[0] == 0
-    ranking = json.loads(command_here("search", "apple", "--in", index, "--json")[1])
+    assert run_in_process("index", nested_records, "--to", index, "--text", "body.text")[0] == 0
+    ranking = json.loads(run_in_process("search", "apple", "--in", index, "--json")[1])
     assert [result["document"]["body"] for result in ranking["results"]] == [{"text": "a red apple"}]
 
 
 def test_field_that_no_document_has_is_refused(tmp_path, nested_records):
-    code, _, err = command_here("index", nested_records, "--to", tmp_path / "index", "--text", "body.txt")
+    code, _, err = run_in_process("index", nested_records, "--to", tmp_path / "index", "--text", "body.txt")
     assert (code, "body.txt" in err) == (2, True)
+
+
+def test_all_fields_that_no_document_has_are_named(tmp_path, nested_records):
+    code, _, err = run_in_process("index", nested_records, "--to", tmp_path / "index", "--text", "body.text,b,a")
+    assert (code, "has the field a or b; check the names" in err) == (2, True)

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from commands import command, command_here
-from environment import PARITY
+from commands import run_in_process, run_in_subprocess
+from environment import PARITY_MODELS
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ from environment import PARITY
         (["rank", "q", "-", "--model", "acme/none"], 1, "check the connection"),
         (["check", "cohere:x"], 2, "check describes models on this machine"),
         (["check", "podium-mino"], 2, "did you mean podium-mini?"),
-        (["check", PARITY / "bert" / "nowhere"], 2, "no folder"),
+        (["check", PARITY_MODELS / "bert" / "nowhere"], 2, "no folder"),
         (["nonsense"], 2, "No such command"),
     ],
     ids=str,
 )
 def test_error_is_one_line_with_a_remedy_and_an_exit_code(arguments, expected_code, message):
-    code, out, err = command_here(*arguments, stdin=b"some text\n")
+    code, out, err = run_in_process(*arguments, stdin=b"some text\n")
     assert code == expected_code
     assert message in err
     assert "Traceback" not in err
@@ -63,7 +63,7 @@ def test_error_is_one_line_with_a_remedy_and_an_exit_code(arguments, expected_co
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
 def test_unknown_option_is_an_error_with_the_right_name(arguments, hint):
-    code, out, err = command_here(*arguments)
+    code, out, err = run_in_process(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: podium")
     assert hint in err
@@ -94,7 +94,7 @@ def test_input_that_does_not_fit_into_memory_is_an_error():
     ids=["command", "query", "network"],
 )
 def test_process_exits_with_the_code(arguments, expected_code):
-    code, out, err = command(*arguments, stdin=b"some text\n")
+    code, out, err = run_in_subprocess(*arguments, stdin=b"some text\n")
     assert (code, out) == (expected_code, "")
     assert "Traceback" not in err
 
@@ -150,13 +150,13 @@ def test_interrupt_during_start_prints_no_traceback(twice, code):
 
 
 def test_help_has_every_command():
-    code, out, _ = command("--help")
+    code, out, _ = run_in_subprocess("--help")
     assert code == 0
     names = ("rank", "index", "search", "serve", "key", "eval", "compare", "calibrate", "demo", "models", "check")
     assert all(name in out for name in names)
 
 
 def test_help_of_a_command_has_every_option():
-    _, out, _ = command_here("rank", "-h")
+    _, out, _ = run_in_process("rank", "-h")
     options = ("--by", "--model", "--limit", "--min-score", "--format", "--json", "--jsonl", "--csv", "--precision")
     assert all(option in out for option in options)

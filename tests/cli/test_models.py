@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from commands import command
+from commands import run_in_subprocess
 
 
 def test_models_and_apis_are_listed():
-    code, out, err = command("models")
+    code, out, err = run_in_subprocess("models")
     assert (code, err) == (0, "")
     assert "podium-mini" in out
     assert "cohere:<model>" in out
@@ -14,7 +14,7 @@ def test_models_and_apis_are_listed():
 
 
 def test_demo_ranks_washington_first_twice():
-    code, out, err = command("demo")
+    code, out, err = run_in_subprocess("demo")
     best = [line for line in out.splitlines() if line.split()[:1] == ["1"]]
     assert (code, err) == (0, "")
     assert len(best) == 2

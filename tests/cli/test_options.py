@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from commands import command_here
+from commands import run_in_process
 from podium.cli.options import options_for
 from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput
@@ -34,7 +34,7 @@ def judged(tmp_path):
 
 @pytest.fixture(params=["rank", "search", "eval", "calibrate", "check"])
 def arguments(request, texts, judged, tmp_path):
-    """A call of each command that takes a model."""
+    """The arguments of a valid call, for each command that takes a model."""
     return {
         "rank": ["rank", "a red fruit", texts, "--json"],
         "search": ["search", "a red apple", "--in", texts, "--json"],
@@ -46,33 +46,33 @@ def arguments(request, texts, judged, tmp_path):
 
 def test_calibration_and_maximum_length_are_used(arguments, tmp_path):
     write_calibration(tmp_path / "c.json", Calibration("podium-mini", "v1", "platt", slope=0.5, offset=0.0))
-    code, out, err = command_here(*arguments, "--calibration", tmp_path / "c.json", "--max-length", "64")
+    code, out, err = run_in_process(*arguments, "--calibration", tmp_path / "c.json", "--max-length", "64")
     assert code == 0, err
     if "--json" in arguments:
         assert json.loads(out)["score_kind"] == "probability"
 
 
 def test_encoding_and_pooling_are_used(arguments):
-    code, _, err = command_here(*arguments, "--encoding", "float16", "--pooling", "2")
+    code, _, err = run_in_process(*arguments, "--encoding", "float16", "--pooling", "2")
     assert code == 0, err
 
 
 def test_option_of_colbert_models_is_refused_for_another(arguments):
-    code, _, err = command_here(*arguments, "--score", "mean")
+    code, _, err = run_in_process(*arguments, "--score", "mean")
     assert (code, "--score" in err) == (2, True)
 
 
 def test_calibration_of_another_model_is_refused(arguments, tmp_path):
     write_calibration(tmp_path / "other.json", Calibration("other", None, "platt"))
-    assert command_here(*arguments, "--calibration", tmp_path / "other.json")[0] == 2
+    assert run_in_process(*arguments, "--calibration", tmp_path / "other.json")[0] == 2
 
 
 def test_option_of_hosted_apis_is_refused_for_a_local_model(arguments):
-    code, _, err = command_here(*arguments, "--base-url", "http://127.0.0.1:9")
+    code, _, err = run_in_process(*arguments, "--base-url", "http://127.0.0.1:9")
     assert (code, "--base-url" in err) == (2, True)
 
 
 def test_error_names_the_option_as_the_command_line_writes_it(texts):
-    _, _, err = command_here("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")
+    _, _, err = run_in_process("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")
     assert "--max-length" in err
     assert "max_length" not in err

@@ -9,11 +9,11 @@ import json
 import pytest
 
 import loopback
-from commands import command, command_here
+from commands import run_in_process, run_in_subprocess
 
 
 def test_table_is_printed(texts):
-    code, out, err = command("rank", "a red fruit", texts)
+    code, out, err = run_in_subprocess("rank", "a red fruit", texts)
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0].split() == ["rank", "score", "moved", "document"]
@@ -24,7 +24,7 @@ def test_table_is_printed(texts):
 
 
 def test_json_is_printed(texts):
-    code, out, _ = command_here("rank", "a red fruit", texts, "--json", "--limit", "1")
+    code, out, _ = run_in_process("rank", "a red fruit", texts, "--json", "--limit", "1")
     ranking = json.loads(out)
     assert code == 0
     assert [result["document"] for result in ranking["results"]] == ["a ripe red apple"]
@@ -49,14 +49,14 @@ def test_every_format_is_read(tmp_path, source, kind, content):
     file = tmp_path / f"documents.{kind}"
     file.write_bytes(content)
     arguments, stdin = ([file], b"") if source == "file" else (["-", "--format", kind], content)
-    code, out, err = command_here("rank", "a red fruit", *arguments, "--json", stdin=stdin)
+    code, out, err = run_in_process("rank", "a red fruit", *arguments, "--json", stdin=stdin)
     assert code == 0, err
     document = json.loads(out)["results"][0]["document"]
     assert "a ripe red apple" in (document if isinstance(document, str) else document["text"])
 
 
 def test_standard_input_of_a_process_is_read():
-    code, out, err = command("rank", "a red fruit", "-", stdin=b"the sea\na ripe red apple\n")
+    code, out, err = run_in_subprocess("rank", "a red fruit", "-", stdin=b"the sea\na ripe red apple\n")
     assert code == 0, err
     assert "a ripe red apple" in out.splitlines()[1]
 
@@ -73,7 +73,7 @@ def test_standard_input_of_a_process_is_read():
 )
 def test_unknown_kind_of_file_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    code, out, err = command_here("rank", "q", tmp_path / name)
+    code, out, err = run_in_process("rank", "q", tmp_path / name)
     assert (code, out) == (2, "")
     assert message in err
 
@@ -83,25 +83,25 @@ def test_unknown_kind_of_file_is_refused(tmp_path, name, content, message):
 )
 def test_text_is_read_line_by_line(tmp_path, name, options):
     (tmp_path / name).write_text("# the sea\n\na red apple\n")
-    code, out, err = command_here("rank", "apple", tmp_path / name, "--jsonl", *options)
+    code, out, err = run_in_process("rank", "apple", tmp_path / name, "--jsonl", *options)
     assert code == 0, err
     assert [json.loads(line)["document"] for line in out.splitlines()] == ["a red apple", "# the sea"]
 
 
 def test_empty_standard_input_gives_an_empty_ranking():
-    code, out, _ = command_here("rank", "q", "-", "--json")
+    code, out, _ = run_in_process("rank", "q", "-", "--json")
     assert code == 0
     assert json.loads(out)["results"] == []
-    assert command_here("rank", "q", "-") == (0, "", "note: there are no documents to rank\n")
+    assert run_in_process("rank", "q", "-") == (0, "", "note: there are no documents to rank\n")
 
 
 def test_minimum_score_that_no_document_reaches_is_noted(texts):
     note = "note: none of 3 documents reached the minimum score, so there is no result\n"
-    assert command_here("rank", "q", texts, "--min-score", "2") == (0, "", note)
+    assert run_in_process("rank", "q", texts, "--min-score", "2") == (0, "", note)
 
 
 def test_fields_of_a_text_file_are_refused(texts):
-    code, out, err = command_here("rank", "q", texts, "--by", "title")
+    code, out, err = run_in_process("rank", "q", texts, "--by", "title")
     assert (code, out) == (2, "")
     assert err == "podium: --by names fields, but every document is a string, which has none; leave it out\n"
 
@@ -109,7 +109,7 @@ def test_fields_of_a_text_file_are_refused(texts):
 @pytest.mark.parametrize(("field", "index"), [("a", 1), ("b", 0)])
 def test_named_field_is_read(tmp_path, field, index):
     (tmp_path / "d.jsonl").write_text('{"a": "the sea", "b": "red apple"}\n{"a": "red apple", "b": "the sea"}\n')
-    _, out, _ = command_here("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
+    _, out, _ = run_in_process("rank", "red apple", tmp_path / "d.jsonl", "--by", field, "--json")
     assert json.loads(out)["results"][0]["index"] == index
 
 
@@ -117,7 +117,7 @@ def test_dotted_name_reads_a_nested_record(tmp_path):
     (tmp_path / "d.jsonl").write_text(
         '{"title": "Seas", "body": {"text": "the sea"}}\n{"title": "Fruit", "body": {"text": "a red apple"}}\n'
     )
-    code, out, err = command_here("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
+    code, out, err = run_in_process("rank", "red apple", tmp_path / "d.jsonl", "--by", "title,body.text", "--csv")
     assert code == 0, err
     assert out.splitlines()[1].endswith(",Fruit · a red apple")
 
@@ -135,13 +135,13 @@ def test_dotted_name_reads_a_nested_record(tmp_path):
 )
 def test_unknown_field_is_refused_with_a_suggestion(fields, message):
     content = b'{"title": "Seas", "body": {"text": "the sea"}}\n'
-    code, _, err = command_here("rank", "q", "-", "--by", fields, stdin=content)
+    code, _, err = run_in_process("rank", "q", "-", "--by", fields, stdin=content)
     assert code == 2
     assert message in err
 
 
 def test_record_without_a_usual_text_field_is_refused_with_the_option_to_use():
-    code, _, err = command_here("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
+    code, _, err = run_in_process("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
     assert code == 2
     assert err.rstrip().endswith("Name the fields to read, for example with --by Title,Body")
 
@@ -152,31 +152,31 @@ def test_rows_for_other_programs_have_ids(tmp_path, name):
     file = tmp_path / "d.jsonl"
     file.write_text("\n".join(map(json.dumps, records)))
     arguments = ["rank", "red apple", file] if name == "rank" else ["search", "red apple sea", "--in", file]
-    code, out, err = command_here(*arguments, "--jsonl")
+    code, out, err = run_in_process(*arguments, "--jsonl")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0, err
     best = [(1, "f2", records[1]["text"]), (2, "s1", "the sea")]
     assert [(row["rank"], row["id"], row["document"]["text"]) for row in rows[:2]] == best
-    code, out, err = command_here(*arguments, "--csv")
+    code, out, err = run_in_process(*arguments, "--csv")
     table = list(csv.DictReader(io.StringIO(out)))
     assert [(int(row["rank"]), row["id"], row["text"]) for row in table[:2]] == best
     assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
 
 
 def test_document_without_text_is_noted_beside_json_lines():
-    _, out, err = command_here("rank", "red apple", "-", "--jsonl", stdin=b'{"text": "a"}\n{"text": ""}\n')
+    _, out, err = run_in_process("rank", "red apple", "-", "--jsonl", stdin=b'{"text": "a"}\n{"text": ""}\n')
     assert len(out.splitlines()) == 2
     assert "have no text" in err
 
 
 def test_only_one_output_can_be_chosen(texts):
-    code, _, err = command_here("rank", "q", texts, "--json", "--csv")
+    code, _, err = run_in_process("rank", "q", texts, "--json", "--csv")
     assert (code, "--json and --csv cannot be used together" in err) == (2, True)
 
 
 def test_hosted_model_is_used(texts):
     with loopback.Loopback(loopback.cohere) as server:
         arguments = ("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url)
-        code, out, _ = command_here(*arguments, COHERE_API_KEY="k")
+        code, out, _ = run_in_process(*arguments, COHERE_API_KEY="k")
     assert code == 0
     assert "a ripe red apple" in out.splitlines()[1]

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import podium
-from commands import command_here
+from commands import run_in_process
 from podium.cli import podium as podium_command
 from podium.places import SourceOptions
 from resp import Fake, reply
@@ -30,7 +30,7 @@ def file(tmp_path):
 
 
 def test_narrow_terminal_shows_reranked_results_above_candidates(file):
-    code, out, err = command_here("search", QUERY, "--in", file, "--text", "title,body", "--limit", "2")
+    code, out, err = run_in_process("search", QUERY, "--in", file, "--text", "title,body", "--limit", "2")
     lines = out.splitlines()
     assert code == 0, err
     assert (lines[0], lines[5]) == ("reranked", "as found")
@@ -41,33 +41,33 @@ def test_narrow_terminal_shows_reranked_results_above_candidates(file):
 
 
 def test_wide_terminal_shows_results_and_candidates_side_by_side(file):
-    lines = command_here("search", QUERY, "--in", file, "--text", "title,body", "--limit", "2", COLUMNS="120")[1].splitlines()
+    lines = run_in_process("search", QUERY, "--in", file, "--text", "title,body", "--limit", "2", COLUMNS="120")[1].splitlines()
     assert lines[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
     assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
     assert all(len(line) <= 120 for line in lines)
 
 
 def test_documents_of_a_file_have_the_same_ids_in_every_run(file):
-    runs = [command_here("search", QUERY, "--in", file, "--text", "title,body", "--jsonl")[1] for _ in range(2)]
+    runs = [run_in_process("search", QUERY, "--in", file, "--text", "title,body", "--jsonl")[1] for _ in range(2)]
     first, second = ([json.loads(line)["document"]["source_key"] for line in out.splitlines()] for out in runs)
     assert first == second
 
 
 def test_json_has_source_ranks(file):
-    code, out, _ = command_here("search", "capital", "--in", file, "--text", "title,body", "--limit", "1", "--json")
+    code, out, _ = run_in_process("search", "capital", "--in", file, "--text", "title,body", "--limit", "1", "--json")
     ranking = json.loads(out)
     assert (code, len(ranking["results"])) == (0, 1)
     assert ranking["results"][0]["source_rank"] >= 1
 
 
 def test_notes_of_the_search_go_to_stderr(file):
-    _, _, err = command_here("search", "capital", "--in", file, "--text", "body", "--limit", "5")
+    _, _, err = run_in_process("search", "capital", "--in", file, "--text", "body", "--limit", "5")
     assert "reranking could change their order, but not which documents" in " ".join(err.split())
 
 
 def test_offset_returns_the_next_page(file):
     options = ("--in", file, "--text", "title,body", "--json", "--limit", "1")
-    pages = [json.loads(command_here("search", QUERY, *options, "--offset", offset)[1]) for offset in (0, 1)]
+    pages = [json.loads(run_in_process("search", QUERY, *options, "--offset", offset)[1]) for offset in (0, 1)]
     assert [page["results"][0]["rank"] for page in pages] == [1, 2]
     index = podium.EmbeddedIndex.create(None, text=["title", "body"])
     index.add(DOCUMENTS)
@@ -75,18 +75,20 @@ def test_offset_returns_the_next_page(file):
 
 
 def test_field_can_have_a_weight(file):
-    out = json.loads(command_here("search", "capital", "--in", file, "--text", "title^9,body", "--json")[1])
+    out = json.loads(run_in_process("search", "capital", "--in", file, "--text", "title^9,body", "--json")[1])
     assert out["results"]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_folder_and_file_are_filtered(file, tmp_path, kind):
-    location, text = file, ("--text", "title,body")
-    if kind == "folder":
-        location, text = tmp_path / "index", ()
-        assert command_here("index", file, "--to", location, "--text", "title,body")[0] == 0
-    options = ("--in", location, *text, "--filter", "@title:{wash* | nevada}", "--json")
-    code, out, err = command_here("search", QUERY, *options)
+    location = file
+    text_options = ("--text", "title,body")
+    if kind == "folder":  # the index was created with its fields
+        location = tmp_path / "index"
+        text_options = ()
+        assert run_in_process("index", file, "--to", location, "--text", "title,body")[0] == 0
+    options = ("--in", location, *text_options, "--filter", "@title:{wash* | nevada}", "--json")
+    code, out, err = run_in_process("search", QUERY, *options)
     assert code == 0, err
     ranking = json.loads(out)
     assert ranking["total"] == 2
@@ -94,7 +96,7 @@ def test_folder_and_file_are_filtered(file, tmp_path, kind):
 
 
 def test_field_of_a_filter_that_no_document_has_is_one_line_with_a_suggestion(file):
-    code, out, err = command_here("search", QUERY, "--in", file, "--text", "body", "--filter", "@titel:{x}")
+    code, out, err = run_in_process("search", QUERY, "--in", file, "--text", "body", "--filter", "@titel:{x}")
     assert (code, out) == (1, "")
     assert err == "podium: no document has the field 'titel' of the filter; did you mean 'title'?\n"
 
@@ -119,7 +121,7 @@ def test_options_of_a_source_reach_redis():
     replies = {"FT.INFO": info, "FT.SEARCH": [1, "i:1", "2.5", ["title", "red"]]}
     options = ("--text", "title^2", "--filter", "@year:[2000 +inf]", "--return-fields", "title", "--timeout", "100")
     with Fake(lambda words: reply(replies[words[0]], 3)) as fake:
-        code, _, err = command_here("search", "red", "--in", f"{fake.url}/i", "--json", *options)
+        code, _, err = run_in_process("search", "red", "--in", f"{fake.url}/i", "--json", *options)
         assert code == 0, err
         (sent,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
     assert "@title:(red) => { $weight: 2.0 }" in sent[2]
@@ -152,7 +154,7 @@ def test_options_of_a_source_reach_redis():
     ],
 )
 def test_error_is_one_line(file, query, options, message):
-    code, out, err = command_here("search", query, *(option.format(file=file) for option in options))
+    code, out, err = run_in_process("search", query, *(option.format(file=file) for option in options))
     assert code in (1, 2)
     assert out == ""
     assert err.startswith("podium: ")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import podium
-from commands import command
+from commands import run_in_subprocess
 from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibration, write_calibration
 from podium.errors import InvalidInput
@@ -193,7 +193,9 @@ def test_calibrate_command_writes_a_calibration(tmp_path, method):
         ]
     (tmp_path / "judged.csv").write_text("\n".join(rows), encoding="utf-8")
     file = tmp_path / "c.json"
-    code, out, err = command("calibrate", "podium-mini", "--data", tmp_path / "judged.csv", "--out", file, "--method", method)
+    code, out, err = run_in_subprocess(
+        "calibrate", "podium-mini", "--data", tmp_path / "judged.csv", "--out", file, "--method", method
+    )
     assert code == 0, err
     lines = out.splitlines()[1:3]
     assert [line.split()[0] for line in lines] == ["before", "after"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from redis_server import NEEDS_REDIS, running_redis
 from serving import Process
@@ -97,7 +97,7 @@ def test_search_in_a_folder_encodes_nothing(tmp_path):
 
 def test_cross_encoder_and_hosted_model_refuse_keep():
     with pytest.raises(InvalidInput, match=r"is a cross-encoder, which stores nothing.*keep"):
-        podium.load(PARITY / "bert", keep=0)
+        podium.load(PARITY_MODELS / "bert", keep=0)
     with pytest.raises(InvalidInput, match="is a hosted API and does not have the option keep"):
         podium.load("cohere:m", api_key="k", keep=0)
 

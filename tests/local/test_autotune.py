@@ -11,7 +11,7 @@ import pytest
 
 import podium
 from checkpoints import replace_weights
-from environment import NEEDS_CORE, PARITY
+from environment import NEEDS_CORE, PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.autotune import choose, measure
 from podium.local.build import load, variants_for
@@ -31,7 +31,7 @@ ALL_VARIANTS = [NATIVE, NATIVE_INT8, ONNX, ONNX_INT8]
 @pytest.fixture
 def spec(tmp_path, request):
     """A model that no other test has measured."""
-    folder = shutil.copytree(PARITY / "electra", tmp_path / "model")
+    folder = shutil.copytree(PARITY_MODELS / "electra", tmp_path / "model")
     bias = np.float32(zlib.crc32(request.node.name.encode()))  # other weights in each test, so that nothing is stored for them
     replace_weights(folder, {"classifier.dense.bias": lambda x: x + bias})
     return read_spec(folder)
@@ -118,10 +118,10 @@ def test_variants_of_a_family_that_the_native_core_supports(spec, options, expec
 
 @pytest.mark.parametrize("name", ["deberta-v3", "exported-albert"])
 def test_other_models_run_on_onnx_runtime_only(name):
-    assert variants_for(read_spec(PARITY / name)) == [ONNX]
+    assert variants_for(read_spec(PARITY_MODELS / name)) == [ONNX]
     with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
-        podium.load(PARITY / name, runtime="native")
+        podium.load(PARITY_MODELS / name, runtime="native")
 
 
 def test_model_with_its_own_onnx_file_has_no_int8():
-    assert variants_for(read_spec(PARITY / "exported-albert"), precision="auto") == [ONNX]
+    assert variants_for(read_spec(PARITY_MODELS / "exported-albert"), precision="auto") == [ONNX]

@@ -9,13 +9,13 @@ import pytest
 
 import podium
 from checkpoints import edit_json, edit_weights, replace_weights
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import ModelError, ModelNotFound
 
 
 @pytest.fixture
 def sharded(tmp_path):
-    return shutil.copytree(PARITY / "bert-float16-sharded", tmp_path / "model")
+    return shutil.copytree(PARITY_MODELS / "bert-float16-sharded", tmp_path / "model")
 
 
 def test_missing_shard_is_named(sharded):

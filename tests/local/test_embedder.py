@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput, ModelNotFound, PodiumError, SourceError, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.sources.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 
-FOLDERS = sorted(path.parent for path in PARITY.glob("embedders/*/expected.json.gz"))
-MEAN = PARITY / "embedders" / "bert-mean"
-PROMPTS = PARITY / "embedders" / "xlm-roberta-prompts"
+FOLDERS = sorted(path.parent for path in PARITY_MODELS.glob("embedders/*/expected.json.gz"))
+MEAN = PARITY_MODELS / "embedders" / "bert-mean"
+PROMPTS = PARITY_MODELS / "embedders" / "xlm-roberta-prompts"
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
@@ -124,7 +124,7 @@ def test_int8_is_close(embedder):
     ("name", "error", "message"),
     [
         ("podium-mini", UnsupportedModel, r"has no modules.json with a Pooling"),
-        (PARITY / "exported-albert", UnsupportedModel, "its own ONNX file"),
+        (PARITY_MODELS / "exported-albert", UnsupportedModel, "its own ONNX file"),
         ("nothing", ModelNotFound, "no embedder 'nothing'"),
     ],
     ids=["reranker", "onnx-file", "unknown"],

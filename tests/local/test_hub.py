@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 import loopback
-from environment import PARITY
+from environment import PARITY_MODELS
 
 FOLDERS = {
-    "acme/bert": PARITY / "bert",
-    "acme/sharded": PARITY / "bert-float16-sharded",
-    "acme/ettin": PARITY / "ettin",
-    "acme/exported": PARITY / "exported-albert",
-    "acme/pylate": PARITY / "late-interaction" / "pylate-bert",
-    "acme/stanford": PARITY / "late-interaction" / "stanford-bert",
-    "BAAI/bge-reranker-base": PARITY / "xlm-roberta-bfloat16",
+    "acme/bert": PARITY_MODELS / "bert",
+    "acme/sharded": PARITY_MODELS / "bert-float16-sharded",
+    "acme/ettin": PARITY_MODELS / "ettin",
+    "acme/exported": PARITY_MODELS / "exported-albert",
+    "acme/pylate": PARITY_MODELS / "late-interaction" / "pylate-bert",
+    "acme/stanford": PARITY_MODELS / "late-interaction" / "stanford-bert",
+    "BAAI/bge-reranker-base": PARITY_MODELS / "xlm-roberta-bfloat16",
 }
 LOAD = """
 import json, sys, podium

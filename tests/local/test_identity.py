@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from checkpoints import edit_json, replace_weights
-from environment import NEEDS_CORE, PARITY
+from environment import NEEDS_CORE, PARITY_MODELS
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.load import local_scorer
@@ -39,7 +39,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES)
 def test_identity_changes_with_every_file(tmp_path, name, change):
-    folder = shutil.copytree(PARITY / name, tmp_path / "model")
+    folder = shutil.copytree(PARITY_MODELS / name, tmp_path / "model")
     before = local_scorer(folder).identity
     assert local_scorer(folder).identity == before
     change(folder)
@@ -52,7 +52,7 @@ def test_identity_changes_with_every_file(tmp_path, name, change):
     ids=["precision", "length", "runtime"],
 )
 def test_identity_changes_with_options(options):
-    files = from_folder(PARITY / "bert")
+    files = from_folder(PARITY_MODELS / "bert")
     assert LocalScorer(files, **{"runtime": "onnx"} | options).identity != LocalScorer(files, runtime="onnx").identity
 
 

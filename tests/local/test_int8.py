@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import podium
 from checkpoints import replace_weights
-from environment import NEEDS_CORE, PARITY, RUNTIMES, SCRATCH
+from environment import NEEDS_CORE, PARITY_MODELS, RUNTIMES, SCRATCH
 from podium.local.cache import cache_folder
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.runtimes.int8 import Int8Weights, quantise
@@ -56,9 +56,9 @@ def test_products_are_exact_with_signed_and_unsigned_weights(signed, tmp_path):
 def test_scores_are_close_to_float32(name, runtime):
     """These weights are spread much wider than trained ones, so the scores only correlate."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]
-    with podium.load(PARITY / name, runtime=runtime) as reranker:
+    with podium.load(PARITY_MODELS / name, runtime=runtime) as reranker:
         expected = reranker.scorer.score("rank the query", texts).raw
-    with podium.load(PARITY / name, precision="int8", runtime=runtime) as reranker:
+    with podium.load(PARITY_MODELS / name, precision="int8", runtime=runtime) as reranker:
         assert np.corrcoef(expected, reranker.scorer.score("rank the query", texts).raw)[0, 1] > 0.9
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.build import load
 from podium.local.files.folder import from_folder
@@ -22,7 +22,7 @@ def loaded():
     def output(pair, tokens, result):
         return result
 
-    files, spec = from_folder(PARITY / "bert"), read_spec(PARITY / "bert")
+    files, spec = from_folder(PARITY_MODELS / "bert"), read_spec(PARITY_MODELS / "bert")
     model = LoadedModel(files, spec, Options(), load=load, tokenizer=tokenizer, output=output, probe=("a", "b"))
     yield model
     model.workers.close()

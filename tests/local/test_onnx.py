@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import ModelError
 
 FORK_WHILE_COMPUTING = """
@@ -42,14 +42,14 @@ os._exit(0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_while_another_thread_computes():
     """ONNX Runtime's locks must not be held during a fork: they would stay locked in the new process."""
-    command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_COMPUTING, PARITY / "bert"]
+    command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_COMPUTING, PARITY_MODELS / "bert"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100], ids=["empty", "not-onnx"])
 def test_damaged_onnx_file_is_refused(tmp_path, content):
-    model = shutil.copytree(PARITY / "exported-albert", tmp_path / "model")
+    model = shutil.copytree(PARITY_MODELS / "exported-albert", tmp_path / "model")
     (model / "onnx" / "model.onnx").write_bytes(content)
     with pytest.raises(ModelError, match="cannot load this model"):
         podium.load(model)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 import podium
-from environment import NEEDS_CORE, PARITY
+from environment import NEEDS_CORE, PARITY_MODELS
 from podium.local.families import FAMILIES
 from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
 
-FIXTURES = sorted(path.parent.name for path in PARITY.glob("*/expected.json.gz"))
+FIXTURES = sorted(path.parent.name for path in PARITY_MODELS.glob("*/expected.json.gz"))
 NATIVE_TYPES = {model_type for family in FAMILIES if family.native for model_type in family.model_types}
 
 
 def model_type_of(name):
-    return json.loads((PARITY / name / "config.json").read_text())["model_type"]
+    return json.loads((PARITY_MODELS / name / "config.json").read_text())["model_type"]
 
 
 def fixtures():
@@ -35,8 +35,8 @@ def fixtures():
 @pytest.fixture(scope="module", params=fixtures())
 def fixture(request):
     name, runtime = request.param
-    expected = json.loads(gzip.decompress((PARITY / name / "expected.json.gz").read_bytes()))
-    scorer = LocalScorer(from_folder(PARITY / name), runtime=runtime)
+    expected = json.loads(gzip.decompress((PARITY_MODELS / name / "expected.json.gz").read_bytes()))
+    scorer = LocalScorer(from_folder(PARITY_MODELS / name), runtime=runtime)
     yield scorer, expected
     scorer.close()
 

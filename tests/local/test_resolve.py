@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput, ModelNotFound
 
 
@@ -26,7 +26,7 @@ def test_impossible_name_is_an_error_of_podium(name):
 
 
 @pytest.mark.parametrize("option", [{"revision": "main"}, {"cache_dir": "x"}, {"token": "t"}], ids=str)
-@pytest.mark.parametrize("name", ["podium-mini", PARITY / "bert"], ids=["bundled", "folder"])
+@pytest.mark.parametrize("name", ["podium-mini", PARITY_MODELS / "bert"], ids=["bundled", "folder"])
 def test_hub_options_are_refused_for_other_models(name, option):
     with pytest.raises(InvalidInput, match=f"does not have the option {next(iter(option))}"):
         podium.load(name, **option)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from podium.local.cpu import cores
 from podium.local.files.folder import from_folder
@@ -47,24 +47,24 @@ def test_wrong_option_is_refused(options):
 
 @pytest.mark.parametrize(("max_length", "tokens"), [(16, 16), (4000, 64)], ids=["shorter", "longer-than-the-model-allows"])
 def test_max_length_can_only_be_shortened(max_length, tokens):
-    with podium.load(PARITY / "bert", max_length=max_length) as reranker:
+    with podium.load(PARITY_MODELS / "bert", max_length=max_length) as reranker:
         assert reranker.rerank("rank", ["query " * 90]).usage.tokens == tokens
 
 
 @pytest.mark.parametrize(("option", "threads"), [(None, cores()), (3, 3)], ids=["default", "option"])
 def test_threads(option, threads):
-    with podium.load(PARITY / "bert", threads=option) as reranker:
+    with podium.load(PARITY_MODELS / "bert", threads=option) as reranker:
         assert reranker.scorer.threads == threads
 
 
 def test_text_without_tokens_is_noted():
-    with podium.load(PARITY / "bert") as reranker:
+    with podium.load(PARITY_MODELS / "bert") as reranker:
         ranking = reranker.rerank("rank", ["\ufffd", "query"])
     assert any("no token that the model knows" in note for note in ranking.notes)
 
 
 def test_equal_texts_are_computed_once():
-    with podium.load(PARITY / "bert") as reranker:
+    with podium.load(PARITY_MODELS / "bert") as reranker:
         tokens = reranker.rerank("rank", ["query list", "red"]).usage.tokens
         ranking = reranker.rerank("rank", ["query list", "red", "query list", "query list"])
         assert ranking.usage.tokens == tokens
@@ -74,13 +74,13 @@ def test_equal_texts_are_computed_once():
 
 def test_progress_counts_every_text():
     counts = []
-    with podium.load(PARITY / "bert") as reranker:
+    with podium.load(PARITY_MODELS / "bert") as reranker:
         reranker.scorer.score_many(["a", "b"], [["x", "y", "x"], ["z"]], progress=counts.append)
     assert sum(counts) == 4
 
 
 def test_many_queries_give_the_scores_of_single_ones():
-    scorer = LocalScorer(from_folder(PARITY / "bert"))
+    scorer = LocalScorer(from_folder(PARITY_MODELS / "bert"))
     queries = ["rank", "query", "rank"]
     texts = [[f"query {index}" for index in range(100)], ["list"], []]
     expected = [scorer.score(query, items).raw for query, items in zip(queries, texts, strict=True)]
@@ -148,7 +148,7 @@ class RecordingList(list):
 
 
 def test_many_texts_are_prepared_outside_the_event_loop():
-    scorer = LocalScorer(from_folder(PARITY / "bert"))
+    scorer = LocalScorer(from_folder(PARITY_MODELS / "bert"))
     texts = RecordingList(["a"] * 5_000)
     scores = asyncio.run(scorer.ascore("q", texts))
     assert list(scores.values) == [scores.values[0]] * 5_000
@@ -173,7 +173,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_documents():
     def peak(count):
-        command = [sys.executable, "-c", PEAK_MEMORY, PARITY / "bert", str(count)]
+        command = [sys.executable, "-c", PEAK_MEMORY, PARITY_MODELS / "bert", str(count)]
         return int(subprocess.run(command, check=True, capture_output=True).stdout)
 
     assert peak(10_000) <= 1.3 * peak(100)

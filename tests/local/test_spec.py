@@ -10,7 +10,7 @@ import pytest
 
 import podium
 from checkpoints import edit_json
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.local.families.family import family_of
@@ -132,7 +132,7 @@ def test_nonsense_in_config_is_a_model_error(model, key, value):
     ids=["deberta-attention", "rope", "layer-types", "pooling"],
 )
 def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
-    values = json.loads((PARITY / name / "config.json").read_text()) | changes
+    values = json.loads((PARITY_MODELS / name / "config.json").read_text()) | changes
     with pytest.raises(UnsupportedModel, match=message):
         family_of(values["model_type"], FAMILIES).architecture.from_json(values)
 
@@ -148,7 +148,7 @@ def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
     ids=["float", "boolean", "string", "null"],
 )
 def test_setting_of_another_type_is_refused(changes, message):
-    values = json.loads((PARITY / "bert" / "config.json").read_text()) | changes
+    values = json.loads((PARITY_MODELS / "bert" / "config.json").read_text()) | changes
     with pytest.raises(UnsupportedModel, match=message):
         family_of("bert", FAMILIES).architecture.from_json(values)
 
@@ -161,7 +161,7 @@ def test_missing_setting_is_refused(model_type):
 
 def test_deberta_reads_attention_terms_of_older_configs(tmp_path):
     """Older configs join them with "|"; transformers splits them, and a string without a split has no terms at all."""
-    folder = shutil.copytree(PARITY / "deberta-v3", tmp_path / "model")
+    folder = shutil.copytree(PARITY_MODELS / "deberta-v3", tmp_path / "model")
     expected = LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw
     edit_json(folder / "config.json", pos_att_type="p2c|c2p")
     assert LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw == expected

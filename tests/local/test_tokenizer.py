@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
 from podium.local.tokenizer import PairTokenizer, TextTokenizer, truncated_lengths
 
-FOLDER = PARITY / "bert"
+FOLDER = PARITY_MODELS / "bert"
 WORDS = st.lists(st.sampled_from(["rank", "query", "zzz", "café", "!", "東"]), min_size=1, max_size=60).map(" ".join)
 LONG = "one two three four five six"
 

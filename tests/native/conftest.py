@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from environment import CORE, PARITY
+from environment import CORE, PARITY_MODELS
 
 collect_ignore_glob = [] if CORE else ["test_*.py"]
 
@@ -14,4 +14,4 @@ collect_ignore_glob = [] if CORE else ["test_*.py"]
 @pytest.fixture
 def model(tmp_path):
     """A copy of a small BERT that a test may damage."""
-    return shutil.copytree(PARITY / "bert", tmp_path / "model")
+    return shutil.copytree(PARITY_MODELS / "bert", tmp_path / "model")

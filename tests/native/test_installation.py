@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 
 WITHOUT_CORE = "import sys; sys.modules['podium._native'] = None; import podium\n"
 
@@ -35,7 +35,7 @@ def test_native_runtime_is_refused_without_the_core():
 
 
 def test_with_the_core_nothing_is_logged(caplog):
-    with caplog.at_level(logging.DEBUG, "podium"), podium.load(PARITY / "bert", runtime="native") as reranker:
+    with caplog.at_level(logging.DEBUG, "podium"), podium.load(PARITY_MODELS / "bert", runtime="native") as reranker:
         reranker.rerank("q", ["a"])
     assert not caplog.records
 

@@ -9,7 +9,7 @@ import pytest
 
 import podium
 from checkpoints import replace_weights
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium import _native
 from podium.errors import ModelError
 from podium.local.build import add_scorer, load
@@ -48,14 +48,14 @@ def native_scores(folder, precision, instruction_set):
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
 def test_instruction_sets_agree(name, precision, tolerance):
     """All sets but "portable", which does not fuse products and sums, give the same scores to the last bit."""
-    *fused, portable = (native_scores(PARITY / name, precision, kernels) for kernels in _native.instruction_sets())
+    *fused, portable = (native_scores(PARITY_MODELS / name, precision, kernels) for kernels in _native.instruction_sets())
     for scores in fused:
         assert scores.tolist() == fused[0].tolist()
         np.testing.assert_allclose(portable, scores, atol=tolerance, rtol=0)
 
 
 def test_threads_get_equal_results():
-    runtime = load(read_spec(PARITY / "modernbert"), Variant("native", "int8"))
+    runtime = load(read_spec(PARITY_MODELS / "modernbert"), Variant("native", "int8"))
     draw = np.random.default_rng(0)
     batches = [[draw.integers(5, 60, size, np.int32) for size in draw.integers(1, 90, 7)] for _ in range(8)]
     segments = [[np.zeros(len(ids), np.int32) for ids in batch] for batch in batches]

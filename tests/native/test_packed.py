@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from environment import PARITY, SCRATCH
+from environment import PARITY_MODELS, SCRATCH
 from podium.atomic import atomic_write
 from podium.errors import ModelError
 from podium.local.files.folder import from_folder
@@ -29,7 +29,7 @@ def copy_of_bert(name):
     """A copy that all examples of a test share."""
     folder = SCRATCH / name
     if not folder.exists():
-        shutil.copytree(PARITY / "bert", folder)
+        shutil.copytree(PARITY_MODELS / "bert", folder)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_other_file_is_replaced(content):
 @given(st.data())
 def test_damaged_checkpoint_is_an_error_of_podium_or_loads(data):
     folder = copy_of_bert("damaged-checkpoint")
-    damaged = bytearray((PARITY / "bert" / "model.safetensors").read_bytes())
+    damaged = bytearray((PARITY_MODELS / "bert" / "model.safetensors").read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, 6000))] = data.draw(st.integers(0, 255))
     (folder / "model.safetensors").write_bytes(bytes(damaged))
@@ -114,7 +114,7 @@ print(bert.scorer.runtime, bert.score("rank", ["query"])[0], mini.scorer.runtime
 def test_unwritable_cache_is_ignored(tmp_path):
     (tmp_path / "file").write_text("in the way")
     environment = os.environ | {"PODIUM_CACHE": str(tmp_path / "file" / "below")}
-    command = [sys.executable, "-c", UNWRITABLE_CACHE, PARITY / "bert"]
+    command = [sys.executable, "-c", UNWRITABLE_CACHE, PARITY_MODELS / "bert"]
     process = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    expected = LocalScorer(from_folder(PARITY / "bert"), runtime="native").score("rank", ["query"]).values[0]
+    expected = LocalScorer(from_folder(PARITY_MODELS / "bert"), runtime="native").score("rank", ["query"]).values[0]
     assert process.stdout.split() == ["native", str(expected), "native"]

@@ -11,7 +11,7 @@ from serving import Serving, rerankers
 
 @pytest.fixture
 def server_with_key(tmp_path):
-    """A server with one API key, the file of its keys, and the key."""
+    """Return a running server with one API key, the path of its file of keys, and the key."""
     path = tmp_path / "keys.txt"
     key = add_key(path, "search-team")
     with Serving(Settings(keys_file=path), rerankers=rerankers()) as server:

@@ -51,13 +51,13 @@ def statuses(replies):
     ],
     ids=["nothing", "an empty line", "half a head", "half a second head", "half a body", "half of the trailers"],
 )
-def test_unfinished_request_is_closed(data):
+def test_connection_with_an_unfinished_request_is_closed(data):
     with Serving(rerankers=rerankers(), protocol=ShortHeadTimeout) as server, connect(server) as connection:
         connection.sendall(data)
         received_until_closed(connection)
 
 
-def test_head_that_comes_byte_by_byte_is_closed():
+def test_connection_is_closed_if_its_head_arrives_too_slowly():
     def takes_another_byte():
         try:
             connection.sendall(b"x")
@@ -71,7 +71,7 @@ def test_head_that_comes_byte_by_byte_is_closed():
 
 
 def test_connection_is_closed_if_its_reply_is_not_read():
-    """Its memory is free again, too."""
+    """The memory of the reply is released, too."""
     with (
         Serving(rerankers=rerankers(), protocol=ShortReplyTimeout) as server,
         connect(server, receive_buffer=4096) as connection,
@@ -116,7 +116,7 @@ def live_requests():
     ids=["path", "field", "fields"],
 )
 def test_size_of_head_is_limited(head):
-    """Also if it arrives in one read."""
+    """The limit also holds for a head that arrives in one read."""
     with Serving(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(head + b"Connection: close\r\n\r\n")
         assert statuses(received_until_closed(connection)) in ([431], [])  # closed without a reply if it arrives in parts
@@ -124,7 +124,7 @@ def test_size_of_head_is_limited(head):
 
 @pytest.mark.parametrize("is_reset", [False, True], ids=["idle", "reset"])
 def test_answered_head_is_freed_without_garbage_collection(is_reset):
-    """uvicorn keeps the last head of a connection, and a connection that the client resets until a timer ends."""
+    """uvicorn itself keeps the last head of a connection, and keeps a connection that the client resets until a timer ends."""
     with Serving(rerankers=rerankers()) as server, contextlib.ExitStack() as stack:
         gc.collect()
         gc.disable()
@@ -146,7 +146,7 @@ def test_answered_head_is_freed_without_garbage_collection(is_reset):
     ids=["one question", "several questions"],
 )
 def test_failed_request_is_freed_without_garbage_collection(path, content):
-    """An exception refers to the frames that it passed, and these must not refer to the exception."""
+    """An exception refers to the frames that it passed. These must not refer to the exception."""
     with Serving(rerankers=rerankers()) as server:
         gc.collect()
         gc.disable()
@@ -178,7 +178,7 @@ def test_number_of_pipelined_requests_is_limited():
     "pipelined", [b"", http_request(REQUEST), http_request(REQUEST)[:-5]], ids=["none", "one", "unfinished"]
 )
 def test_request_is_cancelled_when_its_client_disconnects(pipelined):
-    """Also if further requests were received while the first one was running."""
+    """It is also cancelled if the client has sent further requests in the meantime."""
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server:
         with connect(server) as connection:

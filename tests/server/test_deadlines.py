@@ -54,7 +54,7 @@ def test_disconnected_client_does_not_count_as_a_request_in_progress():
 
 
 class StepScorer(WordOverlap):
-    """Runs on the scheduler of local models, one step per text, and counts its steps."""
+    """A scorer that runs on the scheduler of local models: one step for each text. `steps` counts them."""
 
     def __init__(self) -> None:
         self.workers = Workers(1)

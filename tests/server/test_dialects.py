@@ -208,7 +208,8 @@ def test_vllm_scores_are_in_request_order(served, mini, path, names):
 
 
 def test_vllm_scores_pairs(served, mini):
-    queries, texts = ["red fruit", "sea", "red fruit"], ["a ripe red apple", "the sea at night", "the sea at night"]
+    queries = ["red fruit", "sea", "red fruit"]
+    texts = ["a ripe red apple", "the sea at night", "the sea at night"]
     body = served.post("/score", {"text_1": queries, "text_2": texts}).json()
     assert [result["score"] for result in body["data"]] == [
         mini.score(query, [text])[0] for query, text in zip(queries, texts, strict=True)
@@ -275,7 +276,7 @@ def test_errors_name_fields_as_requests_do(served, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/reranking", "/reranking", "/v1/v1/reranking"])
-def test_mixedbread(served, mini, path):
+def test_mixedbread_returns_results_in_data(served, mini, path):
     request = {"query": QUERY, "input": TEXTS, "model": "podium-mini", "top_k": 2, "return_input": True}
     body = served.post(path, request).json()
     assert [(result["index"], result["score"]) for result in body["data"]] == offline_scores(mini)[:2]
@@ -314,7 +315,7 @@ def test_nim_refuses_invalid_requests(served, fields, message):
 
 
 @pytest.mark.parametrize(("truncate", "status"), [("END", 200), ("NONE", 400)])
-def test_nim_truncate(served, truncate, status):
+def test_nim_request_can_refuse_truncation(served, truncate, status):
     request = {"query": {"text": QUERY}, "passages": [{"text": "red fruit " * 2000}], "truncate": truncate}
     assert served.post("/v1/ranking", request).status_code == status
 
@@ -330,6 +331,7 @@ def test_weaviate_scores_are_in_request_order(served, mini):
 
 @pytest.mark.parametrize("path", ["/.well-known/ready", "/.well-known/live", "/meta"])
 def test_weaviate_can_start(served, path):
+    """Weaviate requests these paths when it starts."""
     assert served.client.get(path).status_code == 200
 
 
@@ -377,7 +379,7 @@ def test_wrong_method_is_405(served):
     assert reply.json()["message"] == "/v2/rerank does not support GET; see /docs"
 
 
-def test_check_api_key(served):
+def test_check_of_a_key_is_answered(served):
     assert served.post("/v1/check-api-key", {}).json()["valid"] is True
 
 

@@ -81,7 +81,7 @@ def test_blocked_scorer_does_not_delay_other_models():
 
 
 def test_blocked_model_takes_neither_all_threads_nor_all_requests():
-    """Eight times as many requests as the model has threads. A thread stays in use after its request is given up."""
+    """There are eight times as many requests as threads. A thread stays in use after its request has timed out."""
     scorer = BlockingScorer()
     request = REQUEST | {"model": "blocked"}
     with Serving(Settings(max_requests=128), rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(128) as pool:
@@ -97,7 +97,7 @@ def test_blocked_model_takes_neither_all_threads_nor_all_requests():
 
 
 class BlockingSource:
-    """A source that blocks its threads."""
+    """A source that blocks its threads until `release`."""
 
     def __init__(self) -> None:
         self.release = threading.Event()

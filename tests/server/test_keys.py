@@ -10,7 +10,7 @@ import sys
 import httpx
 import pytest
 
-from commands import command_here
+from commands import run_in_process
 from loopback import wait_until
 from podium.errors import InvalidInput
 from podium.server.http.keys import Keys, add_key
@@ -133,7 +133,7 @@ def podium_key(folder, file):
 
 
 def test_command_needs_an_existing_folder(tmp_path):
-    code, _, err = command_here("key", "team", "--file", tmp_path / "none" / "keys.txt")
+    code, _, err = run_in_process("key", "team", "--file", tmp_path / "none" / "keys.txt")
     assert code == 2
     assert "keys.txt cannot be written: No such file or directory; name a file in an existing folder" in err
 

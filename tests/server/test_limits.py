@@ -120,6 +120,7 @@ def test_single_request_above_the_memory_limit_is_413(content):
 
 
 def nested(value, depth):
+    """Return a value inside of `depth` objects."""
     for _ in range(depth):
         value = {"a": value}
     return value
@@ -151,7 +152,7 @@ def test_text_that_is_mostly_indentation_is_400(depth):
 
 
 def test_memory_of_yaml_texts_is_counted():
-    """Also if every document is below the limit of characters."""
+    """The limit of memory can be exceeded even if every document is below the limit of characters."""
     documents = [{"text": nested([1] * 1000, 20)}] * 50
     content = {"query": "a", "documents": documents}
     with Serving(Settings(max_memory=8_000_000), rerankers=rerankers()) as server:
@@ -286,7 +287,7 @@ def test_length_of_model_names_is_limited():
 
 
 def test_rank_shows_the_text_of_the_fields_of_the_model():
-    """`rank_by` of a model's table in the settings is read if the request names no fields."""
+    """If a request names no fields, the model reads those of its own `rank_by`."""
     reranker = podium.Reranker(WordOverlap(), rank_by="title")
     with Serving(rerankers={"titles": reranker}) as server:
         reply = server.post("/rank", {"query": "red", "documents": [{"title": "a red fruit", "body": "the sea"}]})

@@ -22,7 +22,7 @@ from serving import REQUEST, Process, connect, http_request, received_until_clos
 
 
 def bytes_accepted(connection, block, *, limit):
-    """Send a block again and again until the server closes the connection, or `limit` bytes are sent. Return how many were."""
+    """Send a block repeatedly, until the server closes the connection or `limit` bytes are sent. Return how many were sent."""
     count = 0
     try:
         while count < limit:
@@ -72,7 +72,7 @@ def test_heads_of_idle_connections_take_no_memory(count):
     ids=["trailers", "trailers after the reply", "chunk extension"],
 )
 def test_trailers_take_no_memory(unfinished, tmp_path):
-    """Even before a key is checked."""
+    """They are read before the request's key is checked."""
     add_key(tmp_path / "keys.txt", "team")
     with Process("--api-keys-file", str(tmp_path / "keys.txt")) as server:
         before = server.resident_bytes()
@@ -84,13 +84,13 @@ def test_trailers_take_no_memory(unfinished, tmp_path):
 
 
 def test_memory_of_all_requests_and_replies_is_bounded():
-    """Bodies, decoded requests and unread replies. Without a bound these took more than 1.4 GB."""
+    """Bodies, decoded requests and unread replies are counted. Without a bound these requests took more than 1.4 GB."""
     document = {"text": "a", "padding": "b" * 500_000}
     large = json.dumps({"query": "a", "documents": [document] * 20, "return_documents": True}).encode()
     many_values = b'{"query":"a","documents":[' + b"{}," * 300_000 + b"{}]}"
     limit = 100_000_000
     with Process("--max-memory", str(limit)) as server, contextlib.ExitStack() as stack:
-        for body in (many_values, large):  # loads and reserves what any such request needs
+        for body in (many_values, large):  # loads and reserves what every request of this kind needs
             server.client.post("/v2/rerank", content=body, headers={"Content-Type": "application/json"})
         before = server.resident_bytes()
         peak = 0
@@ -103,8 +103,8 @@ def test_memory_of_all_requests_and_replies_is_bounded():
         replies = {connection.recv(12) for connection in connections}
         peak = max(peak, server.resident_bytes())
         stack.close()
-        expected = {b"HTTP/1.1 200", b"HTTP/1.1 429"}  # 400: too many documents, found after they were decoded
-        assert expected <= replies <= expected | {b"HTTP/1.1 400"}
+        expected = {b"HTTP/1.1 200", b"HTTP/1.1 429"}
+        assert expected <= replies <= expected | {b"HTTP/1.1 400"}  # 400: decoded, then too many documents
         assert peak - before < 2 * limit  # Python's own allocator keeps some memory, too
         assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
 
@@ -154,7 +154,7 @@ def test_half_closed_connection_counts_as_disconnected():
 
 
 def test_a_thousand_killed_clients_leave_no_requests():
-    """The system resets the connections of a killed client, as a socket that does not linger does. Three are really killed."""
+    """The system resets the connections of a killed client. SO_LINGER does the same; only three clients are really killed."""
     documents = [f"{number} " + "a red fruit at sea " * 40 for number in range(100)]
     body = json.dumps({"query": "sea", "documents": documents}).encode()
     request = http_request(body)
@@ -164,7 +164,7 @@ def test_a_thousand_killed_clients_leave_no_requests():
             with connect(server) as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.sendall(request if number % 2 else request[: -number - 1])
-                time.sleep(0.002 if number % 10 else 0.02)  # some are in progress by then
+                time.sleep(0.002 if number % 10 else 0.02)  # so that some requests have begun when their client disconnects
         command = [sys.executable, "-c", script, f"{server.url}/v2/rerank"]
         clients = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
         for client in clients:

@@ -64,7 +64,7 @@ def test_draining_answers_accepted_requests_and_refuses_others():
 
 
 def test_names_with_the_same_options_share_a_model():
-    """It is loaded once, with one set of threads."""
+    """The shared model is loaded once, with one set of threads."""
     options = {"name": "podium-mini"}
     with Serving(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
         mini, wildcard, short = server.state.models.rerankers.values()

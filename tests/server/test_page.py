@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import podium
-from commands import command_here
+from commands import run_in_process
 from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
@@ -62,7 +62,8 @@ def page(browser, served):
     """The playground. The test fails if the page logs an error, or requests anything from another host."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    messages, urls = [], []
+    messages = []
+    urls = []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: urls.append(request.url))
@@ -180,14 +181,14 @@ def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
     assert list(collection.queries.values()) == [QUERY]
     assert sorted(grade for grades in collection.qrels.values() for grade in grades.values()) == [0, 1]
     assert [collection.documents[name] for names in collection.candidates.values() for name in names] == DOCUMENTS
-    code, output, errors = command_here("eval", tmp_path / "judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10")
+    code, output, errors = run_in_process("eval", tmp_path / "judged.csv", "--reranker", "podium-mini", "--metrics", "nDCG@10")
     assert code == 0
     assert "1 queries, 4 documents" in output
     assert "2 of 4 candidates have no judgment; they count as not relevant" in errors
 
 
 def test_records_show_their_id_and_title(page, tmp_path):
-    """The CSV has the id, too."""
+    """The page shows the ids of the records, and saves them with the judgements."""
     records = [
         {"_id": "MED-1", "title": "Seas", "text": "the sea"},
         {"id": 7, "text": "a <b>red</b> apple"},

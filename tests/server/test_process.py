@@ -35,11 +35,11 @@ def test_server_answers_and_stops():
 
 
 def test_sigterm_under_load_loses_no_request():
-    """Every accepted request is answered. Every other one gets a 503 or no connection, and none hangs."""
+    """Every accepted request is answered. All others get a 503 or no connection, and none of them hangs."""
     body = long_request(20, 20)
 
     def outcome(client):
-        """Return the status of one request, or the name of its error."""
+        """Send one request, and return the status of its reply, or the name of the error if there was none."""
         try:
             reply = client.post("/v2/rerank", json=body)
         except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as error:
@@ -48,7 +48,7 @@ def test_sigterm_under_load_loses_no_request():
         return reply.status_code
 
     def last_outcome(_):
-        """Send requests until one fails, and return its outcome."""
+        """Send requests until one fails, and return the outcome of that one."""
         with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:
             while (last := outcome(client)) == 200:
                 pass
@@ -69,7 +69,7 @@ def test_sigterm_under_load_loses_no_request():
 
 
 def test_server_stops_while_a_model_is_loading():
-    """A download cannot be interrupted. Until then requests are 503."""
+    """A download cannot be interrupted, so the process exits during it. Before that, requests are answered with 503."""
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
         variables = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
         command = [sys.executable, "-m", "podium", "serve", "--port", "0", "--model", "org/model"]
@@ -113,7 +113,7 @@ def two_workers():
 
 
 def ready_workers(server):
-    """Return how many workers have started so far."""
+    """Return how many workers have loaded their models so far."""
     return server.log.count("ready models=")
 
 
@@ -154,7 +154,7 @@ def test_workers_end_when_the_parent_is_killed(two_workers):
 
 
 def test_ctrl_c_drains_workers(two_workers):
-    """A terminal sends the interrupt to the whole process group, so workers get it from the terminal and from their parent."""
+    """A terminal sends the signal to the whole process group: a worker could get it from the terminal and its parent."""
     with ThreadPoolExecutor(1) as pool:
         reply = pool.submit(httpx.post, f"{two_workers.url}/v2/rerank", json=long_request(60, 40), timeout=60)
         wait_until(lambda: is_computing(two_workers))

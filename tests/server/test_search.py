@@ -63,7 +63,7 @@ def test_search_without_index_is_404():
 
 
 class RecordingSource:
-    """A source that records how much memory is counted when it is searched."""
+    """A source that records how many bytes of memory are counted while it is searched."""
 
     def __init__(self) -> None:
         self.admission = None
@@ -75,7 +75,7 @@ class RecordingSource:
 
 
 def test_memory_is_counted_before_the_search():
-    """The documents are in memory before their size is known."""
+    """Documents of a user's source are in memory before their size is known, so memory is reserved for them."""
     source = RecordingSource()
     with Serving(Settings(max_memory=1_000_000), rerankers=rerankers(), source=source) as server:
         source.admission = server.state.admission
@@ -120,7 +120,7 @@ def test_document_that_is_nested_too_deeply_is_named():
 
 
 def test_reply_is_counted_besides_the_documents():
-    """These documents fit, and their reply, whose characters are counted as escapes, does not."""
+    """Twenty of these documents fit into the memory, but not their reply, whose characters are counted as escapes."""
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "apple", "padding": "b" * 20_000}] * 20)
     with Serving(Settings(max_memory=1_500_000), rerankers=rerankers(), source=index) as server:

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from commands import command_here
+from commands import run_in_process
 from loopback import Loopback, cohere
 from podium.errors import InvalidInput
 from podium.places import SourceOptions
@@ -18,7 +18,7 @@ from serving import REQUEST, Process, failed_start
 
 @pytest.fixture
 def used_port():
-    """A port on which a server cannot listen: one that starts in a test's own process, by mistake, ends with another error."""
+    """A port that is in use. If a server starts by mistake in the test's own process, it ends with another error."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
@@ -44,8 +44,8 @@ def used_port():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_invalid_option_ends_before_listening(used_port, options, message):
-    code, _, output = command_here("serve", "--port", used_port, *options)
+def test_server_with_an_invalid_option_does_not_listen(used_port, options, message):
+    code, _, output = run_in_process("serve", "--port", used_port, *options)
     assert code == 2
     assert message in " ".join(output.split())
     assert "Traceback" not in output
@@ -168,13 +168,13 @@ def test_invalid_file_is_refused(tmp_path, toml, message):
     assert message in str(error.value)
 
 
-def test_invalid_file_ends_before_listening(tmp_path, used_port):
+def test_server_with_an_invalid_file_does_not_listen(tmp_path, used_port):
     (tmp_path / "serve.toml").write_text("prot = 1")
-    code, _, output = command_here("serve", "--port", used_port, "--config", tmp_path / "serve.toml")
+    code, _, output = run_in_process("serve", "--port", used_port, "--config", tmp_path / "serve.toml")
     assert code == 2
     assert "did you mean port?" in output
 
 
-def test_every_setting_with_a_default_is_an_option():
+def test_every_setting_is_an_option_except_four():
     others = {"models", "model_options", "source", "read_timeout"}
     assert {row.attribute for row in OPTIONS} == {row.name for row in fields(Settings)} - others

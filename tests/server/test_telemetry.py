@@ -52,7 +52,7 @@ def test_unsafe_request_id_is_replaced(request_id):
         ("GET", "/page/.%2e%2fapp.py", 404, "/page/../app.py"),
         ("GET", "/page/playground.html", 404, "/page/playground.html"),
     ],
-    ids=["line break", "wrong method", "no method", "long path", "null byte", "parent folder", "not an asset"],
+    ids=["line break", "GET to a POST path", "POST to a GET path", "long path", "null byte", "parent folder", "not an asset"],
 )
 def test_request_without_endpoint_has_an_id_and_a_log_line(caplog, method, path, status, logged_path):
     with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=rerankers()) as server:

@@ -15,14 +15,14 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def edit_weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Call `change` with the tensors by name, and write what it leaves."""
+    """Call `change` with the tensors by name, which it may change, and write them."""
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors")
 
 
 def replace_weights(folder: Path, changes: Mapping[str, Callable[[Any], Any]]) -> None:
-    """Replace the first tensor whose name ends in each key by the value of its function."""
+    """Replace tensors. `changes`: end of a name → function from the first tensor with such a name to the new tensor."""
 
     def change(weights: dict[str, Any]) -> None:
         for suffix, function in changes.items():

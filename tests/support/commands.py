@@ -1,4 +1,4 @@
-"""The podium command, run in its own process, as users run it, or in this process, which is faster."""
+"""Run the podium command as users run it, in its own process, or in the process of the tests, which is faster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from podium.cli import main
 
 
-def command(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Run podium in its own process, in a terminal of 80 columns. Return exit code, stdout, stderr."""
+def run_in_subprocess(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    """Run podium in its own process, with lines of 80 characters. Return the exit code, stdout and stderr."""
     process = subprocess.run(
         [sys.executable, "-m", "podium", *map(str, arguments)],
         input=stdin,
@@ -25,8 +25,11 @@ def command(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple
     return process.returncode, process.stdout.decode(), process.stderr.decode()
 
 
-def command_here(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Do what `command` does in this process, for tests of results and messages. Only `command` tests start and streams."""
+def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    """Do the same in this process, for tests of results and messages.
+
+    The start of the command, its exit and its real streams are tested only with `run_in_subprocess`.
+    """
     with _environment({"COLUMNS": "80"} | environment), _streams(stdin) as (stdout, stderr):
         try:
             main([str(argument) for argument in arguments])
@@ -37,7 +40,8 @@ def command_here(*arguments: object, stdin: bytes = b"", **environment: str) -> 
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before, level = dict(os.environ), logging.getLogger("podium").level
+    before = dict(os.environ)
+    level = logging.getLogger("podium").level  # which the command line sets
     os.environ.update(variables)
     try:
         yield

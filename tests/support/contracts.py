@@ -1,4 +1,4 @@
-"""Recorded requests and replies, one pair per provider, from the provider's specification or its own client."""
+"""A request and its reply for each provider, from the provider's specification or from its own client."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ QUERY = "red fruit"
 TEXTS = ["a sea", "an apple", "a cherry"]
 SCORES = [0.1, 0.9, 0.6]
 KEY = "secret-key"
-OWN_SERVER = "http://your-server"  # of providers without a public server
+OWN_SERVER = "http://your-server"  # for providers that users run themselves
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A request of QUERY and TEXTS with the key KEY, and a reply that gives TEXTS the SCORES, best first.
+    """The request that ranks TEXTS for QUERY with the key KEY, and a reply with the SCORES of TEXTS, best first.
 
-    `url` is the documented address of the request, for `model`.
+    - `url`: the documented URL of the request. `header`: the header with the key.
+    - `tokens`, `billed`: the usage that the reply contains.
     """
 
     provider: str
@@ -42,7 +43,7 @@ class Contract:
         return podium.load(f"{self.provider}:{self.model}", base_url=base_url, **options)
 
     def reply_with(self, scores: list[Any], indices: list[Any] | None = None) -> bytes:
-        """Return the reply with other scores, and other indices."""
+        """Return the reply's body with these scores, in this order. By default their indices are 0, 1, 2 …"""
         payload = json.loads(json.dumps(self.reply))
         lists = [payload] if isinstance(payload, list) else [value for value in payload.values() if isinstance(value, list)]
         results = lists[0]

@@ -1,4 +1,4 @@
-"""The environment of every test: no network, no cache and no keys of the user. It must be imported before podium."""
+"""The environment of every test: no network, and neither the user's caches nor keys. It must be imported before podium."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests that read it skip where it is missing
-PARITY = ROOT / "tests" / "parity"
+PARITY_MODELS = ROOT / "tests" / "parity"  # small models whose scores are compared with those of other libraries
 SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
 
 # podium and the hub's client read these when they are imported, here and in the processes that tests start.

@@ -33,7 +33,7 @@ class AsyncWordOverlap(WordOverlap):
 
 
 class FunctionScorer:
-    """Returns what a function returns for the texts, valid or not. `calls` are the texts of each call."""
+    """Returns the scores that a function computes for the texts, even invalid ones. `calls` has the texts of each call."""
 
     model, revision = "function", None
 
@@ -49,7 +49,7 @@ class FunctionScorer:
 class LetterCounts(BaseScorer):
     """A scorer with encodings: the numbers of letters in a text, compared by their dot product.
 
-    `computed` are the texts that were encoded, in order, by this scorer and those made from it.
+    `computed` are the texts that were encoded, in order, by this scorer and by copies of it with another store.
     """
 
     score_kind: ScoreKind = "similarity"
@@ -98,6 +98,7 @@ class LetterCounts(BaseScorer):
 
 
 def _letter_counts(text: str) -> bytes:
+    """Return the encoding of a text: the number of each letter from a to z, as 16-bit integers."""
     return np.array([text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"], "<u2").tobytes()
 
 

@@ -23,7 +23,7 @@ def write_json_lines(path: Path, records: Iterable[Mapping[str, object]]) -> Pat
 
 
 def write_fruit(folder: Path) -> Path:
-    """Write the collection's files into a new folder and return it."""
+    """Create a folder with the files of the collection, and return it."""
     folder.mkdir()
     write_json_lines(folder / "corpus.jsonl", CORPUS)
     write_json_lines(folder / "queries.jsonl", QUERIES)

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 class Request:
     method: str
     path: str
-    headers: Message  # names in any case; None for a header that was not sent
+    headers: Message  # a name can be in any case; headers["name"] is None if it was not sent
     content: bytes
 
     @property
@@ -34,9 +34,10 @@ class Request:
 class Answer:
     """A response.
 
-    - `drop`: close the connection instead. `seconds`: wait before the response.
-    - `drip`: seconds before each byte of the body. `drip_headers`: the same for the head.
-    - `length`: a Content-Length that may be wrong.
+    - `drop`: close the connection instead.
+    - `seconds`: the time before the response.
+    - `drip`: the seconds before each byte of the body. `drip_headers`: the seconds before each byte of the head.
+    - `length`: a Content-Length that may be wrong, None for the right one.
     """
 
     status: int = 200
@@ -50,12 +51,13 @@ class Answer:
 
 
 def as_json(payload: Any, status: int = 200, **headers: str) -> Answer:
+    """Return a response with a JSON body. Headers are named with underscores, such as `retry_after`."""
     header_names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status, json.dumps(payload).encode(), {"Content-Type": "application/json", **header_names})
 
 
 class Loopback:
-    """A server that sends the responses of `answer(request)` and records the requests."""
+    """A server that sends the response that `answer` returns for a request. `requests` are all requests so far."""
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
@@ -126,6 +128,7 @@ class Loopback:
         handler.close_connection = answer.length is not None
 
     def _drip(self, handler: BaseHTTPRequestHandler, content: bytes, seconds: float) -> None:
+        """Send one byte after the other, each after some seconds."""
         for byte in content:
             if self._stopped.wait(seconds):
                 return
@@ -134,7 +137,10 @@ class Loopback:
 
 
 def word_scores(query: str, texts: list[str]) -> list[float]:
-    """Return a score between 0 and 1 per text: the share of the query's words and pairs of words that it contains."""
+    """Return a score between 0 and 1 for each text: the share of the query's words and pairs of words that are in it.
+
+    Of texts with the same share, the shorter one has the higher score.
+    """
     grams = _grams(query)
     return [round(max(0.0, len(grams & _grams(text)) / len(grams) - len(text) / 1e7), 6) for text in texts]
 
@@ -164,9 +170,9 @@ def _best_results(body: dict[str, Any], limit_key: str) -> list[dict[str, Any]]:
 
 
 class Hub:
-    """The `answer` of a model hub with the repositories in `folders`, by name. It serves their lists of files, and the files.
+    """An `answer` for Loopback: a model hub. `folders`: name of a repository → folder. It serves lists of files, and files.
 
-    Repositories in `gated` are not accessible, and downloads of files in `failing` are interrupted.
+    Repositories in `gated` cannot be accessed. Downloads of the files in `failing` are interrupted.
     """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:

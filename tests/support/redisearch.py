@@ -1,7 +1,7 @@
-"""A small index on Redis for tests: documents, an embedder, the replies of a search module, and helpers to use them.
+"""A small index on Redis for tests: documents, an embedder, the replies of a search module, and functions to use them.
 
 PODIUM_TEST_REDIS_URL names a real server. Its indexes and keys whose names begin with podium-test are deleted.
-PODIUM_RECORD writes the recordings anew.
+If PODIUM_RECORD is set, too, the recordings are written again.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ REDISVL_SCHEMA = {
 
 
 def embed(texts: list[str]) -> Any:
-    """Count four letters: whole numbers, so that every machine sends the same bytes."""
+    """Return the numbers of four letters as vectors. They are whole numbers, so that every machine sends the same bytes."""
     return np.array([[text.count(letter) + 1 for letter in "acsi"] for text in texts], np.float32)
 
 
 def other_embed(texts: list[str]) -> Any:
-    """Return vectors with the dimensions of those of `embed`, far from them."""
+    """Return vectors that have as many dimensions as those of `embed`, and are far from them."""
     return np.array([[-1 - text.count("e"), 1, -3, 1] for text in texts], np.float32)
 
 
@@ -82,7 +82,7 @@ def ids_of(documents: Any) -> list[str]:
 
 
 class RedisUnderTest:
-    """A server for one test, real or replaying a recording, in one protocol. `close` closes all clients made here."""
+    """A server for one test, real or replayed, and the version of its protocol. `close` closes all clients created here."""
 
     def __init__(self, url: str, protocol: int) -> None:
         self.url, self.protocol = url, protocol
@@ -94,7 +94,7 @@ class RedisUnderTest:
         return self._stack.enter_context(contextlib.closing(index))
 
     def load(self, documents: Any = DOCUMENTS, ids: Any = IDS, name: str = NAME, **options: Any) -> RedisIndex:
-        """Load documents into an index, and return it when other processes may load it again."""
+        """Load documents into an index, and return it. Afterwards other processes may load it."""
         index = self.index(name, **options)
         index.prepare(len(documents))
         index.add(documents, ids)
@@ -138,7 +138,7 @@ class Turns(list[Any]):
 
 
 def answering(replies: dict[str, Any], protocol: int = 3) -> Answer:
-    """Return an answer for Fake with a reply for the first word of each command; None closes the connection."""
+    """Return an answer for Fake. `replies`: first word of a command → reply, or several as Turns. None ends the connection."""
     defaults = {"GET": None, "SET": b"+OK\r\n", "PTTL": -2, "DEL": 1, "INFO": "maxmemory_policy:noeviction"}
     turns = {name: value if isinstance(value, Turns) else Turns([value]) for name, value in (defaults | replies).items()}
 
@@ -152,7 +152,7 @@ def answering(replies: dict[str, Any], protocol: int = 3) -> Answer:
 
 
 class LoadingServer(Keys):
-    """Keys of a server, and an index over its hashes. `info` replaces parts of the reply to FT.INFO."""
+    """The keys of a server, and an index of its hashes. `info` replaces parts of the reply to FT.INFO."""
 
     def __init__(self, **info: Any) -> None:
         super().__init__()

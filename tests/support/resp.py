@@ -1,4 +1,4 @@
-"""Redis servers on loopback that speak RESP over sockets: replayed, recorded, or with replies that a test defines.
+"""Redis servers on loopback that speak RESP: one replays a recording, one records, and one has the replies of a test.
 
 A recording is a JSON file of [words of the command, bytes of the reply] pairs, both as latin-1. It is written by running the
 tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/redis
@@ -52,7 +52,7 @@ def read_reply(file: Any) -> bytes:
 
 
 def reply(value: Any, protocol: int = 2) -> bytes:
-    """Return a value's bytes as a server sends them. Dicts are maps in protocol 3, flat lists in 2; exceptions are errors."""
+    """Return a value in a server's format: a dict as a map (in protocol 2 as a flat list), an exception as an error."""
     if value is None:
         return b"_\r\n" if protocol == 3 else b"$-1\r\n"
     if isinstance(value, Exception):
@@ -83,13 +83,13 @@ def recorded(words: Words) -> Words:
     if is_lease_request(words):
         words = (*words[:2], "token", *words[3:])
     if "TIMEOUT" in words[:-1]:
-        i = len(words) - 1 - words[::-1].index("TIMEOUT") + 1
-        words = (*words[:i], "milliseconds", *words[i + 1 :])
+        value_index = len(words) - words[::-1].index("TIMEOUT")  # after the last word TIMEOUT
+        words = (*words[:value_index], "milliseconds", *words[value_index + 1 :])
     return tuple(word if len(word) <= 500 else "sha256:" + hashlib.sha256(word.encode()).hexdigest() for word in words)
 
 
 def handshake_reply(words: Words) -> bytes:
-    """Return the reply to what every client sends first, which differs between versions of redis-py and is not recorded."""
+    """Return the reply to a command of HANDSHAKE. These are not recorded, because they differ between versions of redis-py."""
     if words[0] == "HELLO" and words[1:2] == ("3",):
         return reply(HELLO, 3)
     if words[0] == "COMMAND":
@@ -201,7 +201,7 @@ class Recorder(Fake):
 
 
 class Gate:
-    """An answer that does not come until the gate is opened."""
+    """An answer that waits until the gate is opened, and then closes the connection."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()

@@ -1,4 +1,4 @@
-"""podium's own server for tests: in a thread with rerankers of a test, or as the process that users start."""
+"""podium's own server for tests: in a thread, with a test's rerankers, or as the process that users start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from podium.types import Scores
 
 
 class QuickServer(uvicorn.Server):
-    """uvicorn's server, which looks more often than every 0.1 seconds whether it should stop. Many tests start one."""
+    """uvicorn's server, but it checks every 0.01 seconds whether it should stop, not every 0.1. Many tests start one."""
 
     async def main_loop(self) -> None:
         ticks = itertools.count()
@@ -38,7 +38,10 @@ class QuickServer(uvicorn.Server):
 
 
 class Serving:
-    """The application in a thread, listening on a real socket. `state` is the application's own."""
+    """The application in a thread, which listens on a real socket. `state` is the State of the application.
+
+    `options` are those of create_app.
+    """
 
     def __init__(self, settings: Settings | None = None, *, protocol: type[Protocol] = Protocol, **options: Any) -> None:
         self.app = create_app(settings or Settings(), **options)
@@ -64,12 +67,13 @@ class Serving:
         self._thread.join(10)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.post(path, json=body, headers=named)
+        """Post a JSON body. Headers are named with underscores, such as `x_request_id`."""
+        http_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(path, json=body, headers=http_headers)
 
 
 class Process:
-    """The process `podium serve` on a free port. `log` is its output so far."""
+    """The process `podium serve` on a free port. `log` is what it has logged so far. It may open `open_files` files."""
 
     def __init__(
         self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
@@ -124,7 +128,7 @@ class Process:
 
 
 def failed_start(*options: str) -> tuple[int, str]:
-    """Return the exit code and the error output of a `podium serve` that must not start."""
+    """Run a `podium serve` that cannot start, and return its exit code and what it wrote on stderr."""
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return process.returncode, process.stderr
@@ -166,7 +170,7 @@ class BlockingScorer(WordOverlap):
 
 
 def rerankers(**scorers: Any) -> dict[str, podium.Reranker]:
-    """Return a reranker "words", the first model, and one for each scorer."""
+    """Return rerankers by name: first "words", with a WordOverlap, then one for each scorer."""
     return {"words": podium.Reranker(WordOverlap()), **{name: podium.Reranker(scorer) for name, scorer in scorers.items()}}
 
 
@@ -178,7 +182,7 @@ def http_request(content: Any, path: str = "/v2/rerank", *, headers: bytes = b""
 
 
 def connect(server: Serving | Process, *, receive_buffer: int | None = None) -> socket.socket:
-    """Return a new connection to the server. A small `receive_buffer` makes replies wait in the server."""
+    """Return a new connection to the server. With a small `receive_buffer`, the server has to keep unread replies."""
     connection = socket.socket()
     connection.settimeout(60)
     if receive_buffer is not None:
@@ -199,5 +203,5 @@ def received_until_closed(connection: socket.socket) -> bytes:
 
 
 def post_with_short_timeout(server: Serving, path: str, request: Any) -> httpx.Response:
-    """Post a request that must be answered soon, on a new connection."""
+    """Post a request on a new connection, with a time limit of half a second, after which the server answers 504."""
     return httpx.post(f"{server.url}{path}", json=request, headers={"x-request-timeout": "0.5"}, timeout=60, verify=False)

@@ -1,4 +1,4 @@
-"""The command line, with one module per command. Results go to stdout, everything else to stderr, without tracebacks.
+"""The command line, with one module for each command. Results go to stdout, all else to stderr, without tracebacks.
 
 Exit codes: 0 success, 1 failure (a model, a provider, the network), 2 wrong usage (arguments, files, names), 130 interrupted.
 """
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    """Run a command and return its exit code, after printing any error."""
+    """Run a command and return its exit code. An error is printed on stderr."""
     if sys.stdout is None:  # closed by the shell, as in podium demo >&-
         return 1
-    # Warnings of the library, such as a missing native core, are shown by `podium check`; here stderr is for errors.
+    # Here stderr is for errors. `podium check` shows what the library logs as a warning, such as a missing native core.
     logging.getLogger("podium").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):  # so that printing ▲ does not fail in a terminal with ASCII only
         if isinstance(stream, io.TextIOWrapper):
@@ -66,7 +66,7 @@ def _exit_code(arguments: list[str]) -> int:
         return error.exit_code
     except click.Abort:  # how click reports an interrupt; podium.__main__ handles it
         raise KeyboardInterrupt from None
-    except BrokenPipeError:  # the reader has ended, as in podium rank … | head
+    except BrokenPipeError:  # the program that reads stdout has ended, as in podium rank … | head
         _discard_stdout()
         return 0
     except MemoryError:
@@ -86,5 +86,5 @@ def _print_error(message: str) -> None:
 
 
 def _discard_stdout() -> None:
-    """Redirect stdout to the null device, because the interpreter writes the rest of its buffer at exit."""
+    """Redirect stdout to the null device. Otherwise the interpreter fails when it writes the rest of its buffer at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

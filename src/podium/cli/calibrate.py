@@ -1,4 +1,4 @@
-"""podium calibrate: fit the conversion of a model's scores to probabilities, and show how good it is."""
+"""podium calibrate: fit a conversion of a model's scores to probabilities, and show how good the probabilities are."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ Method = Literal["platt", "isotonic"]
 
 
 class ScoredDocument(NamedTuple):
+    """A document of a query. `raw_score` is its score before any sigmoid, from which a calibration computes probabilities."""
+
     score: float
-    raw_score: float  # before any sigmoid
+    raw_score: float
     is_relevant: bool
 
 
 @click.command()
 @click.argument("model")
-@click.option("--data", required=True, metavar="DATA", help="A test collection, as for podium eval.")
-@click.option("--out", required=True, metavar="FILE.json", help="File to write the calibration to.")
-@click.option("--method", type=click.Choice(["platt", "isotonic"]), default="platt", show_default=True)
+@click.option("--data", required=True, metavar="DATA", help="Test collection, as for podium eval.")
+@click.option("--out", required=True, metavar="FILE.json", help="File for the calibration.")
+@click.option(
+    "--method", type=click.Choice(["platt", "isotonic"]), default="platt", show_default=True, help="Kind of conversion."
+)
 @candidates_option
-@click.option("--judged-only", is_flag=True, help="Leave out documents without a judgment; else they count as not relevant.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which half of the queries is held out.")
+@click.option("--judged-only", is_flag=True, help="Leave out documents without a judgment. Else they are not relevant.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Number that determines which queries are held out.")
 @model_options
 def calibrate(
     model: str,
@@ -55,19 +59,20 @@ def calibrate(
     """Fit a model's scores to judgments.
 
     Half of the queries are for fitting; the other half shows how good the calibration is. Use it with --calibration FILE.json,
-    or in Python with podium.load(MODEL, calibration=FILE). With --calibration here, "before" shows how good an earlier one is.
+    or in Python with podium.load(MODEL, calibration=FILE). If --calibration names an earlier calibration here, the row "before"
+    shows how good that one is.
     """
     collection = read_collection(data)
-    fitted_queries, held_out_queries = _halves(collection, seed)
-    with first_stage(collection) as stage, bar(len(collection.queries), True, what="searching") as advance:
+    fitted_query_ids, held_out_query_ids = _halves(collection, seed)
+    with first_stage(collection) as stage, bar(len(collection.queries), is_shown=True, what="searching") as advance:
         run = first_stage_run(collection, stage, candidates, advance).run
     with load(model, **load_options) as reranker:
         scorer = as_scorer(reranker.scorer)
-        with bar(sum(map(len, run.values())), True, what="scoring") as advance:
-            fitted = _scored_documents(collection, scorer, fitted_queries, run, judged_only, advance)
-            held_out = _scored_documents(collection, scorer, held_out_queries, run, judged_only, advance)
+        with bar(sum(map(len, run.values())), is_shown=True, what="scoring") as advance:
+            fitted = _scored_documents(collection, scorer, fitted_query_ids, run, judged_only, advance)
+            held_out = _scored_documents(collection, scorer, held_out_query_ids, run, judged_only, advance)
         calibration = _calibration(scorer, fitted, method)
-        CalibratedScorer(scorer, calibration)  # raises InvalidInput if it does not fit the model
+        CalibratedScorer(scorer, calibration)  # raises InvalidInput if the model cannot use it
         has_sigmoid = scorer.score_kind in ("sigmoid", "probability")
     write_calibration(out, calibration)
     _print_quality(held_out, calibration, has_sigmoid)
@@ -75,7 +80,7 @@ def calibrate(
 
 
 def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
-    """Return the ids of the queries to fit on, and of those that are held out."""
+    """Return two lists of query ids: the calibration is fitted to the first half, and the second half is held out."""
     query_ids = sorted(collection.queries)
     if len(query_ids) < 2:
         raise InvalidInput(f"{collection.name} has one query; a calibration needs at least two, one to fit and one to test it")
@@ -87,12 +92,15 @@ def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
 def _scored_documents(
     collection: Collection, scorer: BaseScorer, query_ids: Sequence[str], run: Run, judged_only: bool, advance: Progress
 ) -> list[ScoredDocument]:
-    """Return the scores of the queries' candidates that have text."""
+    """Score the candidates of the queries. Candidates without text, and with `judged_only` without a judgment, are left out."""
     scored_documents = []
     for query_id in query_ids:
         grades = collection.qrels[query_id]
-        ids = [document_id for document_id in run[query_id] if document_id in grades or not judged_only]
-        ids = [document_id for document_id in ids if collection.documents[document_id].strip()]
+        ids = [
+            document_id
+            for document_id in run[query_id]
+            if (document_id in grades or not judged_only) and collection.documents[document_id].strip()
+        ]
         advance(len(run[query_id]))
         texts = [collection.documents[document_id] for document_id in ids]
         scores = scorer.score(collection.queries[query_id], texts) if texts else Scores(())
@@ -103,6 +111,7 @@ def _scored_documents(
 
 
 def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method: Method) -> Calibration:
+    """Return a calibration of the scorer that was fitted to these documents."""
     raw_scores = [document.raw_score for document in documents]
     relevant = [document.is_relevant for document in documents]
     if method == "isotonic":
@@ -112,7 +121,7 @@ def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method
 
 
 def _print_quality(documents: Sequence[ScoredDocument], calibration: Calibration, has_sigmoid: bool) -> None:
-    """Print calibration errors on held-out documents: with the calibration, and without it if scores are from 0 to 1."""
+    """Print the errors of held-out documents' probabilities. With `has_sigmoid`, also print the errors of their scores."""
     relevant = [document.is_relevant for document in documents]
     probabilities = {"before": [document.score for document in documents]} if has_sigmoid else {}
     probabilities["after"] = [calibration(document.raw_score) for document in documents]

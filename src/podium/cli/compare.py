@@ -20,13 +20,13 @@ __all__ = ["compare"]
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="A.run B.run …")
-@click.option("--qrels", required=True, metavar="FILE", help="Judgments: TSV or TREC.")
-@click.option("--queries", metavar="FILE", help="Compare only these queries, and show their texts.")
+@click.option("--qrels", required=True, metavar="FILE", help="File of judgments: TSV or TREC.")
+@click.option("--queries", metavar="FILE", help="File of queries. Only these are compared, and their texts are shown.")
 @metrics_option
 def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) -> None:
     """Compare TREC runs. The first is the baseline.
 
-    Judged queries that are in no run are left out, as podium eval leaves them out. A note has their number.
+    Judged queries that are in no run are left out, as by podium eval. A note tells how many there are.
     """
     names = [Path(file).stem for file in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
@@ -41,18 +41,24 @@ def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) 
 
 
 def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:
-    """Return the judged queries that are in a run, and the number of those that are in none."""
-    judged = {query: grades for query, grades in read_qrels(qrels_file).items() if any(grade > 0 for grade in grades.values())}
-    in_runs = {query for system in systems for query in system.run}
-    if not judged.keys() & in_runs:
+    """Return the judged queries that are in a run, as a collection without documents, and the number of other judged queries.
+
+    A query is judged if it has a relevant document. Queries that are not in `queries_file` are ignored; without that file,
+    all are used, and their texts are empty.
+    """
+    judged = {
+        query_id: grades for query_id, grades in read_qrels(qrels_file).items() if any(grade > 0 for grade in grades.values())
+    }
+    ids_in_runs = {query_id for system in systems for query_id in system.run}
+    if not judged.keys() & ids_in_runs:
         raise InvalidInput(f"no run has a query that {qrels_file} judges; do their ids match?")
     texts = dict.fromkeys(judged, "")
     if queries_file:
-        texts = {query: text for query, text in read_queries(queries_file).items() if query in judged}
+        texts = {query_id: text for query_id, text in read_queries(queries_file).items() if query_id in judged}
         if not texts:
             raise InvalidInput(f"{queries_file} has no query that {qrels_file} judges; do their ids match?")
-    qrels = {query: grades for query, grades in judged.items() if query in texts and query in in_runs}
+    qrels = {query_id: grades for query_id, grades in judged.items() if query_id in texts and query_id in ids_in_runs}
     if not qrels:
         raise InvalidInput(f"no run has a query that {queries_file} names; do their ids match?")
-    collection = Collection(Path(qrels_file).name, {}, {query: texts[query] for query in qrels}, qrels)
+    collection = Collection(Path(qrels_file).name, {}, {query_id: texts[query_id] for query_id in qrels}, qrels)
     return collection, len(texts) - len(qrels)

@@ -23,5 +23,5 @@ def demo() -> None:
         usage = ranking.usage
         cost = f"{usage.pairs} documents, {usage.tokens} tokens, {usage.seconds * 1000:.0f} ms on this machine"
         print(f"\n{cost}, without a network")
-        print('\nThe same as records, read by rank_by=["passage", "source"]:\n')
+        print('\nThe same documents as records, with rank_by=["passage", "source"]:\n')
         print_ranking(reranker.rerank(QUERY, DOCUMENTS, rank_by=fields), shown_texts(enumerate(DOCUMENTS), fields))

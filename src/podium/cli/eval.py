@@ -35,17 +35,22 @@ __all__ = ["evaluate"]
 
 @click.command(name="eval")
 @click.argument("data")
-@click.option("--reranker", "names", multiple=True, metavar="NAME", help="A model as for podium.load. Can be repeated.")
+@click.option("--reranker", "names", multiple=True, metavar="NAME", help="Model, as for podium.load. Can be repeated.")
 @metrics_option
 @candidates_option
-@click.option("--run", "run_file", metavar="FILE", help="First stage: a TREC run.  [default: BM25]")
-@click.option("--in", "place", metavar="PLACE", help="First stage: an index with the collection's ids.")
+@click.option("--run", "run_file", metavar="FILE", help="TREC run with the candidates.  [default: BM25 finds them]")
+@click.option("--in", "place", metavar="PLACE", help="Index that finds the candidates, with the collection's ids.")
 @add_source_options()
-@click.option("--queries", metavar="FILE", help="Queries that replace DATA's: JSON lines, TSV or TREC topics.")
-@click.option("--qrels", metavar="FILE", help="Judgments that replace DATA's: TSV or TREC.")
-@click.option("--runs", "runs_folder", metavar="FOLDER", help="Write a TREC run file for each system.")
-@click.option("--report", "report_file", metavar="FILE.html", help="Write a page with tables and plots.")
-@click.option("--scores", "scores_file", metavar="FILE", help="Store scores in this file, and compute none twice.")
+@click.option("--queries", metavar="FILE", help="File of queries that replace those of DATA: JSON lines, TSV or TREC topics.")
+@click.option("--qrels", metavar="FILE", help="File of judgments that replace those of DATA: TSV or TREC.")
+@click.option("--runs", "runs_folder", metavar="FOLDER", help="Folder for a TREC run file of each system.")
+@click.option("--report", "report_file", metavar="FILE.html", help="File for a page with tables and plots.")
+@click.option(
+    "--scores",
+    "scores_file",
+    metavar="FILE",
+    help="File that stores scores, so that later runs do not compute them.",
+)
 @model_options
 def evaluate(
     data: str,
@@ -64,12 +69,13 @@ def evaluate(
 ) -> None:
     """Measure rerankers on a test collection.
 
-    DATA is a folder in BEIR's layout, or a CSV with the columns query, document and grade. Every reranker orders the same
-    candidates. The first row of the table is the order in which they came, the last the best possible order. The options of
-    a search are for --in; --embed without --in adds the embedder's vectors to BM25.
+    DATA is a folder in BEIR's layout, or a CSV with the columns query, document and grade. A first stage finds the candidates
+    of each query, and every reranker orders the same candidates. The first row of the table is the order of the first stage,
+    the last row the best possible order. The options of a search are for --in. Without --in, --embed adds a search by vectors
+    to BM25.
     """
     metric_names = checked_metrics(comma_list(metrics))
-    options_by_name = {name: options_for(load_options, name, names) for name in names}
+    options_by_name = {name: options_for(load_options, name, names) for name in names}  # raises InvalidInput before models load
     collection = read_collection(data, queries=queries, qrels=qrels)
     _check_outputs(collection, runs_folder, report_file)
     with (
@@ -77,7 +83,8 @@ def evaluate(
         bar(len(collection.queries), is_shown=True, what="searching") as advance,
     ):
         baseline = first_stage_run(collection, stage, candidates, advance)
-    with contextlib.closing(SqliteScores(scores_file)) if scores_file else contextlib.nullcontext() as store:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(contextlib.closing(SqliteScores(scores_file))) if scores_file else None
         systems = [_system(collection, baseline, name, store, options_by_name[name]) for name in names]
     evaluation = compare_systems(collection, baseline, [*systems, ceiling(collection, baseline.run)], metric_names)
     print_evaluation(evaluation)
@@ -92,6 +99,7 @@ def evaluate(
 def _system(
     collection: Collection, baseline: System, name: str, store: SqliteScores | None, load_options: dict[str, Any]
 ) -> System:
+    """Load a model and rerank the candidates of the baseline with it."""
     pairs = sum(len(scores) for scores in baseline.run.values())
     with load(name, **load_options) as loaded:
         reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store)) if store else loaded
@@ -100,7 +108,7 @@ def _system(
 
 
 def _check_outputs(collection: Collection, runs_folder: str | None, report_file: str | None) -> None:
-    """Raise PodiumError if an output cannot be written: now, not after everything has been computed."""
+    """Raise PodiumError if an output cannot be written, before anything is computed. The folder for runs is created."""
     if runs_folder:
         check_ids(collection.queries)
         check_ids(collection.documents)
@@ -117,11 +125,13 @@ def _check_outputs(collection: Collection, runs_folder: str | None, report_file:
 
 
 def _check_writable(option: str, folder: str) -> None:
+    """Raise PodiumError, which names the option, if files cannot be written into its folder."""
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise PodiumError(Argument(option), f": cannot write into {folder}; name a folder that exists and is writable")
 
 
 def _write_runs(folder: Path, evaluation: Evaluation) -> None:
+    """Write a run for each system, except the best possible order, which no system computed."""
     for system in (evaluation.baseline, *evaluation.systems):
         if system.name != "ceiling":
             file_name = re.sub(r"[^\w.-]", "-", system.name)
@@ -129,7 +139,7 @@ def _write_runs(folder: Path, evaluation: Evaluation) -> None:
 
 
 def _facts(evaluation: Evaluation, first_stage: str) -> list[tuple[str, str]]:
-    """Return (name, value) pairs for the report, which tell how the evaluation was made."""
+    """Return (name, value) pairs for the report: how and when the evaluation was made."""
     arguments = click.get_current_context().find_root().obj or ()
     models = [f"{system.name} (revision {system.revision or 'unknown'})" for system in evaluation.systems if system.score_kind]
     return [

@@ -1,4 +1,4 @@
-"""The option and the output that `podium eval` and `podium compare` share: metrics, and a printed evaluation."""
+"""What `podium eval` and `podium compare` share: the option --metrics, and the output of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from podium.evaluation.tables import cost_table, difference_table, mean_table, m
 
 __all__ = ["metrics_option", "print_evaluation"]
 
-MAX_MOVEMENTS, MAX_QUERY_CHARACTERS = 3, 60
+MAX_MOVEMENTS = 3  # rows in a table of the queries that changed most
+MAX_QUERY_CHARACTERS = 60  # a longer query is cut in such a table
 
 metrics_option = click.option(
     "--metrics",
     default=",".join(DEFAULT_METRICS),
     show_default=True,
-    help="Metrics of ir_measures, separated by commas. Systems are compared in the first.",
+    help="Metrics of ir_measures, separated by commas. Systems are compared by the first one.",
 )
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the metrics, the differences to the baseline, the cost, and the queries that changed most; warnings on stderr."""
+    """Print the metrics, the differences to the baseline, the costs, and the queries that changed most. Notes go to stderr."""
     collection = evaluation.collection
     documents = f", {len(collection.documents)} documents" if collection.documents else ""
     print(f"{collection.name}: {len(collection.queries)} queries{documents}")
     tables = [mean_table(evaluation)]
     if evaluation.differences:
         tables.append(difference_table(evaluation))
-    if any(system.score_kind for system in evaluation.systems):  # scored in this process, not read from a run
+    if any(system.score_kind for system in evaluation.systems):  # a run that was read from a file has no costs
         tables.append(cost_table(evaluation))
     for table in tables:
         print()
@@ -39,6 +40,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
             continue
         for title, table in movement_tables(evaluation, system, MAX_MOVEMENTS):
             print(f"\n{system.name}, {title}")
-            print_rows(table.columns, [(*row[:-1], row[-1][:MAX_QUERY_CHARACTERS]) for row in table.rows])
+            shortened_rows = [(*cells, query[:MAX_QUERY_CHARACTERS]) for *cells, query in table.rows]
+            print_rows(table.columns, shortened_rows)
     for warning in warnings(evaluation):
         click.echo(f"note: {warning}", err=True)

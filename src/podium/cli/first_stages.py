@@ -1,4 +1,4 @@
-"""First stages of an evaluation, which find the candidates: BM25 over the collection, a TREC run, or an index."""
+"""First stages of an evaluation, which find the candidates of each query: BM25, a TREC run, or an index."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ ScoredIds = list[tuple[str, float]]
 def first_stage(
     collection: Collection, run_file: str | None = None, place: str | None = None, options: SourceOptions | None = None
 ) -> Iterator[FirstStage]:
-    """Provide the function that finds a query's candidates: in a run, in the index at `place`, or by BM25.
+    """Yield the function that finds a query's candidates: in the TREC run, in the index at `place`, or else by BM25.
 
-    The index is closed at the end. Raises InvalidInput if documents are found that are not in the collection.
+    `options` are for the index. Of them, only `embed` can be used with BM25, which then also searches by vectors. The index is
+    closed at the end. Raises InvalidInput if a run or an index has documents that are not in the collection.
     """
     options = options or SourceOptions()
     if run_file and place:
@@ -39,13 +40,13 @@ def first_stage(
         yield _run_stage(collection, run_file)
     elif place:
         with closing(load_source(place, options)) as source:
-            yield lambda query, text, count: _scored_ids(collection, source, text, count)
+            yield lambda query_id, text, count: _scored_ids(collection, source, text, count)
     else:
         yield _bm25_stage(collection, options.embed)
 
 
 def first_stage_name(run_file: str | None, place: str | None, embed: str | None) -> str:
-    """Return the name of a first stage for a report."""
+    """Describe a first stage for a report, without passwords."""
     if run_file:
         return f"the run {run_file}"
     if place:
@@ -60,35 +61,35 @@ def without_passwords(text: str) -> str:
 
 def _run_stage(collection: Collection, file: str) -> FirstStage:
     run = read_run(file)
-    unknown = {document for scores in run.values() for document in scores} - set(collection.documents)
-    if unknown:
-        raise InvalidInput(f"{file} has documents that are not in the collection, such as {min(unknown)!r:.60}")
-    return lambda query, text, count: list(run.get(query, {}).items())[:count]
+    unknown_ids = {document_id for scores in run.values() for document_id in scores} - set(collection.documents)
+    if unknown_ids:
+        raise InvalidInput(f"{file} has documents that are not in the collection, such as {min(unknown_ids)!r:.60}")
+    return lambda query_id, text, count: list(run.get(query_id, {}).items())[:count]
 
 
 def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
+    """Index the collection in memory. A query that has its own candidates in the collection gets only those."""
     index = EmbeddedIndex.create(None, embed=embedder(embed))
     ids = list(collection.documents)
-    index.add([collection.documents[document] for document in ids], ids=ids)
+    index.add(list(collection.documents.values()), ids=ids)
 
-    def search(query: str, text: str, count: int) -> ScoredIds:
-        candidates = collection.candidates.get(query)
+    def search(query_id: str, text: str, count: int) -> ScoredIds:
+        candidates = collection.candidates.get(query_id)
         if candidates is None:
             return _scored_ids(collection, index, text, count)
         scores = dict(_scored_ids(collection, index, text, len(ids)))
-        # Candidates without a word of the query are not in `scores`; they are at the end.
-        ranked = sorted(candidates, key=lambda document: -scores.get(document, 0.0))
-        return [(document, scores.get(document, 0.0)) for document in ranked][:count]
+        # A candidate without a word of the query is not in `scores`. Its score is 0, so it is at the end.
+        ranked_ids = sorted(candidates, key=lambda document_id: -scores.get(document_id, 0.0))
+        return [(document_id, scores.get(document_id, 0.0)) for document_id in ranked_ids][:count]
 
     return search
 
 
 def _scored_ids(collection: Collection, source: HybridSource[Any], text: str, count: int) -> ScoredIds:
-    """Return (document id, score) of each document that a source finds. Raises InvalidInput if one is not in the collection."""
+    """Return the (id, score) pairs of the documents that a source finds. Raises InvalidInput if the collection lacks one."""
     hits = source.search(text, count)
     scored_ids = [(source.document_id(hit["source_key"]), float(hit["source_score"])) for hit in hits]
-    if unknown := [document for document, _ in scored_ids if document not in collection.documents]:
-        raise InvalidInput(
-            f"the index has documents that are not in the collection, such as {unknown[0]!r:.60}; index it with --id _id"
-        )
+    if unknown_ids := [document_id for document_id, _ in scored_ids if document_id not in collection.documents]:
+        problem = f"the index has documents that are not in the collection, such as {unknown_ids[0]!r:.60}"
+        raise InvalidInput(f"{problem}; index the collection with --id _id")
     return scored_ids

@@ -1,4 +1,4 @@
-"""podium models: the models on this machine, other recommended ones, and the hosted APIs."""
+"""podium models: the models on this machine, recommended models on the Hugging Face hub, and the hosted APIs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ __all__ = ["models"]
 
 
 @click.command()
-@click.option("--cache-dir", metavar="FOLDER", help="Cache of the Hugging Face hub.  [default: its usual folder]")
+@click.option("--cache-dir", metavar="FOLDER", help="Folder of the Hugging Face hub's cache.  [default: its usual folder]")
 def models(cache_dir: str | None) -> None:
     """List models and hosted APIs.
 
-    First come the bundled model and those in the hub's cache, then recommended ones, then APIs and the names of their keys.
+    First come the bundled model and the models in the hub's cache, then recommended models, then hosted APIs with the
+    environment variables of their keys.
     """
     cached = cached_models(cache_dir)
     on_this_machine = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
     on_this_machine += [(model.name, f"cached, {model.revision[:8]}", model.folder) for model in cached]
     print_rows(
         ("on this machine", "where", "licence", "size"),
-        [(name, where, licence_of(folder) or "unknown", _size(folder)) for name, where, folder in on_this_machine],
+        [(name, where, licence_of(folder) or "unknown", _folder_size(folder)) for name, where, folder in on_this_machine],
     )
     print()
     cached_names = {model.name for model in cached}
@@ -35,12 +36,12 @@ def models(cache_dir: str | None) -> None:
         ("on the hub", "licence", "params", "good for"),
         [(row.name, row.licence, row.parameters, row.good_for) for row in KNOWN_MODELS if row.name not in cached_names],
     )
-    print("Other cross-encoders of the same families work too: org/model, or ./folder.\n")
+    print("Other cross-encoders of these families can be used, too: org/model, ./folder.\n")
     print_rows(
         ("hosted", "by", "API key from"),
         [(f"{row.name}:<model>", row.title, row.key_variable or "(none needed)") for row in PROVIDERS],
     )
 
 
-def _size(folder: Path) -> str:
+def _folder_size(folder: Path) -> str:
     return f"{sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:.0f} MB"

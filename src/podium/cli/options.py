@@ -46,13 +46,13 @@ OTHER_NAMES = {
     "--rank-by": ("--by",),
     "--output": ("--out", "--to", "--json"),
 }
-"""Options that no command or only another command has → what is meant: the first of these that the command has."""
+"""Unknown option → the options and arguments that its user may mean. The first of them that the command has is suggested."""
 
-HOSTED_ONLY = {"base_url"}  # options that only hosted models have
-LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}
+HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
+LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
 
 model_option = click.option(
-    "--model", default="podium-mini", show_default=True, help="A model as for podium.load: org/model, ./folder, cohere:…"
+    "--model", default="podium-mini", show_default=True, help="Model, as for podium.load: org/model, ./folder, cohere:…"
 )
 candidates_option = click.option(
     "--candidates", type=POSITIVE, default=100, show_default=True, metavar="N", help="Candidates per query."
@@ -65,53 +65,56 @@ _MODEL_OPTIONS = {
     "precision": click.option(
         "--precision",
         type=click.Choice(["float32", "int8", "auto"]),
-        help="For models on this machine.  [default: int8 for podium-mini, else float32]",
+        help="For models on this machine: precision of computations.  [default: int8 for podium-mini, else float32]",
     ),
     "max_length": click.option(
-        "--max-length", type=POSITIVE, metavar="N", help="For models on this machine: tokens read of query and text."
+        "--max-length",
+        type=POSITIVE,
+        metavar="N",
+        help="For models on this machine: maximum tokens of query and text together, or of a text for late interaction.",
     ),
     "encoding": click.option(
         "--encoding",
         type=click.Choice(["int8", "float16", "float32"]),
-        help="For late interaction: precision of the vectors that are stored.  [default: int8]",
+        help="For late interaction: precision of stored token vectors.  [default: int8]",
     ),
     "pooling": click.option(
         "--pooling",
         type=click.IntRange(1, 3),
         metavar="N",
-        help="For late interaction: how many vectors are stored as one.  [default: 1]",
+        help="For late interaction: number of token vectors that are averaged and stored as one.  [default: 1]",
     ),
     "score": click.option(
         "--score",
         type=click.Choice(["sum", "mean"]),
-        help="For ColBERT models: sum or mean over the query's tokens.  [default: sum]",
+        help="For ColBERT models: sum or mean of the similarities of the query's tokens.  [default: sum]",
     ),
     "keep": click.option(
         "--keep",
         metavar="STORE",
-        help="For late interaction: bytes of memory, a folder, or redis://… for encodings of texts.  [default: 64000000]",
+        help="For late interaction: storage of encodings: bytes of memory, a folder, or a URL redis://….  [default: 64000000]",
     ),
-    "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: another server with the same API."),
+    "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: URL of another server with the same API."),
     "calibration": click.option(
-        "--calibration", metavar="FILE.json", help="Turn scores into probabilities; podium calibrate writes the file."
+        "--calibration", metavar="FILE.json", help="File written by podium calibrate, which turns scores into probabilities."
     ),
 }
 
 
 def by_option(default: str) -> Callable[[Command], Command]:
     """Return the decorator that adds --by. `default` describes the fields that are read without it."""
-    text = f"Fields to read, in this order; body.text is nested.  [default: {default}]"
-    return click.option("--by", metavar="FIELD,FIELD", help=text)
+    help_text = f"Fields that the model reads, in this order. body.text is text in the object body.  [default: {default}]"
+    return click.option("--by", metavar="FIELD,FIELD", help=help_text)
 
 
 def limit_option(default: int | None) -> Callable[[Command], Command]:
-    """Return the decorator that adds --limit; None means all results."""
-    text = "Number of results." + ("  [default: all]" if default is None else "")
-    return click.option("--limit", type=POSITIVE, default=default, show_default=True, metavar="N", help=text)
+    """Return the decorator that adds --limit. If `default` is None, all results are shown by default."""
+    help_text = "Number of results." + ("  [default: all]" if default is None else "")
+    return click.option("--limit", type=POSITIVE, default=default, show_default=True, metavar="N", help=help_text)
 
 
 def model_options(command: Command) -> Command:
-    """Add the options for loading a model. The command gets those in use as `load_options`."""
+    """Add the options for loading a model. The command gets the used options as `load_options`, arguments of podium.load."""
 
     @functools.wraps(command)
     def with_options(*arguments: Any, **keywords: Any) -> Any:
@@ -124,9 +127,9 @@ def model_options(command: Command) -> Command:
 
 
 def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return those of `options` that apply to the model `name`, one of `names`.
+    """Return the entries of `options` that apply to the model `name`. `names` are all models of the command.
 
-    Raises InvalidInput for an option that applies to none of them, or for a calibration, which belongs to a single model.
+    Raises InvalidInput for an option that applies to no model of the command, and for a calibration if there are several.
     """
     if "calibration" in options and len(names) > 1:
         raise InvalidInput("a calibration belongs to one model; name a single model with ", Argument("calibration"))
@@ -141,23 +144,24 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
 
 
 def unknown_option_error(error: click.NoSuchOption) -> click.UsageError:
-    """Return the error for an unknown option, with the option or argument that OTHER_NAMES has for it."""
+    """Return the error for an unknown option, with the suggestion that OTHER_NAMES has for it, if any."""
     parameters = error.ctx.command.params if error.ctx else []
-    known = {name for parameter in parameters for name in _written_names(parameter)}
-    meant = next((name for name in OTHER_NAMES.get(error.option_name, ()) if name in known), None)
-    if meant is None:
+    known_names = {name for parameter in parameters for name in _written_names(parameter)}
+    suggestions = [name for name in OTHER_NAMES.get(error.option_name, ()) if name in known_names]
+    if not suggestions:
         return error
-    remedy = f"Did you mean '{meant}'?" if meant.startswith("--") else f"{meant} is written without the name of an option."
+    name = suggestions[0]
+    remedy = f"Did you mean '{name}'?" if name.startswith("--") else f"{name} is written without the name of an option."
     return click.UsageError(f"{error.message} {remedy}", error.ctx)
 
 
 def _written_names(parameter: click.Parameter) -> list[str]:
-    """Return the names of an option, such as --by, or of an argument, such as FILE."""
+    """Return the names of an option or an argument as help texts write them, such as --by or FILE."""
     return [name.upper() for name in parameter.opts] if isinstance(parameter, click.Argument) else parameter.opts
 
 
 def as_option(argument: Argument) -> str:
-    """Write an argument as the command line does: `--by title,body`."""
+    """Return an argument of Python as the command line writes it, such as `--by title,body`, or `--by` without a value."""
     option = OPTION_NAMES.get(argument.name, f"--{argument.name.replace('_', '-')}")
     value = ",".join(argument.value) if isinstance(argument.value, list) else argument.value
     return option if value is None or value is ... else f"{option} {shlex.quote(str(value))}"

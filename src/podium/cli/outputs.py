@@ -1,4 +1,4 @@
-"""Print a ranking for other programs, as `podium rank` and `podium search` do: as JSON, JSON lines or CSV."""
+"""Output of `podium rank` and `podium search` for other programs: a ranking as JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTPUT_FORMATS = ("json", "jsonl", "csv")
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --jsonl and --csv. The command gets the one in use as `output_format`, None for a table."""
+    """Add --json, --jsonl and --csv. The command gets the used one as `output_format` (such as "json"), None for a table."""
 
     @click.option("--json", is_flag=True, help="Print the whole ranking as one JSON object.")
     @click.option("--jsonl", is_flag=True, help="Print a JSON object per result, with the document and its id.")

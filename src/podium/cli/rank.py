@@ -45,7 +45,7 @@ def rank(
     """
     documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
-    checked_texts(documents, rank_by)  # raises for an unknown field before a model is loaded
+    checked_texts(documents, rank_by)  # raises InvalidInput for an unknown field, before the model is loaded
     with load(model, **load_options) as reranker:
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
     texts = shown_texts(enumerate(documents), rank_by)
@@ -56,6 +56,7 @@ def rank(
 
 
 def _documents(file: str, format_name: str | None) -> list[Any]:
+    """Return the documents of a file, or of standard input if `file` is "-". Raises InvalidInput."""
     if file != "-":
         return read_documents(file, format_name)
     if sys.stdin is None:

@@ -22,13 +22,15 @@ __all__ = ["search"]
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "place", required=True, metavar="PLACE", help=f"{EXAMPLES}, or a file.")
+@click.option("--in", "place", required=True, metavar="PLACE", help=f"Index to search: {EXAMPLES}, or a file.")
 @limit_option(10)
-@click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Skip the best N results to show the next page.")
+@click.option(
+    "--offset", type=click.IntRange(0), default=0, metavar="N", help="Number of results to skip, to show another page."
+)
 @candidates_option
 @model_option
 @add_source_options()
-@by_option(default="those searched")
+@by_option(default="the searched fields")
 @output_options
 @model_options
 def search(
@@ -54,6 +56,7 @@ def search(
         )
     rank_by = comma_list(by) or None
     with contextlib.closing(source), load(model, **load_options) as reranker:
+        # No limit: the table also shows the order of the source, and `cut` returns a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited_search.search(query, progress=True)
     shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)

@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_options(command: Command) -> Command:
-    """Add an option for every setting. Values are checked later, together with those of a file."""
+    """Add the options of OPTIONS. Their values are checked later, together with the values in a file."""
     for row in reversed(OPTIONS):
         option = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_arguments(row))
         command = option(command)
@@ -34,7 +34,7 @@ def settings_options(command: Command) -> Command:
 
 
 def _click_arguments(row: Option) -> dict[str, Any]:
-    """Return the arguments of click.option that depend on the type of a setting."""
+    """Return the arguments of click.option that depend on the type of an option's value."""
     if row.kind is bool:
         return {"is_flag": True}
     if get_origin(row.kind) is tuple:
@@ -48,7 +48,7 @@ def _click_arguments(row: Option) -> dict[str, Any]:
 @click.command()
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE.toml",
-    help="File with any of these options, and tables [models.NAME] with arguments of podium.load.",
+    help="File with these options, and with tables [models.NAME], whose keys are arguments of podium.load.",
 )  # fmt: skip
 @settings_options
 @add_source_options(prefixed=("timeout",))
@@ -71,14 +71,16 @@ def serve(
     import_optional("uvicorn", "serve")
     from podium.server.process import serve as run
 
+    # An option on the command line replaces the option in the file; the default of an option does not.
     explicit = {
         name: value for name, value in settings.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     if "model" in explicit:
-        explicit["models"] = {}  # replaces those of the file
+        explicit["models"] = {}  # the models of the command line replace those of the file
     base = Settings() if config is None else Settings.from_toml(config)
     if "model" not in explicit and base.models == Settings().models:
-        explicit |= {"models": {}, "model": ("podium-mini",)}  # so that the options for models apply to it
+        # The default model is treated like a model of --model, so that the options for loading models apply to it.
+        explicit |= {"models": {}, "model": ("podium-mini",)}
     merged = replace(
         base,
         **explicit,
@@ -89,14 +91,14 @@ def serve(
 
 
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` by the name of a model: those in the file, then those of `--model`."""
+    """Return the arguments of `podium.load` by the names of models for clients: models of the file, then of --model."""
     from podium.local.cpu import cores
 
     threads = settings.threads
     if threads is None and settings.workers > 1:
         threads = max(1, cores() // settings.workers)
     models = {name: dict(arguments) for name, arguments in settings.models.items()}
-    named_models = [_split_name(argument) for argument in settings.model]
+    named_models = [_name_and_model(argument) for argument in settings.model]
     for name, model in named_models:
         if name in models:
             raise InvalidInput(Argument("model"), f" {name}: there are two models of this name; write AS=NAME to rename one")
@@ -107,8 +109,8 @@ def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
     return models
 
 
-def _split_name(argument: str) -> tuple[str, str]:
-    """Split `AS=NAME` or `NAME` into the name for clients and the model's own name."""
+def _name_and_model(argument: str) -> tuple[str, str]:
+    """Return the name for clients and the model's own name from `AS=NAME`, or twice the name from `NAME`."""
     name, equals, model = argument.partition("=")
     if not name or (equals and not model) or not argument.isprintable():
         raise InvalidInput(Argument("model"), f" {argument!r} must be NAME or AS=NAME")

@@ -20,42 +20,45 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 _OPTIONS: dict[str, dict[str, Any]] = {
     "text": {
         "metavar": "FIELD,FIELD",
-        "help": "The fields to search, weighted as in title^2,text.  [default: all]",
+        "help": "Fields to search, weighted as in title^2,text.  [default: all]",
     },
-    "embed": {"metavar": "MODEL", "help": "The embedder of the index.  [default: in a folder, the one it was created with]"},
+    "embed": {
+        "metavar": "MODEL",
+        "help": "Embedder of the index.  [default: in a folder, the one it was created with]",
+    },
     "mode": {
         "type": click.Choice(["text", "vector", "hybrid"]),
-        "help": "[default: hybrid with an embedder, else text]",
+        "help": "Search by text, by vectors, or by both.  [default: hybrid with an embedder, else text]",
     },
     "fusion": {
         "type": click.Choice(["rrf", "weighted"]),
-        "help": "How a hybrid search fuses.  [default: rrf on Redis, else weighted]",
+        "help": "How a hybrid search combines its two lists: by ranks or by scores.  [default: rrf on Redis, else weighted]",
     },
     "text_weight": {
         "type": click.FloatRange(0, 1),
         "metavar": "SHARE",
-        "help": "The weight of text in a weighted sum.  [default: 0.3]",
+        "help": "Share of the text's score in a weighted sum, from 0 to 1.  [default: 0.3]",
     },
-    "vector": {"metavar": "FIELD", "help": "On Redis: the field of the vectors.  [default: embedding]"},
-    "filter": {"metavar": "EXPRESSION", "help": "Only documents that match, as in '@kind:{book} @year:[2000 +inf]'."},
-    "return_fields": {"metavar": "FIELD,FIELD", "help": "On Redis: the fields to return.  [default: all but vectors]"},
+    "vector": {"metavar": "FIELD", "help": "On Redis: field with the vectors.  [default: embedding]"},
+    "filter": {"metavar": "EXPRESSION", "help": "Find only documents that match, as in '@kind:{book} @year:[2000 +inf]'."},
+    "return_fields": {"metavar": "FIELD,FIELD", "help": "On Redis: fields to return.  [default: all except vectors]"},
     "ef_runtime": {
         "type": click.IntRange(min=1),
         "metavar": "N",
-        "help": "On Redis: neighbours that an HNSW search considers.",
+        "help": "On Redis: HNSW's EF_RUNTIME, the number of neighbours considered in a search.",
     },
-    "timeout": {"type": POSITIVE, "metavar": "SECONDS", "help": "On Redis: for a whole search.  [default: 10]"},
+    "timeout": {"type": POSITIVE, "metavar": "SECONDS", "help": "On Redis: maximum seconds for a search.  [default: 10]"},
 }
 
 
 def source_options(*, prefixed: Sequence[str] = ()) -> Callable[[Command], Command]:
     """Return the decorator that adds the options of a source. The command gets them as `source_options`, a SourceOptions.
 
-    Options in `prefixed` are called --index-NAME, because --NAME is another option of the command.
+    The options for the fields in `prefixed` are called --index-NAME, because --NAME is another option of the command.
     """
 
-    def decorated(command: Command) -> Command:
-        names = {f"source_{name}": name for name in _OPTIONS}
+    def add_options(command: Command) -> Command:
+        names = {f"source_{name}": name for name in _OPTIONS}  # the command's other parameters have no such prefix
 
         @functools.wraps(command)
         def with_source_options(*arguments: Any, **keywords: Any) -> Any:
@@ -69,4 +72,4 @@ def source_options(*, prefixed: Sequence[str] = ()) -> Callable[[Command], Comma
             with_source_options = click.option(flag, parameter, **_OPTIONS[name])(with_source_options)
         return with_source_options
 
-    return decorated
+    return add_options

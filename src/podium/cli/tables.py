@@ -1,4 +1,4 @@
-"""Rankings and tables in a terminal: one line per row, cut at the terminal's width, readable without colour.
+"""Rankings and tables in a terminal: each row is one line, cut at the terminal's width, and readable without colour.
 
 In a pipe or a file nothing is cut, unless the environment variable COLUMNS is set.
 """
@@ -22,16 +22,21 @@ from podium.types import Ranking, Result
 
 __all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
-MIN_WIDTH, SIDE_BY_SIDE_WIDTH, DEFAULT_WIDTH = 40, 120, 80  # of a line, in characters
+# Widths are numbers of a terminal's cells, of which a letter takes one and a Chinese character two.
+MIN_WIDTH = 40  # lines are never narrower, even if the terminal is
+DEFAULT_WIDTH = 80  # of lines in a terminal that does not know its width
+SIDE_BY_SIDE_WIDTH = 120  # from this width on, two rankings are shown side by side
 UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
-MIN_TEXT_WIDTH, MAX_ID_WIDTH, GAP = 10, 12, 2  # of cells, and between them
-MAX_READ = 1_000  # characters of a document that are read for one line of a terminal
-ASCII = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
-"""Replacements for characters that a terminal without Unicode cannot show."""
+MIN_TEXT_WIDTH = 10
+MAX_ID_WIDTH = 12
+GAP = 2  # between columns
+MAX_READ = 1_000  # characters of a document that are read to show its beginning in a terminal
+REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
+"""Arrows, dashes and dots → what is shown in a terminal without Unicode."""
 
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print each document's rank, score, change of rank, id, and the beginning of its text. `texts` are by input index."""
+    """Print the rank, score, change of rank, id and beginning of the text of each document. `texts`: input index → text."""
     numbers = [(str(result.rank), _score(result), _movement(result.index + 1, result.rank)) for result in ranking]
     rows = [(*cells, id_of(result.document), texts[result.index]) for cells, result in zip(numbers, ranking, strict=True)]
     if rows:
@@ -40,7 +45,7 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
 
 
 def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, offset: int = 0) -> None:
-    """Print `limit` results after the first `offset`, in the order of the scores and in the source's order.
+    """Print two lists of `limit` results after the first `offset`: in the order of the scores, and in the source's order.
 
     The two lists are side by side in a wide terminal, else one below the other.
     """
@@ -67,7 +72,7 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, off
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows below the columns' names. In a narrow terminal, cells of all columns but the first are wrapped."""
+    """Print rows below the names of the columns. In a narrow terminal, cells are wrapped in all columns except the first."""
     header = [_plain(column) for column in columns]
     cells = [[_plain(str(cell)) for cell in row] for row in rows]
     if (width := _line_width()) == UNLIMITED:
@@ -85,18 +90,19 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_notes(ranking: Ranking) -> None:
-    """Print a ranking's notes on stderr, and a note if there were no documents. A Search has its own note for that."""
+    """Print the notes of a ranking on stderr. If it is empty and has no notes, a note says that there were no documents."""
     notes = ranking.notes or (() if ranking else ("there are no documents to rank",))
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
 
 def shown_texts(documents: Iterable[tuple[int, Any]], fields: Sequence[str] | None) -> dict[int, str | None]:
-    """Return by index the text to show of each (index, document): the document's text, or the values of `fields`."""
+    """Return the text to show of each document by its index: the values of `fields`, or without fields the document's text."""
     return {index: _values(document, fields) for index, document in documents}
 
 
 def _values(document: Any, fields: Sequence[str] | None) -> str | None:
+    """Return the values of a document's fields on one line, or its text if there are no fields; None if it has no text."""
     if not fields or document is None or isinstance(document, str):
         return texts_of([document])[0]
     values = [texts_of([document], (name,))[0] for name in fields if has_field(document, name)]
@@ -104,7 +110,10 @@ def _values(document: Any, fields: Sequence[str] | None) -> str | None:
 
 
 def _print_documents(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print rows of numbers, an id and a text. If no document has an id, there is no column for it."""
+    """Print rows, each of numbers, an id and a text. `columns` are the names of the columns of numbers.
+
+    If no document has an id, there is no column for ids.
+    """
     has_ids = any(row[-2] for row in rows)
     header = [*columns, *(["id"] if has_ids else []), "document"]
     cells = [[_plain(cell or "") for cell in row[:-2]] for row in rows]
@@ -121,7 +130,8 @@ def _print_side_by_side(
     header = ("rank", "reranked", "score", "moved", "as found", "score")
     scores = [[_score(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
     gaps = (len(header) - 1) * GAP
-    used_width = sum(_widths(("no text", "00.000"), scores)) + len("rank") + len("moved") + gaps
+    widest_scores = ("no text", "00.000")
+    used_width = sum(_widths(widest_scores, scores)) + len("rank") + len("moved") + gaps
     text_width = (_line_width() - used_width) // 2
     rows = [
         [
@@ -138,7 +148,7 @@ def _print_side_by_side(
 
 
 def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Container[int] = ()) -> None:
-    """Print rows with columns as wide as their widest cell, those with an index in `right_aligned` aligned to the right."""
+    """Print rows in columns as wide as their widest cell. `right_aligned`: the indices of columns aligned to the right."""
     widths = _widths(columns, rows)
     for row_index, row in enumerate([columns, *rows]):
         cells = [
@@ -151,17 +161,20 @@ def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right_
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of the widest cell of each column, its name included."""
     return [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
 
 
 def _with_id(result: Result, texts: Mapping[int, str | None], width: int) -> str:
+    """Return the id of a result's document, if any, and the beginning of its text."""
     document_id = id_of(result.document)
     prefix = f"{_one_line(document_id, MAX_ID_WIDTH)}  " if document_id else ""
     return _one_line(prefix + (texts[result.index] or ""), width)
 
 
 def _summary(ranking: Ranking) -> str:
-    source_ms, rerank_ms = 1000 * (ranking.usage.source_seconds or 0.0), 1000 * ranking.usage.seconds
+    source_ms = 1000 * (ranking.usage.source_seconds or 0.0)
+    rerank_ms = 1000 * ranking.usage.seconds
     total = f" of {ranking.total}" if ranking.total is not None and ranking.total > len(ranking) else ""
     return f"{len(ranking)}{total} found in {source_ms:.0f} ms, reranked in {rerank_ms:.0f} ms"
 
@@ -175,15 +188,18 @@ def _source_score(result: Result) -> str:
 
 
 def _movement(source_rank: int | None, rank: int) -> str:
-    """Return how many ranks a document moved up or down, "=" if none or if its rank in the source is unknown."""
-    ranks = (source_rank or rank) - rank
-    if ranks == 0:
+    """Return how many ranks a document moved up or down, "=" if it did not move or if its rank in the source is unknown."""
+    if source_rank is None or source_rank == rank:
         return "="
-    return f"▲{ranks}" if ranks > 0 else f"▼{-ranks}"
+    ranks_up = source_rank - rank
+    return f"▲{ranks_up}" if ranks_up > 0 else f"▼{-ranks_up}"
 
 
 def _one_line(text: str | None, width: int) -> str:
-    """Return the beginning of a text on one line, without control characters, which a terminal would obey."""
+    """Return the beginning of a text on one line, without control characters, which could change the terminal.
+
+    It has at most `width` cells, but never fewer than MIN_TEXT_WIDTH. In a pipe or a file the whole text is returned.
+    """
     is_unlimited = _line_width() == UNLIMITED
     beginning = (text or "")[: None if is_unlimited else MAX_READ]
     line = _plain(" ".join("".join(character if character.isprintable() else " " for character in beginning).split()))
@@ -206,8 +222,8 @@ def _line_width() -> int:
 
 
 def _plain(text: str) -> str:
-    """Return a text with replacements for the arrows, dashes and dots that the terminal cannot show."""
-    for character, replacement in ASCII.items():
+    """Return a text in which those characters of REPLACEMENTS that the terminal cannot show are replaced."""
+    for character, replacement in REPLACEMENTS.items():
         if character in text and not _can_show(character):
             text = text.replace(character, replacement)
     return text

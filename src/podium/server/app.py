@@ -1,4 +1,4 @@
-"""The server as an ASGI application: its routes, its middleware, and what it does when it starts and stops."""
+"""The server as an ASGI application: its routes, its middleware, its start and its shutdown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-EXECUTOR_THREADS = 64  # of asyncio.to_thread, for short steps. Blocking models and sources have other threads
+EXECUTOR_THREADS = 64  # for short steps in asyncio.to_thread; blocking models and sources have thread pools of their own
 
 
 def create_app(
@@ -47,9 +47,9 @@ def create_app(
     dialects: Sequence[Dialect] = DIALECTS,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Starlette:
-    """Return the application. It serves `rerankers` by name, or loads the models of the settings when it starts.
+    """Return the application. It serves `rerankers` by their names, or loads the models of the settings when it starts.
 
-    `source` is the index that the page searches. `on_failure` is called with the error if loading fails.
+    `source` is the index that the page searches. `on_failure` is called with the error if the models cannot be loaded.
     """
     settings = settings or Settings()
     state = State(
@@ -81,7 +81,7 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
         Route("/metrics", endpoint(about.metrics)),
         Route("/health", about.health),
         Route("/ready", about.ready),
-        Route("/.well-known/live", about.health),  # Weaviate requests this path and the next two when it starts
+        Route("/.well-known/live", about.health),  # when Weaviate starts, it requests this path and the next two
         Route("/.well-known/ready", about.ready),
         Route("/meta", endpoint(about.info)),
         Route("/openapi.json", pages.openapi),
@@ -93,6 +93,7 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
+    """Begin to load the models at the start, while requests are already accepted, and close them at the end."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="podium-server"))
     load_task = asyncio.ensure_future(_load_models(state, on_failure))
     try:
@@ -127,9 +128,9 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 class _CorrectPaths:
-    """Middleware that corrects paths that clients join wrongly.
+    """Middleware that corrects the paths of clients that join a base URL and a path without care.
 
-    A base URL that ends in a slash gives `//rerank`, one that already has a version gives `/v1/v2/rerank`.
+    A base URL that ends in a slash gives `//rerank`. One that already has a version gives `/v1/v2/rerank`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -137,7 +138,7 @@ class _CorrectPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            # Starlette's routes ignore a line break at the end of a path, so it becomes a character that no route has.
+            # Starlette's routes ignore a line break at the end of a path. It is replaced by a character that no route has.
             path = re.sub(r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"])
             path = re.sub("//+", "/", path).rstrip("/") or "/"
             scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", path)}

@@ -23,7 +23,8 @@ WILDCARD = "*"
 class Models:
     """Rerankers by name. The first one answers requests that name no model.
 
-    Without `rerankers`, `load` loads those of the settings; until then, `is_loaded` is False. `source` is the page's index.
+    If there are no `rerankers`, `load` loads the models of the settings. Until then `is_loaded` is False. `source` is the index
+    that the page searches, None if there is none.
     """
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
@@ -38,13 +39,14 @@ class Models:
 
     @property
     def distinct_rerankers(self) -> list[Reranker]:
-        """Each reranker once, even if it has several names."""
+        """The rerankers, without repeats if one has several names."""
         return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
 
     def served_name(self, requested: str | None) -> str:
-        """Return the name of the model that answers a request. Without a requested name that is the first model.
+        """Return the name of the model that answers a request: the requested one, else the wildcard; the first for None.
 
-        The result is one of `names`, so it is safe as a label of metrics. Raises Refusal if there is no such model or wildcard.
+        The result is one of `names`, so it can be a label of metrics. Raises Refusal if there is neither the requested model
+        nor a wildcard, or if the models are still loading.
         """
         if not self.is_loaded:
             raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
@@ -57,7 +59,10 @@ class Models:
         raise Refusal(404, f"there is no model {requested[:100]!r} on this server; there are {', '.join(self.rerankers)}")
 
     async def load(self, settings: Settings) -> None:
-        """Load the models and the index of the settings. Names with the same arguments share a model. Raises PodiumError."""
+        """Load the models and the index of the settings. Names with the same arguments share a model. Raises PodiumError.
+
+        Nothing is loaded if there were `rerankers`.
+        """
         if self.is_loaded:
             return
         rerankers: dict[str, Reranker] = {}
@@ -80,5 +85,6 @@ class Models:
 
 
 def _load_reranker(arguments: Mapping[str, Any], cache: str | None) -> Reranker:
+    """Load a reranker. Its own arguments may have a `cache`, which replaces the server's."""
     defaults: dict[str, Any] = {"cache": cache}
     return load(**(defaults | dict(arguments)))

@@ -1,4 +1,4 @@
-"""Options of `podium serve`, which are also keys of its TOML file: their types, limits and help."""
+"""The description of an option of `podium serve`, which is also a key of its TOML file: its type, its limits and its help."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", s
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option for the field `attribute` of a dataclass. `kind` is its type without None; values must be above `above`."""
+    """An option for the field `attribute` of a dataclass.
+
+    - `kind`: the type of its value: one of KIND_NAMES, a Literal, or a tuple of strings. An absent value is None.
+    - `name`: its name if that is not `attribute`.
+    - `minimum`, `maximum`: the smallest and the largest number that is allowed. `above`: a number that it must exceed.
+    """
 
     attribute: str
     kind: Any
-    name: str = ""  # if it is not the same as `attribute`
+    name: str = ""
     default: Any = None
     help: str = ""
     metavar: str | None = None
@@ -30,11 +35,14 @@ class Option:
 
     @property
     def key(self) -> str:
-        """The name in a file, and on the command line after --."""
+        """The option's name in a file, and after `--` on the command line."""
         return (self.name or self.attribute).replace("_", "-")
 
     def checked(self, value: Any) -> Any:
-        """Return a value from TOML as this option's type. Raises InvalidInput if it has another type or is out of range."""
+        """Return a value as this option's type. TOML has no paths and tuples, and whole numbers may be written for any number.
+
+        Raises InvalidInput if the value has another type or is out of range.
+        """
         if self.kind is float and type(value) is int:
             value = float(value)
         elif self.kind is Path and isinstance(value, str):
@@ -51,6 +59,7 @@ class Option:
 
     @property
     def _allowed_values(self) -> str:
+        """The allowed values in words, such as "a whole number from 1"."""
         if get_origin(self.kind) is Literal:
             return " or ".join(get_args(self.kind))
         limits = {"from": self.minimum, "to": self.maximum, "above": self.above}
@@ -59,23 +68,25 @@ class Option:
 
 
 def option(default: Any, help_text: str, **details: Any) -> Any:
-    """Return a dataclass field that is an option. `details` are fields of Option."""
+    """Return a dataclass field that is an option with this help text. `details` are other fields of Option."""
     return field(default=default, metadata={"help": help_text, **details})
 
 
 def options_of(dataclass_type: type) -> list[Option]:
-    """Return the options among the fields of a dataclass, in their order."""
+    """Return the options of a dataclass, in the order of its fields. Fields that were not made by `option` are left out."""
     hints = get_type_hints(dataclass_type)
     rows = [row for row in fields(dataclass_type) if row.metadata]
     return [Option(row.name, _without_none(hints[row.name]), default=row.default, **row.metadata) for row in rows]
 
 
 def _without_none(hint: Any) -> Any:
+    """Return the type X for the hint `X | None`, and any other hint unchanged."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     return kinds[0] if len(kinds) < len(get_args(hint)) else hint
 
 
 def _has_kind(value: Any, kind: Any) -> bool:
+    """Whether a value has the type `kind`. Strings and paths must also be printable; a boolean is not an int."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:

@@ -1,4 +1,4 @@
-"""The server as one or several processes: the listening socket, workers, signals and shutdown."""
+"""The server as one process or several: the listening socket, workers, signals and shutdown."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from podium.server.telemetry import logs
 __all__ = ["listening_socket", "serve"]
 
 BACKLOG = 2048  # connections that the kernel queues until the server accepts them
-ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row, before Protocol can close idle ones
-LAST_REPLIES_SECONDS = 20  # at shutdown, for clients to read the last replies
-EXIT_SECONDS = 25  # at shutdown, until the process exits in any case
-LOADING_EXIT_SECONDS = 5  # the same while models load, when no client waits for a reply
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, so that they close idle connections, not the server
+ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row; only after them can Protocol close idle ones
+LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
+EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
+LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, because no client waits for a reply
+KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, which then close idle connections before the server does
 
 
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code. Raises InvalidInput if the address is not available."""
     logs.set_up(settings.log_format)
     listener = listening_socket(settings)
-    settings = replace(settings, port=listener.getsockname()[1])  # port 0 stands for any free one
+    settings = replace(settings, port=listener.getsockname()[1])  # the real one, if the settings have 0 for any free port
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
     return run_server(settings, listener) if settings.workers == 1 else run_workers(settings, listener)
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
         self._loop.set_exception_handler(_log_loop_error)
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(BACKLOG)  # asyncio has set it to ACCEPTED_AT_ONCE, too
+            listener.listen(BACKLOG)  # asyncio uses uvicorn's `backlog` also for the kernel's queue, for which it is too small
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and stop after the first signal, stop at once after a second one."""
@@ -76,16 +76,18 @@ class _Server(uvicorn.Server):
         elif self._settings.workers == 1:
             self.force_exit = True
             self._stop(1)
-        # A worker can get one signal twice: Ctrl-C reaches the whole process group, and the parent forwards it.
+        # A second signal does not stop a worker, because it can be the first one again: Ctrl-C reaches the whole process group,
+        # and the parent forwards it.
 
     async def _drain(self) -> None:
+        """Wait until accepted requests are answered, at most for the drain timeout, and stop."""
         admission = self._app.state.podium.admission
         logs.log("draining", requests=admission.request_count, process=os.getpid())
         try:
             await asyncio.wait_for(admission.drain(), self._settings.drain_timeout)
         except asyncio.TimeoutError:
             logs.log("drain_timeout", level=logging.WARNING, requests=admission.request_count)
-            self.config.timeout_graceful_shutdown = 1  # second
+            self.config.timeout_graceful_shutdown = 1  # in seconds; then uvicorn cancels the remaining requests
         self._stop(0)
 
     def _stop_after_failure(self, error: BaseException) -> None:
@@ -106,7 +108,7 @@ _loop_errors = logs.RateLimitedLog("event_loop")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error of asyncio, but not each one: without free file descriptors, every new connection causes one."""
+    """Log errors of asyncio, but not all of them: without free file descriptors, every new connection is an error."""
     error = context.get("exception")
     _loop_errors.warn(message=context.get("message"), error=f"{type(error).__name__}: {error}" if error else None)
 
@@ -149,23 +151,23 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
 
 
 def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
-    """Replace workers that signals kill. Return 0 when `stop` is set, or the exit code of a worker that failed."""
+    """Replace workers that were killed by a signal. Return 0 when `stop` is set, or the exit code of a worker that failed."""
     while not stop.is_set():
-        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # then check `stop`
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # the time limit, because `stop` may be set
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
-            if worker.exitcode > 0:
+            if worker.exitcode > 0:  # it ended by itself, because a model could not be loaded; a new one would fail, too
                 return worker.exitcode
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
-            time.sleep(0.5)  # no busy loop if every new worker dies
+            time.sleep(0.5)  # so that this is not a busy loop if every new worker is killed
             workers[index] = start_worker()
     return 0
 
 
 def _terminate(workers: list[BaseProcess], seconds: float) -> None:
-    """Stop the workers, and kill those that still run after `seconds`."""
+    """Stop the workers, and kill each worker that still runs after `seconds`."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + seconds
@@ -177,7 +179,7 @@ def _terminate(workers: list[BaseProcess], seconds: float) -> None:
 
 def _run_worker(settings: Settings, listener: socket.socket) -> None:
     if hasattr(os, "setsid"):
-        os.setsid()  # a terminal's Ctrl-C reaches only the parent, which forwards it
+        os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it
     logs.set_up(settings.log_format)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     raise SystemExit(run_server(settings, listener))
@@ -200,7 +202,7 @@ def listening_socket(settings: Settings) -> socket.socket:
         raise InvalidInput(
             f"cannot listen on {settings.host}:{settings.port} ({reason}); choose another --port or --host"
         ) from error
-    # A reply is written in two parts. Without this option the second one waits for the client to acknowledge the first, 40 ms.
-    # asyncio sets the option only for sockets that were created with IPPROTO_TCP.
+    # A reply is written in two parts. Without this option the second part waits up to 40 ms until the client acknowledges the
+    # first. asyncio sets the option only for sockets that were created with IPPROTO_TCP.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

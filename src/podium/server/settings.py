@@ -1,4 +1,4 @@
-"""The settings of a server: defaults, limits and help texts, read from a TOML file and checked before it listens."""
+"""The settings of a server: their defaults, limits and help texts. They can be read from a TOML file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ from podium.sources.fusion import Fusion, Mode
 __all__ = ["OPTIONS", "Settings"]
 
 NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_score", "limit"}
-"""Arguments of `podium.load` that a file cannot contain: objects, secrets, and options that belong to a request."""
+"""Arguments of `podium.load` that a table [models.NAME] cannot have.
+
+The key `load` is the `name`. The other arguments are objects, secrets, or options that belong to a request.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a server and its workers. Those with a help text are options of `podium serve` and its TOML file.
+    """The settings of a server and its workers. A setting with a help text is an option of `podium serve`.
 
-    - `models`: name for clients → arguments of `podium.load`. The first answers requests that name no model.
-    - `model`: the models of --model. `podium serve` adds them to `models`, with the arguments `model_options`.
+    - `models`: name for clients → arguments of `podium.load`. The first model answers requests that name no model.
+    - `model`: the values of --model. `podium serve` adds these models to `models`, with the arguments in `model_options`.
     - `source`: how `index` is searched.
-    - `read_timeout`: seconds in which a body must arrive.
+    - `read_timeout`: the seconds within which the body of a request must arrive.
     """
 
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"podium-mini": {"name": "podium-mini"}})
@@ -43,15 +46,16 @@ class Settings:
     read_timeout: float = 15.0
     model: tuple[str, ...] = option(
         (),
-        "Model to serve, as for podium.load. AS is its name for clients; * answers all other names. Can be repeated.",
+        "Model to serve, as for podium.load. AS is its name for clients; a model named * answers requests for all other names. "
+        "Can be repeated.",
         metavar="[AS=]NAME",
     )
     host: str = option("127.0.0.1", "Address to listen on. API keys are required if other machines can reach it.")
     port: int = option(8080, "Port to listen on; 0 for any free port.", minimum=0, maximum=65535)
-    threads: int | None = option(None, "Threads per model.  [default: one per core, divided among workers]", minimum=1)
-    workers: int = option(1, "Number of processes. They share the memory of a model's file.", minimum=1)
+    threads: int | None = option(None, "Threads of each model.  [default: one per core, divided among workers]", minimum=1)
+    workers: int = option(1, "Number of processes that answer requests. They share the memory of a model's file.", minimum=1)
     index: str | None = option(None, f"Index that the page can search: {EXAMPLES}, or a file.", metavar="PLACE")
-    cache: str | None = option(None, "Redis that caches scores, shared by all servers that use it.", metavar="URL")
+    cache: str | None = option(None, "URL of a Redis that caches scores. Several servers can share it.", metavar="URL")
     keys_file: Path | None = option(None, "File of API keys, written by podium key.", name="api_keys_file")  # noqa: RUF009
     insecure: bool = option(False, "Let other machines use the server without API keys.")
     cors_origins: tuple[str, ...] = option(
@@ -60,18 +64,18 @@ class Settings:
     allowed_hosts: tuple[str, ...] = option(
         (), "Additional host name of a server without API keys. Can be repeated.", name="allowed_host", metavar="NAME"
     )
-    timeout: float = option(60.0, "Seconds per request.", above=0)
-    max_documents: int = option(10_000, "Documents per request.", minimum=1)
-    max_characters: int = option(1_000_000, "Characters per document.", minimum=1)
-    max_memory: int = option(512_000_000, "Bytes of memory for all requests and replies together.", minimum=1)
-    max_body: int = option(32_000_000, "Bytes per request.", minimum=1)
-    max_requests: int = option(256, "Requests in progress. Further requests get status 429.", minimum=1)
-    drain_timeout: float = option(60.0, "Seconds for accepted requests to finish after SIGTERM.", minimum=0)
+    timeout: float = option(60.0, "Maximum seconds to answer a request.", above=0)
+    max_documents: int = option(10_000, "Maximum documents in a request.", minimum=1)
+    max_characters: int = option(1_000_000, "Maximum characters in a document.", minimum=1)
+    max_memory: int = option(512_000_000, "Maximum bytes of memory for all requests and replies together.", minimum=1)
+    max_body: int = option(32_000_000, "Maximum bytes in a request.", minimum=1)
+    max_requests: int = option(256, "Maximum requests in progress. Further requests get status 429.", minimum=1)
+    drain_timeout: float = option(60.0, "Maximum seconds for accepted requests to finish after SIGTERM.", minimum=0)
     log_format: Literal["text", "json"] = option("text", "Format of the log.")
 
     @classmethod
     def from_toml(cls, path: Path) -> Settings:
-        """Return the settings in a TOML file, whose keys are named like the options. Raises InvalidInput."""
+        """Return the settings in a TOML file, whose keys are named like the options. Raises InvalidInput if it has errors."""
         table = {name.replace("_", "-"): value for name, value in _read_toml(path).items()}
         try:
             models = _load_arguments(table.pop("models", {}))
@@ -87,7 +91,7 @@ class Settings:
         return cls(**values, model_options=model_options, source=source)
 
     def checked(self) -> Settings:
-        """Return these settings if a server can start with them. Raises InvalidInput, and ModelNotFound."""
+        """Return these settings, with checked values. Raises InvalidInput or ModelNotFound if a server cannot use them."""
         rows = [row for row in OPTIONS if getattr(self, row.attribute) is not None]
         settings = replace(self, **{row.attribute: row.checked(getattr(self, row.attribute)) for row in rows})
         settings._check_memory()
@@ -97,6 +101,7 @@ class Settings:
         return settings
 
     def _check_memory(self) -> None:
+        """Raise InvalidInput if a body of the maximum size would not fit into the memory while it is decoded."""
         if self.max_memory < 3 * self.max_body:
             raise InvalidInput(
                 Argument("max_body"), f" {self.max_body} needs at least ", Argument("max_memory"), f" {3 * self.max_body}, "
@@ -104,6 +109,7 @@ class Settings:
             )  # fmt: skip
 
     def _check_access(self) -> None:
+        """Raise InvalidInput if other machines could use the server without a key, or if an origin or the keys are invalid."""
         if not self.host:
             raise InvalidInput(Argument("host"), " must be an address or a name, such as 127.0.0.1")
         if self.keys_file is not None:
@@ -120,7 +126,7 @@ class Settings:
 
 
 OPTIONS = options_of(Settings)
-MODEL_OPTIONS = [  # arguments of podium.load for the models of --model
+MODEL_OPTIONS = [  # arguments of podium.load, for all models of --model
     Option("precision", Literal["float32", "int8", "auto"]),
     Option("max_length", int, minimum=1),
     Option("encoding", Literal["int8", "float16", "float32"]),
@@ -130,7 +136,7 @@ MODEL_OPTIONS = [  # arguments of podium.load for the models of --model
     Option("base_url", str),
     Option("calibration", str),
 ]
-SOURCE_OPTIONS = [  # fields of SourceOptions; lists are written as on the command line: title^2,text
+SOURCE_OPTIONS = [  # fields of SourceOptions; lists of fields are strings, as on the command line: title^2,text
     Option("text", str),
     Option("embed", str),
     Option("mode", Mode),
@@ -145,12 +151,12 @@ SOURCE_OPTIONS = [  # fields of SourceOptions; lists are written as on the comma
 
 
 def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked values of those options that are in the table, by attribute."""
+    """Return the checked values of the options that the table has, by their attributes. Raises InvalidInput."""
     return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
 
 
 def _source_options(values: dict[str, Any]) -> SourceOptions:
-    """Return the options of a source. Lists of fields are strings in `values`."""
+    """Return the options of a source. In `values`, which are changed, lists of fields are strings."""
     if "text" in values:
         values["text"] = weights(values["text"])
     if "return_fields" in values:
@@ -159,6 +165,7 @@ def _source_options(values: dict[str, Any]) -> SourceOptions:
 
 
 def _check_option_names(table: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if the table has a key that is not an option."""
     known = [*(row.key for row in (*OPTIONS, *MODEL_OPTIONS, *SOURCE_OPTIONS)), "models"]
     if unknown := sorted(set(table) - set(known)):
         similar = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
@@ -167,7 +174,10 @@ def _check_option_names(table: Mapping[str, Any]) -> None:
 
 
 def _load_arguments(tables: Any) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` by name, from tables [models.NAME], whose key `load` is the model to load."""
+    """Return the arguments of `podium.load` by the model's name for clients, from the tables [models.NAME].
+
+    The key `load` of a table is the model to load, by default NAME. Raises InvalidInput.
+    """
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise InvalidInput('models must be tables: [models.best], and under it load = "cohere:rerank-v3.5"')
     allowed = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE

@@ -1,4 +1,4 @@
-"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share."""
+"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share. `keys` is None without keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thread pools for blocking scorers and sources. Each has its own pool, so that a hanging one does not block the others."""
+"""Thread pools for blocking scorers and sources. Each has its own pool, so that one that hangs does not block the others."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Result = TypeVar("Result")
 
 
 class ThreadPool:
-    """A thread pool. While all its threads are in use, calls wait in the event loop, where they can be cancelled."""
+    """A thread pool. While all its threads are in use, calls wait in the event loop, where they can still be cancelled."""
 
     def __init__(self, count: int = THREADS_PER_POOL) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="podium-blocking")
         self._free_threads = asyncio.Semaphore(count)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Return the function's result. If the caller is cancelled, the thread stays in use until the function ends."""
+        """Run a function on a thread and return its result. If the caller is cancelled, the thread ends the function anyway."""
         loop = asyncio.get_running_loop()
 
         def release(_: Future[Result]) -> None:
@@ -74,12 +74,12 @@ class ThreadedSource:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.text_fields = getattr(source, "text_fields", None)
+        self.text_fields = getattr(source, "text_fields", None)  # a user's source may not have it
         self._thread_pool = ThreadPool()
 
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
-        # Only podium's own sources accept an offset.
-        return self.source.search(query, limit, **({"offset": offset} if offset else {}))
+        options = {"offset": offset} if offset else {}  # a user's source may not accept this argument
+        return self.source.search(query, limit, **options)
 
     async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         return await self._thread_pool.run(lambda: self.search(query, limit, offset=offset))

@@ -12,7 +12,7 @@ import pytest
 
 import podium
 from checkpoints import edit_json
-from environment import NEEDS_CORE, PARITY
+from environment import NEEDS_CORE, PARITY_MODELS
 from podium.errors import InvalidInput
 from podium.local.files.folder import from_folder
 from podium.local.late.kinds import is_late, late_model
@@ -20,7 +20,7 @@ from podium.local.late.models import Text
 from podium.local.late.scorer import LateInteraction
 from podium.local.late.spec import is_late_interaction, read_late_spec
 
-LATE = PARITY / "late-interaction"
+LATE = PARITY_MODELS / "late-interaction"
 FOLDERS = sorted(path.parent for path in LATE.glob("*/expected.json.gz"))
 BERT = LATE / "pylate-bert"
 MEAN = LATE / "native-modernbert-mean"
@@ -205,4 +205,4 @@ def test_wrong_option_is_refused(option, message):
 )
 def test_options_of_late_interaction_are_refused_for_a_cross_encoder(option):
     with pytest.raises(InvalidInput, match=f"is a cross-encoder.*{next(iter(option))}"):
-        podium.load(PARITY / "bert", **option)
+        podium.load(PARITY_MODELS / "bert", **option)

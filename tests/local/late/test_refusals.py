@@ -9,11 +9,11 @@ import pytest
 
 import podium
 from checkpoints import edit_json, edit_weights
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.late.spec import read_late_spec
 
-LATE = PARITY / "late-interaction"
+LATE = PARITY_MODELS / "late-interaction"
 
 
 def edit_settings(file, **changes):
@@ -142,7 +142,7 @@ def test_length_without_room_for_text_is_refused():
 
 def test_unattended_expansion_of_deberta_is_refused(tmp_path):
     """Its attention is another one: an expansion token would not attend to anything."""
-    folder = shutil.copytree(PARITY / "embedders" / "deberta-v3-mean", tmp_path / "model")
+    folder = shutil.copytree(PARITY_MODELS / "embedders" / "deberta-v3-mean", tmp_path / "model")
     settings = {"model_type": "ColBERT", "query_prefix": "", "document_prefix": ""}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
     assert read_late_spec(folder).expansion

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from environment import NEEDS_CORE, PARITY, RUNTIMES
+from environment import NEEDS_CORE, PARITY_MODELS, RUNTIMES
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.encodings.memory import MemoryEncodings
@@ -24,9 +24,9 @@ from podium.local.late.scorer import LateInteraction
 from podium.local.tokenizer import TextTokenizer
 from podium.scorers import as_scorer
 
-FOLDER = PARITY / "late"
+FOLDER = PARITY_MODELS / "late"
 EXPECTED = json.loads(gzip.decompress((FOLDER / "expected.json.gz").read_bytes()))
-WORDS = (PARITY / "words.txt").read_text(encoding="utf-8").split()
+WORDS = (PARITY_MODELS / "words.txt").read_text(encoding="utf-8").split()
 TEXTS = [" ".join(WORDS[index : index + size]) for index, size in enumerate((1, 3, 8, 20, 40, 70, 5, 2))]
 ANY_TEXT = st.lists(st.sampled_from([*WORDS[:30], "zzz", "café", "!", "東"]), min_size=1, max_size=80).map(" ".join)
 
@@ -155,7 +155,7 @@ def test_usage_counts_encoded_texts(scorer, tmp_path):
 
 
 def test_cross_encoder_does_not_count_encoded_texts():
-    with podium.load(PARITY / "bert") as reranker:
+    with podium.load(PARITY_MODELS / "bert") as reranker:
         assert reranker.rerank("rank", ["query"]).usage.encoded is None
 
 
@@ -212,7 +212,7 @@ def test_wrong_option_is_refused(options):
 @pytest.mark.parametrize("options", [{"encoding": "int8"}, {"pooling": 2}], ids=str)
 def test_cross_encoder_does_not_have_the_options(options):
     with pytest.raises(InvalidInput, match=next(iter(options))):
-        podium.load(PARITY / "bert", **options)
+        podium.load(PARITY_MODELS / "bert", **options)
 
 
 def test_scorer_is_a_base_scorer_with_many_threads(scorer):

@@ -10,7 +10,7 @@ from redisvl.index import SearchIndex
 from redisvl.query import VectorQuery
 
 import podium
-from environment import PARITY
+from environment import PARITY_MODELS
 from podium.integrations.redisvl import Vectorizer
 from redisearch import INFO, NAME, REDISVL_SCHEMA, answering
 from resp import Fake
@@ -21,7 +21,7 @@ def test_vectors_that_redisvl_stores_and_searches_are_the_embedders():
     row = [1, f"{NAME}:a", ["vector_distance", "0.25", "content", text]]
     replies = {"HSET": 2, "FT.SEARCH": row, "FT._LIST": [NAME], "FT.INFO": INFO}
     with (
-        contextlib.closing(podium.Embedder(PARITY / "embedders" / "bert-mean")) as embedder,
+        contextlib.closing(podium.Embedder(PARITY_MODELS / "embedders" / "bert-mean")) as embedder,
         Fake(answering(replies, 2)) as fake,
         redis.Redis.from_url(fake.url, protocol=2) as client,
     ):

@@ -1,4 +1,4 @@
-"""Call, a request independent of its dialect, and Refusal, an error that each dialect reports in its own format."""
+"""Call, the content of a request in any dialect, and Refusal, an error that every dialect reports in its own format."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """A request after it was read. Its repr shows nothing of it, because reprs end up in logs.
+    """The content of a request. The repr does not show it, because reprs end up in logs.
 
     - `model`: the requested name, None for the first model.
     - `limit`: number of results, None for all.
-    - `rank_by`: the fields of the documents that are read.
+    - `rank_by`: the names of the document fields that the model reads, None for the usual ones.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
-    - `as_logits`: whether scores are returned as logits.
+    - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
-    - `extra`: any other value that the dialect needs for its reply.
+    - `extra`: a value that only the dialect of the request uses, for its reply.
     """
 
     questions: Sequence[Question]
@@ -46,7 +46,10 @@ class Call:
 
 
 class Refusal(Exception):
-    """An error reply: its HTTP status, a message with a remedy, and after how many seconds to try again."""
+    """An error reply: its HTTP status, and a message with a remedy.
+
+    `retry_after`: after how many seconds the client should try again, None if the same request would fail again.
+    """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)

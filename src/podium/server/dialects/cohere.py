@@ -17,7 +17,7 @@ from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
 
-DOCUMENTS_PER_SEARCH_UNIT = 100  # as Cohere bills
+DOCUMENTS_PER_SEARCH_UNIT = 100  # Cohere bills a request by units of 100 documents
 
 FIELDS = (
     MODEL,
@@ -30,11 +30,11 @@ FIELDS = (
         required=True,
     ),
     Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("top_k", COUNT, "limit", "The same, for clients of Voyage."),
+    Field("top_k", COUNT, "limit", "Number of results, for clients of Voyage. Ignored if top_n is present."),
     Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
-    Field("rank_fields", NAMES, "rank_by", "The fields of the documents that are read."),
+    Field("rank_fields", NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
-    Field("max_tokens_per_doc", COUNT, "extra", "Not applied. A warning says if it would have changed the scores."),
+    Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),
 )
 
 
@@ -64,7 +64,7 @@ def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
 def _result(call: Call, result: Result) -> dict[str, Any]:
     # Pinecone's clients read `score`, all others `relevance_score`.
     fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
-    if call.return_documents:  # always an object, and else absent: null breaks clients
+    if call.return_documents:  # otherwise the field is absent: clients fail if it is null or a string
         document = as_json(result.document)
         fields["document"] = document if isinstance(document, dict) else {"text": document}
     if result.dropped_tokens:
@@ -83,9 +83,12 @@ RESULT = object_schema(
     {
         "index": {"type": "integer", "description": "The document's position in the request, from 0."},
         "relevance_score": {"type": "number"},
-        "score": {"type": "number", "description": "The same number, for clients of Pinecone."},
+        "score": {"type": "number", "description": "Equal to relevance_score, for clients of Pinecone."},
         "document": {"type": "object", "description": "Present if return_documents is true."},
-        "dropped_tokens": {"type": "integer", "description": "Present if the model could not read all of the document."},
+        "dropped_tokens": {
+            "type": "integer",
+            "description": "Number of tokens that the model did not read, if any.",
+        },
     },
     required=["index", "relevance_score", "score"],
 )
@@ -98,12 +101,12 @@ DIALECT = Dialect(
     reply=reply,
     error=error,
     reply_schema=list_schema(
-        RESULT,  # in data, for clients of Voyage and Pinecone
+        RESULT,  # clients of Voyage and Pinecone read the results in data
         results={
             "type": "array",
             "items": RESULT,
-            "description": "The same as data, for clients of Cohere, Jina and Together.",
+            "description": "Equal to data, for clients of Cohere, Jina and Together.",
         },
-        meta={"type": "object", "description": "`warnings` should be read before relying on the order."},
+        meta={"type": "object", "description": "The search units, and warnings, for example about truncated documents."},
     ),
 )

@@ -19,20 +19,22 @@ def call_for_question(query: str, documents: list[Any], **options: Any) -> Call:
 
 
 def token_usage(rankings: Sequence[Ranking]) -> dict[str, int]:
-    """Return the number of tokens as OpenAI's API does. Together's clients require completion_tokens."""
+    """Return the number of tokens in the format of OpenAI's API. Together's clients require `completion_tokens`."""
     tokens = sum(ranking.usage.tokens or 0 for ranking in rankings)
     return {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The wire format of one kind of client. All functions are pure.
+    """The wire format of one kind of client. Its functions have no side effects.
 
-    - `fields`: the fields of its requests. `make_call`: return the Call for their values, which are passed by argument name.
-    - `reply`: return the body of a reply for the rankings and the request's id. `error`: the same for a refusal.
-    - `marker`: a field that only this dialect's requests have, if several dialects share a path. The dialect without a marker
-      is the path's default.
-    - `invalid_status`: the status of a request with a missing or wrong field.
+    - `fields`: the fields of a request.
+    - `make_call`: return the Call for the values of the fields, which are keyword arguments named by `Field.argument`.
+    - `reply`: return the body of the reply for a call, the rankings of its questions, and the request's id.
+    - `error`: return the body of an error reply for a refusal and the request's id.
+    - `marker`: a field by which a request is recognized if several dialects share a path. Requests without a marker belong to
+      the dialect on their path that has none.
+    - `invalid_status`: the status of the reply to a request with a missing or wrong field.
     """
 
     name: str
@@ -47,9 +49,10 @@ class Dialect:
     marker: str | None = None
 
     def read_call(self, body: Mapping[str, Any]) -> Call:
-        """Return the Call in the body of a request. Raises Refusal."""
+        """Return the Call in the body of a request. Raises Refusal if a field is missing or wrong."""
         return self.make_call(**read_fields(self.fields, body))
 
     @property
     def request_schema(self) -> dict[str, Any]:
+        """The JSON Schema of a request."""
         return request_schema(self.fields)

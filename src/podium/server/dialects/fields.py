@@ -1,4 +1,4 @@
-"""The fields of requests. Each dialect has a table of them, which reads requests and makes their JSON Schema. Pure.
+"""The fields of requests. Each dialect has a table of its fields, which defines how requests are read, and their JSON Schema.
 
 >>> fields = (QUERY, Field("texts", STRINGS, "documents", required=True), Field("top_n", COUNT, "limit", "How many."))
 >>> read_fields(fields, {"query": "a", "texts": ["b"], "top_n": 3})
@@ -26,7 +26,7 @@ class Kind:
     """A kind of JSON value. `name` completes the sentence "the field must be …".
 
     `convert` returns the Python value, or None for a value that means the same as an absent field. It raises ValueError for
-    a value of another kind. It never gets null.
+    a value of another kind. It is not called for null, which always means the same as an absent field.
     """
 
     name: str
@@ -36,7 +36,12 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a request. `argument` is the argument of `make_call` that gets its value, None if it is only checked."""
+    """A field of a request.
+
+    - `argument`: the argument of `Dialect.make_call` that gets the value, None if the value is checked and not used.
+    - `default`: the value if the field is absent. If it is None, too, the argument is left out.
+    - `aliases`: other names of the field in requests. The first name with a value is used.
+    """
 
     name: str
     kind: Kind
@@ -47,12 +52,16 @@ class Field:
     aliases: tuple[str, ...] = ()
 
     def value(self, body: Mapping[str, Any]) -> Any:
-        """Return the field's value, its default if it is absent or null. Raises Refusal."""
-        name = next((name for name in (self.name, *self.aliases) if body.get(name) is not None), None)
-        if name is None:
+        """Return the field's value, or its default if the field is absent, null, or means the same as an absent one.
+
+        Raises Refusal if the value is of another kind, or if a required field is missing.
+        """
+        present_names = [name for name in (self.name, *self.aliases) if body.get(name) is not None]
+        if not present_names:
             if self.required:
                 raise Refusal(400, f"{self.name} is missing; it must be {self.kind.name}")
             return self.default
+        name = present_names[0]
         try:
             value = self.kind.convert(body[name])
         except ValueError:
@@ -78,9 +87,9 @@ class Field:
 
 
 def read_fields(fields: Sequence[Field], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the fields that are present, by argument. Of fields with the same argument, the first is used.
+    """Return the values of the fields by the arguments that get them, without fields that have neither a value nor a default.
 
-    Raises Refusal.
+    If several fields have the same argument, the first one with a value is used. Raises Refusal if a field is missing or wrong.
     """
     values: dict[str, Any] = {}
     for field in fields:
@@ -97,12 +106,15 @@ def request_schema(fields: Sequence[Field]) -> dict[str, Any]:
 
 
 def object_schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of an object. All properties are required unless `required` names those that are."""
+    """Return the JSON Schema of an object. Without `required`, all properties are required."""
     return {"type": "object", "required": list(properties if required is None else required), "properties": dict(properties)}
 
 
 def list_schema(items: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a list reply, as OpenAI defines it: its `items` are in `data`. `properties` are added."""
+    """Return the JSON Schema of a list in the format of OpenAI's API.
+
+    `items` is the schema of each entry of `data`. `properties` are schemas of fields that OpenAI's lists do not have.
+    """
     common = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
     return object_schema({**common, "data": {"type": "array", "items": items}, **properties})
 
@@ -119,7 +131,7 @@ def _string(value: Any) -> str:
 
 
 def _flag(value: Any) -> bool:
-    """Return a boolean, which some clients write as the string "true" or "false"."""
+    """Return a boolean. Some clients write it as a string, such as "true" or "False"."""
     booleans = {"true": True, "false": False}
     value = booleans.get(value.lower()) if isinstance(value, str) else value
     if not isinstance(value, bool):
@@ -128,25 +140,28 @@ def _flag(value: Any) -> bool:
 
 
 def _count(value: Any) -> int | None:
-    """Return a whole number, such as 2 or 2.0, and None for 0, which means "all" in some APIs and is not allowed in others."""
+    """Return a whole number, written as 2 or 2.0. 0 is None: in some APIs it means "all", and no API needs a limit of 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 0:
         raise ValueError
     return int(value) or None
 
 
-def _list(value: Any) -> list[Any]:  # not empty
+def _list(value: Any) -> list[Any]:
+    """Return a list with at least one item."""
     if not isinstance(value, list) or not value:
         raise ValueError
     return value
 
 
-def _strings(value: Any) -> list[str]:  # not empty
+def _strings(value: Any) -> list[str]:
+    """Return a list with at least one item, and only strings."""
     if not is_string_list(value):
         raise ValueError
     return _list(value)
 
 
 def _names(value: Any) -> list[str] | None:
+    """Return a list of strings, and None for an empty list, which means the same as an absent field."""
     return None if value == [] else _strings(value)
 
 
@@ -167,7 +182,7 @@ MODEL = Field("model", STRING, "model", "A name from /v1/models. If absent, the 
 
 def _type_name(value: Any) -> str:
     """Return the type of a JSON value in words, for a message that must not quote the value."""
-    if isinstance(value, list):
+    if isinstance(value, list):  # which is refused only if it is empty, or if an item is of another kind
         return "a list with other values" if value else "an empty list"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", dict: "an object"}
     return names[type(value)]

@@ -22,7 +22,7 @@ FIELDS = (
     QUERY,
     Field("input", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("top_k", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("rank_fields", NAMES, "rank_by", "The fields of the documents that are read."),
+    Field("rank_fields", NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("return_input", FLAG, "return_documents", "Whether results contain their documents.", default=False),
 )
 

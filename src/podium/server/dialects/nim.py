@@ -18,6 +18,7 @@ __all__ = ["DIALECT"]
 
 
 def _text(value: Any) -> str:
+    """Return the text of an object such as {"text": "..."}."""
     if not isinstance(value, dict) or not isinstance(text := value.get("text"), str):
         raise ValueError
     return text
@@ -30,6 +31,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _may_truncate(value: Any) -> bool:
+    """Return whether a text that is too long may be truncated at its end."""
     if value not in ("NONE", "END"):
         raise ValueError
     return bool(value == "END")

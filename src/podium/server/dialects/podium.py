@@ -1,4 +1,4 @@
-"""podium's own API, which the web page uses: the ranking with its tokens and notes, and the texts that the model read."""
+"""podium's own API, which the web page uses. A reply is the complete ranking, with the texts that were ranked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from podium.types import Ranking, ScoreKind
 __all__ = ["DIALECT"]
 
 
-def _one_or_more_names(value: Any) -> list[str] | None:
+def _name_list(value: Any) -> list[str] | None:
+    """Return a list of names for one name or several. An empty list is None, which means the same as an absent field."""
     names = [value] if isinstance(value, str) else value
     if not is_string_list(names):
         raise ValueError
     return names or None
 
 
-ONE_OR_MORE_NAMES = Kind(
+NAME_OR_NAMES = Kind(
     "a string or a list of strings",
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-    _one_or_more_names,
+    _name_list,
 )
 
 FIELDS = (
@@ -34,13 +35,13 @@ FIELDS = (
     QUERY,
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("rank_fields", ONE_OR_MORE_NAMES, "rank_by", "The fields of the documents that are read."),
-    Field("rank_by", ONE_OR_MORE_NAMES, "rank_by", "The same as rank_fields."),
+    Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field("rank_by", NAME_OR_NAMES, "rank_by", "Another name of rank_fields, as in Python. Ignored if rank_fields is present."),
 )
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    """Return the ranking, and each document's text as the model read it."""
+    """Return the ranking. Each result also has the text of its document before truncation, null if it has no text."""
     (ranking,) = rankings
     body = ranking.to_dict()
     texts = texts_of(call.questions[0].documents, checked_fields(call.rank_by))
@@ -57,13 +58,19 @@ def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
 RESULT = object_schema(
     {
         "rank": {"type": "integer", "description": "Position in the ranking, from 1."},
-        "index": {"type": "integer", "description": "Position in the request, from 0."},
-        "score": {"type": "number"},
-        "tokens": {"type": ["integer", "null"], "description": "Number of tokens that the model read."},
-        "dropped_tokens": {"type": ["integer", "null"], "description": "Number of tokens that it did not read."},
-        "no_text": {"type": "boolean"},
-        "document": {},
-        "text": {"type": ["string", "null"], "description": "The text that was ranked."},
+        "index": {"type": "integer", "description": "The document's position in the request, from 0."},
+        "score": {"type": "number", "description": "Higher for more relevant documents. score_kind says what it means."},
+        "tokens": {"type": ["integer", "null"], "description": "Number of tokens that the model read, null if unknown."},
+        "dropped_tokens": {
+            "type": ["integer", "null"],
+            "description": "Number of tokens that the model did not read, null if unknown.",
+        },
+        "no_text": {
+            "type": "boolean",
+            "description": "If true, the document has no text. It was not scored, and is at the bottom.",
+        },
+        "document": {"description": "The document as in the request."},
+        "text": {"type": ["string", "null"], "description": "The document's text, read from rank_fields."},
     }
 )
 

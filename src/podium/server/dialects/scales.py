@@ -1,4 +1,4 @@
-"""Scores as logits or as numbers between 0 and 1, for APIs that promise one of them. Other kinds of score are not changed."""
+"""Conversion of scores for APIs that promise logits or numbers between 0 and 1. Other kinds of score are not changed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The rerank API of Text Embeddings Inference: all texts are ranked, and the reply is a list, best first.
 
-Contract: huggingface/text-embeddings-inference, router/src/http. TEI has no `top_n`, so it is ignored here, too.
+Contract: huggingface/text-embeddings-inference, router/src/http. TEI has no `top_n`. It ignores unknown fields, and so
+does this dialect.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["DIALECT"]
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
 FIELDS = (
-    MODEL,  # not a field of TEI, which serves one model
+    MODEL,  # TEI does not have this field, because it serves one model
     QUERY,
     Field("texts", STRINGS, "documents", required=True),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
@@ -52,7 +53,7 @@ RESULT = object_schema(
 DIALECT = Dialect(
     name="tei",
     title="Text Embeddings Inference",
-    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # llama.cpp accepts it on all of these
+    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # TEI has only the first; llama.cpp has all of them
     fields=FIELDS,
     reply=reply,
     error=error,

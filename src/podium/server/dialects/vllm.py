@@ -1,4 +1,4 @@
-"""vLLM's score API: a score for each pair of a first and a second text. A single first text is paired with all second ones.
+"""vLLM's score API: a score for each pair of a first and a second text. A single first text is paired with every second text.
 
 Contract: docs.vllm.ai, "Score API". vLLM's rerank API is Cohere's.
 """
@@ -19,33 +19,34 @@ __all__ = ["DIALECT"]
 ERROR_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError"}
 
 
-def _one_or_more_texts(value: Any) -> list[str]:
+def _text_list(value: Any) -> list[str]:
+    """Return a list of texts for one text or several."""
     texts = [value] if isinstance(value, str) else value
     if not texts or not is_string_list(texts):
         raise ValueError
     return list(texts)
 
 
-ONE_OR_MORE_TEXTS = Kind(
+TEXT_OR_TEXTS = Kind(
     "a string, or a list with at least one string, and only strings",
     {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]},
-    _one_or_more_texts,
+    _text_list,
 )
 
 FIELDS = (
     MODEL,
     Field(
         "text_1",
-        ONE_OR_MORE_TEXTS,
-        "first",
+        TEXT_OR_TEXTS,
+        "first_texts",
         "Also accepted as queries or data_1.",
         required=True,
         aliases=("queries", "data_1"),
     ),
     Field(
         "text_2",
-        ONE_OR_MORE_TEXTS,
-        "second",
+        TEXT_OR_TEXTS,
+        "second_texts",
         "Also accepted as documents or data_2.",
         required=True,
         aliases=("documents", "data_2"),
@@ -54,15 +55,22 @@ FIELDS = (
 )
 
 
-def call_for_pairs(first: list[str], second: list[str], **options: Any) -> Call:
-    """Return the Call: a question for each distinct first text. `extra` is the positions of each question's pairs."""
-    if len(first) not in (1, len(second)):
-        raise Refusal(400, f"text_1 has {len(first)} texts and text_2 has {len(second)}; text_1 must have one, or as many")
-    positions: dict[str, list[int]] = {}
-    for position in range(len(second)):
-        positions.setdefault(first[position % len(first)], []).append(position)
-    questions = [Question(query, [second[position] for position in group]) for query, group in positions.items()]
-    return Call(questions=questions, extra=list(positions.values()), **options)
+def call_for_pairs(first_texts: list[str], second_texts: list[str], **options: Any) -> Call:
+    """Return the Call for pairs of texts. Each distinct first text is the query of one question.
+
+    `extra` has, for each question, the positions of its pairs in the request. Raises Refusal if the texts are not pairs.
+    """
+    if len(first_texts) not in (1, len(second_texts)):
+        counts = f"text_1 has {len(first_texts)} texts and text_2 has {len(second_texts)}"
+        raise Refusal(400, f"{counts}; text_1 must have one text, or as many as text_2")
+    positions_by_query: dict[str, list[int]] = {}
+    for position in range(len(second_texts)):
+        query = first_texts[position % len(first_texts)]  # a single first text is in all pairs
+        positions_by_query.setdefault(query, []).append(position)
+    questions = [
+        Question(query, [second_texts[position] for position in positions]) for query, positions in positions_by_query.items()
+    ]
+    return Call(questions=questions, extra=list(positions_by_query.values()), **options)
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:

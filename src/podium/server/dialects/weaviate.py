@@ -20,7 +20,7 @@ __all__ = ["DIALECT"]
 FIELDS = (
     QUERY,
     Field("documents", STRINGS, "documents", required=True),
-    Field("property", STRING, description="The name of the ranked property. Ignored."),
+    Field("property", STRING, description="Name of the property that contains the documents. Ignored."),
 )
 
 

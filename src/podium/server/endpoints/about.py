@@ -31,7 +31,7 @@ async def ready(request: Request) -> Response:
 
 
 async def models(request: Request, state: State, record: Record) -> Response:
-    """List the models in the format of OpenAI and vLLM, with some fields of podium."""
+    """List the models in the format of OpenAI and vLLM. `search`: whether the server has an index, which its page needs."""
     data = [_model_entry(name, reranker) for name, reranker in state.models.rerankers.items()]
     return json_response({"object": "list", "data": data, "search": state.models.source is not None})
 
@@ -58,11 +58,12 @@ async def info(request: Request, state: State, record: Record) -> Response:
 
 
 async def check_api_key(request: Request, state: State, record: Record) -> Response:
-    """Answer Cohere's check of a key. A request with an invalid key has been refused before."""
+    """Answer a request of Cohere's clients that checks their key. If it was invalid, the request would not get here."""
     return json_response({"valid": True, "organization_id": "", "owner_id": ""})
 
 
 async def metrics(request: Request, state: State, record: Record) -> Response:
+    """Return the metrics in the text format of Prometheus."""
     text, media_type = state.metrics.text()
     return Response(text, media_type=media_type)
 
@@ -72,7 +73,7 @@ def _model_entry(name: str, reranker: Reranker) -> dict[str, object]:
     return {
         "id": name,
         "object": "model",
-        "created": 0,
+        "created": 0,  # unknown, but OpenAI's format requires it
         "owned_by": "podium",
         "root": reranker.model,
         "revision": scorer.revision,

@@ -34,6 +34,8 @@ ANY_OBJECT = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class PathWithoutBody:
+    """A path whose requests have no body. `needs_key`: whether requests need a key on a server with API keys."""
+
     method: str
     path: str
     summary: str
@@ -41,10 +43,10 @@ class PathWithoutBody:
 
 
 PATHS_WITHOUT_BODY = (
-    PathWithoutBody("post", "/v1/check-api-key", "Whether the request's key is valid, for clients of Cohere", needs_key=True),
+    PathWithoutBody("post", "/v1/check-api-key", "Check the request's key, for clients of Cohere", needs_key=True),
     PathWithoutBody("get", "/v1/models", "The models, by the names that requests use", needs_key=True),
     PathWithoutBody("get", "/info", "The first model, as Text Embeddings Inference describes one", needs_key=True),
-    PathWithoutBody("get", "/meta", "The same, for Weaviate", needs_key=True),
+    PathWithoutBody("get", "/meta", "The first model in the same format, for Weaviate", needs_key=True),
     PathWithoutBody("get", "/health", "Whether the process runs", needs_key=False),
     PathWithoutBody("get", "/ready", "Whether requests are accepted", needs_key=False),
     PathWithoutBody("get", "/.well-known/live", "Whether the process runs, for Weaviate", needs_key=False),
@@ -53,7 +55,7 @@ PATHS_WITHOUT_BODY = (
 
 
 def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> dict[str, Any]:
-    """Return the OpenAPI document. `needs_key`: whether the server has API keys."""
+    """Return the OpenAPI document of a server. `needs_key`: whether the server has API keys, which most requests need."""
     paths: dict[str, Any] = {}
     for path in dict.fromkeys(path for dialect in dialects for path in dialect.paths):
         paths[path] = {"post": _rerank_operation([dialect for dialect in dialects if path in dialect.paths], needs_key)}
@@ -76,7 +78,7 @@ def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS)
 
 
 def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str, Any]:
-    """Return the operation of a path. If several dialects share the path, its schemas allow the bodies of each."""
+    """Return the operation of a path that these dialects share. Its schemas allow the bodies of all of them."""
     default = dialects[0]
     if len(dialects) == 1:
         return _operation(default.title, default.request_schema, default.reply_schema, default, needs_key)
@@ -87,7 +89,8 @@ def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str,
 
 
 def _operation(title: str, body_schema: Schema, reply_schema: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
-    statuses = [status for status in (*ERROR_DESCRIPTIONS, 422) if status != 401 or needs_key]
+    possible = (*ERROR_DESCRIPTIONS, 422)  # 422 is the status of an invalid request in some dialects
+    statuses = [status for status in possible if status != 401 or needs_key]
     return {
         "summary": title,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body_schema}}},
@@ -97,9 +100,10 @@ def _operation(title: str, body_schema: Schema, reply_schema: Schema, dialect: D
 
 
 def _responses(reply_schema: Schema, dialect: Dialect, statuses: Sequence[int]) -> dict[str, Any]:
+    """Return the responses of an operation: 200, and an error in the dialect's format for each of `statuses`."""
     responses = {"200": {"description": "Done", "content": {"application/json": {"schema": reply_schema}}}}
     for status in statuses:
-        message = ERROR_DESCRIPTIONS.get(status, ERROR_DESCRIPTIONS[400])
+        message = ERROR_DESCRIPTIONS[400 if status == 422 else status]
         example = dialect.error(Refusal(status, message), "…")
         content = {"application/json": {"schema": ANY_OBJECT, "example": example}}
         responses[str(status)] = {"description": message, "content": content}

@@ -1,4 +1,4 @@
-"""The files of the web pages: the playground, and the API's documentation."""
+"""The files of the web pages (the playground and the API's documentation), and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ async def openapi(request: Request) -> Response:
 
 
 def _file_response(name: str, media_type: str) -> Response:
+    """Return a file of the folder `browser`. Raises HTTPException 404 if it does not exist, or if `media_type` is empty."""
     files = {file.name: file for file in (resources.files("podium.server") / "browser").iterdir()}
     if not media_type or name not in files:
         raise HTTPException(404)

@@ -43,7 +43,8 @@ __all__ = ["Handler", "Record", "endpoint", "error_outside_endpoints", "json_res
 
 DISCONNECTED = 499  # nginx's status for a request whose client closed the connection, for the log
 
-# Class of an error, HTTP status, and after how many seconds to try again. The first matching row counts.
+# Class of an error, HTTP status, and after how many seconds to try again (None if that would not help).
+# The first row that matches is used, so subclasses come before their base classes.
 STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (InvalidInput, 400, None),
     (RequestRejected, 400, None),
@@ -51,14 +52,18 @@ STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (ProviderUnavailable, 503, 5),
     (SourceError, 503, 5),
     (DeadlineExceeded, 504, None),
-    (ProviderError, 502, None),  # it rejects the server's own key, or its reply is not the documented one
+    (ProviderError, 502, None),  # for example, it rejects the server's own key, or its reply is malformed
     (PodiumError, 500, None),
 )
 
 
 @dataclass(slots=True)
 class Record:
-    """The known facts about a request, for its log line, metrics and trace: sizes, times and names, never its content."""
+    """Facts about a request for its log line, metrics and trace: sizes, times and names, never its content.
+
+    `dialect` and `model` (its name on this server) are None until they are known. `log_fields` are added to the log line, and
+    are the attributes of the trace's span.
+    """
 
     id: str
     path: str
@@ -76,7 +81,8 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def respond(request: Request) -> Response:
         start = time.monotonic()
         state = state_of(request)
-        record = Record(_request_id(request), request.scope["path"])  # request.url depends on the Host header
+        path = request.scope["path"]  # not request.url.path, which fails if the Host header is invalid
+        record = Record(_request_id(request), path)
         with span(f"{request.method} {record.path}", request.headers, record.log_fields):
             response = await _response(handler, request, state, record)
             response.headers["x-request-id"] = record.id
@@ -88,7 +94,7 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 async def error_outside_endpoints(request: Request, error: Exception) -> Response:
     """Return the response to an unknown path, to a method that the path does not have, and to an error in middleware."""
-    path = str(request.scope["path"])[:100]
+    path = str(request.scope["path"])[:100]  # a client can send a long one
     record = Record(_request_id(request), quote(path))
     if isinstance(error, HTTPException):
         messages = {
@@ -112,9 +118,10 @@ def json_response(content: Any, status: int = 200, **headers: str) -> Response:
 
 
 async def _response(handler: Handler, request: Request, state: State, record: Record) -> Response:
+    """Check access and return the handler's response, or the response to its error."""
     try:
         if state.keys:
-            # Pinecone's clients send the key as Api-Key.
+            # Pinecone's clients send the key in the header Api-Key.
             authorization = request.headers.get("authorization") or request.headers.get("api-key")
             record.log_fields["key"] = state.keys.key_name(authorization)
         else:
@@ -124,7 +131,7 @@ async def _response(handler: Handler, request: Request, state: State, record: Re
         return Response(status_code=DISCONNECTED)
     except Refusal as refusal:
         return _error_response(refusal, record, state)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError:  # at shutdown, uvicorn cancels requests that exceed the drain timeout
         message = "this server stopped before the request was done; send it to another server"
         return _error_response(Refusal(503, message, retry_after=1), record, state)
     except RecursionError:
@@ -134,7 +141,10 @@ async def _response(handler: Handler, request: Request, state: State, record: Re
 
 
 def _refusal_for(error: Exception, record: Record) -> Refusal:
-    """Return the status and message of an error. Log an unexpected one, without its message, which may quote texts."""
+    """Return the refusal for an error.
+
+    An unexpected error is logged with its location. Its message is neither logged nor returned, because it may quote texts.
+    """
     for kind, status, retry_after in STATUSES:
         if isinstance(error, kind):
             return Refusal(status, _message(error), retry_after=retry_after)
@@ -145,7 +155,7 @@ def _refusal_for(error: Exception, record: Record) -> Refusal:
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message, with arguments named as in requests."""
+    """Return an error's message, in which arguments are named like the fields of requests."""
 
     def as_field(argument: Argument) -> str:
         name = {"rank_by": "rank_fields"}.get(argument.name, argument.name)
@@ -155,6 +165,7 @@ def _message(error: Exception) -> str:
 
 
 def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
+    """Return the error response in the dialect of the request, or in all dialects of its path if the dialect is unknown."""
     if refusal.status == 400 and record.dialect:
         refusal = Refusal(record.dialect.invalid_status, refusal.message)
     make_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)
@@ -167,7 +178,7 @@ def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
 
 
 def _count_and_log(state: State, record: Record, status: int, seconds: float) -> None:
-    """Count and log an answered request."""
+    """Add an answered request to the metrics, and log it."""
     dialect = record.dialect.name if record.dialect else "none"
     state.metrics.count_request(dialect, record.model or "none", status, seconds)
     record.log_fields |= {"dialect": dialect, "model": record.model, "status": status}
@@ -175,6 +186,6 @@ def _count_and_log(state: State, record: Record, status: int, seconds: float) ->
 
 
 def _request_id(request: Request) -> str:
-    """Return the client's X-Request-ID if it is safe to log, else a new id."""
+    """Return the client's X-Request-ID if it has only characters that are safe in a log, else a new id."""
     request_id = request.headers.get("x-request-id", "")
     return request_id if re.fullmatch(r"[\w.:/+=@-]{1,128}", request_id, re.ASCII) else uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""The endpoint of all dialects: reads the call, ranks its documents within limits of size and time, and replies."""
+"""The endpoint of all dialects. It reads a call, ranks its documents within limits of size and time, and replies."""
 
 from __future__ import annotations
 
@@ -26,41 +26,51 @@ from podium.types import Ranking
 
 __all__ = ["received_body", "rerank", "within_time_limit"]
 
-MAX_FIELDS = 100  # in rank_fields
+MAX_FIELDS = 100  # names in rank_fields
 MAX_MODEL_NAME = 200  # characters
-MANY_DOCUMENTS = 500  # replies with more are built in a thread
-CHARACTERS_PER_TOKEN = 4  # roughly; only the order of requests depends on it
-MAX_CONCURRENT_QUESTIONS = 8  # of one request, so that those of other requests get their turn
+MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
+CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
+MAX_CONCURRENT_QUESTIONS = 8  # the limit per request, so that the questions of other requests get their turn
 
 Value = TypeVar("Value")
 
 
 async def rerank(request: Request, state: State, record: Record) -> Response:
+    """Answer a request in any dialect. Its record gets the dialect and the model as soon as they are known."""
     body = await received_body(request, state, record)
     dialect = record.dialect = dialect_of(state.dialects, record.path, body.content)
     call = dialect.read_call(body.content)
     _check_limits(call, state.settings)
-    characters = await off_loop(body.is_large, question_characters, call, state.settings.max_characters)
+    character_counts = await off_loop(body.is_large, question_characters, call, state.settings.max_characters)
     record.model = state.models.served_name(call.model)
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
+    # The fields may be the default of the reranker. The call needs them, because some replies contain the texts of the fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
     is_only_model = len(state.models.distinct_rerankers) == 1
-    with state.admission.slot(id(reranker), is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
-        rankings = await within_time_limit(lambda: _rankings(reranker, call, characters), request, state.settings)
-    _count_rankings(state, record, call, rankings)
+    model_key = id(reranker)  # not the name, because a reranker with several names has its slots only once
+    with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
+        rankings = await within_time_limit(lambda: _rankings(reranker, call, character_counts), request, state.settings)
+    truncated_count = _count_rankings(state, record, call, rankings)
+    if truncated_count and not call.truncate:
+        problem = f"{truncated_count} documents are longer than the model reads"
+        raise Refusal(400, f"{problem}, and the request does not allow truncation; shorten them, or allow it")
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
     response = await off_loop(is_large, lambda: json_response(dialect.reply(call, rankings, record.id)))
-    if truncated := record.log_fields["truncated"]:
-        response.headers["x-podium-truncated"] = str(truncated)
+    if truncated_count:
+        response.headers["x-podium-truncated"] = str(truncated_count)
     return response
 
 
 async def received_body(request: Request, state: State, record: Record) -> Body:
-    """Return the body of a request. Raises Refusal."""
+    """Return the decoded body of a request, and record its size.
+
+    Raises Refusal if the server is shutting down, or if the body is too large, too slow or not a JSON object. Raises
+    Disconnected if the client closes the connection first.
+    """
     state.admission.check_open()
     memory = request_memory(request)
     limits = state.settings
@@ -70,7 +80,10 @@ async def received_body(request: Request, state: State, record: Record) -> Body:
 
 
 async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], request: Request, settings: Settings) -> Value:
-    """Return the result of `work`. Raises Refusal when its time is over, Disconnected when the client is gone."""
+    """Run the coroutine that `work` returns, and return its result.
+
+    It is cancelled when its time is over, which raises Refusal, or when the client is gone, which raises Disconnected.
+    """
     seconds = _seconds_allowed(request, settings.timeout)
     task = asyncio.ensure_future(work())
     disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -85,36 +98,47 @@ async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], requ
     finally:
         task.cancel()
         disconnected.cancel()
-        del task, disconnected  # otherwise an exception and this frame refer to each other and wait for garbage collection
+        # The task has its exception, which has this frame in its traceback. Without this line the frame would have the task,
+        # and all of them would stay in memory until garbage is collected.
+        del task, disconnected
 
 
-async def _rankings(reranker: Reranker, call: Call, characters: Sequence[int]) -> Sequence[Ranking]:
-    """Rank all questions of a request as one job: the scheduler treats many small questions as one large request."""
-    token_counts = [count // CHARACTERS_PER_TOKEN for count in characters]
+async def _rankings(reranker: Reranker, call: Call, character_counts: Sequence[int]) -> Sequence[Ranking]:
+    """Return the ranking of each question. `character_counts`: the number of characters of each question.
+
+    All questions are one job, so that the scheduler treats many small questions like one large request.
+    """
+    token_counts = [count // CHARACTERS_PER_TOKEN for count in character_counts]
     with job(sum(token_counts)) as request_job:
         slots = asyncio.Semaphore(MAX_CONCURRENT_QUESTIONS)
 
-        async def ranking(question: Question, token_count: int) -> Ranking:
+        async def rank_question(question: Question, token_count: int) -> Ranking:
             async with slots:
-                request_job.tokens_to_come -= token_count
-                limit = call.limit or len(question.documents)  # a limit above the number of documents is allowed
+                request_job.tokens_to_come -= token_count  # because the call adds its real number of tokens to the job
+                limit = call.limit or len(question.documents)  # None would mean the reranker's own limit
                 return await reranker.arerank(question.query, question.documents, limit=limit, rank_by=call.rank_by)
 
-        tasks = [asyncio.ensure_future(coroutine) for coroutine in map(ranking, call.questions, token_counts)]
+        tasks = [
+            asyncio.ensure_future(rank_question(question, token_count))
+            for question, token_count in zip(call.questions, token_counts, strict=True)
+        ]
         try:
             return await asyncio.gather(*tasks)
         finally:
-            while tasks:  # an error stops the other questions; the list is emptied for the reason given in within_time_limit
+            # An error stops the other questions. The list is emptied, because this frame must not keep a task with an
+            # exception; see within_time_limit.
+            while tasks:
                 tasks.pop().cancel()
 
 
 def _ignore_error(task: asyncio.Future[Any]) -> None:
-    """Retrieve the error of a task that ended after its request, or asyncio would log it."""
+    """Retrieve the error of a task, so that asyncio does not log it if the task ends after its request."""
     if not task.cancelled():
         task.exception()
 
 
 def _check_limits(call: Call, settings: Settings) -> None:
+    """Raise Refusal if a call has too many documents, too many fields or a model's name that is too long."""
     if call.document_count > settings.max_documents:
         raise Refusal(400, f"the request has {call.document_count:,} documents; this server accepts {settings.max_documents:,}")
     if call.rank_by and len(call.rank_by) > MAX_FIELDS:
@@ -123,15 +147,14 @@ def _check_limits(call: Call, settings: Settings) -> None:
         raise Refusal(400, f"the name of the model has more than {MAX_MODEL_NAME} characters")
 
 
-def _count_rankings(state: State, record: Record, call: Call, rankings: Sequence[Ranking]) -> None:
-    """Count documents and tokens. Raises Refusal if texts were truncated and the request does not allow it."""
+def _count_rankings(state: State, record: Record, call: Call, rankings: Sequence[Ranking]) -> int:
+    """Add a request's documents and tokens to the metrics and its record. Return how many documents were truncated."""
     for question, ranking in zip(call.questions, rankings, strict=True):
         state.metrics.count_ranking(record.model or "", ranking, len(question.documents))
     record.log_fields["tokens"] = sum(ranking.usage.tokens or 0 for ranking in rankings)
-    truncated = sum(ranking.usage.truncated or 0 for ranking in rankings) or None
-    record.log_fields["truncated"] = truncated
-    if truncated and not call.truncate:
-        raise Refusal(400, f"{truncated} documents are longer than the model reads, and the request does not allow truncation")
+    truncated_count = sum(ranking.usage.truncated or 0 for ranking in rankings)
+    record.log_fields["truncated"] = truncated_count or None  # the log leaves out None
+    return truncated_count
 
 
 async def _wait_for_disconnect(request: Request) -> None:
@@ -140,7 +163,10 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _seconds_allowed(request: Request, limit: float) -> float:
-    """Return the time that a request may take: the server's limit, or less if X-Request-Timeout says so."""
+    """Return how many seconds a request may take: `limit`, or its X-Request-Timeout if that is less.
+
+    Raises Refusal if X-Request-Timeout is not a number above 0.
+    """
     try:
         seconds = float(request.headers.get("x-request-timeout", "inf"))
     except ValueError:

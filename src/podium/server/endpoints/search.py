@@ -28,10 +28,10 @@ __all__ = ["FIELDS", "search"]
 
 DEFAULT_CANDIDATES = 20
 MAX_CANDIDATES = 1000
-MAX_OFFSET = 10_000  # a source has to find and sort everything before the offset
-MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word
-BYTES_PER_CHARACTER = 12  # of a reply: an escape of up to six bytes, once in a string and once in the encoded body
-BYTES_PER_CANDIDATE = 12_000  # reserved during the search, besides the documents that podium's own sources reserve
+MAX_OFFSET = 10_000  # a source has to find and sort all documents before the offset
+MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word of the query
+BYTES_PER_CHARACTER = 12  # a reply has up to six bytes per character (an escape), first as a string and then as bytes
+BYTES_PER_CANDIDATE = 12_000  # reserved before a search; podium's own sources also reserve memory for each document they load
 
 FIELDS = (
     QUERY,
@@ -39,13 +39,14 @@ FIELDS = (
         "candidates",
         COUNT,
         "candidates",
-        f"Number of documents, at most {MAX_CANDIDATES:,}; {DEFAULT_CANDIDATES} if absent.",
+        f"Number of documents; {DEFAULT_CANDIDATES} if absent. More than {MAX_CANDIDATES:,} are never returned.",
     ),
-    Field("offset", COUNT, "offset", f"How many of the best documents to skip, at most {MAX_OFFSET:,}."),
+    Field("offset", COUNT, "offset", f"Number of the best documents to skip, at most {MAX_OFFSET:,}."),
 )
 
 
 async def search(request: Request, state: State, record: Record) -> Response:
+    """Answer with the documents that the server's index finds for a query, in the order of the index."""
     body = await received_body(request, state, record)
     values = read_fields(FIELDS, body.content)
     query = checked_query(values["query"])
@@ -68,23 +69,26 @@ async def search(request: Request, state: State, record: Record) -> Response:
             )
         seconds = time.perf_counter() - start
     reply_bytes = await asyncio.to_thread(_reply_bytes, documents)
-    memory.grow(reply_bytes - expected_bytes)
-    total, notes = (documents.total, documents.notes) if isinstance(documents, Candidates) else (None, ())
-    reply = {
+    memory.grow(reply_bytes - expected_bytes)  # now the size is known, it replaces the reservation
+    reply: dict[str, Any] = {
         "documents": documents,
-        "total": total,
-        "notes": list(notes),
-        "fields": list(getattr(source, "text_fields", None) or ()),
+        "total": None,
+        "notes": [],
+        "fields": list(getattr(source, "text_fields", None) or ()),  # a user's source may not have this attribute
         "seconds": seconds,
     }
+    if isinstance(documents, Candidates):  # a user's source may return a list
+        reply |= {"total": documents.total, "notes": list(documents.notes)}
     return await asyncio.to_thread(_response, reply)
 
 
 def _reply_bytes(documents: Sequence[Any]) -> int:
+    """Return about how much memory a reply with these documents takes."""
     return BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
 
 
 def _response(reply: dict[str, Any]) -> Response:
+    """Return the response for a reply, with its documents as JSON. Raises SourceError if one is nested too deeply."""
     return json_response(reply | {"documents": [_json_document(document) for document in reply["documents"]]})
 
 

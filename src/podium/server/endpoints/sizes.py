@@ -1,7 +1,7 @@
-"""Upper bounds for the characters and the memory of a request's texts, computed before the texts are made.
+"""Estimates of the characters and the memory of a request's texts, which are made before the texts themselves.
 
-A field that is a list or an object is read as YAML, which indents each line by its depth: a small document can become a huge
-text.
+A field that is a list or an object is converted to YAML, which indents each line by its depth. So a small document can become
+a huge text.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from podium.server.http.bodies import Body
 
 __all__ = ["Size", "call_bytes", "document_size", "question_characters"]
 
-NUMBER_CHARACTERS = 4  # average length of a number, boolean or null
-UNCOUNTED_INDENTATION = 4  # characters per line, which NUMBER_CHARACTERS already covers
-LINE_BREAKS = "\n\r\x85\u2028\u2029"  # in YAML, which indents the text after each
-YAML_BYTES_PER_VALUE = 450  # of memory while YAML is written, measured with CSafeDumper
-REPLY_BYTES_PER_DOCUMENT = 400  # without the document
+NUMBER_CHARACTERS = 4  # average number of characters of a number, boolean or null
+UNCOUNTED_INDENTATION = 4  # spaces at the beginning of a line that NUMBER_CHARACTERS already covers
+LINE_BREAKS = "\n\r\x85\u2028\u2029"  # YAML indents the text after each of these characters
+YAML_BYTES_PER_VALUE = 450  # memory while a document is converted to YAML, measured with CSafeDumper
+REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and text
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The characters of a JSON value as text, keys and indentation included, and the number of values in it."""
+    """The size of a JSON value.
+
+    - `characters`: about how many characters it has as YAML, keys and indentation included.
+    - `values`: how many strings, numbers, lists and objects it has, itself included.
+    """
 
     characters: int = 0
     values: int = 0
@@ -35,13 +39,13 @@ class Size:
 
 
 def document_size(document: Any) -> Size:
-    """Return the size of a document, at any depth."""
+    """Return the size of a document. It is read level by level, because it may be too deeply nested for a recursion."""
     characters = 0
     values = 0
     depth = 0
     level = [document]
     while level:
-        indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)
+        indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)  # YAML indents by two spaces per level
         values += len(level)
         next_level: list[Any] = []
         for value in level:
@@ -61,23 +65,28 @@ def document_size(document: Any) -> Size:
 
 
 def question_characters(call: Call, max_characters: int) -> list[int]:
-    """Return the number of characters of each question. Raises Refusal if its query or a document is too long."""
+    """Return, for each question, the number of characters of its query and its documents together.
+
+    Raises Refusal if a query or a document has more than `max_characters`.
+    """
     return [_characters(question, max_characters) for question in call.questions]
 
 
 def call_bytes(call: Call, body: Body) -> int:
-    """Return the most bytes that the texts of a call, and then its reply, can take."""
+    """Return about how much memory the texts of a call and its reply take at most."""
     sizes = [_yaml_size(document, call.rank_by) for question in call.questions for document in question.documents]
     text_bytes = body.character_bytes * sum(size.characters for size in sizes)
-    yaml_bytes = YAML_BYTES_PER_VALUE * max((size.values for size in sizes), default=0)  # one at a time
-    # A reply contains a document twice, or once with its text (escaped: three times the memory). It is a string, then bytes.
+    yaml_bytes = YAML_BYTES_PER_VALUE * max((size.values for size in sizes), default=0)  # documents are converted one at a time
+    # A reply contains each document twice, or once with its text, which takes three times its memory when it is escaped.
+    # The whole reply takes its memory twice: first as a string, then as bytes.
     document_bytes = body.escaped_size + max(body.escaped_size, 3 * text_bytes) if call.return_documents else 0
-    return text_bytes + yaml_bytes + 2 * (document_bytes + REPLY_BYTES_PER_DOCUMENT * call.document_count)
+    reply_bytes = 2 * (document_bytes + REPLY_BYTES_PER_DOCUMENT * call.document_count)
+    return text_bytes + yaml_bytes + reply_bytes
 
 
 def _characters(question: Question, max_characters: int) -> int:
     total = 0
-    for index, document in enumerate([question.query, *question.documents], start=-1):
+    for index, document in enumerate([question.query, *question.documents], start=-1):  # -1 is the query
         characters = document_size(document).characters
         if characters > max_characters:
             name = "the query" if index < 0 else f"document {index}"
@@ -87,11 +96,14 @@ def _characters(question: Question, max_characters: int) -> int:
 
 
 def _yaml_size(document: Any, fields: Sequence[str] | None) -> Size:
-    """Return the size of the part of a document that is written as YAML, Size() if its text is used unchanged."""
+    """Return the size of the fields of a document that are converted to YAML, Size() if its text is used unchanged."""
     if not isinstance(document, dict):
         return Size()
-    names = {part for name in fields or TEXT_KEYS for part in (name, name.partition(".")[0])}
-    parts = [document[name] for name in names if name in document]
-    if len(fields or ()) <= 1 and all(isinstance(part, str) for part in parts):
-        return Size()
-    return sum(map(document_size, parts), Size())
+    names: set[str] = set()
+    for name in fields or TEXT_KEYS:
+        names.add(name)
+        names.add(name.partition(".")[0])  # "body.text" is a field of this name, or a field of the object "body"
+    values = [document[name] for name in names if name in document]
+    if len(fields or ()) <= 1 and all(isinstance(value, str) for value in values):
+        return Size()  # only several fields, or a list or an object, become YAML
+    return sum(map(document_size, values), Size())

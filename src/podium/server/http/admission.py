@@ -1,4 +1,4 @@
-"""Limits on the number of requests in progress, per model and in total, and on the memory that they take together."""
+"""Limits on the requests in progress: their number, per model and in total, and the memory that they take together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Admission", "RequestMemory"]
 class Admission:
     """Counts requests and their memory.
 
-    All calls come from one event loop, except that a search reserves memory on its own thread.
+    All calls come from the thread of one event loop, except that a search reserves memory on another thread.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
@@ -37,7 +37,7 @@ class Admission:
     def slot(self, model_key: Hashable, *, is_only_model: bool) -> Iterator[None]:
         """Count a request while it is in progress. Raises Refusal if there are too many.
 
-        One of several models can take at most three quarters of all slots.
+        One of several models can take at most three quarters of all slots, so that the others can still answer.
         """
         self.check_open()
         model_limit = self.max_requests if is_only_model else self.max_requests - self.max_requests // 4
@@ -72,11 +72,11 @@ class Admission:
 
     @property
     def retry_after(self) -> int:
-        """The seconds after which to repeat a refused request: about the time of one request."""
+        """After how many seconds to repeat a refused request: about the time that one request takes."""
         return min(30, max(1, math.ceil(self._average_seconds)))
 
     async def drain(self) -> None:
-        """Refuse further requests, and return when those in progress are done."""
+        """Refuse further requests, and return when the requests in progress are done."""
         self.is_draining = True
         await self._is_idle.wait()
 
@@ -90,9 +90,10 @@ class RequestMemory:
         self.used_bytes = 0
 
     def grow(self, count: int) -> None:
-        """Reserve `count` more bytes before they are allocated.
+        """Reserve `count` more bytes before they are allocated. A negative count releases bytes.
 
-        Raises Refusal if that is too much for the server, or if the request is over: a search may still run on its thread.
+        Raises Refusal if that exceeds the server's memory, or if the request is over, because its search may still run on
+        another thread.
         """
         limit = self._admission.max_bytes
         with self._admission.memory_lock:
@@ -109,7 +110,7 @@ class RequestMemory:
             self._set_bytes(self.used_bytes + count)
 
     def resize(self, count: int) -> None:
-        """Set the number of bytes without a check, for bytes that are allocated already, or to release some."""
+        """Set the number of reserved bytes without a check: they are allocated already, or fewer than before."""
         with self._admission.memory_lock:
             self._set_bytes(count)
 

@@ -1,4 +1,4 @@
-"""Read and decode the JSON body of a request, with limits on its size, time and memory."""
+"""Read and decode the JSON body of a request, with limits on its size, its memory, and the time in which it arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from podium.server.http.admission import RequestMemory
 __all__ = ["Body", "Disconnected", "parse_body", "read_body"]
 
 MAX_VALUES = 1_500_000  # json.loads holds the GIL for about a second per three million values
-LARGE_BYTES = 100_000  # more takes longer than a millisecond to process
+LARGE_BYTES = 100_000  # larger bodies take longer than a millisecond to decode, and are decoded on another thread
 
 
 class Disconnected(Exception):
@@ -26,7 +26,12 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Body:
-    """A decoded body. `size` is its length in bytes, `character_bytes` the memory that a character of its strings takes."""
+    """A decoded body.
+
+    - `size`: its length in bytes before it was decoded.
+    - `character_bytes`: an upper bound for the memory that each character of its strings takes.
+    - `is_ascii`: whether it had only ASCII characters before it was decoded.
+    """
 
     content: dict[str, Any]
     size: int
@@ -35,17 +40,20 @@ class Body:
 
     @property
     def is_large(self) -> bool:
-        """Whether it takes long to process."""
+        """Whether work on the whole body takes so long that it would block the event loop."""
         return self.size > LARGE_BYTES
 
     @property
     def escaped_size(self) -> int:
-        """An upper bound for its length as JSON in ASCII: é is two bytes in UTF-8 and six as an escape."""
+        """An upper bound for the body's length as JSON in ASCII, in which é, two bytes in UTF-8, is an escape of six bytes."""
         return self.size if self.is_ascii else 3 * self.size
 
 
 async def read_body(request: Request, memory: RequestMemory, *, max_bytes: int, seconds: float) -> bytes:
-    """Return the body. Raises Refusal if it is too large or arrives too slowly, Disconnected if it ends early."""
+    """Return the bytes of the body. `memory` counts them.
+
+    Raises Refusal if the body is larger than `max_bytes` or takes longer than `seconds`, Disconnected if it ends early.
+    """
     content_length = request.headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length) > max_bytes:
         raise _too_large(max_bytes)
@@ -58,14 +66,17 @@ async def read_body(request: Request, memory: RequestMemory, *, max_bytes: int, 
 
 
 async def parse_body(data: bytes, memory: RequestMemory) -> Body:
-    """Return the JSON object in `data`. Afterwards `memory` counts the memory of the object instead of the bytes."""
+    """Return the JSON object in `data`. Afterwards `memory` counts the object instead of `data`.
+
+    Raises Refusal if `data` is not a JSON object, has too many values, or does not fit into the server's memory.
+    """
     is_large = len(data) > LARGE_BYTES
     value_count = await off_loop(is_large, count_values, data, MAX_VALUES)
     if value_count > MAX_VALUES:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     character_bytes = string_character_bytes(data)
     decoded_bytes = character_bytes * len(data) + BYTES_PER_VALUE * value_count
-    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)
+    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)  # while it is parsed, the text is in memory, too
     content = await off_loop(is_large, _parse, data)
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")
@@ -84,6 +95,7 @@ async def _read_chunks(request: Request, memory: RequestMemory, max_bytes: int) 
 
 
 def _parse(data: bytes) -> Any:
+    """Return the value of a JSON text, which may begin with a byte order mark. Raises Refusal."""
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:

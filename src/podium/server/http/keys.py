@@ -1,6 +1,6 @@
-"""API keys: hashes in a file, which is read again whenever it changes.
+"""API keys, whose hashes are in a file. The file is read again whenever it changes.
 
-A line is a name and the SHA-256 of a key. Keys have 256 random bits, so a salt or a slow hash would add nothing.
+A line of the file is a name and the SHA-256 of a key. Keys have 256 random bits, so a salt or a slow hash would add nothing.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ _LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
 
 
 class Keys:
-    """The keys in a file. While the file is unreadable or invalid, the last valid keys are used."""
+    """The keys in a file, at least one. If the file becomes unreadable or invalid later, its last valid keys are used."""
 
     def __init__(self, path: Path) -> None:
+        """Read the keys. Raises InvalidInput if the file is unreadable or invalid, or has no keys."""
         self._path = path
         self._stat = _stat_of(path)
-        self._logged_stat: object = ()  # of the file whose error was logged last
+        self._logged_stat: tuple[int, ...] | None = ()  # the stat of the file for which an error was logged last
         self._hashes = _read_hashes(path)
         if not self._hashes:
             raise InvalidInput(f"{path} has no keys; create one with podium key NAME --file {path}")
 
     def key_name(self, authorization: str | None) -> str:
-        """Return the name of the key in an Authorization header. Raises Refusal."""
+        """Return the name of the key in an Authorization header. Raises Refusal if the key is not in the file."""
         self._reload()
         key_hash = _hash_of(_key_in(authorization))
         # Every hash is compared, so that the time does not reveal which one is similar.
@@ -52,18 +53,21 @@ class Keys:
             self._stat = stat
             log("keys", keys=len(self._hashes))
         except InvalidInput as error:
-            if stat != self._logged_stat:  # logged once, though every request tries again
+            if stat != self._logged_stat:  # every request tries again, but the error is logged once
                 log("keys", level=logging.ERROR, error=f"{error}; the last valid keys are used")
             self._logged_stat = stat
 
 
 def add_key(path: Path, name: str) -> str:
-    """Create a key, append its hash to the file, and return the key, which is not stored. Raises InvalidInput."""
+    """Create a key, append its hash to the file, and return the key, which is stored nowhere else.
+
+    Raises InvalidInput if the name is not valid or exists, or if the file cannot be written.
+    """
     if not re.fullmatch(r"[^\s#]\S{0,63}", name):  # a line that begins with # is a comment
         raise InvalidInput("the name of a key must be one word of at most 64 characters, for example the team that will use it")
     if path.exists() and name in _read_hashes(path):
         raise InvalidInput(f"{path} already has a key named {name}; delete its line first")
-    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"
+    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"  # after an unfinished last line
     key = f"podium-{secrets.token_urlsafe(32)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -86,7 +90,7 @@ def _hash_of(key: str) -> str:
 
 
 def _read_hashes(path: Path) -> dict[str, str]:
-    """Return the hash of each key in the file, by its name. Raises InvalidInput."""
+    """Return the hashes in the file by the names of the keys. Raises InvalidInput for an invalid line or a repeated name."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -105,7 +109,10 @@ def _read_hashes(path: Path) -> dict[str, str]:
 
 
 def _stat_of(path: Path) -> tuple[int, ...] | None:
-    """Return values that change whenever the file does. A copy can keep size and mtime, but no program can set ctime."""
+    """Return values that change whenever the file does, None if there is no file.
+
+    A program can copy a file's size and its time of modification (mtime), but none can set the time of the change (ctime).
+    """
     try:
         stat = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Count the memory of each request, from its first byte until the client has read the reply."""
+"""Counts the memory of each request, from the first byte of its body until the client has read the reply."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from podium.server.http.admission import Admission, RequestMemory
 __all__ = ["MemoryLimit", "request_memory", "share_heap"]
 
 M_ARENA_MAX = -8  # from glibc's malloc.h
-PART_BYTES = 65_536  # of a reply, passed to the connection at once
+PART_BYTES = 65_536  # the size of the parts in which a reply is passed to the connection
 
 
 class MemoryLimit:
     """Middleware that gives each request a RequestMemory, and sends replies in parts.
 
-    The event loop keeps everything that uvicorn passes to it until it is sent. A reply that is passed in parts stays here,
-    where it is counted, until the client reads it.
+    The event loop keeps everything that uvicorn passes to it until it is sent, and does not count its memory. So a reply is
+    passed in parts: the rest stays here, where it is counted, until the client has read the parts before it.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -39,7 +39,7 @@ class MemoryLimit:
                 if len(body) <= PART_BYTES:
                     await send(message)
                     return
-                memory.resize(len(body))  # the request is done; only its reply is left
+                memory.resize(len(body))  # the request itself is done, so only its reply is counted
                 view = memoryview(body)
                 for begin in range(0, len(body), PART_BYTES):
                     has_more = begin + PART_BYTES < len(body) or message.get("more_body", False)
@@ -51,7 +51,7 @@ class MemoryLimit:
 def share_heap() -> None:
     """Let all threads of this process allocate from one heap. Call it before any thread starts.
 
-    glibc gives each thread another heap and keeps freed memory there, up to twice the memory of the requests.
+    glibc gives each thread a heap of its own, and keeps freed memory there: up to twice the memory of the requests.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # other C libraries do not have this option

@@ -1,7 +1,7 @@
-"""A check that web pages of other sites do not use a server without API keys.
+"""A check that refuses requests of foreign web pages to a server without API keys.
 
-Any web page can make a browser send requests to the user's machine and network. But the browser names the page's site: in
-`Origin`, and under DNS rebinding (a site whose name resolves to the user's machine) in `Host`.
+Any web page can make a browser send requests to the user's machine and network. But the browser names the page's site in the
+header `Origin`. If the site's own name resolves to the user's machine (DNS rebinding), the header `Host` names the site.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from podium.server.settings import Settings
 
 __all__ = ["check_origin"]
 
-# Content types that browsers send for a page of any site without permission (a CORS preflight).
+# Content types that a page of any site may send. For all others, the browser first requests permission (a CORS preflight).
 SIMPLE_CONTENT_TYPES = {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\\\[\]@]+)(:\d{1,5})?", re.ASCII)
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """Raise Refusal for a request that a foreign web page may have sent."""
+    """Raise Refusal if a foreign web page may have sent the request: by its host name, its origin or its content type."""
     host = headers.get("host", "")
     if host and not _is_own_host(host, settings):
         raise Refusal(
@@ -46,7 +46,10 @@ def _is_address(name: str) -> bool:
 
 
 def _is_own_host(host: str, settings: Settings) -> bool:
-    """Whether no stranger can own the name: it is an address, has no dot, or is the server's. Raises Refusal if malformed."""
+    """Whether a host is an address, a name without a dot, or a name of this server, so that no stranger can own it.
+
+    Raises Refusal if it is malformed.
+    """
     if not (match := _HOST.fullmatch(host)):
         raise Refusal(400, "the Host header is not a host name or an address")
     name = match[1].strip("[]").rstrip(".").lower()
@@ -55,8 +58,9 @@ def _is_own_host(host: str, settings: Settings) -> bool:
 
 
 def _is_own_origin(origin: str, host: str, headers: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the settings allow an origin, or the page is from this server itself."""
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    # A proxy may change Host, but not the browser's Sec-Fetch-Site.
+    # A proxy in front of the server may change the header Host, but not Sec-Fetch-Site, which the browser computes.
     is_host = bool(host) and origin.partition("://")[2].lower() == host.lower()
     return is_host or headers.get("sec-fetch-site") == "same-origin"

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections: uvicorn's protocol with limits on the time and memory that a connection can take."""
+"""HTTP/1.1 connections: uvicorn's protocol, with limits on the time and the memory that a connection can take."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from podium.server.telemetry.logs import RateLimitedLog
 
 __all__ = ["Protocol", "connection_limit"]
 
-MAX_CONNECTIONS = 4096  # in one process, if it may open enough files
-FIELD_BYTES = 130  # of memory for a header field besides its text
+MAX_CONNECTIONS = 4096  # the limit for a process that may open enough files
+FIELD_BYTES = 130  # memory of the Python objects of a header field, besides its text
 
 _connections_full = RateLimitedLog("connections_full")
 
 
 def connection_limit() -> int:
-    """Return how many connections this process accepts. A quarter of its open files, at least 64, is for other uses."""
+    """Return how many connections this process accepts. A quarter of the files it may open, at least 64, is for other uses."""
     if sys.platform == "win32":
-        return 512  # as many as select() can watch there
+        return 512  # select() cannot watch more there
     import resource
 
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -38,16 +38,19 @@ class Protocol(HttpToolsProtocol):
 
     uvicorn waits forever for a head, keeps heads and trailers of any size, and keeps a reply until it is read. Here one timer
     runs while the client has to send something (`_request_timer`), another while it has to read a reply (`_reply_timer`).
+
+    asyncio calls `connection_made`, `data_received`, `pause_writing`, `resume_writing` and `connection_lost`. The parser calls
+    the methods `on_…` during `data_received`. uvicorn's `cycle` is the newest request together with its response.
     """
 
     max_connections = connection_limit()
     head_seconds = 10.0  # from connecting, or from a request's first byte, to the end of its head
-    head_bytes = 65_536  # of a head, of trailers, or of other data that does not add to a body
-    head_fields = 200  # header fields
-    rest_seconds = 10.0  # for the rest of a request that was answered before its end
-    reply_seconds = 60.0  # for the client to read a reply
-    max_pipelined = 16  # requests that wait for the replies to earlier requests of the same connection
-    pipelined_bytes = 65_536  # of memory for those requests together
+    head_bytes = 65_536  # maximum size of a head, of trailers, or of other data that does not add to a body
+    head_fields = 200  # maximum number of header fields
+    rest_seconds = 10.0  # for a client to send the rest of a request that was answered before its end
+    reply_seconds = 60.0  # for a client to read a reply
+    max_pipelined = 16  # maximum number of requests that wait for the replies to earlier requests of the same connection
+    pipelined_bytes = 65_536  # maximum memory of those waiting requests together
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -58,13 +61,13 @@ class Protocol(HttpToolsProtocol):
         self._reply_timer: asyncio.TimerHandle | None = None
         self._is_reading_request = False  # between a request's first and last byte
         self._is_head_complete = False
-        self._head_size = 0  # of the current request
+        self._head_size = 0  # bytes of the head of the current request, so far
         self._has_progressed = False  # whether the newest data completed a head, added to a body or ended a request
-        self._bytes_without_progress = 0
-        self._body_parts: list[bytes] = []  # of the current request, from one read of the socket
-        self._unanswered: dict[RequestResponseCycle, int] = {}  # requests without a complete reply → memory of their heads
-        self._error_status = 400  # of the error that ends parsing
-        self._error_reply = b""  # to be sent after the replies to earlier requests
+        self._bytes_without_progress = 0  # received since the last progress
+        self._body_parts: list[bytes] = []  # parts of the current body that were in the newest data
+        self._unanswered: dict[RequestResponseCycle, int] = {}  # request without a complete reply → memory of its head
+        self._error_status = 400  # the status of the reply if the parser fails
+        self._error_reply = b""  # set when the parser has failed; sent after the replies to earlier requests
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,9 +80,9 @@ class Protocol(HttpToolsProtocol):
         self.idle_since = None
         self._set_request_timer(None)
         self._set_reply_timer(None)
-        self._unset_keepalive_if_required()  # uvicorn's own timer would keep this object after a reset by the client
+        self._unset_keepalive_if_required()  # else uvicorn's own timer keeps this object in memory if the client reset it
         super().connection_lost(exc)
-        for cycle in self._unanswered:  # uvicorn notifies only the newest
+        for cycle in self._unanswered:  # uvicorn notifies only the newest request
             _disconnect(cycle)
         self._unanswered.clear()
         self.pipeline.clear()
@@ -110,36 +113,36 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        if not self._is_head_complete:  # else this is the head of an upgrade a second time
+        if not self._is_head_complete:  # else the head of an upgrade is parsed a second time
             self._add_to_head(len(url))
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_head_complete:  # else this is a trailer, or the head of an upgrade a second time
+        if not self._is_head_complete:  # else this is a trailer, or the head of an upgrade is parsed a second time
             self._add_to_head(len(name) + len(value))
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self.upgrade_framing:  # the same head a second time
+        if self.upgrade_framing:  # the head of an upgrade was parsed a second time
             self.upgrade_framing = b""
             return
         self._is_head_complete = self._has_progressed = True
         self._set_request_timer(None)  # read_body limits the time of the body
         if len(self.pipeline) >= self.max_pipelined:
             self.transport.abort()
-            raise ValueError("too many pipelined requests")  # ends the parsing
+            raise ValueError("too many pipelined requests")  # the parser ends when its callback fails
         if self.parser.should_upgrade():
             self.upgrade_framing = framing_headers(self.headers)
         super().on_headers_complete()
         self._unanswered[self.cycle] = self._head_size + FIELD_BYTES * len(self.headers)
-        self.flow.resume_reading()  # uvicorn pauses reading after a pipelined request, and would miss a disconnect
+        self.flow.resume_reading()  # uvicorn pauses after a pipelined request, and would not notice that the client disconnects
 
     def on_body(self, body: bytes) -> None:
         self._has_progressed = True
         self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
-        if self.upgrade_framing:  # the body follows
+        if self.upgrade_framing:  # only the head of an upgrade is complete; its body follows
             return
         self._pass_on_body()
         self._is_reading_request = False
@@ -184,7 +187,7 @@ class Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reply_timer is None:  # not restarted for each part that is read: the limit is for all of them
+        if self._reply_timer is None:  # it is not restarted when a part is read, because the limit is for the whole reply
             self._set_reply_timer(self.reply_seconds)
 
     def resume_writing(self) -> None:
@@ -193,30 +196,30 @@ class Protocol(HttpToolsProtocol):
             self._set_reply_timer(None)
 
     def _add_to_head(self, size: int) -> None:
-        """Add `size` bytes to the head. Raises ValueError, which ends the parsing, if the head becomes too large."""
+        """Count `size` more bytes of the head. Raises ValueError, which ends the parser, if the head becomes too large."""
         self._head_size += size
         if self._head_size > self.head_bytes or len(self.headers) == self.head_fields:
             self._error_status = 431
             raise ValueError("the head is too large")
 
     def _pipelined_size(self) -> int:
-        """Return about how much memory is taken by requests that wait for the replies to earlier ones."""
+        """Return about how much memory is taken by requests that wait for the replies to earlier requests."""
         return sum(self._unanswered[cycle] + len(cycle.body) for cycle, _ in self.pipeline)
 
     def _pass_on_body(self) -> None:
-        """Pass the chunks of one read to uvicorn as one. It copies the body for every chunk, and there may be thousands."""
+        """Pass the body parts of the newest data to uvicorn in one call. In each call, it copies the body so far."""
         if self._body_parts:
             super().on_body(b"".join(self._body_parts))
             self._body_parts = []
 
     def _forget_request(self) -> None:
-        """Release a request that was read and answered. uvicorn keeps its head, which may be large, until the next one."""
+        """Release a request that was read and answered. uvicorn would keep its head, which may be large, until the next one."""
         self.url = b""
         self.headers = []
         self.scope = self.cycle = None  # type: ignore[assignment]
 
     def _withdraw_request(self) -> None:
-        """Stop the newest request without a reply, so that the error becomes its reply."""
+        """Stop the newest request without a reply, so that the error is its reply."""
         del self._unanswered[self.cycle]
         self.pipeline = deque(entry for entry in self.pipeline if entry[0] is not self.cycle)
         _disconnect(self.cycle)
@@ -238,19 +241,20 @@ class Protocol(HttpToolsProtocol):
         longest.transport.abort()
 
     def _set_request_timer(self, seconds: float | None) -> None:
-        """Close the connection after `seconds`, or never if that is None, instead of at the time that was set before."""
+        """Close the connection after `seconds`, never if None. This replaces the time that was set before."""
         if self._request_timer:
             self._request_timer.cancel()
         self._request_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     def _set_reply_timer(self, seconds: float | None) -> None:
+        """Do what `_set_request_timer` does, with a second, independent timer."""
         if self._reply_timer:
             self._reply_timer.cancel()
         self._reply_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:
-    """Make a request's application see that the client is gone."""
+    """Notify the application that handles a request that the client is gone."""
     if not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()

@@ -1,8 +1,8 @@
 """A parser of HTTP requests that ignores `Upgrade`, as RFC 9110 (7.8) allows: the request is answered in HTTP/1.1.
 
-Java's HttpClient requests HTTP/2 in this way on every new connection. llhttp ends such a request after its head and would
-parse its body as the next request. So a new parser reads the body, after a copy of the head that has only its framing
-(`Content-Length` or `Transfer-Encoding`).
+Java's HttpClient requests HTTP/2 in this way on every new connection. llhttp, the parser of httptools, ends such a request
+after its head, and would parse its body as the next request. So a new parser reads the body. First it gets another head, which
+has only the framing of the original: `Content-Length` or `Transfer-Encoding`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ class UpgradeProtocol(Protocol):
     """A connection whose requests may ask for an upgrade."""
 
     parser: httptools.HttpRequestParser
-    upgrade_framing: bytes  # header lines; set while the head of an upgrade with a body is parsed a second time
+    upgrade_framing: bytes
+    """The framing of an upgrade with a body, from the end of its head until the second head was parsed; else b""."""
 
 
 class RequestParser(httptools.HttpRequestParser):
-    """The parser of a connection. After an upgrade with a body, it puts a new one in its place, in `protocol.parser`."""
+    """The parser of a connection. After an upgrade with a body, it replaces itself in `protocol.parser` by a new one."""
 
     def __init__(self, protocol: UpgradeProtocol) -> None:
         super().__init__(protocol)
@@ -47,5 +48,5 @@ class RequestParser(httptools.HttpRequestParser):
 
 
 def framing_headers(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the header lines that define where a body ends, b"" for a request without a body."""
+    """Return the header lines that tell where the body ends, b"" for a request without a body."""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers if name in FRAMING)

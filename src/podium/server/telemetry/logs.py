@@ -1,4 +1,4 @@
-"""The server's log: one line per event or request, as text or as JSON. Sizes and times, never the content of a request."""
+"""The server's log: one line per event or request, as text or as JSON. It has sizes and times, never a request's content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def log(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 class RateLimitedLog:
-    """Warnings about one event, logged at most every ten seconds, with the number of warnings that were left out in between."""
+    """Logs at most one warning about an event every ten seconds, with the number of warnings that were left out before it."""
 
     SECONDS = 10.0
 
@@ -35,13 +35,14 @@ class RateLimitedLog:
         if now < self._next_time:
             self._left_out += 1
             return
-        log(self._event, level=logging.WARNING, **fields, left_out=self._left_out or None)
+        left_out = self._left_out or None  # the log leaves out None
+        log(self._event, level=logging.WARNING, **fields, left_out=left_out)
         self._next_time = now + self.SECONDS
         self._left_out = 0
 
 
 def set_up(log_format: str) -> None:
-    """Send the server's log to stderr. Only the server process calls this, never the library."""
+    """Send the server's log to stderr, in the format "json" or "text". Only server processes call this, never the library."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR)):
@@ -52,7 +53,7 @@ def set_up(log_format: str) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields of an event. Records of other libraries have none."""
+    """Return the fields of an event, {} for records of other libraries."""
     return getattr(record, "fields", {})
 
 

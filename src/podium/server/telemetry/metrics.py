@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. Their labels are names that the server knows, never a client's, so their number is bounded."""
+"""Metrics for Prometheus. Their labels are names that the server defines, not its clients, so their number is bounded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from podium.types import Ranking
 
 __all__ = ["Metrics"]
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # upper ends of a histogram's buckets, in seconds
 
 
 class Metrics:
-    """Counters and histograms of a server, over all its processes if PROMETHEUS_MULTIPROC_DIR names their shared folder."""
+    """Counters and histograms of a server. Several processes share them in the folder PROMETHEUS_MULTIPROC_DIR."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -30,17 +30,19 @@ class Metrics:
         )
 
     def count_request(self, dialect: str, model: str, status: int, seconds: float) -> None:
+        """Count an answered request, and the time of a successful one."""
         self._requests.labels(dialect, model, str(status)).inc()
         if status == 200:
             self._seconds.labels(model).observe(seconds)
 
     def count_ranking(self, model: str, ranking: Ranking, document_count: int) -> None:
+        """Count the documents of a question and the tokens of its ranking, which may have fewer results than documents."""
         self._documents.labels(model).inc(document_count)
         self._tokens.labels(model).inc(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated or 0)
 
     def text(self) -> tuple[bytes, str]:
-        """Return all metrics as text, and the text's media type."""
+        """Return all metrics in Prometheus's text format, and the media type of this format."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 

@@ -1,4 +1,4 @@
-"""A span per request for OpenTelemetry, if its package is installed."""
+"""Traces for OpenTelemetry, if its package is installed: one span per request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ except ImportError:
 
 @contextmanager
 def span(name: str, headers: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[None]:
-    """Open a span in the trace that a request's headers name. At the end, `fields` become its attributes."""
+    """Open a span in the trace that the headers of a request name. At its end, it gets `fields` as attributes.
+
+    The caller may change `fields` until then.
+    """
     if trace is None:
         yield
         return
