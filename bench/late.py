@@ -76,7 +76,8 @@ def main() -> None:
     rows = {}
     with podium.load(arguments.model, **options) as reranker, tempfile.TemporaryDirectory() as folder:
         scorer = reranker.scorer
-        print(f"{arguments.model}, {scorer.precision} on {scorer.runtime}, {scorer.encoding} encodings, {THREADS} threads")
+        network = f"{scorer.precision} on {scorer.runtime}"
+        print(f"{arguments.model}, {network}, {scorer.encoding_precision} encodings, {THREADS} threads")
         stores: dict[str, tuple[EncodingStore, dict[int, float]]] = {
             "memory": (MemoryEncodings(MEMORY), TARGETS),
             "folder": (FolderEncodings(Path(folder) / "encodings"), TARGETS),

@@ -54,19 +54,21 @@ class Embedder:
             )
         with loading(files):
             spec = read_spec(files.folder)
-            self._model = LoadedModel(files, spec, options, load=load_embedder, tokenizer=_tokenizer, output=_vector, probe="a")
+            self._loaded_model = LoadedModel(
+                files, spec, options, load=load_embedder, tokenizer=_tokenizer, output=_vector, probe="a"
+            )
         self.model, self.revision = files.name, files.revision
-        self.dimensions = self._model.width
-        self.max_length = self._model.tokenizer.max_length
-        self.prompts = dict(self._model.spec.prompts)
-        self._is_normalised = self._model.spec.modules[-1].kind == "Normalize"
+        self.dimensions = self._loaded_model.width
+        self.max_length = self._loaded_model.tokenizer.max_length
+        self.prompts = dict(self._loaded_model.spec.prompts)
+        self._is_normalised = self._loaded_model.spec.modules[-1].kind == "Normalize"
         self._is_closed = False
         self._truncated = 0
         self._lock = threading.Lock()
 
     @property
     def precision(self) -> Precision:
-        return self._model.choice.variant.precision
+        return self._loaded_model.choice.variant.precision
 
     def __repr__(self) -> str:
         return f"Embedder({self.model!r}, precision={self.precision!r})"
@@ -78,7 +80,7 @@ class Embedder:
         the first `max_length` tokens of a text are read: `truncated` counts longer texts, and `dropped_tokens` returns the
         number of tokens that are not read. Raises InvalidInput.
         """
-        return self._vectors(self._model.run(_with_prompt(self._prompt(prompt), texts)))
+        return self._vectors(self._loaded_model.run(_with_prompt(self._prompt(prompt), texts)))
 
     __call__ = embed
 
@@ -86,7 +88,7 @@ class Embedder:
         """Do what `embed` does without blocking the event loop. Cancelling it stops work that has not begun."""
         prefix, items = self._prompt(prompt), _checked_list(texts)
         inputs = await off_loop(len(items) > FEW_TEXTS, _with_prompt, prefix, items)
-        computed = await self._model.arun(inputs)
+        computed = await self._loaded_model.arun(inputs)
         return await off_loop(len(items) > FEW_TEXTS, self._vectors, computed)
 
     def embed_query(self, query: str) -> Array:
@@ -100,7 +102,7 @@ class Embedder:
 
     def dropped_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens of each text `embed` does not read."""
-        encoded = self._model.encode(_with_prompt(self._prompt(None), texts))
+        encoded = self._loaded_model.encode(_with_prompt(self._prompt(None), texts))
         return [text.dropped_text_tokens for text in encoded]
 
     @property
@@ -111,7 +113,7 @@ class Embedder:
     def close(self) -> None:
         """Release its threads. The embedder must not be used afterwards."""
         self._is_closed = True
-        self._model.workers.close()
+        self._loaded_model.workers.close()
 
     def _prompt(self, name: str | None) -> str:
         if self._is_closed:

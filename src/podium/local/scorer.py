@@ -27,22 +27,22 @@ __all__ = ["LocalScorer", "ModelScorer"]
 class ModelScorer(BaseScorer):
     """A scorer over a model on this machine: what a LoadedModel says about itself."""
 
-    _model: LoadedModel[Any, Any]
+    _loaded_model: LoadedModel[Any, Any]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, precision={self.precision!r}, runtime={self.runtime!r})"
 
     @property
     def files(self) -> ModelFiles:
-        return self._model.files
+        return self._loaded_model.files
 
     @property
     def spec(self) -> Spec:
-        return self._model.spec
+        return self._loaded_model.spec
 
     @property
     def choice(self) -> Choice:
-        return self._model.choice
+        return self._loaded_model.choice
 
     @property
     def model(self) -> str:
@@ -72,18 +72,18 @@ class ModelScorer(BaseScorer):
 
     @property
     def threads(self) -> int:
-        return self._model.workers.count
+        return self._loaded_model.workers.count
 
     @property
     def max_length(self) -> int:
-        return self._model.tokenizer.max_length
+        return self._loaded_model.tokenizer.max_length
 
     @property
     def is_async(self) -> bool:
         return True
 
     def close(self) -> None:
-        self._model.workers.close()
+        self._loaded_model.workers.close()
 
 
 class LocalScorer(ModelScorer):
@@ -112,25 +112,27 @@ class LocalScorer(ModelScorer):
         options = Options(precision, runtime, threads, max_length)
         with loading(files):
             spec = read_spec(files.folder, families)
-            self._model: LoadedModel[tuple[str, str], float] = LoadedModel(
+            self._loaded_model: LoadedModel[tuple[str, str], float] = LoadedModel(
                 files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
             )
-        self.tokenizer = self._model.tokenizer
-        if self._model.width != 1:
-            raise ModelError(f"{files.name} computes {self._model.width} numbers for a pair, not one score; it cannot rank")
+        self.tokenizer = self._loaded_model.tokenizer
+        if self._loaded_model.width != 1:
+            raise ModelError(
+                f"{files.name} computes {self._loaded_model.width} numbers for a pair, not one score; it cannot rank"
+            )
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         pairs = await off_loop(len(texts) > FEW_TEXTS, _pairs, [query], [texts])
-        computed = await self._model.arun(pairs)
+        computed = await self._loaded_model.arun(pairs)
         return await off_loop(len(texts) > FEW_TEXTS, self._scores, computed, computed.indices)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        computed = self._model.run(_pairs(queries, texts_per_query), progress=progress)
+        computed = self._loaded_model.run(_pairs(queries, texts_per_query), progress=progress)
         indices = iter(computed.indices)
         return [self._scores(computed, list(itertools.islice(indices, len(texts)))) for texts in texts_per_query]
 

@@ -18,7 +18,7 @@ from podium.local.files.folder import from_folder
 from podium.local.late.kinds import is_late, late_model
 from podium.local.late.models import Text
 from podium.local.late.scorer import LateInteraction
-from podium.local.late.spec import is_late_interaction, read_late_spec
+from podium.local.late.spec import is_colbert, read_late_spec
 
 LATE = PARITY / "late-interaction"
 FOLDERS = sorted(path.parent for path in LATE.glob("*/expected.json.gz"))
@@ -149,14 +149,14 @@ def test_document_of_nothing_but_skiplist_words_has_a_score(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "is_colbert"),
+    ("name", "is_recognised"),
     [("pylate-bert", True), ("native-bert-min", True), ("stanford-bert", True), ("stanford-and-modules", True)]
     + [(f"../{name}", False) for name in ("bert", "ettin", "embedders/bert-mean", "late")],
     ids=lambda value: str(value).rpartition("/")[2],
 )
-def test_layout_is_recognised(name, is_colbert):
-    assert is_late_interaction(LATE / name) is is_colbert
-    assert is_late(LATE / name) is (is_colbert or name == "../late")
+def test_layout_is_recognised(name, is_recognised):
+    assert is_colbert(LATE / name) is is_recognised
+    assert is_late(LATE / name) is (is_recognised or name == "../late")
 
 
 def test_older_pylate_layout_is_recognised(tmp_path):
@@ -165,7 +165,7 @@ def test_older_pylate_layout_is_recognised(tmp_path):
     settings = json.loads((folder / "config_sentence_transformers.json").read_text())
     del settings["model_type"]
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert is_late_interaction(folder)
+    assert is_colbert(folder)
     scorer, expected = LateInteraction(from_folder(folder), encoding="float32"), expected_of(BERT)
     np.testing.assert_allclose(scores_of(scorer, expected), expected["scores"], atol=1e-3)
 
