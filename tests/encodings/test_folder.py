@@ -23,7 +23,7 @@ import pytest
 from environment import ROOT
 from loopback import wait_until
 from podium.encodings.folder import FolderEncodings
-from podium.encodings.generation import MAX_RECENT
+from podium.encodings.generation import MAGIC, MAX_RECENT
 from podium.errors import SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
@@ -156,6 +156,18 @@ def test_compaction_keeps_what_is_live_for_open_readers_too(tmp_path):
     reader.put(numbered(101))
     assert contents(store, 101) == numbered(101)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lock") == ["1.data", "1.keys"]
+
+
+@pytest.mark.parametrize("name", ["3.data", "3.keys"])
+def test_compaction_deletes_the_file_of_an_incomplete_generation(tmp_path, name):
+    """A process that is killed while it renames or deletes the two files leaves one of them."""
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(1, 2))
+    (tmp_path / name).write_bytes(MAGIC + bytes(1_000))
+    before, after = store.compact({key(1)})
+    assert after < before - 1_000
+    assert contents(FolderEncodings(tmp_path), 1, 2) == numbered(1)
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "4.data", "4.keys"}
 
 
 WRITER = """
