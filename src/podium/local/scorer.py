@@ -25,7 +25,7 @@ __all__ = ["LocalScorer", "ModelScorer"]
 
 
 class ModelScorer(BaseScorer):
-    """A scorer over a model on this machine: what a LoadedModel says about itself."""
+    """A scorer with a model on this machine. The properties describe the model that `_loaded_model` holds."""
 
     _loaded_model: LoadedModel[Any, Any]
 
@@ -66,7 +66,7 @@ class ModelScorer(BaseScorer):
 
     @property
     def identity(self) -> str:
-        """A string that changes whenever a score could: content of all files, precision, runtime and maximum length."""
+        """A string that changes whenever a score could change: hashes of the files, precision, runtime and maximum length."""
         files = f"{self.spec.digest}:{self.spec.description_digest}"
         return f"{files}:{self.precision}:{self.runtime}:{self.max_length}"
 
@@ -93,8 +93,9 @@ class LocalScorer(ModelScorer):
       "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
     - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
     - `threads`: how many texts are computed at once, by default as many as there are processors.
-    - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
-    - `families`: the architectures that are known.
+    - `max_length`: how many tokens of a query and a text together are read. The default is the model's own maximum, which is
+      also the upper limit.
+    - `families`: the architectures that podium can run.
 
     Raises ModelError, or InvalidInput for an option.
     """
@@ -116,10 +117,9 @@ class LocalScorer(ModelScorer):
                 files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
             )
         self.tokenizer = self._loaded_model.tokenizer
-        if self._loaded_model.width != 1:
-            raise ModelError(
-                f"{files.name} computes {self._loaded_model.width} numbers for a pair, not one score; it cannot rank"
-            )
+        width = self._loaded_model.width
+        if width != 1:
+            raise ModelError(f"{files.name} computes {width} numbers for a pair, not one score; it cannot rank")
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
@@ -137,7 +137,7 @@ class LocalScorer(ModelScorer):
         return [self._scores(computed, list(itertools.islice(indices, len(texts)))) for texts in texts_per_query]
 
     def _scores(self, computed: Computed[float], indices: Sequence[int]) -> Scores:
-        """Return the scores of one query's pairs, which are at these indices."""
+        """Return the scores of one query's pairs. `indices` are those of their outputs in `computed`, one per pair."""
         pairs = [computed.encoded[index] for index in indices]
         raw = [computed.outputs[index] for index in indices]
         return Scores(
@@ -147,7 +147,7 @@ class LocalScorer(ModelScorer):
             dropped_tokens=[pair.dropped_text_tokens for pair in pairs],
             query_tokens=[pair.query_tokens for pair in pairs],
             query_dropped_tokens=[pair.dropped_query_tokens for pair in pairs],
-            total_tokens=sum(len(computed.encoded[index].ids) for index in set(indices)),
+            total_tokens=sum(len(computed.encoded[index].ids) for index in set(indices)),  # Equal pairs are computed once.
         )
 
 
