@@ -108,7 +108,7 @@ def test_mean_is_the_sum_divided_by_the_vectors_of_the_query():
     assert total.encoding_key("a") == mean.encoding_key("a")
 
 
-def test_ranking_says_what_a_score_is():
+def test_ranking_has_the_kind_of_score_and_a_note_about_sums():
     with podium.load(BERT) as reranker:
         ranking = reranker.rerank("rank", ["query list", "red"])
     assert ranking.score_kind == "similarity_sum"
@@ -141,7 +141,7 @@ def test_max_length_is_of_documents():
     assert scorer.score("red " * 12, ["red"]).query_tokens == [12]
 
 
-def test_document_of_nothing_but_skiplist_words_has_a_score(tmp_path):
+def test_document_of_skiplist_words_only_has_a_score(tmp_path):
     folder = shutil.copytree(BERT, tmp_path / "model")
     edit_json(folder / "config_sentence_transformers.json", skiplist_words=["[CLS]", "[D] ", "[SEP]", "."])
     scorer = LateInteraction(from_folder(folder))
