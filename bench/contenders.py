@@ -1,8 +1,13 @@
-"""One contender in its own process, called as its users would call it.
+"""Run one of the contenders that bench/run.py measures, in its own process, as its users would call it.
 
     python contenders.py NAME MODEL_FOLDER
 
-reads lines with "short", "long", "first" or "memory" from standard input, and answers each with a line of JSON.
+NAME is a key of CONTENDERS. The program reads requests from standard input, one per line, and answers every request with a line
+of JSON:
+
+- "short" and "long" rank 100 passages of that workload; the answer has the seconds and the scores.
+- "first" ranks 10 passages.
+- "memory" returns the peak memory so far, and the seconds of loading.
 """
 
 from __future__ import annotations
@@ -18,7 +23,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 Rank = Callable[[str, list[str]], list[float]]
-BATCH, MAX_TOKENS = 16, 512
+"""A function that ranks passages for a query, and returns their scores in the order of the passages."""
+BATCH_PASSAGES = 16
+MAX_TOKENS = 512
 
 
 def podium(folder: str, precision: Any, runtime: Any = "native") -> Rank:
@@ -44,7 +51,7 @@ def sentence_transformers(folder: str) -> Rank:
 def flashrank(folder: str) -> Rank:
     from flashrank import Ranker, RerankRequest
 
-    # FlashRank runs only models that it lists; this model is in the folder of the most similar one.
+    # FlashRank runs only models in its list, so this model is in the folder of the most similar one (see export.py).
     ranker = Ranker("ms-marco-MiniLM-L-12-v2", cache_dir=str(Path(folder) / "flashrank"), log_level="ERROR")
 
     def rank(query: str, passages: list[str]) -> list[float]:
@@ -66,7 +73,7 @@ def fastembed(folder: str) -> Rank:
 
 
 def ctranslate2(folder: str, compute_type: str) -> Rank:
-    """Batches of texts of similar length, one thread per batch, and one batch per processor at a time."""
+    """Return a function that ranks in batches of passages of similar length, one batch per processor at a time."""
     import math
     import os
     from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +97,7 @@ def ctranslate2(folder: str, compute_type: str) -> Rank:
     def rank(query: str, passages: list[str]) -> list[float]:
         encoded = tokenizer.encode_batch([(query, passage) for passage in passages])
         order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids))
-        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        batches = [order[start : start + BATCH_PASSAGES] for start in range(0, len(order), BATCH_PASSAGES)]
         outputs = pool.map(logits, [[encoded[index] for index in batch] for batch in batches])
         rows = [row for batch_rows in outputs for row in batch_rows]
         return _by_index(len(passages), ((index, 1 / (1 + math.exp(-row[0]))) for index, row in zip(order, rows, strict=True)))
@@ -99,7 +106,7 @@ def ctranslate2(folder: str, compute_type: str) -> Rank:
 
 
 def openvino(folder: str, precision: str) -> Rank:
-    """As its documentation recommends for throughput: asynchronous requests of one pair each."""
+    """Return a function that sends an asynchronous request per pair, as OpenVINO's documentation recommends for throughput."""
     import math
 
     import numpy as np
@@ -146,6 +153,7 @@ CONTENDERS: dict[str, Callable[[str], Rank]] = {
 
 
 def _by_index(count: int, indexed_scores: Iterable[tuple[int, float]]) -> list[float]:
+    """Return the scores of `count` passages, from pairs of a passage's index and its score."""
     scores = [0.0] * count
     for index, score in indexed_scores:
         scores[index] = float(score)

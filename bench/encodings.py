@@ -1,9 +1,9 @@
-"""What stored encodings cost in quality: nDCG@10 for each precision and pooling of the vectors, compared with float32.
+"""Measure how precision and pooling of stored encodings change the quality of rankings, compared with float32.
 
     .venv/dev/bin/python bench/encodings.py FOLDER… [--model podium-mini] [--queries 30]
 
-FOLDER is a collection that `podium eval` reads. Prints the mean over the folders of nDCG@10 on BM25's first 100 documents, of
-Kendall's τ with float32's order of the first 20, and the largest difference of a logit.
+FOLDER is a test collection that `podium eval` reads. The program prints, for each variant, means over the collections: nDCG@10
+of BM25's first 100 documents, Kendall's τ with float32's order of its first 20, and the largest difference of a logit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VARIANTS = (
     {"precision": "float32", "encoding": "int8", "pooling": 3},
     {"precision": "int8", "encoding": "int8"},
 )
-MEMORY = 4_000_000_000  # bytes, so that each text is encoded once per variant
+MEMORY_BYTES = 4_000_000_000  # enough for all encodings, so that a text is encoded only once per variant
 
 
 def main() -> None:
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("--model", default="podium-mini")
     parser.add_argument("--queries", type=int, default=30)
     options = parser.parse_args()
-    exact = local_scorer(options.model, precision="float32", encoding="float32", keep=MEMORY)
+    exact = local_scorer(options.model, precision="float32", encoding="float32", keep=MEMORY_BYTES)
     print("| options | float32, nDCG@10 | nDCG@10 | difference | Kendall τ of 20 | max Δ logit |\n|---|---|---|---|---|---|")
     for variant in VARIANTS:
-        scorer = local_scorer(options.model, **variant, keep=MEMORY)
+        scorer = local_scorer(options.model, **variant, keep=MEMORY_BYTES)
         rows = [compare(folder, [exact, scorer], options.queries) for folder in options.folders]
         mean = Row(*np.mean([astuple(row) for row in rows], axis=0))
         name = ", ".join(f"{option}={value!r}" for option, value in variant.items())

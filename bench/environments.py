@@ -10,36 +10,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HOME", "REFERENCE", "ROOT", "VOCABULARY", "Contender", "install_environments", "run_in"]
+__all__ = ["HOME", "REFERENCE", "ROOT", "TOKENIZER_FOLDER", "Contender", "install_environments", "run_in"]
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
-VOCABULARY = ROOT / "src" / "podium" / "bundled" / "podium-mini"
-# This environment also converts models and contains CTranslate2, so CTranslate2's own size is unknown.
+TOKENIZER_FOLDER = ROOT / "src" / "podium" / "bundled" / "podium-mini"  # Models of the benchmarks get its tokenizer.
+# The packages of the environment of sentence-transformers. It also converts models and contains CTranslate2, so the size of
+# CTranslate2 alone is not measured.
 REFERENCE = ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscript", "ctranslate2"]
 
 
-def install_environments(packages: Mapping[str, Sequence[str]]) -> None:
-    """Make the environments that are missing: their names and the packages of each."""
-    for name, requirements in packages.items():
+def install_environments(packages_by_environment: Mapping[str, Sequence[str]]) -> None:
+    """Create the environments that do not exist yet, and install their packages."""
+    for name, packages in packages_by_environment.items():
         marker = HOME / name / "installed"
         if not marker.exists():
             print(f"installing {name} …", flush=True)
             subprocess.run([sys.executable, "-m", "venv", HOME / name], check=True)
-            run_in(name, "-m", "pip", "install", "--quiet", *requirements)
+            run_in(name, "-m", "pip", "install", "--quiet", *packages)
             marker.touch()
 
 
 def run_in(environment: str, *arguments: str | Path) -> None:
-    """Run Python in an environment."""
+    """Run the Python of an environment with these arguments."""
     subprocess.run([HOME / environment / "bin" / "python", *arguments], check=True)
 
 
 class Contender:
-    """A process that reads requests from its standard input, one in each line, and answers each with a line of JSON."""
+    """A process that reads one request per line from its standard input, and answers every request with a line of JSON.
+
+    `arguments` are a script and its arguments, for the Python of the environment.
+    """
 
     def __init__(self, name: str, environment: str, arguments: Sequence[str | Path]) -> None:
-        self.name, self._script = name, arguments[0]
+        self.name = name
+        self._script = arguments[0]
         self._process = subprocess.Popen(
             [HOME / environment / "bin" / "python", *arguments],
             stdin=subprocess.PIPE,
@@ -50,14 +55,14 @@ class Contender:
         )
 
     def answer(self, request: str) -> dict[str, Any]:
-        """Return the answer to a request."""
+        """Return the answer to a request. Other lines, which libraries may print, are skipped."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(request, file=self._process.stdin, flush=True)
-        while not (line := self._process.stdout.readline()).startswith("{"):
-            if not line:
-                raise SystemExit(f"{self.name} ended; run {self._script} directly to see why")
-        return dict(json.loads(line))
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        raise SystemExit(f"{self.name} ended; run {self._script} directly to see why")
 
     def close(self) -> None:
         assert self._process.stdin is not None

@@ -1,10 +1,11 @@
-"""Make a cross-encoder of MiniLM-L6's shape, and convert it to the formats that the other contenders run.
+"""Write a cross-encoder of MiniLM-L6's shape, and convert it to the formats that the other contenders run.
 
-    python export.py FOLDER VOCABULARY          the checkpoint, ONNX and CTranslate2; needs PyTorch
+    python export.py FOLDER TOKENIZER_FOLDER    the checkpoint, ONNX and CTranslate2; needs PyTorch
     python export.py FOLDER --int8              ONNX in int8 for FlashRank; needs onnxruntime
-    python export.py FOLDER --openvino          OpenVINO in float32, and in int8 by NNCF; needs both
+    python export.py FOLDER --openvino          OpenVINO in float32, and in int8 by NNCF; needs openvino and nncf
 
-The weights are random, because speed does not depend on them. The vocabulary is that of podium-mini.
+Everything is written into FOLDER. TOKENIZER_FOLDER is the folder of podium-mini, whose tokenizer the model gets. The weights
+are random, because speed does not depend on them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ import shutil
 import sys
 from pathlib import Path
 
-TOKENS = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+SPECIAL_TOKENS = {
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+}
 DESCRIPTIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
-def write_checkpoint(folder: Path, vocabulary: Path) -> None:
-    """Write the checkpoint, and the tokenizer with BERT's own template for pairs."""
+def write_checkpoint(folder: Path, tokenizer_folder: Path) -> None:
+    """Write the checkpoint, and the tokenizer with BERT's template for pairs, which podium-mini's tokenizer does not have."""
     import torch
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
@@ -30,16 +37,17 @@ def write_checkpoint(folder: Path, vocabulary: Path) -> None:
     model = BertForSequenceClassification(BertConfig(**shape, num_labels=1))
     model.config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
     with torch.no_grad():
-        for weight in model.parameters():  # the spread of a trained model, so that scores differ
+        # Random weights get about the spread of trained ones, so that the scores of texts differ.
+        for weight in model.parameters():
             weight.mul_(2.0)
     model.half().save_pretrained(folder)
-    tokenizer = Tokenizer.from_file(str(vocabulary / "tokenizer.json"))
-    special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    ids_by_special_token = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     template = "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=template, special_tokens=special)
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=template, special_tokens=ids_by_special_token)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    settings = json.loads((vocabulary / "tokenizer_config.json").read_text(encoding="utf-8"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | TOKENS), encoding="utf-8")
+    settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | SPECIAL_TOKENS), encoding="utf-8")
 
 
 def write_onnx(folder: Path) -> None:
@@ -50,9 +58,10 @@ def write_onnx(folder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.ones((2, 8), dtype=torch.int64)
     mask = ids.clone()
-    mask[1, 5:] = 0  # the exporter would leave out a mask of ones only, and padding would be read
+    mask[1, 5:] = 0  # With a mask of ones only, the exporter would leave the mask out, and padding would be read.
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids - 1}
-    batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=4, max=512)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    length = torch.export.Dim("length", min=4, max=512)
     file = folder / "exported" / "onnx" / "model.onnx"
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
@@ -69,14 +78,14 @@ def write_onnx(folder: Path) -> None:
 
 
 def write_ctranslate2(folder: Path) -> None:
-    """Write the encoder for CTranslate2, which has no classifiers, and the classifier as a file of its own."""
+    """Write the encoder for CTranslate2, and the classifier as a separate file, because CTranslate2 has no classifiers."""
     import numpy as np
     import torch
     from ctranslate2.converters import TransformersConverter
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    model.bert.config.position_embedding_type = "absolute"  # needed by CTranslate2, missing in transformers 5
+    model.bert.config.position_embedding_type = "absolute"  # CTranslate2 needs it, and transformers 5 does not write it.
     model.bert.save_pretrained(folder / "encoder")
     for name in DESCRIPTIONS[1:]:
         shutil.copy(folder / name, folder / "encoder" / name)
@@ -99,16 +108,16 @@ def write_openvino(folder: Path) -> None:
 
     def inputs(text: str) -> dict[str, np.ndarray]:
         encoded = tokenizer.encode(work.QUERY, text)
-        ids, segments = np.array([encoded.ids]), np.array([encoded.type_ids])
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}
+        ids = np.array([encoded.ids])
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.array([encoded.type_ids])}
 
-    texts = nncf.Dataset([inputs(text) for text in work.passages("short")])
-    quantised = nncf.quantize(model, texts, model_type=nncf.ModelType.TRANSFORMER, subset_size=100)
+    calibration_inputs = nncf.Dataset([inputs(text) for text in work.passages("short")])
+    quantised = nncf.quantize(model, calibration_inputs, model_type=nncf.ModelType.TRANSFORMER, subset_size=100)
     openvino.save_model(quantised, folder / "openvino" / "int8.xml", compress_to_fp16=False)
 
 
 def write_int8(folder: Path) -> None:
-    """Write ONNX in int8, under the name of a model that FlashRank knows."""
+    """Write ONNX in int8, under the name of the most similar model in FlashRank's list, because FlashRank runs no others."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     target = folder / "flashrank" / "ms-marco-MiniLM-L-12-v2"
@@ -120,10 +129,10 @@ def write_int8(folder: Path) -> None:
 
 
 def copy_descriptions(folder: Path, target: Path) -> None:
-    """Copy the configuration and the tokenizer."""
+    """Copy the configuration and the tokenizer from `folder` to `target`."""
     for name in DESCRIPTIONS:
         shutil.copy(folder / name, target / name)
-    (target / "special_tokens_map.json").write_text(json.dumps(TOKENS), encoding="utf-8")
+    (target / "special_tokens_map.json").write_text(json.dumps(SPECIAL_TOKENS), encoding="utf-8")
 
 
 def main() -> None:

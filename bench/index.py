@@ -1,10 +1,11 @@
-"""Measure the embedded index as it grows, from 10,000 to 1,000,000 passages: building, memory, and the time of a query.
+"""Measure the embedded index at several sizes: the time of building it, memory, size on disk, and the time of a query.
 
     python bench/index.py [--vectors] [SIZE …]
 
-Passages are generated: 60 words on average, with the frequencies of words in English text (Zipf). Queries have 2 to 9 of
-these words. Each size is measured in its own process. `--vectors` adds random vectors of 384 dimensions, which are the worst
-case for a graph; the time of an embedder is not included.
+SIZE is a number of passages; by default 10,000, 100,000 and 1,000,000. Every size is measured in its own process. The passages
+are generated. They have 60 words on average, with the frequencies of words in English text (Zipf). Queries have 2 to 9 of these
+words. `--vectors` adds random vectors of 384 dimensions, which are the worst case for a graph. An embedder's time is not
+included.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ import numpy as np
 from podium import EmbeddedIndex
 
 SIZES = (10_000, 100_000, 1_000_000)
-BATCH, WORDS, QUERIES, LIMIT = 20_000, 300_000, 200, 100
-CUMULATIVE = np.cumsum(1 / (np.arange(1, WORDS + 1) + 2.7))
+BATCH = 20_000  # how many passages are added at once
+VOCABULARY = 300_000  # how many different words there are
+QUERIES = 200
+LIMIT = 100
+CUMULATIVE = np.cumsum(1 / (np.arange(1, VOCABULARY + 1) + 2.7))
 CUMULATIVE /= CUMULATIVE[-1]
+"""The cumulative frequencies of the words, the most frequent first."""
 
 
 def passages(count: int, seed: int):
-    """Yield batches of passages, `count` passages in total."""
+    """Yield `count` passages in lists of BATCH."""
     rng = np.random.default_rng(seed)
     for start in range(0, count, BATCH):
         lengths = rng.poisson(60, min(BATCH, count - start)) + 1
@@ -39,18 +44,23 @@ def passages(count: int, seed: int):
 
 
 def random_words(rng, count: int):
-    """Return ranks of words with the frequencies of English text: proportional to 1 / (rank + 2.7), after Mandelbrot."""
+    """Return the ranks of random words, from 1. As in English text, a word's frequency is proportional to 1 / (rank + 2.7).
+
+    The formula is Mandelbrot's.
+    """
     return np.searchsorted(CUMULATIVE, rng.random(count)) + 1
 
 
 def queries(seed: int) -> list[str]:
-    """Return queries. They do not have the hundred most frequent words, as stop-words are left out of queries."""
+    """Return random queries without the hundred most frequent words, because stop words are left out of queries."""
     rng = np.random.default_rng(seed)
     word_lists = [[word for word in random_words(rng, 60) if word > 100][: rng.integers(2, 10)] for _ in range(QUERIES)]
     return [" ".join(f"word{word}" for word in words) for words in word_lists if words]
 
 
 class RandomVectors:
+    """An embedder that returns random vectors."""
+
     model = "random"
 
     def __init__(self) -> None:
@@ -75,7 +85,7 @@ def peak_megabytes() -> int:
 
 
 def query_milliseconds(index, mode: str) -> tuple[float, float]:
-    """Return the median and the 95th percentile of a query's milliseconds, without the first ten queries."""
+    """Return the median and the 95th percentile of the milliseconds of queries. The first ten are a warm-up."""
     milliseconds = []
     for query in queries(7):
         began = time.perf_counter()
@@ -85,6 +95,7 @@ def query_milliseconds(index, mode: str) -> tuple[float, float]:
 
 
 def measure(count: int, vectors: bool) -> dict:
+    """Build an index of `count` passages, query it, and return the figures."""
     folder = Path(tempfile.mkdtemp(prefix="podium-bench-"))
     try:
         embed = RandomVectors() if vectors else None

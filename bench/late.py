@@ -1,14 +1,15 @@
-"""Late interaction with stored encodings, measured: time per ranking, bytes per document, and encoding from scratch.
+"""Measure late interaction with stored encodings: the time of a ranking, the bytes of an encoding, and the time of encoding.
 
     .venv/dev/bin/python bench/late.py [--rounds 200] [--model podium-mini] [--redis redis://localhost]
 
-Times are those of `Reranker.rerank`: encoding the query, reading the encodings, comparing, sorting. Queries differ, so nothing
-but the documents' encodings is reused. Two threads, whatever the machine has.
+The time of a ranking is that of `Reranker.rerank`: encoding the query, reading the encodings, comparing and sorting. Every call
+has another query, so only the documents' encodings are reused. The model runs on two threads on every machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -28,28 +29,29 @@ from podium.encodings.redis import RedisEncodings
 from podium.local.late.scorer import LateInteraction
 from podium.redis_values import RedisValues
 
-MEMORY = 1_000_000_000
-TARGETS = {100: 3.0, 1000: 15.0}  # documents → milliseconds
+MEMORY_BYTES = 1_000_000_000  # enough for the encodings of all documents
+# How many documents are ranked → how many milliseconds it should take at most.
+TARGETS = {100: 3.0, 1000: 15.0}
 REDIS_TARGETS = {100: 8.0}
+WARM_UP_CALLS = 5
 THREADS = 2
 
 
 def milliseconds(rerank: Callable[[str], object], rounds: int) -> tuple[float, float]:
-    """Return the median and the 95th percentile."""
+    """Return the median and the 95th percentile of the milliseconds of `rounds` calls, with another query in every call."""
     times = []
-    for query, _ in zip(work.queries(), range(rounds + 5), strict=False):
+    for query in itertools.islice(work.queries(), rounds + WARM_UP_CALLS):
         began = time.perf_counter()
         rerank(query)
         times.append(1000 * (time.perf_counter() - began))
-    times = sorted(times[5:])
+    times = sorted(times[WARM_UP_CALLS:])
     return statistics.median(times), times[int(0.95 * len(times))]
 
 
-def measured(scorer: LateInteraction, store: EncodingStore, count: int, rounds: int) -> dict[str, float]:
-    """Measure rankings of `count` documents whose encodings are in a store."""
+def measure(scorer: LateInteraction, store: EncodingStore, count: int, rounds: int) -> dict[str, float]:
+    """Return the figures of rankings of `count` documents whose encodings are in a store."""
     texts = [f"{text} {index}" for index, text in enumerate(work.passages("short", count))]
     stored = scorer.with_store(store)
-    scorer.store = MemoryEncodings(0)
     began = time.perf_counter()
     stored.encode(texts)
     seconds = time.perf_counter() - began
@@ -69,16 +71,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--precision", choices=["float32", "int8"])
     parser.add_argument("--pooling", type=int, default=1)
-    parser.add_argument("--redis", metavar="URL", help="a Redis to measure, too; its encodings are deleted afterwards")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
+    parser.add_argument("--redis", metavar="URL", help="also measure this Redis; the encodings are deleted afterwards")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     options = {"precision": arguments.precision, "pooling": arguments.pooling, "threads": THREADS}
     rows = {}
     with podium.load(arguments.model, **options) as reranker, tempfile.TemporaryDirectory() as folder:
         scorer = reranker.scorer
-        print(f"{arguments.model}, {scorer.precision} on {scorer.runtime}, {scorer.encoding} encodings, {THREADS} threads")
+        network = f"{scorer.precision} on {scorer.runtime}"
+        print(f"{arguments.model}, {network}, {scorer.encoding_precision} encodings, {THREADS} threads")
         stores: dict[str, tuple[EncodingStore, dict[int, float]]] = {
-            "memory": (MemoryEncodings(MEMORY), TARGETS),
+            "memory": (MemoryEncodings(MEMORY_BYTES), TARGETS),
             "folder": (FolderEncodings(Path(folder) / "encodings"), TARGETS),
         }
         if arguments.redis:
@@ -86,7 +89,7 @@ def main() -> None:
             stores["redis"] = (RedisEncodings(values, "podium:bench:late:"), REDIS_TARGETS)
         for name, (store, targets) in stores.items():
             for count, target in targets.items():
-                row = measured(scorer, store, count, arguments.rounds)
+                row = measure(scorer, store, count, arguments.rounds)
                 rows[f"{name} {count}"] = row
                 ratio = row["encode_ms"] / row["median_ms"]
                 print(

@@ -1,12 +1,13 @@
-"""One library that runs ColBERT models, in its own process, called as its users would call it.
+"""Run one of the libraries that bench/late_run.py measures, in its own process, as its users would call it.
 
     python late_contenders.py NAME FOLDER
 
-reads requests from standard input, and answers each with a line of JSON that has the seconds it took:
+NAME is a key of CONTENDERS, and FOLDER has the models that export_late.py wrote. The program reads requests from standard
+input, one per line, and answers every request with a line of JSON that has the seconds that it took:
 
-- "encode small" or "encode modernbert" encodes 100 documents of about 83 tokens,
-- "store N" encodes N documents with the small model and keeps their encodings in memory,
-- "rank" ranks those for another query each time, the query's encoding included.
+- "encode small" or "encode modernbert" encodes 100 documents of about 83 tokens with that model.
+- "store N" encodes N documents with the small model and keeps their encodings in memory.
+- "rank" encodes a query, which is another one for every request, and ranks the documents of the last "store".
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Ranker(Protocol):
+    """A library with a model."""
+
     def encode(self, texts: list[str]) -> Any:
-        """Return the encodings of texts."""
+        """Return the encodings of texts, in the form that `rank` takes."""
 
     def rank(self, query: str, texts: list[str], encodings: Any) -> list[float]:
-        """Return the scores of texts whose encodings are known, after ranking them."""
+        """Rank the texts, whose encodings `encode` returned, and return their scores in the order of the texts."""
 
 
 class Podium:
@@ -36,19 +39,20 @@ class Podium:
         from podium.encodings.memory import MemoryEncodings
         from podium.load import local_scorer
 
-        scorer = local_scorer(folder, precision=precision, keep=0)
-        self._scorer: Any = scorer
-        self._memory = MemoryEncodings
-        self._reranker = Reranker
+        # The classes are attributes because podium is not installed in the other contenders' environments.
+        self._reranker_class = Reranker
+        self._store_class = MemoryEncodings
+        self._scorer: Any = local_scorer(folder, precision=precision, keep=0)
 
     def encode(self, texts: list[str]) -> Any:
-        stored = self._scorer.with_store(self._memory(1_000_000_000))
-        stored.encode(texts)
-        return self._reranker(stored)
+        """Return a reranker whose store has the encodings."""
+        scorer = self._scorer.with_store(self._store_class(1_000_000_000))
+        scorer.encode(texts)
+        return self._reranker_class(scorer)
 
     def rank(self, query: str, texts: list[str], encodings: Any) -> list[float]:
         ranking = encodings.rerank(query, texts)
-        assert ranking.usage.encoded == 0
+        assert ranking.usage.encoded == 0, "an encoding was not in the store"
         return [result.score for result in sorted(ranking, key=lambda result: result.index)]
 
 
@@ -64,7 +68,7 @@ class SentenceTransformers:
 
     def rank(self, query: str, texts: list[str], encodings: Any) -> list[float]:
         scores = self._model.similarity(self._model.encode_query([query]), encodings)[0]
-        scores.topk(10)
+        scores.topk(10)  # the sorting, which is part of a ranking
         return [float(score) for score in scores]
 
 
@@ -99,29 +103,31 @@ def main(name: str, folder: str) -> None:
 
     rankers: dict[str, Ranker] = {}
 
-    def ranker(model: str) -> Ranker:
+    def ranker_for(model: str) -> Ranker:
         if model not in rankers:
             rankers[model] = CONTENDERS[name](Path(folder) / model)
         return rankers[model]
 
     queries = itertools.cycle(work.queries())
-    texts: list[str] = []
-    encodings: Any = None
+    stored_texts: list[str] = []
+    stored_encodings: Any = None
     for line in sys.stdin:
         request, _, argument = line.strip().partition(" ")
-        if request == "store":
-            texts = work.passages("short", int(argument))
-        model, query = ranker(argument if request == "encode" else "small"), next(queries)
-        encoded_texts = work.passages("short") if request == "encode" else texts
-        began = time.perf_counter()
+        ranker = ranker_for(argument if request == "encode" else "small")
+        query = next(queries)
         answer: dict[str, Any] = {}
         if request == "rank":
-            answer["scores"] = model.rank(query, texts, encodings)
+            began = time.perf_counter()
+            answer["scores"] = ranker.rank(query, stored_texts, stored_encodings)
+            answer["seconds"] = time.perf_counter() - began
         else:
-            result = model.encode(encoded_texts)
-        answer["seconds"] = time.perf_counter() - began
-        if request == "store":
-            encodings = result
+            texts = work.passages("short", int(argument)) if request == "store" else work.passages("short")
+            began = time.perf_counter()
+            encodings = ranker.encode(texts)
+            answer["seconds"] = time.perf_counter() - began
+            if request == "store":
+                stored_texts = texts
+                stored_encodings = encodings
         print(json.dumps(answer), flush=True)
 
 

@@ -2,13 +2,14 @@
 
     .venv/dev/bin/python bench/late_million.py [--documents 1000000] [--folder FOLDER]
 
-The encodings are those of 1,000 passages of about 83 tokens, stored again and again under the keys of other documents: what is
-measured is the store, not the model, whose speed bench/late.py measures. Needs 10.5 KB of disk for each document.
+This measures the store and not the model, whose speed bench/late.py measures. So only 1,000 passages of about 83 tokens are
+encoded, and their encodings are stored repeatedly, under the keys of different documents. Needs 10.5 KB of disk per document.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import statistics
 import sys
@@ -21,82 +22,90 @@ sys.path.insert(0, str(Path(__file__).parent))
 import work
 
 import podium
-from podium.encodings import KeyMaker
 from podium.encodings.folder import FolderEncodings
 from podium.encodings.memory import MemoryEncodings
 from podium.load import local_scorer
 from podium.local.late.scorer import LateInteraction
 
-PASSAGES, BATCH, THREADS, RANKINGS = 1_000, 1_000, 2, 200
-MEMORY = 1_000_000_000
-COUNTS = (100, 1_000)  # documents of a ranking
+PASSAGE_COUNT = 1_000
+BATCH_DOCUMENTS = 1_000  # how many encodings are written at once
+THREADS = 2
+RANKINGS = 200
+MEMORY_BYTES = 1_000_000_000  # enough for the encodings of all passages
+CANDIDATE_COUNTS = (100, 1_000)  # how many documents a ranking has
 
 
-def document(number: int) -> str:
+def document_text(number: int) -> str:
     return f"document {number}"
 
 
-def batches(scorer: LateInteraction, count: int) -> Iterator[dict[bytes, bytes]]:
-    """Yield encodings of passages under the keys of `count` documents."""
-    memory = scorer.with_store(MemoryEncodings(MEMORY))
-    passages = [f"{text} {number}" for number, text in enumerate(work.passages("short", PASSAGES))]
-    memory.encode(passages)
-    encodings = [bytes(encoding) for encoding in memory.store.get([memory.encoding_key(text) for text in passages]).values()]
-    keys = KeyMaker(scorer.encoding_identity)
-    for start in range(0, count, BATCH):
-        numbers = range(start, min(start + BATCH, count))
-        yield {keys.key(document(number)): encodings[number % PASSAGES] for number in numbers}
+def encodings_by_key(scorer: LateInteraction, document_count: int) -> Iterator[dict[bytes, bytes]]:
+    """Yield the encodings of passages under the keys of `document_count` documents, in batches."""
+    memory_scorer = scorer.with_store(MemoryEncodings(MEMORY_BYTES))
+    passages = [f"{text} {number}" for number, text in enumerate(work.passages("short", PASSAGE_COUNT))]
+    memory_scorer.encode(passages)
+    passage_keys = [memory_scorer.encoding_key(text) for text in passages]
+    encodings = [bytes(encoding) for encoding in memory_scorer.store.get(passage_keys).values()]
+    for start in range(0, document_count, BATCH_DOCUMENTS):
+        numbers = range(start, min(start + BATCH_DOCUMENTS, document_count))
+        yield {scorer.encoding_key(document_text(number)): encodings[number % PASSAGE_COUNT] for number in numbers}
 
 
 def memory_megabytes() -> dict[str, int]:
-    """Return this process's own memory and that of mapped files, in MB."""
+    """Return the memory of this process in MB: its own (RssAnon), and that of the files that it has mapped (RssFile)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return {name: int(lines[name].split()[0]) // 1024 for name in ("RssAnon", "RssFile")}
 
 
-def rankings(scorer: LateInteraction, total: int, count: int, seed: int) -> list[float]:
-    """Return the milliseconds of rankings of `count` random documents."""
-    reranker, draw, times = podium.Reranker(scorer), random.Random(seed), []
-    for query, _ in zip(work.queries(), range(RANKINGS), strict=False):
-        texts = [document(number) for number in draw.sample(range(total), count)]
+def ranking_milliseconds(scorer: LateInteraction, document_count: int, candidate_count: int) -> list[float]:
+    """Return the sorted milliseconds of rankings of random documents. Every call chooses the same documents."""
+    reranker = podium.Reranker(scorer)
+    generator = random.Random(1)
+    times = []
+    for query in itertools.islice(work.queries(), RANKINGS):
+        texts = [document_text(number) for number in generator.sample(range(document_count), candidate_count)]
         began = time.perf_counter()
         ranking = reranker.rerank(query, texts, limit=10)
         times.append(1000 * (time.perf_counter() - began))
-        assert ranking.usage.encoded == 0
+        assert ranking.usage.encoded == 0, "an encoding was not in the store"
     return sorted(times)
 
 
-def measure(folder: Path, count: int) -> None:
+def measure(folder: Path, document_count: int) -> None:
+    """Write encodings into the folder, rank documents by them, and print the figures."""
     scorer = local_scorer("podium-mini", threads=THREADS, keep=0)
     assert isinstance(scorer, LateInteraction)
-    written = FolderEncodings(folder)
-    writing = 0.0
-    for batch in batches(scorer, count):
+    store = FolderEncodings(folder)
+    seconds = 0.0
+    for batch in encodings_by_key(scorer, document_count):
         began = time.perf_counter()
-        written.put(batch)
-        writing += time.perf_counter() - began
+        store.put(batch)
+        seconds += time.perf_counter() - began
+    store.close()
     size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"{count:,} documents: written in {writing:.0f} s, {size / 1e9:.2f} GB, {size / count / 1000:.1f} KB per document")
-    written.close()
-    before = memory_megabytes()
+    figures = f"written in {seconds:.0f} s, {size / 1e9:.2f} GB, {size / document_count / 1000:.1f} KB per document"
+    print(f"{document_count:,} documents: {figures}")
+    memory_before = memory_megabytes()
     stored = scorer.with_store(FolderEncodings(folder))
     began = time.perf_counter()
-    podium.Reranker(stored).rerank(work.QUERY, [document(0)])
-    seconds, grown = time.perf_counter() - began, memory_megabytes()["RssAnon"] - before["RssAnon"]
-    print(f"opened in {seconds:.2f} s, which takes {grown} MB of memory besides mapped files")
-    for candidates in COUNTS:
-        for name, seed in (("first", 1), ("again", 1)):
-            times = rankings(stored, count, candidates, seed)
-            median, percentile_95 = statistics.median(times), times[int(0.95 * len(times))]
-            print(f"{candidates:5} documents, {name}: median {median:.2f} ms, p95 {percentile_95:.2f} ms")
-    after = memory_megabytes()
-    print(f"memory {after['RssAnon']} MB, and {after['RssFile']} MB of mapped files, which the system can take back")
+    podium.Reranker(stored).rerank(work.QUERY, [document_text(0)])
+    seconds = time.perf_counter() - began
+    growth = memory_megabytes()["RssAnon"] - memory_before["RssAnon"]
+    print(f"opened in {seconds:.2f} s, which takes {growth} MB of memory besides mapped files")
+    for candidate_count in CANDIDATE_COUNTS:
+        for name in ("first", "again"):  # The second time, the system has the pages of these documents in memory.
+            times = ranking_milliseconds(stored, document_count, candidate_count)
+            median = statistics.median(times)
+            percentile_95 = times[int(0.95 * len(times))]
+            print(f"{candidate_count:5} documents, {name}: median {median:.2f} ms, p95 {percentile_95:.2f} ms")
+    memory = memory_megabytes()
+    print(f"memory {memory['RssAnon']} MB, and {memory['RssFile']} MB of mapped files, which the system can take back")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where to write, a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="where to create a temporary folder, by default where the system does")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         measure(Path(folder) / "encodings", arguments.documents)

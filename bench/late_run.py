@@ -1,10 +1,11 @@
-"""Measure podium beside other libraries that run ColBERT models, alternately in one run, and print a table.
+"""Measure podium and other libraries that run ColBERT models alternately, in one run, and print a table.
 
     make bench-late
 
-The first run installs the libraries (two environments with PyTorch in .bench/). All rank the same documents with the same model
-of podium-mini's shape, whose encodings are in memory, and encode them with it and with one of GTE-ModernColBERT's shape. Rounds
-go A B C A B C …; the table has medians, and ratios to sentence-transformers within the rounds. Writes docs/late.json.
+The first run installs the libraries (two environments with PyTorch in .bench/). All libraries rank the same documents with one
+model of podium-mini's shape. The documents' encodings are in memory. All libraries also encode documents, with this model and
+with one of GTE-ModernColBERT's shape. In a round, every library does this once. The table has the medians of the rounds, and
+the medians of the ratios to sentence-transformers in the same round. Writes docs/late.json.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from environments import HOME, REFERENCE, ROOT, VOCABULARY, Contender, install_environments, run_in
+from environments import HOME, REFERENCE, ROOT, TOKENIZER_FOLDER, Contender, install_environments, run_in
 
 MODELS = HOME / "late-models"
 CONTENDERS = {
@@ -25,9 +26,10 @@ CONTENDERS = {
     "sentence-transformers": ("reference", REFERENCE),
     "PyLate": ("pylate", ["pylate==1.6.0"]),
 }
+"""The name of a contender → its environment, and the packages of the environment."""
 BASELINE = "sentence-transformers"
-RANKINGS = {"rank 100": 100, "rank 1000": 1000}  # request → stored documents
-ENCODINGS = {"encode small": 5, "encode modernbert": 1}  # request → how many times in a round
+RANKINGS = {"rank 100": 100, "rank 1000": 1000}  # a column → how many documents are stored and ranked
+ENCODINGS = {"encode small": 5, "encode modernbert": 1}  # a column, which is also the request → how often it is sent per round
 COLUMNS = {
     "rank 100": "ranking of 100, ms",
     "rank 1000": "of 1,000, ms",
@@ -37,7 +39,7 @@ COLUMNS = {
 RANKINGS_PER_ROUND = 20
 
 Times = dict[str, dict[str, list[float]]]
-"""The medians of rounds in milliseconds, by request and contender."""
+"""By column and contender, the median milliseconds of each round."""
 
 
 def contender(name: str) -> Contender:
@@ -46,18 +48,18 @@ def contender(name: str) -> Contender:
 
 def measure(rounds: int) -> Times:
     running = {name: contender(name) for name in CONTENDERS}
-    times: Times = {request: {name: [] for name in CONTENDERS} for request in COLUMNS}
+    times: Times = {column: {name: [] for name in CONTENDERS} for column in COLUMNS}
     scores: dict[str, list[float]] = {}
-    for request, count in RANKINGS.items():
+    for column, document_count in RANKINGS.items():
         for process in running.values():
-            process.answer(f"store {count}")
-        for is_measured in [False] + [True] * rounds:
+            process.answer(f"store {document_count}")
+        for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
             for name, process in running.items():
                 answers = [process.answer("rank") for _ in range(RANKINGS_PER_ROUND)]
                 scores[name] = answers[-1]["scores"]
                 if is_measured:
-                    times[request][name].append(1000 * statistics.median(answer["seconds"] for answer in answers))
-        _check(scores)
+                    times[column][name].append(1000 * statistics.median(answer["seconds"] for answer in answers))
+        _check_scores(scores)
     for request, repetitions in ENCODINGS.items():
         for is_measured in [False] + [True] * rounds:
             for name, process in running.items():
@@ -69,8 +71,8 @@ def measure(rounds: int) -> Times:
     return times
 
 
-def _check(scores: dict[str, list[float]]) -> None:
-    """End if a contender has other scores than the baseline: it would not do the same work."""
+def _check_scores(scores: dict[str, list[float]]) -> None:
+    """End the program if a contender has other scores than the baseline, because then it does not do the same work."""
     for name, values in scores.items():
         difference = max(abs(a - b) for a, b in zip(values, scores[BASELINE], strict=True))
         print(f"{name}: largest difference of a score {difference:.2g}")
@@ -96,7 +98,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     install_environments(dict(CONTENDERS.values()))
     if not (MODELS / "modernbert").exists():
-        run_in("reference", Path(__file__).parent / "export_late.py", MODELS, VOCABULARY)
+        run_in("reference", Path(__file__).parent / "export_late.py", MODELS, TOKENIZER_FOLDER)
     times = measure(rounds)
     print(table(times))
     (ROOT / "docs" / "late.json").write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")

@@ -1,10 +1,12 @@
-"""Where the time of one pair goes, in the native core and in ONNX Runtime, on one thread.
+"""Measure which operations take the time of one pair, in the native core and in ONNX Runtime, on one thread.
 
     .venv/dev/bin/python bench/operators.py
 
-Needs the cross-encoder that `make bench` makes. Prints the time of its steps in the native core, measured by the core itself
-with as many pairs at once as it usually gets; the time of its operators in ONNX Runtime, measured by the profiler; and the
-time of alternative operators there, for MiniLM's shapes.
+Needs the cross-encoder that `make bench` creates. The program prints three kinds of tables:
+
+- the time of the steps in the native core, which the core measures itself, with as many pairs at once as it usually gets
+- the time of the operators in ONNX Runtime, which its profiler measures
+- the time of alternative operators in ONNX Runtime, for MiniLM's shapes
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from podium.local.runtimes.onnx.graph import OnnxGraph
 from podium.local.spec import read_spec
 
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
-WIDTH, INTERMEDIATE, HEADS = 384, 1536, 12
-RUNS, QUERY_TOKENS = 60, 12
-TOKENS = (83, 310)
-MICROSOFT = "com.microsoft"
-DRAW = np.random.default_rng(0)
+WIDTH, INTERMEDIATE, HEADS = 384, 1536, 12  # MiniLM's shape
+RUNS = 60
+QUERY_TOKENS = 12
+PAIR_TOKENS = (83, 310)
+MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
+RANDOM = np.random.default_rng(0)
 
 
 def session_options() -> Any:
@@ -47,9 +50,9 @@ def session_options() -> Any:
 
 
 def operator_times(precision: Precision, tokens: int) -> Counter[str]:
-    """Return milliseconds per operator for one pair, in ONNX Runtime."""
+    """Return the milliseconds of all operators of a kind for one pair of `tokens` tokens, in ONNX Runtime."""
     session = profiled_session(precision)
-    feeds = {"input_ids": DRAW.integers(1000, 20_000, (1, tokens)), "token_type_ids": np.zeros((1, tokens), np.int64)}
+    feeds = {"input_ids": RANDOM.integers(1000, 20_000, (1, tokens)), "token_type_ids": np.zeros((1, tokens), np.int64)}
     feeds["token_type_ids"][0, QUERY_TOKENS:] = 1
     for _ in range(RUNS):
         session.run(None, feeds)
@@ -61,6 +64,7 @@ def operator_times(precision: Precision, tokens: int) -> Counter[str]:
 
 
 def profiled_session(precision: Precision) -> onnxruntime.InferenceSession:
+    """Return a session of the model that records the time of every operator."""
     spec = read_spec(MODEL)
     checkpoint = Checkpoint(spec.weights, spec.family.prefix)
     graph = OnnxGraph(checkpoint, Int8Weights(checkpoint.digest()) if precision == "int8" else None)
@@ -75,12 +79,12 @@ def profiled_session(precision: Precision) -> onnxruntime.InferenceSession:
 
 
 def step_times(precision: Precision, tokens: int) -> Counter[str]:
-    """Return milliseconds per kind of step for one pair, in the native core."""
+    """Return the milliseconds of all steps of a kind for one pair of `tokens` tokens, in the native core."""
     runtime = load(read_spec(MODEL), Variant("native", precision))
     assert isinstance(runtime, NativeRuntime)
     network = runtime.network
     count = max(runtime.tokens_at_once // tokens, 1)
-    ids = DRAW.integers(1000, 20_000, count * tokens).astype(np.int32)
+    ids = RANDOM.integers(1000, 20_000, count * tokens).astype(np.int32)
     segments = np.tile((np.arange(tokens) >= QUERY_TOKENS).astype(np.int32), count)
     offsets = np.arange(count + 1, dtype=np.int64) * tokens
     result = np.empty((count, 1), np.float32)
@@ -96,25 +100,30 @@ def step_times(precision: Precision, tokens: int) -> Counter[str]:
 
 
 class Sketch:
-    """A few nodes between an input of shape (1, tokens, WIDTH) and an output."""
+    """A small ONNX network, whose input "x" has shape (1, tokens, WIDTH)."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
     def weight(self, *shape: int, values: Any = None) -> str:
+        """Add an array with these values, or a random one of this shape, and return its name."""
         name = f"w{len(self.weights)}"
-        array = values if values is not None else DRAW.standard_normal(shape).astype(np.float32) * 0.05
+        array = values if values is not None else RANDOM.standard_normal(shape).astype(np.float32) * 0.05
         self.weights.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
         name = f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def microseconds(self, result: str, tokens: int) -> float:
-        """Return the median time of a run. It includes the call's own cost, so compare it only with others."""
+        """Return the median time of a run whose output is `result`.
+
+        It includes the cost of the call itself, so compare it only with other values of this method.
+        """
         shape = [1, tokens, WIDTH]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
@@ -122,13 +131,16 @@ class Sketch:
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         session = onnxruntime.InferenceSession(model.SerializeToString(), session_options())
-        feeds = {"x": DRAW.standard_normal(shape).astype(np.float32)}
+        feeds = {"x": RANDOM.standard_normal(shape).astype(np.float32)}
         times = []
         for _ in range(RUNS):
             began = time.perf_counter()
             session.run([result], feeds)
             times.append(time.perf_counter() - began)
         return statistics.median(times) * 1e6
+
+
+# The following functions add an alternative to a sketch, and return the name of its output.
 
 
 def norm(sketch: Sketch) -> str:
@@ -165,7 +177,7 @@ def matmul(sketch: Sketch) -> str:
 
 def quantised_matmul(dtype: type) -> Callable[[Sketch], str]:
     def build(sketch: Sketch) -> str:
-        weight = DRAW.integers(-127, 127, (WIDTH, INTERMEDIATE)).astype(dtype)
+        weight = RANDOM.integers(-127, 127, (WIDTH, INTERMEDIATE)).astype(dtype)
         parts = [sketch.weight(values=weight), sketch.weight(INTERMEDIATE)]
         parts += [sketch.weight(values=np.zeros(INTERMEDIATE, dtype)), sketch.weight(INTERMEDIATE)]
         return sketch.op("DynamicQuantizeMatMul", "x", *parts, domain=MICROSOFT)
@@ -174,7 +186,7 @@ def quantised_matmul(dtype: type) -> Callable[[Sketch], str]:
 
 
 def block_matmul(sketch: Sketch) -> str:
-    blocks = sketch.weight(values=DRAW.integers(0, 255, (INTERMEDIATE, 3, 128)).astype(np.uint8))
+    blocks = sketch.weight(values=RANDOM.integers(0, 255, (INTERMEDIATE, 3, 128)).astype(np.uint8))
     sizes = {"K": WIDTH, "N": INTERMEDIATE, "bits": 8, "block_size": 128, "accuracy_level": 4}
     return sketch.op("MatMulNBits", "x", blocks, sketch.weight(INTERMEDIATE * 3), domain=MICROSOFT, **sizes)
 
@@ -193,8 +205,9 @@ ALTERNATIVES: dict[str, Callable[[Sketch], str]] = {
 
 
 def print_times(title: str, times: dict[int, Counter[str]]) -> None:
-    short, long = (times[tokens] for tokens in TOKENS)
-    print(f"| {title} | ms at {TOKENS[0]} tokens | ms at {TOKENS[1]} |\n|---|---|---|")
+    """Print the nine kinds that take the most time, and the total. `times` is by the number of a pair's tokens."""
+    short, long = (times[tokens] for tokens in PAIR_TOKENS)
+    print(f"| {title} | ms at {PAIR_TOKENS[0]} tokens | ms at {PAIR_TOKENS[1]} |\n|---|---|---|")
     for kind, milliseconds in short.most_common(9):
         print(f"| {kind} | {milliseconds:.2f} | {long[kind]:.2f} |")
     print(f"| all | {sum(short.values()):.2f} | {sum(long.values()):.2f} |\n")
@@ -204,11 +217,11 @@ def main() -> None:
     precisions: tuple[Precision, ...] = ("float32", "int8")
     for title, measure in (("the native core", step_times), ("ONNX Runtime", operator_times)):
         for precision in precisions:
-            print_times(f"{title}, {precision}", {tokens: measure(precision, tokens) for tokens in TOKENS})
-    print(f"| operators | µs at {TOKENS[0]} tokens | µs at {TOKENS[1]} |\n|---|---|---|")
+            print_times(f"{title}, {precision}", {tokens: measure(precision, tokens) for tokens in PAIR_TOKENS})
+    print(f"| operators | µs at {PAIR_TOKENS[0]} tokens | µs at {PAIR_TOKENS[1]} |\n|---|---|---|")
     for name, build in ALTERNATIVES.items():
         times = []
-        for tokens in TOKENS:
+        for tokens in PAIR_TOKENS:
             sketch = Sketch()
             times.append(sketch.microseconds(build(sketch), tokens))
         print(f"| {name} | {times[0]:.0f} | {times[1]:.0f} |")

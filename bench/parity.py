@@ -1,9 +1,10 @@
-"""Parity at full size with sentence-transformers: random checkpoints of MiniLM-L6's, XLM-R-base's and DeBERTa-v3-base's shapes.
+"""Compare logits with sentence-transformers for models of full size, of MiniLM-L6's, XLM-R-base's and DeBERTa-v3-base's shapes.
 
     .bench/reference/bin/python bench/parity.py write && .venv/dev/bin/python bench/parity.py compare
 
-The first command, in the environment that `make bench` makes, writes checkpoints and their logits (2 GB) under .bench/; the
-second compares. The texts have from a few tokens to more than the maximum.
+The first command runs in an environment that `make bench` creates. It writes random checkpoints (2 GB) under .bench/, and the
+logits that sentence-transformers computes with them. The second command compares podium's logits with them. The texts have
+lengths from a few tokens to more than the maximum.
 """
 
 from __future__ import annotations
@@ -16,24 +17,33 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HOME, PARITY = ROOT / ".bench" / "parity", ROOT / "tests" / "parity"
+HOME = ROOT / ".bench" / "parity"
+PARITY = ROOT / "tests" / "parity"
 WORDS = (PARITY / "words.txt").read_text(encoding="utf-8").split()
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+# The name of a model → the small model in tests/parity whose config and tokenizer it gets, and the settings that it changes.
 SHAPES = {
     "minilm-l6": ("bert", BASE | {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
     "xlm-r-base": ("xlm-roberta-bfloat16", BASE),
     "deberta-v3-base": ("deberta-v3", BASE | {"pooler_hidden_size": 768, "position_buckets": 256}),
 }
-POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}
+POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}  # by model_type; 512 of them can be a token's
 
 
 def pairs() -> list[tuple[str, str]]:
-    draw = random.Random(3)
-    lengths = [1, 2, 5, 20, 40, 83, 120, 200, 310, 400, 505, 600, 900]
-    return [(" ".join(draw.choices(WORDS, k=draw.randint(1, 12))), " ".join(draw.choices(WORDS, k=n))) for n in lengths]
+    """Return pairs of a query and a text of random words."""
+    generator = random.Random(3)
+    text_lengths = [1, 2, 5, 20, 40, 83, 120, 200, 310, 400, 505, 600, 900]
+    random_pairs = []
+    for length in text_lengths:
+        query_words = generator.choices(WORDS, k=generator.randint(1, 12))
+        text_words = generator.choices(WORDS, k=length)
+        random_pairs.append((" ".join(query_words), " ".join(text_words)))
+    return random_pairs
 
 
 def write() -> None:
+    """Write the checkpoints and the logits of sentence-transformers."""
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -47,7 +57,7 @@ def write() -> None:
 
 
 def write_checkpoint(folder: Path, source: Path, shape: dict[str, int]) -> None:
-    """Write a random checkpoint of another shape than `source`, with its tokenizer."""
+    """Write a random checkpoint with the config and the tokenizer of the folder `source`, but with another shape."""
     import torch
     import transformers
 
@@ -57,15 +67,20 @@ def write_checkpoint(folder: Path, source: Path, shape: dict[str, int]) -> None:
     torch.manual_seed(0)
     model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(**settings))
     with torch.no_grad():
-        for parameter in model.parameters():  # the spread of a trained model, so that the logits differ
-            parameter.mul_(2.0) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
+        # Random parameters get about the spread of trained ones, so that the logits differ.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(2.0)
+            else:
+                parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     shutil.copy(source / "tokenizer.json", folder)
-    tokenizer = json.loads((source / "tokenizer_config.json").read_text()) | {"model_max_length": 512}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    tokenizer_settings = json.loads((source / "tokenizer_config.json").read_text()) | {"model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_settings))
 
 
 def compare() -> None:
+    """Print the largest difference of a logit for every model and runtime."""
     import podium
     from podium.local.build import variants_for
     from podium.local.spec import read_spec

@@ -1,7 +1,7 @@
-"""The highest rates of matrix products on this machine, by any library that is installed here, on all processors.
+"""Measure how fast this machine can multiply matrices on all processors, with the fastest library that is installed.
 
-Prints a line of JSON: {"float32": GFLOP/s, "int8": GOP/s}. The products are of (rows, 1536) and (1536, 1536), with 128 to
-2048 rows.
+Prints a line of JSON: {"float32": GFLOP/s, "int8": GOP/s}. The matrices have the shapes (rows, 1536) and (1536, 1536), with 128
+to 2048 rows. The libraries are numpy, PyTorch and podium's native core.
 """
 
 from __future__ import annotations
@@ -15,41 +15,51 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-SIZE, ROWS, SECONDS = 1536, (128, 512, 2048), 0.4
+SIZE = 1536
+ROWS = (128, 512, 2048)
+SECONDS = 0.4  # how long a product is repeated
 THREADS = len(os.sched_getaffinity(0))
 Product = Callable[[], object]
+"""A function that multiplies two matrices."""
 
 
 def rate(product: Product, rows: int) -> float:
-    """Return billions of operations a second, the best of many runs."""
-    best, began = float("inf"), time.perf_counter()
-    while time.perf_counter() - began < SECONDS:
+    """Return the billions of operations per second in the fastest of many runs."""
+    best_seconds = float("inf")
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
         start = time.perf_counter()
         product()
-        best = min(best, time.perf_counter() - start)
-    return 2 * rows * SIZE * SIZE / best / 1e9
+        best_seconds = min(best_seconds, time.perf_counter() - start)
+    return 2 * rows * SIZE * SIZE / best_seconds / 1e9
+
+
+# The following functions yield the precisions that a library has, each with a product.
 
 
 def numpy_products(rows: int) -> Iterator[tuple[str, Product]]:
-    x, weight = np.ones((rows, SIZE), np.float32), np.ones((SIZE, SIZE), np.float32)
+    x = np.ones((rows, SIZE), np.float32)
+    weight = np.ones((SIZE, SIZE), np.float32)
     yield "float32", lambda: x @ weight
 
 
 def torch_products(rows: int) -> Iterator[tuple[str, Product]]:
     import torch
 
-    x, weight = torch.ones(rows, SIZE), torch.ones(SIZE, SIZE)
+    x = torch.ones(rows, SIZE)
+    weight = torch.ones(SIZE, SIZE)
     yield "float32", lambda: x @ weight
-    x_int8, weight_int8 = torch.ones(rows, SIZE, dtype=torch.int8), torch.ones(SIZE, SIZE, dtype=torch.int8)
+    x_int8 = torch.ones(rows, SIZE, dtype=torch.int8)
+    weight_int8 = torch.ones(SIZE, SIZE, dtype=torch.int8)
     yield "int8", lambda: torch._int_mm(x_int8, weight_int8)
 
 
 def podium_products(rows: int) -> Iterator[tuple[str, Product]]:
-    """Yield products of the native core's kernels, whose rows are divided among threads as pairs are."""
+    """Yield products by the native core's kernels. The rows are divided among threads, as the core divides pairs."""
     from podium import _native
     from podium.local.runtimes.native.packed import pack_float32, pack_int8
 
-    kernels = _native.instruction_sets()[0]
+    instruction_set = _native.instruction_sets()[0]
     weight = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
     parts = [np.ones((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
     results = [np.empty((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
@@ -58,23 +68,23 @@ def podium_products(rows: int) -> Iterator[tuple[str, Product]]:
     pool = ThreadPoolExecutor(THREADS)
 
     def multiply(x: np.ndarray, y: np.ndarray) -> None:
-        _native.multiply(x=x, packed=packed, y=y, bias=None, activation="none", added=None, instruction_set=kernels)
+        _native.multiply(x=x, packed=packed, y=y, bias=None, activation="none", added=None, instruction_set=instruction_set)
 
     def multiply_int8(x: np.ndarray, y: np.ndarray) -> None:
-        _native.multiply_int8(x=x, packed=packed_int8, scales=scales, sums=sums, y=y, instruction_set=kernels)
+        _native.multiply_int8(x=x, packed=packed_int8, scales=scales, sums=sums, y=y, instruction_set=instruction_set)
 
     yield "float32", lambda: list(pool.map(multiply, parts, results))
     yield "int8", lambda: list(pool.map(multiply_int8, parts, results))
 
 
 def main() -> None:
-    best = {"float32": 0.0, "int8": 0.0}
+    best_rates = {"float32": 0.0, "int8": 0.0}
     for products in (numpy_products, torch_products, podium_products):
         for rows in ROWS:
-            with contextlib.suppress(ImportError):
-                for kind, product in products(rows):
-                    best[kind] = max(best[kind], rate(product, rows))
-    print(json.dumps(best))
+            with contextlib.suppress(ImportError):  # The library is not installed.
+                for precision, product in products(rows):
+                    best_rates[precision] = max(best_rates[precision], rate(product, rows))
+    print(json.dumps(best_rates))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""What int8 costs on test collections: nDCG@10 and the order of the first 20, compared with float32.
+"""Measure how int8 changes the quality of rankings on test collections, compared with float32.
 
     .venv/dev/bin/python bench/precision.py FOLDER… [--model podium-mini] [--runtime native] [--queries 60]
 
-FOLDER is a collection that `podium eval` reads. Prints, per collection: the mean nDCG@10 of BM25's first 100 documents
-reranked in float32 and in int8, the mean Kendall τ of the two orders of float32's first 20, and the largest difference of a
-logit.
+FOLDER is a test collection that `podium eval` reads. BM25's first 100 documents are reranked in float32 and in int8. The
+program prints, for each collection, both means of nDCG@10, the mean of Kendall's τ between the two orders of float32's first 20
+documents, and the largest difference of a logit.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -22,13 +23,16 @@ from podium.evaluation.collections import read_collection
 from podium.evaluation.evaluate import first_stage_run
 from podium.evaluation.metrics import metric_values
 from podium.load import local_scorer
+from podium.scorers import BaseScorer
 
-METRIC, FIRST, CANDIDATES = "nDCG@10", 20, 100
+METRIC = "nDCG@10"
+FIRST = 20  # how many of float32's documents Kendall's τ compares
+CANDIDATES = 100
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table."""
+    """The figures of one collection, or their means. `float32` and `int8` are the values of METRIC."""
 
     queries: float
     float32: float
@@ -37,6 +41,7 @@ class Row:
     difference: float
 
     def line(self, name: str) -> str:
+        """Return the row of the table in Markdown."""
         ndcg = f"{self.float32:.4f} | {self.int8:.4f} | {self.int8 - self.float32:+.4f}"
         return f"| {name} | {self.queries:.0f} | {ndcg} | {self.kendall:.4f} | {self.difference:.3f} |"
 
@@ -58,29 +63,32 @@ def main() -> None:
     print(Row(*np.mean([astuple(row) for row in rows], axis=0)).line("mean"))
 
 
-def compare(folder: Path, scorers, count: int) -> Row:
+def compare(folder: Path, scorers: Sequence[BaseScorer], query_count: int) -> Row:
+    """Return the figures of a collection, from at most `query_count` random queries, for two scorers: float32 and int8."""
     collection = read_collection(folder)
-    queries = random.Random(0).sample(sorted(collection.queries), min(count, len(collection.queries)))
+    query_ids = random.Random(0).sample(sorted(collection.queries), min(query_count, len(collection.queries)))
     collection = replace(
         collection,
-        queries={query: collection.queries[query] for query in queries},
-        qrels={query: collection.qrels[query] for query in queries},
+        queries={query_id: collection.queries[query_id] for query_id in query_ids},
+        qrels={query_id: collection.qrels[query_id] for query_id in query_ids},
     )
     candidates = first_stage_run(collection, first_stage(collection, None, None, None), CANDIDATES, lambda done: None).run
-    runs, taus, difference = ({}, {}), [], 0.0
-    for query, scores in candidates.items():
-        names = list(scores)
-        texts = [collection.documents[name] for name in names]
-        raw = [np.array(scorer.score(collection.queries[query], texts).raw) for scorer in scorers]
-        for run, logits in zip(runs, raw, strict=True):
-            order = np.argsort(-logits, kind="stable")  # the order of a run breaks ties
-            run[query] = {names[index]: float(logits[index]) for index in order}
-        first = np.argsort(-raw[0])[:FIRST]
+    runs: tuple[dict[str, dict[str, float]], ...] = ({}, {})
+    taus = []
+    difference = 0.0
+    for query_id, first_stage_scores in candidates.items():
+        document_ids = list(first_stage_scores)
+        texts = [collection.documents[document_id] for document_id in document_ids]
+        float32_logits, int8_logits = (np.array(scorer.score(collection.queries[query_id], texts).raw) for scorer in scorers)
+        for run, logits in zip(runs, (float32_logits, int8_logits), strict=True):
+            order = np.argsort(-logits, kind="stable")  # Ties keep the order of the first stage.
+            run[query_id] = {document_ids[index]: float(logits[index]) for index in order}
+        first = np.argsort(-float32_logits)[:FIRST]
         if len(first) > 1:
-            taus.append(kendalltau(raw[0][first], raw[1][first]).statistic)
-        difference = max(difference, float(np.abs(raw[0] - raw[1]).max(initial=0)))
+            taus.append(kendalltau(float32_logits[first], int8_logits[first]).statistic)
+        difference = max(difference, float(np.abs(float32_logits - int8_logits).max(initial=0)))
     means = [float(np.mean(list(metric_values([METRIC], collection.qrels, run)[METRIC].values()))) for run in runs]
-    return Row(len(queries), *means, float(np.mean(taus)), difference)
+    return Row(len(query_ids), *means, float(np.mean(taus)), difference)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     make bench
 
-Each contender has its own environment in .bench/. The first run installs them, which takes several minutes and 2 GB, because
-one contains PyTorch. All rank the same passages with one cross-encoder of MiniLM-L6's shape. Rounds go A B C A B C …, and the
-table has medians. Compare the ratios: absolute speeds differ between machines, and on one machine over time. Writes
-docs/benchmark.json and docs/benchmark.svg.
+A contender is a way to rank with a library. Every library has an environment in .bench/. The first run installs the
+environments, which takes several minutes and 2 GB, because one of them contains PyTorch. All contenders rank the same passages
+with one cross-encoder of MiniLM-L6's shape. In a round, every contender ranks once; the table has the medians of the rounds.
+Compare the ratios: absolute speeds differ between machines, and on one machine over time. Writes docs/benchmark.json and
+docs/benchmark.svg.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chart
-from environments import HOME, REFERENCE, ROOT, VOCABULARY, Contender, install_environments, run_in
+from environments import HOME, REFERENCE, ROOT, TOKENIZER_FOLDER, Contender, install_environments, run_in
 
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
@@ -38,8 +39,9 @@ CONTENDERS = {
     "OpenVINO": ("openvino", ["openvino", "nncf", "tokenizers"]),
     "OpenVINO int8 (NNCF)": ("openvino", ["openvino", "nncf", "tokenizers"]),
 }
+"""The name of a contender → its environment, and the packages of the environment."""
 BASELINE = "sentence-transformers"
-SHARED = ("CTranslate2", "CTranslate2 int8")
+WITHOUT_SIZE = ("CTranslate2", "CTranslate2 int8")  # They share an environment with the baseline.
 
 
 def contender(name: str) -> Contender:
@@ -47,11 +49,11 @@ def contender(name: str) -> Contender:
 
 
 def install() -> None:
-    """Make the missing environments, and the model in each contender's format."""
+    """Create the environments that are missing, and the model in the formats of all contenders."""
     install_environments(dict(CONTENDERS.values()))
     if not (HOME / "model" / "flashrank").exists():
         script = Path(__file__).parent / "export.py"
-        run_in("reference", script, HOME / "model", VOCABULARY)
+        run_in("reference", script, HOME / "model", TOKENIZER_FOLDER)
         run_in("podium", script, HOME / "model", "--int8")
         run_in("openvino", script, HOME / "model", "--openvino")
 
@@ -67,6 +69,12 @@ def first_ranking(name: str) -> float:
 
 
 def measure(rounds: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of each contender.
+
+    - "first": the seconds of its first ranking, per round.
+    - "short" and "long": the seconds of ranking this workload, per round.
+    - "short scores" …: its scores. "short memory" …: its answer to the request "memory".
+    """
     figures: dict[str, dict[str, Any]] = {name: {"short": [], "long": [], "first": []} for name in CONTENDERS}
     for _ in range(rounds):
         for name in CONTENDERS:
@@ -94,11 +102,11 @@ def summary(figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
         row: dict[str, float] = {"first_s": statistics.median(own["first"])}
         for workload in ("short", "long"):
             row[f"{workload}_pairs_s"] = 100 / statistics.median(own[workload])
-            row[f"{workload}_ratio"] = statistics.median(b / o for b, o in zip(base[workload], own[workload], strict=True))
+            seconds = zip(base[workload], own[workload], strict=True)
+            row[f"{workload}_ratio"] = statistics.median(base_seconds / own_seconds for base_seconds, own_seconds in seconds)
             row[f"{workload}_peak_mb"] = own[f"{workload} memory"]["peak_mb"]
-            row[f"{workload}_delta"] = max(
-                abs(a - b) for a, b in zip(own[f"{workload} scores"], base[f"{workload} scores"], strict=True)
-            )
+            scores = zip(base[f"{workload} scores"], own[f"{workload} scores"], strict=True)
+            row[f"{workload}_delta"] = max(abs(base_score - own_score) for base_score, own_score in scores)
         row["load_s"] = own["short memory"]["load_s"]
         row["installed_mb"] = installed_megabytes(name)
         summaries[name] = row
@@ -123,7 +131,7 @@ def peaks() -> dict[str, float]:
 
 
 def operations() -> dict[str, float]:
-    """Return the billions of operations in one pair's matrix products, by workload: 2 × weights × tokens."""
+    """Return how many billion operations the matrix products of an average pair take, by workload: 2 × weights × tokens."""
     script = (
         "import sys; from podium.load import local_scorer; import work;"
         "encode = local_scorer(sys.argv[1]).tokenizer.encode;"
@@ -133,12 +141,17 @@ def operations() -> dict[str, float]:
     command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     tokens = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
-    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # of six layers: four matrices of the attention, two of the feed-forward
     return {name: 2 * weights * count / 1e9 for name, count in zip(("short", "long"), tokens, strict=True)}
 
 
 def limits(best: dict[str, float], work: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
-    """Return the table's last rows: the pairs/s that the machine's matrix products allow, and podium's share of them."""
+    """Return the last rows of the table: the pairs/s that the machine's matrix products allow, and podium's share of them.
+
+    - `best`: the highest rates of matrix products by precision, as `peaks` returns them.
+    - `work`: the operations per pair, as `operations` returns them.
+    - `rows`: the rows of the table, as `summary` returns them.
+    """
     lines = []
     for kind, rate in best.items():
         own = rows[f"podium {kind}"]
@@ -162,11 +175,11 @@ def table(rows: dict[str, dict[str, float]]) -> str:
             f"{row['long_pairs_s']:.0f} ({row['long_ratio']:.1f}×)",
             f"{row['first_s']:.2f} s",
             f"{row['short_peak_mb']:.0f} / {row['long_peak_mb']:.0f} MB",
-            "–" if name in SHARED else f"{row['installed_mb']:.0f} MB",
+            "–" if name in WITHOUT_SIZE else f"{row['installed_mb']:.0f} MB",
             "–" if name == BASELINE else f"{max(row['short_delta'], row['long_delta']):.0e}",
         ]
-        shown = f"**{name}**" if name.startswith("podium") else name
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
+        title = f"**{name}**" if name.startswith("podium") else name
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

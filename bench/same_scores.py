@@ -16,14 +16,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = ROOT / "tests" / "parity"
-QUERIES, TEXTS_PER_QUERY = 20, 50
+QUERIES = 20
+TEXTS_PER_QUERY = 50
 
 
-def pairs() -> list[tuple[str, list[str]]]:
+def queries_with_texts() -> list[tuple[str, list[str]]]:
+    """Return queries of random words, and the texts of each query. They are the same in every call."""
     words = (PARITY / "words.txt").read_text(encoding="utf-8").split()
     generator = random.Random(7)
-    text = lambda longest: " ".join(generator.choices(words, k=generator.randint(1, longest)))  # noqa: E731
-    return [(text(12), [text(150) for _ in range(TEXTS_PER_QUERY)]) for _ in range(QUERIES)]
+
+    def random_text(max_words: int) -> str:
+        return " ".join(generator.choices(words, k=generator.randint(1, max_words)))
+
+    return [(random_text(12), [random_text(150) for _ in range(TEXTS_PER_QUERY)]) for _ in range(QUERIES)]
 
 
 def print_scores() -> None:
@@ -36,18 +41,15 @@ def print_scores() -> None:
                 reranker = podium.load(str(folder), runtime=runtime, precision=precision)
             except podium.PodiumError:
                 continue  # this model does not have this variant
+            scores = []
             with reranker:
-                raw = [
-                    result.score for query, texts in pairs() for result in sorted(reranker.rerank(query, texts), key=by_index)
-                ]
-            print(json.dumps([f"{folder.name} {runtime} {precision}", [score.hex() for score in raw]]), flush=True)
+                for query, texts in queries_with_texts():
+                    scores += reranker.score(query, texts)
+            print(json.dumps([f"{folder.name} {runtime} {precision}", [score.hex() for score in scores]]), flush=True)
 
 
-def by_index(result) -> int:
-    return result.index
-
-
-def scores(python: str) -> dict[str, list[str]]:
+def scores_by_variant(python: str) -> dict[str, list[str]]:
+    """Return the scores that the podium of another Python computes, by the name of the model, runtime and precision."""
     process = subprocess.run([python, __file__, "--print"], capture_output=True, text=True, check=True)
     return dict(json.loads(line) for line in process.stdout.splitlines())
 
@@ -57,13 +59,14 @@ def main() -> None:
         return print_scores()
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    here, other = scores(sys.executable), scores(sys.argv[1])
-    if here.keys() != other.keys():
-        sys.exit(f"only one of the versions runs: {', '.join(sorted(here.keys() ^ other.keys()))}")
-    for name, values in here.items():
-        different = sum(a != b for a, b in zip(values, other[name], strict=True))
-        print(f"{name:<45} {len(values):>5} pairs, {different} different")
-    sys.exit(any(here[name] != other[name] for name in here))
+    own_scores = scores_by_variant(sys.executable)
+    other_scores = scores_by_variant(sys.argv[1])
+    if own_scores.keys() != other_scores.keys():
+        sys.exit(f"only one of the versions runs: {', '.join(sorted(own_scores.keys() ^ other_scores.keys()))}")
+    for name, scores in own_scores.items():
+        difference_count = sum(own != other for own, other in zip(scores, other_scores[name], strict=True))
+        print(f"{name:<45} {len(scores):>5} pairs, {difference_count} different")
+    sys.exit(own_scores != other_scores)
 
 
 if __name__ == "__main__":

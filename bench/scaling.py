@@ -1,4 +1,4 @@
-"""How time grows with tokens, documents and threads, for the cross-encoder that `make bench` makes.
+"""Measure how time grows with tokens, documents and threads, for the cross-encoder that `make bench` writes.
 
 .venv/dev/bin/python bench/scaling.py [--model FOLDER]
 """
@@ -14,29 +14,34 @@ import numpy as np
 
 from podium.load import local_scorer
 from podium.local.cpu import cores
+from podium.scorers import BaseScorer
 
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
-TOKENS, DOCUMENTS = (16, 32, 64, 128, 256, 512), (1, 2, 5, 10, 100, 1000)
-QUERY, WORDS = "how are results ordered", "search results in order of relevance to what was asked "
-RUNS, SECONDS = 5, 10
+PAIR_TOKENS = (16, 32, 64, 128, 256, 512)
+DOCUMENT_COUNTS = (1, 2, 5, 10, 100, 1000)
+USUAL_PAIR_TOKENS = 64  # in the table by documents
+QUERY = "how are results ordered"
+WORDS = ("search", "results", "in", "order", "of", "relevance", "to", "what", "was", "read")  # Each word is one token.
+MAX_CALLS = 5
+MAX_SECONDS = 10
 
 
-def milliseconds(scorer, texts: list[str]) -> float:
-    """Return the median time of a call, after one call to warm up."""
+def milliseconds(scorer: BaseScorer, texts: list[str]) -> float:
+    """Return the median time of up to MAX_CALLS calls within MAX_SECONDS, after one call to warm up."""
     times = []
-    for run in range(RUNS + 1):
+    for call in range(MAX_CALLS + 1):
         began = time.perf_counter()
         scorer.score(QUERY, texts)
         times.append(time.perf_counter() - began)
-        if run and sum(times) > SECONDS:
+        if call and sum(times) > MAX_SECONDS:
             break
     return statistics.median(times[1:]) * 1000
 
 
-def random_texts(count: int, words: int) -> list[str]:
-    """Return different texts of `words` words, each of one token."""
-    draw, vocabulary = np.random.default_rng(0), np.array(WORDS.split())
-    return [" ".join(draw.choice(vocabulary, max(words, 1))) for _ in range(count)]
+def random_texts(count: int, word_count: int) -> list[str]:
+    """Return `count` random texts of `word_count` words. Every word is one token."""
+    generator = np.random.default_rng(0)
+    return [" ".join(generator.choice(WORDS, word_count)) for _ in range(count)]
 
 
 def main() -> None:
@@ -44,16 +49,19 @@ def main() -> None:
     parser.add_argument("--model", default=str(MODEL))
     model = parser.parse_args().model
     for precision in ("float32", "int8"):
-        single, parallel = (local_scorer(model, precision=precision, threads=count) for count in (1, cores()))
-        other_tokens = single.score(QUERY, ["a"]).total_tokens - 1  # the query's and the special ones
+        single = local_scorer(model, precision=precision, threads=1)
+        parallel = local_scorer(model, precision=precision, threads=cores())
+        other_tokens = single.score(QUERY, ["a"]).total_tokens - 1  # those of the query and the special tokens
         print(f"\n{precision}\n\n| tokens of a pair | ms a pair, one thread | µs a token |\n|---|---|---|")
-        for tokens in TOKENS:
-            per_pair = milliseconds(single, random_texts(20, tokens - other_tokens)) / 20
-            print(f"| {tokens} | {per_pair:.2f} | {per_pair * 1000 / tokens:.0f} |", flush=True)
-        print(f"\n| documents of about 64 tokens | ms, one thread | ms, {cores()} threads |\n|---|---|---|")
-        for count in DOCUMENTS:
-            times = [milliseconds(scorer, random_texts(count, 64 - other_tokens)) for scorer in (single, parallel)]
-            print(f"| {count} | {times[0]:.1f} | {times[1]:.1f} |", flush=True)
+        for pair_tokens in PAIR_TOKENS:
+            text_tokens = max(pair_tokens - other_tokens, 1)  # A model may need so many other tokens that none are left.
+            per_pair = milliseconds(single, random_texts(20, text_tokens)) / 20
+            print(f"| {pair_tokens} | {per_pair:.2f} | {per_pair * 1000 / pair_tokens:.0f} |", flush=True)
+        title = f"documents, {USUAL_PAIR_TOKENS} tokens with the query"
+        print(f"\n| {title} | ms, one thread | ms, {cores()} threads |\n|---|---|---|")
+        for count in DOCUMENT_COUNTS:
+            texts = random_texts(count, USUAL_PAIR_TOKENS - other_tokens)
+            print(f"| {count} | {milliseconds(single, texts):.1f} | {milliseconds(parallel, texts):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure text search in scripts that are written without spaces: nDCG@10 and recall of ways to separate such text.
+"""Measure text search in scripts that are written without spaces, by nDCG@10 and recall, for several ways to separate words.
 
     python bench/segmentation.py [COLLECTION …]
 
 COLLECTION is a folder as in candidates.py, or a file of XQuAD such as xquad.zh.json (github.com/google-deepmind/xquad). The
-default is xquad-zh, xquad-th and xquad-en in ../shared/data; a missing one is skipped. Needs `pip install ir_measures`.
+defaults are xquad-zh, xquad-th and xquad-en in ../shared/data; missing ones are skipped. Needs `pip install ir_measures`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METRICS = (nDCG @ 10, R @ 10, R @ 100)
 
 @dataclass(frozen=True)
 class Variant:
-    """How texts of documents and queries are written before an index separates them by spaces and punctuation."""
+    """A way to rewrite the texts of documents and queries, before an index separates them by spaces and punctuation."""
 
     name: str
     document: Callable[[str], str]
@@ -40,9 +40,10 @@ class Variant:
 
 
 def sequences(*lengths: int, signs_apart: bool = False) -> Callable[[str], str]:
-    """Return a function that writes runs of text without spaces as sequences of so many characters.
+    """Return a function that replaces every run of text without spaces by all its sequences of these numbers of characters.
 
-    If a run is shorter, it is one sequence. `signs_apart` counts vowel signs and tone marks as characters.
+    The sequences are separated by spaces. If a run is shorter than all of them, it is one sequence. With `signs_apart`, vowel
+    signs and tone marks are characters too.
     """
 
     def words(run: str) -> list[str]:
@@ -70,7 +71,7 @@ VARIANTS = (
 
 
 def read_xquad(file: Path):
-    """Return documents by id, queries by id, and judgments: each paragraph is the answer to its own questions."""
+    """Return documents by id, queries by id, and judgments. A paragraph is the relevant document of its own questions."""
     articles = json.loads(file.read_text(encoding="utf-8"))["data"]
     paragraphs = list(itertools.chain.from_iterable(article["paragraphs"] for article in articles))
     documents = {f"p{i}": {"text": paragraph["context"]} for i, paragraph in enumerate(paragraphs)}
@@ -84,7 +85,7 @@ def document_text(document: dict[str, str]) -> str:
 
 
 def measure(documents, queries, qrels, variant: Variant):
-    """Return the metrics, and the milliseconds of indexing a document and of a query."""
+    """Return the metrics, the milliseconds of indexing one document, and the milliseconds of one query."""
     description = Description(fields=None, language="english", layout=1)
     index = EmbeddedIndex(None, description, Texts(None, description))
     began = time.perf_counter()

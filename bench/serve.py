@@ -4,9 +4,9 @@
     python bench/serve.py --soak 600        and memory over ten minutes
     python bench/serve.py --beside          and Infinity, which installs PyTorch (2 GB, several minutes)
 
-Client, server and offline process share one machine, and their rounds alternate. The client sends bytes that were prepared
-before, so it takes little time. Every reply is compared with the offline result. Writes docs/serve.json, which
-docs/serving.md shows.
+The offline process does the same work without a server. Client, server and offline process share one machine, and the rounds
+with and without the server alternate. The client sends bytes that were prepared before, so it takes little time. Every reply is
+compared with the offline result. Writes docs/serve.json, which docs/serving.md shows.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".bench"
 RESULTS = ROOT / "docs" / "serve.json"
 CONNECTIONS = (1, 8, 32, 128)
-INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.78", "click<8.2"]  # for its command line
+INFINITY = ["torch==2.13.0", "infinity-emb[server,torch]==0.0.78", "click<8.2"]  # Its command line needs this click.
 
 
 def requests(count: int) -> list[dict[str, Any]]:
-    """Return different requests of 5 to 15 passages each, the same on every machine."""
+    """Return `count` different requests, each with 5 to 15 passages. They are the same on every machine."""
     generator = random.Random(0)
     pool = passages("short", 2000)
     return [
@@ -88,7 +88,10 @@ def http_request(body: dict[str, Any], path: str) -> bytes:
 
 
 async def load(port: int, bodies: Sequence[bytes], connections: int) -> tuple[list[bytes], list[float], float]:
-    """Send all requests, one after the other on each connection. Return the replies, their seconds, and the total seconds."""
+    """Send all requests, as many at a time as there are connections.
+
+    Return the bodies of the replies, the seconds of every request, and the total seconds.
+    """
     clients = [await Client(port).open() for _ in range(connections)]
     indices = iter(range(len(bodies)))
     replies = [b""] * len(bodies)
@@ -111,7 +114,7 @@ async def load(port: int, bodies: Sequence[bytes], connections: int) -> tuple[li
 
 @contextmanager
 def serving(command: Sequence[str], port: int) -> Iterator[int]:
-    """Run a server and yield the id of its process when it answers."""
+    """Run a server during the block, which begins when the server answers. Yields the id of its process."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
@@ -148,7 +151,7 @@ for line in sys.stdin:
 
 
 class Offline:
-    """A process that does the same work with one call of rerank_many. `requests_file` is JSON."""
+    """A process that does the work of the requests in a JSON file with one call of rerank_many."""
 
     def __init__(self, requests_file: Path, model: str) -> None:
         python = str(HOME / "serve" / "bin" / "python")
@@ -157,6 +160,7 @@ class Offline:
         )
 
     def run(self) -> tuple[float, list[list[list[float]]]]:
+        """Do the work once. Return its seconds, and for each request the [index, score] of each result."""
         print("go", file=self._process.stdin, flush=True)
         seconds, rankings = json.loads(self._process.stdout.readline())
         return seconds, rankings
@@ -170,6 +174,7 @@ class Offline:
 
 
 def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
+    """Measure the rate of the offline process, and the server's share of it and its latencies by the number of connections."""
     all_requests = requests(count)
     file = HOME / "requests.json"
     file.write_text(json.dumps(all_requests))
@@ -179,15 +184,15 @@ def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
     rows: dict[int, dict[str, list[float]]] = {connections: {"share": [], "times": []} for connections in CONNECTIONS}
     rates = []
     differing = 0
-    for counted in [False] + [True] * rounds:  # the first round is a warm-up
-        seconds, expected = offline.run()
-        if counted:
-            rates.append(pairs / seconds)
+    for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
+        offline_seconds, expected = offline.run()
+        if is_measured:
+            rates.append(pairs / offline_seconds)
         for connections in CONNECTIONS:
-            replies, times, total = asyncio.run(load(port, bodies, connections))
+            replies, times, total_seconds = asyncio.run(load(port, bodies, connections))
             differing += sum(scores(reply) != ranking for reply, ranking in zip(replies, expected, strict=True))
-            if counted:
-                rows[connections]["share"].append(seconds / total)
+            if is_measured:
+                rows[connections]["share"].append(offline_seconds / total_seconds)
                 rows[connections]["times"] += times
     offline.close()
     return {
@@ -203,7 +208,7 @@ def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
 
 
 def scores(reply: bytes) -> list[list[float]]:
-    """Return the index and score of each result in a reply."""
+    """Return the [index, score] of each result in a reply."""
     return [[result["index"], result["relevance_score"]] for result in json.loads(reply)["results"]]
 
 
@@ -228,7 +233,8 @@ async def fairness(port: int) -> dict[str, Any]:
     for _ in range(20):
         await small_seconds()
     idle = [await small_seconds() for _ in range(200)]
-    other = await Client(port).open()  # not earlier: the server closes a connection without a request after ten seconds
+    # This connection is not opened earlier, because the server closes a connection that is idle for ten seconds.
+    other = await Client(port).open()
     busy: list[float] = []
     seconds = []
     while len(busy) < 200:
@@ -244,7 +250,10 @@ async def fairness(port: int) -> dict[str, Any]:
 
 
 def soak(port: int, process: int, seconds: float) -> dict[str, Any]:
-    """Keep 32 connections busy, with some clients that disconnect early, and record the server's memory."""
+    """Keep 32 connections busy for so many seconds, with some clients that disconnect early, and record the server's memory.
+
+    `process` is the id of the server's process.
+    """
     bodies = [http_request(request, "/v2/rerank") for request in requests(200)]
     deadline = time.monotonic() + seconds
     samples: list[float] = []
@@ -301,10 +310,10 @@ def beside(rounds: int) -> dict[str, float]:
         serving(podium(8199, "--model", model, "--precision", "int8"), 8199),
         serving(infinity, 8198),
     ):
-        for counted in [False] + [True] * rounds:
+        for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
             for name, port in (("podium", 8197), ("podium int8", 8199), ("Infinity", 8198)):
                 seconds = asyncio.run(load(port, bodies, 32))[2]
-                if counted:
+                if is_measured:
                     rates[name].append(pairs / seconds)
     return {name: statistics.median(rounds_of_name) for name, rounds_of_name in rates.items()}
 
@@ -317,11 +326,12 @@ def startup(port: int) -> float:
 
 
 def install(name: str, packages: Sequence[str]) -> None:
+    """Create the environment of this name with these packages, if it does not exist yet."""
     marker = HOME / name / "installed"
     if not marker.exists():
         print(f"installing {name} …", flush=True)
         subprocess.run([sys.executable, "-m", "venv", HOME / name], check=True)
-        for package in packages:  # in this order, so that torch has the version of the list
+        for package in packages:  # one by one, so that torch keeps the version that is installed first
             subprocess.run([HOME / name / "bin" / "python", "-m", "pip", "install", "--quiet", package], check=True)
         marker.touch()
 
@@ -369,7 +379,8 @@ def main() -> None:
     HOME.mkdir(exist_ok=True)
     install("serve", [f"{ROOT}[serve]"])
     previous = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results = {key: previous[key] for key in ("soak", "beside") if key in previous}  # measured only with their options
+    # These two are measured only if their options are set. Otherwise, earlier results are kept.
+    results = {key: previous[key] for key in ("soak", "beside") if key in previous}
     results["machine"] = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     results["start_s"] = statistics.median(startup(8190 + number) for number in range(5))
     with serving(podium(8196), 8196) as process:

@@ -1,4 +1,4 @@
-"""FolderEncodings: nothing that was put is lost or mixed up, whatever is killed or damaged."""
+"""FolderEncodings: encodings are never lost or mixed up, also if processes are killed or files are damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pytest
 from environment import ROOT
 from loopback import wait_until
 from podium.encodings.folder import FolderEncodings
-from podium.encodings.generation import MAX_RECENT
+from podium.encodings.generation import MAGIC, MAX_RECENT
 from podium.errors import SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
@@ -144,7 +144,7 @@ def test_encodings_of_a_file_that_was_truncated_are_missing(tmp_path):
     assert len(contents(store, *range(1000))) < 20
 
 
-def test_compaction_keeps_what_is_live_for_open_readers_too(tmp_path):
+def test_compaction_keeps_live_encodings_also_for_open_readers(tmp_path):
     store, reader = FolderEncodings(tmp_path), FolderEncodings(tmp_path)
     store.put(numbered(*range(100)))
     assert contents(reader, 5) == numbered(5)
@@ -156,6 +156,18 @@ def test_compaction_keeps_what_is_live_for_open_readers_too(tmp_path):
     reader.put(numbered(101))
     assert contents(store, 101) == numbered(101)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lock") == ["1.data", "1.keys"]
+
+
+@pytest.mark.parametrize("name", ["3.data", "3.keys"])
+def test_compaction_deletes_the_file_of_an_incomplete_generation(tmp_path, name):
+    """A process that is killed while it renames or deletes the two files leaves one of them."""
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(1, 2))
+    (tmp_path / name).write_bytes(MAGIC + bytes(1_000))
+    before, after = store.compact({key(1)})
+    assert after < before - 1_000
+    assert contents(FolderEncodings(tmp_path), 1, 2) == numbered(1)
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "4.data", "4.keys"}
 
 
 WRITER = """
@@ -262,8 +274,8 @@ def test_thread_reads_while_another_waits_to_write(tmp_path):
     assert contents(store, 2) == numbered(2)
 
 
-def test_held_lock_delays_threads_once(tmp_path):
-    """Each of the 1,600 calls would wait a fifth of a second."""
+def test_threads_wait_for_a_held_lock_only_once(tmp_path):
+    """Otherwise each of the 1,600 calls would wait a fifth of a second."""
     store = FolderEncodings(tmp_path, put_seconds=0.2)
     store.put(numbered(1))
 
@@ -286,7 +298,7 @@ def test_held_lock_delays_threads_once(tmp_path):
     wait_until(is_written)
 
 
-def test_lock_that_is_not_a_file_is_named(tmp_path, caplog):
+def test_error_names_a_lock_that_is_not_a_file(tmp_path, caplog):
     store = FolderEncodings(tmp_path)
     (tmp_path / "lock").mkdir()
     store.put(numbered(1))

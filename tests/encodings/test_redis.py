@@ -1,4 +1,4 @@
-"""RedisEncodings: a real Redis, and ones that fail."""
+"""RedisEncodings with a real Redis, and with servers that fail."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_redis_that_is_down_stores_nothing(caplog):
     assert len(caplog.records) == 1
 
 
-def test_silent_redis_costs_its_deadline_once():
+def test_calls_wait_for_a_silent_redis_only_once():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = redis_encodings(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
         for _ in range(20):
             assert store.get(KEYS) == {}
             store.put({KEYS[0]: b"one"})
-        assert time.monotonic() - began < 5  # each of the 40 calls would take half a second
+        assert time.monotonic() - began < 5  # Otherwise each of the 40 calls would take half a second.
 
 
 def test_other_urls_are_refused():

@@ -23,7 +23,7 @@ def test_keys_differ_by_identity_and_text():
     assert KeyMaker("a").key("bc") != KeyMaker("ab").key("c")
 
 
-def test_memory_drops_what_was_not_used_for_longest():
+def test_memory_drops_the_least_recently_used_encoding():
     store = MemoryEncodings(3 * (100 + ENTRY_BYTES))
     for key in (b"1", b"2", b"3"):
         store.put({key: bytes(100)})
@@ -35,7 +35,7 @@ def test_memory_drops_what_was_not_used_for_longest():
 
 
 @pytest.mark.parametrize("max_bytes", [0, 99], ids=["no memory", "less than one"])
-def test_memory_keeps_nothing_that_is_too_large(max_bytes):
+def test_memory_does_not_store_an_encoding_beyond_its_limit(max_bytes):
     store = MemoryEncodings(max_bytes)
     store.put({b"1": bytes(100)})
     assert store.get([b"1"]) == {}

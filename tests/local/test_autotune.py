@@ -1,4 +1,4 @@
-"""The choice of runtime and precision: variants are measured once, and the measurements are measurements_path."""
+"""The choice of runtime and precision: every variant is measured once, and the measurements are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ModelScorer.identity, part of the keys of score caches: it changes whenever a score could."""
+"""ModelScorer.identity, part of the keys of score caches: it changes whenever a score could change."""
 
 from __future__ import annotations
 

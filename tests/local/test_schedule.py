@@ -138,7 +138,7 @@ def test_cancelled_job_has_no_tokens_left():
         asyncio.run(main(blocked))
 
 
-def test_equal_calls_end_in_the_order_of_their_begin():
+def test_equal_calls_end_in_the_order_in_which_they_began():
     order = []
 
     async def main(blocked):

@@ -1,4 +1,4 @@
-"""Truncation is that of Hugging Face tokenizers, although it is never switched on in them."""
+"""Truncation, which podium implements itself: it is that of Hugging Face tokenizers."""
 
 from __future__ import annotations
 

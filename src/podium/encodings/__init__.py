@@ -1,4 +1,4 @@
-"""Stores of encodings: the vectors that a model computes of a text, so that the text is not read again for each query.
+"""Stores of encodings. An encoding has the vectors that a model computes for a text, so that each text is computed once only.
 
 A store maps keys to bytes. It knows neither models nor texts: a key is a hash of everything that the encoding depends on (the
 model, its revision, precision and settings, and the text), so an encoding never has to be invalidated.
@@ -20,14 +20,19 @@ Buffer: TypeAlias = "bytes | memoryview"
 
 
 class EncodingStore(Protocol):
-    """Keeps encodings by their keys. Safe to share between threads. Never raises because of a failure: an encoding that
-    cannot be read is missing, one that cannot be written is not kept."""
+    """Stores encodings by their keys. Safe to share between threads.
+
+    `get` and `put` do not raise if the storage fails. Encodings that cannot be read are treated as missing, and encodings that
+    cannot be written are not stored.
+    """
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
-        """Return the encodings of those keys that are stored and intact."""
+        """Return the encodings that are stored and intact, by key. The other keys are left out."""
         ...
 
-    def put(self, encodings: Mapping[bytes, Buffer]) -> None: ...
+    def put(self, encodings: Mapping[bytes, Buffer]) -> None:
+        """Store encodings. Those whose keys are stored already need not be written again, because they are equal."""
+        ...
 
     def close(self) -> None: ...
 
@@ -37,7 +42,7 @@ class TextEncoder(Protocol):
 
     @property
     def encoding_identity(self) -> str:
-        """The identity that KeyMaker gets. It changes whenever an encoding could."""
+        """The identity from which KeyMaker makes the keys. It changes whenever an encoding could change."""
         ...
 
     @property
@@ -46,11 +51,11 @@ class TextEncoder(Protocol):
     def encoding_key(self, text: str) -> bytes: ...
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
-        """Put the encodings of those texts into the store that it does not have. Return how many were computed."""
+        """Compute the encodings that the store does not have and store them. Return how many were computed."""
         ...
 
     def with_store(self, store: EncodingStore) -> TextEncoder:
-        """Return the same scorer with another store. It shares everything else, and does not have to be closed."""
+        """Return a scorer with another store that shares everything else with this one. Only this one is to be closed."""
         ...
 
 
@@ -65,10 +70,11 @@ class EncodingSource(Protocol):
 
 
 class KeyMaker:
-    """Makes the keys of one model's encodings. `identity` must change whenever an encoding could."""
+    """Makes the keys of one model's encodings. `identity` must change whenever an encoding could change."""
 
     def __init__(self, identity: str) -> None:
         prefix = identity.encode()
+        # The length shows where the identity ends, so another identity and text never have the same bytes together.
         self._hash = hashlib.blake2b(b"%d:%b" % (len(prefix), prefix), digest_size=KEY_BYTES)
 
     def key(self, text: str) -> bytes:

@@ -1,8 +1,8 @@
-"""FolderEncodings: encodings in files that only grow, mapped into memory and shared between processes.
+"""FolderEncodings: encodings in files that are mapped into memory and shared between processes.
 
-The files themselves are those of `podium.encodings.generation`. They are replaced only by `compact`, which writes the next
-generation and then deletes the old one. Nothing is flushed to the disk, which would take longer than computing an encoding:
-what a power failure damages counts as missing and is written again.
+podium.encodings.generation describes the two files of a generation, to which `put` only appends. Only `compact` replaces the
+files: it writes the next generation and then deletes the old one. Writes are not flushed to the disk, because that would take
+longer than computing an encoding. Encodings that a power failure damages are treated as missing and are written again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from podium.encodings import Buffer
-from podium.encodings.generation import Generation, is_own, numbered_files, write_generation
+from podium.encodings.generation import Generation, files_by_number, is_own_file, write_generation
 from podium.errors import SourceError
 from podium.forks import renew_after_fork
 
@@ -23,9 +23,10 @@ __all__ = ["FolderEncodings"]
 
 _log = logging.getLogger("podium")
 LOCK_FILE = "lock"
-PUT_SECONDS, COMPACT_SECONDS = 1.0, 60.0  # how long to wait for other threads and processes that write
-PAUSE_FACTOR = 10  # how much longer nothing is written after a `put` has waited in vain
-POLL_SECONDS = 0.01
+PUT_SECONDS = 1.0  # how long `put` waits while other threads and processes write
+COMPACT_SECONDS = 60.0  # how long `compact` waits while they write
+PAUSE_FACTOR = 10  # After a `put` has waited in vain, nothing is written for this many times the seconds that it waited.
+POLL_SECONDS = 0.01  # the pause between two attempts to lock the file
 
 
 class _Busy(SourceError):
@@ -36,25 +37,25 @@ class _Busy(SourceError):
 
 
 class FolderEncodings:
-    """The store in `folder`, which is created when it is first written. Many processes may read and write it at once.
+    """The store in `folder`, which is created by the first `put`. Many processes may read and write it at once.
 
-    `put` waits `put_seconds` at most for others that write. Then encodings are not written for a while, so that a process
-    that holds the lock does not delay every call.
+    `put` waits at most `put_seconds` while other threads and processes write. If that is not enough, its encodings are not
+    stored, and for some time no others are, so that a process that holds the lock does not delay every call.
     """
 
     def __init__(self, folder: Path, *, put_seconds: float = PUT_SECONDS) -> None:
         self._folder = folder
         self._put_seconds = put_seconds
         self._paused_until = 0.0
-        self._warned = False
+        self._has_warned = False
         self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Start without a lock that a thread of the parent process may hold."""
-        self._lock = threading.Lock()
-        self._writing = threading.Lock()  # so that threads can read while one waits for another process
-        self._generation: Generation | None = None
+        """Replace the locks in a forked process, because a thread of the parent process may have held them."""
+        self._lock = threading.Lock()  # of the generation
+        self._writer_lock = threading.Lock()  # separate, so that threads can read while one waits for another process
+        self._generation: Generation | None = None  # None if it has not been opened
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         with self._lock:
@@ -62,7 +63,7 @@ class FolderEncodings:
                 generation = self._current()
                 return {} if generation is None else generation.get(keys)
             except (OSError, ValueError) as error:
-                self._warn("the encodings in %s cannot be read (%s); they are computed", error)
+                self._warn("the encodings in %s cannot be read (%s); they are computed again", error)
                 return {}
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
@@ -70,7 +71,7 @@ class FolderEncodings:
             return
         try:
             with self._write_lock(self._put_seconds), self._lock:
-                generation = self._current() or self._created()
+                generation = self._current() or self._new_generation()
                 generation.append(encodings)
         except (OSError, ValueError, SourceError) as error:
             if isinstance(error, _Busy):
@@ -78,18 +79,19 @@ class FolderEncodings:
             self._warn("encodings could not be written to %s (%s); they are computed again", error)
 
     def compact(self, live: Collection[bytes]) -> tuple[int, int]:
-        """Keep only the encodings whose keys are in `live`. Return how many bytes the files had before and have now.
+        """Delete all encodings except those whose keys are in `live`. Return the total bytes of the files before and after.
 
-        Raises SourceError if the disk is full, or if another process writes for a minute.
+        Raises SourceError if the files cannot be written, or if another process writes for a minute.
         """
         if not self._folder.exists():
             return 0, 0
         try:
             with self._write_lock(COMPACT_SECONDS), self._lock:
-                before = self._size()
-                if (generation := self._current()) is not None:
+                bytes_before = self._total_bytes()
+                generation = self._current()
+                if generation is not None:
                     self._replace(generation, live)
-                return before, self._size()
+                return bytes_before, self._total_bytes()
         except OSError as error:
             reason = error.strerror or str(error)
             raise SourceError(f"cannot compact {self._folder}: {reason}; free some disk space") from error
@@ -99,39 +101,49 @@ class FolderEncodings:
             self._generation = None
 
     def _current(self) -> Generation | None:
-        """Return the newest generation, with every record that has been written to it so far."""
+        """Return the newest generation, with every record that has been written to it so far; None if there is none."""
         if self._generation is not None and self._generation.is_newest():
             self._generation.refresh()
             return self._generation
-        numbers = [number for number, files in numbered_files(self._folder).items() if is_own(files)]
+        numbers = [number for number, files in files_by_number(self._folder).items() if all(map(is_own_file, files))]
         self._generation = Generation(self._folder, max(numbers)) if numbers else None
         return self._generation
 
-    def _created(self) -> Generation:
-        number = max(numbered_files(self._folder), default=-1) + 1  # files of other programs may have lower ones
+    def _new_generation(self) -> Generation:
+        """Write a generation without encodings, and return it."""
+        number = max(files_by_number(self._folder), default=-1) + 1  # Files of other programs may have the lower numbers.
         write_generation(self._folder, number, iter(()))
         self._generation = Generation(self._folder, number)
         return self._generation
 
     def _replace(self, generation: Generation, live: Collection[bytes]) -> None:
-        number = max(numbered_files(self._folder)) + 1
-        write_generation(self._folder, number, generation.items(live))
-        for other, files in numbered_files(self._folder).items():
-            if other != number and is_own(files):
-                for path in files:
-                    with contextlib.suppress(OSError):  # Windows does not delete mapped files; the next run deletes them
-                        path.unlink()
-        self._generation = Generation(self._folder, number)
+        """Write the encodings whose keys are in `live` as the next generation, and delete the files of all other generations.
 
-    def _size(self) -> int:
-        files = numbered_files(self._folder)
-        return sum(path.stat().st_size for number in files for path in files[number] if is_own(files[number]))
+        If a process was killed, a generation may have one file only.
+        """
+        new_number = max(files_by_number(self._folder)) + 1
+        write_generation(self._folder, new_number, generation.items(live))
+        new_generation = Generation(self._folder, new_number)
+        for path in self._own_files():
+            if path not in new_generation.files:
+                with contextlib.suppress(OSError):  # Windows does not delete mapped files; the next run deletes them.
+                    path.unlink()
+        self._generation = new_generation
+
+    def _total_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._own_files())
+
+    def _own_files(self) -> list[Path]:
+        """Return the files of all generations, without those of other programs that have such names."""
+        paths = [path for files in files_by_number(self._folder).values() for path in files]
+        return [path for path in paths if is_own_file(path)]
 
     @contextlib.contextmanager
     def _write_lock(self, seconds: float) -> Iterator[None]:
-        """Keep other threads and processes from writing. Raises SourceError if they write for so many seconds.
+        """Keep other threads and processes from writing during the block, and create the folder if it does not exist.
 
-        Processes may be forked meanwhile: releasing the lock releases it in them, too.
+        Raises SourceError if they still write after this many seconds. A process may be forked during the block: it does not
+        keep the lock after this process has released it.
         """
         import filelock
 
@@ -140,7 +152,7 @@ class FolderEncodings:
         self._folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise SourceError(f"{path} is not a file; delete or rename it")
-        if not self._writing.acquire(timeout=seconds):
+        if not self._writer_lock.acquire(timeout=seconds):
             raise _Busy(self._folder)
         try:
             seconds_left = max(0.0, deadline - time.monotonic())
@@ -149,11 +161,11 @@ class FolderEncodings:
         except filelock.Timeout:
             raise _Busy(self._folder) from None
         finally:
-            self._writing.release()
+            self._writer_lock.release()
 
     def _warn(self, message: str, error: Exception) -> None:
-        """Log the first failure. The others are usually the same."""
-        if not self._warned:
-            self._warned = True
+        """Log the first failure only: later ones usually have the same cause. `message` takes the folder and the reason."""
+        if not self._has_warned:
+            self._has_warned = True
             reason = error.strerror if isinstance(error, OSError) else None
             _log.warning(message, self._folder, reason or error)

@@ -1,8 +1,10 @@
-"""The two files of a folder of encodings, and where each encoding is in them.
+"""Generation, the two files that hold the encodings of a folder, and the search for an encoding in them.
 
-`N.data` has the encodings one after the other, and `N.keys` a record of fixed size for each: its key, its position and
-checksums. A record is written after its encoding, so a writer that is killed leaves at most bytes that no record refers to,
-or an incomplete record, which is ignored. A damaged record or encoding counts as missing.
+`N.data` has the encodings one after the other. `N.keys` has a record of fixed size for every encoding: the key, the encoding's
+offset and length in `N.data`, and checksums. N is the number of the generation.
+
+A record is written after its encoding. So a writer that is killed leaves at most bytes to which no record refers, or an
+incomplete record, which is ignored. A damaged record or encoding is treated as missing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podium.encodings import Buffer
 
@@ -25,199 +27,219 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.void]
 
-__all__ = ["Generation", "is_own", "numbered_files", "write_generation"]
+__all__ = ["MAGIC", "Files", "Generation", "files_by_number", "is_own_file", "write_generation"]
 
 MAGIC = b"podium-encodings-1\n"
+# The numpy type of a record. `checksum` is the encoding's, and `own_checksum` is that of the record's other fields.
 LAYOUT = [("key", "<u8", 2), ("offset", "<u8"), ("length", "<u4"), ("checksum", "<u4"), ("own_checksum", "<u4")]
 RECORD_BYTES = 36
-ALIGNMENT = 16  # of encodings in the file, so that vector instructions read them faster
-MAX_RECENT = 10_000  # keys in the dict of recent ones; beyond this they are sorted into the arrays
-WRITTEN_AT_ONCE = 256  # encodings
-READ_AT_ONCE = 100_000  # records
-DAMAGED = 1 << 62  # the offset of a damaged record, which is in no file
-Files = tuple[Path, Path]
+ALIGNMENT = 16  # Encodings begin at multiples of this, so that vector instructions read them faster.
+MAX_RECENT = 10_000  # how many keys the dict of recent keys may have before they are sorted into the arrays
+WRITTEN_AT_ONCE = 256  # how many encodings are written before their records are
+READ_AT_ONCE = 100_000  # how many records are read into memory at once
+DAMAGED_OFFSET = 1 << 62  # the offset that a damaged record gets, which is beyond the end of any file
+
+
+class Files(NamedTuple):
+    """The paths of a generation's files."""
+
+    data: Path
+    keys: Path
 
 
 class Generation:
-    """The files `N.data` and `N.keys` of a folder, mapped. For one thread at a time."""
+    """The files `N.data` and `N.keys` of a folder. The data are mapped into memory. Use it from one thread at a time."""
 
     def __init__(self, folder: Path, number: int) -> None:
         import numpy as np
 
-        self._data_path, self._keys_path = _paths(folder, number)
-        self._next_path = _paths(folder, number + 1)[1]
-        self._records: Records = np.zeros(0, LAYOUT)  # of which `_count` are used
-        self._count = 0
-        self._recent: dict[bytes, int] = {}  # position of the record, for keys that are not in the sorted arrays
-        self._sorted: tuple[Any, Any] | None = None  # first halves of keys, and positions of their records
-        self._verified = bytearray()
+        self.files = _files(folder, number)
+        self._next_files = _files(folder, number + 1)
+        self._records: Records = np.zeros(0, LAYOUT)  # The first `_record_count` are used; the others are spare room.
+        self._record_count = 0
+        self._recent: dict[bytes, int] = {}  # the index of the record, for the keys that are not in the sorted arrays
+        self._sorted: tuple[Any, Any] | None = None  # the sorted first halves of the keys, and the indices of their records
+        self._is_verified = bytearray()  # 1 for the records whose encoding was compared with its checksum
         self._map: mmap.mmap | None = None
-        self._file_ids = [_file_id(path.stat()) for path in (self._data_path, self._keys_path)]
+        self._file_ids = [_file_id(path.stat()) for path in self.files]
         self.refresh()
 
     def is_newest(self) -> bool:
         """Whether there is no later generation, and the files are those that were opened and have not become shorter."""
         try:
-            data, keys = self._data_path.stat(), self._keys_path.stat()
+            data_stat = self.files.data.stat()
+            keys_stat = self.files.keys.stat()
         except OSError:
             return False
-        is_same = [_file_id(data), _file_id(keys)] == self._file_ids
-        has_records = (keys.st_size - len(MAGIC)) // RECORD_BYTES >= self._count
-        has_data = self._map is None or data.st_size >= len(self._map)
-        return is_same and has_records and has_data and not self._next_path.exists()
+        is_same = [_file_id(data_stat), _file_id(keys_stat)] == self._file_ids
+        has_records = _record_count(keys_stat.st_size) >= self._record_count
+        has_data = self._map is None or data_stat.st_size >= len(self._map)
+        return is_same and has_records and has_data and not self._next_files.keys.exists()
 
     def refresh(self) -> None:
-        """Read the records that have been appended."""
-        count = (self._keys_path.stat().st_size - len(MAGIC)) // RECORD_BYTES
-        if count <= self._count:
+        """Read the records that have been appended since the last call, and map the data that have been appended."""
+        record_count = _record_count(self.files.keys.stat().st_size)
+        if record_count <= self._record_count:
             return
-        self._add(_read_records(self._keys_path, self._count, count))
-        size = self._data_path.stat().st_size
+        self._add(_read_records(self.files.keys, self._record_count, record_count))
+        size = self.files.data.stat().st_size
         if self._map is None or len(self._map) < size:
-            with open(self._data_path, "rb") as file:
+            with open(self.files.data, "rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
-        positions = self._positions(keys)
-        encodings = self._encodings(positions)
+        """Return the encodings that are stored and intact, by key. They are views of the mapped file."""
+        encodings = self._encodings(self._record_indices(keys))
         return {key: encoding for key, encoding in zip(keys, encodings, strict=True) if encoding is not None}
 
     def append(self, encodings: Mapping[bytes, Buffer]) -> None:
-        """Write those encodings that are not stored yet. For one process at a time."""
+        """Write those encodings that are not stored yet. Only one process may call this at a time."""
         stored = self.get(list(encodings))
         missing = [(key, encoding) for key, encoding in encodings.items() if key not in stored]
         if not missing:
             return
-        size = self._data_path.stat().st_size
-        keys_size = len(MAGIC) + self._count * RECORD_BYTES
-        os.truncate(self._keys_path, keys_size)  # after it may be a part of a record, or damaged ones
+        data_size = self.files.data.stat().st_size
+        keys_size = len(MAGIC) + self._record_count * RECORD_BYTES
+        os.truncate(self.files.keys, keys_size)  # removes an incomplete record, or damaged ones, at the end
         try:
-            _append((self._data_path, self._keys_path), iter(missing))
+            _append(self.files, iter(missing))
         except OSError:
-            if self._keys_path.stat().st_size <= keys_size:  # no record refers to the new bytes
+            if self.files.keys.stat().st_size <= keys_size:  # No record refers to the new bytes.
                 with contextlib.suppress(OSError):
-                    os.truncate(self._data_path, size)
+                    os.truncate(self.files.data, data_size)
             raise
         self.refresh()
 
     def items(self, live: Collection[bytes]) -> Iterator[tuple[bytes, Buffer]]:
-        """Yield the intact encodings of the keys in `live`, each once."""
-        written: set[bytes] = set()
-        for start in range(0, self._count, WRITTEN_AT_ONCE):
-            positions = list(range(start, min(start + WRITTEN_AT_ONCE, self._count)))
-            keys = [row.tobytes() for row in self._records["key"][positions]]
-            for key, encoding in zip(keys, self._encodings(positions), strict=True):
-                if key in live and key not in written and encoding is not None:
-                    written.add(key)
+        """Yield the keys in `live` that have an intact encoding, with that encoding. No key is repeated."""
+        yielded_keys: set[bytes] = set()
+        for start in range(0, self._record_count, WRITTEN_AT_ONCE):
+            indices = list(range(start, min(start + WRITTEN_AT_ONCE, self._record_count)))
+            keys = [row.tobytes() for row in self._records["key"][indices]]
+            for key, encoding in zip(keys, self._encodings(indices), strict=True):
+                if key in live and key not in yielded_keys and encoding is not None:
+                    yielded_keys.add(key)
                     yield key, encoding
 
     def _add(self, records: Records) -> None:
+        """Add the next records. Their keys go into the dict, or, if there are too many, all keys are sorted again."""
         import numpy as np
 
-        first, self._count = self._count, self._count + len(records)
-        if self._count > len(self._records):
-            grown = np.zeros(max(self._count, 2 * len(self._records)), LAYOUT)
+        first = self._record_count
+        self._record_count += len(records)
+        if self._record_count > len(self._records):
+            grown = np.zeros(max(self._record_count, 2 * len(self._records)), LAYOUT)
             grown[:first] = self._records[:first]
             self._records = grown
-        self._records[first : self._count] = records
-        self._verified.extend(bytes(len(records)))
+        self._records[first : self._record_count] = records
+        self._is_verified.extend(bytes(len(records)))
         if len(self._recent) + len(records) <= MAX_RECENT:
-            self._recent.update((key.tobytes(), position) for position, key in enumerate(records["key"], start=first))
+            self._recent.update((key.tobytes(), index) for index, key in enumerate(records["key"], start=first))
             return
-        first_halves = self._records["key"][: self._count, 0]
+        first_halves = self._records["key"][: self._record_count, 0]
         order = np.argsort(first_halves, kind="stable")
         self._sorted = (first_halves[order], order)
         self._recent.clear()
 
-    def _positions(self, keys: Sequence[bytes]) -> list[int]:
-        """Return the position of each key's record, -1 if it has none."""
+    def _record_indices(self, keys: Sequence[bytes]) -> list[int]:
+        """Return the index of each key's record, -1 if it has none."""
         import numpy as np
 
-        positions = [self._recent.get(key, -1) for key in keys]
-        if self._sorted is None or -1 not in positions:
-            return positions
+        indices = [self._recent.get(key, -1) for key in keys]
+        if self._sorted is None or -1 not in indices:
+            return indices
         first_halves, order = self._sorted
         halves = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
         # The last of equal keys, because a damaged encoding is written again under the same key.
         last = np.searchsorted(first_halves, halves[:, 0], side="right") - 1
         candidates = order[last]
         matches = (last >= 0) & (self._records["key"][candidates] == halves).all(axis=1)
-        older = np.where(matches, candidates, -1).tolist()
-        return [old if position < 0 else position for position, old in zip(positions, older, strict=True)]
+        sorted_indices = np.where(matches, candidates, -1).tolist()
+        return [recent if recent >= 0 else older for recent, older in zip(indices, sorted_indices, strict=True)]
 
-    def _encodings(self, positions: Sequence[int]) -> list[memoryview | None]:
-        """Return the encodings of records, None for -1 and for those that are damaged. Each is verified once per process."""
+    def _encodings(self, indices: Sequence[int]) -> list[memoryview | None]:
+        """Return the encodings of the records with these indices, None for the index -1 and for damaged encodings.
+
+        An encoding is compared with its checksum once per process.
+        """
         if self._map is None:
-            return [None] * len(positions)
-        records = self._records[list(positions)]
-        columns = (positions, records["offset"].tolist(), records["length"].tolist(), records["checksum"].tolist())
+            return [None] * len(indices)
+        records = self._records[list(indices)]
+        columns = (indices, records["offset"].tolist(), records["length"].tolist(), records["checksum"].tolist())
         data = memoryview(self._map)
         encodings: list[memoryview | None] = []
-        for position, offset, length, checksum in zip(*columns, strict=True):
-            if position < 0 or offset + length > len(data):
+        for index, offset, length, checksum in zip(*columns, strict=True):
+            if index < 0 or offset + length > len(data):
                 encodings.append(None)
                 continue
             encoding = data[offset : offset + length]
-            if not self._verified[position]:
-                self._verified[position] = zlib.crc32(encoding) == checksum
-            encodings.append(encoding if self._verified[position] else None)
+            if not self._is_verified[index]:
+                self._is_verified[index] = zlib.crc32(encoding) == checksum
+            encodings.append(encoding if self._is_verified[index] else None)
         return encodings
 
 
+def _record_count(keys_size: int) -> int:
+    """Return the number of complete records in a file of keys of this size."""
+    return (keys_size - len(MAGIC)) // RECORD_BYTES
+
+
 def _file_id(stat: os.stat_result) -> tuple[int, int]:
-    """Return what tells a file from another one of the same name, which may replace it."""
+    """Return numbers that differ if another file has replaced a file under its name."""
     return stat.st_dev, stat.st_ino
 
 
 def write_generation(folder: Path, number: int, items: Iterator[tuple[bytes, Buffer]]) -> None:
-    """Write both files under temporary names, and give `N.keys`, which makes the generation valid, its name last."""
-    files = _paths(folder, number)
-    unfinished = files[0].with_suffix(".data.unfinished"), files[1].with_suffix(".keys.unfinished")
+    """Write both files under temporary names, and then rename them.
+
+    `N.keys` is renamed last, because it makes the generation valid.
+    """
+    files = _files(folder, number)
+    unfinished = Files(files.data.with_suffix(".data.unfinished"), files.keys.with_suffix(".keys.unfinished"))
     try:
         for path in unfinished:
             path.write_bytes(MAGIC)
         _append(unfinished, items)
-        for path, final in zip(unfinished, files, strict=True):
-            os.replace(path, final)
+        os.replace(unfinished.data, files.data)
+        os.replace(unfinished.keys, files.keys)
     except BaseException:
         for path in unfinished:
             path.unlink(missing_ok=True)
         raise
 
 
-def numbered_files(folder: Path) -> dict[int, Files]:
-    """Return the names of both files of each generation in a folder, also if one of them does not exist."""
-    names = (re.fullmatch(r"(\d+)\.(keys|data)", path.name) for path in folder.glob("*.*"))
-    return {int(match[1]): _paths(folder, int(match[1])) for match in names if match}
+def files_by_number(folder: Path) -> dict[int, Files]:
+    """Return the paths of both files by the number of their generation, also if only one of them exists."""
+    matches = [re.fullmatch(r"(\d+)\.(keys|data)", path.name) for path in folder.glob("*.*")]
+    numbers = [int(match[1]) for match in matches if match]
+    return {number: _files(folder, number) for number in numbers}
 
 
-def is_own(files: Files) -> bool:
-    """Whether both files exist and begin as podium's do."""
+def is_own_file(path: Path) -> bool:
+    """Whether a file exists, and begins as the files of generations do."""
     try:
-        return all(_beginning(path) == MAGIC for path in files)
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 
 
-def _beginning(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC))
-
-
 def _append(files: Files, items: Iterator[tuple[bytes, Buffer]]) -> None:
-    """Append encodings, and then their records, a part at a time."""
+    """Append keys and encodings in batches: the encodings of a batch first, and then their records."""
     import numpy as np
 
-    with open(files[0], "ab") as data, open(files[1], "ab") as keys:
+    with open(files.data, "ab") as data, open(files.keys, "ab") as keys:
         end = data.seek(0, os.SEEK_END)
-        while part := list(itertools.islice(items, WRITTEN_AT_ONCE)):
-            records = np.zeros(len(part), LAYOUT)
-            for record, (key, encoding) in zip(records, part, strict=True):
+        while batch := list(itertools.islice(items, WRITTEN_AT_ONCE)):
+            records = np.zeros(len(batch), LAYOUT)
+            for record, (key, encoding) in zip(records, batch, strict=True):
                 padding = -end % ALIGNMENT
                 data.write(bytes(padding))
                 data.write(encoding)
                 record["key"] = np.frombuffer(key, "<u8")
-                record["offset"], record["length"], record["checksum"] = end + padding, len(encoding), zlib.crc32(encoding)
+                record["offset"] = end + padding
+                record["length"] = len(encoding)
+                record["checksum"] = zlib.crc32(encoding)
                 end += padding + len(encoding)
             data.flush()
             records["own_checksum"] = _record_checksums(records)
@@ -226,7 +248,11 @@ def _append(files: Files, items: Iterator[tuple[bytes, Buffer]]) -> None:
 
 
 def _record_checksums(records: Records) -> NDArray[np.uint32]:
-    """Return each record's own checksum. It is computed for a million records at once whenever a store is opened."""
+    """Return each record's own checksum, by numpy, because opening a store may check a million records.
+
+    It is a sum of the record's 32-bit words with different odd factors, multiples of the one in Knuth's multiplicative hash. So
+    it depends on the order of the words and on all of their bits. The last constant makes a record of zeros invalid.
+    """
     import numpy as np
 
     words = records.view("<u4").reshape(len(records), -1)[:, :-1]
@@ -236,10 +262,10 @@ def _record_checksums(records: Records) -> NDArray[np.uint32]:
 
 
 def _read_records(path: Path, first: int, last: int) -> Records:
-    """Return the records `first` to `last` (exclusive). One that is damaged gets a key of zeros and no encoding.
+    """Return the records from index `first` to index `last` (exclusive).
 
-    Those after the last intact one are left out. Reading ends at a block without any, so that a file of the wrong size does
-    not fill the memory.
+    A damaged record gets a key of zeros, and an offset for which no encoding is returned. Records after the last intact record
+    are left out. Reading ends at a block without an intact record, so that a file of the wrong size does not fill the memory.
     """
     import numpy as np
 
@@ -247,16 +273,16 @@ def _read_records(path: Path, first: int, last: int) -> Records:
     for start in range(first, last, READ_AT_ONCE):
         count = min(READ_AT_ONCE, last - start)
         records = np.fromfile(path, LAYOUT, count, offset=len(MAGIC) + start * RECORD_BYTES)
-        damaged = _record_checksums(records) != records["own_checksum"]
-        if damaged.all():
+        is_damaged = _record_checksums(records) != records["own_checksum"]
+        if is_damaged.all():
             break
-        records["key"][damaged] = 0
-        records["offset"][damaged] = DAMAGED
+        records["key"][is_damaged] = 0
+        records["offset"][is_damaged] = DAMAGED_OFFSET
         blocks.append(records)
     records = np.concatenate(blocks)
-    intact = np.flatnonzero(records["offset"] != DAMAGED)
-    return records[: intact[-1] + 1] if len(intact) else records
+    intact_indices = np.flatnonzero(records["offset"] != DAMAGED_OFFSET)
+    return records[: intact_indices[-1] + 1] if len(intact_indices) else records
 
 
-def _paths(folder: Path, number: int) -> Files:
-    return folder / f"{number}.data", folder / f"{number}.keys"
+def _files(folder: Path, number: int) -> Files:
+    return Files(folder / f"{number}.data", folder / f"{number}.keys")

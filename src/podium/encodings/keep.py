@@ -1,4 +1,4 @@
-"""The argument `keep` of `podium.load`: where a model's encodings are stored → the store."""
+"""The store for the argument `keep` of `podium.load`, which says where a model's encodings are stored."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
-    """Return a store: that many bytes of memory, a folder, or a Redis by its URL with memory in front of it.
+    """Return the store that `keep` describes.
 
-    A number may be a string of digits, as on the command line. A folder is created when it is first written. Raises
-    InvalidInput.
+    - a number, or a string of digits as on the command line: this many bytes of memory
+    - the URL of a Redis: that Redis, with DEFAULT_BYTES of memory in front of it
+    - another string or a path: a folder, which is created when an encoding is first written
+
+    Raises InvalidInput for anything else.
     """
     if isinstance(keep, str) and keep.isdecimal():
         keep = int(keep)
@@ -31,7 +34,8 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
             raise _invalid(keep)
         return MemoryEncodings(keep)
     if isinstance(keep, str) and "://" in keep:
-        if keep.partition("://")[0] not in REDIS_SCHEMES:  # without the URL, which may contain a password
+        if keep.partition("://")[0] not in REDIS_SCHEMES:
+            # The message does not have the URL, which may contain a password.
             raise InvalidInput(Argument("keep"), " can be a folder, or the URL of a Redis: redis://…, rediss://… or unix://…")
         from podium.encodings.redis import redis_encodings
 

@@ -10,23 +10,24 @@ __all__ = ["LayeredEncodings", "ReadOnlyEncodings"]
 
 
 class LayeredEncodings:
-    """Reads from `front`, then the rest from `back`, and writes to both.
+    """Reads encodings from `front`, and those that it does not have from `back`. Writes to both.
 
-    What was copied from `back`, from a server for example, is put into `front`. Memory-mapped encodings are not: they would
-    only take up memory twice.
+    Encodings that `back` returns as copies, for example from a server, are put into `front`. Memory-mapped ones are not,
+    because they would only take up memory twice.
     """
 
     def __init__(self, front: EncodingStore, back: EncodingStore) -> None:
-        self._front, self._back = front, back
+        self._front = front
+        self._back = back
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         encodings = self._front.get(keys)
-        if missing := [key for key in keys if key not in encodings]:
-            others = self._back.get(missing)
-            copied = {key: encoding for key, encoding in others.items() if isinstance(encoding, bytes)}
-            if copied:
-                self._front.put(copied)
-            encodings.update(others)
+        if missing_keys := [key for key in keys if key not in encodings]:
+            back_encodings = self._back.get(missing_keys)
+            copies = {key: encoding for key, encoding in back_encodings.items() if isinstance(encoding, bytes)}
+            if copies:
+                self._front.put(copies)
+            encodings.update(back_encodings)
         return encodings
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
@@ -39,7 +40,7 @@ class LayeredEncodings:
 
 
 class ReadOnlyEncodings:
-    """A store that others write and close."""
+    """A view of a store, through which encodings can be read but not written. Its owner closes the store."""
 
     def __init__(self, store: EncodingStore) -> None:
         self._store = store

@@ -11,11 +11,11 @@ from podium.forks import renew_after_fork
 
 __all__ = ["MemoryEncodings"]
 
-ENTRY_BYTES = 200  # of Python objects per encoding, besides the encoding itself
+ENTRY_BYTES = 200  # about how many bytes the Python objects of an entry take, besides the encoding's own bytes
 
 
 class MemoryEncodings:
-    """Keeps at most `max_bytes` of encodings and drops those that were not used for longest."""
+    """Keeps at most `max_bytes` of encodings. The least recently used ones are dropped first."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -25,7 +25,7 @@ class MemoryEncodings:
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Replace the lock, which a thread of the parent process may have held."""
+        """Replace the lock in a forked process, because a thread of the parent process may have held it."""
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:

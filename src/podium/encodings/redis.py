@@ -14,26 +14,30 @@ __all__ = ["PREFIX", "RedisEncodings", "Values", "redis_encodings"]
 
 PREFIX = "podium:encoding:1:"  # 1 is the version of the encodings' layout
 CHECKSUM_BYTES = 4
-BATCH_BYTES = 8_000_000  # of encodings that are sent at once
+BATCH_BYTES = 8_000_000  # how many bytes of encodings are sent at once
 
 
 class Values(Protocol):
-    """Strings on a Redis by their names, such as RedisValues. Methods raise PodiumError if it is slow or down."""
+    """Access to strings on a Redis by their names, such as RedisValues. Methods raise PodiumError if Redis is slow or down."""
 
-    def get(self, names: Sequence[str]) -> Sequence[Any]: ...
+    def get(self, names: Sequence[str]) -> Sequence[Any]:
+        """Return the value of each name, None if there is none."""
+        ...
+
     def set(self, values: Mapping[str, bytes]) -> None: ...
     def delete(self, names: Iterable[str]) -> None: ...
     def close(self) -> None: ...
 
 
 class RedisEncodings:
-    """Encodings as strings whose names begin with `prefix`, each followed by its checksum.
+    """Stores encodings as strings on a Redis. A string is an encoding followed by its checksum.
 
-    If Redis is slow or down, encodings count as missing.
+    The name of a string is `prefix` and the key in hexadecimal. If Redis is slow or down, encodings are treated as missing.
     """
 
     def __init__(self, values: Values, prefix: str = PREFIX) -> None:
-        self._values, self._prefix = values, prefix
+        self._values = values
+        self._prefix = prefix
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         try:
@@ -45,18 +49,19 @@ class RedisEncodings:
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
         batch: dict[str, bytes] = {}
-        size = 0
+        batch_bytes = 0
         try:
             for key, encoding in encodings.items():
                 batch[self._name(key)] = bytes(encoding) + _checksum(encoding)
-                size += len(encoding)
-                if size > BATCH_BYTES:
+                batch_bytes += len(encoding)
+                if batch_bytes > BATCH_BYTES:
                     self._values.set(batch)
-                    batch, size = {}, 0
+                    batch = {}
+                    batch_bytes = 0
             if batch:
                 self._values.set(batch)
         except PodiumError:
-            pass  # it was logged, and the encodings are computed again
+            pass  # The error was logged, and the encodings are computed again when they are needed.
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """Delete encodings. Raises PodiumError if Redis is slow or down."""
@@ -73,7 +78,7 @@ class RedisEncodings:
 
 
 def redis_encodings(url: str) -> RedisEncodings:
-    """Return the store on the Redis at a URL. Raises InvalidInput if it is not one."""
+    """Return a store on the Redis at a URL. Raises InvalidInput if the URL is not that of a Redis."""
     return RedisEncodings(RedisValues(url, "the store of encodings"))
 
 
@@ -82,7 +87,7 @@ def _checksum(encoding: Buffer) -> bytes:
 
 
 def _encoding(value: Any) -> bytes | None:
-    """Return the encoding in a value, None if the value is damaged or something else."""
+    """Return the encoding in a value, None if the value is missing, damaged, or not an encoding."""
     if not isinstance(value, bytes) or len(value) <= CHECKSUM_BYTES:
         return None
     encoding = value[:-CHECKSUM_BYTES]

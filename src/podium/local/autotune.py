@@ -1,6 +1,6 @@
-"""The choice of the fastest runtime and precision for a model, measured once per machine and model.
+"""The choice of the fastest runtime and precision for a model, by measurements that are made once per machine and model.
 
-The measurements are stored in the cache directory. `podium check` shows them.
+They are stored in the cache directory. `podium check` shows them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from podium.local.spec import Spec
 __all__ = ["Choice", "Load", "choose", "measure"]
 
 Load = Callable[[Spec, Variant], Runtime]
-INT8_ADVANTAGE = 1.2  # int8 changes scores a little, so it must be faster by this factor
-TEXT_TOKENS = (64, 64, 64, 64, 64, 256)  # tokens of the measured texts, which are mostly short, like search results
-SECONDS = 0.1  # per variant
+INT8_ADVANTAGE = 1.2  # int8 is chosen only if it is faster by this factor, because it changes scores a little.
+TEXT_LENGTHS = (64, 64, 64, 64, 64, 256)  # the measured texts' numbers of tokens: mostly short, like those of search results
+MEASUREMENT_SECONDS = 0.1  # how long a variant is run
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A variant, and the tokens per second on one thread of all variants that were compared."""
+    """The chosen variant, and the tokens per second on one thread of all variants that were compared, {} if none were."""
 
     variant: Variant
     measured: Mapping[Variant, float] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class Choice:
 
 
 def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
-    """Return the fastest variant, or the first if there is only one or measurements cannot be stored.
+    """Return the fastest variant, or the first one if there are no others or if measurements cannot be stored.
 
-    `load` loads the model as a variant.
+    `load` returns the model's network in a variant. int8 must be faster than float32 by INT8_ADVANTAGE.
     """
     if len(variants) == 1:
         return Choice(variants[0])
@@ -59,7 +59,7 @@ def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
     stored_rates = _stored_rates(path)
     rates = {variant: stored_rates[str(variant)] for variant in variants if str(variant) in stored_rates}
     if missing := [variant for variant in variants if variant not in rates]:
-        if not _is_writable(path):  # else every start would measure again
+        if not _is_writable(path):  # Every start would measure again.
             return Choice(variants[0])
         rates |= measure(spec, missing, load)
         _store(path, stored_rates | {str(variant): rate for variant, rate in rates.items()})
@@ -67,25 +67,28 @@ def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
 
 
 def measure(spec: Spec, variants: Sequence[Variant], load: Load) -> dict[Variant, float]:
-    """Return the tokens per second of each variant on one thread, the best of several runs within SECONDS."""
+    """Return the tokens per second of each variant on one thread, the best of several runs within MEASUREMENT_SECONDS."""
     return {variant: _tokens_per_second(load(spec, variant), spec) for variant in variants}
 
 
 def _adjusted(variant: Variant, rate: float) -> float:
+    """Return the rate by which variants are compared."""
     return rate / INT8_ADVANTAGE if variant.precision == "int8" else rate
 
 
 def _tokens_per_second(runtime: Runtime, spec: Spec) -> float:
     random = np.random.default_rng(0)
     vocabulary = int(spec.config.get("vocab_size", 1000))
-    ids = [random.integers(0, vocabulary, min(length, spec.max_length), np.int32) for length in TEXT_TOKENS]
-    segments = [(np.arange(len(text)) > len(text) // 4).astype(np.int32) for text in ids]
+    ids = [random.integers(0, vocabulary, min(length, spec.max_length), np.int32) for length in TEXT_LENGTHS]
+    # The first quarter of the tokens is the query, the others are the text.
+    segments = [(np.arange(len(text_ids)) > len(text_ids) // 4).astype(np.int32) for text_ids in ids]
+    token_count = sum(map(len, ids))
     best_rate = 0.0
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + MEASUREMENT_SECONDS
     while not best_rate or time.perf_counter() < end:
         start = time.perf_counter()
         runtime.run(ids, segments)
-        best_rate = max(best_rate, sum(map(len, ids)) / (time.perf_counter() - start))
+        best_rate = max(best_rate, token_count / (time.perf_counter() - start))
     return best_rate
 
 
@@ -98,14 +101,15 @@ def _measurements_path(spec: Spec) -> Path:
 def _package_version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # podium runs from its sources
+    except PackageNotFoundError:  # such as podium itself, if it runs from its sources without being installed
         return ""
 
 
 def _stored_rates(path: Path) -> dict[str, float]:
+    """Return the stored measurements by the variants' names, without impossible ones; {} if the file is missing or damaged."""
     try:
         rates = load_json(path)
-        return {name: float(rate) for name, rate in rates.items() if 0 < float(rate) < 1e12}  # else the file is damaged
+        return {name: float(rate) for name, rate in rates.items() if 0 < float(rate) < 1e12}
     except (OSError, ValueError, AttributeError, TypeError, OverflowError):
         return {}
 
@@ -116,5 +120,6 @@ def _store(path: Path, rates: Mapping[str, float]) -> None:
 
 
 def _is_writable(path: Path) -> bool:
+    """Whether the file can be created, with its folders."""
     folder = next(parent for parent in path.parents if parent.exists())
     return folder.is_dir() and os.access(folder, os.W_OK)

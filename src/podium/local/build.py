@@ -1,6 +1,7 @@
-"""Spec and weights → a network that runs: encoder, pooling and head, with checks that the head was trained to rank.
+"""The construction of networks from a Spec and its weights: encoder, pooling and head.
 
-A cross-encoder ends in one number, an embedder in a vector; everything before that is the same.
+A cross-encoder's network ends in one number, and an embedder's in a vector; everything before that is the same. The head must
+have been trained to rank.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from podium.local.spec import ONLY_PICKLED, PICKLES, Module, Spec
 __all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_embedder", "load_network", "variants_for"]
 
 AddNetwork = Callable[[Graph, Spec, Family, Architecture], Value]
+"""A function that adds a network to a graph and returns the network's result."""
 
-TANH = "torch.nn.modules.activation.Tanh"
-ROWS: dict[Pooling, Rows] = {"cls": "first", "mean": "all", "none": "all"}
+TANH = "torch.nn.modules.activation.Tanh"  # the activation of a Dense that names none
+ROWS: dict[Pooling, Rows] = {"cls": "first", "mean": "all", "none": "all"}  # pooling → the encoder's rows that it needs
 
 
 def load(spec: Spec, variant: Variant) -> Runtime:
@@ -52,7 +54,10 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
 
 
 def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime: RuntimeOption = "auto") -> list[Variant]:
-    """Return the variants that can run a model here, the usually fastest runtime first. Raises UnsupportedModel if none can."""
+    """Return the variants that can run a model here, those of the runtime that is usually faster first.
+
+    Raises UnsupportedModel if there are none.
+    """
     if precision != "auto":
         precisions: tuple[Precision, ...] = (precision,)
     else:
@@ -61,6 +66,7 @@ def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime:
 
 
 def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
+    """Return the runtimes that can run a model here, the usually faster one first. Raises UnsupportedModel if none can."""
     is_native = spec.family is not None and spec.family.native
     if runtime == "native" and not is_native:
         kind = spec.family.name if spec.family else "a model with its own ONNX file"
@@ -94,7 +100,7 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
         checkpoint.close()
 
 
-# A runtime's packages are imported when it is used: that takes most of the time of a short program.
+# A runtime's packages are imported when it is used, because importing them takes most of the time of a short program.
 
 
 def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add: Callable[[Graph], Value]) -> Runtime:
@@ -121,15 +127,16 @@ def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add:
 
     packed = Packed(spec.digest, precision)
     runtime = build(packed)
-    if packed.complete or not packed.save():
+    if packed.is_complete or not packed.save():
         return runtime
-    # Built again from the file that was just written: its pages are shared, and need not stay in memory.
+    # The network is built again from the file that was just written. The file's pages are shared between processes, and the
+    # system can take them back; the weights in this process's own memory are freed.
     del runtime, packed
     return build(Packed(spec.digest, precision))
 
 
 def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
-    """Add everything up to the one number that ranks."""
+    """Add the network of a cross-encoder and return its logit. Raises UnsupportedModel for an unsuitable head."""
     if not spec.modules:
         _check_head(graph, spec, family)
         return architecture.head(graph, _add_pooled(graph, spec, architecture))
@@ -142,7 +149,7 @@ def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architect
 
 
 def _add_embedder(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
-    """Add the encoder, the pooling and the modules after it, except a Normalize, which the Embedder does."""
+    """Add the encoder, the pooling and the modules after it. A Normalize is left out: the Embedder normalises the vectors."""
     x = _add_pooled(graph, spec, architecture)
     for module in spec.modules[1:]:
         if module.kind == "Dense":
@@ -153,11 +160,13 @@ def _add_embedder(graph: Graph, spec: Spec, family: Family, architecture: Archit
 
 
 def _add_pooled(graph: Graph, spec: Spec, architecture: Architecture) -> Value:
+    """Add the encoder and the pooling. Return one row, or a row per token if the spec's pooling is "none"."""
     hidden = architecture.encode(graph, ROWS[spec.pooling])
     return graph.mean(hidden) if spec.pooling == "mean" else hidden
 
 
 def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
+    """Raise UnsupportedModel if a weight of the head is missing, or if the head has more outputs than one score."""
     if missing := [name for name in family.head_weights if name not in graph.checkpoint]:
         raise UnsupportedModel(
             f"{spec.folder} has no trained head ({', '.join(missing)} missing from its weights; its config.json says "
@@ -175,12 +184,15 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
 
 def add_dense(graph: Graph, x: Value, module: Module) -> Value:
     """Add a Dense of sentence-transformers: a linear layer, an activation, and possibly a residual."""
-    name, config = module.folder.name, module.config
+    name = module.folder.name
+    config = module.config
     activation = str(config.get("activation_function") or TANH)
-    activation = activation if activation.startswith("torch.") else TANH  # others are not run by sentence-transformers either
+    if not activation.startswith("torch."):
+        activation = TANH  # sentence-transformers does not run activations of other packages either.
     projected = _graph_with(graph, module).linear(x, f"{name}.linear", bias=bool(config.get("bias", True)), exact=True)
-    kind = activation.rpartition(".")[2]
-    projected = projected if kind == "Identity" else graph.activation(projected, kind.lower())
+    activation_name = activation.rpartition(".")[2]
+    if activation_name != "Identity":
+        projected = graph.activation(projected, activation_name.lower())
     if not config.get("use_residual"):
         return projected
     same_width = config.get("in_features") == config.get("out_features")
@@ -189,7 +201,7 @@ def add_dense(graph: Graph, x: Value, module: Module) -> Value:
 
 
 def _graph_with(graph: Graph, module: Module) -> Graph:
-    """Let the graph read a module's weights, under the name of the module's folder."""
+    """Add a module's weights to the graph's checkpoint, prefixed with the name of the module's folder. Return the graph."""
     files = weight_files(module.folder)
     if not files and any((module.folder / name).exists() for name in PICKLES):
         raise UnsupportedModel(f"{module.folder} {ONLY_PICKLED}")

@@ -17,24 +17,26 @@ def cores() -> int:
 
 @functools.cache
 def cpu_name() -> str:
-    """Return the processor's name and its instruction sets, as far as the system says."""
+    """Return the processor's name and its instruction sets, as far as the system reports them."""
     lines = _cpuinfo().splitlines()
-    facts = [next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags", "Features")]
-    return f"{platform.machine()} {platform.processor()} {' '.join(facts)}"
+    # /proc/cpuinfo repeats these lines for every core. The instruction sets are the flags of x86 and the Features of ARM.
+    first_lines = [next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags", "Features")]
+    return f"{platform.machine()} {platform.processor()} {' '.join(first_lines)}"
 
 
 @functools.cache
 def int8_is_exact_as_signed() -> bool:
-    """Whether products of uint8 activations and int8 weights are summed without saturation.
+    """Whether this processor adds up products of uint8 activations and int8 weights without saturation.
 
-    They are with VNNI. Plain AVX2 (VPMADDUBSW) saturates at 16 bits; uint8 weights are slower there, but exact. Unknown
-    processors count as plain ones.
+    Processors with VNNI do. Others, which only have AVX2's VPMADDUBSW, saturate at 16 bits; there, uint8 weights are slower but
+    exact. Unknown processors are treated as processors without VNNI.
     """
-    flags = _cpuinfo()
-    return "avx512_vnni" in flags or "avx_vnni" in flags
+    cpuinfo = _cpuinfo()
+    return "avx512_vnni" in cpuinfo or "avx_vnni" in cpuinfo
 
 
 def _cpuinfo() -> str:
+    """Return the system's description of the processor, "" if it is not Linux."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Graph: the operations that model families are built from. Runtimes implement them as ONNX nodes or as native steps."""
+"""Graph, the operations from which model families are built. A runtime implements them, as ONNX nodes or as native steps."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
 
 Rows = Literal["first", "last", "all"]
-"""Which tokens' rows of the hidden states are needed. If only one is, the last layer need not compute the others."""
+"""Which tokens' rows of the hidden states are needed. If one row is needed, the last layer does not compute the others."""
 
 PositionKind = Literal["counted", "after_padding"]
-"""How position ids are assigned: `counted` from 0; `after_padding` from the padding token's id + 1."""
+"""How position ids are assigned: "counted" from 0, or "after_padding" from the padding token's id + 1."""
 
-# An activation's name in config.json → its name here.
+# The name of an activation in config.json → its name in the runtimes.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -63,8 +63,11 @@ def _rotary_tables(theta: float, positions: int, size: int) -> tuple[Array, Arra
 class Attention:
     """One layer's attention.
 
-    `width`: total width of all heads. `rows`: the tokens for which the result is computed. `window`: the number of tokens to
-    either side that a token attends to, None for all.
+    - `heads`: the number of heads.
+    - `width`: the total width of all heads.
+    - `rows`: the tokens for which the result is computed.
+    - `window`: to how many tokens on either side a token attends, None for all.
+    - `rotary`: the rotary position embeddings, None if the layer has none.
     """
 
     heads: int
@@ -80,11 +83,13 @@ class Attention:
 
 
 class Graph(ABC):
-    """A network under construction. Every operation is added to it, and returns the name of its result.
+    """A network under construction. A method adds an operation to the network, and returns the name of its result.
 
-    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Names of tables and layers are those
-    in the checkpoint. If `hides_segment_1` is set before anything is added, no token attends to those of segment 1, which
-    are the last ones; the model itself then has no segments.
+    Hidden states have shape (tokens, width), or (1, width) after `select` or `mean`. Names of tables and layers are those in
+    the checkpoint.
+
+    `hides_segment_1` may be set before the first operation is added. Then no token attends to the tokens of segment 1, which
+    must be the last ones, and the model's own segments are all 0.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -112,9 +117,9 @@ class Graph(ABC):
 
     @abstractmethod
     def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
-        """Multiply by the weights of the named layers, concatenated, and add their biases.
+        """Multiply by the weights of the named layers, whose outputs are joined, and add their biases.
 
-        `exact` means float32 even if other layers are int8. Classification heads use it: they are small, and decide the score.
+        `exact`: compute in float32 even if other layers are int8. Heads do, because they are small and decide the score.
         """
 
     @abstractmethod
@@ -130,11 +135,11 @@ class Graph(ABC):
 
     @abstractmethod
     def gate(self, x: Value, name: str) -> Value:
-        """Split each row in two halves, and return activation(left half) * right half."""
+        """Split every row in two halves, and return activation(left half) * right half. `name` is that of the activation."""
 
     @abstractmethod
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
-        """Let tokens attend to each other. `names` are the layers of query, key and value, or one layer for all three."""
+        """Let tokens attend to each other. `names` are the layers of query, key and value, or a single layer for all three."""
 
     @abstractmethod
     def mean(self, x: Value) -> Value:
@@ -156,9 +161,9 @@ class Graph(ABC):
     ) -> Value:
         """Let tokens attend to contents and relative positions (DeBERTa: He et al. 2020, arXiv 2006.03654).
 
-        `keys` (for content-to-position) and `queries` (for position-to-content) are the projected embeddings of relative
-        positions, of shape (heads, embeddings, size); None if the model does not have that term. `distance_rows` has the
-        index of the embedding for each distance from 1 - max_positions to max_positions - 1.
+        - `keys`, `queries`: the projected embeddings of relative positions, of shape (heads, embeddings, size), for the terms
+          content-to-position and position-to-content; None if the model does not have the term.
+        - `distance_rows`: the index of the embedding for each distance from 1 - max_positions to max_positions - 1.
         """
         raise UnsupportedModel("podium's native core does not have DeBERTa's attention; use ", Argument("runtime", "onnx"))
 
@@ -167,7 +172,7 @@ class Graph(ABC):
         raise UnsupportedModel("podium's native core does not have convolutions; use ", Argument("runtime", "onnx"))
 
     def select(self, x: Value, rows: Rows) -> Value:
-        """Return the rows that are needed: all, or the first token's, of shape (1, width)."""
+        """Return the rows that are needed: all, or the first token's row, of shape (1, width)."""
         if rows == "last":
             raise UnsupportedModel("podium cannot run models that read the last token yet; use one that reads the first")
         return self.first_row(x) if rows == "first" else x
@@ -176,7 +181,7 @@ class Graph(ABC):
     def first_row(self, x: Value) -> Value:
         """Return the first token's row, shape (1, width)."""
 
-    # Checks for mistakes that would give wrong scores instead of an error.
+    # Checks for mistakes in a checkpoint that would cause wrong scores instead of an error.
 
     def expect_rows(self, table: str, rows: int) -> None:
         """Raise UnsupportedModel unless the tensor has as many rows as config.json says."""
@@ -187,12 +192,16 @@ class Graph(ABC):
             )
 
     def checked_sizes(self, names: Sequence[str], bias: bool) -> tuple[int, int]:
-        """Return the number of inputs and of outputs of concatenated layers. A bias of the wrong length could be broadcast."""
+        """Return the number of inputs, and the number of outputs of all layers together.
+
+        Raises UnsupportedModel if the weights and biases do not fit together: a bias of the wrong length could be broadcast.
+        """
         shapes = [self.checkpoint.shape(f"{name}.weight") for name in names]
-        fits = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
-        if fits and bias:
-            fits = all(self.checkpoint.shape(f"{name}.bias") == shape[:1] for name, shape in zip(names, shapes, strict=True))
-        if not fits:
+        are_matching = all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes)
+        if are_matching and bias:
+            bias_shapes = [self.checkpoint.shape(f"{name}.bias") for name in names]
+            are_matching = bias_shapes == [shape[:1] for shape in shapes]
+        if not are_matching:
             raise UnsupportedModel(f"the weights and biases of {', '.join(names)} do not fit together: shapes {shapes}")
         return shapes[0][1], sum(shape[0] for shape in shapes)
 
@@ -204,16 +213,18 @@ class Graph(ABC):
         return tensors
 
     def check_heads(self, names: Sequence[str], shape: Attention) -> None:
+        """Raise UnsupportedModel unless the heads have equal widths and the layers have as many outputs as all heads."""
         if shape.heads < 1 or shape.width % shape.heads:
             raise UnsupportedModel(
                 f"config.json has {shape.heads} attention heads, which cannot share {shape.width} columns equally; "
                 "download the model again"
             )
         for name in names:
-            # A single layer holds query, key and value.
+            # A single layer has the outputs of query, key and value.
             self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
 
     def checked_activation(self, name: str) -> str:
+        """Return the runtimes' name of the activation that config.json calls `name`."""
         if name not in ACTIVATIONS:
             raise UnsupportedModel(f"config.json names the activation {name!r}; podium has {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[name]

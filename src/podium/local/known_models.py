@@ -11,15 +11,15 @@ __all__ = ["KNOWN_MODELS", "KnownModel", "licence_of"]
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model on the hub."""
+    """A model on the hub, with figures from its card. `parameters` is their number, such as 23M for 23 million."""
 
     name: str
     licence: str
-    parameters: str  # their number, in millions
+    parameters: str
     good_for: str
 
 
-# From their model cards, November 2026. podium runs other models, too.
+# As of November 2026. podium runs other models, too.
 KNOWN_MODELS = (
     KnownModel("cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "23M", "English, the usual choice"),
     KnownModel("cross-encoder/ettin-reranker-17m-v1", "apache-2.0", "17M", "English, best for its speed"),

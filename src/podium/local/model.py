@@ -1,4 +1,8 @@
-"""LoadedModel, what the scorers and the Embedder share: files, tokenizer, network and threads, and how a batch is computed."""
+"""LoadedModel, the part that scorers and the Embedder have in common.
+
+It holds a model's files, tokenizer, network and threads, and computes lists of inputs. An input is, for example, a pair of a
+query and a text, and its output a logit.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,18 @@ __all__ = ["Computed", "LoadedModel", "Options", "loading"]
 Input = TypeVar("Input", bound=Hashable)
 Output = TypeVar("Output")
 
-CHUNK_INPUTS, CHUNK_CHARACTERS = 64, 200_000  # tokenised in a few milliseconds
-CHARACTERS_PER_TOKEN = 4  # about, for a fair share of the workers
+# A chunk has at most this many inputs and characters, which are tokenised in a few milliseconds.
+CHUNK_INPUTS = 64
+CHUNK_CHARACTERS = 200_000
+CHARACTERS_PER_TOKEN = 4  # About how long a token is. It makes the work of tokenising comparable with that of the network.
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run a model, as users choose it. Without `precision`, the model's own default is used. Raises InvalidInput."""
+    """How to run a model: the options that scorers and the Embedder have in common. Raises InvalidInput for a wrong one.
+
+    None means the model's own default for `precision`, all processors for `threads`, and the model's maximum for `max_length`.
+    """
 
     precision: PrecisionOption | None = None
     runtime: RuntimeOption = "auto"
@@ -53,7 +62,7 @@ class Options:
 
 @contextmanager
 def loading(files: ModelFiles) -> Iterator[None]:
-    """Turn an unexpected error while a model is loaded into UnsupportedModel: files can be wrong in many ways."""
+    """Turn unexpected errors in the block, which loads a model, into UnsupportedModel: files can be wrong in many ways."""
     try:
         yield
     except PodiumError:
@@ -67,9 +76,9 @@ def loading(files: ModelFiles) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Computed(Generic[Output]):
-    """A model's outputs for a list of inputs. Equal inputs were computed once.
+    """A model's outputs for a list of inputs. Equal inputs share one output, because they are computed once.
 
-    Input i is `encoded[indices[i]]`, and its output is `outputs[indices[i]]`.
+    Input i has the tokens `encoded[indices[i]]` and the output `outputs[indices[i]]`.
     """
 
     indices: list[int]
@@ -80,9 +89,14 @@ class Computed(Generic[Output]):
 class LoadedModel(Generic[Input, Output]):
     """A model that is ready to compute. Safe to share between threads and event loops.
 
-    `load` builds its network, `tokenizer` its tokenizer for a maximum length. `output` makes the output of an input from its
-    tokens and the network's result: float32 of shape (width,), or (tokens, width) with `per_token`. `probe` is computed at
-    once, which shows whether all shapes fit. Raises ModelError.
+    - `load`: returns the network.
+    - `tokenizer`: returns the tokenizer for a maximum length in tokens.
+    - `output`: returns the output of an input, from the input, its tokens, and the network's result for it, which is float32 of
+      shape (width,), or (tokens, width) with `per_token`.
+    - `probe`: an input that is computed while the model is loaded, to check that all shapes fit.
+    - `per_token`: whether the network's result has a row per token.
+
+    Raises ModelError.
     """
 
     def __init__(
@@ -101,7 +115,9 @@ class LoadedModel(Generic[Input, Output]):
         max_length = min(options.max_length or spec.max_length, spec.max_length)
         self.tokenizer = tokenizer(spec, max_length)
         variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
-        if per_token:  # stored encodings are of one runtime, so it must be the same everywhere, not the fastest here
+        if per_token:
+            # The outputs are stored, and differ a little between runtimes. So all machines use the same runtime, which need not
+            # be the fastest on this one.
             variants = [variant for variant in variants if variant.runtime == variants[0].runtime]
         self.choice = choose(spec, variants, load)
         self.network = load(spec, self.choice.variant)
@@ -111,7 +127,7 @@ class LoadedModel(Generic[Input, Output]):
         self.workers = Workers(options.threads or cores())
 
     def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed[Output]:
-        """Tokenise and compute inputs. `progress` is told how many are done."""
+        """Tokenise and compute the inputs. `progress` is called repeatedly with the number of inputs that were finished."""
         batch = _Batch(self, inputs, progress)
         batch.tokenise(range(len(batch.chunks)))
         self.workers.run(batch.computing())
@@ -125,26 +141,27 @@ class LoadedModel(Generic[Input, Output]):
         return await off_loop(len(inputs) > FEW_TEXTS, batch.computed)
 
     def encode(self, inputs: Iterable[Input]) -> Iterator[Encoded]:
-        """Yield the tokens of each input. Holds a bounded number of texts' tokens at a time."""
+        """Yield the tokens of each input. Only one chunk of inputs is held in memory at a time."""
         for chunk in self.chunks(inputs):
             yield from self.tokenizer.encode(chunk)
 
     def chunks(self, inputs: Iterable[Input]) -> Iterator[list[Input]]:
-        """Yield the inputs in lists that are tokenised at once."""
+        """Yield the inputs in lists that are tokenised together."""
         chunk: list[Input] = []
         characters = 0
         for item in inputs:
             length = self.tokenizer.characters(item)
             if chunk and (len(chunk) == CHUNK_INPUTS or characters + length > CHUNK_CHARACTERS):
                 yield chunk
-                chunk, characters = [], 0
+                chunk = []
+                characters = 0
             chunk.append(item)
             characters += length
         if chunk:
             yield chunk
 
     def compute(self, encoded: Sequence[Encoded]) -> Sequence[Array]:
-        """Return the network's result for each input, computed on the calling thread."""
+        """Return the network's result for each input, computed on the calling thread: (width,), or (tokens, width)."""
         rows = self._run(encoded)
         if rows.shape[1] != self.width:
             raise ModelError(f"{self.files.name} computed {rows.shape[1]} numbers for a text, not {self.width}")
@@ -153,6 +170,7 @@ class LoadedModel(Generic[Input, Output]):
         return np.split(rows, np.cumsum([len(item.ids) for item in encoded[:-1]]))
 
     def _run(self, encoded: Sequence[Encoded]) -> Array:
+        """Return the network's result, shape (inputs, width), or (tokens of all inputs, width) with `per_token`."""
         rows = self.network.run([item.ids for item in encoded], [self.tokenizer.segment_ids(item) for item in encoded])
         if not np.isfinite(rows).all():
             raise ModelError(f"{self.files.name} computed a number that is not finite; its weights are damaged")
@@ -160,7 +178,10 @@ class LoadedModel(Generic[Input, Output]):
 
 
 class _Batch(Generic[Input, Output]):
-    """Inputs on their way through tokenizer and network."""
+    """A list of inputs while it is computed: first the work of tokenising, then that of the network.
+
+    Equal inputs are one unique input. Indices are those of unique inputs.
+    """
 
     def __init__(self, model: LoadedModel[Input, Output], inputs: Sequence[Input], progress: Progress | None) -> None:
         self._model = model
@@ -168,34 +189,37 @@ class _Batch(Generic[Input, Output]):
         self._progress_lock = threading.Lock()
         index_of: dict[Input, int] = {}
         self._indices = [index_of.setdefault(item, len(index_of)) for item in inputs]
-        self._repeats = Counter(self._indices)
-        self._inputs = list(index_of)
-        self.chunks = list(model.chunks(self._inputs))
-        self._encoded: list[list[Encoded]] = [[] for _ in self.chunks]
-        self._flat: list[Encoded] = []
-        self._outputs: list[Output | None] = [None] * len(index_of)
+        self._repeat_counts = Counter(self._indices)
+        self._unique_inputs = list(index_of)
+        self.chunks = list(model.chunks(self._unique_inputs))
+        self._encoded_chunks: list[list[Encoded]] = [[] for _ in self.chunks]
+        self._encoded: list[Encoded] = []
+        self._outputs: list[Output | None] = [None] * len(self._unique_inputs)
 
     def tokenising(self) -> Work:
+        """Return the work of tokenising the chunks."""
         characters = [sum(map(self._model.tokenizer.characters, chunk)) for chunk in self.chunks]
         return Work([1 + count // CHARACTERS_PER_TOKEN for count in characters], self.tokenise)
 
-    def tokenise(self, chunks: Iterable[int]) -> None:
-        for chunk in chunks:
-            self._encoded[chunk] = self._model.tokenizer.encode(self.chunks[chunk])
+    def tokenise(self, chunk_indices: Iterable[int]) -> None:
+        for chunk_index in chunk_indices:
+            self._encoded_chunks[chunk_index] = self._model.tokenizer.encode(self.chunks[chunk_index])
 
     def computing(self) -> Work:
-        self._flat = [item for chunk in self._encoded for item in chunk]
-        lengths = [len(item.ids) for item in self._flat]
+        """Return the work of computing the inputs, which must have been tokenised."""
+        self._encoded = [item for chunk in self._encoded_chunks for item in chunk]
+        lengths = [len(item.ids) for item in self._encoded]
         model = self._model
         return Work(lengths, self._compute, at_once=model.network.tokens_at_once, workers=model.workers.count)
 
-    def _compute(self, items: Sequence[int]) -> None:
-        encoded = [self._flat[item] for item in items]
-        for item, tokens, result in zip(items, encoded, self._model.compute(encoded), strict=True):
-            self._outputs[item] = self._model.output(self._inputs[item], tokens, result)
+    def _compute(self, indices: Sequence[int]) -> None:
+        encoded = [self._encoded[index] for index in indices]
+        for index, tokens, result in zip(indices, encoded, self._model.compute(encoded), strict=True):
+            self._outputs[index] = self._model.output(self._unique_inputs[index], tokens, result)
         if self._progress:
             with self._progress_lock:
-                self._progress(sum(self._repeats[item] for item in items))
+                self._progress(sum(self._repeat_counts[index] for index in indices))
 
     def computed(self) -> Computed[Output]:
-        return Computed(self._indices, self._flat, cast("list[Output]", self._outputs))
+        """Return the outputs, after all work has been done."""
+        return Computed(self._indices, self._encoded, cast("list[Output]", self._outputs))

@@ -1,11 +1,11 @@
-"""Workers, the threads that run texts through a model, and Work, the texts of one call, of which the longest are first.
+"""Workers, the threads that compute a model's texts, and Work, the texts of one call.
 
-Texts are not padded, and a text's result does not depend on the others. A worker computes one text at a time, or short ones
-of a few hundred tokens together.
+Texts are not padded, and a text's result does not depend on the other texts. In one step, a worker computes one text, or
+several short texts of a few hundred tokens together. The longest texts of a call come first.
 
-Concurrent calls share the workers step by step. Most steps go to the job with the fewest tokens left, so that small jobs do
-not wait for large ones; every fourth goes to the oldest job, so that small jobs cannot starve a large one. A job is one call,
-or all calls of one request.
+Concurrent calls share the workers step by step. Most steps are taken from the job with the fewest tokens left, so that small
+jobs do not wait for large ones. Every fourth step is taken from the oldest job, so that many small jobs cannot keep a large one
+waiting forever. A job is one call, or all calls of one request.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from podium.forks import renew_after_fork
 
 __all__ = ["FEW_TEXTS", "Job", "Work", "Workers", "job", "off_loop"]
 
-OLDEST_EVERY = 4  # steps
-FEW_TEXTS = 1_000  # are prepared in about a millisecond; more are prepared by off_loop
+OLDEST_JOB_EVERY = 4  # One of this many steps is taken from the oldest job.
+FEW_TEXTS = 1_000  # Preparing this many texts takes about a millisecond; more of them are prepared on another thread.
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class Job:
-    """Calls that are scheduled as one.
+    """Calls that are scheduled as if they were one.
 
-    `tokens_to_come`: an estimate for the calls that have not begun. `tokens_waiting`: the tokens left of calls that have begun.
+    - `number`: jobs are numbered in the order in which they are created.
+    - `tokens_to_come`: an estimate of the tokens of calls that have not begun.
+    - `tokens_waiting`: the tokens of calls that have begun which no worker has taken yet.
     """
 
     _numbers = itertools.count()
@@ -54,9 +56,9 @@ _job: ContextVar[Job | None] = ContextVar("job", default=None)
 
 @contextmanager
 def job(tokens_to_come: int) -> Iterator[Job]:
-    """Make one job of all calls that begin in the block, also in asyncio's tasks and threads (to_thread) that start there.
+    """Schedule all calls that begin in the block as one job, also those in asyncio tasks and threads (to_thread) started there.
 
-    Before a call begins, subtract its part from `tokens_to_come`, because the call adds its real number of tokens.
+    Before a call begins, subtract its part from the job's `tokens_to_come`, because the call adds its real number of tokens.
     """
     current = Job(tokens_to_come)
     token = _job.set(current)
@@ -67,11 +69,15 @@ def job(tokens_to_come: int) -> Iterator[Job]:
 
 
 class Work:
-    """Items that are run once each, longest first.
+    """Items that are run once each, the longest first.
 
-    `run` gets the indices of one item, or of several that have at most `at_once` tokens together. If there are spare
-    workers, it gets fewer towards the end, so that `workers` threads finish together. `end` is done when no item runs any
-    more. The first error is its exception, and stops items that have not begun.
+    - `lengths`: the number of tokens of each item.
+    - `run`: is called with the indices of one item, or of several that have at most `at_once` tokens together.
+    - `workers`: the number of threads. If some of them are idle, `run` gets fewer items towards the end of the work, so that
+      all threads finish at about the same time.
+
+    The future `end` is done when all items have run. After an error, no more items begin, and `end` has the first error as its
+    exception.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class Work:
         self._lengths = lengths
         self._run = run
         self._at_once = at_once
-        self._shares = 2 * workers  # of the tokens left; a step gets one share if there are spare workers
+        self._shares = 2 * workers  # With spare workers, a step takes at most one of this many shares of the tokens left.
         self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
         self._begun_count = 0
         self._running_count = 0
@@ -89,10 +95,14 @@ class Work:
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self.end: Future[None] = Future()
-        self.end.set_running_or_notify_cancel()  # Future.cancel has no effect any more; Work.cancel lets running items finish
+        # Future.cancel has no effect after this call. Work.cancel is used, which lets running items finish.
+        self.end.set_running_or_notify_cancel()
 
     def take(self, *, has_spare_workers: bool = True) -> Sequence[int]:
-        """Return the next items for `run_items`, none if all have begun. With spare workers they are fewer, see the class."""
+        """Return the indices of the next items for `run_items`, none if all items have begun.
+
+        With spare workers they are fewer; the class explains why.
+        """
         with self._lock:
             limit = min(self._at_once, self.tokens_left // self._shares) if has_spare_workers else self._at_once
             begin = self._begun_count
@@ -109,7 +119,7 @@ class Work:
             return self._order[begin : self._begun_count]
 
     def run_items(self, items: Sequence[int]) -> None:
-        """Run the items that `take` returned."""
+        """Run the items with the indices that `take` returned. An error becomes that of `end`."""
         error: BaseException | None = None
         try:
             self._run(items)
@@ -123,7 +133,7 @@ class Work:
             self._set_end_if_done()
 
     def cancel(self) -> None:
-        """Do not begin any more items."""
+        """Begin no more items. Items that are running are finished."""
         with self._lock:
             self._begun_count = len(self._order)
             self._set_end_if_done()
@@ -146,7 +156,7 @@ class Workers:
         renew_after_fork(self)
 
     def run(self, work: Work) -> None:
-        """Run all items and return when they are done. An error or an interrupt stops those that have not begun."""
+        """Run all items and return when they are done. After an error or an interrupt, no more items begin."""
         self._start(work)
         try:
             work.end.result()
@@ -154,7 +164,7 @@ class Workers:
             work.cancel()
 
     async def arun(self, work: Work) -> None:
-        """Do what `run` does without blocking the event loop. Cancelling it stops items that have not begun."""
+        """Do what `run` does without blocking the event loop. After it is cancelled, no more items begin."""
         self._start(work)
         try:
             await asyncio.wrap_future(work.end)
@@ -166,10 +176,10 @@ class Workers:
         self._thread_pool.shutdown(wait=False)
 
     def renew(self) -> None:
-        """Start without calls, on new threads: a forked process has none."""
+        """Start without calls and with new threads in a forked process, which does not inherit its parent's threads."""
         self._thread_pool = ThreadPoolExecutor(self.count, thread_name_prefix="podium")
         self._lock = threading.Lock()
-        self._calls: list[Work] = []  # those with items that have not begun, oldest first
+        self._calls: list[Work] = []  # the calls with items that have not begun, the oldest first
         self._steps = itertools.count(1)
 
     def _start(self, work: Work) -> None:
@@ -179,12 +189,13 @@ class Workers:
         for started_count in range(self.count):
             try:
                 self._thread_pool.submit(self._serve)
-            except RuntimeError:  # another thread closed the pool; a worker that was started before runs all items
+            except RuntimeError:  # Another thread closed the pool. If a worker was started before that, it runs all items.
                 if not started_count:
                     work.cancel()
                     raise PodiumError("this model was closed during the call; load it again") from None
 
     def _serve(self) -> None:
+        """Run steps of all calls until none are left."""
         while step := self._next_step():
             work, items = step
             work.run_items(items)
@@ -193,14 +204,15 @@ class Workers:
         """Return the next items of the next job, and their Work; None if no items are left."""
         with self._lock:
             while self._calls:
-                is_turn_of_oldest = next(self._steps) % OLDEST_EVERY == 0
-                work = min(self._calls, key=_job_number if is_turn_of_oldest else _tokens_left)  # of equals, the oldest call
+                is_turn_of_oldest = next(self._steps) % OLDEST_JOB_EVERY == 0
+                # Among calls with the same key, min returns the first, which is the oldest.
+                work = min(self._calls, key=_job_number if is_turn_of_oldest else _tokens_left)
                 tokens_before = work.tokens_left
                 if items := work.take(has_spare_workers=len(self._calls) < max(2, self.count)):
                     work.job.tokens_waiting -= tokens_before - work.tokens_left
                     return work, items
                 self._calls.remove(work)
-                work.job.tokens_waiting -= work.tokens_left  # of items that were cancelled
+                work.job.tokens_waiting -= work.tokens_left  # The tokens that are left are those of cancelled items.
         return None
 
 
@@ -215,5 +227,7 @@ def _tokens_left(work: Work) -> int:
 async def off_loop(
     is_slow: bool, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Return the result of a function, called on another thread if it takes so long that it would block the event loop."""
-    return await asyncio.to_thread(function, *args, **kwargs) if is_slow else function(*args, **kwargs)
+    """Return the result of a function. If `is_slow`, it is called on another thread, so that the event loop is not blocked."""
+    if is_slow:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return function(*args, **kwargs)

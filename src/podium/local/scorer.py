@@ -25,24 +25,24 @@ __all__ = ["LocalScorer", "ModelScorer"]
 
 
 class ModelScorer(BaseScorer):
-    """A scorer over a model on this machine: what a LoadedModel says about itself."""
+    """A scorer with a model on this machine. The properties describe the model that `_loaded_model` holds."""
 
-    _model: LoadedModel[Any, Any]
+    _loaded_model: LoadedModel[Any, Any]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, precision={self.precision!r}, runtime={self.runtime!r})"
 
     @property
     def files(self) -> ModelFiles:
-        return self._model.files
+        return self._loaded_model.files
 
     @property
     def spec(self) -> Spec:
-        return self._model.spec
+        return self._loaded_model.spec
 
     @property
     def choice(self) -> Choice:
-        return self._model.choice
+        return self._loaded_model.choice
 
     @property
     def model(self) -> str:
@@ -66,24 +66,24 @@ class ModelScorer(BaseScorer):
 
     @property
     def identity(self) -> str:
-        """A string that changes whenever a score could: content of all files, precision, runtime and maximum length."""
+        """A string that changes whenever a score could change: hashes of the files, precision, runtime and maximum length."""
         files = f"{self.spec.digest}:{self.spec.description_digest}"
         return f"{files}:{self.precision}:{self.runtime}:{self.max_length}"
 
     @property
     def threads(self) -> int:
-        return self._model.workers.count
+        return self._loaded_model.workers.count
 
     @property
     def max_length(self) -> int:
-        return self._model.tokenizer.max_length
+        return self._loaded_model.tokenizer.max_length
 
     @property
     def is_async(self) -> bool:
         return True
 
     def close(self) -> None:
-        self._model.workers.close()
+        self._loaded_model.workers.close()
 
 
 class LocalScorer(ModelScorer):
@@ -93,8 +93,9 @@ class LocalScorer(ModelScorer):
       "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
     - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
     - `threads`: how many texts are computed at once, by default as many as there are processors.
-    - `max_length`: tokens of a query and its text together, by default as many as the model allows, which is the maximum.
-    - `families`: the architectures that are known.
+    - `max_length`: how many tokens of a query and a text together are read. The default is the model's own maximum, which is
+      also the upper limit.
+    - `families`: the architectures that podium can run.
 
     Raises ModelError, or InvalidInput for an option.
     """
@@ -112,30 +113,31 @@ class LocalScorer(ModelScorer):
         options = Options(precision, runtime, threads, max_length)
         with loading(files):
             spec = read_spec(files.folder, families)
-            self._model: LoadedModel[tuple[str, str], float] = LoadedModel(
+            self._loaded_model: LoadedModel[tuple[str, str], float] = LoadedModel(
                 files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
             )
-        self.tokenizer = self._model.tokenizer
-        if self._model.width != 1:
-            raise ModelError(f"{files.name} computes {self._model.width} numbers for a pair, not one score; it cannot rank")
+        self.tokenizer = self._loaded_model.tokenizer
+        width = self._loaded_model.width
+        if width != 1:
+            raise ModelError(f"{files.name} computes {width} numbers for a pair, not one score; it cannot rank")
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         pairs = await off_loop(len(texts) > FEW_TEXTS, _pairs, [query], [texts])
-        computed = await self._model.arun(pairs)
+        computed = await self._loaded_model.arun(pairs)
         return await off_loop(len(texts) > FEW_TEXTS, self._scores, computed, computed.indices)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        computed = self._model.run(_pairs(queries, texts_per_query), progress=progress)
+        computed = self._loaded_model.run(_pairs(queries, texts_per_query), progress=progress)
         indices = iter(computed.indices)
         return [self._scores(computed, list(itertools.islice(indices, len(texts)))) for texts in texts_per_query]
 
     def _scores(self, computed: Computed[float], indices: Sequence[int]) -> Scores:
-        """Return the scores of one query's pairs, which are at these indices."""
+        """Return the scores of one query's pairs. `indices` are those of their outputs in `computed`, one per pair."""
         pairs = [computed.encoded[index] for index in indices]
         raw = [computed.outputs[index] for index in indices]
         return Scores(
@@ -145,7 +147,7 @@ class LocalScorer(ModelScorer):
             dropped_tokens=[pair.dropped_text_tokens for pair in pairs],
             query_tokens=[pair.query_tokens for pair in pairs],
             query_dropped_tokens=[pair.dropped_query_tokens for pair in pairs],
-            total_tokens=sum(len(computed.encoded[index].ids) for index in set(indices)),
+            total_tokens=sum(len(computed.encoded[index].ids) for index in set(indices)),  # Equal pairs are computed once.
         )
 
 

@@ -1,6 +1,6 @@
-"""Spec, what the JSON files in a model's folder say: family, head, activation, maximum length.
+"""Spec, a model as the JSON files in its folder describe it: family, head, activation, maximum length.
 
-Everything that would load but compute wrong scores is refused here, or when the weights are read.
+A model that could be loaded but would compute wrong scores is refused here, or when its weights are read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ONLY_PICKLED = (
     "has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
     "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
 )
-DEFAULT_LENGTH = 512
+DEFAULT_LENGTH = 512  # the maximum length in tokens, if no file has one
 OTHER_MODEL = "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
-# Model types that only run from an ONNX file, and whose tokenizers have segments if their settings do not say.
+# Model types without a family, which run from an ONNX file only. Their tokenizers have segments if no settings decide it.
 OTHER_TYPES_WITH_SEGMENTS = ("deberta", "mobilebert", "squeezebert", "convbert")
 
 
@@ -63,11 +63,17 @@ class Module:
 class Spec:
     """A model as its folder describes it.
 
-    `base` is the folder of the transformer, which is `folder` for most models. `family` and `architecture` are None for a
-    model that runs from its own ONNX file. `has_segments` applies if the tokenizer's settings do not say. `prompts` are put
-    before texts, by name; the name "" is for texts without a name. `default_precision` is that of a model whose authors
-    measured int8; config.json names it under `podium`. `description_digest` is a hash of every file but the
-    weights that a score depends on.
+    - `base`: the folder of the transformer, which is `folder` for most models.
+    - `config`, `model_type`: the transformer's config.json, and its model_type.
+    - `family`, `architecture`: None for a model that runs from its own ONNX file.
+    - `max_length`: the most tokens that the model reads.
+    - `has_segments`: whether the texts of a pair have different segments, if the tokenizer's settings do not decide it.
+    - `do_lower_case`: whether texts are lowercased before the tokenizer reads them.
+    - `weights`: the transformer's files of weights.
+    - `modules`: the modules after the transformer.
+    - `prompts`: texts that are put before queries or documents, by name. The name "" is that of the default prompt.
+    - `default_precision`: int8 if config.json says so under `podium`, because the authors measured it; else float32.
+    - `description_digest`: a hash of all files that a score depends on, except the weights.
     """
 
     folder: Path
@@ -94,7 +100,10 @@ class Spec:
 
 
 def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
-    """Return what a folder says. Raises ModelNotFound if a file is missing, ModelError or UnsupportedModel."""
+    """Return the spec of the model in a folder.
+
+    Raises ModelNotFound if a file is missing, ModelError if one is damaged, and UnsupportedModel if podium cannot run it.
+    """
     check_config(folder)
     modules = read_modules(folder)
     _check_modules(folder, modules)
@@ -110,7 +119,10 @@ def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
 
 
 def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
-    """Return the spec of a folder with these modules, the transformer first; none for a model of transformers."""
+    """Return the spec of a folder with these modules, of which the transformer is the first.
+
+    There are no modules if the model is one of transformers and not of sentence-transformers. Raises what `read_spec` raises.
+    """
     base = modules[0].folder if modules else folder
     config = read_settings(base / "config.json", required=True)
     settings = _transformer_settings(base) if modules else {}
@@ -141,7 +153,12 @@ def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Fami
 def _family_and_weights(
     folder: Path, base: Path, model_type: str, families: Sequence[Family]
 ) -> tuple[Family | None, tuple[Path, ...]]:
-    family, weights = family_of(model_type, families), weight_files(base)
+    """Return the family and its safetensors files, or None and the files of the model's own ONNX file.
+
+    Raises ModelNotFound or UnsupportedModel if podium can run neither.
+    """
+    family = family_of(model_type, families)
+    weights = weight_files(base)
     if family and weights:
         return family, tuple(weights)
     if (folder / ONNX_FILES[0]).exists():
@@ -152,7 +169,7 @@ def _family_and_weights(
         raise ModelNotFound(
             f"{folder} has no weights: neither model.safetensors nor model.safetensors.index.json; download it again"
         )
-    known = ", ".join(name for row in families for name in row.model_types)
+    known = ", ".join(name for known_family in families for name in known_family.model_types)
     raise UnsupportedModel(
         f"{folder} has the model_type {model_type!r}, which is not one of {known}, and it has no {ONNX_FILES[0]}; "
         "use a cross-encoder of these types, or export this one to that file"
@@ -165,15 +182,18 @@ def _has_segments(model_type: str, families: Sequence[Family]) -> bool:
 
 
 def read_modules(folder: Path) -> tuple[Module, ...]:
-    """Return the modules in modules.json, in its order; none if there is no such file."""
+    """Return the modules in modules.json, in the order of that file; () if there is no such file."""
     entries = read_json(folder / "modules.json")
     return tuple(_module(folder, entry) for entry in entries) if isinstance(entries, list) else ()
 
 
 def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
+    """Raise UnsupportedModel unless the modules are in an order that podium can run."""
+    if not modules:
+        return
     kinds = [module.kind for module in modules]
-    heads = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
-    if modules and (kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}):
+    heads = kinds[2:-1] if kinds[-1] == "Normalize" else kinds[2:]
+    if kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]) or set(heads) - {"Dense", "LayerNorm"}:
         raise UnsupportedModel(
             f"{folder}: modules.json has {' → '.join(kinds)}; podium runs a Transformer alone, or Transformer → Pooling → "
             "any number of Dense and LayerNorm → Normalize (in an embedder)"
@@ -212,7 +232,10 @@ def _pooling(config: dict[str, Any]) -> Pooling:
 
 
 def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation:
-    """Return the activation that sentence-transformers 6 finds, which looks in this order; sigmoid if there is none."""
+    """Return the activation, from the first of three settings that is there, in the order of sentence-transformers 6.
+
+    It is the sigmoid if there is none.
+    """
     name = read_settings(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
     name = name or (config.get("sentence_transformers") or {}).get("activation_fn")
     name = name or config.get("sbert_ce_default_activation_function")
@@ -225,7 +248,7 @@ def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Ac
 
 
 def _max_length(base: Path, config: dict[str, Any], settings: dict[str, Any], architecture: Architecture | None) -> int:
-    """Return the least of the limits of model, tokenizer and settings. A tokenizer without one has a huge number."""
+    """Return the smallest of the limits of model, tokenizer and settings. A tokenizer without a limit has a huge number."""
     limits = [settings.get("max_seq_length"), read_settings(base / "tokenizer_config.json").get("model_max_length")]
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and positions > 0:
@@ -235,6 +258,7 @@ def _max_length(base: Path, config: dict[str, Any], settings: dict[str, Any], ar
 
 
 def _transformer_settings(base: Path) -> dict[str, Any]:
+    """Return the settings of a sentence-transformers model's transformer. Raises UnsupportedModel for an unknown task."""
     settings = read_settings(base / "sentence_bert_config.json")
     task = settings.get("transformer_task", "feature-extraction")
     if task not in ("feature-extraction", "sequence-classification"):

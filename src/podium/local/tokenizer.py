@@ -1,7 +1,7 @@
-"""Tokenizers: a query and a text, or one text → token ids.
+"""Tokenizers, which turn a pair of a query and a text, or a single text, into token ids.
 
-Texts are truncated here, exactly as the reference does it, and what is dropped is counted. The special tokens around a pair
-are read from the tokenizer once and added here. The tokenizer itself is never changed after it is loaded: switching its own
+Texts are truncated here, exactly as Hugging Face's tokenizers do it, and the dropped tokens are counted. The special tokens
+around a pair are read from the tokenizer once and are added here. A loaded tokenizer is never changed: switching its own
 truncation on and off would be a race between threads.
 """
 
@@ -28,8 +28,8 @@ __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_templ
 
 Input = TypeVar("Input", bound=Hashable)
 
-# The tokenizer classes with segments, as in transformers 5. Generic classes do not have them, whatever the tokenizer's own
-# template says.
+# The tokenizer classes that have segments in transformers 5. Generic classes do not have them, even if the template in
+# tokenizer.json does.
 CLASSES_WITH_SEGMENTS = (
     *("Bert", "Electra", "Deberta", "DebertaV2"),
     *("MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert"),
@@ -38,7 +38,13 @@ CLASSES_WITH_SEGMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A pair or a text as the model reads it: `ids` of shape (tokens,), the text's own from `text_start`."""
+    """A pair or a text as the model reads it.
+
+    - `ids`: all token ids, int32 of shape (tokens,).
+    - `text_start`: the index of the text's first own token.
+    - `text_tokens`, `dropped_text_tokens`: how many of the text's own tokens are in `ids`, and how many were cut off.
+    - `query_tokens`, `dropped_query_tokens`: the same for the query of a pair.
+    """
 
     ids: Array
     text_start: int
@@ -59,7 +65,7 @@ class Tokenizer(ABC, Generic[Input]):
             normalizer = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
         self._from_left = self._settings.get("truncation_side") == "left"
-        self._segment = 0  # of the text's own tokens
+        self._text_segment = 0  # the segment of the text's own tokens and of the special tokens after them
 
     @abstractmethod
     def encode(self, inputs: Sequence[Input]) -> list[Encoded]: ...
@@ -71,7 +77,7 @@ class Tokenizer(ABC, Generic[Input]):
     def segment_ids(self, encoded: Encoded) -> Array:
         """Return the segment of each token, int32 of shape (tokens,)."""
         segments = np.zeros(len(encoded.ids), np.int32)
-        segments[encoded.text_start :] = self._segment
+        segments[encoded.text_start :] = self._text_segment
         return segments
 
     def _tokenise(self, texts: Sequence[str]) -> list[Array]:
@@ -80,18 +86,22 @@ class Tokenizer(ABC, Generic[Input]):
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def _truncate(self, ids: Array, length: int) -> Array:
+        """Return at most `length` ids. The tokenizer's settings decide which end is cut off."""
         return ids[max(len(ids) - length, 0) :] if self._from_left else ids[:length]
 
 
 class PairTokenizer(Tokenizer[tuple[str, str]]):
-    """Encodes pairs of a query and a text. `has_segments` applies if the tokenizer's settings do not say."""
+    """Encodes pairs of a query and a text.
+
+    `has_segments`: whether the text is segment 1, if the tokenizer's settings do not decide it.
+    """
 
     def __init__(self, folder: Path, max_length: int, *, has_segments: bool, do_lower_case: bool = False) -> None:
         super().__init__(folder, max_length, do_lower_case=do_lower_case)
         self._before, self._between, self._after, segment = _pair_template(self._tokenizer)
         if _has_segments(self._settings, has_segments):
-            self._segment = segment
-        # A query comes again with each chunk of its texts, and can be as long as all of them.
+            self._text_segment = segment
+        # A query is encoded again with every chunk of its texts, and can be as long as all of them.
         self._query_ids = functools.lru_cache(maxsize=4)(lambda query: self._tokenise([query])[0])
         self._length = max_length - len(self._before) - len(self._between) - len(self._after)
         if self._length < 2:
@@ -104,19 +114,20 @@ class PairTokenizer(Tokenizer[tuple[str, str]]):
         return [self._encode_pair(self._query_ids(query), ids) for (query, _), ids in zip(inputs, text_ids, strict=True)]
 
     def characters(self, item: tuple[str, str]) -> int:
-        return len(item[1])  # queries are remembered
+        return len(item[1])  # The query is not counted, because its ids are remembered.
 
-    def _encode_pair(self, query: Array, text: Array) -> Encoded:
-        query_length, text_length = truncated_lengths(len(query), len(text), self._length)
-        query_ids, text_ids = self._truncate(query, query_length), self._truncate(text, text_length)
+    def _encode_pair(self, untruncated_query_ids: Array, untruncated_text_ids: Array) -> Encoded:
+        query_length, text_length = truncated_lengths(len(untruncated_query_ids), len(untruncated_text_ids), self._length)
+        query_ids = self._truncate(untruncated_query_ids, query_length)
+        text_ids = self._truncate(untruncated_text_ids, text_length)
         ids = np.concatenate([self._before, query_ids, self._between, text_ids, self._after])
         return Encoded(
             ids,
             text_start=len(ids) - len(self._after) - len(text_ids),
             text_tokens=len(text_ids),
-            dropped_text_tokens=len(text) - len(text_ids),
+            dropped_text_tokens=len(untruncated_text_ids) - len(text_ids),
             query_tokens=len(query_ids),
-            dropped_query_tokens=len(query) - len(query_ids),
+            dropped_query_tokens=len(untruncated_query_ids) - len(query_ids),
         )
 
 
@@ -136,18 +147,21 @@ class TextTokenizer(Tokenizer[str]):
     def characters(self, item: str) -> int:
         return len(item)
 
-    def _encode_text(self, text: Array) -> Encoded:
-        text_ids = self._truncate(text, self._length)
-        ids = np.concatenate([self._before, text_ids, self._after])
+    def _encode_text(self, untruncated_ids: Array) -> Encoded:
+        text_ids = self._truncate(untruncated_ids, self._length)
         return Encoded(
-            ids, text_start=len(self._before), text_tokens=len(text_ids), dropped_text_tokens=len(text) - len(text_ids)
+            np.concatenate([self._before, text_ids, self._after]),
+            text_start=len(self._before),
+            text_tokens=len(text_ids),
+            dropped_text_tokens=len(untruncated_ids) - len(text_ids),
         )
 
 
 def truncated_lengths(first: int, second: int, length: int) -> tuple[int, int]:
-    """Return how many tokens of each text are read: the longer is cut to the shorter, then both to half of `length`.
+    """Return how many tokens are read of two texts that have `first` and `second` tokens, at most `length` together.
 
-    This is "longest_first" of Hugging Face tokenizers, which gives the odd token to the second text.
+    The longer text is cut, at most to the length of the shorter one. If that is not enough, both texts are cut to half of
+    `length`. This is "longest_first" of Hugging Face's tokenizers, which gives an odd token to the second text.
     """
     if first + second <= length:
         return first, second
@@ -161,31 +175,34 @@ def truncated_lengths(first: int, second: int, length: int) -> tuple[int, int]:
 def _pair_template(tokenizer: FastTokenizer) -> tuple[Array, Array, Array, int]:
     """Return the special tokens before, between and after the texts of a pair, and the second text's segment."""
     probe = tokenizer.encode("a", "b")
-    texts = probe.sequence_ids
-    if 0 not in texts or 1 not in texts:
+    text_numbers = probe.sequence_ids  # for each token 0 or 1, the text that it belongs to; None for special tokens
+    if 0 not in text_numbers or 1 not in text_numbers:
         raise ModelError("its tokenizer makes no tokens of the letters a and b; download the tokenizer's files again")
-    first, second = texts.index(0), texts.index(1)
-    if first == 0 or texts[-1] is not None:
+    first = text_numbers.index(0)
+    second = text_numbers.index(1)
+    if first == 0 or text_numbers[-1] is not None:
         raise UnsupportedModel(
             "its tokenizer.json puts no special tokens around a query and a text (post_processor), although the model was "
             "trained with them; download the file again"
         )
     ids = np.array(probe.ids, np.int32)
-    first_end, second_end = len(texts) - texts[::-1].index(0), len(texts) - texts[::-1].index(1)
+    first_end = len(text_numbers) - text_numbers[::-1].index(0)
+    second_end = len(text_numbers) - text_numbers[::-1].index(1)
     return ids[:first], ids[first_end:second], ids[second_end:], int(probe.type_ids[second])
 
 
 def text_template(tokenizer: FastTokenizer) -> tuple[Array, Array]:
     """Return the special tokens before and after a single text."""
     probe = tokenizer.encode("a")
-    special = probe.special_tokens_mask
-    if 0 not in special:
+    is_special = probe.special_tokens_mask  # 1 or 0 for each token
+    if 0 not in is_special:
         raise ModelError("its tokenizer makes no token of the letter a; download the tokenizer's files again")
     ids = np.array(probe.ids, np.int32)
-    return ids[: special.index(0)], ids[len(ids) - special[::-1].index(0) :]
+    return ids[: is_special.index(0)], ids[len(ids) - is_special[::-1].index(0) :]
 
 
 def _has_segments(settings: dict[str, Any], default: bool) -> bool:
+    """Whether the text of a pair is segment 1: by the model's inputs in the settings, else by the class, else `default`."""
     if inputs := settings.get("model_input_names"):
         return "token_type_ids" in inputs
     name = str(settings.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")

@@ -18,7 +18,7 @@ from podium.local.files.folder import from_folder
 from podium.local.late.kinds import is_late, late_model
 from podium.local.late.models import Text
 from podium.local.late.scorer import LateInteraction
-from podium.local.late.spec import is_late_interaction, read_late_spec
+from podium.local.late.spec import is_colbert, read_late_spec
 
 LATE = PARITY_MODELS / "late-interaction"
 FOLDERS = sorted(path.parent for path in LATE.glob("*/expected.json.gz"))
@@ -108,7 +108,7 @@ def test_mean_is_the_sum_divided_by_the_vectors_of_the_query():
     assert total.encoding_key("a") == mean.encoding_key("a")
 
 
-def test_ranking_says_what_a_score_is():
+def test_ranking_has_the_kind_of_score_and_a_note_about_sums():
     with podium.load(BERT) as reranker:
         ranking = reranker.rerank("rank", ["query list", "red"])
     assert ranking.score_kind == "similarity_sum"
@@ -141,7 +141,7 @@ def test_max_length_is_of_documents():
     assert scorer.score("red " * 12, ["red"]).query_tokens == [12]
 
 
-def test_document_of_nothing_but_skiplist_words_has_a_score(tmp_path):
+def test_document_of_skiplist_words_only_has_a_score(tmp_path):
     folder = shutil.copytree(BERT, tmp_path / "model")
     edit_json(folder / "config_sentence_transformers.json", skiplist_words=["[CLS]", "[D] ", "[SEP]", "."])
     scorer = LateInteraction(from_folder(folder))
@@ -149,14 +149,14 @@ def test_document_of_nothing_but_skiplist_words_has_a_score(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "is_colbert"),
+    ("name", "is_recognised"),
     [("pylate-bert", True), ("native-bert-min", True), ("stanford-bert", True), ("stanford-and-modules", True)]
     + [(f"../{name}", False) for name in ("bert", "ettin", "embedders/bert-mean", "late")],
     ids=lambda value: str(value).rpartition("/")[2],
 )
-def test_layout_is_recognised(name, is_colbert):
-    assert is_late_interaction(LATE / name) is is_colbert
-    assert is_late(LATE / name) is (is_colbert or name == "../late")
+def test_layout_is_recognised(name, is_recognised):
+    assert is_colbert(LATE / name) is is_recognised
+    assert is_late(LATE / name) is (is_recognised or name == "../late")
 
 
 def test_older_pylate_layout_is_recognised(tmp_path):
@@ -165,7 +165,7 @@ def test_older_pylate_layout_is_recognised(tmp_path):
     settings = json.loads((folder / "config_sentence_transformers.json").read_text())
     del settings["model_type"]
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    assert is_late_interaction(folder)
+    assert is_colbert(folder)
     scorer, expected = LateInteraction(from_folder(folder), encoding="float32"), expected_of(BERT)
     np.testing.assert_allclose(scores_of(scorer, expected), expected["scores"], atol=1e-3)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.local.late.encoding import HEADER, normalised, pack, tokens_of, unpack
+from podium.local.late.encoding import HEADER, normalised, pack, token_counts, unpack
 
 PRECISIONS = ("float32", "float16", "int8")
 TOLERANCES = {"float32": 0, "float16": 5e-4, "int8": 0.5 / 127 + 1e-6}
@@ -56,7 +56,7 @@ def test_row_of_zeros_stays_zeros():
 
 
 def test_tokens_are_read_from_the_header():
-    assert tokens_of(packed(vectors=5)) == (5, 2)
+    assert token_counts(packed(vectors=5)) == (5, 2)
 
 
 def test_encoding_need_not_be_aligned():

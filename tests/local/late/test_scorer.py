@@ -1,4 +1,4 @@
-"""LateInteraction: scores, stored encodings, options, and that scores depend on nothing else."""
+"""LateInteraction: its scores, stored encodings and options, and that a score depends on query and text only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from environment import NEEDS_CORE, PARITY_MODELS, RUNTIMES
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.encodings.memory import MemoryEncodings
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 from podium.local.files.folder import from_folder
 from podium.local.late.encoding import unpack
 from podium.local.late.scorer import LateInteraction
@@ -179,13 +179,21 @@ def test_encodings_of_another_layout_are_computed_again(scorer):
     assert scorer.score("rank", ["query"]).encoded == 1
 
 
-def test_scorer_with_another_store_leaves_the_first_alone(scorer):
+def test_scorer_with_another_store_does_not_use_the_first_store(scorer):
     store = MemoryEncodings(10**6)
     other = scorer.with_store(store)
     assert other.encode(["a text of this test"]) == 1
     assert set(store.get([scorer.encoding_key("a text of this test")])) == {scorer.encoding_key("a text of this test")}
     assert other.score("rank", ["a text of this test"]).encoded == 0
     assert scorer.score("rank", ["a text of this test"]).encoded == 1
+
+
+def test_closing_a_scorer_ends_the_threads_of_both_that_share_a_model():
+    first = late()
+    second = first.with_store(MemoryEncodings(10**6))
+    first.close()
+    with pytest.raises(PodiumError, match="was closed during the call"):
+        second.score("rank", ["red"])
 
 
 @pytest.mark.parametrize(
@@ -215,7 +223,7 @@ def test_cross_encoder_does_not_have_the_options(options):
         podium.load(PARITY_MODELS / "bert", **options)
 
 
-def test_scorer_is_a_base_scorer_with_many_threads(scorer):
+def test_scorer_can_be_shared_between_threads(scorer):
     assert as_scorer(scorer) is scorer
     expected = scorer.score("rank", TEXTS).raw
     different = []

@@ -85,16 +85,16 @@ class Deberta(Bert):
 
     @property
     def _farthest(self) -> int:
-        """The farthest distance that has an embedding of its own."""
+        """The farthest distance that the model distinguishes."""
         return self.max_position_embeddings if self.max_relative_positions < 1 else self.max_relative_positions
 
     @property
     def _span(self) -> int:
-        """The number of embeddings of relative positions to each side."""
+        """The number of embeddings of relative positions in each of the two directions."""
         return self.position_buckets if self.position_buckets > 0 else self._farthest
 
     def _relative_embeddings(self, graph: Graph) -> Array:
-        """Return the embeddings of relative positions, shape (2 × span, width), normalised if the model does that."""
+        """Return the embeddings of relative positions, shape (2 × span, width), normalised if the model's settings say so."""
         x = graph.checkpoint["encoder.rel_embeddings.weight"][: 2 * self._span]
         if "layer_norm" not in self.norm_rel_ebd.lower():
             return x
@@ -103,13 +103,16 @@ class Deberta(Bert):
         return np.asarray(scaled * weight + bias, np.float32)
 
     def _distance_rows(self) -> Array:
-        """Return the row of the embedding of each distance from 1 - max_position_embeddings to max_position_embeddings - 1."""
+        """Return each distance's index of its embedding, for 1 - max_position_embeddings to max_position_embeddings - 1."""
         distances = np.arange(1 - self.max_position_embeddings, self.max_position_embeddings)
         rows = self._buckets(distances) if self.position_buckets > 0 else distances
         return np.asarray(np.clip(rows + self._span, 0, 2 * self._span - 1))
 
     def _buckets(self, distances: Array) -> Array:
-        """Return a bucket per distance: one each for near distances, then on a logarithmic scale, computed in float32."""
+        """Return the bucket of each distance. Near distances have a bucket each, far ones share buckets of logarithmic widths.
+
+        The buckets are computed in float32, as in the reference.
+        """
         middle = self.position_buckets // 2
         far = np.where(np.abs(distances) < middle, middle - 1, np.abs(distances)).astype(np.float32)
         scale = np.log(far / np.float32(middle)) / np.log(np.float32((self._farthest - 1) / middle))

@@ -1,4 +1,4 @@
-"""Family, the row that describes an architecture, and Architecture, which adds its network to a Graph."""
+"""Family, the row of a table that describes a kind of model, and Architecture, which adds its network to a Graph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from podium.local.graph import Graph, Rows, Value
 __all__ = ["Architecture", "Family", "Pooling", "family_of"]
 
 Pooling = Literal["cls", "mean", "none"]
-"""How the encoder's rows become one: the first token's, the mean of all, or not at all."""
+"""How the encoder's rows become one row: "cls" is the first token's, "mean" is the mean of all; "none" leaves all rows."""
 
+# The type of a field → its name in messages, and the types of values in config.json.
 TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
     int: ("whole number", (int,)),
     float: ("number", (int, float)),
@@ -23,14 +24,18 @@ TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
 
 MAX_NUMBER = 1 << 31
 MAX_NUMBERS = {"max_position_embeddings": 1 << 16, "num_hidden_layers": 1000}
-"""The highest whole numbers in config.json. Memory is allocated for these two before a weight shows that they are wrong."""
+"""The highest whole numbers that are accepted in config.json: MAX_NUMBER, except for two keys.
+
+For these two, memory is allocated before a weight shows that the number is wrong.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
-    """A model's settings and its network. A subclass's fields are the keys of config.json that it needs.
+    """A model's settings, and the network that they describe.
 
-    A subclass refuses settings that it does not implement in `__post_init__`.
+    The fields of a subclass are the keys of config.json that it needs. In `__post_init__`, a subclass raises UnsupportedModel
+    for settings that it does not implement.
     """
 
     @classmethod
@@ -57,19 +62,22 @@ class Architecture(ABC):
 
     @property
     def reserved_positions(self) -> int:
-        """The number of positions that tokens cannot have."""
+        """How many of the model's positions are never a token's."""
         return 0
 
 
 def _checked(key: str, value: Any, kind: Any) -> Any:
+    """Return a value of config.json for a field of type `kind`. Raises UnsupportedModel if it does not have the type."""
     if kind is bool:
         return bool(value)
-    name, types = TYPES.get(kind, ("", (object,)))
-    if name and (isinstance(value, bool) or not isinstance(value, types)):
-        raise UnsupportedModel(f"config.json has {key} {value!r:.40}, which is not a {name}; download the model again")
-    if kind is int and abs(value) > (most := MAX_NUMBERS.get(key, MAX_NUMBER)):
+    if kind in TYPES:
+        name, types = TYPES[kind]
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise UnsupportedModel(f"config.json has {key} {value!r:.40}, which is not a {name}; download the model again")
+    max_number = MAX_NUMBERS.get(key, MAX_NUMBER)
+    if kind is int and abs(value) > max_number:
         raise UnsupportedModel(
-            f"config.json has {key} {value!r:.40}; podium runs models with at most {most:,}; use another model"
+            f"config.json has {key} {value!r:.40}; podium runs models with at most {max_number:,}; use another model"
         )
     return value
 
@@ -78,12 +86,14 @@ def _checked(key: str, value: Any, kind: Any) -> Any:
 class Family:
     """An architecture, and how its checkpoints are recognised.
 
-    - `model_types`: values of model_type in config.json.
+    - `model_types`: the values of model_type in config.json.
     - `examples`: Markdown for the table in README.
-    - `has_segments`: whether segment ids tell the texts of a pair apart, if the tokenizer's settings do not say.
-    - `prefix`: of the encoder's weights in a classifier's checkpoint.
-    - `head_weights`: weights without which the model was never trained to rank; the last has one row per label.
-    - `native`: whether the native core has all its operations.
+    - `has_segments`: whether the two texts of a pair have different segment ids, if the tokenizer's settings do not decide it.
+    - `prefix`: the prefix of the names of the encoder's weights in a classifier's checkpoint.
+    - `head_weights`: the names of the head's weights. If one is missing, the model was never trained to rank. The last one has
+      a row per label.
+    - `architecture`: the settings and the network.
+    - `native`: whether the native core has all operations of the network.
     """
 
     name: str

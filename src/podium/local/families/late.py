@@ -1,7 +1,7 @@
-"""The encoder of podium-mini: BERT, with what late interaction needs of each token (local/late/mini.py compares encodings).
+"""The network of podium-mini: BERT, followed by a projection and an importance for each token.
 
-A checkpoint has, besides the encoder's weights, a projection of the rows to fewer dimensions, the weights of a token's
-importance, four tables with a number per token of the vocabulary, and a classifier over the four comparisons.
+local/late/mini.py makes encodings of its result. Besides BERT's weights, a checkpoint has those of the projection to fewer
+dimensions and of the importance, four tables with a number per token of the vocabulary, and a classifier over four features.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Late(Bert):
         return graph.zeros()
 
     def head(self, graph: Graph, x: Value) -> Value:
-        """Return for each token its projected row, its importance, and the row itself, side by side."""
+        """Return a row per token with its projected row, its importance, and the row itself, in this order."""
         for table in TABLES:
             graph.expect_rows(PREFIX + table, self.vocab_size)
         projected = graph.linear(x, f"{PREFIX}projection", bias=False, exact=True)

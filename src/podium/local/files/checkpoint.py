@@ -1,4 +1,4 @@
-"""Checkpoint, a model's weights by name, read from safetensors and never from pickle."""
+"""Checkpoint, the weights of a model by name. They are read from safetensors and never from pickle."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from podium.json_values import load_json
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-LAYER = re.compile(r"(^|\.)layers?\.\d+\.")
+LAYER = re.compile(r"(^|\.)layers?\.\d+\.")  # in the names of a layer's tensors
 FLOAT_TYPES = ("float32", "float16", "bfloat16", "float64")
 WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"  # of weights in several files
+INDEX_FILE = "model.safetensors.index.json"  # It names the files if the weights are in several.
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder, and missing ones that its index file names; [] if there is no such file."""
+    """Return the safetensors files of a folder, [] if there are none.
+
+    If there is an index file, they are the files that it names, whether they exist or not. Raises ModelError if it is damaged
+    or names files outside the folder.
+    """
     if (folder / WEIGHTS_FILE).exists():
         return [folder / WEIGHTS_FILE]
     index = folder / INDEX_FILE
@@ -51,8 +55,8 @@ class Checkpoint:
     def __init__(self, files: Sequence[Path], prefix: str = "") -> None:
         self.files: list[Path] = []
         self._stack = contextlib.ExitStack()
-        self._readers: dict[str, tuple[Any, str]] = {}  # a file's reader, and the tensor's name in the file
-        self._used_names: set[str] = set()
+        self._readers: dict[str, tuple[Any, str]] = {}  # by name, the file's reader and the tensor's name in the file
+        self._used_names: set[str] = set()  # the names of the tensors whose values or shapes were read
         self._open(files, lambda stored_name: stored_name.removeprefix(prefix))
 
     def add(self, files: Sequence[Path], prefix: str) -> None:
@@ -94,11 +98,11 @@ class Checkpoint:
         return tuple(reader.get_slice(stored_name).get_shape())
 
     def dtypes(self) -> set[str]:
-        """Return the types in which tensors are stored: F32, F16, BF16 …"""
+        """Return the types in which tensors are stored, as safetensors calls them: F32, F16, BF16 …"""
         return {str(reader.get_slice(stored_name).get_dtype()) for reader, stored_name in self._readers.values()}
 
     def unused_layers(self) -> list[str]:
-        """Return the names of layers' tensors that were never read. If there are any, config.json describes another model."""
+        """Return the names of the layers' tensors that were not used. If there are any, config.json describes another model."""
         return sorted(name for name in self._readers.keys() - self._used_names if LAYER.search(name))
 
     def _reader(self, name: str) -> tuple[Any, str]:
@@ -108,7 +112,7 @@ class Checkpoint:
         return self._readers[name]
 
     def digest(self) -> str:
-        """Return a hash of the files' contents."""
+        """Return a hash of the contents of all files."""
         return digest_of(self.files)
 
     def close(self) -> None:
@@ -132,12 +136,12 @@ def _missing_file(path: Path) -> ModelNotFound:
 
 
 def digest_of(files: Sequence[Path]) -> str:
-    """Return a hash of the files' contents. Raises ModelNotFound."""
+    """Return a hash of the files' contents. Raises ModelNotFound if a file is missing."""
     return _digest(tuple((path, _file_version(path)) for path in files))
 
 
 def _file_version(path: Path) -> tuple[int, ...]:
-    """Return numbers that change whenever the file does."""
+    """Return numbers that change whenever the file changes."""
     try:
         stat = path.stat()
     except FileNotFoundError as error:
@@ -147,7 +151,7 @@ def _file_version(path: Path) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=128)
 def _digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
-    """Return a hash. Files are read once per process, unless they change, because several parts of loading need it."""
+    """Return a hash of the files' contents. `files` are (path, version). It is cached, because loading needs it repeatedly."""
     digest = hashlib.sha256()
     for path, _ in files:
         with path.open("rb") as file:

@@ -12,7 +12,10 @@ __all__ = ["read_json", "read_settings"]
 
 
 def read_json(path: Path, *, required: bool = False) -> Any:
-    """Return the value in a file, {} if the file is missing and not required. Raises ModelError if it is not JSON."""
+    """Return the value in a JSON file, {} if the file is missing and not required.
+
+    Raises ModelNotFound if a required file is missing, and ModelError if the file is not JSON.
+    """
     try:
         return load_json(path)
     except FileNotFoundError:
@@ -24,7 +27,7 @@ def read_json(path: Path, *, required: bool = False) -> Any:
 
 
 def read_settings(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """Return the JSON object in a file, as `read_json` does."""
+    """Return the JSON object in a file as `read_json` does. Raises ModelError if the file has another value."""
     settings = read_json(path, required=required)
     if not isinstance(settings, dict):
         raise ModelError(f"{path} is not a JSON object; download it again")

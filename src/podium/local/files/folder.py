@@ -1,4 +1,4 @@
-"""ModelFiles, the files of a model in a folder, and the check that none is missing."""
+"""ModelFiles, the files of a model in a folder, and the check that no file is missing."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = [
     "missing_files",
 ]
 
-STANFORD_ARCHITECTURE = "HF_ColBERT"  # of Stanford's ColBERT checkpoints, in config.json
-STANFORD_METADATA = "artifact.metadata"  # their settings
+STANFORD_ARCHITECTURE = "HF_ColBERT"  # what Stanford's ColBERT checkpoints have in config.json as their architecture
+STANFORD_METADATA = "artifact.metadata"  # the file with the settings of Stanford's ColBERT checkpoints
 DESCRIPTION_FILES = (
     STANFORD_METADATA,
     "config.json",
@@ -35,13 +35,19 @@ DESCRIPTION_FILES = (
     "tokenizer_config.json",
     "vocab.txt",
 )
-"""The files besides the weights that a score depends on. The folders of modules have further ones."""
+"""The files besides the weights that a score depends on. The folders of modules have more such files."""
 ONNX_FILES = ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx.data")
+"""A model's own ONNX file, and the two names under which exporters write its weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model: its name as the user wrote it, the files' folder, and their revision, None if unknown."""
+    """The files of a model.
+
+    - `name`: the model's name as the user wrote it.
+    - `folder`: the folder with the files.
+    - `revision`: the version of the files, None if unknown.
+    """
 
     name: str
     folder: Path
@@ -65,6 +71,7 @@ def from_folder(path: str | Path) -> ModelFiles:
 
 
 def is_model_folder(path: str) -> bool:
+    """Whether there is a folder with a config.json at this path."""
     return _exists(Path(path) / "config.json")
 
 
@@ -76,7 +83,7 @@ def _exists(path: Path) -> bool:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the names of the missing files without which a folder cannot be loaded. Contents are not checked."""
+    """Return the names of the files that must be added to a folder before it can be loaded. Contents are not checked."""
     required = ["config.json"]
     if not (folder / "vocab.txt").exists():
         required.append("tokenizer.json")
@@ -89,7 +96,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def _module_files(folder: Path) -> list[str]:
-    """Return the names of the files of the modules in modules.json, except those of the transformer."""
+    """Return the names of the files that the modules in modules.json need, except those of the transformer."""
     try:
         entries = load_json(folder / "modules.json")
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
@@ -101,6 +108,7 @@ def _module_files(folder: Path) -> list[str]:
 
 
 def _shards(folder: Path) -> list[str]:
+    """Return the names of the files of weights that the index file names, [] if it is damaged."""
     try:
         return sorted(set(load_json(folder / INDEX_FILE)["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):

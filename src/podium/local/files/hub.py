@@ -1,6 +1,7 @@
-"""Models of the Hugging Face hub. One that is complete in its cache is used without a request; else files are downloaded.
+"""Models of the Hugging Face hub, whose files are in the cache of the hub's client.
 
-No code of a model is executed, and nothing is written outside the cache directory.
+A model that is complete in the cache is used without a request. Otherwise the missing files are downloaded. No code of a model
+is executed, and nothing is written outside the cache directory.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ Reply = TypeVar("Reply")
 
 CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
+REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")  # the name of a branch or tag, or a commit
 DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
-HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")  # They describe the head.
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
-SHARDS = "model-*-of-*.safetensors"
+SHARDS = "model-*-of-*.safetensors"  # the names of the files if the weights are in several
 
 
 def is_hub_name(name: str) -> bool:
@@ -51,10 +52,10 @@ def is_hub_name(name: str) -> bool:
 def from_hub(
     name: str, *, revision: str | None = None, cache_dir: CacheFolder = None, token: str | bool | None = None
 ) -> ModelFiles:
-    """Return the files of a hub model, from the cache if it is complete, else after downloading the missing files.
+    """Return the files of a hub model, from the cache if they are complete, else after downloading the missing files.
 
-    Raises ModelNotFound if the model or revision does not exist, is not accessible, or is incomplete while offline, and
-    ModelError if the download fails.
+    Raises ModelNotFound if the model or revision does not exist, is not accessible, or is incomplete while offline, ModelError
+    if the download fails, and InvalidInput for an option.
     """
     _check_options(revision, cache_dir)
     _check_endpoint()
@@ -71,13 +72,13 @@ def from_hub(
     try:
         return _download(name, revision, cache_dir, token)
     except ModelError:
-        if complete_files:  # the head's files may not exist
+        if complete_files:  # Only the head's files may be missing, and the model may not have any.
             return complete_files
         raise
 
 
 def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
-    """Return the size in bytes of each file of a hub model that podium downloads. Sends a request to the hub."""
+    """Return the files of a hub model that podium downloads, with their sizes in bytes. Sends a request to the hub."""
     _check_endpoint()
     info = _request(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -94,13 +95,13 @@ class CachedModel:
 
 
 def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
-    """Return the complete models in the cache, by name and revision."""
+    """Return the complete models in the cache, sorted by name and then by revision. A model may have several revisions."""
     _check_endpoint()
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
         repositories = scan_cache_dir(_path(cache_dir)).repos
-    except (CacheNotFound, ValueError):  # there is no such folder, or it is a file
+    except (CacheNotFound, ValueError):  # The folder does not exist, or is a file.
         return []
     return [
         CachedModel(repository.repo_id, revision.commit_hash, revision.snapshot_path)
@@ -111,6 +112,7 @@ def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
 
 
 def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: str | bool | None) -> ModelFiles:
+    """Download the files that are not in the cache yet, and return all files."""
     from huggingface_hub import hf_hub_download
 
     info = _request(name, lambda: _api().model_info(name, revision=revision, token=token))
@@ -125,13 +127,14 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
         path = Path(_request(name, download))
         if file == "config.json":
             folder = path.parent
-            _write_reference(folder, revision or "main", commit)  # already, so that an interrupted download is continued later
+            # The reference is written before the other files, so that an interrupted download is continued later.
+            _write_reference(folder, revision or "main", commit)
     _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA} - set(files))
     return ModelFiles(name, folder, commit)
 
 
 def _write_reference(folder: Path, revision: str, commit: str) -> None:
-    """Store the commit of a branch or tag in the cache, as the hub's client does when it downloads by that name."""
+    """Store the commit of a branch or tag in the cache, as the hub's client does if it downloads by that name."""
     if revision == commit:
         return
     reference = folder.parents[1] / "refs" / revision
@@ -148,9 +151,10 @@ def _mark_absent(folder: Path, names: set[str]) -> None:
 
 
 def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
-    """Whether the files that describe the head may be missing, because another program downloaded only the encoder.
+    """Whether files that describe the head may be missing from the cache, because another program downloaded only the encoder.
 
-    A classifier does not have such files. For an encoder, each file must be cached or be marked as absent from the repository.
+    A classifier does not have such files. For an encoder, they may be missing unless every one of them is in the cache, or is
+    marked there as absent from the repository.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -166,9 +170,9 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
 
 
 def _needed_files(files: Sequence[str]) -> list[str]:
-    """Return the files to download: descriptions, modules, and one kind of weights, safetensors rather than ONNX.
+    """Return those of a repository's files that podium needs: descriptions, modules, and the weights.
 
-    The weights are last, so that a model with weights is complete.
+    The weights are safetensors, or ONNX if there are no safetensors. They are last, so that a model with weights is complete.
     """
     needed = [file for file in files if file in DESCRIPTIONS or any(fnmatch(file, pattern) for pattern in MODULE_FILES)]
     if WEIGHTS_FILE in files:
@@ -179,6 +183,7 @@ def _needed_files(files: Sequence[str]) -> list[str]:
 
 
 def _cached_files(name: str, revision: str | None, cache_dir: CacheFolder) -> ModelFiles | None:
+    """Return the files in the cache, which may be incomplete, or None if config.json is not among them."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json", cache_dir=_path(cache_dir), revision=revision)
@@ -220,7 +225,7 @@ def _is_offline() -> bool:
 
 
 def _request(name: str, call: Callable[[], Reply]) -> Reply:
-    """Return the reply to a call of the hub's client. Every error becomes a ModelError with a remedy."""
+    """Return the result of a call of the hub's client. Every error becomes a ModelError or ModelNotFound with a remedy."""
     from huggingface_hub import errors
 
     try:
@@ -242,7 +247,7 @@ def _request(name: str, call: Callable[[], Reply]) -> Reply:
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, the disk, and HF_ENDPOINT if it "
             "is set"
         ) from error
-    except Exception as error:  # of the HTTP library of the hub's client, which depends on its version
+    except Exception as error:  # an error of the HTTP library, which depends on the version of the hub's client
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, and HF_ENDPOINT if it is set, or "
             "download its files yourself and name their folder"

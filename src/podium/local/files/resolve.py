@@ -1,4 +1,4 @@
-"""find_model: the files of a model by its name, which are bundled, in a folder, or on the Hugging Face hub."""
+"""find_model, which returns the files of a model by its name. The model is bundled, in a folder, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ def find_model(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> ModelFiles | None:
-    """Return the files of a bundled model, a folder or a hub model, None if no model can have this name.
+    """Return the files of the model with this name, None if no model can have the name.
 
-    A folder takes precedence over a hub model of the same name. Raises ModelNotFound if there is no such model, and
-    InvalidInput for `revision`, `cache_dir` or `token` with a model that is not on the hub.
+    A name is, in this order: that of a bundled model; a folder, if it is a Path, begins with ".", "~" or a separator, or is the
+    path of a folder with a model; or else that of a model on the hub (org/model), whose missing files are downloaded.
+
+    Raises ModelNotFound if there is no such folder or hub model, ModelError if a download fails, and InvalidInput for
+    `revision`, `cache_dir` or `token` with a model that is not on the hub.
     """
-    path = os.fspath(name) if isinstance(name, str | os.PathLike) else None
-    if not isinstance(path, str):
+    model_name = os.fspath(name) if isinstance(name, str | os.PathLike) else None
+    if not isinstance(model_name, str):  # os.fspath can also return bytes
         raise InvalidInput(f"a model is named by a string or a path, not by a {type(name).__name__}")
     hub_options = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    if path in BUNDLED:
-        refuse(hub_options, f"{path} is part of podium and does not have the option")
-        return folder.bundled(path)
-    if isinstance(name, Path) or path.startswith((".", "~", os.sep)) or folder.is_model_folder(path):
-        refuse(hub_options, f"{path} is a folder and does not have the option")
-        return folder.from_folder(path)
-    if hub.is_hub_name(path):
-        return hub.from_hub(path, revision=revision, cache_dir=cache_dir, token=token)
+    if model_name in BUNDLED:
+        refuse(hub_options, f"{model_name} is part of podium and does not have the option")
+        return folder.bundled(model_name)
+    is_path = isinstance(name, Path) or model_name.startswith((".", "~", os.sep))
+    if is_path or folder.is_model_folder(model_name):
+        refuse(hub_options, f"{model_name} is a folder and does not have the option")
+        return folder.from_folder(model_name)
+    if hub.is_hub_name(model_name):
+        return hub.from_hub(model_name, revision=revision, cache_dir=cache_dir, token=token)
     return None

@@ -38,20 +38,22 @@ SUM_NOTE = (
 
 
 class MeanMaxSim:
-    """The mean, over a query's vectors, of the highest product with a vector of the text."""
-
-    features = 1
+    """The mean, over a query's vectors, of each vector's highest product with a vector of the text."""
 
     def __init__(self) -> None:
-        self._sums = MaxSim()
+        self._max_sim = MaxSim()
 
     def compare(self, query: Buffer, documents: Sequence[Buffer]) -> Array:
-        means: Array = self._sums.compare(query, documents) / np.float32(len(unpack(query).rows))
+        sums = self._max_sim.compare(query, documents)
+        means: Array = sums / np.float32(len(unpack(query).rows))
         return means
 
 
 class Colbert(LateModel):
-    """A ColBERT model. `score` is the model's own by default: a sum, unless it was trained with the mean."""
+    """A ColBERT model.
+
+    `score`: whether the similarities of a query's tokens are added up or averaged. By default the model's files decide.
+    """
 
     def __init__(self, spec: LateSpec, score: ScoreOption | None = None) -> None:
         score = score or spec.score
@@ -62,23 +64,24 @@ class Colbert(LateModel):
 
     def load(self, spec: Spec, variant: Variant) -> Runtime:
         if not spec.family or not spec.architecture:
-            raise UnsupportedModel(f"{spec.folder} is not of a family that podium has; use another model")
+            raise UnsupportedModel(f"{spec.folder} has an architecture that podium does not have; use another model")
         return load_network(spec, spec.family, spec.architecture, variant, self._add_encoder)
 
     def tokenizer(self, spec: Spec, max_length: int) -> LateTokenizer:
         return LateTokenizer(self.late_spec, max_length)
 
     def vectors(self, text: Text, tokens: Encoded, result: Array) -> Vectors:
-        """Return the vectors that are compared. [CLS] is not pooled with others."""
-        rows = result[tokens.is_compared] if isinstance(tokens, LateEncoded) else result
-        return Vectors(rows, protected=1)
+        """Return the vectors of the tokens that are compared. The first one, [CLS]'s, is not pooled with others."""
+        if not isinstance(tokens, LateEncoded):
+            raise TypeError("tokens must come from a LateTokenizer")
+        return Vectors(result[tokens.is_compared], protected=1)
 
     def score(self, features: Array) -> Array:
         scores: Array = features[:, 0]
         return scores
 
     def _add_encoder(self, graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
-        """Add the encoder and its projection, with a row per token. The rows are normalised when they are packed."""
+        """Add the encoder and its projection, and return one row per token. `pack` normalises the rows."""
         expansion = self.late_spec.expansion
         graph.hides_segment_1 = expansion is not None and not expansion.is_attended
         x = architecture.encode(graph, "all")

@@ -1,16 +1,17 @@
-"""Encoding, the token vectors of one text, and its bytes, which are what is stored and compared.
+"""Encoding, the token vectors of one text, and its packed bytes, which are stored and compared.
 
-Everything is little-endian:
+The bytes are little-endian and have these parts, in this order:
 
     header       u8 version, u8 precision (0 float32, 1 float16, 2 int8), u8 flags (1: has weights), u8 0,
-                 u16 dimensions, u16 mean dimensions (0: no mean), u32 tokens, u32 dropped tokens, u32 vectors, u32 ids
-    scales       float32 per vector, and one more for the mean; int8 only: number = int8 × scale
-    ids          i32 each
-    weights      float32 per vector
-    mean         mean dimensions numbers, and zeros up to a multiple of 4 bytes
-    rows         vectors × dimensions numbers
+                 u16 dimensions, u16 mean dimensions (0: no mean),
+                 u32 token count, u32 dropped token count, u32 vector count, u32 id count
+    scales       with precision int8 only: a float32 per vector, and one for the mean if there is one; number = int8 × scale
+    ids          an i32 per id
+    weights      a float32 per vector, if the flags say so
+    mean         one number per mean dimension, and zeros up to a multiple of 4 bytes
+    rows         one number per vector and dimension
 
-native/encoding.h reads the same bytes.
+The numbers of mean and rows have the precision in the header. native/encoding.h reads the same bytes.
 """
 
 from __future__ import annotations
@@ -24,32 +25,36 @@ import numpy as np
 from podium.encodings import Buffer
 from podium.local.files.checkpoint import Array
 
-__all__ = ["Encoding", "EncodingPrecision", "Layout", "normalised", "pack", "tokens_of", "unpack"]
+__all__ = ["Encoding", "EncodingPrecision", "Layout", "normalised", "pack", "token_counts", "unpack"]
 
 EncodingPrecision = Literal["float32", "float16", "int8"]
 
 VERSION = 1
 HEADER = struct.Struct("<BBBxHHIIII")
-COUNTS = struct.Struct("<8xII")  # the header's tokens and dropped tokens
-SIZES = struct.Struct("<16xII")  # the header's vectors and ids
-PRECISIONS: tuple[EncodingPrecision, ...] = ("float32", "float16", "int8")  # in the order of their codes
+COMMON_BYTES = 8  # The header begins with this many bytes that are the same in all encodings of texts by one model.
+TOKEN_COUNTS = struct.Struct("<8xII")  # the header's counts of tokens and dropped tokens
+VECTOR_AND_ID_COUNTS = struct.Struct("<16xII")  # the header's counts of vectors and ids
+PRECISIONS: tuple[EncodingPrecision, ...] = ("float32", "float16", "int8")  # A precision's code is its index.
 DTYPES: dict[EncodingPrecision, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
     "int8": np.dtype("i1"),
 }
-HAS_WEIGHTS = 1
-SMALLEST_NORM = np.float32(1e-12)  # a row of zeros stays zeros
+HAS_WEIGHTS = 1  # a bit of the flags
+SMALLEST_NORM = np.float32(1e-12)  # Norms are raised to this before a division, so a row of zeros stays zeros.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """What a model computed of one text. Arrays are views of the packed bytes.
+    """What a model computed for one text. Arrays are views of the packed bytes.
 
-    - `rows`: shape (vectors, dimensions), of length 1 each, as float32, float16 or int8; int8 rows are multiplied by `scales`.
-    - `ids`: token ids, as many as the model compares, which are more than the vectors if those were pooled.
-    - `weights`: of a query's vectors, shape (vectors,).
-    - `mean`: of the rows before projection, of length 1, in the precision of the rows, multiplied by `mean_scale`.
+    - `rows`: the vectors, shape (vectors, dimensions), as float32, float16 or int8. They have length 1.
+    - `scales`: the factors by which int8 rows are multiplied, shape (vectors,); None for the other precisions.
+    - `ids`: the ids of the tokens that are compared, None if the model compares vectors only. Pooling reduces the vectors, not
+      the ids.
+    - `weights`: the weights of a query's vectors, shape (vectors,); None if the model has none, and for texts.
+    - `mean`: the mean of the rows before their projection, normalised and in the precision of the rows; None if the model has
+      none. It is to be multiplied by `mean_scale`.
     - `tokens`, `dropped_tokens`: how many of the text's own tokens were read, and how many were not.
     """
 
@@ -80,48 +85,46 @@ def pack(
     weights: Array | None = None,
     mean: Array | None = None,
 ) -> bytes:
-    """Return the bytes of an encoding. `rows` and `mean` are float32 of any length; they are normalised here."""
-    rows = normalised(rows)
-    vectors, dimensions = rows.shape
-    means = np.zeros((1 if mean is not None else 0, 0 if mean is None else len(mean)), np.float32)
-    if mean is not None:
-        means = normalised(mean[None])
-    stored_rows, row_scales = _stored(rows, precision)
-    stored_mean, mean_scales = _stored(means, precision)
-    flags = HAS_WEIGHTS if weights is not None else 0
-    id_count = 0 if ids is None else len(ids)
-    counts = (tokens, dropped_tokens, vectors, id_count)
-    parts = [HEADER.pack(VERSION, PRECISIONS.index(precision), flags, dimensions, means.shape[1], *counts)]
-    parts += [scales.tobytes() for scales in (row_scales, mean_scales)]
-    parts += [ids.astype("<i4").tobytes()] if ids is not None else []
-    parts += [weights.astype("<f4").tobytes()] if weights is not None else []
-    parts += [_padded(stored_mean.tobytes()), stored_rows.tobytes()]
-    return b"".join(parts)
+    """Return the bytes of an encoding. `rows` and `mean` are float32 and need not be normalised."""
+    # The optional parts are empty arrays if they are missing. The mean is an array of one row, or of none.
+    mean_rows = np.zeros((0, 0), np.float32) if mean is None else normalised(mean[None])
+    id_array = np.zeros(0, "<i4") if ids is None else ids.astype("<i4")
+    weight_array = np.zeros(0, "<f4") if weights is None else weights.astype("<f4")
+    flags = 0 if weights is None else HAS_WEIGHTS
+    stored_rows, row_scales = _stored(normalised(rows), precision)
+    stored_mean, mean_scales = _stored(mean_rows, precision)
+    vector_count, dimensions = stored_rows.shape
+    precision_code = PRECISIONS.index(precision)
+    counts = (tokens, dropped_tokens, vector_count, len(id_array))
+    header = HEADER.pack(VERSION, precision_code, flags, dimensions, mean_rows.shape[1], *counts)
+    arrays = (row_scales, mean_scales, id_array, weight_array)
+    return b"".join([header, *(array.tobytes() for array in arrays), _padded(stored_mean.tobytes()), stored_rows.tobytes()])
 
 
 def unpack(buffer: Buffer) -> Encoding:
-    """Return an encoding. Raises ValueError if the bytes are damaged."""
+    """Return the encoding that `pack` wrote. Raises ValueError if the bytes are damaged."""
     if len(buffer) < HEADER.size:
         raise ValueError(f"an encoding has at least {HEADER.size} bytes, not {len(buffer)}")
-    version, code, flags, dimensions, mean_dimensions, tokens, dropped_tokens, vectors, ids = HEADER.unpack_from(buffer)
-    if version != VERSION or code >= len(PRECISIONS) or flags & ~HAS_WEIGHTS or not dimensions:
+    version, precision_code, flags, dimensions, mean_dimensions, *counts = HEADER.unpack_from(buffer)
+    tokens, dropped_tokens, vector_count, id_count = counts
+    if version != VERSION or precision_code >= len(PRECISIONS) or flags & ~HAS_WEIGHTS or not dimensions:
         raise ValueError(f"not an encoding of version {VERSION}")
-    precision = PRECISIONS[code]
+    precision = PRECISIONS[precision_code]
     dtype = DTYPES[precision]
-    has_mean = int(mean_dimensions > 0)
+    has_mean = mean_dimensions > 0
     reader = _Reader(buffer)
-    scales = reader.array("<f4", vectors + has_mean) if precision == "int8" else None
-    token_ids = reader.array("<i4", ids)
-    weights = reader.array("<f4", vectors if flags & HAS_WEIGHTS else 0)
+    scales = reader.array("<f4", vector_count + has_mean) if precision == "int8" else None
+    ids = reader.array("<i4", id_count)
+    weights = reader.array("<f4", vector_count if flags & HAS_WEIGHTS else 0)
     mean = reader.array(dtype, mean_dimensions)
     reader.skip_padding()
-    rows = reader.array(dtype, vectors * dimensions).reshape(vectors, dimensions)
+    rows = reader.array(dtype, vector_count * dimensions).reshape(vector_count, dimensions)
     reader.check_end()
     return Encoding(
         precision=precision,
         rows=rows,
-        scales=None if scales is None else scales[:vectors],
-        ids=token_ids if ids else None,
+        scales=None if scales is None else scales[:vector_count],
+        ids=ids if id_count else None,
         weights=weights if flags & HAS_WEIGHTS else None,
         mean=mean if has_mean else None,
         mean_scale=1.0 if scales is None or not has_mean else float(scales[-1]),
@@ -132,42 +135,47 @@ def unpack(buffer: Buffer) -> Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What all encodings of texts by one model have in common: precision, dimensions, and which parts they have."""
+    """What all encodings of texts by one model have in common: precision, dimensions, and which parts they have.
 
-    start: bytes
+    - `header_start`: the first COMMON_BYTES bytes of the header.
+    - `fixed_bytes`: the size of header and mean.
+    - `vector_bytes`: the size of one vector, with its scale if it has one.
+    """
+
+    header_start: bytes
     fixed_bytes: int
     vector_bytes: int
 
     @classmethod
     def of(cls, encoding: Buffer) -> Layout:
-        """Return the layout of an intact encoding without weights."""
+        """Return the layout of an intact encoding of a text, which has no weights, unlike a query's."""
         unpacked = unpack(encoding)
-        itemsize = unpacked.rows.dtype.itemsize
-        has_scales = int(unpacked.scales is not None)
-        mean_bytes = 0 if unpacked.mean is None else len(_padded(unpacked.mean.tobytes())) + 4 * has_scales
-        return cls(bytes(encoding[:8]), HEADER.size + mean_bytes, unpacked.rows.shape[1] * itemsize + 4 * has_scales)
+        scale_bytes = 0 if unpacked.scales is None else 4
+        mean_bytes = 0 if unpacked.mean is None else len(_padded(unpacked.mean.tobytes())) + scale_bytes
+        vector_bytes = unpacked.rows.shape[1] * unpacked.rows.dtype.itemsize + scale_bytes
+        return cls(bytes(encoding[:COMMON_BYTES]), HEADER.size + mean_bytes, vector_bytes)
 
     def fits(self, encoding: Buffer) -> bool:
-        """Whether the bytes begin as the model's encodings do and have the size that they say."""
-        if len(encoding) < HEADER.size or encoding[:8] != self.start:
+        """Whether the bytes begin as this model's encodings do, and their size follows from the counts in the header."""
+        if len(encoding) < HEADER.size or encoding[:COMMON_BYTES] != self.header_start:
             return False
-        vectors, ids = SIZES.unpack_from(encoding)
-        size: int = self.fixed_bytes + vectors * self.vector_bytes + 4 * ids
+        vector_count, id_count = VECTOR_AND_ID_COUNTS.unpack_from(encoding)
+        size: int = self.fixed_bytes + vector_count * self.vector_bytes + 4 * id_count
         return len(encoding) == size
 
 
-def tokens_of(buffer: Buffer) -> tuple[int, int]:
+def token_counts(buffer: Buffer) -> tuple[int, int]:
     """Return `tokens` and `dropped_tokens` of an encoding without unpacking it."""
-    tokens, dropped_tokens = COUNTS.unpack_from(buffer)
+    tokens, dropped_tokens = TOKEN_COUNTS.unpack_from(buffer)
     return tokens, dropped_tokens
 
 
 def normalised(rows: Array) -> Array:
-    """Return rows of length 1, float32."""
+    """Return the rows in float32, scaled to length 1. Rows of zeros stay zeros."""
     rows = np.ascontiguousarray(rows, np.float32)
-    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    quotients: Array = rows / np.maximum(lengths, SMALLEST_NORM)
-    return quotients
+    norms = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    normalised_rows: Array = rows / np.maximum(norms, SMALLEST_NORM)
+    return normalised_rows
 
 
 def _stored(rows: Array, precision: EncodingPrecision) -> tuple[Array, Array]:
@@ -179,11 +187,12 @@ def _stored(rows: Array, precision: EncodingPrecision) -> tuple[Array, Array]:
 
 
 def _padded(data: bytes) -> bytes:
+    """Return the bytes, and zeros up to a multiple of 4."""
     return data + bytes(-len(data) % 4)
 
 
 class _Reader:
-    """Reads an encoding's arrays one after the other."""
+    """Reads an encoding's arrays one after the other. Methods raise ValueError if the buffer does not end as they expect."""
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer

@@ -1,7 +1,7 @@
-"""podium-mini, a LateModel with four comparisons (comparison.LateFeatures) that a small classifier weighs.
+"""podium-mini, a LateModel whose score is a weighted sum of four features (comparison.LateFeatures).
 
-No token attends to another text, so it is not a cross-encoder. A small encoder that was trained on a billion pairs of texts
-is used unchanged; families/late.py is its network. The [CLS] row is used in the mean only.
+Query and text are encoded apart, so it is not a cross-encoder. Its encoder was trained on a billion pairs of texts by others,
+and is used unchanged; families/late.py is the network. The [CLS] row is used in the mean only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Mini", "MiniTokenizer"]
 
 
 class MiniTokenizer(Tokenizer[Text]):
-    """Encodes queries and texts alike, each up to `max_length` tokens."""
+    """Encodes queries and texts in the same way, as at most `max_length` tokens."""
 
     def __init__(self, spec: Spec, max_length: int) -> None:
         self.max_length = max_length
@@ -41,7 +41,7 @@ class MiniTokenizer(Tokenizer[Text]):
 
 
 class Mini(LateModel):
-    """podium-mini, or another model that training/ makes."""
+    """podium-mini, or another model that the scripts in training/ write."""
 
     def __init__(self, spec: Spec) -> None:
         if not isinstance(spec.architecture, Late):
@@ -74,13 +74,14 @@ class Mini(LateModel):
         return MiniTokenizer(spec, max_length)
 
     def vectors(self, text: Text, tokens: Encoded, result: Array) -> Vectors:
+        """Return the projected rows without [CLS]'s, which is the first, and the mean of all rows before projection."""
         projected, importance, rows = np.split(result, [self._dimensions, self._dimensions + 1], axis=1)
         ids = tokens.ids[1:]
         weights = _softmax(importance[1:, 0] + self._importance[ids]) if text.is_query else None
         return Vectors(projected[1:], ids, weights, rows.mean(axis=0))
 
     def score(self, features: Array) -> Array:
-        """Return the classifier's logits, summed in the order of the features."""
+        """Return the classifier's logits. The weighted features are added in a fixed order, so the logits are always equal."""
         logits = np.full(len(features), self._bias, np.float32)
         for column, weight in enumerate(self._weights):
             logits += features[:, column] * weight
@@ -89,5 +90,5 @@ class Mini(LateModel):
 
 def _softmax(numbers: Array) -> Array:
     powers = np.exp(numbers - numbers.max())
-    quotients: Array = powers / powers.sum()
-    return quotients
+    weights: Array = powers / powers.sum()
+    return weights

@@ -1,4 +1,4 @@
-"""LateModel, what differs between the kinds of models with late interaction."""
+"""LateModel, the interface of the kinds of late-interaction models: it has everything in which they differ."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ __all__ = ["LateModel", "Text", "Vectors"]
 
 
 class Text(NamedTuple):
-    """A text on its way to its encoding. Queries are encoded differently."""
+    """A query or a text that is to be encoded. The two are encoded differently."""
 
     text: str
     is_query: bool = False
 
 
 class Vectors(NamedTuple):
-    """What is packed of one text: see `encoding.pack`. The first `protected` rows are never pooled with others."""
+    """The parts of one text's encoding, which are those of `encoding.pack`.
+
+    The first `protected` rows are never pooled with others.
+    """
 
     rows: Array
     ids: Array | None = None
@@ -34,8 +37,8 @@ class Vectors(NamedTuple):
 class LateModel(ABC):
     """A kind of model: how it reads texts, which vectors are stored, and how they are compared.
 
-    `spec` describes the files. `score` maps the features of texts, shape (texts, features), to the numbers that decide their
-    order, shape (texts,); a text's number must not depend on the other texts. `notes` are put on every Ranking.
+    `spec` describes the files. `comparison` computes the features of texts, which `score` maps to scores. `notes` are put on
+    every Ranking.
     """
 
     spec: Spec
@@ -44,7 +47,7 @@ class LateModel(ABC):
 
     @abstractmethod
     def load(self, spec: Spec, variant: Variant) -> Runtime:
-        """Return the network, whose result has one row per token."""
+        """Return the network. Its result has one row per token."""
 
     @abstractmethod
     def tokenizer(self, spec: Spec, max_length: int) -> Tokenizer[Text]:
@@ -52,7 +55,11 @@ class LateModel(ABC):
 
     @abstractmethod
     def vectors(self, text: Text, tokens: Encoded, result: Array) -> Vectors:
-        """Return what is packed of a text. `result` is the network's, shape (tokens, width)."""
+        """Return the parts of a text's encoding. `tokens` are the text's, and `result` is the network's: (tokens, width)."""
 
     @abstractmethod
-    def score(self, features: Array) -> Array: ...
+    def score(self, features: Array) -> Array:
+        """Return the raw score of each text, shape (texts,). `features` are those of `comparison`, shape (texts, features).
+
+        A text's score must not depend on the other texts.
+        """

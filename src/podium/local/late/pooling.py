@@ -11,18 +11,21 @@ from podium.local.late.encoding import normalised
 
 __all__ = ["MAX_ROWS", "clusters", "pooled"]
 
-MAX_ROWS = 4096  # clustered at once, which takes 200 MB and one or two seconds; both grow with the square of the rows
+MAX_ROWS = 4096  # Clustering this many rows takes 200 MB and one or two seconds; both grow with the square of the rows.
 
 
 def pooled(rows: Array, factor: int, *, protected: int = 0) -> Array:
-    """Return about a `factor`-th of the rows: means of clusters of similar rows, in the order of their first rows.
+    """Return the rows reduced to about 1 / `factor` of their number: normalised means of clusters of similar rows.
 
-    The first `protected` rows are returned as they are. As sentence-transformers 6.2 does, whose clusters have another order,
-    and which also clusters more than MAX_ROWS rows at once. Here equal parts of a longer text are pooled one by one.
+    The clusters are in the order of their first rows. The first `protected` rows are only normalised.
+
+    The clusters are those of sentence-transformers 6.2, except for their order and for texts of more than MAX_ROWS rows:
+    here, equal parts of such a text are clustered one by one.
     """
     rows = normalised(rows)
-    others = rows[protected:]
-    parts = np.array_split(others, max(math.ceil(len(others) / MAX_ROWS), 1))
+    unprotected = rows[protected:]
+    part_count = max(math.ceil(len(unprotected) / MAX_ROWS), 1)  # array_split needs a part even if there are no rows
+    parts = np.array_split(unprotected, part_count)
     return np.concatenate([rows[:protected], *(_cluster_means(part, factor) for part in parts)])
 
 
@@ -32,15 +35,17 @@ def _cluster_means(rows: Array, factor: int) -> Array:
         return rows
     sums = np.zeros((count, rows.shape[1]), np.float32)
     np.add.at(sums, clusters(rows, count), rows)
-    return normalised(sums)
+    return normalised(sums)  # A normalised sum equals the normalised mean.
 
 
 def clusters(rows: Array, count: int) -> Array:
-    """Return the cluster of each row, numbered by first rows: Ward's method on cosine distances, until `count` are left.
+    """Return the number of each row's cluster, from 0 in the order of the clusters' first rows; there are `count` clusters.
 
-    The update of the distances is that of Lance and Williams, as in scipy.cluster.hierarchy.linkage. Merging two clusters
-    never brings them closer to a third, so a cluster's nearest one changes only if it was one of the two.
+    This is Ward's method on the cosine distances of normalised rows. Each step merges the two nearest clusters, and updates
+    the distances by the formula of Lance and Williams, as scipy.cluster.hierarchy.linkage does. Merging two clusters never
+    brings them closer to a third one. So a cluster's nearest cluster changes only if it was one of the merged two.
     """
+    # Squared cosine distances between the clusters. A cluster has the row and column of its first row; the others are infinite.
     distances = (rows @ rows.T).astype(np.float64)
     np.square(np.subtract(1, distances, out=distances), out=distances)
     np.fill_diagonal(distances, np.inf)
@@ -58,7 +63,9 @@ def clusters(rows: Array, count: int) -> Array:
         distances[second] = distances[:, second] = np.inf
         sizes[first] += sizes[second]
         labels[labels == second] = first
-        nearest[first], nearest[second], nearest_distances[second] = second, -1, np.inf
+        nearest[first] = second  # so that `changed` contains it
+        nearest[second] = -1
+        nearest_distances[second] = np.inf
         changed = np.flatnonzero((nearest == first) | (nearest == second))
         nearest[changed] = distances[changed].argmin(axis=1)
         nearest_distances[changed] = distances[changed, nearest[changed]]

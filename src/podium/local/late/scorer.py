@@ -1,4 +1,9 @@
-"""LateInteraction, a scorer that encodes each text once and compares encodings."""
+"""LateInteraction, a scorer that encodes each text once and compares encodings.
+
+Scoring is written once, as generators of steps (see podium.steps), for blocking and for asynchronous calls. Work that takes
+longer with more texts is a step: a generator yields an `_EncodeStep` or a `_CallStep`, and receives its result. Blocking calls
+perform the steps with `_BlockingPerformer`, asynchronous ones with `LateInteraction._perform_async`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from podium.encodings.keep import store_for
 from podium.errors import Argument, InvalidInput
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
-from podium.local.late.encoding import EncodingPrecision, Layout, pack, tokens_of
+from podium.local.late.encoding import EncodingPrecision, Layout, pack, token_counts
 from podium.local.late.kinds import late_model
 from podium.local.late.models import LateModel, Text
 from podium.local.late.pooling import pooled
@@ -32,23 +37,57 @@ from podium.types import Progress, Scores
 
 __all__ = ["LateInteraction"]
 
-CHUNK = 4096  # texts whose encodings are in memory at once besides the store, about 50 MB
-COMPARED_AT_ONCE = 256  # texts that a thread compares in about a millisecond
-TOKEN_BYTES = 128  # about, of an encoding
-POOLING = (1, 2, 3)
+CHUNK_TEXTS = 4096  # The encodings of a chunk are in memory together, and take about 50 MB besides the store.
+COMPARED_AT_ONCE = 256  # A thread compares the encodings of this many texts in about a millisecond.
+BYTES_PER_TOKEN = 128  # About how many bytes of an encoding one token takes.
+POOLING_FACTORS = (1, 2, 3)
+
+
+class _EncodeStep(NamedTuple):
+    """A step that encodes texts; its result is a Computed. `reports_progress`: whether they count as finished texts."""
+
+    inputs: list[Text]
+    reports_progress: bool = True
+
+
+class _CallStep(NamedTuple):
+    """A step that calls a function and has its result. The function handles `text_count` texts.
+
+    `waits`: whether the function may wait for a disk or a server.
+    """
+
+    function: Callable[[], Any]
+    text_count: int
+    waits: bool = False
+
+
+_Step: TypeAlias = "_EncodeStep | _CallStep"
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockingPerformer:
+    """Performs steps on the calling thread and the model's workers."""
+
+    model: LoadedModel[Text, bytes]
+    progress: Progress | None
+
+    def __call__(self, step: _Step) -> Any:
+        if isinstance(step, _EncodeStep):
+            return self.model.run(step.inputs, progress=self.progress if step.reports_progress else None)
+        return step.function()
 
 
 class LateInteraction(ModelScorer):
     """A model with late interaction on this machine: a query is compared with the encodings of texts, which are stored.
 
     - `precision`, `runtime`, `threads`: as for LocalScorer.
-    - `max_length`: tokens of a text, by default as many as the model allows, which is the maximum.
+    - `max_length`: how many tokens of a text are read. The default is the model's own maximum, which is also the upper limit.
     - `encoding`: the precision of the stored vectors: "int8", "float16" or "float32".
     - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3. A text of more than 4,096 vectors is pooled in
       parts.
-    - `score`: for a ColBERT model, whether the similarities of a query's tokens are added up ("sum") or averaged ("mean"); by
-      default as the model says, which is nearly always the sum.
-    - `store`: keeps encodings, by default up to 64 MB of them in memory. `close` closes it.
+    - `score`: for a ColBERT model, whether the similarities of a query's tokens are added up ("sum") or averaged ("mean"). By
+      default the model's files decide, which is nearly always the sum.
+    - `store`: keeps encodings, by default up to 64 MB of them in memory. `close` closes the store.
 
     A score is always computed from packed encodings, so it is the same, bit for bit, whether they were stored or not. Safe to
     share between threads. Raises ModelError, or InvalidInput for an option.
@@ -69,23 +108,24 @@ class LateInteraction(ModelScorer):
     ) -> None:
         options = Options(precision, runtime, threads, max_length)
         _check_options(encoding, pooling, score)
-        self.encoding, self.pooling = encoding, pooling
+        self.encoding_precision = encoding
+        self.pooling = pooling
         with loading(files):
-            self._late: LateModel = late_model(files.folder, score)
-            self._model: LoadedModel[Text, bytes] = LoadedModel(
+            self._late_model: LateModel = late_model(files.folder, score)
+            self._loaded_model: LoadedModel[Text, bytes] = LoadedModel(
                 files,
-                self._late.spec,
+                self._late_model.spec,
                 options,
-                load=self._late.load,
-                tokenizer=self._late.tokenizer,
-                output=self._packed,
+                load=self._late_model.load,
+                tokenizer=self._late_model.tokenizer,
+                output=self._packed_encoding,
                 probe=Text("a"),
                 per_token=True,
             )
-        self.tokenizer = self._model.tokenizer
+        self.tokenizer = self._loaded_model.tokenizer
         self.store: EncodingStore = store_for() if store is None else store
-        self._keys = KeyMaker(self.encoding_identity)
-        self._layout = Layout.of(self._model.run([Text("a")]).outputs[0])
+        self._key_maker = KeyMaker(self.encoding_identity)
+        self._layout = Layout.of(self._loaded_model.run([Text("a")]).outputs[0])
 
     @property
     def identity(self) -> str:
@@ -93,33 +133,36 @@ class LateInteraction(ModelScorer):
 
     @property
     def encoding_identity(self) -> str:
-        """A string that changes whenever an encoding could."""
-        return f"{super().identity}:{self.encoding}:{self.pooling}"
+        """A string that changes whenever an encoding could change."""
+        return f"{super().identity}:{self.encoding_precision}:{self.pooling}"
 
     def encoding_key(self, text: str) -> bytes:
         """Return the key of a text's encoding in the store."""
-        return self._keys.key(text)
+        return self._key_maker.key(text)
 
     @property
     def encoder(self) -> LateInteraction:
         return self
 
     def with_store(self, store: EncodingStore) -> LateInteraction:
-        """Return a scorer with the same model and another store."""
+        """Return a scorer with another store that shares this scorer's model and threads.
+
+        Close only this scorer: closing one of the two ends the threads of both. The new store is closed by its owner.
+        """
         other = copy.copy(self)
         other.store = store
         return other
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
-        """Make sure that the store has the texts' encodings, and return how many were computed."""
-        perform = _Blocking(self._model, progress)
-        computed = 0
-        for begin in range(0, len(texts), CHUNK):
-            encodings = drive(self._encodings(texts[begin : begin + CHUNK]), perform)
-            computed += encodings.computed_count
+        """Make sure that the store has the texts' encodings, and return how many were computed. Equal texts are one."""
+        perform = _BlockingPerformer(self._loaded_model, progress)
+        computed_count = 0
+        for begin in range(0, len(texts), CHUNK_TEXTS):
+            encodings = drive(self._text_encodings(texts[begin : begin + CHUNK_TEXTS]), perform)
+            computed_count += encodings.computed_count
             if progress:
                 progress(encodings.stored_count)
-        return computed
+        return computed_count
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
@@ -130,185 +173,207 @@ class LateInteraction(ModelScorer):
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        return drive(self._scores(queries, texts_per_query, progress), _Blocking(self._model, progress))
-
-    async def _perform_async(self, step: _Step) -> Any:
-        if isinstance(step, _Encode):
-            return await self._model.arun(step.inputs)
-        if step.waits:
-            return await asyncio.to_thread(step.function)
-        return await off_loop(step.texts > FEW_TEXTS, step.function)
+        """Return the scores of several queries, each with its own texts. `progress` is called with numbers of texts."""
+        return drive(self._scores(queries, texts_per_query, progress), _BlockingPerformer(self._loaded_model, progress))
 
     def close(self) -> None:
         super().close()
         self.store.close()
 
+    async def _perform_async(self, step: _Step) -> Any:
+        """Return the result of a step without blocking the event loop."""
+        if isinstance(step, _EncodeStep):
+            return await self._loaded_model.arun(step.inputs)
+        if step.waits:
+            return await asyncio.to_thread(step.function)
+        return await off_loop(step.text_count > FEW_TEXTS, step.function)
+
     def _scores(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Generator[_Step, Any, list[Scores]]:
-        """Encode queries, then texts in chunks of bounded memory, and compare."""
-        pairs = yield _Call(functools.partial(_pairs, texts_per_query), sum(map(len, texts_per_query)))
-        tables = [_Table() for _ in queries]
-        for begin in range(0, len(pairs), CHUNK):
-            chunk = pairs[begin : begin + CHUNK]
-            missing = [index for index in dict.fromkeys(index for index, _ in chunk) if not tables[index].query]
-            computed = yield _Encode([Text(queries[index], is_query=True) for index in missing], reported=False)
-            for index, position in zip(missing, computed.indices, strict=True):
-                tables[index].set_query(computed.outputs[position], computed.encoded[position])
-            encodings = yield from self._encodings([text for _, text in chunk])
-            yield _Call(functools.partial(self._add_rows, tables, [index for index, _ in chunk], encodings), len(chunk))
+        """Compare the texts with their queries, in chunks of bounded memory that may contain texts of several queries.
+
+        A query is encoded with the first chunk that has one of its texts.
+        """
+        text_count = sum(map(len, texts_per_query))
+        pairs = yield _CallStep(functools.partial(_pairs, texts_per_query), text_count)
+        results = [_QueryResults() for _ in queries]
+        for begin in range(0, text_count, CHUNK_TEXTS):
+            chunk = pairs[begin : begin + CHUNK_TEXTS]
+            query_indices = [query_index for query_index, _ in chunk]
+            yield from self._encode_queries(queries, sorted(set(query_indices)), results)
+            encodings = yield from self._text_encodings([text for _, text in chunk])
+            yield _CallStep(functools.partial(self._compare_chunk, results, query_indices, encodings), len(chunk))
             if progress:
                 progress(encodings.stored_count)
-        activation, notes = self.spec.activation.apply, self._late.notes
-        scores: list[Scores] = yield _Call(lambda: [table.scores(activation, notes) for table in tables], len(pairs))
+        scores: list[Scores] = yield _CallStep(lambda: [self._scores_of(result) for result in results], text_count)
         return scores
 
-    def _encodings(self, texts: Sequence[str]) -> Generator[_Step, Any, _Encodings]:
-        """Return the encodings of texts, from the store or computed and then stored."""
-        keys, stored = yield _Call(functools.partial(self._stored, texts), len(texts), waits=True)
-        missing = [index for index, key in enumerate(keys) if key not in stored]
-        new_tokens = [0] * len(texts)
-        is_new = [False] * len(texts)
-        if missing:
-            computed = yield _Encode([Text(texts[index]) for index in missing])
-            new = {}
-            for index, position in zip(missing, computed.indices, strict=True):
-                if keys[index] not in new:
-                    new[keys[index]] = computed.outputs[position]
-                    is_new[index] = True
-                    new_tokens[index] = len(computed.encoded[position].ids)
-            yield _Call(functools.partial(self.store.put, new), len(new), waits=True)
-            stored |= new
-        return _Encodings([stored[key] for key in keys], is_new, new_tokens, len(texts) - len(missing))
+    def _encode_queries(
+        self, queries: Sequence[str], query_indices: Sequence[int], results: Sequence[_QueryResults]
+    ) -> Generator[_Step, Any, None]:
+        """Encode the queries at these indices that have not been encoded yet, and put the encodings into `results`."""
+        new_indices = [index for index in query_indices if not results[index].has_query]
+        inputs = [Text(queries[index], is_query=True) for index in new_indices]
+        computed = yield _EncodeStep(inputs, reports_progress=False)
+        for index, output_index in zip(new_indices, computed.indices, strict=True):
+            results[index].set_query(computed.outputs[output_index], computed.encoded[output_index])
 
-    def _stored(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, Buffer]]:
-        """Return the texts' keys, and the stored encodings by key. Bytes that are not this model's count as missing."""
-        keys = [self._keys.key(text) for text in texts]
-        stored = self.store.get(list(dict.fromkeys(keys)))
+    def _text_encodings(self, texts: Sequence[str]) -> Generator[_Step, Any, _TextEncodings]:
+        """Return the encodings of texts. Those that the store does not have are computed and then stored."""
+        keys, encodings = yield _CallStep(functools.partial(self._stored_encodings, texts), len(texts), waits=True)
+        missing = [index for index, key in enumerate(keys) if key not in encodings]
+        is_computed = [False] * len(texts)
+        computed_tokens = [0] * len(texts)
+        if missing:
+            computed = yield _EncodeStep([Text(texts[index]) for index in missing])
+            new_encodings = {}
+            for index, output_index in zip(missing, computed.indices, strict=True):
+                if keys[index] not in new_encodings:
+                    new_encodings[keys[index]] = computed.outputs[output_index]
+                    is_computed[index] = True
+                    computed_tokens[index] = len(computed.encoded[output_index].ids)
+            yield _CallStep(functools.partial(self.store.put, new_encodings), len(new_encodings), waits=True)
+            encodings |= new_encodings
+        return _TextEncodings([encodings[key] for key in keys], is_computed, computed_tokens, len(texts) - len(missing))
+
+    def _stored_encodings(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, Buffer]]:
+        """Return the key of each text, and the stored encodings by key.
+
+        A stored value that does not have the layout of this model's encodings is treated as missing.
+        """
+        keys = [self._key_maker.key(text) for text in texts]
+        unique_keys = list(dict.fromkeys(keys))
+        stored = self.store.get(unique_keys)
         return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
 
-    def _add_rows(self, tables: Sequence[_Table], query_indices: Sequence[int], encodings: _Encodings) -> None:
-        """Compare the queries with their texts' encodings, and add the results to the queries' tables."""
+    def _compare_chunk(self, results: Sequence[_QueryResults], query_indices: Sequence[int], encodings: _TextEncodings) -> None:
+        """Compare the texts' encodings with their queries', and add the comparisons to `results`, which has one per query.
+
+        `query_indices` has the index of each text's query. The texts of a query are adjacent.
+        """
         begin = 0
-        for index, group in itertools.groupby(query_indices):
+        for query_index, group in itertools.groupby(query_indices):
             end = begin + sum(1 for _ in group)
             buffers = encodings.buffers[begin:end]
-            raw = self._late.score(self._features(tables[index].query, buffers)).tolist()
-            tables[index].add(raw, buffers, sum(encodings.is_new[begin:end]), sum(encodings.new_tokens[begin:end]))
+            result = results[query_index]
+            raw_scores = self._late_model.score(self._features(result.query_encoding, buffers)).tolist()
+            computed_count = sum(encodings.is_computed[begin:end])
+            result.add(raw_scores, buffers, computed_count, sum(encodings.computed_tokens[begin:end]))
             begin = end
 
-    def _features(self, query: bytes, encodings: Sequence[Buffer]) -> Array:
-        comparison = self._late.comparison
+    def _features(self, query_encoding: bytes, encodings: Sequence[Buffer]) -> Array:
+        """Return the comparison's features of each text, float32 of shape (texts, features).
+
+        The model's workers compare many texts in parallel.
+        """
+        comparison = self._late_model.comparison
         if len(encodings) <= COMPARED_AT_ONCE:
-            return comparison.compare(query, encodings)
+            return comparison.compare(query_encoding, encodings)
         parts = [encodings[begin : begin + COMPARED_AT_ONCE] for begin in range(0, len(encodings), COMPARED_AT_ONCE)]
         features: list[Array] = [np.zeros(0, np.float32)] * len(parts)
 
-        def compare(indices: Sequence[int]) -> None:
-            for index in indices:
-                features[index] = comparison.compare(query, parts[index])
+        def compare(part_indices: Sequence[int]) -> None:
+            for index in part_indices:
+                features[index] = comparison.compare(query_encoding, parts[index])
 
-        self._model.workers.run(Work([sum(map(len, part)) // TOKEN_BYTES for part in parts], compare))
+        estimated_tokens = [sum(map(len, part)) // BYTES_PER_TOKEN for part in parts]
+        self._loaded_model.workers.run(Work(estimated_tokens, compare))
         return np.concatenate(features)
 
-    def _packed(self, text: Text, tokens: Encoded, result: Array) -> bytes:
+    def _scores_of(self, result: _QueryResults) -> Scores:
+        return result.scores(self.spec.activation.apply, self._late_model.notes)
+
+    def _packed_encoding(self, text: Text, tokens: Encoded, result: Array) -> bytes:
         """Return the encoding of a text from the network's result. Queries are not pooled."""
-        vectors = self._late.vectors(text, tokens, result)
+        vectors = self._late_model.vectors(text, tokens, result)
         rows = vectors.rows
         if self.pooling > 1 and not text.is_query:
             rows = pooled(rows, self.pooling, protected=vectors.protected)
-        counts = {"tokens": tokens.text_tokens, "dropped_tokens": tokens.dropped_text_tokens}
-        return pack(rows, self.encoding, ids=vectors.ids, weights=vectors.weights, mean=vectors.mean, **counts)
+        return pack(
+            rows,
+            self.encoding_precision,
+            tokens=tokens.text_tokens,
+            dropped_tokens=tokens.dropped_text_tokens,
+            ids=vectors.ids,
+            weights=vectors.weights,
+            mean=vectors.mean,
+        )
 
 
 def _pairs(texts_per_query: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-    return [(index, text) for index, texts in enumerate(texts_per_query) for text in texts]
-
-
-class _Encode(NamedTuple):
-    """A step that encodes texts. `reported`: whether they count as progress."""
-
-    inputs: list[Text]
-    reported: bool = True
-
-
-class _Call(NamedTuple):
-    """A step that calls a function, which handles `texts` texts. `waits`: whether it may wait for a disk or a server."""
-
-    function: Callable[[], Any]
-    texts: int
-    waits: bool = False
-
-
-_Step: TypeAlias = "_Encode | _Call"
+    """Return each text with the index of its query."""
+    return [(query_index, text) for query_index, texts in enumerate(texts_per_query) for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
-class _Blocking:
-    """Performs steps on the calling thread and the model's workers."""
+class _TextEncodings:
+    """The encodings of a list of texts.
 
-    model: LoadedModel[Text, bytes]
-    progress: Progress | None
-
-    def __call__(self, step: _Step) -> Any:
-        if isinstance(step, _Encode):
-            return self.model.run(step.inputs, progress=self.progress if step.reported else None)
-        return step.function()
-
-
-@dataclass(frozen=True, slots=True)
-class _Encodings:
-    """The encodings of a list of texts. `is_new` and `new_tokens` are about those that were computed, each counted once."""
+    - `buffers`: the encoding of each text.
+    - `is_computed`: whether the text's encoding was computed, and neither stored nor that of an equal text earlier in the list.
+    - `computed_tokens`: how many tokens were computed for the text, 0 unless `is_computed`.
+    - `stored_count`: how many texts did not have to be computed because the store had their encodings.
+    """
 
     buffers: list[Buffer]
-    is_new: list[bool]
-    new_tokens: list[int]
+    is_computed: list[bool]
+    computed_tokens: list[int]
     stored_count: int
 
     @property
     def computed_count(self) -> int:
-        return sum(self.is_new)
+        return sum(self.is_computed)
 
 
-class _Table:
-    """One query's encoding, and the results of its texts so far."""
+class _QueryResults:
+    """One query's encoding, and the scores and token counts of its texts so far."""
 
     def __init__(self) -> None:
-        self.query = b""
-        self._query_tokens = self._query_dropped = self._total_tokens = self._encoded = 0
-        self._raw: list[float] = []
-        self._tokens: list[tuple[int, int]] = []
+        self.query_encoding = b""  # empty until `set_query`
+        self._query_tokens = 0
+        self._query_dropped_tokens = 0
+        self._total_tokens = 0
+        self._computed_count = 0
+        self._raw_scores: list[float] = []
+        self._token_counts: list[tuple[int, int]] = []  # the text's tokens that were read, and that were dropped
 
-    def set_query(self, encoding: bytes, encoded: Encoded) -> None:
-        self.query = encoding
-        self._query_tokens, self._query_dropped = encoded.text_tokens, encoded.dropped_text_tokens
-        self._total_tokens = len(encoded.ids)
+    @property
+    def has_query(self) -> bool:
+        return bool(self.query_encoding)
 
-    def add(self, raw: list[float], encodings: Sequence[Buffer], new_count: int, new_tokens: int) -> None:
-        self._raw += raw
-        self._tokens += map(tokens_of, encodings)
-        self._encoded += new_count
-        self._total_tokens += new_tokens
+    def set_query(self, encoding: bytes, tokens: Encoded) -> None:
+        self.query_encoding = encoding
+        self._query_tokens = tokens.text_tokens
+        self._query_dropped_tokens = tokens.dropped_text_tokens
+        self._total_tokens = len(tokens.ids)
+
+    def add(self, raw_scores: list[float], encodings: Sequence[Buffer], computed_count: int, computed_tokens: int) -> None:
+        """Add the next texts of the query. The counts are of texts and tokens that were computed for them."""
+        self._raw_scores += raw_scores
+        self._token_counts.extend(map(token_counts, encodings))
+        self._computed_count += computed_count
+        self._total_tokens += computed_tokens
 
     def scores(self, activation: Callable[[float], float], notes: tuple[str, ...]) -> Scores:
-        count = len(self._raw)
+        text_count = len(self._raw_scores)
         return Scores(
-            values=list(map(activation, self._raw)),
-            raw=self._raw,
-            tokens=[tokens for tokens, _ in self._tokens],
-            dropped_tokens=[dropped for _, dropped in self._tokens],
-            query_tokens=[self._query_tokens] * count,
-            query_dropped_tokens=[self._query_dropped] * count,
+            values=[activation(raw_score) for raw_score in self._raw_scores],
+            raw=self._raw_scores,
+            tokens=[tokens for tokens, _ in self._token_counts],
+            dropped_tokens=[dropped_tokens for _, dropped_tokens in self._token_counts],
+            query_tokens=[self._query_tokens] * text_count,
+            query_dropped_tokens=[self._query_dropped_tokens] * text_count,
             total_tokens=self._total_tokens,
-            notes=notes if count else (),
-            encoded=self._encoded,
+            notes=notes if text_count else (),
+            encoded=self._computed_count,
         )
 
 
 def _check_options(encoding: str, pooling: int, score: str | None) -> None:
     if encoding not in get_args(EncodingPrecision):
         raise InvalidInput(Argument("encoding"), f" must be 'int8', 'float16' or 'float32', not {encoding!r:.40}")
-    if isinstance(pooling, bool) or pooling not in POOLING:
+    if isinstance(pooling, bool) or pooling not in POOLING_FACTORS:
         raise InvalidInput(Argument("pooling"), f" must be 1, 2 or 3, not {pooling!r:.40}")
     if score is not None and score not in get_args(ScoreOption):
         raise InvalidInput(Argument("score"), f" must be 'sum' or 'mean', not {score!r:.40}")

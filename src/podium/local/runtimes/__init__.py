@@ -1,4 +1,7 @@
-"""The inference runtimes, and the variants in which a model can run. A score never depends on what is computed beside it."""
+"""The inference runtimes, and the variants in which a model can run.
+
+A runtime's result for a text never depends on the texts that are computed with it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NO_CORE = "there was no C++ compiler, or it failed; install one and then podium 
 
 
 class Variant(NamedTuple):
-    """A way to run a model."""
+    """A runtime and a precision in which a model can run."""
 
     runtime: RuntimeName
     precision: Precision
@@ -33,15 +36,16 @@ class Variant(NamedTuple):
 class Runtime(Protocol):
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread.
 
-    `tokens_at_once` is how many tokens one call of `run` should have together; 1 means one text at a time.
+    `tokens_at_once`: how many tokens the texts of one call of `run` should have together. 1 means one text per call.
     """
 
     tokens_at_once: int
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs) if it has a row per token.
+        """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs).
 
-        `ids` and `segments` have one array of shape (tokens,) per text.
+        The second shape is that of networks with a row per token. `ids` and `segments` have one array of shape (tokens,) per
+        text.
         """
         ...
 

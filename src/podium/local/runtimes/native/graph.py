@@ -1,7 +1,8 @@
-"""NativeGraph: a network as steps of podium._native.
+"""NativeGraph, a Graph that builds a network of podium._native, which is a list of steps.
 
-A matrix product becomes a step only when something other than an activation or a sum follows it: those two are computed
-while its result is still in registers. The lookups of an embedding become one step, too.
+An activation or a sum that follows a matrix product belongs to the product's step, because it is computed while the result is
+still in registers. So a product becomes a step only when another operation needs its value. The lookups of an embedding become
+one step, too.
 """
 
 from __future__ import annotations
@@ -26,28 +27,32 @@ __all__ = ["NativeGraph"]
 
 Arguments = ParamSpec("Arguments")
 
-TOKEN_IDS, SEGMENT_IDS, ZEROS = Value("token ids"), Value("segment ids"), Value("zeros")
+TOKEN_IDS = Value("token ids")
+SEGMENT_IDS = Value("segment ids")
+ZEROS = Value("zeros")
+# The sums of lookups that the core can compute, by the parts of the embedding.
 EMBEDDINGS = (("words",), ("words", "segments"), ("words", "positions"), ("words", "segments", "positions"))
 
 
 class _Lookup(NamedTuple):
-    """The lookup of a table."""
+    """The lookup of `ids` in a table of the checkpoint."""
 
     table: str
     ids: Value
 
     @property
     def part(self) -> str:
-        """The part of an embedding that the ids belong to."""
+        """The part of an embedding that this lookup is: words, segments or positions."""
         return {TOKEN_IDS: "words", SEGMENT_IDS: "segments", ZEROS: "segments"}.get(self.ids, "positions")
 
 
-_Embedding = tuple[_Lookup, ...]  # a sum of lookups that is not yet a step
+_Embedding = tuple[_Lookup, ...]
+"""A sum of lookups that is not a step yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """A matrix product that is not yet a step, with the operations that follow it."""
+    """A matrix product that is not a step yet. `activation` and `added` are the operations that belong to the same step."""
 
     x: Value
     names: tuple[str, ...]
@@ -58,7 +63,11 @@ class _Product:
 
 
 class NativeGraph(Graph):
-    """Steps under construction; `finish` returns the network. `packed` holds the weights and gets those it does not have."""
+    """Steps under construction; `finish` returns the network.
+
+    `packed` holds the packed weights. Those that it does not have are added to it. `instruction_set` is one of
+    podium._native.instruction_sets(), by default the best one.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, packed: Packed, precision: Precision, *, instruction_set: str | None = None
@@ -67,12 +76,12 @@ class NativeGraph(Graph):
         self.network = Network(instruction_set)
         self._packed = packed
         self._int8 = precision == "int8"
-        self._values: dict[Value, int | _Embedding | _Product] = {}  # a step's number, or what is not yet a step
-        self._positions: dict[Value, tuple[PositionKind, int]] = {}
-        self._first_rows: dict[int, Value] = {}
+        self._values: dict[Value, int | _Embedding | _Product] = {}  # the number of the value's step, or what is no step yet
+        self._positions: dict[Value, tuple[PositionKind, int]] = {}  # the kind of positions, and the padding token's id
+        self._first_rows: dict[int, Value] = {}  # by the number of a step, the first row of its result
 
     def finish(self, result: Value) -> tuple[Network, int, bool]:
-        """Return the network, ready to run, the width of its result, and whether that has a row per token, not per text."""
+        """Return the network, the width of its result, and whether the result has a row per token instead of one per text."""
         number = self._number(result)
         self.network.finish(result=number)
         return self.network, self.network.width(x=number), not self.network.per_text(x=number)
@@ -103,13 +112,15 @@ class NativeGraph(Graph):
         return self._step(self.network.norm, x=self._number(x), weight=weight, bias=next(iter(biases), None), epsilon=epsilon)
 
     def activation(self, x: Value, name: str) -> Value:
-        activation, value = self.checked_activation(name), self._values[x]
+        activation = self.checked_activation(name)
+        value = self._values[x]
         if isinstance(value, _Product) and value.activation == "none" and value.added is None:
             return self._name(replace(value, activation=activation))
         return self._step(self.network.activate, x=self._number(x), activation=activation)
 
     def add(self, x: Value, y: Value) -> Value:
-        first, second = self._values[x], self._values[y]
+        first = self._values[x]
+        second = self._values[y]
         if isinstance(first, tuple) and isinstance(second, tuple):
             return self._name(first + second)
         if isinstance(first, _Product) and first.added is None:
@@ -122,10 +133,14 @@ class NativeGraph(Graph):
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
         self.check_heads(names, shape)
         if shape.rows != "all" and len(names) == 3:
-            keys, key_column = self.linear(x, *names[1:], bias=bias), 0
+            # Queries are computed for the needed rows only. `keys` has the columns of the keys and those of the values.
+            keys = self.linear(x, *names[1:], bias=bias)
+            key_column = 0
             queries = self.linear(self.select(x, shape.rows), names[0], bias=bias)
         else:
-            keys, key_column = self.linear(x, *names, bias=bias), shape.width
+            # `keys` also has the columns of the queries, which are the first.
+            keys = self.linear(x, *names, bias=bias)
+            key_column = shape.width
             queries = self.select(keys, shape.rows)
         cosines, sines = shape.rotary.tables(shape.size) if shape.rotary else (None, None)
         return self._step(
@@ -159,6 +174,7 @@ class NativeGraph(Graph):
     # Values and the numbers of their steps.
 
     def _name(self, value: int | _Embedding | _Product) -> Value:
+        """Return a new name for a value."""
         name = Value(f"value {len(self._values)}")
         self._values[name] = value
         return name
@@ -174,10 +190,14 @@ class NativeGraph(Graph):
         return value
 
     def _step(self, add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        """Add a step with a method of the network, and return the name of its result."""
         return self._name(_checked_step(add, *args, **kwargs))
 
     def _embedding_step(self, embedding: _Embedding) -> int:
-        """Add the lookups' step. The core adds words, segments and positions in this order, on which the last bit depends."""
+        """Add the step of an embedding and return its number.
+
+        The core adds words, segments and positions in this order. The last bit of a float32 sum depends on the order.
+        """
         parts = {lookup.part: lookup for lookup in embedding}
         if tuple(lookup.part for lookup in embedding) not in EMBEDDINGS:
             tables = ", ".join(lookup.table for lookup in embedding)
@@ -195,12 +215,14 @@ class NativeGraph(Graph):
         )
 
     def _product_step(self, product: _Product) -> int:
+        """Add the step of a product and return its number."""
         x = self._number(product.x)
-        added = -1 if product.added is None else self._number(product.added)
+        added = -1 if product.added is None else self._number(product.added)  # -1 means that nothing is added.
         names = product.names
         inputs, outputs = self.checked_sizes(names, product.bias)
         bias = self._bias(names, outputs) if product.bias else None
-        key, panels = "|".join(names), -(-outputs // PANEL)
+        key = "|".join(names)
+        panels = -(-outputs // PANEL)  # rounded up
         add: Callable[..., int]
         if self._int8 and not product.exact:
             packed, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), names)
@@ -210,10 +232,11 @@ class NativeGraph(Graph):
             add = functools.partial(self.network.linear, packed=packed)
         return _checked_step(add, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
 
-    # Weights, which are packed only if the cache does not have them.
+    # The weights. They are packed only if the cache does not have them.
 
     def _int8_weights(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, Array, Array]:
-        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))
+        """Return the packed weights of the layers, joined, and for each output a scale and the sum of its weights."""
+        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))  # so that the three arrays are packed once
         channels = (shape[0] * PANEL,)
         return (
             self._packed.get(f"{key}.int8", shape, lambda: packed()[0]),
@@ -233,12 +256,12 @@ class NativeGraph(Graph):
         return self._packed.get(name, (size,), lambda: self.checkpoint[name].reshape(-1))
 
     def _table(self, name: str) -> Array:
-        """Return a table as it is stored: of a float16 table, only the rows that are looked up become float32."""
+        """Return a table in its stored type. The rows of a float16 table become float32 when they are looked up."""
         return self._packed.get(name, self.checkpoint.shape(name), lambda: self.checkpoint.stored(name))
 
 
 def _checked_step(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
-    """Return the number of the step that `add` adds. The core checks that sizes fit."""
+    """Return the number of the step that `add` adds. Raises UnsupportedModel if the core finds that sizes do not fit."""
     try:
         return add(*args, **kwargs)
     except ValueError as error:

@@ -1,8 +1,10 @@
-"""Weights in the layout of the native core, computed once per checkpoint and precision and kept in the cache directory.
+"""Weights in the layout of the native core, computed once per checkpoint and precision and stored in the cache directory.
 
-Later starts map the file, so that processes share its pages, and compare the checksums: damaged weights would otherwise show
-in scores only. The file has, in this order: a line that names the format; the length of the header; the header in JSON, with
-dtype, shape, offset and checksum by name; the arrays, each at a multiple of 64 bytes.
+Later starts map the file, so that processes share its pages. They compare the checksums, because damaged weights would
+otherwise only be noticed by wrong scores.
+
+The file has, in this order: a line that names the format; the length of the header; the header in JSON, with the dtype, shape,
+offset and checksum of every array by name; and the arrays, which begin at multiples of 64 bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from podium.local.runtimes.int8 import quantise
 
 __all__ = ["PANEL", "Packed", "pack_float32", "pack_int8"]
 
-MAGIC, LENGTH = b"podium packed 1\n", struct.Struct("<Q")
-LAYOUT = "v1"  # to be changed with the layout of the arrays
-PANEL, ALIGNMENT = 64, 64
+MAGIC = b"podium packed 1\n"
+LENGTH = struct.Struct("<Q")  # the length of the header
+LAYOUT = "v1"  # Part of the file's name. Change it whenever the layout of the arrays changes.
+PANEL = 64  # how many outputs of a weight are stored together
+ALIGNMENT = 64  # bytes
 DTYPES = ("float32", "float16", "int8", "int32")
 
 
@@ -61,24 +65,27 @@ def _round_up(number: int, multiple: int) -> int:
 
 
 class Packed:
-    """The arrays of the checkpoint with this digest in one precision, by name. `complete` if all are mapped from the file."""
+    """The packed arrays of one checkpoint and precision, by name. `digest` is the checkpoint's.
+
+    `is_complete`: whether every array that `get` has returned is mapped from the file.
+    """
 
     def __init__(self, digest: str, precision: str) -> None:
         self.path = cache_folder() / "native" / f"{digest}-{precision}-{LAYOUT}"
-        # A file that cannot be read is replaced: a cache is never a reason to fail.
+        # A file that cannot be read is replaced, because a damaged cache must not be an error.
         self._arrays = _read_arrays(self.path) or {}
-        self.complete = bool(self._arrays)
+        self.is_complete = bool(self._arrays)
 
     def get(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> Array:
-        """Return the array of this name, made now if it is missing or has another shape."""
+        """Return the array of this name. If it is missing or has another shape, `make` returns it and `save` will write it."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape:
             array = self._arrays[name] = np.ascontiguousarray(make())
-            self.complete = False
+            self.is_complete = False
         return array
 
     def save(self) -> bool:
-        """Write every array and return whether that succeeded. On a read-only or full disk, the next start packs again."""
+        """Write every array and return whether that succeeded. If the disk is read-only or full, the next start packs again."""
         header, offsets = _layout(self._arrays)
         try:
             with atomic_write(self.path) as file:
@@ -93,8 +100,9 @@ class Packed:
 
 
 def _layout(arrays: dict[str, Array]) -> tuple[bytes, dict[str, int]]:
-    """Return everything before the arrays, and each array's offset from there."""
-    offsets, total = {}, 0
+    """Return the bytes of the file before the arrays, and the offset of every array from their end."""
+    offsets = {}
+    total = 0
     for name, array in arrays.items():
         offsets[name] = total
         total += _round_up(array.nbytes, ALIGNMENT)
@@ -120,7 +128,7 @@ def _read_arrays(path: Path) -> dict[str, Array] | None:
 
 
 def _read_header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
-    """Return where the arrays start, and the header. Raises ValueError or KeyError if this is not a complete file."""
+    """Return the offset at which the arrays start, and the header. Raises ValueError or KeyError if the file is incomplete."""
     if mapped[: len(MAGIC)] != MAGIC:
         raise ValueError("not a file of packed weights")
     before = len(MAGIC) + LENGTH.size
@@ -132,7 +140,7 @@ def _read_header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
 
 
 def _is_intact(file: BinaryIO, start: int, header: dict[str, Any]) -> bool:
-    """Whether the checksums are right. Reads the file, because reading the map would keep all its pages in memory."""
+    """Whether all checksums are right. Reads the file and not the map, which would keep all pages of the file in memory."""
     for name, (dtype, shape, offset) in header["arrays"].items():
         if dtype not in DTYPES:
             return False
@@ -144,12 +152,13 @@ def _is_intact(file: BinaryIO, start: int, header: dict[str, Any]) -> bool:
 
 
 def _seed(name: str, dtype: str, shape: list[int], offset: int) -> int:
+    """Return the number with which an array's checksum starts, so that the checksum also covers its entry in the header."""
     return checksum(f"{name} {dtype} {shape} {offset}".encode())
 
 
 def _array(mapped: mmap.mmap, start: int, dtype: str, shape: list[int], offset: int) -> Array:
-    valid_shape = all(isinstance(size, int) and size > 0 for size in shape)
-    if dtype not in DTYPES or offset < 0 or offset % ALIGNMENT or not valid_shape:
+    is_valid_shape = all(isinstance(size, int) and size > 0 for size in shape)
+    if dtype not in DTYPES or offset < 0 or offset % ALIGNMENT or not is_valid_shape:
         raise ValueError("not an array of packed weights")
     array: Array = np.frombuffer(mapped, dtype, math.prod(shape), start + offset).reshape(shape)
     return array

@@ -1,4 +1,4 @@
-"""NativeRuntime: a network that the native core runs, many texts at once, end to end and never padded."""
+"""NativeRuntime, a network that the native core runs. Several texts are computed together, without padding."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["NativeRuntime"]
 class NativeRuntime:
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread.
 
-    A text's outputs do not depend on the texts that are computed with it, bit for bit.
+    A text's outputs are the same, bit for bit, whatever texts are computed with it.
     """
 
-    tokens_at_once = 256  # rows that share one pass over the weights, and still fit in the second-level cache
+    tokens_at_once = 256  # The rows of this many tokens share one pass over the weights, and fit in the second-level cache.
 
     def __init__(self, network: Network, outputs: int, per_token: bool = False) -> None:
         self.network = network
@@ -28,7 +28,7 @@ class NativeRuntime:
         self._per_token = per_token
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs)."""
+        """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs)."""
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(text) for text in ids], out=offsets[1:])
         result = np.empty((offsets[-1] if self._per_token else len(ids), self._outputs), np.float32)

@@ -1,8 +1,9 @@
 """DeBERTa's attention over contents and relative positions, as ONNX nodes.
 
-The reference scores every token against all embeddings of relative positions, then gathers the one that applies to each
-pair of tokens. That depends only on the distance of the two tokens, so here each token is scored against each distance, and
-the table is sheared so that row i's distances line up with the tokens: the same numbers without a gather.
+The reference multiplies every token with all embeddings of relative positions, and then gathers the product that applies to a
+pair of tokens. Which one applies depends only on the distance of the two tokens. So here every token is multiplied with the
+embedding of every distance, and row i of the resulting table is shifted by i columns, so that column j is for the distance of i
+to j. The numbers are the same, without a gather.
 """
 
 from __future__ import annotations
@@ -32,32 +33,37 @@ def attention(
     queries: Array | None,
     distance_rows: Array,
 ) -> Value:
-    """Return the attention's result, shape (tokens, width) or (1, width). The arguments are those of the Graph's method."""
+    """Return the attention's result, (tokens, width) or (1, width). The arguments are those of Graph.disentangled_attention."""
     graph.check_heads(names, shape)
     if graph.hides_segment_1:
         raise UnsupportedModel(
             "podium does not have DeBERTa's attention with query expansion that is not attended to; use another model"
         )
-    terms = 1 + (keys is not None) + (queries is not None)
-    scale = (shape.size * terms) ** -0.5
+    term_count = 1 + (keys is not None) + (queries is not None)
+    scale = (shape.size * term_count) ** -0.5
     query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))
-    biases = []
+    biases = []  # the terms with relative positions
     if keys is not None:
         falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
         biases.append(_by_distance(graph, query, keys, falling, scale))
     if queries is not None:
         rising = _distance_rows(graph, "rising", distance_rows)
         biases.append(graph.op("Transpose", _by_distance(graph, key, queries, rising, scale), perm=[0, 2, 1]))
-    bias = graph.op("Add", *biases) if len(biases) == 2 else next(iter(biases), None)
+    if len(biases) == 2:
+        bias: Value | None = graph.op("Add", *biases)
+    else:
+        bias = biases[0] if biases else None
     return graph.select(graph.attend(query, key, value, scale, bias), shape.rows)
 
 
 def _distance_rows(graph: OnnxGraph, name: str, rows: Array) -> Value:
-    """Return the rows of the distances that a text has: those in the middle of `rows`, which are for the longest text."""
+    """Return those of `rows` whose distances occur in a text. They are in the middle; `rows` is for the longest text."""
 
     def make() -> Value:
-        length, most = graph.token_count(), graph.integers((len(rows) + 1) // 2)
-        begin, end = graph.op("Sub", most, length), graph.op("Sub", graph.op("Add", most, length), graph.integers(1))
+        length = graph.token_count()
+        max_length = graph.integers((len(rows) + 1) // 2)
+        begin = graph.op("Sub", max_length, length)
+        end = graph.op("Sub", graph.op("Add", max_length, length), graph.integers(1))
         return graph.op("Slice", graph.constant(rows, f"distances.{name}"), begin, end, graph.integers(0))
 
     return graph.once(f"distances of a text, {name}", make)
@@ -70,7 +76,11 @@ def _by_distance(graph: OnnxGraph, x: Value, table: Array, rows: Value, scale: f
 
 
 def _sheared(graph: OnnxGraph, table: Value) -> Value:
-    """Return (heads, tokens, distances) as (heads, tokens, tokens), where column j of row i is i's distance to j."""
+    """Return a table of shape (heads, tokens, distances) as (heads, tokens, tokens).
+
+    Column j of row i is for the distance of i to j. The flat numbers are read as rows that are one column shorter, so every row
+    begins one column before the previous one.
+    """
     length = graph.token_count()
     begin = graph.once("shear begin", lambda: graph.op("Sub", length, graph.integers(1)))
     width = graph.once("shear width", lambda: graph.op("Mul", begin, graph.integers(2)))

@@ -1,8 +1,8 @@
-"""OnnxGraph: a network as ONNX nodes.
+"""OnnxGraph, a Graph that builds a network as ONNX nodes.
 
-The operators are those that ONNX Runtime runs fastest for one pair at a time (figures are in docs/performance.md): rows of
-tokens without a batch axis, Gemm with its bias, explicit attention over all heads, separate Add and LayerNormalization.
-Weights stay outside the protobuf, which cannot hold more than 2 GB.
+The nodes are those that ONNX Runtime runs fastest for one pair at a time (docs/performance.md has figures): rows of tokens
+without a batch axis, Gemm with its bias, explicit attention over all heads, separate Add and LayerNormalization. Weights stay
+outside the protobuf, which cannot hold more than 2 GB.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxGraph"]
 
-OPSET, MICROSOFT = 20, "com.microsoft"
-END = 1 << 40  # in slices
+OPSET = 20
+MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
+# The name of an activation → its operator and the operator's attributes.
 OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("Gelu", {}),
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
@@ -40,8 +41,8 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 class OnnxGraph(Graph):
     """ONNX nodes under construction. `weights` are the arrays that the nodes read, by name.
 
-    `int8` makes it an int8 network. Its weights are signed if this processor adds up their products exactly, else unsigned;
-    `signed` overrides that.
+    - `int8`: the int8 weights, to which missing ones are added; None for a float32 network.
+    - `signed`: whether int8 weights are signed. By default they are if this processor adds up their products exactly.
     """
 
     def __init__(self, checkpoint: Checkpoint, int8: Int8Weights | None = None, *, signed: bool | None = None) -> None:
@@ -51,10 +52,10 @@ class OnnxGraph(Graph):
         self._signed = int8_is_exact_as_signed() if signed is None else signed
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[str] = []
-        self._values: dict[str, Value] = {}
+        self._values: dict[str, Value] = {}  # the values of `once`, by key
 
     def model(self, result: Value) -> onnx.ModelProto:
-        """Return the network with `result` as its output. Large weights are declared, not included."""
+        """Return the network with `result` as its output. Large weights are only declared; `weights` has their arrays."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "tokens"]) for name in self._inputs]
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, ["rows", "outputs"])
         initializers = [_initializer(name, array) for name, array in self.weights.items()]
@@ -69,17 +70,19 @@ class OnnxGraph(Graph):
         return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
 
     def ops(self, kind: str, *inputs: Value, outputs: int, domain: str = "", **attributes: Any) -> list[Value]:
+        """Add an operator with `outputs` outputs."""
         names = [f"{kind}.{len(self._nodes)}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
         return [Value(name) for name in names]
 
     def once(self, key: str, make: Callable[[], Value]) -> Value:
-        """Return the value of this key, which is made on the first call."""
+        """Return the value of this key. `make` adds it on the first call."""
         if key not in self._values:
             self._values[key] = make()
         return self._values[key]
 
     def constant(self, array: Array, name: str | None = None) -> Value:
+        """Add an array that nodes read, and return its name. An array of the same name is replaced."""
         name = name or f"constant.{len(self.weights)}"
         self.weights[name] = array
         return Value(name)
@@ -145,7 +148,7 @@ class OnnxGraph(Graph):
         return self.once(name, lambda: self.op("Reshape", Value(name), self.integers(-1)))
 
     def zeros(self) -> Value:
-        return self.integers(0)  # one row, which is broadcast
+        return self.integers(0)  # One id is enough, because its row is broadcast to all tokens.
 
     def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
         if kind == "after_padding":
@@ -157,11 +160,11 @@ class OnnxGraph(Graph):
         return self.op("Range", self.integer_scalar(0), self.op("Squeeze", count), self.integer_scalar(1))
 
     def _positions_after_padding(self, padding_id: int) -> Value:
-        """Return positions counted from the padding id + 1. A padding token inside a text has the padding id itself."""
-        ids, padding = self.token_ids(), self.integers(padding_id)
-        real = self.op("Cast", self.op("Not", self.op("Equal", ids, padding)), to=TensorProto.INT64)
-        counted = self.op("Mul", self.op("CumSum", real, self.integer_scalar(0)), real)
-        return self.op("Add", counted, padding)
+        """Return positions counted from the padding id + 1. Padding tokens inside a text have the padding id as position."""
+        padding = self.integers(padding_id)
+        is_real = self.op("Cast", self.op("Not", self.op("Equal", self.token_ids(), padding)), to=TensorProto.INT64)
+        counts = self.op("Mul", self.op("CumSum", is_real, self.integer_scalar(0)), is_real)
+        return self.op("Add", counts, padding)
 
     def lookup(self, table: str, ids: Value) -> Value:
         if table not in self.weights:
@@ -178,7 +181,9 @@ class OnnxGraph(Graph):
         weight, scale = self._int8.get(key, inputs, outputs) or self._int8.add(key, self._joined(names, "weight"))
         zero = np.zeros(len(scale), np.int8)
         if not self._signed:
-            weight, zero = weight.view(np.uint8) ^ np.uint8(0x80), zero.view(np.uint8) ^ np.uint8(0x80)
+            # Flipping the highest bit adds 128 to the weights and to the zero point, so the network stays the same.
+            weight = weight.view(np.uint8) ^ np.uint8(0x80)
+            zero = zero.view(np.uint8) ^ np.uint8(0x80)
         parts = [self.constant(weight, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
         return self.op("DynamicQuantizeMatMul", x, *parts, *biases, domain=MICROSOFT)
 
@@ -275,7 +280,6 @@ class OnnxGraph(Graph):
 
         return self.once(f"window.{reach}", make)
 
-    # In a file of its own.
     disentangled_attention = disentangled.attention
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:

@@ -1,4 +1,4 @@
-"""OnnxRuntime: a network that ONNX Runtime runs, one pair at a time. It comes from an OnnxGraph or from a model's ONNX file."""
+"""OnnxRuntime, a network that ONNX Runtime runs, one text at a time. It is that of an OnnxGraph or of a model's ONNX file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from podium.local.runtimes.onnx.graph import OnnxGraph
 
 __all__ = ["OnnxRuntime"]
 
-# Slower than the operators it replaces: it works row by row, while separate Add and LayerNormalization are vectorised.
+# This fusion's operator is slower than the two that it replaces: it is not vectorised, while Add and LayerNormalization are.
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
-INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # the inputs that a model's own ONNX file may have
 
 
 class OnnxRuntime:
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread."""
 
-    tokens_at_once = 1
+    tokens_at_once = 1  # one text at a time
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -50,7 +50,7 @@ class OnnxRuntime:
         return cls(_session(str(path), _options(), disabled_optimizers=SLOW_FUSIONS))
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
-        """Return the network's outputs, float32 of shape (texts, outputs), or (all tokens, outputs)."""
+        """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs)."""
         return np.concatenate([self._run_one(*text) for text in zip(ids, segments, strict=True)])
 
     def _run_one(self, ids: Array, segments: Array) -> Array:
