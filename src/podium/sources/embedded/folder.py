@@ -14,11 +14,10 @@ import filelock
 
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_path
-from podium.sources.embedded import graph
 from podium.sources.embedded.description import DESCRIPTION_FILE, is_index
 from podium.sources.embedded.encodings import ENCODINGS_FOLDER
+from podium.sources.embedded.generations import delete_generations
 from podium.sources.embedded.texts import TEXT_FOLDER
-from podium.sources.embedded.vectors import CHECKSUMS_FILE, ROWS_FILE
 
 __all__ = ["checked_folder", "delete_index", "loading", "new_folder"]
 
@@ -89,17 +88,11 @@ def delete_index(folder: Path) -> None:
         (target / DESCRIPTION_FILE).unlink()  # first: without it the folder is not an index
         shutil.rmtree(target / TEXT_FOLDER)
         shutil.rmtree(target / ENCODINGS_FOLDER, ignore_errors=True)
-        for path in target.iterdir():
-            if _is_own(path.name) and not path.is_dir():
-                path.unlink()
+        delete_generations(target)
+        (target / LOCK_FILE).unlink(missing_ok=True)
         if not any(target.iterdir()):
             target.rmdir()
             if folder.is_symlink():
                 folder.unlink()
     except OSError as error:
         raise SourceError(f"cannot delete all of {folder}: {error.strerror or error}") from error
-
-
-def _is_own(name: str) -> bool:
-    """Whether podium writes a file of this name beside the folder of texts. Others are the user's."""
-    return name in (LOCK_FILE, ROWS_FILE, CHECKSUMS_FILE) or graph.FILE_NAME.fullmatch(name) is not None

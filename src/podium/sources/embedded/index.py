@@ -1,8 +1,9 @@
 """EmbeddedIndex: full-text, vector and hybrid search in a folder or in memory, without a server.
 
 The text index decides which documents exist: a commit adds a document together with the number of its vector's row. Rows are
-on the disk before that commit, and rows of a commit that never happened belong to no document. So texts and vectors always
-agree, even if a writer is killed.
+on the disk before that commit, and rows of a commit that never happened belong to no document. A number is never given to
+another row, also not by a compaction, which moves rows to new files. So texts and vectors always agree, even if a writer is
+killed.
 
 The files of an index are mapped into memory. To restore one from a backup, replace files by renaming others, or drop the index
 first. A file that was truncated or overwritten in place is noticed when a search begins; one that is truncated while a search
@@ -37,12 +38,12 @@ from podium.sources.embedded.filter_queries import Selection, checked_filter, se
 from podium.sources.embedded.filter_syntax import Condition
 from podium.sources.embedded.filter_terms import filter_terms
 from podium.sources.embedded.folder import checked_folder, new_folder
+from podium.sources.embedded.generations import Generation, Generations
 from podium.sources.embedded.segmentation import has_unspaced_text
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
 from podium.sources.embedded.vector_search import append_vectors, nearest_documents
-from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import embedder_name, probe_vector
 from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
@@ -61,6 +62,7 @@ EMBEDDED_AT_ONCE = 2_000  # documents
 class _Request(SearchRequest):
     snapshot: Snapshot
     selection: Selection | None
+    vectors: Generation | None
 
 
 class EmbeddedIndex(HybridSource[_Request]):
@@ -98,7 +100,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         self.batch = 5_000 if embed is None else 500  # documents of one commit, if they are loaded from a file
         self._description, self._texts = description, texts
         self._identity = IndexIdentity(path, description)
-        self._vectors = Vectors(path, len(description.probe)) if description.probe else None
+        self._vectors = Generations(path, len(description.probe)) if description.probe else None
         self._encodings = IndexEncodings(path, self.text_fields)
         self._writing = threading.Lock()
         checked_filter(filter)
@@ -247,7 +249,7 @@ class EmbeddedIndex(HybridSource[_Request]):
                     for entry in map(Entry, valid_ids[part], stored[part], texts[part], rows, terms[part]):
                         writer.put(entry)
             if self._vectors is not None:
-                self._vectors.improve()
+                self._vectors.use(lambda generation: generation.vectors.improve())
         return valid_ids
 
     def delete(self, ids: Iterable[str]) -> int:
@@ -269,10 +271,17 @@ class EmbeddedIndex(HybridSource[_Request]):
         return self._encodings.add(list(map(self._document, stored)), reranker)
 
     def compact(self) -> None:
-        """Remove encodings of documents that were deleted or changed. Raises SourceError while another process writes."""
+        """Free the space of vectors and encodings that belong to documents which were deleted or replaced.
+
+        Vectors are copied to new files, for which there must be room, unless less than a tenth of them is unused. Their graph
+        is built again, which can take minutes. Searches go on meanwhile, also in other processes. Raises SourceError while
+        another process writes, or if vectors are damaged or the disk is full; then no vector is deleted.
+        """
         with self._writing, self.locked():
             snapshot = self._snapshot()
             self._encodings.compact([self._document(content) for content in batch] for batch in snapshot.all_documents())
+            if self._vectors is not None:
+                self._vectors.compact(snapshot.rows())
 
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the documents that exist, by id: a string as {"text": …}, a mapping as it was added."""
@@ -307,12 +316,18 @@ class EmbeddedIndex(HybridSource[_Request]):
         """
         query, mode, offset = checked_query(query), self.checked_mode(mode or self.mode), checked_offset(offset)
         most, condition = checked_limit(limit), checked_filter(self.filter if filter is None else filter)
-        snapshot = self._snapshot()
-        selected = None if condition is None else self._selection(condition, snapshot)
-        matching = len(snapshot) if selected is None else selected.count
-        count = min(most or matching, max(0, matching - offset))
-        request = _Request(query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected)
-        return result_of(self.candidates(request))
+
+        def candidates(vectors: Generation | None) -> Candidates:
+            snapshot = self._snapshot()
+            selected = None if condition is None else self._selection(condition, snapshot)
+            matching = len(snapshot) if selected is None else selected.count
+            count = min(most or matching, max(0, matching - offset))
+            request = _Request(
+                query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected, vectors=vectors
+            )
+            return result_of(self.candidates(request))
+
+        return candidates(None) if mode == "text" or self._vectors is None else self._vectors.use(candidates)
 
     async def asearch(
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
@@ -335,9 +350,10 @@ class EmbeddedIndex(HybridSource[_Request]):
     @immediate
     def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:
         hits = []
-        if request.count:
-            vectors, embed = self._vectors_and_embedder(request.mode)
-            nearest = nearest_documents(vectors, embed, request.snapshot, request.query, offset + count, request.selection)
+        if request.count and request.vectors is not None and self.embed is not None:
+            nearest = nearest_documents(
+                request.vectors, self.embed, request.snapshot, request.query, offset + count, request.selection
+            )
             hits = nearest[offset:]
         return Hits(hits, len(request.snapshot) if request.selection is None else request.selection.count)
 
@@ -367,17 +383,12 @@ class EmbeddedIndex(HybridSource[_Request]):
         return f"cosine of {self.embedder or 'your'} vectors"
 
     def check_vectors(self, mode: Mode) -> None:
-        self._vectors_and_embedder(mode)
-
-    def _vectors_and_embedder(self, mode: Mode) -> tuple[Vectors, Embed]:
-        """Return the vectors and the embedder of queries. Raises InvalidInput without them."""
         if self._vectors is None:
             reason = " needs vectors, and this index has none; create another index with "
             raise InvalidInput(Argument("mode", mode), reason, Argument("embed", ...))
         if self.embed is None:
             reason = f" needs the embedder of this index, {self.embedder or 'a callable'}; open it with "
             raise InvalidInput(Argument("mode", mode), reason, Argument("embed", ...))
-        return self._vectors, self.embed
 
     def _selection(self, condition: Condition, snapshot: Snapshot) -> Selection:
         if not self._description.is_filterable:
@@ -431,11 +442,11 @@ class EmbeddedIndex(HybridSource[_Request]):
     def _rows(self, texts: Sequence[tuple[str | None, ...]]) -> list[int | None]:
         if self._vectors is None or self.embed is None:
             return [None] * len(texts)
-        return append_vectors(self._vectors, self.embed, [" ".join(filter(None, fields)) for fields in texts])
+        return append_vectors(self._vectors.current(), self.embed, [" ".join(filter(None, fields)) for fields in texts])
 
     def _check_rows(self) -> None:
         """Raise SourceError if rows of vectors are missing, which a killed writer cannot cause."""
-        if self._vectors is not None and self._snapshot().last_row() >= len(self._vectors.rows()):
+        if self._vectors is not None and self._vectors.use(lambda vectors: self._snapshot().last_row() >= vectors.next_number):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podium.sources.embedded.filter_queries import Selection
 from podium.sources.embedded.filter_terms import KINDS, NAMES, NUMBERS, TERMS, name_of
 from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls
 from podium.sources.fusion import Hit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Address", "Snapshot"]
 
@@ -140,6 +144,18 @@ class Snapshot:
     def _by_row(self, query: Any, limit: int) -> dict[int, Address]:
         hits = self._searcher.search(query, limit=limit, count=False, order_by_field="row").hits
         return {int(row): (address.segment_ord, address.doc) for row, address in hits if row is not None}
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return all rows that documents refer to, in ascending order."""
+        import numpy as np
+
+        rows: list[int] = []
+        query = self._query.all_query()
+        for offset in range(0, len(self), READ_AT_ONCE):
+            with tantivy_calls(self._path):
+                hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset, order_by_field="row").hits
+            rows += [row for row, _ in hits if row is not None]
+        return np.array(rows[::-1], np.int64)
 
     def last_row(self) -> int:
         """Return the highest row that a document refers to, -1 if none does."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from podium.sources.embedded.filter_queries import Selection
+from podium.sources.embedded.generations import Generation
 from podium.sources.embedded.snapshot import Snapshot
-from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import document_vectors, query_vector
 from podium.sources.fusion import Hit
 from podium.types import Embed
@@ -17,7 +17,7 @@ __all__ = ["append_vectors", "nearest_documents"]
 ALL_COMPARED = 20_000  # documents of a filter whose vectors are all compared, which takes 10 ms
 
 
-def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list[int | None]:
+def append_vectors(vectors: Generation, embed: Embed, texts: Sequence[str]) -> list[int | None]:
     """Write the vectors of documents' texts to the disk. Return the row of each document, None if its text is blank."""
     non_blank = [i for i, text in enumerate(texts) if text.strip()]
     rows: list[int | None] = [None] * len(texts)
@@ -29,7 +29,7 @@ def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list
 
 
 def nearest_documents(
-    vectors: Vectors, embed: Embed, snapshot: Snapshot, query: str, count: int, selection: Selection | None = None
+    vectors: Generation, embed: Embed, snapshot: Snapshot, query: str, count: int, selection: Selection | None = None
 ) -> list[Hit]:
     """Return the `count` nearest documents; with a selection, the nearest of those that are in it.
 
@@ -48,13 +48,13 @@ def nearest_documents(
 
 
 def _nearest_of_all(
-    vectors: Vectors, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
+    vectors: Generation, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
 ) -> list[Hit]:
     """Return the `count` nearest documents, by first looking at the `row_count` nearest rows.
 
     Rows that belong to no document, or to none of the selection, are skipped, so more rows may have to be read.
     """
-    total = len(vectors.rows())
+    total = len(vectors)
     while True:
         nearest = vectors.nearest(vector, row_count)
         addresses = snapshot.of_rows([row for row, _ in nearest], selection)

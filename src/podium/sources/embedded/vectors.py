@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ ROWS_FILE, CHECKSUMS_FILE = "vectors.f32", "vectors.checksums"
 EXACT_BELOW = 100_000  # rows: below this, comparing all of them takes 4 ms and finds exactly the nearest
 # The share of rows that may be missing from the HNSW graph, all of which are compared, before it is extended and saved again.
 OUTSIDE_GRAPH = 0.2
+COPIED_AT_ONCE = 50_000  # rows
 GRAPH_STEP = 50_000  # rows that are added to a graph at once, as copies in float32
 SQUARES_UNDERFLOW, SQUARES_OVERFLOW = 1e-15, 1e15  # lengths of vectors beyond which float32 cannot hold their squares' sum
 EF_SEARCH = 200  # how many neighbours HNSW considers: a usual search wants 100 candidates
@@ -63,6 +63,17 @@ class Vectors:
         self._check_dimensions(vectors)
         unit = _unit(np.ascontiguousarray(vectors, np.float32))
         rows = self.rows()  # raises if the file was cut short
+        return self._append_unit(unit, rows)
+
+    def append_rows_of(self, other: Vectors, positions: NDArray[np.int64]) -> None:
+        """Append rows of other vectors as they are, after comparing those with their checksums. Raises SourceError."""
+        rows = other._verified_rows()
+        for start in range(0, len(positions), COPIED_AT_ONCE):
+            self._append_unit(rows[positions[start : start + COPIED_AT_ONCE]], self.rows())
+
+    def _append_unit(self, unit: Rows, rows: Rows) -> range:
+        import numpy as np
+
         if self._folder is not None:
             return self._append_to_file(self._folder, unit)
         self._rows = np.concatenate([rows, unit]) if len(rows) else unit
@@ -116,15 +127,15 @@ class Vectors:
         hits += [(in_graph + int(i), float(similarities[i])) for i in best]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:count]
 
-    def nearest_of(self, numbers: Sequence[int], query: Rows, count: int) -> list[tuple[int, float]]:
+    def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
         """Return at most `count` (row, cosine similarity) of these rows, nearest first, equal ones by row. Compares all."""
         import numpy as np
 
         self._check_dimensions(query)
-        if not numbers:
+        if not len(positions):
             return []
-        similarities = self._verified_rows()[np.asarray(numbers)] @ _unit(np.asarray(query, np.float32)[None])[0]
-        hits = zip(numbers, map(float, similarities), strict=True)
+        similarities = self._verified_rows()[positions] @ _unit(np.asarray(query, np.float32)[None])[0]
+        hits = zip(positions.tolist(), map(float, similarities), strict=True)
         return heapq.nsmallest(count, hits, key=lambda hit: (-hit[1], hit[0]))
 
     def improve(self) -> None:
