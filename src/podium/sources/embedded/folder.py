@@ -1,4 +1,4 @@
-"""The folder of an index: create it in one step, let one process at a time load it, delete it."""
+"""The folder of an index: create it in one step, reserve it for one process that loads documents, and delete it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCK_FILE = "podium-index.lock"
 
 
 def checked_folder(path: Any) -> Path:
-    """Return the path. Raises InvalidInput if it cannot be the path of an index."""
+    """Return the path as a Path. Raises InvalidInput if it cannot be the path of an index."""
     folder = checked_path(path)
     try:
         str(folder).encode()
@@ -36,11 +36,12 @@ def checked_folder(path: Any) -> Path:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to create an index in, which is renamed to `folder` at the end.
+    """Yield a temporary folder to create an index in. At the end it is renamed to `folder`.
 
-    So two processes cannot mix up their indexes. Raises SourceError if `folder` exists and is not empty.
+    So the files of two processes that create the same index are never mixed. Raises SourceError if `folder` exists and is not
+    empty.
     """
-    folder = folder.resolve()  # "." and a link cannot be replaced by that name
+    folder = folder.resolve()  # because a folder cannot be renamed to "." or to a symbolic link
     if is_index(folder):
         raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

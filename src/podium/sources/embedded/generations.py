@@ -67,11 +67,11 @@ class Generation:
         return range(self._number(positions.start), self._number(positions.stop))
 
     def nearest(self, query: Any, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` (number of a row, cosine similarity), nearest first, equal ones by number."""
+        """Return at most `count` pairs (number of a row, cosine similarity), nearest first. Ties are in order of number."""
         return [(self._number(position), similarity) for position, similarity in self.vectors.nearest(query, count)]
 
     def nearest_of(self, numbers: Sequence[int], query: Any, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` (number of a row, cosine similarity) of the rows with these numbers, as `nearest` does."""
+        """Return what `nearest` would return if there were only the rows with these numbers. All of them are compared."""
         nearest = self.vectors.nearest_of(self.positions(numbers), query, count)
         return [(self._number(position), similarity) for position, similarity in nearest]
 
@@ -88,6 +88,7 @@ class Generation:
         return positions
 
     def _number(self, position: int) -> int:
+        """Return the number of the row at a position, which may be the position after the last row."""
         copied = len(self.numbers) - 1
         return int(self.numbers[min(position, copied)]) + max(0, position - copied)
 
