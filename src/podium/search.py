@@ -211,6 +211,6 @@ def _notes(candidate_count: int, limit: int | None) -> Iterator[str]:
         yield "the source found no documents for this query, so nothing was reranked"
     elif limit is not None and candidate_count <= limit:
         yield (
-            f"the source found {candidate_count} documents and the limit is {limit}: reranking could change their order, but not "
-            "which documents are returned"
+            f"the source found {candidate_count} documents and the limit is {limit}: reranking could change their order, but "
+            "not which documents are returned"
         )

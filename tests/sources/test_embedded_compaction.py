@@ -31,7 +31,7 @@ def ids_of(numbers):
 
 
 def index_with_unused_rows(path):
-    """Return an index of the documents 0 to 59. Of its 150 rows, 90 belong to documents that were deleted or replaced."""
+    """Return an index of the documents 0 to 59 with 150 rows. 90 of them belong to documents that were deleted or replaced."""
     index = podium.EmbeddedIndex.create(path, embed=Letters())
     index.add(documents_of(range(100)), ids=ids_of(range(100)))
     index.delete(ids_of(range(60, 100)))
@@ -99,7 +99,8 @@ def test_compacted_folder_can_be_opened(folder):
 
 def test_space_is_reported_and_freed(folder):
     before, after = LOCAL.compact(str(folder))
-    assert before - after > 90 * 8 * 4 - 61 * 8 - 100
+    row_bytes, number_bytes = 8 * 4, 8
+    assert before - after > 90 * row_bytes - 61 * number_bytes - 100  # 100 for checksums
     assert (folder / "vectors-1" / "vectors.f32").stat().st_size == 60 * 8 * 4
     assert LOCAL.compact(str(folder)) == (after, after)
 
@@ -153,7 +154,9 @@ class Compacting(Letters):
 @pytest.mark.parametrize("condition", [None, "@kind:{map}"], ids=["all", "filtered"])
 @pytest.mark.parametrize("has_searched", [False, True], ids=["first-search", "mapped"])
 @pytest.mark.parametrize("location", ["memory", "folder"])
-def test_search_that_began_before_a_compaction_finds_what_is_there_after_it(tmp_path, mode, condition, has_searched, location):
+def test_search_that_began_before_a_compaction_returns_the_documents_after_it(
+    tmp_path, mode, condition, has_searched, location
+):
     """The files that the reader has mapped, or is about to map, are deleted while it embeds the query."""
     index = index_with_unused_rows(None if location == "memory" else tmp_path / "index")
     reader = index if location == "memory" else podium.EmbeddedIndex.open(index.path, embed=Letters())
@@ -354,7 +357,7 @@ def test_drop_deletes_a_compacted_index(folder):
 
 
 @pytest.mark.parametrize("location", ["memory", "folder"])
-def test_graph_is_built_of_the_rows_that_are_copied(tmp_path, location):
+def test_graph_is_built_for_the_copied_rows(tmp_path, location):
     folder = None if location == "memory" else tmp_path
     rows = np.random.default_rng(0).normal(size=(3 * SMALL, 16)).astype(np.float32)
     vectors = Generations(folder, 16, exact_below=SMALL)

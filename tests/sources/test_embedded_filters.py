@@ -1,4 +1,4 @@
-"""EmbeddedIndex with filters: which documents are left, in every mode, and that neither scores nor other results change."""
+"""EmbeddedIndex with filters: which documents are returned in every mode. Scores and the order do not change."""
 
 from __future__ import annotations
 
