@@ -154,9 +154,7 @@ class Compacting(Letters):
 @pytest.mark.parametrize("condition", [None, "@kind:{map}"], ids=["all", "filtered"])
 @pytest.mark.parametrize("has_searched", [False, True], ids=["first-search", "mapped"])
 @pytest.mark.parametrize("location", ["memory", "folder"])
-def test_search_that_began_before_a_compaction_returns_the_documents_after_it(
-    tmp_path, mode, condition, has_searched, location
-):
+def test_search_during_a_compaction_returns_the_documents_after_it(tmp_path, mode, condition, has_searched, location):
     """The files that the reader has mapped, or is about to map, are deleted while it embeds the query."""
     index = index_with_unused_rows(None if location == "memory" else tmp_path / "index")
     reader = index if location == "memory" else podium.EmbeddedIndex.open(index.path, embed=Letters())

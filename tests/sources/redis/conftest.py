@@ -1,4 +1,4 @@
-"""A Redis server for each test, in both protocols: a replayed recording, and the server at PODIUM_TEST_REDIS_URL if that is set."""
+"""A Redis server for each test, in both protocols: a replayed recording, and the server at PODIUM_TEST_REDIS_URL if set."""
 
 from __future__ import annotations
 

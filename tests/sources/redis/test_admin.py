@@ -28,7 +28,7 @@ def test_only_documents_of_the_index_are_deleted(server):
     client = server.client()
     client.rpush(f"{NAME}:jobs", "a")
     client.set(f"{NAME}:counter", 5)
-    client.hset(f"{NAME}-other:1", mapping={"content": "a hash that belongs to no index"})
+    client.hset(f"{NAME}-other:1", mapping={"content": "of no index"})
     client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
     assert admin.delete(server.url, NAME, ["d0", "d0", "jobs", "counter", ".podium", "none"]) == 1
     assert admin.delete(server.url, f"{NAME}-all", [f"{NAME}:jobs", f"{NAME}:counter"]) == 0
