@@ -74,7 +74,7 @@ def measure_redis(url, documents, queries, qrels):
     for form, weights in forms.items():
         run = {}
         for query, text in queries.items():
-            page = commands.Page(NAME, weights, DEPTH, None, ("_id",), None, 60_000)
+            page = commands.CommandOptions(NAME, weights, DEPTH, None, ("_id",), None, 60_000)
             command = commands.text_command(page, words(text))
             rows = replies.search_documents(server.execute(*command), scored=True) if words(text) else []
             run[query] = {row.key.rpartition(":")[2]: row.score for row in rows}

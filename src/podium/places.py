@@ -1,4 +1,4 @@
-"""Open the index at a place as users write it (redis://host/name, ./folder, a file), to search it or to fill it."""
+"""Open the index at a place (redis://host/name, ./folder, or a file), to search it or to load documents into it."""
 
 from __future__ import annotations
 
@@ -30,30 +30,32 @@ EXAMPLES = ", ".join(kind.example for kind in KINDS)
 def load_source(
     place: str | os.PathLike[str], options: SourceOptions | None = None, *, kinds: Sequence[PlaceKind] = KINDS, **keywords: Any
 ) -> HybridSource[Any]:
-    """Return the source at a place: an index on Redis by its URL, the index in a folder, or a file's documents in memory.
+    """Return the source at a place: an index on Redis, the index in a folder, or a new index in memory of a file's documents.
 
     Takes SourceOptions, or its fields as keyword arguments. Raises InvalidInput, SourceError and ModelError.
     """
-    names = [field.name for field in fields(SourceOptions)]
-    if unknown := sorted(set(keywords) - set(names)):
-        raise InvalidInput(f"a source has no option {', '.join(unknown)}; it has {', '.join(names)}")
+    option_names = [field.name for field in fields(SourceOptions)]
+    if unknown_names := sorted(set(keywords) - set(option_names)):
+        raise InvalidInput(f"a source has no option {', '.join(unknown_names)}; it has {', '.join(option_names)}")
     options = options or SourceOptions(**keywords)
     kind = kind_of(os.fspath(place), kinds)
     for other in kinds:
-        refuse(options.only(*{*other.source_options} - {*kind.source_options}), f"only an index {other.location} takes")
+        foreign_names = set(other.source_options) - set(kind.source_options)
+        refuse(options.only(*foreign_names), f"only an index {other.location} takes")
     return kind.source(os.fspath(place), options, embedder)
 
 
 def index_target(place: str, options: IndexOptions, kinds: Sequence[PlaceKind] = KINDS) -> Target:
-    """Return the index at a place to load documents into. If it does not exist, `prepare` creates it."""
+    """Return the index at a place to load documents into. If it does not exist, `prepare` creates it. Raises InvalidInput."""
     kind = kind_of(place, kinds)
     for other in kinds:
-        refuse(options.only(*{*other.index_options} - {*kind.index_options}), f"only an index {other.location} takes")
+        foreign_names = set(other.index_options) - set(kind.index_options)
+        refuse(options.only(*foreign_names), f"only an index {other.location} takes")
     return kind.target(place, options, embedder)
 
 
 def kind_of(place: str, kinds: Sequence[PlaceKind] = KINDS) -> PlaceKind:
-    """Return the kind of a place. Raises InvalidInput, without the place, which may contain a password."""
+    """Return the kind of a place. Raises InvalidInput with a message that omits the place: it may contain a password."""
     for kind in kinds:
         if kind.matches(place):
             return kind
@@ -71,12 +73,13 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def weights(names: str | None) -> dict[str, float] | None:
-    """Return the weights of fields from the command line's notation; None if there are none.
+    """Return the weights of fields that are written as on the command line; None if no field is named.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}
     """
-    return dict(_field_and_weight(name) for name in comma_list(names)) or None
+    weights_by_name = dict(_field_and_weight(name) for name in comma_list(names))
+    return weights_by_name or None
 
 
 def _field_and_weight(name: str) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""RedisValues: bytes in a Redis that is only a cache. If Redis is slow or down, callers go on without it."""
+"""RedisValues: values in a Redis that is used as a cache. If Redis is slow or down, callers go on without it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["RedisValues"]
 
 _log = logging.getLogger("podium")
 TIMEOUT_SECONDS = 0.5
-RETRY_AFTER_SECONDS = 5.0  # after a failure, Redis is not called for this long
+RETRY_AFTER_SECONDS = 5.0  # how long Redis is not called after a failure
 
 
 class RedisValues:
     """Gets and sets values at a URL (redis://, rediss:// or unix://). Safe to share between threads.
 
-    `purpose` is what messages call the cache. If Redis fails, calls raise PodiumError, at once for the next five seconds.
+    `purpose` is the name of the cache in messages. If Redis fails, the call raises PodiumError. For the next five seconds, all
+    calls raise it without calling Redis.
     """
 
     def __init__(self, url: str, purpose: str) -> None:
@@ -34,7 +35,7 @@ class RedisValues:
         self._retry_at = 0.0
 
     def get(self, names: Sequence[str]) -> list[Any]:
-        """Return the value of each name, None for those that are not stored or are not strings."""
+        """Return the value of each name, None if the name has no value or the value is not a string of Redis."""
         return list(self._call(lambda: self._redis.mget(names))) if names else []
 
     def set(self, values: Mapping[str, bytes], *, expiry_seconds: int | None = None) -> None:
@@ -47,8 +48,9 @@ class RedisValues:
         self._call(write)
 
     def delete(self, names: Iterable[str]) -> None:
-        if names := list(names):
-            self._call(lambda: self._redis.delete(*names))
+        name_list = list(names)
+        if name_list:
+            self._call(lambda: self._redis.delete(*name_list))
 
     def close(self) -> None:
         self._redis.close()

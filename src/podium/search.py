@@ -29,7 +29,7 @@ __all__ = ["Search", "cut", "search_source"]
 class Search:
     """A search with reranking: requests candidates from a source, reranks them and returns the best.
 
-    If the reranker's model has late interaction and the source has encodings of its documents, documents are not read again.
+    If the reranker's model has late interaction and the source stores encodings of its documents, the encodings are used.
     `candidates` is the number of documents requested from the source, `limit` the number of results (None for all), and
     `rank_by` the fields that the reranker reads (None for those that the source searches). Each call can override them.
     Safe to share between threads and event loops if the source is.
@@ -56,9 +56,11 @@ class Search:
             raise InvalidInput(f"a source has a search(query, limit) method; {type(source).__name__} has none")
         if not isinstance(reranker, Reranker):
             raise InvalidInput(f"reranker must be a Reranker, as podium.load returns, not a {type(reranker).__name__}")
-        self.source, self.reranker = source, reranker
+        self.source = source
+        self.reranker = reranker
         self._scorer = _scorer_with_encodings(reranker, source)
-        self.candidates, self.limit = _checked_candidates(candidates), checked_limit(limit)
+        self.candidates = _checked_candidates(candidates)
+        self.limit = checked_limit(limit)
         self.rank_by = rank_by
         checked_fields(rank_by)
 
@@ -120,15 +122,17 @@ class Search:
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
     def fields(self, documents: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
-        """Return the fields that the reranker reads: `rank_by`, else this search's, the reranker's or the source's.
+        """Return the fields that the reranker reads, None for each document's own text.
 
-        Fields of the source that no document has are left out.
+        They are the first that is set of the argument `rank_by`, this search's `rank_by`, the reranker's `rank_by`, and the
+        fields that the source searches. Fields that the source searches but no document has are left out.
         """
         if named_fields := rank_by or self.rank_by or self.reranker.rank_by:
             return list(checked_fields(named_fields) or ())
-        searched = getattr(self.source, "text_fields", None) or ()
+        searched_fields = getattr(self.source, "text_fields", None) or ()
         records = [document for document in documents if isinstance(document, Mapping)]
-        return [name for name in searched if any(has_field(record, name) for record in records)] or None
+        present_fields = [name for name in searched_fields if any(has_field(record, name) for record in records)]
+        return present_fields or None
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
@@ -141,9 +145,9 @@ class Search:
 
 
 def _scorer_with_encodings(reranker: Reranker, source: Source) -> Scorer:
-    """Return the reranker's scorer, reading the encodings of the source's documents, too.
+    """Return the reranker's scorer. If the source has encodings, return a copy of the scorer that reads them, too.
 
-    Encodings that it computes go to its own store only: a search does not write to an index.
+    The copy writes the encodings that it computes to the scorer's own store: a search does not write to an index.
     """
     scorer = as_scorer(reranker.scorer)
     if scorer.encoder is None or not isinstance(source, EncodingSource) or source.encodings is None:
@@ -152,7 +156,7 @@ def _scorer_with_encodings(reranker: Reranker, source: Source) -> Scorer:
 
 
 async def search_source(source: Source, query: str, candidates: int, offset: int = 0) -> list[Any]:
-    """Return a source's documents without blocking the event loop. Only podium's own sources accept an offset."""
+    """Return the documents that a source finds, without blocking the event loop. Only podium's own sources accept an offset."""
     options: dict[str, Any] = {"offset": offset} if offset else {}
     if isinstance(source, AsyncSource):
         return await source.asearch(query, candidates, **options)
@@ -171,24 +175,26 @@ def _checked_candidates(candidates: Any) -> int:
     if candidates is None:
         raise InvalidInput("candidates must be a positive whole number, not None")
     try:
-        return checked_limit(candidates) or 1
+        return checked_limit(candidates) or 1  # checked_limit returns None only for None, which was refused above
     except InvalidInput:
         raise InvalidInput(f"candidates must be a positive whole number, not {candidates!r:.40}") from None
 
 
 def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, offset: int = 0) -> Ranking:
-    """Return a ranking's `limit` results after the first `offset`, with a note if that leaves out no candidate.
+    """Return a ranking with its `limit` results after the first `offset`, all of them if `limit` is None.
 
-    `candidates` is the number of candidates that were reranked, if `ranking` has fewer results.
+    `candidates` is the number of candidates that were reranked, by default the number of results. A note says if there were no
+    candidates, or if the limit leaves none of them out.
     """
     end = None if limit is None else offset + limit
-    candidate_notes = _notes(len(ranking) if candidates is None else candidates, None if offset else limit)
+    candidate_count = len(ranking) if candidates is None else candidates
+    candidate_notes = _notes(candidate_count, None if offset else limit)
     notes = [note for note in candidate_notes if note not in ranking.notes]
     return replace(ranking, results=ranking.results[offset:end], notes=(*notes, *ranking.notes))
 
 
 def _with_source(ranking: Ranking, candidates: list[Any], seconds: float) -> Ranking:
-    """Add the source's ranks and time, and the total and notes that podium's own sources return."""
+    """Return the ranking with the source's ranks and time, and with the total and the notes of podium's own sources."""
     results = tuple(_with_source_rank(result) for result in ranking)
     usage = replace(ranking.usage, source_seconds=seconds)
     total, notes = (candidates.total, candidates.notes) if isinstance(candidates, Candidates) else (None, ())
@@ -196,15 +202,15 @@ def _with_source(ranking: Ranking, candidates: list[Any], seconds: float) -> Ran
 
 
 def _with_source_rank(result: Result) -> Result:
-    """Use the position among the candidates as the source's rank if the document does not have one."""
+    """Return the result with its rank in the source: that of the document, or else its position among the candidates."""
     return result if result.source_rank is not None else replace(result, source_rank=result.index + 1)
 
 
-def _notes(candidates: int, limit: int | None) -> Iterator[str]:
-    if not candidates:
+def _notes(candidate_count: int, limit: int | None) -> Iterator[str]:
+    if not candidate_count:
         yield "the source found no documents for this query, so nothing was reranked"
-    elif limit is not None and candidates <= limit:
+    elif limit is not None and candidate_count <= limit:
         yield (
-            f"the source found {candidates} documents and the limit is {limit}: reranking could change their order, but not "
-            "which documents are returned"
+            f"the source found {candidate_count} documents and the limit is {limit}: reranking could change their order, but "
+            "not which documents are returned"
         )

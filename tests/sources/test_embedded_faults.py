@@ -1,4 +1,4 @@
-"""Damaged indexes in folders: typed errors, whatever the index library does with them."""
+"""Damaged indexes in folders raise SourceError, even if tantivy panics or would return wrong results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ print(refused)
 
 
 def test_damaged_file_is_a_source_error(folder, tmp_path):
-    """In its own process, because the index library prints errors."""
+    """Runs in a process of its own, because tantivy prints errors."""
     script = [sys.executable, "-c", DAMAGE, str(folder), str(tmp_path / "damaged")]
     done = subprocess.run(script, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -79,7 +79,7 @@ def flip_bit(file: Path, position: str) -> None:
 @pytest.mark.parametrize("ending", [".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"])
 @pytest.mark.parametrize("position", ["first", "middle", "last"])
 def test_flipped_bit_of_a_segment_file_is_a_source_error(folder, ending, position):
-    """Without the comparison some of these end the process, others change results."""
+    """Without the comparison of checksums, some of these bits would end the process, and others would change results."""
     flip_bit(next((folder / "text").glob(f"*{ending}")), position)
     with pytest.raises(SourceError, match=rf"{ending} is damaged: its checksum does not match; index the documents again"):
         podium.EmbeddedIndex.open(folder)
@@ -168,7 +168,7 @@ for file in sorted(Path(sys.argv[1], "text").glob("*.*")):
 
 
 def test_file_that_is_truncated_under_an_open_index_is_a_source_error(folder):
-    """In its own process, which reading the file would end."""
+    """Runs in a process of its own, because reading a truncated file would end the process."""
     done = subprocess.run([sys.executable, "-c", TRUNCATED, str(folder)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {*done.stdout.split()} >= {".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"}
@@ -240,7 +240,7 @@ def test_index_with_fewer_vectors_than_documents_is_refused(tmp_path):
 
 
 def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
-    """It leaves a part of a row, and rows without their record; or a part of a record."""
+    """A killed writer may leave a part of a row, rows without a checksum, or a part of a checksum's record."""
     folder = with_vectors(tmp_path / "index")
     with open(folder / "vectors.f32", "ab") as file:
         file.write(b"\1" * 40)
@@ -254,7 +254,7 @@ def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
 
 
 def test_vectors_without_checksums_are_searched(tmp_path):
-    """As earlier versions left them."""
+    """Earlier versions of podium wrote vectors without checksums."""
     folder = with_vectors(tmp_path / "index")
     (folder / "vectors.checksums").unlink()
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
@@ -275,7 +275,7 @@ def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
 
 
 def test_open_index_reads_files_that_replace_its_own(tmp_path):
-    """As a backup restores them."""
+    """This is how a backup is restored."""
     reader = index_of_capitals(tmp_path / "index")
     assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
     other = podium.EmbeddedIndex.create(tmp_path / "other", embed=Letters())

@@ -1,4 +1,4 @@
-"""Filter expressions: what they mean, and how errors describe those that cannot be read."""
+"""Filter expressions of an index in a folder: their meaning, errors, and the terms that they are compared with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ A, B, C = Tag("a", ("x",)), Tag("b", ("y",)), Number("c", 1, 2)
         ("* -@a:{x}", And((And(()), Not(A)))),
     ],
 )
-def test_meaning(text, expected):
+def test_condition_of_an_expression(text, expected):
     assert parsed_filter(text) == expected
 
 

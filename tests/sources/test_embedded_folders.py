@@ -1,4 +1,4 @@
-"""EmbeddedIndex in a folder: created in one step, opened with its embedder, shared by threads and processes, dropped."""
+"""EmbeddedIndex in a folder: create it, open it with its embedder, share it between threads and processes, drop it."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_open_index_is_refused_after_it_was_dropped(folder):
 
 
 def test_open_index_survives_a_copy_of_its_description(folder):
-    """As a backup restores it: another file with the same content."""
+    """A restored backup has such a copy: another file with the same content."""
     index = podium.EmbeddedIndex.open(folder)
     description = folder / "podium-index.json"
     content = description.read_bytes()
@@ -371,7 +371,7 @@ def set_modes(folder: Path, of_folders: int) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions work differently there")
 def test_read_only_folder_can_be_searched(folder):
-    """Also documents that its owner adds while it is open."""
+    """The reader also finds documents that the owner adds while the index is open."""
     with tempfile.TemporaryDirectory() as public:
         os.chmod(public, 0o755)
         shared = Path(public) / "index"

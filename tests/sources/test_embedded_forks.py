@@ -1,4 +1,4 @@
-"""EmbeddedIndex in forked processes. Each test runs in its own process, which it forks."""
+"""EmbeddedIndex in forked processes. Each test starts a process, which then forks."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ thread.join()
 
 
 def test_add_in_a_process_forked_during_an_add_is_refused(tmp_path):
-    """The fork does not wait for the add, which may take minutes."""
+    """The forked process does not wait until the parent has added its documents, which may take minutes."""
     assert "another process is adding" in output_of(ADD, tmp_path / "index")
     assert len(podium.EmbeddedIndex.open(tmp_path / "index")) == 1
 

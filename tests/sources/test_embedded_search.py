@@ -145,7 +145,7 @@ def test_unknown_language_is_refused():
 
 
 def test_repeated_words_of_a_query_count_and_cost_little():
-    """Thousands of repetitions are one clause: as many clauses as words would take memory for each."""
+    """A repeated word is one clause of the query. A clause for each repetition would take memory."""
     index = podium.EmbeddedIndex.create(None)
     index.add(["a red apple", "the sea", "a red red sea"])
     once = {hit["source_rank"]: hit["source_score"] for hit in index.search("red", 3)}

@@ -185,13 +185,13 @@ def test_index_of_another_layout_is_refused(layout_1, layout):
 
 
 def test_new_index_is_not_read_by_versions_that_know_layout_1_only(tmp_path):
-    """They would add and search text without spaces as whole words."""
+    """Those versions would index text without spaces as whole words."""
     podium.EmbeddedIndex.create(tmp_path / "index")
     assert json.loads((tmp_path / "index" / "podium-index.json").read_text())["layout"] == 2
 
 
 def test_long_runs_of_marks_are_read_in_parts():
-    """The time to normalize a run of marks grows with the square of its length: this would take an hour."""
+    """Normalizing this text as a whole would take an hour: the time grows with the square of the length of a run of marks."""
     marks = "\u0e48\u0e38" * 1_000_000
     assert segmented("\u0e01" + marks).strip()
     assert len(tag_of("a" + "\u0301\u0316" * 1_000_000)) > 1_000_000

@@ -1,4 +1,4 @@
-"""Vectors: rows and the nearest of them, exact and by an HNSW graph, whose files may be damaged."""
+"""Vectors: the nearest rows, exact and by an HNSW graph, and graphs whose files are damaged."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ print("held")
 
 
 def test_damaged_graph_is_not_used_and_built_again(tmp_path):
-    """In its own process, because searching a damaged graph may end the process."""
+    """Runs in a process of its own, because searching a damaged graph may end the process."""
     vectors = Vectors(tmp_path, 16, exact_below=SMALL)
     vectors.append(random_vectors(1, SMALL, 16))
     vectors.improve()
@@ -88,7 +88,7 @@ def test_damaged_graph_is_not_used_and_built_again(tmp_path):
 
 
 def test_graph_without_a_checksum_is_not_used(tmp_path):
-    """As earlier versions wrote it."""
+    """Earlier versions of podium wrote such graphs."""
     vectors = Vectors(tmp_path, 4)
     vectors.append(random_vectors(1, 10, 4))
     (tmp_path / "graph-10.usearch").write_bytes(b"anything")

@@ -1,4 +1,4 @@
-"""Encodings of an index's documents: what is stored while indexing is what a search scores."""
+"""Encodings of the documents of an EmbeddedIndex: a search finds those that were stored while the documents were indexed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder_index(tmp_path):
 
 
 def computed_by_search(index, scorer=None, **options) -> int:
-    """Return how many texts a search by a reranker that remembers nothing encodes."""
+    """Return how many texts a search encodes whose reranker has no encodings of its own."""
     scorer = scorer or LetterCounts()
     ranking = podium.Search(index, podium.Reranker(scorer), **options).search(QUERY)
     assert len(ranking) > 0
@@ -98,8 +98,8 @@ def test_search_remembers_what_it_computed(index, scorer, reranker):
     assert len(scorer.computed) == 4
 
 
-def test_document_with_one_field_is_stored_as_it_is_read_without_others(index, reranker):
-    """No candidate has a title, so that Search reads the body alone."""
+def test_documents_with_one_of_the_fields_are_encoded_as_that_field_alone(index, reranker):
+    """No candidate has a title, so Search scores the body alone."""
     index.add([DOCUMENTS[3], {"body": "another capital"}], keep=reranker)
     assert computed_by_search(index) == 0
 

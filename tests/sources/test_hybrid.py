@@ -1,4 +1,4 @@
-"""HybridSource with a source whose searches are steps, run with and without an event loop; and fusion."""
+"""HybridSource: a source whose searches are steps, with and without an event loop. Fusion of rankings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAREST = [Hit("b", 0.9), Hit("c", 0.5)]
 
 
 class Remote(HybridSource[SearchRequest]):
-    """A server that answers "text" and "vector" with hits, and keys with documents."""
+    """A source whose server replies to the commands "text" and "vector" with hits, and to a key with a document."""
 
     text_fields = None
 

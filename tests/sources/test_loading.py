@@ -1,4 +1,4 @@
-"""Loading documents into an index: their ids."""
+"""Ids of documents that are loaded into an index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from podium.sources.loading import with_ids
 
 def test_ids_are_digests_of_documents_or_the_value_of_a_field():
     documents = [{"a": 1}, "x", {"a": 1}]
-    first, again = (list(with_ids(documents, None)) for _ in range(2))
-    assert first == again
-    assert first[2][0] == f"{first[0][0]}-2"
-    assert [name for name, _ in with_ids([{"id": 7}, {"id": "b"}], "id")] == ["7", "b"]
+    with_digests = list(with_ids(documents, None))
+    assert list(with_ids(documents, None)) == with_digests
+    ids = [document_id for document_id, _ in with_digests]
+    assert ids[2] == f"{ids[0]}-2", "the third document equals the first"
+    assert list(with_ids([{"id": 7}, {"id": "b"}], "id")) == [("7", {"id": 7}), ("b", {"id": "b"})]
 
 
 @pytest.mark.parametrize(

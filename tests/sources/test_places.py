@@ -1,4 +1,4 @@
-"""Places: URLs, folders and files → sources; options that only some kinds of place have."""
+"""Places: the sources at URLs, folders and files, and options that only some kinds of place have."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_place_without_an_index_is_refused(tmp_path):
         load_source(tmp_path / "missing")
 
 
-def test_file_is_not_a_place_for_an_index(file):
+def test_index_cannot_be_created_at_the_path_of_a_file(file):
     with pytest.raises(SourceError, match="there is no folder"):
         kind_of(str(file)).summaries(str(file))
     target = index_target(str(file), IndexOptions(sample="a"))

@@ -38,7 +38,7 @@ MIN_SAME_COSINE = 0.95
 
 
 def document_vectors(embed: Embed, texts: list[str]) -> Vectors:
-    """Return one vector per text, float32 of shape (texts, dimensions). Raises SourceError if the embedder fails to."""
+    """Return one vector per text, float32 of shape (texts, dimensions). Raises SourceError if the embedder fails."""
     return _checked_vectors(_call(_document_method(embed), texts), len(texts))
 
 
@@ -48,7 +48,7 @@ async def adocument_vectors(embed: Embed, texts: list[str]) -> Vectors:
 
 
 def query_vector(embed: Embed, query: str) -> Vectors:
-    """Return the query's vector, float32 of shape (dimensions,)."""
+    """Return the query's vector, float32 of shape (dimensions,). Raises SourceError if the embedder fails."""
     embed_query = getattr(embed, "embed_query", None)
     vectors = [_call(embed_query, query)] if embed_query else _call(_document_method(embed), [query])
     vector: Vectors = _checked_vectors(vectors, 1)[0]
@@ -75,10 +75,11 @@ def probe_vector(embed: Embed) -> tuple[float, ...]:
 
 
 def is_same_embedder(probe: Any, other: Any) -> bool:
-    """Whether two vectors of PROBE are of the same embedder."""
+    """Whether two vectors of PROBE were computed by the same embedder."""
     import numpy as np
 
-    probe, other = np.asarray(probe, np.float64), np.asarray(other, np.float64)
+    probe = np.asarray(probe, np.float64)
+    other = np.asarray(other, np.float64)
     norms = np.linalg.norm(probe) * np.linalg.norm(other)
     return bool(probe.shape == other.shape and norms and probe @ other / norms >= MIN_SAME_COSINE)
 
@@ -86,10 +87,13 @@ def is_same_embedder(probe: Any, other: Any) -> bool:
 def _document_method(embed: Any) -> Any:
     """Return the method for texts: `embed_documents`, the callable itself, or redisvl's `embed_many`."""
     method = getattr(embed, "embed_documents", None)
-    return method or (embed if callable(embed) else getattr(embed, "embed_many", embed))
+    if method:
+        return method
+    return embed if callable(embed) else getattr(embed, "embed_many", embed)
 
 
 def _call(embed: Any, texts: Any) -> Any:
+    """Return what an embedder returns, blocking or async, for a list of texts or one query. Raises SourceError."""
     try:
         vectors = embed(texts)
         if inspect.isawaitable(vectors):
@@ -102,6 +106,7 @@ def _call(embed: Any, texts: Any) -> Any:
 
 
 async def _acall(embed: Any, texts: Any) -> Any:
+    """Do what `_call` does without blocking the event loop."""
     if not inspect.iscoroutinefunction(embed):
         return await asyncio.to_thread(_call, embed, texts)
     try:
@@ -113,12 +118,16 @@ async def _acall(embed: Any, texts: Any) -> Any:
 
 
 async def _awaited(awaitable: Any) -> Any:
+    """Return the result of any awaitable. run_coroutine_threadsafe takes only coroutines."""
     return await awaitable
 
 
 @functools.cache
 def _background_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop for async embedders in blocking calls. It is always the same, as their HTTP clients need it."""
+    """Return the event loop that blocking calls run async embedders on.
+
+    All calls use the same loop, because an HTTP client of an embedder belongs to the loop in which it was first used.
+    """
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True, name="podium-embed").start()
     return loop
@@ -129,10 +138,11 @@ def _embedder_error(error: Exception) -> SourceError:
 
 
 def _checked_vectors(vectors: Any, count: int) -> Vectors:
+    """Return `count` vectors as float32. Raises SourceError for another number or shape, NaN, or infinity."""
     import numpy as np
 
     try:
-        with np.errstate(over="ignore"):  # numbers that are too large for float32 become infinite, which raises below
+        with np.errstate(over="ignore"):  # numbers that are too large for float32 become infinite and are refused below
             array = np.asarray(vectors, np.float32)
     except (TypeError, ValueError, RuntimeError):
         array = np.zeros(0, np.float32)

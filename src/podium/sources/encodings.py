@@ -1,7 +1,7 @@
-"""The texts that a search scores of an index's documents, which are encoded while the documents are indexed.
+"""Encode documents while they are indexed: predict which texts a search will score, and store the encodings of these texts.
 
-`Search` reads the fields of its reranker, else those that the index searches. A text that is scored but was not encoded here
-is only computed again, so a wrong guess costs time and never changes a score.
+`Search` scores the fields that its reranker reads, or the fields that the index searches. If it scores another text, it
+computes that encoding itself, so a wrong prediction costs time but never changes a score.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["KeptModel", "encode_documents", "encoding_keys", "kept_model", "mode
 
 @dataclass(frozen=True, slots=True)
 class KeptModel:
-    """A model whose encodings an index keeps, recorded to find the encodings of a document without loading the model.
+    """A model whose encodings an index has. With this record the keys of encodings are computed without loading the model.
 
-    `identity` is what KeyMaker gets, and `rank_by` the fields that the reranker reads, None for those that are searched.
+    `identity` is the argument of KeyMaker. `rank_by` are the fields that the reranker reads, None for the searched fields.
     """
 
     model: str
@@ -33,7 +33,7 @@ class KeptModel:
     rank_by: tuple[str, ...] | None
 
     def added_to(self, models: Sequence[KeptModel]) -> tuple[KeptModel, ...]:
-        """Return the models of an index with this one, in place of an earlier version or precision of it."""
+        """Return the models with this one added. It replaces a model of the same name: another version or precision."""
         return (*(other for other in models if other.model != self.model), self)
 
 
@@ -48,33 +48,35 @@ def models_to_json(models: Sequence[KeptModel]) -> list[dict[str, Any]]:
 
 
 def models_from_json(values: Any) -> tuple[KeptModel, ...]:
-    """Return the records of models. Raises ValueError, TypeError or KeyError if they are something else."""
+    """Return the models that `models_to_json` wrote. Raises ValueError, TypeError or KeyError for other values."""
     return tuple(KeptModel(str(value["model"]), str(value["identity"]), _names(value["rank_by"])) for value in values)
 
 
 def encode_documents(
     documents: Sequence[Any], searched: Sequence[str] | None, reranker: Reranker, store: EncodingStore, location: str
 ) -> int:
-    """Put the documents' encodings into a store that lacks them, and return how many were computed.
+    """Put the encodings of documents that a store lacks into it, and return how many were computed.
 
-    `documents` are as the source returns them, and `searched` its text fields. Raises SourceError if they could not be written.
+    `documents` are as a search returns them. `searched` are the fields that the source searches, None for each document's own
+    text. `location` names the store in messages. Raises InvalidInput if the reranker has no encodings, and SourceError if
+    encodings could not be written.
     """
     encoder = _encoder(reranker)
     texts = _texts_to_encode(documents, searched, kept_model(reranker).rank_by)
     keys = [encoder.encoding_key(text) for text in texts]
     stored = store.get(keys)
-    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
-    computed = encoder.with_store(store).encode(list(missing.values()))
-    if not_written := len(missing) - len(store.get(list(missing))):
+    missing_texts = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
+    computed_count = encoder.with_store(store).encode(list(missing_texts.values()))
+    if not_written := len(missing_texts) - len(store.get(list(missing_texts))):
         raise SourceError(
-            f"{not_written} of {len(missing)} encodings could not be written to {location}; solve the problem that the "
-            "log names, such as a full disk, then run this again: what is written stays"
+            f"{not_written} of {len(missing_texts)} encodings could not be written to {location}; solve the problem that the "
+            "log names, such as a full disk, then run this again: encodings that were written stay"
         )
-    return computed
+    return computed_count
 
 
 def encoding_keys(models: Iterable[KeptModel], documents: Sequence[Any], searched: Sequence[str] | None) -> set[bytes]:
-    """Return the keys of all encodings that documents may have."""
+    """Return the keys of all encodings of these models that documents may have."""
     keys: set[bytes] = set()
     for model in models:
         texts = (text for document in documents for text in _possible_texts(document, searched, model.rank_by))
@@ -83,6 +85,7 @@ def encoding_keys(models: Iterable[KeptModel], documents: Sequence[Any], searche
 
 
 def _encoder(reranker: Reranker) -> TextEncoder:
+    """Return the encoder of a reranker's model. Raises InvalidInput if the model has none, or for another object."""
     if not isinstance(reranker, Reranker):
         raise InvalidInput(Argument("keep"), f" takes a Reranker, as podium.load returns, not a {type(reranker).__name__}")
     encoder = as_scorer(reranker.scorer).encoder
@@ -90,7 +93,7 @@ def _encoder(reranker: Reranker) -> TextEncoder:
         raise InvalidInput(
             Argument("keep"),
             f" needs a model with late interaction, such as podium-mini or a ColBERT model; {reranker.model} reads each query "
-            "together with each document, so nothing of it can be stored",
+            "together with each document, so there are no encodings of documents to store",
         )
     return encoder
 
@@ -100,31 +103,39 @@ def _names(value: Any) -> tuple[str, ...] | None:
 
 
 def _texts_to_encode(documents: Sequence[Any], searched: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
-    """Return the texts of documents that are added together, each once."""
-    in_documents = [name for name in searched or () if any(has_field(document, name) for document in documents)]
-    # A search that finds documents with other fields reads one with a single field as it does them.
-    count = 1 if len(in_documents) > 1 else 2
-    texts = (text for document in documents for text in _possible_texts(document, searched, rank_by)[:count])
-    return list(dict.fromkeys(texts))
+    """Return the different texts that a search probably scores of documents that are added together."""
+    present_fields = [name for name in searched or () if any(has_field(document, name) for document in documents)]
+    # If these documents have several fields, a search probably finds several fields, too, and reads all documents as YAML.
+    text_count = 1 if len(present_fields) > 1 else 2
+    texts: dict[str, None] = {}  # a dict, because its keys keep their order and are distinct
+    for document in documents:
+        texts.update(dict.fromkeys(_possible_texts(document, searched, rank_by)[:text_count]))
+    return list(texts)
 
 
 def _possible_texts(document: Any, searched: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
-    """Return the texts as which a search may score a document, the likeliest first: one or two, or none if it is blank.
+    """Return the texts that a search may score of a document, the likeliest first: one or two, or none if it is blank.
 
-    Search leaves out fields that none of its candidates has. So a document with one of several fields is read like the
-    others, as YAML, or as that field alone if no other candidate has another field.
+    `Search` leaves out fields that no candidate has. If a document has only one of several fields, its text is YAML if another
+    candidate has another of the fields. Otherwise its text is the value of its field.
     """
     if rank_by is not None or searched is None:
         return list(_texts(document, rank_by))
-    present = [name for name in searched if has_field(document, name)]
-    texts = list(_texts(document, searched)) if present else []
-    return [*texts, *_texts(document, present)] if len(present) == 1 < len(searched) else texts
+    present_fields = [name for name in searched if has_field(document, name)]
+    if not present_fields:
+        return []
+    texts = list(_texts(document, searched))
+    if len(present_fields) == 1 and len(searched) > 1:
+        texts += _texts(document, present_fields)
+    return texts
 
 
 def _texts(document: Any, fields: Sequence[str] | None) -> Iterator[str]:
-    """Yield the document's text if it has one. A document that cannot be read is an error of the search."""
-    all_fields = [] if fields is None else [dict.fromkeys(fields, "")]  # texts_of refuses fields that no document has
+    """Yield the text of a document, unless it is blank. A document that cannot be read has none: the search reports it."""
+    documents = [document]
+    if fields is not None:
+        documents.append(dict.fromkeys(fields, ""))  # texts_of refuses fields that no document has
     with contextlib.suppress(InvalidInput):
-        text = texts_of([document, *all_fields], None if fields is None else tuple(fields))[0]
+        text = texts_of(documents, None if fields is None else tuple(fields))[0]
         if text is not None:
             yield text

@@ -1,4 +1,4 @@
-"""Combine two rankings of the same documents into one. Pure: the rankings can come from any search."""
+"""Combine a ranking by text and a ranking by vectors into one. The rankings can come from any search."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ Fusion = Literal["rrf", "weighted"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
-RRF_CONSTANT = 60
-HYBRID_DEPTH = 100  # the least number of hits of each ranking that are fused
-# The best of 0.3 to 0.6 by mean nDCG@10 on four collections (bench/candidates.py), MiniLM and BM25.
+RRF_CONSTANT = 60  # the value in the paper that `_reciprocal_ranks` names
+HYBRID_DEPTH = 100  # the smallest number of hits of each ranking that are requested and fused
+# Of the weights 0.3 to 0.6, this has the best mean nDCG@10 on four collections, with MiniLM and BM25 (bench/candidates.py).
 TEXT_WEIGHT = 0.3
 
 
 class Hit(NamedTuple):
-    """A document's key, hashable and unique in one search, and its score, higher for better documents.
+    """A document that a search found.
 
-    `fields` is what the search returned of the document, None if it has to be fetched.
+    `key` is hashable and unique in one search. `score` is higher for better documents. `fields` are those that the search
+    returned with the hit, None if the document has to be fetched.
     """
 
     key: Any
@@ -33,7 +34,7 @@ class Hit(NamedTuple):
 
 
 def fuse(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> list[Hit]:
-    """Return every document of either ranking, best first. Equal scores keep the order of `text`, then of `vector`.
+    """Return every document that is in one of the rankings, best first. Ties keep the order of `text`, then of `vector`.
 
     >>> fuse("rrf", [Hit("a", 9.0), Hit("b", 1.0)], [Hit("b", 0.9)], 0.3)[0].key
     'b'
@@ -53,7 +54,10 @@ def _reciprocal_ranks(text: Sequence[Hit], vector: Sequence[Hit]) -> dict[Any, f
 
 
 def _weighted_sums(text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> dict[Any, float]:
-    """Sum `text_weight` times the text score, as a share of the query's best, and the rest times the similarity."""
+    """Sum `text_weight` times the text score and `1 - text_weight` times the similarity, 0 if a ranking lacks the document.
+
+    Text scores are divided by the query's best one, because their range depends on the query.
+    """
     best = max((hit.score for hit in text), default=0.0)
     scores = {hit.key: text_weight * (hit.score / best if best > 0 else 0.0) for hit in text}
     for hit in vector:
@@ -62,7 +66,7 @@ def _weighted_sums(text: Sequence[Hit], vector: Sequence[Hit], text_weight: floa
 
 
 def check_fusion(fusion: Any, text_weight: Any) -> None:
-    """Raise InvalidInput if `fusion` is not one of FUSIONS, or `text_weight` not between 0 and 1."""
+    """Raise InvalidInput if `fusion` is not one of FUSIONS, or if `text_weight` is not a number from 0 to 1."""
     if not isinstance(fusion, str) or fusion not in FUSIONS:
         raise InvalidInput(f"fusion must be {' or '.join(FUSIONS)}, not {fusion!r:.40}")
     if isinstance(text_weight, bool) or not isinstance(text_weight, Real) or not 0 <= float(text_weight) <= 1:

@@ -16,12 +16,14 @@ __all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
 
 Result = TypeVar("Result")
 Steps = Generator[Any, Any, Result]
-"""A generator for `podium.steps`: it yields steps, such as commands to a server, that each kind of source performs itself."""
+"""A generator for `podium.steps`: it yields steps, such as commands to a server, gets their results, and returns a Result.
+
+The kind of source defines what its steps are and how they are performed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """One search, with valid arguments: `count` documents after the `offset` best. Sources add fields in subclasses."""
+    """A search for `count` documents after the `offset` best. Its values are valid. Sources add fields in subclasses."""
 
     query: str
     mode: Mode
@@ -31,7 +33,10 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """A part of a ranking, best first. `total`: the number of documents that match, a function that counts them, or None."""
+    """A part of a ranking, best first.
+
+    `total` is the number of documents that match, a function that counts them, or None if it is unknown.
+    """
 
     hits: Sequence[Hit]
     total: int | Callable[[], int] | None
@@ -52,13 +57,15 @@ class HybridSource(ABC, Generic[Request]):
         async def asearch(self, query, limit, *, offset=0, mode=None):
             return await adrive(self.candidates(request), self.aperform)
 
-    If searches are plain functions, decorate them with `podium.steps.immediate`, and get the result with
-    `podium.steps.result_of`.
+    If the searches of a source need no steps, decorate them with `podium.steps.immediate`, and use `podium.steps.result_of`
+    instead of `drive`.
     """
 
     def __init__(self, *, embed: Embed | None, mode: Mode | None, fusion: Fusion, text_weight: float) -> None:
         check_fusion(fusion, text_weight)
-        self.embed, self.fusion, self.text_weight = embed, fusion, text_weight
+        self.embed = embed
+        self.fusion = fusion
+        self.text_weight = text_weight
         self.mode: Mode = self.checked_mode(mode or ("text" if embed is None else "hybrid"))
 
     @abstractmethod
@@ -77,15 +84,15 @@ class HybridSource(ABC, Generic[Request]):
 
     @abstractmethod
     def text_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
-        """Return `count` hits after the `offset` best by text."""
+        """Return at most `count` hits after the `offset` best by text."""
 
     @abstractmethod
     def vector_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
-        """Return `count` hits after the `offset` nearest by vector."""
+        """Return at most `count` hits after the `offset` nearest by vector."""
 
     @abstractmethod
     def hit_documents(self, request: Request, hits: Sequence[Hit]) -> Steps[Sequence[tuple[str, dict[str, Any]]]]:
-        """Return each hit's `source_key` and fields."""
+        """Return the `source_key` and the fields of each hit, in the same order."""
 
     @abstractmethod
     def describe_text(self) -> str:
@@ -119,7 +126,7 @@ class HybridSource(ABC, Generic[Request]):
         return f"{self.describe_text()}; {self.describe_vector()}; {self.describe_fusion()}"
 
     def checked_mode(self, mode: Any) -> Mode:
-        """Return the mode. Raises InvalidInput if there is no such mode, or if it needs vectors and there are none."""
+        """Return the mode. Raises InvalidInput if there is no such mode, or if this source cannot search by vectors."""
         if not isinstance(mode, str) or mode not in MODES:
             raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
         if mode != "text":
@@ -147,7 +154,10 @@ class HybridSource(ABC, Generic[Request]):
         )
 
     def hybrid_hits(self, request: Request) -> Steps[Hits]:
-        """Return the fused hits of a search by text and one by vectors. All documents match the latter, so its total counts."""
+        """Return the fused hits of a search by text and a search by vectors.
+
+        `total` is that of the search by vectors, which ranks all documents.
+        """
         end = request.offset + request.count
         depth = max(end, HYBRID_DEPTH)
         by_text = yield from self.text_hits(request, 0, depth)

@@ -1,5 +1,7 @@
-"""Load documents into an index in batches. If a run is interrupted, the next one continues it: documents get the same ids in
-every run, and those that the index already has are skipped.
+"""Load documents into an index in batches.
+
+If a run is interrupted, the next run continues it: documents get the same ids in every run, and documents that the index
+already has are skipped.
 """
 
 from __future__ import annotations
@@ -18,22 +20,22 @@ from podium.types import Embed, Progress
 
 __all__ = ["Loaded", "Target", "check_ids_from", "load_into", "with_ids"]
 
-ENCODED_AT_ONCE = 500  # documents, so that progress is seen
+ENCODED_AT_ONCE = 500  # documents of a batch whose encodings are computed; more would delay the display of progress
 
 
 class Target(Protocol):
     """An index that documents are loaded into.
 
-    - `batch`: the number of documents that `add` takes at most. `embed`: the embedder of the index.
-    - `check`: raise InvalidInput if `add` would not take this document. Errors name its number.
+    - `batch`: the largest number of documents that `add` takes. `embed`: the embedder of the index, None without vectors.
+    - `check`: raise InvalidInput if `add` would refuse this document. The error names the document's number.
     - `prepare`: create the index for about `count` documents if it does not exist, and prevent other processes from loading
-      it. While it waits, it calls `progress` with the percentage that is done since the last call.
+      documents into it. While it waits for the server, it calls `progress` with the additional percentage that is done.
     - `unchanged`: return the ids of those documents that the index already has in exactly this form.
-    - `add`: write documents. Each replaces the document with its id.
+    - `add`: write documents. A document replaces the one that has its id.
     - `kept_models`: the names of the models whose encodings the index has.
     - `keep`: store a reranker's encodings of documents that the index has, and return how many were computed.
-    - `finish`: raise SourceError if searches cannot find some of the documents. Afterwards `notes` are warnings for the user.
-    - `close`: let other processes load the index, and close connections.
+    - `finish`: raise SourceError if searches cannot find some of the documents. After it, `notes` are warnings for the user.
+    - `close`: let other processes load documents, and close connections.
     """
 
     @property
@@ -55,10 +57,10 @@ class Target(Protocol):
 
 
 def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
-    """Yield the id of each document, and the document. The id is the value of `field`, or a digest if `field` is None.
+    """Yield each document after its id, which is the value of `field`, or a digest of the document if `field` is None.
 
-    The second of two equal documents gets its digest with "-2". Raises InvalidInput if a document lacks the field, or if two
-    documents have the same value.
+    The second of two equal documents has "-2" after the digest, the third "-3". Raises InvalidInput if a document lacks the
+    field, or if two documents have the same value.
     """
     counts: Counter[str] = Counter()
     for number, document in enumerate(documents):
@@ -73,7 +75,7 @@ def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str,
 
 
 class Loaded(NamedTuple):
-    """Numbers of documents that were added, that the index had already, and whose encodings were computed."""
+    """How many documents were added, how many the index had already, and how many encodings were computed."""
 
     added: int
     skipped: int
@@ -81,7 +83,11 @@ class Loaded(NamedTuple):
 
 
 def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress, keep: Reranker | None = None) -> Loaded:
-    """Add the documents that the index does not have yet, and store the encodings of `keep` that it does not have."""
+    """Add the documents that the index does not have in this form. Documents are pairs of an id and the document.
+
+    With a reranker `keep`, also store those of its encodings of all the documents that the index does not have. `progress` is
+    called with the number of documents of each batch.
+    """
     added = 0
     skipped = 0
     encoded = 0
@@ -103,7 +109,7 @@ def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Pr
 def check_ids_from(index: str, created_with: str | None, ids_from: str | None) -> None:
     """Raise InvalidInput if ids would be taken from another field than when the index was created.
 
-    A field is "" for digests of documents, and None if it is unknown.
+    A field is "" if ids are digests of documents, and None if it is unknown; then nothing is checked.
     """
     if created_with is None or ids_from is None or created_with == ids_from:
         return

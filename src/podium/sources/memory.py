@@ -1,4 +1,4 @@
-"""The memory of the documents that a search loads, if the caller of the source limits it, as the server does."""
+"""A limit on the memory of the documents that a search loads. Callers of a source can set one, as the server does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _reserve: ContextVar[Callable[[int], None] | None] = ContextVar("reserve", defau
 
 @contextmanager
 def limited_by(function: Callable[[int], None]) -> Iterator[None]:
-    """Call a function with the number of bytes before a search in the block allocates them, also on threads.
+    """Call a function with a number of bytes before a search within the block allocates them, also if it runs on a thread.
 
-    It refuses them by raising an exception, which ends the search.
+    The function refuses the bytes by raising an exception, which ends the search.
     """
     token = _reserve.set(function)
     try:
@@ -27,11 +27,12 @@ def limited_by(function: Callable[[int], None]) -> Iterator[None]:
 
 
 def is_limited() -> bool:
+    """Whether this search runs within `limited_by`."""
     return _reserve.get() is not None
 
 
 def reserve(count: int) -> None:
-    """Reserve bytes for documents. Raises what the caller's function raises if that is too much."""
+    """Reserve `count` bytes. Raises what the function of `limited_by` raises. Does nothing without a limit."""
     if (function := _reserve.get()) is not None:
         function(count)
 

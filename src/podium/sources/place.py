@@ -1,4 +1,4 @@
-"""PlaceKind: a kind of place for indexes, such as a Redis server or a folder, and the options of indexes there.
+"""PlaceKind: a kind of place where indexes are, such as Redis servers or folders, and the options of these indexes.
 
 To add a kind, write its row in the package that implements it, and add the row to KINDS in podium.places.
 """
@@ -20,7 +20,7 @@ __all__ = ["EmbedderLoader", "IndexOptions", "PlaceKind", "SourceOptions", "Summ
 EmbedderLoader = Callable[[str | None], Embed | None]
 """Loads an embedder by its name. Returns None for None."""
 Summary = tuple[str, str, str]
-"""An index in words: its name, its number of documents, and its fields."""
+"""A description of an index for users: its name, its number of documents, and its fields."""
 
 
 class _Options:
@@ -33,10 +33,10 @@ class _Options:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions(_Options):
-    """Options of a search, which RedisSource and EmbeddedIndex describe. None is the default of the kind of place.
+    """Options of a search. RedisSource and EmbeddedIndex describe them. None means the default of the kind of place.
 
-    `text`: the fields to search. `embed`: the name of an embedder; an index in a folder has stored it. The options of the
-    second group exist for some kinds of place only.
+    `text`: the fields to search. `embed`: the name of an embedder, whose default is the one stored with an index in a folder.
+    The options after the blank line exist for some kinds of place only.
     """
 
     text: Sequence[str] | Mapping[str, float] | None = None
@@ -54,10 +54,10 @@ class SourceOptions(_Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexOptions(_Options):
-    """Options of a new index, which RedisIndex and EmbeddedIndex describe. None is the default of the kind of place.
+    """Options of a new index. RedisIndex and EmbeddedIndex describe them. None means the default of the kind of place.
 
-    `sample`: the first document. `ids_from`: the field that ids are taken from, "" for digests of documents. The options of
-    the second group exist for some kinds of place only.
+    `sample`: the first document, from which the default of `text` is derived on Redis. `ids_from`: the field that ids are taken
+    from, "" if ids are digests of documents. The options after the blank line exist for some kinds of place only.
     """
 
     sample: Any
@@ -80,13 +80,14 @@ class IndexOptions(_Options):
 class PlaceKind:
     """A kind of place. Its functions take a place as the user wrote it, and raise InvalidInput and SourceError.
 
-    - `location`: such as "on Redis", after "an index". `example`: a place, such as "redis://host:port/name".
+    - `location`: a phrase to put after "an index", such as "on Redis".
+    - `example`: how users write such a place, as in "redis://host:port/name".
     - `matches`: whether a place is of this kind.
-    - `source_options`, `index_options`: the names of the options of the second group that this kind has.
-    - `source`: return the index, to search it. `target`: return the index, to load documents into it.
+    - `source_options`, `index_options`: the names of the options after the blank line that this kind has.
+    - `source`: return the index to search it. `target`: return the index to load documents into it.
     - `summaries`: describe the index at a place, or all indexes of a server or folder.
     - `delete`: delete documents by their ids, and return how many existed.
-    - `compact`: reclaim the space of what is not used any more. Return how many bytes the index had before and has now.
+    - `compact`: free space that is no longer used. Return how many bytes the index had before and has now.
     - `drop`: delete the index, and return its number of documents, None if unknown.
     """
 

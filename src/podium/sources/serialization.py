@@ -11,14 +11,14 @@ from podium.errors import InvalidInput
 __all__ = ["json_text"]
 
 MAX_DEPTH = 100
-"""How deeply the lists and dicts of a stored document may be nested. Readers of JSON cannot parse any depth."""
+"""How deeply the lists and dicts of a stored document may be nested. Parsers of JSON fail at a depth that differs."""
 
 
 def json_text(value: Any, number: int, field: str | None = None, *, keep_nan: bool = False) -> str:
-    """Return a document as JSON, or one of its fields.
+    """Return the JSON of a document, or of its field `field`.
 
-    NaN and infinite numbers, which JSON does not have, become null. With `keep_nan` they stay, for readers that know them.
-    Raises InvalidInput, which names the document by its number, if it cannot be written or is nested too deeply.
+    NaN and infinite numbers, which JSON does not have, become null. `keep_nan` keeps them, for parsers that accept them. Raises
+    InvalidInput if the value cannot be written or is nested too deeply. The error names the document's number and the field.
     """
     subject = f"document {number}" if field is None else f"document {number}: field {field!r}"
     nested_too_deeply = InvalidInput(
@@ -34,12 +34,13 @@ def json_text(value: Any, number: int, field: str | None = None, *, keep_nan: bo
         ) from None
     if _is_nested_too_deeply(value):
         raise nested_too_deeply
-    if not keep_nan and ("NaN" in text or "Infinity" in text):  # possibly in a string, which does not change
+    if not keep_nan and ("NaN" in text or "Infinity" in text):  # the words may also be in a string, which stays the same
         return json.dumps(as_json(value), ensure_ascii=False)
     return text
 
 
 def _is_nested_too_deeply(value: Any) -> bool:
+    """Whether a value is nested more than MAX_DEPTH levels deep. This goes through it level by level."""
     level = [value]
     for _ in range(MAX_DEPTH):
         if not level:

@@ -1,4 +1,4 @@
-"""A Redis for each test, in both protocols: replaying a recording, and real if PODIUM_TEST_REDIS_URL names a server."""
+"""A Redis server for each test, in both protocols: a replayed recording, and the server at PODIUM_TEST_REDIS_URL if set."""
 
 from __future__ import annotations
 

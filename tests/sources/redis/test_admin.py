@@ -1,4 +1,4 @@
-"""Administration: list indexes, delete documents, drop indexes."""
+"""Administration of indexes on Redis: list them, delete documents from them, drop them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from redisearch import LEASE, NAME
 @pytest.mark.recording("admin")
 def test_indexes_are_listed_documents_deleted_and_indexes_dropped(server):
     server.load()
-    assert (NAME, "5") in [row[:2] for row in admin.indexes(server.url)]
-    assert admin.indexes(server.url, NAME)[0][2].startswith("content (TEXT), title (TEXT), kind (TAG)")
-    assert admin.delete(server.url, NAME, ["d0", "d1", "none"]) == 2
+    assert (NAME, "5") in [(name, count) for name, count, _ in admin.indexes(server.url)]
+    ((_, _, fields),) = admin.indexes(server.url, NAME)
+    assert fields.startswith("content (TEXT), title (TEXT), kind (TAG)")
+    assert admin.delete(server.url, NAME, ["d0", "d1", "none"]) == 2  # "none" is not the id of a document
     assert admin.drop(server.url, NAME) == 3
     assert not list(server.client().scan_iter(f"{NAME}*"))
-    with pytest.raises(SourceError, match="there is no index 'podium-test'"):
+    with pytest.raises(SourceError, match=f"there is no index '{NAME}'"):
         admin.drop(server.url, NAME)
 
 
@@ -31,6 +32,7 @@ def test_only_documents_of_the_index_are_deleted(server):
     client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
     assert admin.delete(server.url, NAME, ["d0", "d0", "jobs", "counter", ".podium", "none"]) == 1
     assert admin.delete(server.url, f"{NAME}-all", [f"{NAME}:jobs", f"{NAME}:counter"]) == 0
+    # All of these keys but the first still exist.
     assert client.exists(f"{NAME}:d0", f"{NAME}:jobs", f"{NAME}:counter", f"{NAME}:.podium", f"{NAME}-other:1") == 4
 
 
@@ -40,11 +42,13 @@ def test_drop_that_would_delete_documents_of_another_index_is_refused(server):
     client = server.client()
     client.execute_command("FT.CREATE", f"{NAME}-all", "SKIPINITIALSCAN", "SCHEMA", "content", "TEXT")
     client.execute_command("FT.CREATE", f"{NAME}-part", "PREFIX", 1, f"{NAME}:d", "SCHEMA", "content", "TEXT")
-    for name, other in ((f"{NAME}-all", ".*"), (NAME, f"{NAME}-part"), (f"{NAME}-part", NAME)):
-        with pytest.raises(SourceError, match=f"'{name}' would delete documents of index '{other}' .* FT.DROPINDEX {name} on"):
+    for name, other_pattern in ((f"{NAME}-all", ".*"), (NAME, f"{NAME}-part"), (f"{NAME}-part", NAME)):
+        message = f"'{name}' would delete documents of index '{other_pattern}' .* FT.DROPINDEX {name} on"
+        with pytest.raises(SourceError, match=message):
             admin.drop(server.url, name)
     client.execute_command("FT.DROPINDEX", f"{NAME}-part")
-    assert admin.drop(server.url, NAME) == 5  # an index without a prefix is over all keys on purpose
+    # The index without a prefix, which covers all keys, does not prevent this.
+    assert admin.drop(server.url, NAME) == 5
 
 
 @pytest.mark.recording("drop-refused")
@@ -56,7 +60,7 @@ def test_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
         admin.drop(server.url, "podium-alias")
     client.execute_command("FT.ALIASDEL", "podium-alias")
     client.set(LEASE, "another process")
-    with pytest.raises(SourceError, match="another process"):
+    with pytest.raises(SourceError, match="another process is loading documents into"):
         admin.drop(server.url, NAME)
     client.delete(LEASE)
     assert admin.drop(server.url, NAME) == 5

@@ -1,16 +1,16 @@
-"""Commands of searches."""
+"""The commands of searches."""
 
 from __future__ import annotations
 
 import pytest
 
 from podium.sources.redis import replies
-from podium.sources.redis.commands import Page, documents_command, text_command
+from podium.sources.redis.commands import CommandOptions, documents_command, text_command
 from redisearch import NAME
 
 
-def page(**weights):
-    return Page(NAME, weights, 3, None, None, None, 10_000)
+def options_of(**weights):
+    return CommandOptions(NAME, weights, 3, None, None, None, 10_000)
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ def page(**weights):
 )
 def test_fields_of_one_weight_are_one_union(weights, query):
     """If each field had a clause, a word in several fields would count for each of them."""
-    assert text_command(page(**weights), ["red", "Apple"])[2] == query
+    assert text_command(options_of(**weights), ["red", "Apple"])[2] == query
 
 
 @pytest.mark.recording("documents-by-key")
 def test_documents_are_fetched_by_their_keys(server):
-    """FT.HYBRID needs this, but no server that has it could be recorded."""
+    """A search with FT.HYBRID fetches documents like this, but no server with FT.HYBRID was recorded."""
     server.load()
     keys = [f"{NAME}:d{i}" for i in (3, 0, 9)]
-    reply = server.client().execute_command(*documents_command(page(content=1.0), keys), NEVER_DECODE=True)
+    reply = server.client().execute_command(*documents_command(options_of(content=1.0), keys), NEVER_DECODE=True)
     titles = {raw.key: raw.fields["title"] for raw in replies.search_documents(reply, scored=False)}
     assert titles == {f"{NAME}:d3": b"Washington", f"{NAME}:d0": b"Nevada"}

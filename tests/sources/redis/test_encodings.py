@@ -1,4 +1,4 @@
-"""Encodings of documents on the Redis that has their index."""
+"""Encodings of documents on the Redis server that has their index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_progress(count: int) -> None:
 
 @pytest.fixture
 def load(server):
-    """A function that loads documents and their encodings, and returns how many were added, skipped and encoded."""
+    """A function that loads documents and their encodings. It returns how many were added, skipped and encoded."""
 
     def load(documents=DOCUMENTS, ids=IDS, reranker=None, **options):
         index = server.index(text=["title", "content"], embed=None, **options)
@@ -39,7 +39,7 @@ def load(server):
 
 
 def computed_by_search(server, **options) -> int:
-    """Return how many texts a search by a reranker that remembers nothing encodes."""
+    """Return how many texts a search encodes whose reranker has no encodings of its own."""
     scorer = LetterCounts()
     source = server.source(text=None, embed=None)
     assert len(podium.Search(source, podium.Reranker(scorer), **options).search(QUERY)) == 4
@@ -75,7 +75,7 @@ def test_encodings_of_changed_and_deleted_documents_are_deleted(server, load):
     client = server.client()
     before = encoding_keys(client)
     changed = [DOCUMENTS[0] | {"content": "Carson City is the capital."}, DOCUMENTS[1] | {"year": 1}]
-    assert load(changed, IDS[:2]) == (2, 0, 1)  # the text of the second is the same
+    assert load(changed, IDS[:2]) == (2, 0, 1)  # the text of the second document did not change
     after = encoding_keys(client)
     assert len(after) == len(before) == 5
     assert len({*after} - {*before}) == 1
@@ -128,9 +128,9 @@ def test_search_computes_if_redis_does_not_return_encodings(failure):
             assert len(search.search("red")) == 1
         gate.open()
         assert scorer.computed == ["red"]
-        assert server.names().count("MGET") == 1  # the second search finds it in memory
+        assert server.names().count("MGET") == 1  # the second search finds the encoding in memory
 
 
-def test_compaction_is_not_needed():
+def test_compaction_is_refused():
     with pytest.raises(InvalidInput, match="has nothing to compact"):
         podium.places.kind_of("redis://host/name").compact("redis://host/name")

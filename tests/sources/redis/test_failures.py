@@ -1,4 +1,4 @@
-"""Failures of the server and of connections, each with the server's address and a remedy."""
+"""Failures of servers and connections: the errors name the server's address and a remedy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from resp import Fake
 
 
 def on_info(reply):
+    """Return the replies of a server that fails at FT.INFO."""
     return {"FT.INFO": reply}
 
 
 def on_search(reply):
+    """Return the replies of a server that fails at FT.SEARCH."""
     return {"FT.INFO": INFO, "FT.SEARCH": reply}
 
 
+# Name of a case → the replies of the server, and a pattern of the error's message.
 FAILURES = {
     "no module": (
         on_info(Exception("ERR unknown command 'FT.INFO', with args beginning with: 'x'")),
@@ -38,7 +41,7 @@ FAILURES = {
     "no index": (on_search(Exception("podium-test: no such index")), "there is no index"),
     "too many": (
         on_search(Exception("LIMIT exceeds maximum of 50")),
-        r"ask for fewer \(candidates=, --candidates\), or raise",
+        r"request fewer \(candidates=, --candidates\), or raise",
     ),
     "closed at FT.INFO": (on_info(None), r"cannot reach Redis at 127.0.0.1:\d+"),
     "closed at FT.SEARCH": (on_search(None), r"cannot reach Redis at 127.0.0.1:\d+"),

@@ -1,4 +1,4 @@
-"""Filters: which are valid, and which fields they need."""
+"""Filters for Redis: which are valid, and which fields an index must have for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RedisIndex: creating indexes and loading documents into them."""
+"""RedisIndex: create indexes and load documents into them."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def test_index_is_created_with_its_options(server):
 
 @pytest.mark.recording("resume")
 def test_second_run_continues_the_first_and_writes_nothing_twice(server):
-    """RediSearch would keep the old words of a document that is written again in its average length, and change scores."""
+    """If a document were written again, RediSearch would count its words twice in the average length, which changes scores."""
     index = server.index()
     index.prepare(len(DOCUMENTS))
-    pairs = list(zip(IDS, DOCUMENTS, strict=True))
-    assert load_into(index, pairs[:2], no_progress) == (2, 0, 0)
+    documents = list(zip(IDS, DOCUMENTS, strict=True))
+    assert load_into(index, documents[:2], no_progress) == (2, 0, 0)
     index.close()  # as if the run was interrupted
     second_run = server.index()
     second_run.prepare(len(DOCUMENTS))
-    assert load_into(second_run, pairs, no_progress) == (3, 2, 0)
+    assert load_into(second_run, documents, no_progress) == (3, 2, 0)
     source = server.source(mode="text")
     before = source.search("capital of the states", 5)
-    assert load_into(second_run, pairs, no_progress) == (0, 5, 0)
+    assert load_into(second_run, documents, no_progress) == (0, 5, 0)
     assert source.search("capital of the states", 5) == before
     changed = [("d4", DOCUMENTS[4] | {"content": "Rye.", "year": None})]
     assert load_into(second_run, changed, no_progress) == (1, 0, 0)
@@ -149,7 +149,7 @@ def test_prefix_that_overlaps_with_that_of_another_index_is_refused(server):
 
 
 @pytest.mark.parametrize("document_id", [".podium", ".podium-lease"])
-def test_ids_that_podium_uses_itself_are_refused(document_id):
+def test_id_that_podium_uses_for_itself_is_refused(document_id):
     with (
         index_at("redis://127.0.0.1:9") as index,
         pytest.raises(InvalidInput, match=f"a document cannot have the id '{document_id}'"),

@@ -1,4 +1,4 @@
-"""Lease: one process loads at a time, and a process that lost its lease writes nothing."""
+"""Lease: one process at a time loads documents, and a process that lost its lease writes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lease_at(url, renewal_seconds=NEVER):
         yield Lease(server, LEASE, renewal_seconds=renewal_seconds)
 
 
-def test_lease_of_a_live_process_is_refused():
+def test_lease_that_a_live_process_holds_is_refused():
     with (
         Fake(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
         lease_at(fake.url) as lease,
@@ -59,7 +59,7 @@ def test_lease_of_a_killed_process_is_taken_when_it_expires():
 
 
 def test_suspended_process_does_not_overwrite_what_another_one_loaded():
-    """Its lease expires, another process loads and finishes, and then it continues."""
+    """The lease of the suspended process expires, another process loads documents, and then the first one continues."""
     redis_server = LoadingServer()
     with Fake(redis_server) as fake, index_at(fake.url) as suspended, index_at(fake.url) as other:
         for index, text in ((suspended, "first"), (other, "second")):
@@ -75,7 +75,7 @@ def test_suspended_process_does_not_overwrite_what_another_one_loaded():
 
 
 def test_expired_lease_stays_lost():
-    """No other process has it, but one may have loaded and finished."""
+    """No other process has the lease now, but one may have had it and loaded documents."""
     redis_server = LoadingServer()
     with Fake(redis_server) as fake, lease_at(fake.url) as lease:
         lease.acquire()

@@ -1,4 +1,4 @@
-"""IndexLookup: indexes that are replaced or still built, and embedders that do not fit."""
+"""IndexLookup: indexes that are replaced or still being built, and embedders that do not fit the index."""
 
 from __future__ import annotations
 

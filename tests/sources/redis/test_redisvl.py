@@ -1,4 +1,4 @@
-"""podium's Embedder with an index of redisvl."""
+"""podium's Embedder as the vectorizer of a redisvl index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redisearch import INFO, NAME, REDISVL_SCHEMA, answering
 from resp import Fake
 
 
-def test_vectors_that_redisvl_stores_and_searches_are_the_embedders():
+def test_redisvl_stores_and_searches_vectors_of_the_embedder():
     text = "a red apple"
     row = [1, f"{NAME}:a", ["vector_distance", "0.25", "content", text]]
     replies = {"HSET": 2, "FT.SEARCH": row, "FT._LIST": [NAME], "FT.INFO": INFO}

@@ -1,4 +1,4 @@
-"""Replies: JSON documents, odd fields, documents that vanish, and incomplete results."""
+"""Replies of the server: JSON documents, fields with unusual names, deleted documents, and incomplete results."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from podium.errors import InvalidInput, SourceError
 from redisearch import INFO, NAME, answering, ids_of, source_at
 from resp import Fake
 
-MEMBERS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
+PATHS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
 
 
-@pytest.mark.parametrize("path", MEMBERS.values(), ids=MEMBERS)
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_json_index_returns_documents_without_their_vectors(path):
     fields = [field | {"identifier": path.format(field["attribute"])} for field in INFO["attributes"]]
     info = INFO | {"index_definition": {"key_type": "JSON", "prefixes": [NAME]}, "attributes": fields}

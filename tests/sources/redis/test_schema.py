@@ -1,4 +1,4 @@
-"""Schemas, and the storage of documents."""
+"""Schemas of indexes on Redis, and the storage of documents as hashes or JSON."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ JSON_SCHEMA = checked_schema(text=["the text"], vector="embedding", tags=["tags"
 
 
 DEEP = []
+"""A list that is nested 900 levels deep."""
 for _ in range(900):
     DEEP = [DEEP]
 

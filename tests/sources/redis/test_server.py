@@ -16,7 +16,7 @@ from redisvl.index import AsyncSearchIndex, SearchIndex
 import podium
 from podium.errors import InvalidInput, SourceError
 from podium.sources.memory import limited_by
-from podium.sources.redis.commands import Page
+from podium.sources.redis.commands import CommandOptions
 from podium.sources.redis.server import UNCOUNTED_REPLIES
 from podium.sources.redis.source import complete_reply
 from redisearch import INFO, NAME, ONE_HIT, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
@@ -25,7 +25,7 @@ from resp import Fake, Gate
 
 @pytest.mark.recording("redisvl-index")
 def test_redisvl_index_whose_client_decodes_replies(server):
-    """Vectors and scores are bytes even then. An AsyncSearchIndex can only be awaited."""
+    """The source gets bytes even from such a client. With an AsyncSearchIndex, only `asearch` works."""
     server.load()
     expected = server.source().search("capital", 3)
     index = SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=server.client(decode_responses=True))
@@ -60,7 +60,7 @@ def test_command_is_not_sent_a_third_time():
 
 
 async def search_asynchronously(url, **options):
-    """Search with a client that does not retry itself."""
+    """Search with an asynchronous client that does not retry commands."""
     client = redis.asyncio.Redis.from_url(url, protocol=2, retry=None, socket_timeout=None)
     source = podium.RedisSource(AsyncSearchIndex.from_dict(REDISVL_SCHEMA, redis_client=client), **options)
     try:
@@ -84,7 +84,7 @@ def test_asynchronous_client_whose_connection_breaks():
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asynchronous"])
 def test_replies_are_counted_if_memory_is_limited(is_async):
-    """Twice: as bytes, and as the string that is decoded from them."""
+    """A reply counts twice: as bytes, and as the string that is decoded from them."""
     counts = []
     hit = [1, "k:1", "2.5", ["content", "a" * 10_000]]
     with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
@@ -97,7 +97,7 @@ def test_replies_are_counted_if_memory_is_limited(is_async):
 
 
 def test_few_uncounted_replies_are_in_memory_at_once():
-    """The size of a reply is known when it has arrived."""
+    """The size of a reply is known only when the reply is in memory."""
     answer = answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})
     lock = threading.Lock()
     unfinished, counts = 0, []
@@ -145,7 +145,7 @@ def test_timeout_applies_to_a_redisvl_index_whose_client_has_none():
 
 
 def test_all_commands_of_a_search_have_one_deadline():
-    """A command may take only the time that the earlier ones have left."""
+    """A command may take only the time that earlier commands have left."""
     answer = answering({"FT.INFO": INFO, "FT.SEARCH": Turns([ONE_HIT, [0]])})
 
     def slow_answer(words):
@@ -163,8 +163,8 @@ def test_all_commands_of_a_search_have_one_deadline():
 
 def test_command_that_took_its_whole_timeout_is_incomplete():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    page = Page(NAME, {"content": 1.0}, 3, None, None, None, timeout_ms=1)
-    steps = complete_reply(("FT.SEARCH",), page)
+    options = CommandOptions(NAME, {"content": 1.0}, 3, None, None, None, timeout_ms=1)
+    steps = complete_reply(("FT.SEARCH",), options)
     next(steps)
     time.sleep(0.002)
     with pytest.raises(SourceError, match="returned only a part of the results"):

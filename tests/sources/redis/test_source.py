@@ -1,4 +1,4 @@
-"""RedisSource: modes, fusion, pages, filters, and the fields of documents."""
+"""RedisSource: modes, fusion, pages, filters, and the fields of the documents it returns."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ ATTRIBUTES = [
     ],
 )
 def test_missing_field_is_an_error(options, message):
-    """RediSearch itself would return no results and no error."""
+    """Without this check, RediSearch would return no results and no error."""
     info = INFO | {"attributes": ATTRIBUTES}
     with (
         Fake(answering({"FT.INFO": info})) as fake,

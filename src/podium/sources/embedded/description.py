@@ -1,4 +1,4 @@
-"""Description: how the index in a folder was created, in the file podium-index.json, and whether an embedder fits it."""
+"""Description: how an index was created, as its file podium-index.json says, and whether an embedder fits the index."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Description:
     """How an index was created.
 
     - `fields`: the fields that are searched, with weights; None for each document's own text.
-    - `language`: of stemmer and stop-words, None without.
+    - `language`: the language of stemmer and stop-words, None if the index has neither.
     - `embedder`: the name of the embedder's model, None if unknown.
-    - `probe`: the embedder's vector of one sentence, () without an embedder. Comparing it detects another embedder, even one
-      of the same name.
+    - `probe`: the embedder's vector of one sentence, () without an embedder. It is compared to recognize another embedder,
+      even if that has the same name.
     - `ids_from`: the field that ids are taken from, "" if they are digests of the documents, None if unknown.
     - `id`: a random id. None in indexes of earlier versions.
-    - `layout`: of the files. An index of an earlier layout keeps it.
+    - `layout`: the version of the files' layout. An index that has an earlier layout keeps it.
     """
 
     fields: dict[str, float] | None
@@ -62,11 +62,12 @@ class IndexIdentity:
     """Notices when the index in a folder is dropped, or replaced by another one, while it is open."""
 
     def __init__(self, folder: Path | None, description: Description) -> None:
-        self._folder, self._description = folder, description.to_json()
-        self._stat: tuple[int, int, int] | None = None  # of the file that was last compared
+        self._folder = folder
+        self._description = description.to_json()
+        self._stat: tuple[int, int, int] | None = None  # identifies the file that was last compared
 
     def check(self) -> None:
-        """Raise SourceError if this is not the index any more. An index in memory cannot be replaced."""
+        """Raise SourceError if the folder no longer has this index. Does nothing for an index in memory."""
         if self._folder is None:
             return
         try:
@@ -75,11 +76,11 @@ class IndexIdentity:
             raise SourceError(
                 f"the index in {self._folder} was dropped after it was opened; create and open it again"
             ) from error
-        file = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
-        if file != self._stat:
+        current_stat = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        if current_stat != self._stat:
             if read(self._folder).to_json() != self._description:
                 raise SourceError(f"the index in {self._folder} was replaced by another one after it was opened; open it again")
-            self._stat = file
+            self._stat = current_stat
 
 
 def is_index(path: str | os.PathLike[str]) -> bool:
@@ -88,7 +89,7 @@ def is_index(path: str | os.PathLike[str]) -> bool:
 
 
 def check_embedder(folder: Path, description: Description, embed: Embed | None) -> None:
-    """Raise SourceError if the index was created with another embedder, whose vectors cannot be compared with these."""
+    """Raise SourceError if the index was created with another embedder or without one. Does nothing if `embed` is None."""
     if embed is None:
         return
     if not description.probe:

@@ -17,7 +17,10 @@ LONGEST_ID = 1_000
 
 
 def stored_json(document: Any, number: int, text_field: str) -> bytes:
-    """Return a document as JSON, a string as {text_field: string}. Raises InvalidInput if that is not possible."""
+    """Return the JSON of a document; a string becomes {text_field: string}.
+
+    Raises InvalidInput if the document is neither a string nor a mapping, or cannot be written as JSON.
+    """
     if not isinstance(document, str | Mapping):
         raise InvalidInput(f"document {number} is a {type(document).__name__}; an index takes strings and mappings")
     if isinstance(document, Mapping) and not all(isinstance(name, str) for name in document):
@@ -27,12 +30,13 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
 
 
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:
-    """Return the text of every searched field, None if the document lacks it; without fields, the document's own text.
+    """Return the text of each of the fields, None if the document lacks it; the document's own text if `fields` is None.
 
     A string is the text of every field. Raises InvalidInput if a document has none of the fields.
     """
     if fields is None or isinstance(document, str):
-        return tuple(texts_of([document], argument="text", start=number)) * len(fields or [""])
+        text = texts_of([document], argument="text", start=number)[0]
+        return (text,) * (1 if fields is None else len(fields))
     if not any(has_field(document, name) for name in fields):
         raise InvalidInput(f"document {number} has no field {', '.join(fields)}; it has {', '.join(map(str, document))}")
     return tuple(_field_text(document, number, name) for name in fields)
@@ -45,7 +49,10 @@ def _field_text(document: Any, number: int, name: str) -> str | None:
 
 
 def document_ids(ids: Any, count: int) -> list[str]:
-    """Return the ids of `count` new documents, random ones for None. Raises InvalidInput unless they are valid and distinct."""
+    """Return the ids of `count` new documents, or random ids if `ids` is None.
+
+    Raises InvalidInput if an id is not valid or repeated, or if there are not `count` of them.
+    """
     if ids is None:
         return [uuid.uuid4().hex for _ in range(count)]
     valid = checked_ids(ids)
@@ -59,7 +66,8 @@ def document_ids(ids: Any, count: int) -> list[str]:
 
 def checked_ids(ids: Any) -> list[str]:
     """Return the ids as a list. Raises InvalidInput if they are not strings, or one is empty or too long."""
-    values: list[Any] = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else [None]
+    is_list = isinstance(ids, Iterable) and not isinstance(ids, str | bytes)
+    values: list[Any] = list(ids) if is_list else [None]  # None is refused below
     if not all(isinstance(value, str) and value for value in values):
         raise InvalidInput("ids must be a list of strings, none of them empty")
     if too_long := next((value for value in values if len(value) > LONGEST_ID), None):

@@ -26,14 +26,17 @@ from podium.sources.encodings import (
 
 __all__ = ["ENCODINGS_FOLDER", "IndexEncodings"]
 
-ENCODINGS_FOLDER, MODELS_FILE = "encodings", "models.json"
-PUT_SECONDS = 10.0  # to wait for another process that writes: what is not written is an error here
+ENCODINGS_FOLDER = "encodings"
+MODELS_FILE = "models.json"
+# How long to wait for another process that writes: longer than a search waits, because a failed write is an error here.
+PUT_SECONDS = 10.0
 
 
 class IndexEncodings:
-    """The encodings of an index in `folder`, in memory if that is None, and the models that they are for.
+    """The encodings of an index in `folder`, or in memory if `folder` is None, and the models that computed them.
 
-    Documents are as a search returns them. `searched` are the index's text fields.
+    Methods take documents as a search returns them. `searched` are the names of the fields that the index searches, None for
+    each document's own text.
     """
 
     def __init__(self, folder: Path | None, searched: Sequence[str] | None) -> None:
@@ -47,12 +50,13 @@ class IndexEncodings:
     def add(self, documents: Sequence[Any], reranker: Reranker) -> int:
         """Store the encodings of documents, and return how many were computed. Raises InvalidInput or SourceError."""
         model = kept_model(reranker)
-        if model not in (models := self.models()):
-            self._write(model.added_to(models))
+        models = self.models()
+        if model not in models:
+            self._write_models(model.added_to(models))
         return encode_documents(documents, self._searched, reranker, self.store, str(self._folder or "memory"))
 
     def models(self) -> tuple[KeptModel, ...]:
-        """Return the models whose encodings are stored, () if the file that has them is damaged."""
+        """Return the models whose encodings are stored, () if the file that lists the models is missing or damaged."""
         if self._folder is None:
             return self._models_in_memory
         try:
@@ -61,16 +65,19 @@ class IndexEncodings:
             return ()
 
     def compact(self, documents: Iterable[Sequence[Any]]) -> None:
-        """Remove the encodings that belong to none of the documents, which are in batches. Raises SourceError."""
+        """Remove the encodings that belong to none of the documents. `documents` yields batches. Raises SourceError.
+
+        In memory, and if the models are unknown, nothing is removed.
+        """
         models = self.models()
         if not models or not isinstance(self.store, FolderEncodings):
             return
-        live: set[bytes] = set()
+        used_keys: set[bytes] = set()
         for batch in documents:
-            live |= encoding_keys(models, batch, self._searched)
-        self.store.compact(live)
+            used_keys |= encoding_keys(models, batch, self._searched)
+        self.store.compact(used_keys)
 
-    def _write(self, models: tuple[KeptModel, ...]) -> None:
+    def _write_models(self, models: tuple[KeptModel, ...]) -> None:
         self._models_in_memory = models
         if self._folder is None:
             return

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "checked_filter", "selection"]
 
-MOST_NAMES = 20  # of an index's fields in an error message
+MAX_NAMES = 20  # how many names of fields an error message lists
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The documents of a snapshot that meet a filter: the query for them, their number, and warnings for the user."""
+    """The documents of a snapshot that meet a filter.
+
+    `query`: tantivy's query for them. `count`: how many they are. `notes`: warnings about the filter for the user.
+    """
 
     query: Any
     count: int
@@ -54,25 +57,28 @@ def checked_filter(value: Any) -> Condition | None:
 
 
 def selection(condition: Condition, snapshot: Snapshot) -> Selection:
-    """Return the documents that meet a condition. Raises SourceError for a field that no document has in this form."""
+    """Return the documents that meet a condition.
+
+    Raises SourceError if no document has a field of the condition, or if a number is compared with a field without numbers.
+    """
     query = _query(condition, snapshot)
-    notes = _notes_about_fields(condition, snapshot) if len(snapshot) else ()
+    notes = _notes_about_fields(condition, snapshot) if len(snapshot) else ()  # an empty index has no fields
     return Selection(query, snapshot.count_documents(query), notes)
 
 
 def _notes_about_fields(condition: Condition, snapshot: Snapshot) -> tuple[str, ...]:
-    """Return warnings about the fields of a condition. Raises SourceError if no document has one of them."""
+    """Return warnings about the fields of a condition. Raises SourceError, as `selection` does."""
     notes = []
-    used_as = collections.defaultdict(set)
+    condition_types = collections.defaultdict(set)
     for part in fields_of(condition):
-        used_as[part.field].add(type(part))
-    for name, uses in used_as.items():
+        condition_types[part.field].add(type(part))
+    for name, types in condition_types.items():
         kinds = snapshot.field_kinds(name)
         if not kinds:
             raise _unknown_field(name, snapshot)
-        if Number in uses and "number" not in kinds:
+        if Number in types and "number" not in kinds:
             raise SourceError(f"the field {name!r} of the filter has no numbers; write @{name}:{{value}}")
-        if Tag in uses and "long" in kinds:
+        if Tag in types and "long" in kinds:
             notes.append(
                 f"the filter does not find values of {name!r} with more than {LONGEST_TAG} characters; some documents have one"
             )
@@ -80,12 +86,14 @@ def _notes_about_fields(condition: Condition, snapshot: Snapshot) -> tuple[str, 
 
 
 def _unknown_field(name: str, snapshot: Snapshot) -> SourceError:
+    """Return the error for a field that no document has, which suggests a similar name if there is one."""
     names = snapshot.field_names()
-    by_folded_name = {known.casefold(): known for known in names}
-    if similar := difflib.get_close_matches(name[:LONGEST_TAG].casefold(), by_folded_name, n=1):
-        remedy = f"did you mean {by_folded_name[similar[0]]!r}?"
+    names_by_folded = {field_name.casefold(): field_name for field_name in names}
+    if similar := difflib.get_close_matches(name[:LONGEST_TAG].casefold(), names_by_folded, n=1):
+        remedy = f"did you mean {names_by_folded[similar[0]]!r}?"
     else:
-        remedy = f"the documents have {', '.join(names[:MOST_NAMES])}" + (" and others" if len(names) > MOST_NAMES else "")
+        others = " and others" if len(names) > MAX_NAMES else ""
+        remedy = f"the documents have {', '.join(names[:MAX_NAMES])}{others}"
     return SourceError(f"no document has the field {name[:80]!r} of the filter; {remedy}")
 
 
@@ -96,13 +104,15 @@ def _query(condition: Condition, snapshot: Snapshot) -> Any:
         case Tag():
             terms = [tag_term(condition.field, _valid_tag(value)) for value in condition.values]
             patterns = [tag_pattern(condition.field, _valid_tag(prefix)) for prefix in condition.prefixes]
-            queries = [query.term_set_query(snapshot.schema, TERMS, terms)] if terms else []
-            return _any_of([*queries, *(query.regex_query(snapshot.schema, TERMS, pattern) for pattern in patterns)])
+            queries = [query.regex_query(snapshot.schema, TERMS, pattern) for pattern in patterns]
+            if terms:
+                queries.append(query.term_set_query(snapshot.schema, TERMS, terms))
+            return _any_of(queries)
         case Number():
             low, high = number_range(condition)
             return snapshot.number_query(column_of(condition.field), low, high) if low <= high else query.empty_query()
         case Missing():
-            names = [name_of(kind, condition.field) for kind in ("tag", "long")]
+            names = [name_of(kind, condition.field) for kind in ("tag", "long")]  # a number is also a tag
             return _without(query.term_set_query(snapshot.schema, NAMES, names))
         case Not():
             return _without(_query(condition.condition, snapshot))
@@ -119,11 +129,13 @@ def _any_of(queries: Sequence[Any]) -> Any:
 
 
 def _without(query: Any) -> Any:
+    """Return the query for all documents that `query` does not match."""
     occur = tantivy().Occur
     return tantivy().Query.boolean_query([(occur.Must, tantivy().Query.all_query()), (occur.MustNot, query)])
 
 
 def _valid_tag(value: str) -> str:
+    """Return a value of a filter as a tag. Raises InvalidInput if no document can have it."""
     tag = tag_of(value)
     if not tag:
         raise InvalidInput("the filter has an empty value, which no document has; write ismissing(@field) for missing values")

@@ -1,13 +1,16 @@
-"""Filter expressions of an index in a folder: the conditions on tags and numbers of RediSearch's query syntax. Pure.
+"""Filter expressions of an index in a folder: RediSearch's query syntax for conditions on tags and numbers.
 
-So one expression, or an expression of redisvl, filters an index in a folder and one on Redis:
+So the same expression, which may come from redisvl, filters an index in a folder and an index on Redis:
 
-    @kind:{book | journal}    one of these values; \\ before a special character, or the value in double quotes
+    @kind:{book | journal}    one of these values; a special character needs a \\ before it, or the value double quotes
     @kind:{bo*}               a value that begins with bo
-    @year:[1990 2000]         a number in this range; (1990 leaves 1990 out; -inf and +inf have no limit
-    @year>=1990               also ==, !=, >, <, <=
-    ismissing(@year)          documents without a value
-    A B    A | B    -A    (A)     and, or, not, groups; "and" binds more closely than "or"
+    @year:[1990 2000]         a number in this range; (1990 excludes 1990; -inf and +inf mean no limit
+    @year>=1990               a comparison; the other operators are ==, !=, >, <, <=
+    ismissing(@year)          no value
+    A B                       both conditions
+    A | B                     one of the conditions, or both; A B | C means (A B) | C
+    -A                        not this condition
+    (A)                       a group
 """
 
 from __future__ import annotations
@@ -23,18 +26,18 @@ from podium.errors import InvalidInput
 __all__ = ["And", "Condition", "Missing", "Not", "Number", "Or", "Tag", "fields_of", "parsed_filter"]
 
 LONGEST_FILTER = 1_000_000  # characters
-DEEPEST_FILTER = 32  # groups inside each other
-MOST_CONDITIONS = 1_000  # tantivy takes a minute for 100,000
+DEEPEST_FILTER = 32  # levels of groups inside each other
+MAX_CONDITIONS = 1_000  # tantivy takes a minute for 100,000
 
 NAME = re.compile(r"@((?:\\.|[\w.])+)\s*")
-# No pattern can match a long text in many ways, so that reading a hostile expression takes no longer than its length.
+# Each pattern can match a text in only one way, so that the time to read an expression is proportional to its length.
 TAG = re.compile(r'(?:"((?:\\.|[^"\\])*)"\s*|((?:\\.|[^\\|{}"])+))([|}])', re.DOTALL)
 NUMBER = r"([-+]?(?:inf|\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?))"
 BOUND = rf"(?:(\()\s*)?{NUMBER}"
 RANGE = re.compile(rf"\[\s*{BOUND}[\s,]+{BOUND}\s*\]", re.IGNORECASE | re.ASCII)
 COMPARISON = re.compile(rf"([=!]=|[<>]=?)\s*{NUMBER}", re.IGNORECASE | re.ASCII)
 MISSING = re.compile(rf"ismissing\s*\(\s*{NAME.pattern}\)", re.IGNORECASE)
-ATTRIBUTES = re.compile(r"\s*=>\s*\{[^{}]*\}")  # weights; a filter does not change scores
+ATTRIBUTES = re.compile(r"\s*=>\s*\{[^{}]*\}")  # such as weights, which are ignored: a filter does not change scores
 ESCAPED_OR_PLAIN = re.compile(r"\\.|.", re.DOTALL)
 SPACE = re.compile(r"\s*")
 SYNTAX = "write @field:{value} or @field:[low high], combined by spaces (and), | (or), - (not) and parentheses"
@@ -74,7 +77,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of these conditions. None at all match every document."""
+    """A document meets all of these conditions. If there are none, every document does."""
 
     conditions: tuple[Condition, ...]
 
@@ -99,7 +102,7 @@ def parsed_filter(text: str) -> Condition:
 
 
 def fields_of(condition: Condition) -> Iterator[Tag | Number | Missing]:
-    """Yield the conditions on one field that a condition consists of."""
+    """Yield the conditions on single fields that a condition consists of."""
     if isinstance(condition, And | Or):
         for part in condition.conditions:
             yield from fields_of(part)
@@ -123,8 +126,10 @@ class _Parser:
     """Reads an expression from left to right. `_end` is the position up to which it has been read."""
 
     def __init__(self, text: str) -> None:
-        self._text, self._end = text, 0
-        self._depth = self._conditions = 0
+        self._text = text
+        self._end = 0
+        self._depth = 0  # the number of groups that are open
+        self._condition_count = 0
 
     def condition(self) -> Condition:
         condition = self._alternatives()
@@ -165,11 +170,11 @@ class _Parser:
         raise self._error()
 
     def _count_condition(self) -> None:
-        """Raise InvalidInput if there are too many conditions. A value that is a prefix is one, too."""
-        self._conditions += 1
-        if self._conditions > MOST_CONDITIONS:
+        """Count a condition or a prefix, which takes as long to search. Raises InvalidInput if there are too many."""
+        self._condition_count += 1
+        if self._condition_count > MAX_CONDITIONS:
             raise InvalidInput(
-                f"the filter has more than {MOST_CONDITIONS:,} conditions; write @kind:{{a | b}} for several values"
+                f"the filter has more than {MAX_CONDITIONS:,} conditions; write @kind:{{a | b}} for several values"
             )
 
     def _group(self) -> Condition:
@@ -196,6 +201,7 @@ class _Parser:
         raise self._error(f"a folder compares whole values, not words; write @{field[:80]}:{{value}}")
 
     def _tags(self, field: str) -> Tag:
+        """Return the condition on a field's tags, from the text after the opening brace."""
         values: list[str] = []
         prefixes: list[str] = []
         separator = "|"
@@ -208,17 +214,19 @@ class _Parser:
                 values.append(_unescaped(quoted))
                 continue
             characters = ESCAPED_OR_PLAIN.findall(plain)
-            while characters[-1].isspace():
+            while characters[-1].isspace():  # the first character is never a space, because spaces were skipped
                 characters.pop()
             if "*" in characters[:-1]:
                 raise self._error("a * can only be at the end of a value; write \\* for the character itself")
-            is_prefix = characters[-1:] == ["*"]
-            if is_prefix:
+            if characters[-1] == "*":
                 self._count_condition()
-            (prefixes if is_prefix else values).append("".join(part[-1] for part in characters[: -1 if is_prefix else None]))
+                prefixes.append(_unescaped("".join(characters[:-1])))
+            else:
+                values.append(_unescaped("".join(characters)))
         return Tag(field, tuple(values), tuple(prefixes))
 
     def _next_character(self) -> str:
+        """Skip white space, and return the character after it, "" at the end of the text."""
         self._match(SPACE)
         return self._text[self._end : self._end + 1]
 
@@ -230,7 +238,7 @@ class _Parser:
         return True
 
     def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Skip a part that matches, and return the match."""
+        """Skip the part of the text that matches at this position, and return the match, None without one."""
         if match := pattern.match(self._text, self._end):
             self._end = match.end()
         return match
@@ -242,4 +250,5 @@ class _Parser:
 
 
 def _unescaped(text: str) -> str:
+    """Return a text without the backslashes that escape characters."""
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)

@@ -1,13 +1,15 @@
-"""Terms to filter by: what an index stores of a document's fields, and the query for the documents that meet a condition.
+"""Terms to filter by: what an index stores of the fields of a document, and what a condition is compared with.
 
-Every field of a document can be used in a filter, at any depth (`author.name`). A value has these terms:
+Every field of a document can be used in a filter, also a nested one (`author.name`). An index stores of a value:
 
-- a string, a number, true and false: a tag. Case, and white space around it, do not matter.
-- a number, and a string that is one: also a number.
-- a list: those of its items. Values that are blank or null have none.
+- a tag, if it is a string, a number, true or false. The case of letters and white space around the value do not matter.
+- also a number, if it is a number or a string that contains only a number.
+- the tags and numbers of its items, if it is a list.
+- nothing, if it is blank or null.
 
-Tags are terms of a text field, numbers are in columns. Both have a digest of the field's name, so no character of a name or
-value has a meaning. The index also has the names of the fields (NAMES), to recognize misspelled ones.
+Tags are terms of a text field of tantivy; numbers are in columns of a JSON field. Both contain a digest of the field's name
+instead of the name, so that no character of it has a special meaning. The names are stored separately (NAMES), to recognize
+misspelled names in filters.
 """
 
 from __future__ import annotations
@@ -42,25 +44,29 @@ __all__ = [
     "tag_term",
 ]
 
-TERMS, NUMBERS, NAMES = "terms", "numbers", "names"  # fields of tantivy's index
+TERMS, NUMBERS, NAMES = "terms", "numbers", "names"  # the names of tantivy's fields
 KINDS = ("tag", "number", "long")
-"""What values of a field are, in NAMES: "long" are values that have too many characters to be filtered by."""
-LONGEST_NORMALIZED = 2_000  # characters; normalizing makes them at most four times fewer
-LONGEST_TAG = 200  # characters of a tag or a field's name; longer ones would make the index large
-DEEPEST_RECORD = 8
+"""The kinds of values that NAMES distinguishes. "long" is a value that has too many characters to be filtered by."""
+LONGEST_NORMALIZED = 2_000  # characters; a longer text is longer than LONGEST_TAG even if it is normalized
+LONGEST_TAG = 200  # characters of a tag or of a field's name; longer ones would make the index large
+DEEPEST_RECORD = 8  # levels of lists and dicts; values below them are not indexed
 NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(slots=True)
 class FilterTerms:
-    """The terms of a document, its numbers by column, and the names of its fields, each with the KINDS of its values."""
+    """What is stored of a document.
+
+    - `terms`: its tags, as `tag_term` returns them. `numbers`: its numbers by column, as `sortable` returns them.
+    - `names`: the names of its fields with the kinds of their values, as `name_of` returns them.
+    """
 
     terms: set[str] = field(default_factory=set)
     numbers: dict[str, list[int]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
     def add(self, name: str, value: Any) -> None:
-        """Add the terms of one value."""
+        """Add what is stored of one value."""
         text = tag_of(value)
         if not text:
             return
@@ -75,7 +81,7 @@ class FilterTerms:
 
 
 def filter_terms(record: Mapping[str, Any]) -> FilterTerms:
-    """Return the terms of a document."""
+    """Return what is stored of a document. Values in fields with a very long name are left out."""
     result = FilterTerms()
     for name, value in _values(record, "", 0):
         if len(name) <= LONGEST_TAG:
@@ -84,7 +90,7 @@ def filter_terms(record: Mapping[str, Any]) -> FilterTerms:
 
 
 def _values(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield every value of a record with the dotted name of its field."""
+    """Yield the dotted name of each field, and its value, which is a string, a boolean or a number."""
     if depth > DEEPEST_RECORD:
         return
     if isinstance(value, Mapping):
@@ -103,18 +109,18 @@ def tag_of(value: Any) -> str:
         return ""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     tag = valid_unicode(text).strip().casefold()
-    # Longer ones are not indexed, normalized or not, and the time to normalize grows with the square of a run of marks.
+    # A longer tag is not indexed anyway, and normalizing a long run of combining marks could take hours.
     return tag if len(tag) > LONGEST_NORMALIZED else unicodedata.normalize("NFC", tag)
 
 
 def _number(value: Any) -> float | None:
-    """Return the number that a value is or contains, None if it is not one."""
+    """Return a value as a number, None if it is neither a number nor a string that contains only a number."""
     is_number = NUMBER.fullmatch(value.strip()) if isinstance(value, str) else not isinstance(value, bool)
     return float(value) if is_number else None
 
 
 def name_of(kind: str, name: str) -> str:
-    """Return a field's name as NAMES has it."""
+    """Return the entry in NAMES for a field that has values of a kind."""
     return f"{kind} {name}"
 
 
@@ -124,11 +130,12 @@ def _digest(name: str) -> str:
 
 
 def tag_term(name: str, tag: str) -> str:
+    """Return the term that documents have whose field `name` has this tag."""
     return f"{_digest(name)}={tag}"
 
 
 def tag_pattern(name: str, prefix: str) -> str:
-    """Return a regular expression for the terms of tags that begin with `prefix`."""
+    """Return a regular expression of tantivy for the terms of tags that begin with `prefix`."""
     escaped = "".join(rf"\x{{{ord(character):x}}}" for character in prefix)
     return f"{_digest(name)}={escaped}(?s:.)*"
 
@@ -141,7 +148,7 @@ def column_of(name: str) -> str:
 def sortable(number: float) -> int:
     """Return the 64 bits of a number as a signed integer that sorts like the number.
 
-    tantivy's query parser does not read all floats.
+    Numbers are indexed as such integers, because tantivy's query parser does not read all floats.
     """
     bits: int = struct.unpack(">q", struct.pack(">d", number + 0.0))[0]  # -0.0 + 0.0 is 0.0
     return bits if bits >= 0 else bits ^ 0x7FFF_FFFF_FFFF_FFFF

@@ -1,4 +1,4 @@
-"""The folder of an index: create it in one step, let one process at a time load it, delete it."""
+"""The folder of an index: create it in one step, reserve it for one process that loads documents, and delete it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import filelock
 
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_path
-from podium.sources.embedded import graph
 from podium.sources.embedded.description import DESCRIPTION_FILE, is_index
 from podium.sources.embedded.encodings import ENCODINGS_FOLDER
+from podium.sources.embedded.generations import delete_generations
 from podium.sources.embedded.texts import TEXT_FOLDER
-from podium.sources.embedded.vectors import CHECKSUMS_FILE, ROWS_FILE
 
 __all__ = ["checked_folder", "delete_index", "loading", "new_folder"]
 
@@ -26,7 +25,7 @@ LOCK_FILE = "podium-index.lock"
 
 
 def checked_folder(path: Any) -> Path:
-    """Return the path. Raises InvalidInput if it cannot be the path of an index."""
+    """Return the path as a Path. Raises InvalidInput if it cannot be the path of an index."""
     folder = checked_path(path)
     try:
         str(folder).encode()
@@ -37,11 +36,12 @@ def checked_folder(path: Any) -> Path:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to create an index in, which is renamed to `folder` at the end.
+    """Yield a temporary folder to create an index in. At the end it is renamed to `folder`.
 
-    So two processes cannot mix up their indexes. Raises SourceError if `folder` exists and is not empty.
+    So the files of two processes that create the same index are never mixed. Raises SourceError if `folder` exists and is not
+    empty.
     """
-    folder = folder.resolve()  # "." and a link cannot be replaced by that name
+    folder = folder.resolve()  # because a folder cannot be renamed to "." or to a symbolic link
     if is_index(folder):
         raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -89,17 +89,11 @@ def delete_index(folder: Path) -> None:
         (target / DESCRIPTION_FILE).unlink()  # first: without it the folder is not an index
         shutil.rmtree(target / TEXT_FOLDER)
         shutil.rmtree(target / ENCODINGS_FOLDER, ignore_errors=True)
-        for path in target.iterdir():
-            if _is_own(path.name) and not path.is_dir():
-                path.unlink()
+        delete_generations(target)
+        (target / LOCK_FILE).unlink(missing_ok=True)
         if not any(target.iterdir()):
             target.rmdir()
             if folder.is_symlink():
                 folder.unlink()
     except OSError as error:
         raise SourceError(f"cannot delete all of {folder}: {error.strerror or error}") from error
-
-
-def _is_own(name: str) -> bool:
-    """Whether podium writes a file of this name beside the folder of texts. Others are the user's."""
-    return name in (LOCK_FILE, ROWS_FILE, CHECKSUMS_FILE) or graph.FILE_NAME.fullmatch(name) is not None

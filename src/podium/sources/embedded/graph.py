@@ -19,13 +19,16 @@ from podium.extras import import_optional
 __all__ = ["FILE_NAME", "GraphFile", "graph_files", "new_graph", "opened_graph", "save_graph"]
 
 _log = logging.getLogger("podium")
-# A graph without a checksum is of an earlier version; one that is unfinished, of a process that was killed.
+# Earlier versions of podium wrote graphs without a checksum. A process that was killed may have left an unfinished graph.
 FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:(?:-(?P<checksum>[0-9a-f]{8}))?\.usearch|\.unfinished)")
 
 
 @dataclass(frozen=True, slots=True)
 class GraphFile:
-    """A graph's file with what its name says. `modified` (nanoseconds) tells it from a file that replaces it."""
+    """The file of a graph, and the number of rows and the checksum that are in its name.
+
+    `modified` is the time in nanoseconds when the file was last changed. A file that replaces it has another one.
+    """
 
     path: Path
     rows: int
@@ -38,19 +41,20 @@ def graph_files(folder: Path, rows: int) -> list[GraphFile]:
     files = []
     for path in folder.iterdir():
         if (match := FILE_NAME.fullmatch(path.name)) and match["checksum"]:
-            with contextlib.suppress(OSError):  # replaced since it was listed
+            with contextlib.suppress(OSError):  # the file was replaced after it was listed
                 files.append(GraphFile(path, int(match["rows"]), int(match["checksum"], 16), path.stat().st_mtime_ns))
     return sorted((file for file in files if 0 < file.rows <= rows), key=lambda file: -file.rows)
 
 
 def new_graph(dimensions: int) -> Any:
+    """Return an empty graph, whose distance is the inner product: the cosine, as all vectors have length 1."""
     return import_optional("usearch.index", "index").Index(ndim=dimensions, metric="ip", dtype="f16")
 
 
 def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
-    """Return the graph of a file, as a copy in memory if `writable`, else mapped.
+    """Return the graph of a file: a copy in memory if `writable`, else mapped to memory.
 
-    Returns None if the file is missing or damaged: searching a damaged graph can end the process.
+    Returns None if the file is missing or damaged. A damaged graph must not be searched, because that can end the process.
     """
     index_class = import_optional("usearch.index", "index").Index
     try:
@@ -66,7 +70,10 @@ def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
 
 
 def save_graph(folder: Path, graph: Any, rows: int) -> None:
-    """Write the graph and delete those before it. If there is no room for it, log that: the rows can be searched without."""
+    """Write the graph of the first `rows` rows, and delete older graphs.
+
+    If the disk is full, this only logs a warning, because rows can be searched without a graph.
+    """
     outdated = [path for path in folder.iterdir() if FILE_NAME.fullmatch(path.name)]
     unfinished = folder / f"graph-{rows}.unfinished"  # usearch writes to a path, not to a file object
     try:
@@ -80,7 +87,7 @@ def save_graph(folder: Path, graph: Any, rows: int) -> None:
         unfinished.unlink(missing_ok=True)
         _log.warning("the graph of %s could not be saved (%s); searches are exact and slower", folder, str(error)[:100])
         return
-    for path in outdated:  # readers that have mapped one keep it
+    for path in outdated:  # processes that mapped an older graph can still read it
         if path not in (saved, unfinished):
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -1,8 +1,9 @@
 """EmbeddedIndex: full-text, vector and hybrid search in a folder or in memory, without a server.
 
 The text index decides which documents exist: a commit adds a document together with the number of its vector's row. Rows are
-on the disk before that commit, and rows of a commit that never happened belong to no document. So texts and vectors always
-agree, even if a writer is killed.
+on the disk before that commit, and rows of a commit that never happened belong to no document. A number is never given to
+another row, also not by a compaction, which moves rows to new files. So texts and vectors always agree, even if a writer is
+killed.
 
 The files of an index are mapped into memory. To restore one from a backup, replace files by renaming others, or drop the index
 first. A file that was truncated or overwritten in place is noticed when a search begins; one that is truncated while a search
@@ -37,12 +38,12 @@ from podium.sources.embedded.filter_queries import Selection, checked_filter, se
 from podium.sources.embedded.filter_syntax import Condition
 from podium.sources.embedded.filter_terms import filter_terms
 from podium.sources.embedded.folder import checked_folder, new_folder
+from podium.sources.embedded.generations import Generation, Generations
 from podium.sources.embedded.segmentation import has_unspaced_text
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
 from podium.sources.embedded.vector_search import append_vectors, nearest_documents
-from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import embedder_name, probe_vector
 from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
@@ -54,13 +55,14 @@ from podium.types import Candidates, Embed
 
 __all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
 
-EMBEDDED_AT_ONCE = 2_000  # documents
+EMBEDDED_AT_ONCE = 2_000  # documents whose vectors are computed and written together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request(SearchRequest):
     snapshot: Snapshot
     selection: Selection | None
+    vectors: Generation | None
 
 
 class EmbeddedIndex(HybridSource[_Request]):
@@ -69,8 +71,8 @@ class EmbeddedIndex(HybridSource[_Request]):
     Use `create` or `open`. Any number of threads and processes may search while one adds; all of them find the new documents
     as soon as `add` returns. `mode` is "text", "vector" or "hybrid" (the default with an embedder). `fusion` is how a hybrid
     search combines its two rankings: "weighted", a sum in which text has the weight `text_weight`, or "rrf", reciprocal rank.
-    `filter` leaves out documents that do not match, such as `@kind:{book} @year:[1990 2000]`: conditions on any field in the
-    syntax of RediSearch, or an expression of redisvl. Scores stay as they are. Needs the package's extra `index`.
+    `filter` is a condition that documents must meet, such as `@kind:{book} @year:[1990 2000]`. It may name any field, in the
+    syntax of RediSearch or as an expression of redisvl, and does not change scores. Needs the package's extra `index`.
 
         >>> index = EmbeddedIndex.create(None)
         >>> index.add(["the sea at night", {"text": "apples, ripe and red"}], ids=["sea", "fruit"])
@@ -95,10 +97,12 @@ class EmbeddedIndex(HybridSource[_Request]):
             raise InvalidInput("create an index with EmbeddedIndex.create(path), or open one with EmbeddedIndex.open(path)")
         self.path = path
         self.embedder = description.embedder
-        self.batch = 5_000 if embed is None else 500  # documents of one commit, if they are loaded from a file
-        self._description, self._texts = description, texts
+        # How many documents a loader adds in one commit. An interrupted run loses the vectors of one batch at most.
+        self.batch = 5_000 if embed is None else 500
+        self._description = description
+        self._texts = texts
         self._identity = IndexIdentity(path, description)
-        self._vectors = Vectors(path, len(description.probe)) if description.probe else None
+        self._vectors = Generations(path, len(description.probe)) if description.probe else None
         self._encodings = IndexEncodings(path, self.text_fields)
         self._writing = threading.Lock()
         checked_filter(filter)
@@ -123,10 +127,11 @@ class EmbeddedIndex(HybridSource[_Request]):
     ) -> EmbeddedIndex:
         """Create an empty index in a folder that is empty or does not exist, or in memory if `path` is None.
 
-        `text` is the fields to search, with weights as {name: weight}; None reads each document's own text as `rerank` does.
-        `language` selects stemmer and stop-words, None for neither. `embed` is an Embedder, a redisvl vectorizer, or any
-        function, also async, from a list of texts to vectors. `ids_from` is stored with the index: the field that ids will be
-        taken from, "" for digests of documents. Raises InvalidInput or SourceError.
+        `text` names the fields to search: one name, a list of names, or {name: weight}. None searches each document's own
+        text, as `rerank` reads it. `language` selects stemmer and stop-words; None means neither. `embed` is an Embedder, a
+        redisvl vectorizer, or any function, also async, from a list of texts to vectors. `ids_from` is stored for later runs
+        of `podium index`: the field that ids are taken from, or "" if ids are digests of documents. Raises InvalidInput or
+        SourceError.
         """
         if language is not None and language not in LANGUAGES:
             raise InvalidInput(f"there is no stemmer for {language!r:.40}; use {', '.join(LANGUAGES)}, or None")
@@ -140,7 +145,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         )
         folder = None if path is None else checked_folder(path)
         options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight, "filter": filter}
-        # In memory first, because that checks all arguments.
+        # Create an index in memory first: its constructor checks all arguments before the folder is created.
         index = cls(None, description, Texts(None, description), **options)
         if folder is None:
             return index
@@ -221,11 +226,11 @@ class EmbeddedIndex(HybridSource[_Request]):
     def add(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None, keep: Reranker | None = None) -> list[str]:
         """Add strings and mappings in one commit, and return their ids. Searches find them as soon as this returns.
 
-        A document replaces the one that has its id. Without `ids`, documents get random ones. `keep` is a reranker with late
-        interaction: its encodings of the documents are stored, so that a Search with it does not read them again. Raises
-        InvalidInput if a document cannot be written as JSON or has none of the searched fields, and SourceError if another
-        process is writing or the disk is full; then nothing is added. If there are many vectors, their graph is extended here,
-        which can take minutes.
+        A document replaces the one that has its id. Without `ids`, documents get random ids. `keep` is a reranker with late
+        interaction. Its encodings of the documents are stored, so that a Search with that reranker does not compute them
+        again. Raises InvalidInput if a document cannot be written as JSON or has none of the searched fields. Raises
+        SourceError if another process is writing or the disk is full; then no document is added. If the index has many
+        vectors, this also extends their graph, which can take minutes.
         """
         if self._vectors is not None and self.embed is None:
             raise InvalidInput(
@@ -234,7 +239,7 @@ class EmbeddedIndex(HybridSource[_Request]):
             )
         documents = checked_documents(documents)
         valid_ids = document_ids(ids, len(documents))
-        stored = [self._stored(document, number) for number, document in enumerate(documents)]
+        stored = [self._stored_json(document, number) for number, document in enumerate(documents)]
         terms = [filter_terms(self._record(document)) for document in documents]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
         if keep is not None:
@@ -243,76 +248,100 @@ class EmbeddedIndex(HybridSource[_Request]):
             with self._writer() as writer:
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
                     part = slice(start, start + EMBEDDED_AT_ONCE)
-                    rows = self._rows(texts[part])
-                    for entry in map(Entry, valid_ids[part], stored[part], texts[part], rows, terms[part]):
-                        writer.put(entry)
+                    rows = self._written_rows(texts[part])
+                    for values in zip(valid_ids[part], stored[part], texts[part], rows, terms[part], strict=True):
+                        writer.put(Entry(*values))
             if self._vectors is not None:
-                self._vectors.improve()
+                self._vectors.use(lambda generation: generation.vectors.improve())
         return valid_ids
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents in one commit, and return how many existed."""
-        unique = list(dict.fromkeys(checked_ids(ids)))
+        """Delete documents in one commit, and return how many existed. Raises SourceError while another process writes."""
+        unique_ids = sorted(set(checked_ids(ids)))
         with self._writing:
-            count = len(self._snapshot().documents(unique))
+            count = len(self._snapshot().documents(unique_ids))
             with self._writer() as writer:
-                for document_id in unique:
+                for document_id in unique_ids:
                     writer.remove(document_id)
         return count
 
     def keep(self, documents: Iterable[Any], reranker: Reranker) -> int:
         """Store a reranker's encodings of documents that the index has, and return how many were computed.
 
-        Those that are stored already are not computed. Raises InvalidInput or SourceError.
+        Encodings that are stored already are not computed again. Raises InvalidInput or SourceError.
         """
-        stored = [self._stored(document, number) for number, document in enumerate(checked_documents(documents))]
+        stored = [self._stored_json(document, number) for number, document in enumerate(checked_documents(documents))]
         return self._encodings.add(list(map(self._document, stored)), reranker)
 
     def compact(self) -> None:
-        """Remove encodings of documents that were deleted or changed. Raises SourceError while another process writes."""
+        """Free the space of vectors and encodings that belong to documents which were deleted or replaced.
+
+        Vectors are copied to new files, for which there must be room, unless less than a tenth of them is unused. Their graph
+        is built again, which can take minutes. Searches go on meanwhile, also in other processes. Raises SourceError while
+        another process writes, or if vectors are damaged or the disk is full; then no vector is deleted.
+        """
         with self._writing, self.locked():
             snapshot = self._snapshot()
             self._encodings.compact([self._document(content) for content in batch] for batch in snapshot.all_documents())
+            if self._vectors is not None:
+                self._vectors.compact(snapshot.rows())
 
     def get(self, ids: Iterable[str]) -> dict[str, Any]:
-        """Return the documents that exist, by id: a string as {"text": …}, a mapping as it was added."""
+        """Return the documents that exist, by id.
+
+        A document that was added as a string has one field: the first field that is searched, or "text".
+        """
         stored = self._snapshot().documents(checked_ids(ids))
         return {document_id: self._document(content) for document_id, content in stored.items()}
 
     def check(self, documents: Iterable[Any], *, ids: Iterable[str] | None = None, first_number: int = 0) -> None:
         """Raise what `add` would raise for these documents, without adding them.
 
-        `first_number` is the number of the first one in error messages.
+        `first_number` is the number that error messages give to the first document.
         """
         documents = checked_documents(documents)
         document_ids(ids, len(documents))
         for number, document in enumerate(documents, start=first_number):
-            self._stored(document, number)
+            self._stored_json(document, number)
             self._searched_texts(document, number)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those documents that the index already has in exactly this form."""
         existing = self.get(ids)
-        stored = (json.loads(self._stored(document, number)) for number, document in enumerate(documents))
-        return {name for name, document in zip(ids, stored, strict=True) if _is_same(existing.get(name), document)}
+        unchanged_ids = set()
+        for number, (document_id, document) in enumerate(zip(ids, documents, strict=True)):
+            if _is_same(existing.get(document_id), json.loads(self._stored_json(document, number))):
+                unchanged_ids.add(document_id)
+        return unchanged_ids
 
     def search(
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
     ) -> Candidates:
         """Return at most `limit` documents after the `offset` best, best first.
 
-        Each is a dict of its fields, `source_key` (its id), `source_score` and `source_rank`. Any text is a query: nothing in
-        it is an operator. `filter` replaces the index's own. The result is a list with `total` and `notes`. Raises
-        InvalidInput, or SourceError, also for a filter with a field that no document has.
+        `limit` is None for all documents. Each document is a dict of its fields, `source_key` (its id), `source_score` and
+        `source_rank`. Any text is a query: no character in it is an operator. `filter` replaces the filter of the index. The
+        result is a list with the attributes `total` and `notes`. Raises InvalidInput. Raises SourceError if the index is
+        damaged, the embedder fails, or the filter names a field that no document has.
         """
-        query, mode, offset = checked_query(query), self.checked_mode(mode or self.mode), checked_offset(offset)
-        most, condition = checked_limit(limit), checked_filter(self.filter if filter is None else filter)
-        snapshot = self._snapshot()
-        selected = None if condition is None else self._selection(condition, snapshot)
-        matching = len(snapshot) if selected is None else selected.count
-        count = min(most or matching, max(0, matching - offset))
-        request = _Request(query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected)
-        return result_of(self.candidates(request))
+        query = checked_query(query)
+        limit = checked_limit(limit)
+        offset = checked_offset(offset)
+        mode = self.checked_mode(mode or self.mode)
+        condition = checked_filter(self.filter if filter is None else filter)
+
+        def candidates(vectors: Generation | None) -> Candidates:
+            snapshot = self._snapshot()
+            selected = None if condition is None else self._selection(condition, snapshot)
+            matching = len(snapshot) if selected is None else selected.count
+            remaining = max(0, matching - offset)
+            count = remaining if limit is None else min(limit, remaining)
+            request = _Request(
+                query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected, vectors=vectors
+            )
+            return result_of(self.candidates(request))
+
+        return candidates(None) if mode == "text" or self._vectors is None else self._vectors.use(candidates)
 
     async def asearch(
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
@@ -335,9 +364,10 @@ class EmbeddedIndex(HybridSource[_Request]):
     @immediate
     def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:
         hits = []
-        if request.count:
-            vectors, embed = self._vectors_and_embedder(request.mode)
-            nearest = nearest_documents(vectors, embed, request.snapshot, request.query, offset + count, request.selection)
+        if request.count and request.vectors is not None and self.embed is not None:
+            nearest = nearest_documents(
+                request.vectors, self.embed, request.snapshot, request.query, offset + count, request.selection
+            )
             hits = nearest[offset:]
         return Hits(hits, len(request.snapshot) if request.selection is None else request.selection.count)
 
@@ -367,17 +397,12 @@ class EmbeddedIndex(HybridSource[_Request]):
         return f"cosine of {self.embedder or 'your'} vectors"
 
     def check_vectors(self, mode: Mode) -> None:
-        self._vectors_and_embedder(mode)
-
-    def _vectors_and_embedder(self, mode: Mode) -> tuple[Vectors, Embed]:
-        """Return the vectors and the embedder of queries. Raises InvalidInput without them."""
         if self._vectors is None:
             reason = " needs vectors, and this index has none; create another index with "
             raise InvalidInput(Argument("mode", mode), reason, Argument("embed", ...))
         if self.embed is None:
             reason = f" needs the embedder of this index, {self.embedder or 'a callable'}; open it with "
             raise InvalidInput(Argument("mode", mode), reason, Argument("embed", ...))
-        return self._vectors, self.embed
 
     def _selection(self, condition: Condition, snapshot: Snapshot) -> Selection:
         if not self._description.is_filterable:
@@ -391,10 +416,11 @@ class EmbeddedIndex(HybridSource[_Request]):
         try:
             return self._texts.snapshot()
         finally:
-            self._identity.check()  # afterwards: the folder may be replaced at any time
+            self._identity.check()  # after the snapshot was taken, because the folder may be replaced at any time
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Writer]:
+        """Yield a writer whose changes are committed at the end. Raises SourceError if the index was dropped or replaced."""
         self._identity.check()  # before tantivy writes to the folder of another index
         with self._texts.writing() as writer:
             self._identity.check()  # while nothing can drop the index
@@ -404,17 +430,17 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Keep other writers out in a context. Raises SourceError while one writes."""
         return self._texts.locked()
 
-    def _document(self, stored: bytes) -> dict[str, Any]:
-        """Return a document from its JSON. Raises SourceError if that is damaged."""
+    def _document(self, content: bytes | None) -> dict[str, Any]:
+        """Return a document from its JSON. Raises SourceError if the JSON is damaged or missing."""
         try:
-            document = parse_json(stored or b"")
+            document = parse_json(content or b"")
         except ValueError:
             document = None
         if not isinstance(document, dict):
             raise unusable(self.path, ValueError("a document cannot be read"))
         return document
 
-    def _stored(self, document: Any, number: int) -> bytes:
+    def _stored_json(self, document: Any, number: int) -> bytes:
         return stored_json(document, number, self._field_of_strings)
 
     def _record(self, document: Any) -> Mapping[str, Any]:
@@ -428,14 +454,16 @@ class EmbeddedIndex(HybridSource[_Request]):
     def _searched_texts(self, document: Any, number: int) -> tuple[str | None, ...]:
         return searched_texts(document, number, self._description.fields)
 
-    def _rows(self, texts: Sequence[tuple[str | None, ...]]) -> list[int | None]:
+    def _written_rows(self, texts: Sequence[tuple[str | None, ...]]) -> list[int | None]:
+        """Write the vectors of documents, given the texts of their fields, and return their rows; None without a vector."""
         if self._vectors is None or self.embed is None:
             return [None] * len(texts)
-        return append_vectors(self._vectors, self.embed, [" ".join(filter(None, fields)) for fields in texts])
+        joined_texts = [" ".join(filter(None, field_texts)) for field_texts in texts]
+        return append_vectors(self._vectors.current(), self.embed, joined_texts)
 
     def _check_rows(self) -> None:
         """Raise SourceError if rows of vectors are missing, which a killed writer cannot cause."""
-        if self._vectors is not None and self._snapshot().last_row() >= len(self._vectors.rows()):
+        if self._vectors is not None and self._vectors.use(lambda vectors: self._snapshot().last_row() >= vectors.next_number):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )
@@ -446,4 +474,5 @@ def _is_same(existing: dict[str, Any] | None, document: dict[str, Any]) -> bool:
         return False
     if existing == document:
         return True
-    return json.dumps(existing, sort_keys=True) == json.dumps(document, sort_keys=True)  # NaN does not equal NaN
+    # The JSON may still be equal: a document that contains NaN does not equal itself.
+    return json.dumps(existing, sort_keys=True) == json.dumps(document, sort_keys=True)

@@ -1,4 +1,4 @@
-"""LOCAL, a kind of place: an index in a folder, or, to search, a file whose documents are indexed in memory."""
+"""LOCAL, the kind of place for folders that have an index, and for files, whose documents are indexed in memory to search."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
     path = Path(place)
     if not path.exists():
         raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
-    own = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
+    arguments = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
     if not path.is_dir():
-        return _index_of_file(path, EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **own))
+        index = EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **arguments)
+        _add_file(path, index)
+        return index
     if not is_index(path):
         raise SourceError(f"{place} is not an index of podium; create one in another folder with podium index FILE --to FOLDER")
     if options.text is not None:
@@ -37,24 +39,28 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
     name = options.embed
     if name is None and options.mode != "text":
         name = descriptions.read(checked_folder(place)).embedder
-    return EmbeddedIndex.open(place, embed=load_embedder(name), **own)
+    return EmbeddedIndex.open(place, embed=load_embedder(name), **arguments)
 
 
-def _index_of_file(file: Path, index: EmbeddedIndex) -> EmbeddedIndex:
+def _add_file(file: Path, index: EmbeddedIndex) -> None:
     documents = list(with_ids(stream_documents(file), None))
     index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
-    return index
 
 
 class FolderTarget:
-    """Loads documents into the index in a folder. `prepare` creates a new one, when all documents are known to be valid."""
+    """Loads documents into the index in a folder. `prepare` creates the index if the folder has none.
+
+    The loader checks all documents before it calls `prepare`. Until then a new index is in memory.
+    """
 
     notes: Sequence[str] = ()
 
     def __init__(self, place: str, options: IndexOptions, load_embedder: EmbedderLoader) -> None:
-        self._folder, self._options, self._load_embedder = checked_folder(place), options, load_embedder
+        self._folder = checked_folder(place)
+        self._options = options
+        self._load_embedder = load_embedder
         self._exists = is_index(self._folder)
-        self._loading = contextlib.ExitStack()
+        self._loading = contextlib.ExitStack()  # holds the lock on the folder from `prepare` to `close`
         self._index = EmbeddedIndex.open(self._folder) if self._exists else self._new_index(None, None)
         if self._exists:
             self._check_options()
@@ -107,7 +113,7 @@ class FolderTarget:
         return None if self._options.language == "none" else self._options.language or "english"
 
     def _check_options(self) -> None:
-        """Raise InvalidInput if the index was created with other options."""
+        """Raise InvalidInput if the index was created with other fields, another language or other ids."""
         index, options = self._index, self._options
         has_other_fields = options.text is not None and options.text != index.text_weights
         if has_other_fields or (options.language and self._language != index.language):

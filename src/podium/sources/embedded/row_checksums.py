@@ -1,4 +1,4 @@
-"""Checksums of a file of rows that only grows, in another file: one record for each append."""
+"""Checksums of a file of rows that only grows. They are in a second file, which gets one record for each append."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 __all__ = ["DamagedRecord", "RowChecksums", "RowRange"]
 
-RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these
-FIELDS = struct.Struct("<QQI")  # the first three
+RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these three numbers
+FIELDS = struct.Struct("<QQI")  # a record without its CRC-32
 
 
 class DamagedRecord(Exception):
@@ -28,13 +28,13 @@ class RowRange:
 
 
 class RowChecksums:
-    """The file of checksums at `path`. A record is written when its rows are on the disk, so it always describes them."""
+    """The file of checksums at `path`. A record is written after its rows are on the disk, so rows never differ from it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, rows: RowRange) -> None:
-        """Write a record, which is on the disk when this returns. For one writer at a time."""
+        """Write the record of rows that were appended. It is on the disk when this returns. For one writer at a time."""
         fields = FIELDS.pack(rows.start, rows.end, rows.checksum)
         with open(self._path, "ab") as file:
             file.truncate(file.tell() // RECORD.size * RECORD.size)  # a writer that was killed may have left part of a record
@@ -43,15 +43,16 @@ class RowChecksums:
             os.fsync(file.fileno())
 
     def between(self, start: int, end: int) -> list[RowRange]:
-        """Return the records of the rows `start` to `end` (exclusive). Raises DamagedRecord.
+        """Return the records whose rows are all within `start` to `end` (exclusive). Raises DamagedRecord.
 
-        Rows that an earlier version of podium wrote, or a writer that was killed, have no record.
+        Some rows have no record: those that an earlier version of podium wrote, or a writer that was killed before the record.
         """
         if not self._path.exists():
             return []
         records = []
         with open(self._path, "rb") as file:
-            while len(content := file.read(RECORD.size)) == RECORD.size:  # one at a time, as the file's size may be damaged
+            # Reads one record at a time, because the size of a damaged file may exceed the memory.
+            while len(content := file.read(RECORD.size)) == RECORD.size:
                 first, last, checksum, record_crc = RECORD.unpack(content)
                 if zlib.crc32(content[: FIELDS.size]) != record_crc:
                     raise DamagedRecord

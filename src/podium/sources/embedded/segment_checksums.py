@@ -17,13 +17,15 @@ from podium.json_values import parse_json
 
 __all__ = ["FileIdentity", "are_unchanged", "check_segments"]
 
-FOOTER_END = struct.Struct("<II")  # length of the JSON before it, and MAGIC
+FOOTER_END = struct.Struct("<II")  # the length of the footer's JSON, which is before these numbers, and MAGIC
 MAGIC = 1337
 CHUNK_BYTES = 1 << 20
 MAX_FOOTER_BYTES = 10_000
 
-FileIdentity = tuple[str, int, int, int]  # name, inode, size, nanoseconds of the last change
-_intact: dict[Path, frozenset[FileIdentity]] = {}  # by folder; this process does not compare these files again
+FileIdentity = tuple[str, int, int, int]
+"""A file's name, inode, size in bytes, and time of the last change in nanoseconds."""
+_intact_files: dict[Path, frozenset[FileIdentity]] = {}
+"""Folder → the files in it that this process has compared. It does not compare them again."""
 
 
 def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
@@ -32,23 +34,24 @@ def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
     Raises SourceError if one is damaged. Each file is compared once in a process, as tantivy never changes it. Files that are
     missing are left to tantivy.
     """
-    before, files = _intact.get(folder, frozenset()), set()
+    intact_before = _intact_files.get(folder, frozenset())
+    files = set()
     for name in _segment_files(folder, meta):
         try:
             with open(folder / name, "rb") as file:
                 stat = os.fstat(file.fileno())
                 identity = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-                if identity not in before and not _is_intact(file, stat.st_size):
+                if identity not in intact_before and not _is_intact(file, stat.st_size):
                     raise SourceError(f"{folder / name} is damaged: its checksum does not match; index the documents again")
                 files.add(identity)
         except FileNotFoundError:
             continue
-    _intact[folder] = frozenset(files)
-    return _intact[folder]
+    _intact_files[folder] = frozenset(files)
+    return _intact_files[folder]
 
 
 def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
-    """Whether no file has been truncated, overwritten or replaced. Deleted files stay readable for those that mapped them."""
+    """Whether no file was truncated, overwritten or replaced. It may be deleted: processes that mapped it can still read it."""
     prefix = f"{folder}{os.sep}"
     for name, inode, size, modified in files:
         try:
@@ -61,7 +64,10 @@ def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
 
 
 def _segment_files(folder: Path, meta: bytes) -> Iterator[str]:
-    """Yield the names of the files of all segments. Meanwhile another process may be writing a segment's next .del file."""
+    """Yield the names of the files of all segments.
+
+    Of .del files, only those that `meta` names: another process may be writing the next .del file of a segment.
+    """
     try:
         segments = {
             segment["segment_id"].replace("-", ""): (segment["deletes"] or {}).get("opstamp")

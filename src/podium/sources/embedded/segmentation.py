@@ -1,7 +1,7 @@
-"""Segmentation: text in scripts that are written without spaces, as overlapping pairs of characters.
+"""Segmentation of text in scripts that are written without spaces, into overlapping pairs of characters.
 
-A tokenizer that separates words by spaces and punctuation takes a whole Chinese clause as one word. Pairs need no dictionary,
-and queries are separated in the same way. docs/search.md has measurements of pairs and alternatives (bench/segmentation.py).
+A tokenizer that separates words at spaces and punctuation takes a whole Chinese clause as one word. Pairs need no dictionary,
+and a query is separated into the same pairs. docs/search.md compares pairs with alternatives (bench/segmentation.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ HAN_AND_KANA = (
 )
 THAI, LAO, KHMER = "\u0e01-\u0e3a\u0e40-\u0e4e", "\u0e81-\u0ec6\u0ec8-\u0ece\u0edc-\u0edf", "\u1780-\u17d3\u17d7\u17dc\u17dd"
 BURMESE = "\u1000-\u103f\u1050-\u1089\u108e\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"
-WIDE = "\uff01-\uff9f"  # full-width Latin letters, half-width Katakana
+WIDE = "\uff01-\uff9f"  # full-width Latin letters and half-width Katakana
 
 NORMALIZED_AT_ONCE = 2_000  # characters
+# A run of characters in a script without spaces. The two groups are never in one word.
 RUN = re.compile(f"[{HAN_AND_KANA}]+|[{THAI}{LAO}{KHMER}{BURMESE}]+")
 NORMALIZED = re.compile(f"[{WIDE}{HAN_AND_KANA}{THAI}{LAO}{KHMER}{BURMESE}]+")
 
@@ -36,14 +37,14 @@ SIGN = re.compile(f"[{SIGNS}]")
 CHARACTER = re.compile(rf"[^{SIGNS}](?:[{SIGNS}]|(?<=[\u1039\u17d2]).)*|[{SIGNS}]+")
 """A letter with its signs. The Burmese and Khmer signs U+1039 and U+17D2 stack the next letter below this one."""
 
-# tantivy's tokenizer separates words at tone marks, so each sign is written as a letter of Linear A.
+# tantivy's tokenizer would separate words at tone marks. So each sign is replaced by a letter of Linear A, an ancient script.
 LETTERS_FOR_SIGNS = {ord(sign): 0x10600 + i for i, sign in enumerate(SIGNS)}
 
 
 def segmented(text: str) -> str:
     """Return a document's text with every pair of adjacent characters as a word, and every character.
 
-    Only text in Chinese, Japanese, Thai, Lao, Khmer and Burmese script changes. Words in other scripts between them stay whole.
+    Only text in Chinese, Japanese, Thai, Lao, Khmer and Burmese script changes. Words in other scripts stay whole.
 
         >>> segmented("iPhone手机壳 is")
         'iPhone 手机 机壳 手 机 壳  is'
@@ -52,7 +53,7 @@ def segmented(text: str) -> str:
 
 
 def segmented_query(text: str) -> str:
-    """Return a query's text with every pair of adjacent characters as a word. A character that stands alone is a word.
+    """Return a query's text with every pair of adjacent characters as a word. A character without a neighbor is a word, too.
 
     >>> segmented_query("手机壳 a 手").split()
     ['手机', '机壳', 'a', '手']
@@ -66,6 +67,7 @@ def has_unspaced_text(text: str) -> bool:
 
 
 def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> str:
+    """Replace each run by the words that a function returns for its characters."""
     if text.isascii():
         return text
     text = NORMALIZED.sub(lambda run: _normalized(run[0]), text)
@@ -73,13 +75,13 @@ def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> s
 
 
 def _normalized(run: str) -> str:
-    """Return a run in NFKC. Long ones are normalized in parts: the time grows with the square of a run of marks."""
+    """Return a run in NFKC. A long run is normalized in parts, because the time grows with the square of a run of marks."""
     starts = range(0, len(run), NORMALIZED_AT_ONCE)
     return "".join(unicodedata.normalize("NFKC", run[start : start + NORMALIZED_AT_ONCE]) for start in starts)
 
 
 def characters_of(run: str) -> list[str]:
-    """Return the characters of a run, each with its signs, which are written as letters."""
+    """Return the letters of a run, each together with its signs, which are replaced by LETTERS_FOR_SIGNS."""
     if not SIGN.search(run):
         return list(run)
     return [character.translate(LETTERS_FOR_SIGNS) for character in CHARACTER.findall(run)]

@@ -1,20 +1,24 @@
-"""Snapshot: one commit of the full-text index, which stays as it is while it is searched."""
+"""Snapshot: one commit of the full-text index. Later commits do not change it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podium.sources.embedded.filter_queries import Selection
 from podium.sources.embedded.filter_terms import KINDS, NAMES, NUMBERS, TERMS, name_of
 from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls
 from podium.sources.fusion import Hit
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = ["Address", "Snapshot"]
 
-READ_AT_ONCE = 20_000  # documents: finding a batch takes as long as finding all before it
+READ_AT_ONCE = 20_000  # documents of a batch: to find a later batch, tantivy also visits all batches before it
 Address = tuple[int, int]
 """A document in a snapshot: the number of its segment, and its number there."""
 
@@ -25,17 +29,22 @@ class Snapshot:
     def __init__(
         self, path: Path | None, index: Any, query_words: Callable[[str], list[str]], weights: Sequence[float]
     ) -> None:
-        self._path, self._query_words, self._weights = path, query_words, weights
-        self._index, self._searcher, self.schema = index, index.searcher(), index.schema
+        self._path = path
+        self._query_words = query_words
+        self._weights = weights
+        self._index = index
+        self._searcher = index.searcher()
+        self.schema = index.schema
         self._query = tantivy().Query
 
     def __len__(self) -> int:
+        """Return the number of documents."""
         return int(self._searcher.num_docs)
 
     def search(self, query: str, offset: int, count: int, selection: Selection | None = None) -> list[Hit]:
-        """Return `count` hits after the `offset` best by BM25, over any word of the query in any field.
+        """Return at most `count` hits after the `offset` best by BM25. A document matches if any field has a word of the query.
 
-        No character of the query is an operator. A selection leaves out other documents; it changes no score.
+        No character of the query is an operator. With a selection, only its documents match; their scores do not change.
         """
         with tantivy_calls(self._path):
             text_query = self._text_query(query, selection)
@@ -45,29 +54,32 @@ class Snapshot:
             return [Hit((address.segment_ord, address.doc), float(score)) for score, address in hits]
 
     def count(self, query: str, selection: Selection | None = None) -> int:
-        """Return how many documents have a word of the query. This takes longer than a search: it visits all of them."""
+        """Return how many documents have a word of the query. This takes longer than a search, which skips most of them."""
         with tantivy_calls(self._path):
             text_query = self._text_query(query, selection)
             return 0 if text_query is None else int(self._searcher.search(text_query, limit=1).count)
 
     def count_documents(self, query: Any) -> int:
-        """Return how many documents a query of tantivy finds."""
+        """Return how many documents match a query object of tantivy."""
         with tantivy_calls(self._path):
             return int(self._searcher.search(query, limit=1).count)
 
     def number_query(self, column: str, low: int, high: int) -> Any:
-        """Return the query for the documents with a number from `low` to `high` in a column. Other queries take no columns."""
+        """Return the query for the documents with a number from `low` to `high` in a column.
+
+        It is parsed, because tantivy's other functions for queries do not accept a column of a JSON field.
+        """
         with tantivy_calls(self._path):
             return self._index.parse_query(f"{NUMBERS}.{column}:[{low} TO {high}]", [TERMS])
 
     def field_kinds(self, name: str) -> set[str]:
-        """Return what the values of a field are, as in filter_terms; nothing if no document has the field."""
+        """Return the kinds of a field's values, as in filter_terms.KINDS. The set is empty if no document has the field."""
         with tantivy_calls(self._path):
             queries = {kind: self._query.term_query(self.schema, NAMES, name_of(kind, name), "basic") for kind in KINDS}
             return {kind for kind, query in queries.items() if self._searcher.search(query, limit=1).count}
 
     def field_names(self) -> list[str]:
-        """Return the names of the documents' fields, those of the most documents first; at most 1,000 of them."""
+        """Return the names of the documents' fields, the most frequent first. If there are over 1,000, some are left out."""
         with tantivy_calls(self._path):
             terms = {"terms": {"field": NAMES, "size": len(KINDS) * 1_000}}
             buckets = self._searcher.aggregate(self._query.all_query(), {NAMES: terms})[NAMES]["buckets"]
@@ -85,24 +97,25 @@ class Snapshot:
         return self._query.boolean_query([(must, text_query), (must, self._query.const_score_query(selection.query, 0.0))])
 
     def _clauses(self, query: str) -> list[tuple[Any, Any]]:
+        """Return one optional clause for each field and each different word of the query."""
         should = tantivy().Occur.Should
         term_counts = Counter(self._query_words(query))
         clauses = []
-        for field, weight in enumerate(self._weights):
-            for term, count in term_counts.items():  # one clause for a word however often it is repeated
-                clause = self._query.term_query(self.schema, f"text{field}", term, index_option="freq")
+        for i, weight in enumerate(self._weights):
+            for term, count in term_counts.items():  # a word has one clause, even if the query repeats it
+                clause = self._query.term_query(self.schema, f"text{i}", term, index_option="freq")
                 boost = weight * count
                 clauses.append((should, clause if boost == 1 else self._query.boost_query(clause, boost)))
         return clauses
 
     def stored(self, addresses: Iterable[Address]) -> Iterator[tuple[str, bytes]]:
-        """Yield the id and the JSON of each document. They are loaded one by one, because they may be large."""
+        """Yield the id and the JSON of each document. One document is loaded at a time, because documents may be large."""
         address_of = tantivy().DocAddress
         for address in addresses:
             with tantivy_calls(self._path):
                 document = self._searcher.doc(address_of(*address))
-                row = document.get_first("id"), document.get_first("document")
-            yield row
+                id_and_json = document.get_first("id"), document.get_first("document")
+            yield id_and_json
 
     def documents(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the JSON of the documents that exist, by id."""
@@ -122,7 +135,7 @@ class Snapshot:
             yield [content for _, content in self.stored([(address.segment_ord, address.doc) for _, address in hits])]
 
     def of_rows(self, rows: Sequence[int], selection: Selection | None = None) -> dict[int, Address]:
-        """Return the documents that refer to these rows of vectors, by row; with a selection, only those that are in it."""
+        """Return the documents whose vectors have these rows, by row. With a selection, return only its documents."""
         with tantivy_calls(self._path):
             if not rows:
                 return {}
@@ -133,13 +146,25 @@ class Snapshot:
             return self._by_row(query, len(rows))
 
     def selected_rows(self, selection: Selection) -> dict[int, Address]:
-        """Return the documents of a selection that have a vector, by its row."""
+        """Return the documents of a selection that have a vector, by the vector's row."""
         with tantivy_calls(self._path):
             return self._by_row(selection.query, selection.count) if selection.count else {}
 
     def _by_row(self, query: Any, limit: int) -> dict[int, Address]:
         hits = self._searcher.search(query, limit=limit, count=False, order_by_field="row").hits
         return {int(row): (address.segment_ord, address.doc) for row, address in hits if row is not None}
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return all rows that documents refer to, in ascending order."""
+        import numpy as np
+
+        rows: list[int] = []
+        query = self._query.all_query()
+        for offset in range(0, len(self), READ_AT_ONCE):
+            with tantivy_calls(self._path):
+                hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset, order_by_field="row").hits
+            rows += [row for row, _ in hits if row is not None]
+        return np.array(rows[::-1], np.int64)
 
     def last_row(self) -> int:
         """Return the highest row that a document refers to, -1 if none does."""

@@ -21,7 +21,7 @@ def tantivy() -> Any:
 
 @contextlib.contextmanager
 def tantivy_calls(path: Path | None) -> Iterator[None]:
-    """Make calls of tantivy raise SourceErrors, and let no other thread fork during them. For calls that do not take long."""
+    """Make calls of tantivy raise SourceErrors, and let other threads fork only afterwards. For short calls."""
     with typed_errors(path), no_fork:
         yield
 

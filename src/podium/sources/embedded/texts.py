@@ -1,4 +1,4 @@
-"""Texts: the full-text half of an index, by tantivy, which also stores the documents. It knows vectors only as rows."""
+"""Texts: the full-text index by tantivy, which also stores the documents and the numbers of their vectors' rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
 
 __all__ = ["LANGUAGES", "TEXT_FOLDER", "Entry", "Texts", "Writer"]
 
-TEXT_FOLDER, META_FILE = "text", "meta.json"
+TEXT_FOLDER = "text"
+META_FILE = "meta.json"
 LANGUAGES = (
     "danish",
     "dutch",
@@ -41,15 +42,16 @@ LANGUAGES = (
 """Languages with both a stemmer and a list of stop-words."""
 
 MAX_META_BYTES = 100_000_000
-WRITER_MEMORY = 128_000_000
-LONGEST_WORD = 100
+WRITER_MEMORY = 128_000_000  # bytes
+LONGEST_WORD = 100  # characters; longer words are not indexed
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document to add: its id, its JSON, one text per searched field, and the row of its vector, None without one.
+    """A document to add.
 
-    `terms` are those to filter by.
+    - `document`: its JSON. `texts`: the text of each searched field, None if the document lacks the field.
+    - `row`: the number of its vector's row, None if it has no vector. `terms`: what filters are compared with.
     """
 
     id: str
@@ -63,13 +65,14 @@ class Texts:
     """A tantivy index in the folder of an index, or in memory if `path` is None. Readers see what has been committed."""
 
     def __init__(self, path: Path | None, description: Description, *, create: bool = False) -> None:
-        self._path, self._description = path, description
+        self._path = path
+        self._description = description
         self._weights = [1.0] if description.fields is None else list(description.fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
-        self._commits = 0  # of this object; other objects cannot write to an index in memory
+        self._commits = 0  # made by this object, which is the only one that can write to an index in memory
         self._loaded_state: bytes | int | None = None
-        self._segment_files: frozenset[FileIdentity] = frozenset()  # of the loaded commit
+        self._segment_files: frozenset[FileIdentity] = frozenset()  # the files of the loaded commit
         self._reloading = threading.Lock()
         with typed_errors(path):
             self._analyzer = _analyzer(description.language)
@@ -79,16 +82,17 @@ class Texts:
                 self._index = self._opened_index(self._folder)
             self._index.register_tokenizer("podium", self._analyzer)
             with no_fork:
-                self._index.config_reader("manual")  # else a thread of tantivy reloads it at any time, also during a fork
+                # Otherwise a thread of tantivy reloads the index at any time, also while another thread forks.
+                self._index.config_reader("manual")
 
     def renew(self) -> None:
-        """Replace the lock, which a thread of the parent process may have held, and close the parent's locks on files."""
+        """After a fork, replace the lock that a thread of the parent may have held, and close the parent's locks on files."""
         self._reloading = threading.Lock()
         if self._folder is not None:
             _close_locks(self._folder)
 
     def snapshot(self) -> Snapshot:
-        """Return the last commit."""
+        """Return the last commit. Raises SourceError if its files are damaged."""
         with typed_errors(self._path):
             state = self._state()
             if state != self._loaded_state or not self._are_files_unchanged():
@@ -101,6 +105,7 @@ class Texts:
                 return Snapshot(self._path, self._index, self._query_words, self._weights)
 
     def _query_words(self, query: str) -> list[str]:
+        """Return the words of a query as the index has them: stemmed, and without stop-words."""
         words: list[str] = self._analyzer.analyze(segmented_query(query) if self._description.is_segmented else query)
         return words
 
@@ -128,22 +133,22 @@ class Texts:
                 with no_fork:
                     writer.commit()
             except BaseException:
-                with contextlib.suppress(ValueError, OSError), no_fork:  # the first error is the one to know
+                with contextlib.suppress(ValueError, OSError), no_fork:  # the error of the rollback would hide the first one
                     writer.rollback()
                 raise
             finally:
                 self._commits += 1
-                writer.wait_merging_threads()  # which also lets others write
+                writer.wait_merging_threads()  # This also releases the writer's lock.
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers out without writing. Raises SourceError while another one writes."""
+        """Keep other threads and processes from writing during the block. Raises SourceError while one of them writes."""
         with typed_errors(self._path):
             writer = self._new_writer()
         try:
             yield
         finally:
-            with contextlib.suppress(ValueError, OSError):  # its files may have been deleted
+            with contextlib.suppress(ValueError, OSError):  # the block may have deleted the files of the index
                 writer.wait_merging_threads()
 
     def _new_writer(self) -> Any:
@@ -159,7 +164,7 @@ class Texts:
             raise
 
     def _opened_index(self, folder: Path) -> Any:
-        """Return the index in a folder. If that is read-only, tantivy gets a mirror of it, to create its lock file in."""
+        """Return the index in a folder. Of a read-only folder, open a mirror, because tantivy must create a lock file."""
         self._check_files()
         try:
             return _open_index(folder)
@@ -180,7 +185,7 @@ class _Mirror:
         self.refresh()
 
     def refresh(self) -> None:
-        """Link the files that have been added."""
+        """Link the files that were added to the mirrored folder."""
         for path in self._mirrored.iterdir():
             if path.suffix != ".lock":
                 with contextlib.suppress(FileExistsError):
@@ -188,10 +193,11 @@ class _Mirror:
 
 
 class Writer:
-    """Adds and removes documents; `Texts.writing` commits them."""
+    """Adds and removes documents. `Texts.writing` commits the changes."""
 
     def __init__(self, writer: Any, description: Description) -> None:
-        self._writer, self._description = writer, description
+        self._writer = writer
+        self._description = description
         self._document = tantivy().Document
 
     def put(self, entry: Entry) -> None:
@@ -201,8 +207,8 @@ class Writer:
         document.add_bytes("document", entry.document)
         if entry.row is not None:
             document.add_unsigned("row", entry.row)
-        for field, text in enumerate(entry.texts):
-            document.add_text(f"text{field}", self._indexed_text(text or ""))
+        for i, text in enumerate(entry.texts):
+            document.add_text(f"text{i}", self._indexed_text(text or ""))
         if self._description.is_filterable:
             for name in entry.terms.names:
                 document.add_text(NAMES, name)
@@ -223,7 +229,7 @@ class Writer:
 
 
 def _meta(folder: Path) -> bytes:
-    """Return the content of meta.json. Raises ValueError if it is far too large: tantivy would load it into memory."""
+    """Return the content of meta.json. Raises ValueError if it is too large to be intact: tantivy would load it into memory."""
     with open(folder / META_FILE, "rb") as file:
         content = file.read(MAX_META_BYTES + 1)
     if len(content) > MAX_META_BYTES:
@@ -232,16 +238,16 @@ def _meta(folder: Path) -> bytes:
 
 
 def _close_locks(folder: Path) -> None:
-    """Close this process's copies of file locks of the parent process. The parent could not release them otherwise.
+    """Close a forked process's copies of the parent's file locks. The parent could not release its locks otherwise.
 
-    Their numbers now refer to an empty file, since objects of tantivy may still close them. Only on Linux.
+    The file descriptors are redirected to the null device, because objects of tantivy may still close them. Only on Linux.
     """
     descriptors = Path("/proc/self/fd")
     if not descriptors.is_dir():
         return
     locks = {str(folder.resolve() / name) for name in (".tantivy-meta.lock", ".tantivy-writer.lock")}
     for descriptor in os.listdir(descriptors):
-        with contextlib.suppress(OSError):  # the descriptor that listed them is closed already
+        with contextlib.suppress(OSError):  # the descriptor that os.listdir used is closed already
             if os.readlink(descriptors / descriptor) in locks:
                 null = os.open(os.devnull, os.O_RDONLY)
                 os.dup2(null, int(descriptor), inheritable=False)
@@ -261,6 +267,7 @@ def _new_index(folder: Path | None, schema: Any) -> Any:
 
 
 def _analyzer(language: str | None) -> Any:
+    """Return what separates a text into words in lower case, without stop-words and stemmed if there is a language."""
     package = tantivy()
     builder = package.TextAnalyzerBuilder(package.Tokenizer.simple()).filter(package.Filter.remove_long(LONGEST_WORD))
     builder = builder.filter(package.Filter.lowercase())
@@ -269,13 +276,13 @@ def _analyzer(language: str | None) -> Any:
     return builder.build()
 
 
-def _schema(fields: int, description: Description) -> Any:
+def _schema(text_field_count: int, description: Description) -> Any:
     builder = tantivy().SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=True, indexed=True, fast=True)
     builder.add_bytes_field("document", stored=True)
-    for field in range(fields):
-        builder.add_text_field(f"text{field}", tokenizer_name="podium", index_option="freq")
+    for i in range(text_field_count):
+        builder.add_text_field(f"text{i}", tokenizer_name="podium", index_option="freq")
     if description.is_filterable:
         builder.add_text_field(TERMS, tokenizer_name="raw", index_option="basic")
         builder.add_json_field(NUMBERS, tokenizer_name="raw", index_option="basic", fast=True)

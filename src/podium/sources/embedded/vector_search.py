@@ -1,4 +1,4 @@
-"""Between documents and rows of vectors: store the vectors of documents, and find the documents nearest to a vector."""
+"""Store the vectors of documents as rows, and find the documents whose rows are nearest to a query's vector."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from podium.sources.embedded.filter_queries import Selection
+from podium.sources.embedded.generations import Generation
 from podium.sources.embedded.snapshot import Snapshot
-from podium.sources.embedded.vectors import Vectors
 from podium.sources.embedding import document_vectors, query_vector
 from podium.sources.fusion import Hit
 from podium.types import Embed
 
 __all__ = ["append_vectors", "nearest_documents"]
 
-ALL_COMPARED = 20_000  # documents of a filter whose vectors are all compared, which takes 10 ms
+ALL_COMPARED = 20_000  # the largest number of filtered documents whose vectors are all compared, which takes 10 ms
 
 
-def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list[int | None]:
+def append_vectors(vectors: Generation, embed: Embed, texts: Sequence[str]) -> list[int | None]:
     """Write the vectors of documents' texts to the disk. Return the row of each document, None if its text is blank."""
     non_blank = [i for i, text in enumerate(texts) if text.strip()]
     rows: list[int | None] = [None] * len(texts)
@@ -29,16 +29,18 @@ def append_vectors(vectors: Vectors, embed: Embed, texts: Sequence[str]) -> list
 
 
 def nearest_documents(
-    vectors: Vectors, embed: Embed, snapshot: Snapshot, query: str, count: int, selection: Selection | None = None
+    vectors: Generation, embed: Embed, snapshot: Snapshot, query: str, count: int, selection: Selection | None = None
 ) -> list[Hit]:
-    """Return the `count` nearest documents; with a selection, the nearest of those that are in it.
+    """Return the `count` nearest documents, or fewer if there are fewer. With a selection, return its nearest documents.
 
-    A small selection is compared completely.
+    If the selection is small, all its vectors are compared. If it is large, the nearest rows of the whole index are searched
+    for documents of the selection; all its vectors are compared only if that finds too few.
     """
     vector = query_vector(embed, query)
     if selection is None:
         return _nearest_of_all(vectors, snapshot, vector, count, count, None)
     if selection.count > ALL_COMPARED:
+        # So many rows contain `count` documents of the selection if it is spread evenly; some more are looked at.
         row_count = count * len(snapshot) // selection.count + count
         hits = _nearest_of_all(vectors, snapshot, vector, count, row_count, selection)
         if len(hits) == count:
@@ -48,13 +50,14 @@ def nearest_documents(
 
 
 def _nearest_of_all(
-    vectors: Vectors, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
+    vectors: Generation, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
 ) -> list[Hit]:
-    """Return the `count` nearest documents, by first looking at the `row_count` nearest rows.
+    """Return the `count` nearest documents, by looking at the `row_count` nearest rows.
 
-    Rows that belong to no document, or to none of the selection, are skipped, so more rows may have to be read.
+    Rows that belong to no document, or to no document of the selection, are skipped. If too few documents remain, this looks
+    at four times as many rows.
     """
-    total = len(vectors.rows())
+    total = len(vectors)
     while True:
         nearest = vectors.nearest(vector, row_count)
         addresses = snapshot.of_rows([row for row, _ in nearest], selection)

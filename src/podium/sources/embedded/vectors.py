@@ -1,6 +1,7 @@
-"""Rows of vectors, in memory or in a file that only grows, and the nearest of them: exact, or by HNSW if there are many.
+"""Rows of vectors, in memory or in a file that only grows, and a search for the nearest rows.
 
-Rows that no document refers to are not known here; callers leave them out of the results.
+The search compares all rows, or uses an HNSW graph if there are many. It does not know which rows documents refer to; callers
+leave out the others.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["CHECKSUMS_FILE", "EXACT_BELOW", "ROWS_FILE", "Vectors"]
 
 _log = logging.getLogger("podium")
-ROWS_FILE, CHECKSUMS_FILE = "vectors.f32", "vectors.checksums"
-EXACT_BELOW = 100_000  # rows: below this, comparing all of them takes 4 ms and finds exactly the nearest
-# The share of rows that may be missing from the HNSW graph, all of which are compared, before it is extended and saved again.
-OUTSIDE_GRAPH = 0.2
-GRAPH_STEP = 50_000  # rows that are added to a graph at once, as copies in float32
-SQUARES_UNDERFLOW, SQUARES_OVERFLOW = 1e-15, 1e15  # lengths of vectors beyond which float32 cannot hold their squares' sum
-EF_SEARCH = 200  # how many neighbours HNSW considers: a usual search wants 100 candidates
+ROWS_FILE = "vectors.f32"
+CHECKSUMS_FILE = "vectors.checksums"
+EXACT_BELOW = 100_000  # With fewer rows there is no graph: comparing all of them takes at most 4 ms, and is exact.
+# Rows that are not in the graph are all compared. The graph is extended when they are more than this share of all rows.
+MAX_OUTSIDE_GRAPH = 0.2
+COPIED_AT_ONCE = 50_000  # rows, which are copied to memory
+ADDED_TO_GRAPH_AT_ONCE = 50_000  # rows, which are copied to memory
+# Below the first length of a vector and above the second, float32 cannot hold the sum of its squares.
+MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
+EF_SEARCH = 200  # how many rows HNSW considers at least: a usual search requests 100 candidates
 
 
 class Vectors:
@@ -48,13 +51,13 @@ class Vectors:
         self._exact_below = exact_below  # rows
         self._folder = folder
         self._rows: Any = None
-        self._inode = 0  # of the file that is mapped
-        self._most_rows = 0  # the number of rows never falls
-        self._verified = 0  # the number of rows that match their checksums
-        self._compared_at = 0  # the number of rows when checksums were last compared
-        # The current graph: its file, None in memory; its number of rows; itself.
+        self._inode = 0  # the inode of the file that is mapped
+        self._max_row_count = 0  # the largest number of rows so far; a smaller number is a sign of damage
+        self._verified_count = 0  # how many of the first rows match their checksums
+        self._compared_count = 0  # the number of rows when checksums were last compared
+        # The graph that searches use: its file (None in memory), its number of rows, and the object of usearch.
         self._graph: tuple[GraphFile | None, int, Any] | None = None
-        self._damaged: set[GraphFile] = set()
+        self._damaged_graphs: set[GraphFile] = set()
 
     def append(self, vectors: Rows) -> range:
         """Add rows and return their numbers; they are on the disk when this returns. For one writer at a time."""
@@ -62,7 +65,19 @@ class Vectors:
 
         self._check_dimensions(vectors)
         unit = _unit(np.ascontiguousarray(vectors, np.float32))
-        rows = self.rows()  # raises if the file was cut short
+        rows = self.rows()  # also in a folder, because this raises an error if the file was cut short
+        return self._append_unit(unit, rows)
+
+    def append_rows_of(self, other: Vectors, positions: NDArray[np.int64]) -> None:
+        """Append rows of other vectors as they are, after comparing those with their checksums. Raises SourceError."""
+        rows = other._verified_rows()
+        for start in range(0, len(positions), COPIED_AT_ONCE):
+            self._append_unit(rows[positions[start : start + COPIED_AT_ONCE]], self.rows())
+
+    def _append_unit(self, unit: Rows, rows: Rows) -> range:
+        """Append vectors of length 1 after the existing rows, and return their positions."""
+        import numpy as np
+
         if self._folder is not None:
             return self._append_to_file(self._folder, unit)
         self._rows = np.concatenate([rows, unit]) if len(rows) else unit
@@ -82,29 +97,33 @@ class Vectors:
         return range(start, end)
 
     def rows(self) -> Rows:
-        """Return every row, shape (rows, dimensions); a map of the file, not a copy."""
+        """Return every row, float32 of shape (rows, dimensions). In a folder, this is a map of the file.
+
+        Raises SourceError if the file has fewer rows than before.
+        """
         import numpy as np
 
         if self._folder is None:
             return np.zeros((0, self.dimensions), np.float32) if self._rows is None else self._rows
         file = self._folder / ROWS_FILE
-        most_rows = self._most_rows  # before looking at the file: another thread may be appending
+        max_row_count = self._max_row_count  # read before the file, because another thread may be appending
         stat = file.stat() if file.exists() else None
         count = stat.st_size // (4 * self.dimensions) if stat else 0
-        if count < most_rows:
+        if count < max_row_count:
             raise SourceError(f"{file} is damaged: it was cut short or deleted; index the documents again")
         if not count or stat is None:
             return np.zeros((0, self.dimensions), np.float32)
         if self._inode != stat.st_ino:
-            self._verified = self._compared_at = 0
+            self._verified_count = 0
+            self._compared_count = 0
         if self._rows is None or len(self._rows) != count or self._inode != stat.st_ino:
             self._rows = np.memmap(file, np.float32, "r", shape=(count, self.dimensions))
             self._inode = stat.st_ino
-        self._most_rows = max(self._most_rows, count)
+        self._max_row_count = max(self._max_row_count, count)
         return self._rows  # type: ignore[no-any-return]
 
     def nearest(self, query: Rows, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` (row, cosine similarity), nearest first, equal ones by row."""
+        """Return at most `count` pairs (position of a row, cosine similarity), nearest first. Ties are in order of position."""
         import numpy as np
 
         self._check_dimensions(query)
@@ -116,28 +135,28 @@ class Vectors:
         hits += [(in_graph + int(i), float(similarities[i])) for i in best]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:count]
 
-    def nearest_of(self, numbers: Sequence[int], query: Rows, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` (row, cosine similarity) of these rows, nearest first, equal ones by row. Compares all."""
+    def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
+        """Return what `nearest` would return if there were only the rows at these positions. All of them are compared."""
         import numpy as np
 
         self._check_dimensions(query)
-        if not numbers:
+        if not len(positions):
             return []
-        similarities = self._verified_rows()[np.asarray(numbers)] @ _unit(np.asarray(query, np.float32)[None])[0]
-        hits = zip(numbers, map(float, similarities), strict=True)
+        similarities = self._verified_rows()[positions] @ _unit(np.asarray(query, np.float32)[None])[0]
+        hits = zip(positions.tolist(), map(float, similarities), strict=True)
         return heapq.nsmallest(count, hits, key=lambda hit: (-hit[1], hit[0]))
 
     def improve(self) -> None:
         """Extend the graph if too many rows are missing from it. Takes minutes for a million rows; only for the writer."""
         rows = self._verified_rows()
-        if len(rows) < self._exact_below or len(rows) - self._current_graph()[0] <= OUTSIDE_GRAPH * len(rows):
+        if len(rows) < self._exact_below or len(rows) - self._current_graph()[0] <= MAX_OUTSIDE_GRAPH * len(rows):
             return
         import numpy as np
 
         in_graph, graph = self._current_graph(writable=True)
         graph = new_graph(self.dimensions) if graph is None else graph
-        for start in range(in_graph, len(rows), GRAPH_STEP):
-            end = min(start + GRAPH_STEP, len(rows))
+        for start in range(in_graph, len(rows), ADDED_TO_GRAPH_AT_ONCE):
+            end = min(start + ADDED_TO_GRAPH_AT_ONCE, len(rows))
             graph.add(np.arange(start, end, dtype=np.uint64), np.array(rows[start:end]))
         if self._folder is None:
             self._graph = (None, len(rows), graph)
@@ -152,23 +171,26 @@ class Vectors:
             )
 
     def _verified_rows(self) -> Rows:
-        """Return every row, after comparing new ones with their checksums. Raises SourceError if they differ."""
+        """Return every row, after comparing new rows with their checksums. Raises SourceError if a checksum differs."""
         rows = self.rows()
-        if self._folder is not None and len(rows) != self._compared_at:
+        if self._folder is not None and len(rows) != self._compared_count:
             checksums = self._folder / CHECKSUMS_FILE
             try:
-                records = RowChecksums(checksums).between(self._verified, len(rows))
+                records = RowChecksums(checksums).between(self._verified_count, len(rows))
             except (DamagedRecord, OSError):
                 raise _mismatch(checksums) from None
             if any(checksum(rows[part.start : part.end].data.cast("B")) != part.checksum for part in records):
                 raise _mismatch(self._folder / ROWS_FILE)
             # Rows after the last record may have been appended just now; their record is written next.
-            self._verified = max([self._verified, *(part.end for part in records)])
-            self._compared_at = len(rows)
+            self._verified_count = max([self._verified_count, *(part.end for part in records)])
+            self._compared_count = len(rows)
         return rows
 
     def _nearest_in_graph(self, unit: Rows, count: int) -> tuple[int, list[tuple[int, float]]]:
-        """Return the graph's number of rows, and the nearest of them with similarities computed from the rows themselves."""
+        """Return the graph's number of rows, and the nearest of these rows, as `nearest` does.
+
+        The graph has float16 vectors, so similarities are computed from the rows.
+        """
         import numpy as np
 
         in_graph, graph = self._current_graph()
@@ -176,7 +198,7 @@ class Vectors:
             return 0, []
         graph.expansion_search = max(EF_SEARCH, 2 * count)
         keys = np.sort(graph.search(unit, min(count, in_graph)).keys.astype(np.int64))
-        keys = keys[keys < in_graph]  # a graph in memory may be growing
+        keys = keys[keys < in_graph]  # another thread may be adding rows to a graph in memory
         similarities = self.rows()[keys] @ unit
         return in_graph, [(int(key), float(similarity)) for key, similarity in zip(keys, similarities, strict=True)]
 
@@ -191,14 +213,14 @@ class Vectors:
         for file in graph_files(self._folder, len(self.rows())):
             if current is not None and current[0] == file and not writable:
                 return current[1:]
-            if file in self._damaged:
+            if file in self._damaged_graphs:
                 continue
             if (graph := opened_graph(file, self.dimensions, writable=writable)) is not None:
                 if not writable:
                     self._graph = (file, file.rows, graph)
                 return file.rows, graph
-            if file.path.exists():  # else a writer has replaced it since it was listed
-                self._damaged.add(file)
+            if file.path.exists():  # if not, a writer has replaced it since it was listed
+                self._damaged_graphs.add(file)
                 _log.warning("%s is damaged; searches are exact but slower until documents are next added", file.path)
         return 0, None
 
@@ -208,13 +230,13 @@ def _mismatch(file: Path) -> SourceError:
 
 
 def _unit(vectors: Rows) -> Rows:
-    """Return the vectors at length 1; those of length 0 as they are."""
+    """Return the vectors scaled to length 1. Vectors of zeros are returned unchanged."""
     import numpy as np
 
     with np.errstate(over="ignore", under="ignore"):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        extreme = ~((lengths > SQUARES_UNDERFLOW) & (lengths < SQUARES_OVERFLOW))[:, 0]
-        if extreme.any():  # their squares leave the range of float32
+        extreme = ~((lengths > MIN_LENGTH) & (lengths < MAX_LENGTH))[:, 0]
+        if extreme.any():  # divide them by their largest number, so that float32 can hold their squares
             vectors = vectors.copy()
             largest = np.abs(vectors[extreme]).max(axis=1, keepdims=True)
             vectors[extreme] = (vectors[extreme] / np.where(largest > 0, largest.astype(np.float64), 1)).astype(np.float32)

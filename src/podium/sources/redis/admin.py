@@ -10,7 +10,7 @@ from podium.sources.encodings import KeptModel
 from podium.sources.redis import replies
 from podium.sources.redis.commands import keys_command
 from podium.sources.redis.description import description_key, lease_key, prefixes_overlap, read_description
-from podium.sources.redis.encodings import delete_encodings, document_keys, index_encodings
+from podium.sources.redis.encodings import delete_encodings, encoding_keys_of, index_encodings
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo
@@ -22,19 +22,23 @@ TIMEOUT_SECONDS = 30.0
 
 
 def indexes(url: str, name: str = "") -> list[tuple[str, str, str]]:
-    """Return the name, number of documents and fields of one index, or of each index on the server if `name` is empty."""
+    """Return the name, the number of documents and the fields of one index, or of all indexes if `name` is empty.
+
+    Raises SourceError, also if there is no index of this name.
+    """
     with _server(url, name) as server:
         infos = [index_info(server, name)] if name else index_infos(server)
     return [(info.name, str(info.document_count), info.field_list()) for info in infos]
 
 
 def delete(url: str, name: str, ids: Sequence[str]) -> int:
-    """Delete documents of an index and return how many existed. Keys that are not its documents are ignored."""
+    """Delete documents of an index and return how many existed. Ids without a document in the index are ignored."""
     with _server(url, name) as server:
         info = _existing_info(server)
         reply = server.execute(*keys_command(server.index, [info.key_prefix + document_id for document_id in ids]))
         keys = replies.search_keys(reply)
-        encodings = document_keys(server, info, keys, models) if (models := _models(server, info)) else set()
+        models = _models(server, info)
+        encodings = encoding_keys_of(server, info, keys, models) if models else set()
         count: int = sum(server.execute("DEL", key) for key in keys)
         if encodings:
             index_encodings(server, info.key_prefix).delete(encodings)
@@ -42,10 +46,10 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
 
 
 def drop(url: str, name: str) -> int:
-    """Delete an index, its documents and podium's keys for it; return how many documents there were.
+    """Delete an index, its documents, and podium's own keys for it. Return how many documents it had.
 
     Raises SourceError if `name` is an alias, if another index has some of the documents, or if another process is loading
-    documents, because those that it writes later would remain.
+    documents into the index: the documents that it writes later would remain.
     """
     with _server(url, name) as server:
         info = _existing_info(server)
@@ -70,7 +74,7 @@ def index_info(server: Server, name: str) -> IndexInfo:
 
 
 def index_infos(server: Server) -> list[IndexInfo]:
-    """Return the descriptions of all indexes, in the order of their names, without those that are dropped meanwhile."""
+    """Return the descriptions of all indexes, in the order of their names. Indexes that are dropped meanwhile are left out."""
     infos = []
     for name in replies.index_names(server.execute("FT._LIST")):
         with contextlib.suppress(NoSuchIndex):
@@ -79,7 +83,8 @@ def index_infos(server: Server) -> list[IndexInfo]:
 
 
 def _server(url: str, name: str) -> contextlib.closing[Server]:
-    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))  # commands for all indexes have no name
+    """Return a server for the commands of one index, or for commands that name no index if `name` is empty."""
+    return contextlib.closing(Server.from_url(url, name or "*", TIMEOUT_SECONDS))
 
 
 def _existing_info(server: Server) -> IndexInfo:
@@ -92,7 +97,7 @@ def _existing_info(server: Server) -> IndexInfo:
 
 
 def _models(server: Server, info: IndexInfo) -> tuple[KeptModel, ...]:
-    """Return the models whose encodings an index keeps."""
+    """Return the models whose encodings an index has."""
     description = read_description(server.execute("GET", description_key(info.key_prefix)))
     return () if description is None else description.models
 
@@ -100,9 +105,12 @@ def _models(server: Server, info: IndexInfo) -> tuple[KeptModel, ...]:
 def _check_exclusive(server: Server, info: IndexInfo) -> None:
     """Raise SourceError if dropping the index would delete documents of another one."""
     for other in index_infos(server):
-        shared = (prefix for prefix in other.prefixes if any(prefixes_overlap(own, prefix) for own in info.prefixes))
-        if other.name != info.name and other.storage == info.storage and (prefix := next(shared, None)) is not None:
-            raise SourceError(
-                f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.address}, whose keys begin "
-                f"with {prefix!r}; to delete the index without its documents, run FT.DROPINDEX {info.name} on the server"
-            )
+        if other.name == info.name or other.storage != info.storage:
+            continue
+        for prefix in other.prefixes:
+            if any(prefixes_overlap(own_prefix, prefix) for own_prefix in info.prefixes):
+                raise SourceError(
+                    f"dropping {info.name!r} would delete documents of index {other.name!r} on {server.address}, whose keys "
+                    f"begin with {prefix!r}; to delete the index without its documents, run FT.DROPINDEX {info.name} on the "
+                    "server"
+                )

@@ -1,20 +1,19 @@
-"""The commands of RediSearch for a search, as lists of arguments. Pure."""
+"""The commands of RediSearch for a search, as sequences of arguments. Nothing is sent here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
-from podium.sources.filters import Filter
 from podium.sources.fusion import RRF_CONSTANT
 from podium.sources.redis.replies import DISTANCE, Field
 
 __all__ = [
     "Command",
-    "Filter",
-    "Page",
+    "CommandOptions",
     "documents_command",
     "hybrid_command",
     "keys_command",
@@ -23,14 +22,19 @@ __all__ = [
 ]
 
 Command: TypeAlias = Sequence[Any]
+"""The name of a command and its arguments."""
 BM25 = ("SCORER", "BM25STD")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """The options of a search's commands, which return `count` documents after the `offset` best.
+class CommandOptions:
+    """The options of a command that searches an index. It returns `count` documents after the `offset` best.
 
-    `weights`: weight of each text field. `return_fields`: None for all fields. `timeout_ms`: of the server, in milliseconds.
+    - `weights`: the text fields to search, with their weights.
+    - `filter`: a condition in RediSearch's query syntax that documents must meet, None without one.
+    - `return_fields`: the fields to return, never an empty list. None returns all fields; from FT.HYBRID it returns none.
+    - `ef_runtime`: the number of candidates that a search of an HNSW graph keeps, None for the index's own number.
+    - `timeout_ms`: the milliseconds after which the server ends the command.
     """
 
     index: str
@@ -43,96 +47,101 @@ class Page:
     offset: int = 0
 
 
-def text_command(page: Page, words: Sequence[str]) -> Command:
-    return _search_command(page, _text_query(page, words), *BM25, "WITHSCORES", fields=page.return_fields)
+def text_command(options: CommandOptions, words: Sequence[str]) -> Command:
+    """Return the command that finds documents with any of the words, scored by BM25."""
+    return _search_command(options, _text_query(options, words), *BM25, "WITHSCORES", fields=options.return_fields)
 
 
-def vector_command(page: Page, field: Field, vector: Any) -> Command:
-    ef_runtime = " EF_RUNTIME $EF" if page.ef_runtime is not None else ""
-    knn = f"KNN {page.offset + page.count} @{_escaped_name(field.name)} $vector{ef_runtime} AS {DISTANCE}"
-    fields = None if page.return_fields is None else (*page.return_fields, DISTANCE)
+def vector_command(options: CommandOptions, field: Field, vector: Any) -> Command:
+    """Return the command that finds the documents whose vector in `field` is nearest. They have the field DISTANCE."""
+    ef_runtime = " EF_RUNTIME $EF" if options.ef_runtime is not None else ""
+    knn = f"KNN {options.offset + options.count} @{_escaped_name(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    fields = None if options.return_fields is None else (*options.return_fields, DISTANCE)
     parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
-    if page.ef_runtime is not None:
-        parameters["EF"] = page.ef_runtime
-    query = f"({page.filter})=>[{knn}]" if page.filter else f"*=>[{knn}]"
-    return _search_command(page, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
+    if options.ef_runtime is not None:
+        parameters["EF"] = options.ef_runtime
+    query = f"({options.filter})=>[{knn}]" if options.filter else f"*=>[{knn}]"
+    return _search_command(options, query, fields=fields, order=("SORTBY", DISTANCE, "ASC"), parameters=parameters)
 
 
-def hybrid_command(page: Page, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
-    """Return FT.HYBRID, which fuses a text and a vector search, each `depth` documents deep, by reciprocal rank."""
+def hybrid_command(options: CommandOptions, words: Sequence[str], field: Field, vector: Any, depth: int) -> Command:
+    """Return FT.HYBRID, which fuses the best `depth` documents by text and by vector, by reciprocal rank."""
     knn: list[Any] = ["K", depth]
-    if page.ef_runtime is not None:
-        knn += ["EF_RUNTIME", page.ef_runtime]
-    # Not LOAD *, with which the server leaves out the key and the score.
-    fields = ["@__key", "@__score", *(f"@{name}" for name in page.return_fields or ())]
+    if options.ef_runtime is not None:
+        knn += ["EF_RUNTIME", options.ef_runtime]
+    rrf = ("CONSTANT", RRF_CONSTANT, "WINDOW", depth)
+    # With LOAD *, the server would leave out the key and the score.
+    fields = ["@__key", "@__score", *(f"@{name}" for name in options.return_fields or ())]
     return (
-        *("FT.HYBRID", page.index, "SEARCH", _text_query(page, words), *BM25),
+        *("FT.HYBRID", options.index, "SEARCH", _text_query(options, words), *BM25),
         *("VSIM", f"@{_escaped_name(field.name)}", "$vector", "KNN", len(knn), *knn),
-        *(("FILTER", page.filter) if page.filter else ()),
-        *("COMBINE", "RRF", 4, "CONSTANT", RRF_CONSTANT, "WINDOW", depth, "LIMIT", page.offset, page.count),  # 4 arguments
+        *(("FILTER", options.filter) if options.filter else ()),
+        *("COMBINE", "RRF", len(rrf), *rrf, "LIMIT", options.offset, options.count),
         *("LOAD", len(fields), *fields),
         *("PARAMS", 2, "vector", _vector_bytes(vector, field)),
-        *("TIMEOUT", page.timeout_ms),
+        *("TIMEOUT", options.timeout_ms),
     )
 
 
-def documents_command(page: Page, keys: Sequence[str]) -> Command:
-    """Return the command that reads all fields of documents by their keys, in hashes as in JSON."""
-    limits = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", page.timeout_ms)
-    return ("FT.SEARCH", page.index, "*", "INKEYS", len(keys), *keys, *limits)
+def documents_command(options: CommandOptions, keys: Sequence[str]) -> Command:
+    """Return the command that reads all fields of the documents with these keys. It works for hashes and for JSON."""
+    arguments = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", options.timeout_ms)
+    return ("FT.SEARCH", options.index, "*", "INKEYS", len(keys), *keys, *arguments)
 
 
 def keys_command(index: str, keys: Sequence[str]) -> Command:
-    """Return the command whose reply has those of the keys that are documents of the index."""
+    """Return the command that finds out which of the keys belong to documents of the index. Its reply has these keys."""
     return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
 
 
 def _search_command(
-    page: Page,
+    options: CommandOptions,
     query: str,
     *scoring: str,
     fields: Sequence[str] | None,
     order: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
 ) -> Command:
-    pairs = [part for pair in (parameters or {}).items() for part in pair]
+    names_and_values = list(chain.from_iterable((parameters or {}).items()))
     return (
-        *("FT.SEARCH", page.index, query, *scoring, "TIMEOUT", page.timeout_ms),
+        *("FT.SEARCH", options.index, query, *scoring, "TIMEOUT", options.timeout_ms),
         *(("RETURN", len(fields), *fields) if fields else ()),
-        *(*order, "DIALECT", 2, "LIMIT", page.offset, page.count),
-        *(("PARAMS", len(pairs), *pairs) if pairs else ()),
+        *(*order, "DIALECT", 2, "LIMIT", options.offset, options.count),
+        *(("PARAMS", len(names_and_values), *names_and_values) if names_and_values else ()),
     )
 
 
-def _text_query(page: Page, words: Sequence[str]) -> str:
-    """Return the query for documents that contain any of the words. Those of `words.words` need no escaping."""
+def _text_query(options: CommandOptions, words: Sequence[str]) -> str:
+    """Return the query for documents that contain any of the words. Words of `words.words` need no escaping."""
     any_word = " | ".join(words).lower()
     clauses = [
         f"@{fields}:({any_word})" + ("" if weight == 1 else f" => {{ $weight: {weight} }}")
-        for fields, weight in _weights_by_fields(page.weights).items()
+        for fields, weight in _weights_by_fields(options.weights).items()
     ]
     query = clauses[0] if len(clauses) == 1 else f"({' | '.join(clauses)})"
-    return f"{query} ({page.filter})" if page.filter else query
+    return f"{query} ({options.filter})" if options.filter else query
 
 
 def _weights_by_fields(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the weights by the fields that have them, such as {"title|subtitle": 2.0}, for one clause per weight.
+    """Return {"title|subtitle": 2.0, …}: the fields that share a weight as one key, for one clause per weight.
 
-    If each field had a clause, RediSearch would use a word's frequency in all fields of a document for every one of them.
+    A clause per field would score worse. RediSearch counts a word in all fields of a document, not only in the field of the
+    clause, so a word in several fields would count too often.
     """
-    names: dict[float, list[str]] = {}
+    names_by_weight: dict[float, list[str]] = {}
     for name, weight in weights.items():
-        names.setdefault(weight, []).append(_escaped_name(name))
-    return {"|".join(fields): weight for weight, fields in names.items()}
+        names_by_weight.setdefault(weight, []).append(_escaped_name(name))
+    return {"|".join(names): weight for weight, names in names_by_weight.items()}
 
 
 def _vector_bytes(vector: Any, field: Field) -> bytes:
-    from redisvl.redis.utils import array_to_buffer
+    """Return a vector in the data type of a field."""
+    from redisvl.redis.utils import array_to_buffer  # imported here, because podium works without redisvl
 
     content: bytes = array_to_buffer(vector.tolist(), field.data_type.lower())
     return content
 
 
-def _escaped_name(field: str) -> str:
-    """Return a field's name with backslashes, as queries need it."""
-    return re.sub(r"([^\w])", r"\\\1", field)
+def _escaped_name(name: str) -> str:
+    """Return the name of a field for a query, with a backslash before each special character."""
+    return re.sub(r"([^\w])", r"\\\1", name)

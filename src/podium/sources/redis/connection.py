@@ -1,4 +1,4 @@
-"""Connections to Redis: from a URL, or through the client of a redisvl index."""
+"""Connections to Redis: by a URL, or through the client of a redisvl index."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Functions that return a connected client of redis-py, and the server's address without its password.
+    """How to connect to a server.
 
-    `aconnect` is set instead of `connect` if the client is asynchronous. `is_own`: whether podium creates and closes it.
+    - `address`: returns the server's address for messages, which has no password.
+    - `connect`: returns a connected client of redis-py. None if the client is asynchronous; then `aconnect` returns it.
+    - `is_own`: whether podium creates and closes the client.
     """
 
     address: Callable[[], str]
@@ -33,7 +35,10 @@ class Connection:
 
 
 def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Connection:
-    """Return a connection to a URL, with a timeout in seconds. `options` are redis-py's and replace the defaults here."""
+    """Return the connection to the server at a URL. `timeout` is in seconds. `options` of redis-py replace podium's defaults.
+
+    Raises InvalidInput for another URL. Its function `connect` raises SourceError if redis-py refuses the URL or the options.
+    """
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise InvalidInput(f"a Redis URL begins with {'://, '.join(SCHEMES)}://, as in redis://localhost:6379")
     factory = import_optional("redisvl.redis.connection", "redis").RedisConnectionFactory
@@ -43,14 +48,14 @@ def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Conn
     defaults = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),  # podium's class Server repeats a command once, with every kind of client
-        "protocol": 3,  # in RESP3 the reply to a search that ran out of time has a warning
+        "retry": Retry(NoBackoff(), 0),  # no retries, because podium's class Server repeats a command once
+        "protocol": 3,  # RESP3, in which the reply to a search that ran out of time has a warning
     }
 
     def connect() -> Any:
         try:
             return factory.get_redis_connection(url, **(defaults | dict(options)))
-        except (ValueError, TypeError) as error:  # its message may contain a password
+        except (ValueError, TypeError) as error:  # the error's own message is left out: it may contain a password
             raise SourceError(
                 f"redis-py does not accept this URL or these connection options ({type(error).__name__}); check the options "
                 "after ? in the URL, and the names and values of connection="
@@ -60,7 +65,7 @@ def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Conn
 
 
 def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
-    """Return the connection of a redisvl index, which connects at its first command."""
+    """Return the connection of a redisvl index. Raises InvalidInput for another object."""
     if not isinstance(getattr(index, "name", None), str) or not hasattr(index, "client") or not hasattr(index, "schema"):
         raise InvalidInput(
             f"index must be redisvl's SearchIndex or AsyncSearchIndex, not a {type(index).__name__}; to name an index, use "
@@ -69,7 +74,7 @@ def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
 
     def connect() -> Any:
         if index.client is None:
-            index.exists()
+            index.exists()  # an index connects at its first command
         return index.client
 
     async def aconnect() -> Any:
@@ -82,6 +87,7 @@ def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
 
 
 def is_cluster(client: Any) -> bool:
+    """Whether a client of redis-py is connected to a cluster."""
     return hasattr(client, "get_default_node")
 
 

@@ -1,7 +1,7 @@
-"""The keys of an index on Redis: the prefix of its documents, its lease, and podium's description of it. Pure.
+"""The keys of an index on Redis, and podium's description of the index.
 
-The key of the description has the prefix of the documents, so a user whose ACL covers the documents may read it. No search
-finds it, because it is a string: RediSearch indexes only hashes or JSON.
+The keys of the description, the lease and the encodings begin with the prefix of the documents, so that a user whose ACL allows
+the documents may access them. Their values are strings, so searches never find them: RediSearch indexes only hashes and JSON.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Description:
     - `vector`: the field of the vectors, "" without an embedder.
     - `embedder`: the name of the embedder's model. `probe`: its vector of embedding.PROBE, () without an embedder.
     - `ids_from`: the field that ids are taken from, "" if they are digests of the documents, None if unknown.
-    - `models`: those whose encodings of the documents are stored.
+    - `models`: the models whose encodings of the documents are stored.
     """
 
     vector: str = ""
@@ -59,7 +59,7 @@ class Description:
 
 
 def read_description(reply: Any) -> Description | None:
-    """Return the description in a reply to GET, None if there is none."""
+    """Return the description in a reply to GET, None if the key does not exist. Raises SourceError if it cannot be read."""
     if reply is None:
         return None
     try:
@@ -77,7 +77,10 @@ def read_description(reply: Any) -> Description | None:
 
 
 def check_embedder(description: Description | None, vector_field: str, probe: Any, index: str) -> None:
-    """Raise SourceError if the embedder of the index is not that of `probe`: their vectors cannot be compared."""
+    """Raise SourceError if the index was made with another embedder than the one that computed `probe`.
+
+    Does nothing if the embedder of the index is unknown.
+    """
     if description is None or not description.probe or description.vector != vector_field:
         return
     if not is_same_embedder(description.probe, probe):
@@ -88,7 +91,7 @@ def check_embedder(description: Description | None, vector_field: str, probe: An
 
 
 def default_prefix(index: str) -> str:
-    """Return the prefix of the keys of an index. Its only colon is at the end, so no prefix begins with that of another index.
+    """Return the default prefix of an index's keys. Its only colon is the last character, so no prefix begins with another.
 
     >>> default_prefix("wiki"), default_prefix("wiki:en")
     ('wiki:', 'wiki%3Aen:')
@@ -104,7 +107,7 @@ def with_separator(prefix: str) -> str:
 def prefixes_overlap(prefix: str, other: str) -> bool:
     """Whether keys that begin with `prefix` may also belong to an index whose prefix is `other`.
 
-    An `other` without a prefix covers all keys on purpose, so it only overlaps with an empty prefix.
+    An empty `other` covers all keys, which its owner knows. So it counts as overlapping only with an empty prefix.
     """
     return other.startswith(prefix) or (other != "" and prefix.startswith(other))
 
@@ -123,12 +126,12 @@ def encoding_prefix(prefix: str) -> str:
 
 
 def is_reserved(document_id: str) -> bool:
-    """Whether a document cannot have this id, because its key is, or could be, one of podium's own."""
+    """Whether a document cannot have this id, because podium uses the key, or may use it."""
     return document_id in (DESCRIPTION_ID, LEASE_ID) or document_id.startswith(ENCODING_ID)
 
 
 def keys_pattern(prefix: str) -> str:
-    """Return the pattern of SCAN for the keys that begin with a prefix.
+    """Return the pattern with which SCAN finds the keys that begin with a prefix.
 
     >>> keys_pattern("a*b:")
     'a\\\\*b:*'

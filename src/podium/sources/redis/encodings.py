@@ -1,4 +1,4 @@
-"""Encodings of an index's documents on the same Redis, as strings beside the documents, which RediSearch does not index."""
+"""Encodings of the documents of an index on Redis. They are strings on the same server, which RediSearch does not index."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from podium.encodings.redis import RedisEncodings
 from podium.errors import SourceError
 from podium.sources.encodings import KeptModel, encoding_keys
 from podium.sources.redis import replies
-from podium.sources.redis.commands import Page, documents_command
+from podium.sources.redis.commands import CommandOptions, documents_command
 from podium.sources.redis.connection import is_cluster
 from podium.sources.redis.description import encoding_prefix, keys_pattern
 from podium.sources.redis.replies import IndexInfo
 from podium.sources.redis.server import Deadline, Server
 from podium.steps import immediate
 
-__all__ = ["delete_encodings", "document_keys", "index_encodings", "source_encodings"]
+__all__ = ["delete_encodings", "encoding_keys_of", "index_encodings", "source_encodings"]
 
-READ_SECONDS = 0.5  # of a search; a text whose encoding comes later is computed
-SCAN_COUNT = 1_000
+READ_SECONDS = 0.5  # how long a search waits for encodings before it computes them
+SCAN_COUNT = 1_000  # how many keys the server looks at for one command
 
 
 class _ServerValues:
-    """Strings on a server, by names that get the prefix of an index's encodings. Methods raise SourceError.
+    """Strings on a server. Their keys are names after the prefix of an index's encodings. Methods raise SourceError.
 
-    `key_prefix` returns the prefix of the index's documents, None if it is not known yet. Reading takes at most `seconds`.
+    `key_prefix` returns the prefix of the index's documents, None if it is not known yet. `get` takes at most `seconds`.
     """
 
     def __init__(self, server: Server, key_prefix: Callable[[], str | None], seconds: float) -> None:
-        self._server, self._key_prefix, self._seconds = server, key_prefix, seconds
+        self._server = server
+        self._key_prefix = key_prefix
+        self._seconds = seconds
 
     def get(self, names: Sequence[str]) -> list[Any]:
         keys = self._keys(names)
@@ -52,13 +54,13 @@ class _ServerValues:
 
     @immediate
     def _values(self, keys: Sequence[str]) -> list[Any]:
-        if is_cluster(self._server.client()):  # MGET is for the keys of one shard
+        if is_cluster(self._server.client()):  # in a cluster, MGET accepts only the keys of one shard
             return self._server.execute_many([("GET", key) for key in keys])
         return list(self._server.execute("MGET", *keys))
 
 
 def source_encodings(server: Server, info: Callable[[], IndexInfo | None]) -> RedisEncodings:
-    """Return the encodings of an index, for searches. `info` returns its description, None before the first search."""
+    """Return the encodings of an index, for searches. `info` returns the index's description, None before the first search."""
 
     def key_prefix() -> str | None:
         current = info()
@@ -68,22 +70,22 @@ def source_encodings(server: Server, info: Callable[[], IndexInfo | None]) -> Re
 
 
 def index_encodings(server: Server, key_prefix: str) -> RedisEncodings:
-    """Return the encodings of an index, to write them."""
+    """Return the encodings of an index, for writing."""
     return RedisEncodings(_ServerValues(server, lambda: key_prefix, server.timeout), prefix="")
 
 
-def document_keys(server: Server, info: IndexInfo, keys: Sequence[str], models: Iterable[KeptModel]) -> set[bytes]:
-    """Return the keys of all encodings that documents of an index may have. `keys` are those of the documents."""
+def encoding_keys_of(server: Server, info: IndexInfo, keys: Sequence[str], models: Iterable[KeptModel]) -> set[bytes]:
+    """Return the keys of all encodings that the documents with the keys `keys` may have. This reads the documents."""
     if not keys:
         return set()
-    page = Page(info.name, {}, len(keys), None, None, None, int(1000 * server.timeout))
-    reply = server.execute(*documents_command(page, keys))
+    options = CommandOptions(info.name, {}, len(keys), None, None, None, int(1000 * server.timeout))
+    reply = server.execute(*documents_command(options, keys))
     documents = [replies.document_fields(raw.fields, info, None) for raw in replies.search_documents(reply, scored=False)]
     return encoding_keys(models, documents, info.names_of_kind("TEXT"))
 
 
 def delete_encodings(server: Server, key_prefix: str) -> None:
-    """Delete all encodings of an index. This scans the keys of the server."""
+    """Delete all encodings of an index. This scans all keys of the server. Raises SourceError."""
     pattern = keys_pattern(encoding_prefix(key_prefix))
 
     def delete() -> None:

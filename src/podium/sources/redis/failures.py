@@ -1,4 +1,4 @@
-"""Errors of redis-py and of the server → SourceError with a remedy. Pure."""
+"""Convert errors of redis-py and of the server to SourceErrors, each with a remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class UnknownCommand(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A kind of failure: its message, and the names of exception classes or the words of the server that identify it."""
+    """A kind of failure.
+
+    An error is of this kind if one of `classes` is the name of its class or of a base class, or if its message contains one of
+    `words` in any case. `message` may contain {address}, {index} and {message}, the server's own message.
+    """
 
     message: str
     classes: tuple[str, ...] = ()
@@ -66,7 +70,7 @@ FAILURES = (
         error=NoSuchIndex,
     ),
     Failure(
-        "Redis at {address} does not return that many documents: {message}; ask for fewer (candidates=, --candidates), or "
+        "Redis at {address} does not return that many documents: {message}; request fewer (candidates=, --candidates), or "
         "raise its MAXSEARCHRESULTS",
         words=("exceeds maximum of",),
     ),
@@ -77,7 +81,7 @@ FAILURES = (
         classes=("RuntimeError",),
     ),
     Failure(
-        "Redis at {address} is full (maxmemory); free memory or raise the limit, and run this again: what is written stays",
+        "Redis at {address} is full (maxmemory); free memory or raise the limit, and run this again: written documents stay",
         words=("oom command not allowed", "maxmemory"),
     ),
     Failure(
@@ -93,12 +97,12 @@ FAILURES = (
         words=("no such scorer", "unknown scorer", "could not find scorer"),
     ),
 )
-"""The first failure that matches an error is reported."""
+"""If several kinds match an error, the first one is reported."""
 
 
 def source_error(error: Exception, address: str, index: str) -> SourceError:
     """Return the SourceError for a failed command. Its message never contains the command, which may contain a document."""
-    message = str(error).rpartition("caused error: ")[2][:200]  # redis-py puts the command before "caused error"
+    message = str(error).rpartition("caused error: ")[2][:200]  # redis-py puts the command before these words
     classes = {base.__name__ for base in type(error).__mro__}
     for failure in FAILURES:
         if classes.intersection(failure.classes) or any(words in message.lower() for words in failure.words):
@@ -107,9 +111,10 @@ def source_error(error: Exception, address: str, index: str) -> SourceError:
 
 
 def is_connection_lost(error: Exception) -> bool:
-    """Whether a command may be sent again: the connection broke, or a watched key changed before the transaction.
+    """Whether a command may be sent again: the connection broke, or redis-py reports that a watched key changed.
 
-    A command that timed out is not sent again, because the server may still be working on it.
+    The latter is also its report of a connection that broke during a transaction. A command that timed out is not sent again,
+    because the server may still be executing it.
     """
     from redis import exceptions
 

@@ -15,17 +15,17 @@ from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
 
-# The values in a filter, whose @ is not the beginning of a field: quoted strings, and what is between { and }.
+# The values in a filter: quoted strings, and text between { and }. An @ in a value does not begin a field.
 VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
 FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
 CLAUSE = re.compile(rf"(?<!\\)@({FIELD_NAME_PATTERN}(?:\s*\|\s*{FIELD_NAME_PATTERN})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
-# The operator after a field's name → the types of field that have it, and what it compares them with.
+# The operator after a field's name → the kinds of fields that it applies to, and what it compares a field with.
 OPERATOR_KINDS = {
     ":[": (("NUMERIC", "GEO", "GEOSHAPE", "VECTOR"), "a range"),
     ":{": (("TAG",), "tags"),
     ":": (("TEXT",), "words"),
 }
-COMPARISON_KINDS = (("NUMERIC",), "a number")  # of the other operators: == != < <= > >=
+COMPARISON_KINDS = (("NUMERIC",), "a number")  # for the other operators: == != < <= > >=
 
 
 def checked_filter(value: Any) -> str | None:
@@ -44,11 +44,12 @@ def checked_filter(value: Any) -> str | None:
 def missing_field(
     info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, conditions: str | None
 ) -> str | None:
-    """Describe the first field that a search needs and the index lacks, as in "the text field 'body'"; None if it has all.
+    """Return a description of the first field that a search needs and the index lacks; None if the index has all.
 
-    An argument is None if the search does not use such a field.
+    The description is like "the text field 'body'". `conditions` is the filter. An argument is None if the search does not use
+    such fields.
     """
-    if text_fields == []:  # a text search in an index without text fields
+    if text_fields == []:  # a search of all text fields in an index that has none
         return "a text field"
     for name in text_fields or ():
         if name not in info.names_of_kind("TEXT"):
@@ -60,13 +61,13 @@ def missing_field(
         if name not in info.fields:
             return f"the field {name!r} of the filter"
         if kinds and info.fields[name].kind not in kinds:
-            usual_kinds = " or ".join(kinds[:2])  # the two most common ones
+            usual_kinds = " or ".join(kinds[:2])  # the two most common kinds
             return f"a {usual_kinds} field {name!r}, which the filter compares with {compared_with}"
     return None
 
 
 def _clauses(filter_text: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and operator of each field in a filter."""
+    """Yield the name of each field in a filter, and the operator after it, "" without one."""
     for clause in CLAUSE.finditer(VALUES.sub("", filter_text)):
         for name in re.split(r"(?<!\\)\|", clause[1]):
             yield re.sub(r"\\(.)", r"\1", name.strip()), re.sub(r"\s", "", clause[2] or "")

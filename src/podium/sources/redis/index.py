@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
@@ -27,7 +27,7 @@ from podium.sources.redis.description import (
     read_description,
     with_separator,
 )
-from podium.sources.redis.encodings import document_keys, index_encodings
+from podium.sources.redis.encodings import encoding_keys_of, index_encodings
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo, as_string
@@ -39,27 +39,29 @@ from podium.types import Embed, Progress
 
 __all__ = ["RedisIndex"]
 
-SCAN_SECONDS = 600.0  # to wait until the server has scanned its keys for a new index
-TRANSACTION_BYTES = 1 << 20  # about; more could take longer on a slow connection than the lease lasts
+SCAN_SECONDS = 600.0  # how long to wait until the server has scanned its keys for a new index
+SCAN_POLL_SECONDS = 0.05  # the time between two requests for the state of the scan
+# About the size of a transaction. A larger one could take longer on a slow connection than the lease lasts.
+TRANSACTION_BYTES = 1 << 20
 
 
 class RedisIndex:
     """An index at a URL, to load documents into. `prepare` creates it if it does not exist.
 
     - `text`: the fields to search, with weights as {name: weight}. Other fields are stored and returned.
-    - `embed`, `vector`: the embedder, and the field for its vectors.
+    - `embed`, `vector`: the embedder, and the field for its vectors, which is not used without an embedder.
     - `tags`, `numbers`: the fields to filter by. `tag_separator`: the character between tags.
     - `storage`: "hash" or "json". `prefix`: the beginning of the documents' keys.
     - `m`, `ef_construction`: the parameters of an HNSW graph.
-    - `ids_from`: the field that ids are taken from, "" for digests. It is stored, and later runs must use the same one.
+    - `ids_from`: the field that ids are taken from, "" if they are digests of documents. Later runs must use the same field.
 
-    A document is written completely or not at all, and one that is stored in exactly this form is not written again: an
-    interrupted run can be repeated. (RediSearch never takes a replaced document's words out of its average length, so writing
-    it again would change all BM25 scores.) `notes` are warnings for the user, complete after `finish`. Raises InvalidInput or
-    SourceError.
+    A document is written completely or not at all. `unchanged` finds the documents that need not be written, so that an
+    interrupted run can be repeated. They must not be written again: RediSearch counts the words of a replaced document in its
+    average length forever, which changes all BM25 scores. `notes` are warnings for the user, complete after `finish`. Methods
+    raise InvalidInput or SourceError.
     """
 
-    batch = 500  # documents
+    batch = 500  # documents that `add` takes at once
 
     def __init__(
         self,
@@ -98,22 +100,22 @@ class RedisIndex:
         self._prefix = self._requested_prefix or default_prefix(index)
         self._ids_from = ids_from
         self._lease: Lease | None = None
-        self._failures_before = 0  # documents that the server could not index, before this run
-        self._expected_count = 0  # documents in the index
-        self._escaped_count = 0  # documents with words that a backslash hides
+        self._failures_before = 0  # how many documents the server could not index before this run
+        self._expected_count = 0  # how many documents the index should have
+        self._escaped_count = 0  # how many documents have words that a backslash keeps searches from finding
         self._prepared_info: IndexInfo | None = None
         self._description: Description | None = None
 
     @property
     def kept_models(self) -> list[str]:
-        """The names of the models whose encodings the index has. Known after `prepare`."""
+        """The names of the models whose encodings the index has, [] before `prepare`."""
         return [] if self._description is None else [model.model for model in self._description.models]
 
     def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
         """Create the index for about `count` documents if it does not exist, and prevent other processes from loading it.
 
         If the server is still scanning its keys for the index, this waits, because documents that are written meanwhile
-        could be counted twice. `progress` is called with the percentage that is done since the last call.
+        could be counted twice. `progress` is called with the additional percentage that is done.
         """
         info = self._info()
         if info is not None:
@@ -128,36 +130,39 @@ class RedisIndex:
             check_compatible(info, self._schema, len(probe), self.server.address)
             self._check_description(info, probe)
         info = self._wait_for_scan(progress)
-        self._failures_before = info.failure_count  # the server never resets it
+        self._failures_before = info.failure_count  # the server never resets this count
         self._expected_count = info.document_count
         self._prepared_info = info
 
     def check(self, document: Any, document_id: str, number: int) -> None:
-        """Raise InvalidInput if `add` would not take this document. Nothing is written."""
+        """Raise InvalidInput if `add` would refuse this document. Nothing is written."""
         self._key(document_id)
         self._storage.encode(document, number)
 
     def unchanged(self, documents: Sequence[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids of those documents that are stored in exactly this form."""
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
-        reads = [self._storage.read_commands(self._key(name), fields) for name, fields in zip(ids, records, strict=True)]
-        replies = iter(self.server.execute_many(list(chain.from_iterable(reads))))
+        keys = [self._key(document_id) for document_id in ids]
+        commands = [self._storage.read_commands(key, fields) for key, fields in zip(keys, records, strict=True)]
+        replies = iter(self.server.execute_many(list(chain.from_iterable(commands))))
         unchanged_ids = set()
-        for document_id, fields, commands in zip(ids, records, reads, strict=True):
+        for document_id, fields, own_commands in zip(ids, records, commands, strict=True):
+            own_replies = list(islice(replies, len(own_commands)))
             has_vector = self.embed is not None and any(map(str.strip, self._storage.texts(fields)))
-            if self._storage.is_same([next(replies) for _ in commands], fields, has_vector):
+            if self._storage.is_same(own_replies, fields, has_vector):
                 unchanged_ids.add(document_id)
         return unchanged_ids
 
     def add(self, documents: Sequence[Any], ids: Sequence[str], *, keep: Reranker | None = None) -> None:
-        """Write documents, each in place of the one that has its id.
+        """Write documents. A document replaces the one that has its id.
 
-        `keep` is a reranker with late interaction: its encodings of the documents are stored beside them.
+        `keep` is a reranker with late interaction, whose encodings of the documents are stored, too. Encodings of replaced
+        documents are deleted.
         """
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
         if keep is not None:
             self.keep(documents, keep)
-        replaced_keys = self._encoding_keys([self._key(document_id) for document_id in ids])
+        replaced_encodings = self._encoding_keys([self._key(document_id) for document_id in ids])
         texts = [self._storage.texts(fields) for fields in records]
         writes = [
             self._storage.write_commands(self._key(document_id), fields, vector)
@@ -168,12 +173,12 @@ class RedisIndex:
             deleted = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
             self._expected_count += deleted.count(0)  # DEL replies 0 for a new document
         self._escaped_count += sum(any(map(has_escaped_word, fields)) for fields in texts)
-        self._delete_encodings(replaced_keys, records)
+        self._delete_encodings(replaced_encodings, records)
 
     def keep(self, documents: Sequence[Any], reranker: Reranker) -> int:
         """Store a reranker's encodings of documents of the index, and return how many were computed.
 
-        Those that are stored already are not computed. Raises InvalidInput or SourceError.
+        Encodings that are stored already are not computed again. Raises InvalidInput or SourceError.
         """
         model = kept_model(reranker)
         description = self._description or Description(ids_from=self._ids_from)
@@ -185,13 +190,15 @@ class RedisIndex:
         return encode_documents(stored, list(self._schema.text), reranker, store, self.server.address)
 
     def finish(self) -> None:
-        """Raise SourceError if documents that were written, or existed before, cannot be found."""
-        if (info := self._info()) is None:
+        """Raise SourceError if documents that were written, or existed before, cannot be found. Add warnings to `notes`."""
+        info = self._info()
+        if info is None:
             raise SourceError(f"{self.server.index_label} was dropped meanwhile; index the file again")
-        if (failed := info.failure_count - self._failures_before) > 0:
+        failed = info.failure_count - self._failures_before
+        if failed > 0:
             raise SourceError(
                 f"{self.server.address} stores every document, but could not index {failed} of them: {info.last_failure}; "
-                "correct these and index the file again"
+                "correct these documents and index the file again"
             )
         policy = self._eviction_policy()
         missing = self._expected_count - info.document_count
@@ -220,39 +227,42 @@ class RedisIndex:
         if self._lease is not None:
             try:
                 self._lease.release()
-            except SourceError:  # the server cannot be reached; the lease expires
+            except SourceError:  # the server cannot be reached, so the lease will expire
                 pass
             self._lease = None
         self.server.close()
 
     def _key(self, document_id: str) -> str:
+        """Return the key of a document. Raises InvalidInput if podium uses the key for itself."""
         if is_reserved(document_id):
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
         return self._prefix + document_id
 
     def _encoding_keys(self, keys: Sequence[str]) -> set[bytes]:
-        """Return the keys of all encodings of the documents that have these keys now."""
+        """Return the keys of all encodings of the documents that are stored under `keys` now."""
         if self._description is None or not self._description.models or self._prepared_info is None:
             return set()
-        return document_keys(self.server, self._prepared_info, keys, self._description.models)
+        return encoding_keys_of(self.server, self._prepared_info, keys, self._description.models)
 
     def _delete_encodings(self, keys: set[bytes], records: Sequence[dict[str, Any]]) -> None:
-        """Delete the encodings of documents that were replaced, except those that the new ones have, too."""
+        """Delete the encodings with these keys, except those of the documents that were written instead."""
         if keys and self._description is not None:
             documents = [self._storage.document(fields) for fields in records]
-            keys -= encoding_keys(self._description.models, documents, list(self._schema.text))
-            index_encodings(self.server, self._prefix).delete(keys)
+            used_keys = encoding_keys(self._description.models, documents, list(self._schema.text))
+            index_encodings(self.server, self._prefix).delete(keys - used_keys)
 
     def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
-        """Return a vector for each document's text fields, or None if they are empty or there is no embedder."""
+        """Return the vector of each document, given the texts of its fields. None if they are blank or without an embedder."""
         vectors: list[Any] = [None] * len(texts)
-        nonempty = {i: joined for i, fields in enumerate(texts) if (joined := " ".join(fields).strip())}
-        if self.embed is not None and nonempty:
-            for i, vector in zip(nonempty, document_vectors(self.embed, list(nonempty.values())), strict=True):
+        joined_texts = {i: " ".join(field_texts).strip() for i, field_texts in enumerate(texts)}
+        non_blank = {i: text for i, text in joined_texts.items() if text}
+        if self.embed is not None and non_blank:
+            for i, vector in zip(non_blank, document_vectors(self.embed, list(non_blank.values())), strict=True):
                 vectors[i] = vector
         return vectors
 
     def _write(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one transaction and return their replies. Raises SourceError if the lease is lost."""
         if self._lease is None:
             raise InvalidInput("call prepare() before add()")
         return self._lease.write(commands)
@@ -274,7 +284,7 @@ class RedisIndex:
             new_percent = int(100 * info.indexed_share) if info else 0
             progress(max(0, new_percent - percent))
             percent = max(new_percent, percent)
-            time.sleep(0.05)  # seconds, then ask the server again
+            time.sleep(SCAN_POLL_SECONDS)
         return info
 
     def _create(self, count: int, probe: tuple[float, ...]) -> None:
@@ -286,11 +296,12 @@ class RedisIndex:
         self._set_description(Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from))
 
     def _set_description(self, description: Description) -> None:
+        """Write the description of the index, and remember it."""
         self._write([("SET", description_key(self._prefix), description.to_json())])
         self._description = description
 
     def _check_prefix(self) -> None:
-        """Raise SourceError if keys of other data or of another index begin with the prefix: searches would find them, too."""
+        """Raise SourceError if keys of other data or another index begin with the prefix. Searches would find them, too."""
         pattern = keys_pattern(self._prefix)
 
         def first_key() -> str | None:
@@ -298,7 +309,8 @@ class RedisIndex:
             return next((key for key in keys if not is_reserved(key.removeprefix(self._prefix))), None)
 
         remedy = "choose another prefix with --prefix (prefix=), or another index"
-        if (key := self.server.attempt(first_key)) is not None:
+        key = self.server.attempt(first_key)
+        if key is not None:
             raise SourceError(
                 f"{self.server.address} has keys that begin with {self._prefix!r}, such as {key[:80]!r}; index "
                 f"{self.server.index!r} would overwrite or find them: {remedy}"
@@ -308,16 +320,20 @@ class RedisIndex:
             if prefix is not None:
                 raise SourceError(
                     f"the prefix {self._prefix!r} overlaps with {prefix!r} of index {info.name!r} on {self.server.address}: "
-                    f"one would find the other's documents: {remedy}"
+                    f"each index would find documents of the other: {remedy}"
                 )
 
     def _prefix_of(self, info: IndexInfo) -> str:
+        """Return the prefix of an existing index. Raises InvalidInput if another prefix was requested."""
         if self._requested_prefix not in (None, info.key_prefix):
             raise InvalidInput(f"the keys of index {info.name!r} begin with {info.key_prefix!r}; leave --prefix (prefix=) out")
         return info.key_prefix
 
     def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
-        """Raise an error if the index has a description with another embedder or other ids."""
+        """Raise SourceError if the index was made with another embedder, InvalidInput if its ids come from another field.
+
+        An empty index without a description gets one.
+        """
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
         self._description = description
         if description is None and not info.document_count:
@@ -327,17 +343,18 @@ class RedisIndex:
             check_ids_from(f"index {info.name!r}", description.ids_from, self._ids_from)
 
     def _eviction_policy(self) -> str:
-        """Return the server's maxmemory-policy, "" if this user may not read it."""
+        """Return the server's maxmemory-policy, "" if it cannot be read, for example because this user may not."""
         try:
             memory = self.server.attempt(lambda: self.server.client().info("memory"))
         except SourceError:
             return ""
-        nodes = [memory, *(node for node in memory.values() if isinstance(node, dict))]  # a cluster replies by node
+        # A cluster's reply has a dict for each node.
+        nodes = [memory, *(node for node in memory.values() if isinstance(node, dict))]
         return next((str(node["maxmemory_policy"]) for node in nodes if "maxmemory_policy" in node), "")
 
 
 def _transactions(writes: Sequence[Sequence[Command]]) -> Iterator[list[Command]]:
-    """Yield the commands of documents in groups of about TRANSACTION_BYTES, with all commands of a document in one group."""
+    """Yield groups of commands of about TRANSACTION_BYTES. An item of `writes`, a document's commands, stays together."""
     group: list[Command] = []
     size = 0
     for commands in writes:

@@ -14,16 +14,16 @@ from podium.sources.redis.server import Server
 
 __all__ = ["Lease"]
 
-SECONDS = 15.0  # until a lease expires
-RENEWAL_SECONDS = 3.0  # between renewals
-POLL_SECONDS = 0.2  # between attempts to acquire
-NO_EXPIRY = -1  # reply of PTTL for a key that does not expire
+SECONDS = 15.0  # how long a lease lasts if it is not renewed
+RENEWAL_SECONDS = 3.0  # the time between two renewals
+POLL_SECONDS = 0.2  # the time between two attempts to acquire a lease
+NO_EXPIRY = -1  # the reply to PTTL for a key that does not expire
 
 
 class Lease:
-    """The right to load documents into an index, and the only way to write them.
+    """The right to load documents into an index. Documents are written only through it.
 
-    A lease that has expired stays lost: while this process was suspended, another one may have loaded other documents.
+    A lease that expired cannot be taken again: another process may have loaded other documents meanwhile.
     """
 
     def __init__(self, server: Server, key: str, *, seconds: float = SECONDS, renewal_seconds: float = RENEWAL_SECONDS) -> None:
@@ -32,20 +32,23 @@ class Lease:
         self._token = uuid.uuid4().hex
         self._milliseconds = int(1000 * seconds)
         self._renewal_seconds = renewal_seconds
-        self._write_lock = threading.Lock()  # a renewal would abort the transaction of a write, which watches the key
+        # Held during a write and a renewal: a write watches the key, so a renewal at the same time would abort it.
+        self._write_lock = threading.Lock()
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_released, daemon=True, name="podium-lease")
 
     def acquire(self) -> None:
         """Take the lease. Raises SourceError if another process holds it.
 
-        If the key exists but is not renewed, its process was killed, and this waits until the key expires.
+        If the key exists but is not renewed, the process that set it was killed, and this waits until the key expires.
         """
+        # The key of a killed process expires before this. The deadline ends the wait if other processes take the key in turn.
         deadline = time.monotonic() + 2 * self._milliseconds / 1000
         milliseconds_left = self._milliseconds_left()
         while not self._set_key():
             time.sleep(POLL_SECONDS)
-            previous, milliseconds_left = milliseconds_left, self._milliseconds_left()
+            previous = milliseconds_left
+            milliseconds_left = self._milliseconds_left()
             was_renewed = milliseconds_left > previous > 0
             if was_renewed or milliseconds_left == NO_EXPIRY or time.monotonic() > deadline:
                 raise SourceError(
@@ -56,8 +59,8 @@ class Lease:
     def write(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one transaction, which also renews the lease, and return their replies.
 
-        Raises SourceError if the lease is lost; then nothing is written. A cluster has no transactions across its shards, so
-        there the lease is only checked beforehand.
+        Raises SourceError if the lease is lost; then nothing is written. In a cluster, whose transactions cannot span shards,
+        the lease is only checked before the commands are sent.
         """
         replies = self._run(commands)
         if replies is None:
@@ -68,7 +71,7 @@ class Lease:
         return replies
 
     def release(self) -> None:
-        """Let other processes load. Raises SourceError if the server cannot be reached; the lease expires later."""
+        """Let other processes load documents. Raises SourceError if the server cannot be reached; then the lease expires."""
         self._released.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -79,6 +82,7 @@ class Lease:
         return self._server.execute("SET", self._key, self._token, "NX", "PX", self._milliseconds) is not None
 
     def _milliseconds_left(self) -> int:
+        """Return the time until the key expires: -1 if it never does, -2 if it does not exist."""
         return int(self._server.execute("PTTL", self._key))
 
     def _run(self, commands: Sequence[Command]) -> list[Any] | None:
@@ -93,5 +97,5 @@ class Lease:
             try:
                 if self._run(()) is None:
                     return
-            except SourceError:  # a write reports it
+            except SourceError:  # the next write fails, too, and reports the error
                 continue

@@ -1,4 +1,4 @@
-"""IndexLookup: the description of an index, which is read again when it is a second old, and checks of searches against it."""
+"""IndexLookup: reads the description of an index, again after a second, and checks that a search fits the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexLookup", "RedisRequest"]
 
-MAX_AGE_SECONDS = 1.0  # of a description, because the index may be replaced by one with other fields
+MAX_AGE_SECONDS = 1.0  # A description is read again after this, because the index may be replaced by one with other fields.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +40,28 @@ class RedisRequest(SearchRequest):
 
 
 class IndexLookup:
-    """The description of a source's index. `info` is None before the first search and after a failed one."""
+    """The description of a source's index. `info` is None before the first search and after a search that failed."""
 
     def __init__(self, server: Server, options: RedisOptions) -> None:
-        self._server, self._options = server, options
+        self._server = server
+        self._options = options
         self.info: IndexInfo | None = None
         self._read_time = 0.0
-        self._embedder_note: str | None = None  # None until the embedder was compared with that of the index
+        # A warning if the embedder could not be compared with that of the index, "" if it is the same, None before comparing.
+        self._embedder_note: str | None = None
 
     def read_info(self, request: RedisRequest) -> Steps[tuple[IndexInfo, bool]]:
         """Return the description of the index, and whether it was read just now.
 
         Raises SourceError if the index lacks what the search needs, or was made with another embedder.
         """
-        info = self.info  # another thread may set it to None
+        info = self.info  # read once, because another thread may set it to None
         is_new = info is None or info.is_indexing or time.monotonic() - self._read_time > MAX_AGE_SECONDS
         if info is None or is_new:
             info = replies.index_info((yield ("FT.INFO", self._server.index)))
-            self.info, self._read_time, self._embedder_note = info, time.monotonic(), None
+            self.info = info
+            self._read_time = time.monotonic()
+            self._embedder_note = None
         self._check_fields(request, info)
         if request.vector is not None and self._embedder_note is None:
             self._embedder_note = yield from self._compare_embedder(request, info)
@@ -69,8 +73,12 @@ class IndexLookup:
 
     def notes(self, info: IndexInfo) -> list[str]:
         """Return warnings about the index for the user."""
-        building = f"index {info.name!r} is still being built ({info.indexed_share:.0%} done): documents may be missing"
-        return [note for note in (building if info.is_indexing else "", self._embedder_note or "") if note]
+        notes = []
+        if info.is_indexing:
+            notes.append(f"index {info.name!r} is still being built ({info.indexed_share:.0%} done): documents may be missing")
+        if self._embedder_note:
+            notes.append(self._embedder_note)
+        return notes
 
     def _check_fields(self, request: RedisRequest, info: IndexInfo) -> None:
         """Raise SourceError if the index lacks a field of the search: the server would return no results and no error."""
@@ -79,14 +87,20 @@ class IndexLookup:
         name = f"index {info.name!r} on {self._server.address}"
         if missing := missing_field(info, text_fields, vector_field, request.filter):
             raise SourceError(f"{name} does not have {missing}; it has {info.field_list()}")
-        if request.vector is not None and (dimensions := info.fields[self._options.vector].dimensions) != len(request.vector):
+        if request.vector is None:
+            return
+        dimensions = info.fields[self._options.vector].dimensions
+        if dimensions != len(request.vector):
             raise SourceError(
                 f"{vector_field!r} of {name} has {dimensions} dimensions, the embedder returns {len(request.vector)}; use the "
                 "embedder that the index was made with"
             )
 
     def _compare_embedder(self, request: RedisRequest, info: IndexInfo) -> Steps[str]:
-        """Return "", or a note if the embedder of the index is unknown. Raises SourceError if it is another one."""
+        """Return "", or a warning if this user may not read which embedder the index has.
+
+        Raises SourceError if the index was made with another embedder.
+        """
         key = description_key(info.key_prefix)
         try:
             description = read_description((yield ("GET", key)))

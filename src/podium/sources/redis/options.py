@@ -9,8 +9,8 @@ from typing import Any
 from podium.errors import InvalidInput
 from podium.inputs import checked_limit
 from podium.sources.fields import checked_weights
+from podium.sources.filters import Filter
 from podium.sources.fusion import Fusion, Mode
-from podium.sources.redis.commands import Filter
 from podium.sources.redis.filters import checked_filter
 from podium.types import Embed
 
@@ -19,7 +19,7 @@ __all__ = ["RedisOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
-    """The arguments of RedisSource, in the same order; they are described there. Raises InvalidInput if one is not valid."""
+    """The arguments of RedisSource, which describes them, in the same order. Raises InvalidInput if one is not valid."""
 
     text: str | Sequence[str] | Mapping[str, float] | None
     vector: str
@@ -43,7 +43,7 @@ class RedisOptions:
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """The text fields with their weights, None for every text field."""
+        """The text fields to search, with their weights; None for all text fields of the index."""
         return checked_weights(self.text)
 
 

@@ -22,12 +22,13 @@ INDEX_OPTIONS = ("tags", "numbers", "vector", "storage", "prefix", "tag_separato
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return a server's URL and the name of the index, which is the URL's last part.
+    """Return the URL of a server and the name of an index, which is the last part of the path.
 
         >>> split_url("redis://localhost:6379/docs"), split_url("redis+sentinel://localhost/mymaster/docs")
         (('redis://localhost:6379', 'docs'), ('redis+sentinel://localhost/mymaster', 'docs'))
 
-    For a socket the name is `?index=`: unix:///run/redis.sock?index=docs. Raises InvalidInput without a name.
+    The parameter `index` can name it instead, and must for a socket: unix:///run/redis.sock?index=docs. Raises InvalidInput if
+    the URL is not valid or names no index.
     """
     server, name = split_server(url)
     if not name:
@@ -36,10 +37,10 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def split_server(url: str) -> tuple[str, str]:
-    """Do what `split_url` does, but return "" as the name if the URL names only a server."""
+    """Do what `split_url` does, but return "" as the name if the URL names no index."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError if a password has a / in it
+        _ = parts.port  # raises ValueError if the password contains a /
     except ValueError:
         raise InvalidInput(
             "the URL cannot be read; write special characters of its user name and password as %2F and the like"
@@ -51,20 +52,22 @@ def split_server(url: str) -> tuple[str, str]:
     name = query.pop("index", "")
     if not name and parts.scheme != "unix":
         parent, _, last = path.rpartition("/")
-        if not last.isdecimal():  # a number is a database
-            path, name = parent, last
+        if not last.isdecimal():  # a number is the number of a database
+            path = parent
+            name = last
     _check_path(parts.scheme, path)
     query_string = f"?{urlencode(query)}" if query else ""
-    return f"{parts.scheme}://{parts.netloc}{path}{query_string}", name  # urlunsplit would drop the empty host of unix://
+    # Not urlunsplit, which would write unix:/path instead of unix:///path.
+    return f"{parts.scheme}://{parts.netloc}{path}{query_string}", name
 
 
 def _check_path(scheme: str, path: str) -> None:
-    """Raise InvalidInput for a path before the name that would be ignored, or that is a database without indexes."""
+    """Raise InvalidInput if the path before the name is more than database 0, the only database that can have indexes."""
     parts = [part for part in path.split("/") if part]
     if scheme == "unix":
         return
     if scheme == "redis+sentinel":
-        parts = parts[1:]  # the first is the service
+        parts = parts[1:]  # the first part is the name of the service
     if parts not in ([], ["0"]):
         raise InvalidInput(
             "the URL has more than an index's name after the host; RediSearch keeps indexes in database 0 only, so write "
@@ -86,13 +89,13 @@ def _target(place: str, options: IndexOptions, load_embedder: EmbedderLoader) ->
 
 
 def _text_field(document: Any) -> str:
-    """Return the name of the field that has a document's text. Raises InvalidInput if no field has a usual name."""
-    texts_of([document], argument="text")
+    """Return the name of the field with a document's text. Raises InvalidInput if no field has one of TEXT_KEYS as its name."""
+    texts_of([document], argument="text")  # raises the error
     return next(key for key in TEXT_KEYS if key in document) if isinstance(document, Mapping) else "content"
 
 
 def _compact(place: str) -> tuple[int, int]:
-    raise InvalidInput("an index on Redis has nothing to compact: what belongs to a deleted document is deleted with it")
+    raise InvalidInput("an index on Redis has nothing to compact: the vector and encodings of a document are deleted with it")
 
 
 REDIS = PlaceKind(

@@ -1,6 +1,6 @@
-"""Readers of the replies of Redis and its search module, in its protocols RESP2 and RESP3. Pure.
+"""Functions that read the replies of Redis and its search module, in both protocols, RESP2 and RESP3.
 
-Replies consist of bytes, because a field may hold a vector.
+Strings in replies are bytes, because the value of a field may be a vector.
 """
 
 from __future__ import annotations
@@ -34,14 +34,18 @@ __all__ = [
     "total",
 ]
 
-DISTANCE = "vector_distance"  # the name that redisvl gives the distance of a vector search
+DISTANCE = "vector_distance"  # the field with the distance in the results of a vector search, named as in redisvl
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of an index. `name` is its name in queries, `path` its path in a document. The rest is for vectors only."""
+    """A field of an index.
+
+    `name` is its name in queries, `path` its path in a document, and `kind` its type as in FT.INFO, such as TEXT. The other
+    attributes apply only to vectors.
+    """
 
     name: str
     path: str
@@ -52,7 +56,7 @@ class Field:
 
     @property
     def member(self) -> str:
-        """The name of the field in a document: the path itself in a hash, $.name or $["name"] in JSON."""
+        """The name of the field in a document. In a hash the path is the name, in JSON the path is $.name or $["name"]."""
         if self.path.startswith('$["') and self.path.endswith('"]'):
             return str(json.loads(self.path[2:-1]))
         return self.path.removeprefix("$.")
@@ -60,7 +64,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index as FT.INFO describes it. `indexed_share`, from 0 to 1, is the finished part of its first scan of all keys."""
+    """An index as FT.INFO describes it.
+
+    `indexed_share`, from 0 to 1, is how much of the first scan of all keys is done. `failure_count` is the number of documents
+    that the server could not index, and `filter` the condition that documents must meet to be indexed, "" without one.
+    """
 
     name: str
     storage: str
@@ -86,12 +94,12 @@ class IndexInfo:
 
 
 NO_INFO = IndexInfo("", "HASH", (), {}, 0, False, 1.0, 0, "", "")
-"""The description of an index before FT.INFO was called."""
+"""Stands in for the description of an index until FT.INFO is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """A document of a reply: its key, its score if the server computed one, and its fields as bytes."""
+    """A document in a reply: its key, its score if the reply has one, and its fields, whose values are bytes."""
 
     key: str
     score: float | None
@@ -99,7 +107,7 @@ class RawDocument:
 
 
 def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorate a function that reads replies to a command, to raise SourceError for a reply with another structure."""
+    """Make a function that reads replies to a command raise SourceError if a reply does not have the expected structure."""
 
     def decorate(read: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @functools.wraps(read)
@@ -144,16 +152,17 @@ def index_info(reply: Any) -> IndexInfo:
 
 @_reply_to("FT.SEARCH")
 def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
-    """Return the documents of FT.SEARCH, best first, without those that were deleted meanwhile, which have no fields.
+    """Return the documents in a reply to FT.SEARCH, best first. `scored` says whether the reply has scores.
 
-    Raises SourceError if the server ran out of time, because then documents are missing, or if no document has fields.
+    Documents without fields are left out: they were deleted during the search. Raises SourceError if the server ran out of
+    time, because then documents are missing, or if it found documents but returned the fields of none.
     """
     if isinstance(reply, Mapping):
         _refuse_warnings(_mapping(reply).get("warning", ()))
         results = [_mapping(result) for result in _mapping(reply).get("results", ())]
         rows = [(result["id"], result["score"] if scored else None, result.get("extra_attributes")) for result in results]
     else:
-        size = 3 if scored else 2  # a document's key, score and fields are in a row, after the total
+        size = 3 if scored else 2  # the total comes first, then the key, the score and the fields of each document
         if len(reply) % size != 1:
             raise ValueError(f"{len(reply)} parts")
         rows = [(reply[i], reply[i + 1] if scored else None, reply[i + size - 1]) for i in range(1, len(reply), size)]
@@ -172,7 +181,7 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
 
 @_reply_to("FT.SEARCH")
 def search_keys(reply: Any) -> list[str]:
-    """Return the keys in a reply of FT.SEARCH without fields."""
+    """Return the keys of documents in a reply to FT.SEARCH with NOCONTENT."""
     if isinstance(reply, Mapping):
         return [as_string(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
     return [as_string(key) for key in reply[1:]]
@@ -180,23 +189,23 @@ def search_keys(reply: Any) -> list[str]:
 
 @_reply_to("FT.SEARCH")
 def total(reply: Any) -> int:
-    """Return how many documents match, also those that are not in the reply."""
+    """Return how many documents match. The reply may contain fewer."""
     return int(_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
 
 
 @_reply_to("FT.SEARCH")
 def nearest_documents(reply: Any, metric: str) -> list[RawDocument]:
-    """Return the documents of a KNN search, most similar first."""
+    """Return the documents in a reply to a KNN search, most similar first. Their scores are similarities."""
     documents = []
     for raw in search_documents(reply, scored=False):
-        distance = float(as_string(raw.fields.pop(DISTANCE)))  # NaN for a vector of zeros
+        distance = float(as_string(raw.fields.pop(DISTANCE)))  # NaN if a vector has only zeros
         documents.append(replace(raw, score=similarity(distance, metric)))
     return sorted(documents, key=lambda raw: -(raw.score or 0.0))
 
 
 @_reply_to("FT.HYBRID")
 def hybrid_documents(reply: Any) -> list[RawDocument]:
-    """Return the documents of FT.HYBRID, best first."""
+    """Return the documents in a reply to FT.HYBRID, best first. Raises SourceError if the server ran out of time."""
     values = _mapping(reply)
     _refuse_warnings(values.get("warnings", ()))
     documents = []
@@ -207,10 +216,10 @@ def hybrid_documents(reply: Any) -> list[RawDocument]:
 
 
 def similarity(distance: float, metric: str) -> float:
-    """Return a similarity, higher for nearer vectors: cosine and inner product themselves, 1 / (1 + d²) for L2.
+    """Return the similarity for a distance of the server: the cosine, the inner product, or 1 / (1 + d²) for the metric L2.
 
-    The server's COSINE and IP distances are 1 minus the similarity; its L2 distance is squared. A vector of zeros has no
-    angle, so its similarity is 0.
+    The server's COSINE and IP distances are 1 minus the similarity. Its L2 distance is already squared. A vector of zeros has
+    no direction; its distance is NaN, and its similarity 0.
     """
     if math.isnan(distance):
         return 0.0
@@ -219,7 +228,10 @@ def similarity(distance: float, metric: str) -> float:
 
 @_reply_to("FT.SEARCH")
 def document_fields(raw_fields: Mapping[str, Any], info: IndexInfo, names: Sequence[str] | None) -> dict[str, Any]:
-    """Return the named fields of a document, or all but its vectors if `names` is None. Vectors are lists of numbers."""
+    """Return the decoded fields of a document, with vectors as lists of numbers. Vectors are left out unless `names` has them.
+
+    `names` are the fields that were requested, None if all were.
+    """
     vectors = {field.member: field for field in info.fields.values() if field.kind == "VECTOR"}
     if info.storage == "JSON" and "$" in raw_fields and names is None:  # a JSON index returns the document as one value
         value = json.loads(raw_fields["$"])
@@ -233,7 +245,7 @@ def document_fields(raw_fields: Mapping[str, Any], info: IndexInfo, names: Seque
 
 
 def decoded(value: Any) -> Any:
-    """Return a field as a string, or as bytes if it is not UTF-8."""
+    """Return bytes as a string, or unchanged if they are not UTF-8. Other values are returned unchanged."""
     try:
         return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
@@ -250,6 +262,7 @@ def _vector(value: Any, field: Field, storage: str) -> Any:
 
 
 def _field(attributes: Mapping[str, Any]) -> Field:
+    """Return a field from its attributes in a reply to FT.INFO."""
     name = as_string(attributes.get("attribute", attributes.get("identifier")))
     kind = as_string(attributes["type"])
     field = Field(name, as_string(attributes.get("identifier", name)), kind)
@@ -264,12 +277,13 @@ def _field(attributes: Mapping[str, Any]) -> Field:
 
 
 def _refuse_warnings(warnings: Sequence[Any]) -> None:
+    """Raise SourceError if a reply has warnings: it is then only a part of the results."""
     if message := "; ".join(map(as_string, warnings)):
         raise SourceError(f"the server returned only a part of the results: {message}; allow more time with timeout=")
 
 
 def _mapping(reply: Any) -> dict[str, Any]:
-    """Return a map. RESP2 sends it as a flat list of names and values, possibly with a single flag at the end."""
+    """Return a reply as a dict. In RESP2 it is a flat list of names and values, which may end with a flag that has no value."""
     if isinstance(reply, Mapping):
         return {as_string(name): value for name, value in reply.items()}
     items = list(reply)
@@ -277,11 +291,12 @@ def _mapping(reply: Any) -> dict[str, Any]:
 
 
 def as_string(value: Any) -> str:
-    """Return a string, which is bytes unless the client has decoded it."""
+    """Return a value of a reply as a string. It is bytes unless the client decoded it."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _number(value: Any) -> float:
+    """Return a value of a reply as a number. Raises ValueError for NaN, which cannot be sorted."""
     number = float(as_string(value))
     if math.isnan(number):
         raise ValueError("a score that is not a number")

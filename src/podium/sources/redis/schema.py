@@ -1,10 +1,11 @@
-"""Schema: the fields of an index that documents are loaded into, and the command that creates it. Pure."""
+"""Schema: the fields of an index that documents are loaded into, and the command that creates the index."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from podium.errors import InvalidInput, SourceError
@@ -21,7 +22,11 @@ HNSW_FROM = 100_000  # documents; fewer vectors are searched exactly (FLAT), whi
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Field names by kind. If `m` or `ef_construction`, parameters of HNSW, is set, an index of any size is HNSW."""
+    """The names of fields by kind, and how they are indexed.
+
+    `text` has weights by name. `vector` is None without an embedder. `m` and `ef_construction` are parameters of HNSW. If one
+    of them is set, vectors are searched by HNSW even if there are few.
+    """
 
     text: Mapping[str, float]
     vector: str | None
@@ -34,8 +39,12 @@ class Schema:
 
     def kinds(self) -> list[tuple[str, str]]:
         """Return the name and kind of every field. Kinds are named as in FT.INFO."""
-        names = {"TEXT": self.text, "TAG": self.tags, "NUMERIC": self.numbers, "VECTOR": filter(None, [self.vector])}
-        return [(name, kind) for kind, fields in names.items() for name in fields]
+        kinds = [(name, "TEXT") for name in self.text]
+        kinds += [(name, "TAG") for name in self.tags]
+        kinds += [(name, "NUMERIC") for name in self.numbers]
+        if self.vector:
+            kinds.append((self.vector, "VECTOR"))
+        return kinds
 
 
 def checked_schema(
@@ -49,7 +58,7 @@ def checked_schema(
     m: int | None = None,
     ef_construction: int | None = None,
 ) -> Schema:
-    """Return the schema. Raises InvalidInput if a field is named twice, or an option is not valid."""
+    """Return the schema with these options. Raises InvalidInput if a field is named twice, or an option is not valid."""
     weights = checked_weights(text) or {}
     names = [*weights, *tags, *numbers, *([vector] if vector else [])]
     if repeated := next((name for i, name in enumerate(names) if name in names[:i]), None):
@@ -68,9 +77,10 @@ def checked_schema(
 
 
 def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: str) -> None:
-    """Raise SourceError if the index has another storage than the schema, lacks a field, or has vectors of other dimensions.
+    """Raise SourceError if documents with this schema cannot be loaded into an index.
 
-    `dimensions` are those of the embedder, 0 without one.
+    That is the case if the index has another storage, lacks a field, has vectors of other dimensions, or has vectors and the
+    schema has none. `dimensions` is the number of the embedder's dimensions, 0 without an embedder.
     """
     name = f"index {info.name!r} on {address}"
     if info.storage != schema.storage.upper():
@@ -94,9 +104,9 @@ def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: 
 
 
 def create_command(index: str, prefix: str, schema: Schema, *, dimensions: int, documents: int) -> Command:
-    """Return FT.CREATE for an index of about `documents` documents, with a prefix that no key has yet.
+    """Return FT.CREATE for an index of about `documents` documents. No key may have the prefix yet.
 
-    So the server need not scan its keys for documents, which would take long: SKIPINITIALSCAN.
+    For that reason the option SKIPINITIALSCAN is safe. Without it the server would scan all its keys for documents.
     """
     options = ("ON", schema.storage.upper(), "PREFIX", 1, prefix, "SKIPINITIALSCAN")
     return ("FT.CREATE", index, *options, "SCHEMA", *_field_arguments(schema, dimensions, documents))
@@ -106,7 +116,7 @@ def _field_arguments(schema: Schema, dimensions: int, documents: int) -> Iterato
     for name, weight in schema.text.items():
         yield from (*_name(schema, name), "TEXT", *(() if weight == 1 else ("WEIGHT", weight)))
     for name in schema.tags:
-        # In JSON, tags are a list, and the default separator would split a tag with a comma in it.
+        # Tags in JSON are a list. Without SEPARATOR, RediSearch does not split them further, so they may contain commas.
         separator = () if schema.storage == "json" and schema.tag_separator == "," else ("SEPARATOR", schema.tag_separator)
         yield from (*_name(schema, name), "TAG", *separator)
     for name in schema.numbers:
@@ -115,10 +125,10 @@ def _field_arguments(schema: Schema, dimensions: int, documents: int) -> Iterato
         attributes: list[Any] = ["TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE"]
         hnsw_options = without_none({"M": schema.m, "EF_CONSTRUCTION": schema.ef_construction})
         algorithm = "HNSW" if hnsw_options or documents >= HNSW_FROM else "FLAT"
-        attributes += [part for pair in hnsw_options.items() for part in pair]
+        attributes += chain.from_iterable(hnsw_options.items())
         yield from (*_name(schema, schema.vector), "VECTOR", algorithm, len(attributes), *attributes)
 
 
 def _name(schema: Schema, name: str) -> tuple[str, ...]:
-    """Return a field's name for FT.CREATE: in JSON, the path of the document's member, and the name in queries."""
+    """Return the arguments of FT.CREATE that name a field: for JSON the path in documents and the name in queries."""
     return (name,) if schema.storage == "hash" else (f"$[{json.dumps(name, ensure_ascii=False)}]", "AS", name)

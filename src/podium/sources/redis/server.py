@@ -1,4 +1,4 @@
-"""Server: runs commands for an index with redis-py, blocking or awaited, each search within one deadline."""
+"""Server: runs the commands for an index with redis-py, blocking or asynchronous. A search has one deadline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ __all__ = ["Deadline", "Server", "Steps"]
 
 Result = TypeVar("Result")
 Steps = Generator[Command, Any, Result]
-"""Yields commands, receives their replies, and returns a result."""
+"""A generator that yields commands, receives their replies, and returns a result."""
 
 UNDECODED = {"NEVER_DECODE": True}  # redis-py's option to return bytes even if decode_responses is set
-UNCOUNTED_REPLIES = 2  # at once if memory is limited: the size of a reply is known when it is in memory
-KEYLESS_COMMANDS = ("FT.", "INFO")  # prefixes of the names of commands without a key
+# If memory is limited, so many commands run at once: the size of a reply is known only when it is in memory.
+UNCOUNTED_REPLIES = 2
+KEYLESS_COMMANDS = ("FT.", "INFO")  # the beginnings of the names of commands without a key
 
 
 class Deadline:
@@ -49,13 +50,15 @@ class Deadline:
 
 
 class Server:
-    """A Redis, for the commands of one index. A command whose connection broke is sent once more.
+    """A Redis server, for the commands of one index. If the connection breaks, a command is sent once more.
 
-    `timeout` is in seconds, for one search or for one command outside of a search.
+    `timeout` is the number of seconds that one search may take, or one command that is not part of a search.
     """
 
     def __init__(self, index: str, timeout: float, connection: Connection) -> None:
-        self.index, self.timeout, self._connection = index, timeout, connection
+        self.index = index
+        self.timeout = timeout
+        self._connection = connection
         self._client: Any = None
         self.renew()
         renew_after_fork(self)
@@ -63,12 +66,15 @@ class Server:
     @classmethod
     def from_index(cls, index: SearchIndex | AsyncSearchIndex, timeout: float) -> Server:
         """Return the server of a redisvl index. Raises InvalidInput for another object."""
-        connection = index_connection(index)  # checks the index before its name is read
+        connection = index_connection(index)  # raises InvalidInput before the name of another object is read
         return cls(index.name, timeout, connection)
 
     @classmethod
     def from_url(cls, url: str, index: str, timeout: float, options: Mapping[str, Any] | None = None) -> Server:
-        """Return the server at a URL. Nothing is sent yet. `options` are redis-py's."""
+        """Return the server at a URL. It is connected at the first command. `options` are options of redis-py.
+
+        Raises InvalidInput for another URL, or if `index` is not a name.
+        """
         if not isinstance(index, str) or not index:
             raise InvalidInput("name the index, as in from_url('redis://localhost:6379', index='docs')")
         return cls(index, timeout, url_connection(url, timeout, options or {}))
@@ -79,16 +85,19 @@ class Server:
 
     @property
     def index_label(self) -> str:
-        """The index in messages, such as "index 'docs' on localhost:6379"."""
+        """The name of the index for messages, such as "index 'docs' on localhost:6379"."""
         return f"index {self.index!r} on {self.address}"
 
     def renew(self) -> None:
-        """Replace the lock after a fork: a thread of the parent may hold it. redis-py replaces its connections itself."""
+        """Replace the locks after a fork: threads of the parent may hold them. redis-py replaces its connections itself."""
         self._lock = threading.Lock()
         self._uncounted = threading.BoundedSemaphore(UNCOUNTED_REPLIES)
 
     def run(self, steps: Steps[Result], deadline: Deadline) -> Result:
-        """Run the commands of the steps one after the other and return their result. Raises SourceError at the deadline."""
+        """Run the commands of the steps one after the other and return their result.
+
+        Raises SourceError if a command fails or the deadline has passed, and InvalidInput if the client is asynchronous.
+        """
         if self._connection.connect is None:
             steps.close()
             raise InvalidInput("this source has an AsyncSearchIndex, which can only be awaited; use asearch, or a SearchIndex")
@@ -114,7 +123,7 @@ class Server:
             raise self._timeout_error() from None
 
     def execute(self, *command: Any) -> Any:
-        """Run one command and return its reply. Raises SourceError."""
+        """Run one command with the blocking client and return its reply. Raises SourceError."""
         client = self.client()
         return self.attempt(lambda: client.execute_command(*command, **_redis_options(client, command)))
 
@@ -162,14 +171,17 @@ class Server:
             return call()
 
     def client(self) -> Any:
-        """Return the blocking client, connected."""
+        """Return the blocking client, connected. Raises SourceError."""
         client = self._client
         if client is None and self._connection.connect is not None:
-            new_client = self.attempt(self._connection.connect)  # without the lock: another thread may fork meanwhile
+            # Connect without the lock: connecting takes time, and in a process that is forked meanwhile it would stay locked.
+            new_client = self.attempt(self._connection.connect)
             with self._lock:
-                client = self._client = self._client or new_client
+                if self._client is None:
+                    self._client = new_client
+                client = self._client
             if client is not new_client and self._connection.is_own:
-                new_client.close()
+                new_client.close()  # another thread was faster
         return client
 
     def close(self) -> None:
@@ -180,9 +192,12 @@ class Server:
                 self._client = None
 
     def _start(self, steps: Steps[Result], deadline: Deadline) -> Future[Result]:
-        """Run the steps on a daemon thread, because the client of a redisvl index may have no timeout and block forever."""
+        """Run the steps on a daemon thread and return the future of their result.
+
+        A thread is needed because the client of a redisvl index may have no timeout and block forever.
+        """
         future: Future[Result] = Future()
-        future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel it
+        future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel the future
 
         def perform(command: Command) -> Any:
             with self._uncounted if is_limited() else contextlib.nullcontext():
@@ -204,6 +219,8 @@ class Server:
         return future
 
     async def _aexecute(self, command: Command) -> Any:
+        """Do what `execute` does with the asynchronous client."""
+
         async def call() -> Any:
             client = await self._connection.aconnect()  # type: ignore[misc]  # arun checks that it is set
             return await client.execute_command(*command, **_redis_options(client, command))
@@ -235,7 +252,7 @@ class Server:
 
 
 def _reserve_reply(reply: Any) -> None:
-    """Reserve the memory of a reply and of what is decoded from it, if it is limited."""
+    """If memory is limited, reserve that of a reply and of the values that will be decoded from it."""
     if not is_limited():
         return
     if isinstance(reply, bytes):
@@ -248,5 +265,6 @@ def _reserve_reply(reply: Any) -> None:
 
 def _redis_options(client: Any, command: Command) -> dict[str, Any]:
     """Return redis-py's options for a command. In a cluster, commands without a key go to the default node."""
-    is_keyless = is_cluster(client) and str(command[0]).startswith(KEYLESS_COMMANDS)
-    return UNDECODED | ({"target_nodes": client.get_default_node()} if is_keyless else {})
+    if is_cluster(client) and str(command[0]).startswith(KEYLESS_COMMANDS):
+        return UNDECODED | {"target_nodes": client.get_default_node()}
+    return dict(UNDECODED)

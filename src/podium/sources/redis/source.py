@@ -14,13 +14,13 @@ from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query, refuse_unknown_names
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import weights_text
+from podium.sources.filters import Filter
 from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource
 from podium.sources.redis import replies
 from podium.sources.redis.commands import (
     Command,
-    Filter,
-    Page,
+    CommandOptions,
     documents_command,
     hybrid_command,
     text_command,
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 __all__ = ["RedisSource"]
 
 MAX_RESULTS = 1_000_000
-# The reply is incomplete if a command took this share of its TIMEOUT: not 1, because the server's clock may differ a little.
+# A command that took this share of its TIMEOUT counts as incomplete. It is less than 1, because two clocks differ a little.
 TIMEOUT_SHARE = 0.999
 
 
 class RedisSource(HybridSource[RedisRequest]):
     """Searches an index on Redis for candidates.
 
-    - `index`: redisvl's SearchIndex, or its AsyncSearchIndex for `asearch` only. `from_url` needs neither.
-    - `text`: the field to search by BM25, several as a list or as {name: weight}, or None for every text field.
+    - `index`: a SearchIndex of redisvl, or its AsyncSearchIndex, which allows `asearch` only. `from_url` takes a name instead.
+    - `text`: the field to search by BM25, several fields as a list or as {name: weight}, or None for all text fields.
     - `vector`: the field of the vectors.
     - `embed`: an Embedder, a redisvl vectorizer, or any function, also async, from a list of texts to vectors.
     - `mode`: "text", "vector" or "hybrid". The default is "hybrid" with an embedder, else "text".
-    - `return_fields`: the fields of the documents that are returned, None for all but vectors.
+    - `return_fields`: the fields of documents to return, None for all fields except vectors.
     - `filter`: a redisvl filter expression or a string. RediSearch adds the BM25 scores of the filter's tags and words to those
       of the query; a string such as `(@kind:{book})=>{$weight: 0}` leaves the scores as they are.
     - `fusion`: "rrf", reciprocal rank, or "weighted", a weighted sum in which text has the weight `text_weight`.
@@ -65,10 +65,10 @@ class RedisSource(HybridSource[RedisRequest]):
     - `timeout`: seconds that all commands of a search may take together.
 
     A search that ran out of time on the server raises SourceError; it never returns a part of the results. A search with
-    another embedder than the index was made with raises SourceError, too.
+    another embedder than that of the index raises SourceError, too.
 
-    If the server has FT.HYBRID (Redis 8.4), it fuses by reciprocal rank: in one round trip with `return_fields`, else in two.
-    Otherwise, and for a weighted sum, two searches are fused here.
+    If the server has FT.HYBRID (Redis 8.4), the server fuses by reciprocal rank, in one round trip with `return_fields`, else
+    in two. Without FT.HYBRID, and for a weighted sum, podium fuses the results of two searches.
 
     Safe to share between threads; `asearch` never blocks the event loop. Needs the package's extra `redis`.
     """
@@ -112,7 +112,7 @@ class RedisSource(HybridSource[RedisRequest]):
     ) -> RedisSource:
         """Return the source of the index with this name, on redis://, rediss://, unix:// or redis+sentinel://.
 
-        `?cluster=true` in the URL means a cluster. `connection` are further options of redis-py, such as ssl_ca_certs.
+        `?cluster=true` in the URL connects to a cluster. `connection` has further options of redis-py, such as ssl_ca_certs.
         """
         options = RedisOptions(text, vector, embed, mode, return_fields, filter, fusion, text_weight, ef_runtime, timeout)
         source = cls.__new__(cls)
@@ -121,10 +121,12 @@ class RedisSource(HybridSource[RedisRequest]):
 
     def _set_up(self, server: Server, options: RedisOptions) -> None:
         super().__init__(embed=options.embed, mode=options.mode, fusion=options.fusion, text_weight=options.text_weight)
-        self.server, self.filter, self._options = server, options.filter, options
+        self.server = server
+        self.filter = options.filter
+        self._options = options
         self._lookup = IndexLookup(server, options)
-        self._probe: Vectors | None = None
-        self._has_hybrid: bool | None = None  # whether the server has FT.HYBRID, None until it is used
+        self._probe: Vectors | None = None  # the embedder's vector of PROBE, computed for the first search by vectors
+        self._has_hybrid: bool | None = None  # whether the server has FT.HYBRID; None before the first hybrid search
 
     def __repr__(self) -> str:
         return f"RedisSource({self.server.index!r} on {self.server.address}, mode={self.mode!r})"
@@ -132,9 +134,9 @@ class RedisSource(HybridSource[RedisRequest]):
     def search(self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None) -> Candidates:
         """Return at most `limit` documents after the `offset` best, best first.
 
-        Each is a dict of its fields, `source_key`, `source_score` and `source_rank`. Any text is a query: nothing in it is an
-        operator. `filter` replaces the source's own. The result is a list with `total` and `notes`. Raises InvalidInput or
-        SourceError.
+        Each document is a dict of its fields, `source_key`, `source_score` and `source_rank`. Any text is a query: no character
+        in it is an operator. `filter` replaces the filter of the source. The result is a list with the attributes `total` and
+        `notes`. Raises InvalidInput or SourceError.
         """
         request = self._request(query, limit, offset, mode, filter)
         if request.mode != "text" and self.embed is not None:
@@ -162,7 +164,7 @@ class RedisSource(HybridSource[RedisRequest]):
 
     @property
     def text_fields(self) -> list[str] | None:
-        """The fields that are searched by text. If that is every text field, None before the first search."""
+        """The fields that are searched by text. None before the first search if `text` is None, which means all text fields."""
         if self._options.weights is None:
             return self._lookup.info.names_of_kind("TEXT") if self._lookup.info else None
         return list(self._options.weights)
@@ -179,7 +181,10 @@ class RedisSource(HybridSource[RedisRequest]):
         return f"KNN over {self._options.vector}"
 
     def describe_fusion(self) -> str:
-        """Return a phrase that describes fusion. The first hybrid search finds out whether the server has FT.HYBRID."""
+        """Return a phrase that describes the fusion, which depends on whether the server has FT.HYBRID.
+
+        The first hybrid search finds that out.
+        """
         if self.fusion == "weighted":
             return f"fused here by a weighted sum, text {self.text_weight:g}"
         if self._has_hybrid is None:
@@ -197,16 +202,16 @@ class RedisSource(HybridSource[RedisRequest]):
 
     def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
         query_words = words(request.query)
-        if not query_words:  # punctuation only
+        if not query_words:  # the query has only punctuation
             return Hits([], 0)
-        page = self._page(request, offset, count)
-        reply = yield from complete_reply(text_command(page, query_words), page)
+        options = self._command_options(request, offset, count)
+        reply = yield from complete_reply(text_command(options, query_words), options)
         return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
     def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
         field = request.info.fields[self._options.vector]
-        page = self._page(request, offset, count)
-        reply = yield from complete_reply(vector_command(page, field, request.vector), page)
+        options = self._command_options(request, offset, count)
+        reply = yield from complete_reply(vector_command(options, field, request.vector), options)
         return Hits(_hits(replies.nearest_documents(reply, field.metric)), _vector_total(request))
 
     def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
@@ -224,42 +229,45 @@ class RedisSource(HybridSource[RedisRequest]):
 
     def _server_fused_hits(self, request: RedisRequest) -> Steps[list[Hit]]:
         """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
-        page = self._page(request, request.offset, request.count)
+        options = self._command_options(request, request.offset, request.count)
         depth = max(request.offset + request.count, HYBRID_DEPTH)
         field = request.info.fields[self._options.vector]
-        command = hybrid_command(page, words(request.query), field, request.vector, depth)
-        hits = _hits(replies.hybrid_documents((yield from complete_reply(command, page))))
+        command = hybrid_command(options, words(request.query), field, request.vector, depth)
+        hits = _hits(replies.hybrid_documents((yield from complete_reply(command, options))))
         self._has_hybrid = True
         if self._options.return_fields is not None or not hits:
             return hits
-        # FT.HYBRID returns only fields that are named.
-        page = self._page(request, 0, len(hits))
-        reply = yield from complete_reply(documents_command(page, [hit.key for hit in hits]), page)
+        # Fetch all fields with a second command, because FT.HYBRID returns only fields that are named.
+        options = self._command_options(request, 0, len(hits))
+        reply = yield from complete_reply(documents_command(options, [hit.key for hit in hits]), options)
         fields = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
         return [hit._replace(fields=fields[hit.key]) for hit in hits if hit.key in fields]
 
-    def _request(self, query: Any, limit: Any, offset: Any, mode: Any, filter_text: Any) -> RedisRequest:
-        """Return the request for checked arguments. Raises InvalidInput."""
-        query, mode = checked_query(query), self.checked_mode(mode or self.mode)
-        count, offset = checked_limit(limit), checked_offset(offset)
+    def _request(self, query: Any, limit: Any, offset: Any, mode: Any, filter_value: Any) -> RedisRequest:
+        """Return the request for the arguments of a search. Raises InvalidInput if one is not valid."""
+        query = checked_query(query)
+        mode = self.checked_mode(mode or self.mode)
+        count = checked_limit(limit)
+        offset = checked_offset(offset)
         if count is None or count + offset > MAX_RESULTS:
             raise InvalidInput(
                 f"limit must be a positive whole number, and limit and offset together at most {MAX_RESULTS:,}, which is "
                 "RediSearch's maximum"
             )
-        filter_text = checked_filter(self.filter if filter_text is None else filter_text)
+        filter_text = checked_filter(self.filter if filter_value is None else filter_value)
         deadline = Deadline(self.server.timeout)
         return RedisRequest(query=query, mode=mode, offset=offset, count=count, filter=filter_text, deadline=deadline)
 
     def _with_vector(self, request: RedisRequest, vector: Vectors) -> RedisRequest:
-        """Return the request with the query's vector. The timeout does not include the time that embedding took."""
+        """Return the request with the query's vector and a new deadline: the timeout does not include embedding the query."""
         return replace(request, vector=vector, probe=self._probe, deadline=Deadline(self.server.timeout))
 
     def _search_steps(self, request: RedisRequest) -> Steps[Candidates]:
         try:
             info, is_new = yield from self._lookup.read_info(request)
             candidates = yield from self.candidates(replace(request, info=info))
-            if len(candidates) < request.count and not is_new:  # the index may have been replaced by one with other fields
+            if len(candidates) < request.count and not is_new:
+                # The index may have been replaced by one with other fields. Reading its description again raises an error then.
                 self._lookup.info = None
                 yield from self._lookup.read_info(request)
         except SourceError:
@@ -267,8 +275,8 @@ class RedisSource(HybridSource[RedisRequest]):
             raise
         return candidates
 
-    def _page(self, request: RedisRequest, offset: int, count: int) -> Page:
-        return Page(
+    def _command_options(self, request: RedisRequest, offset: int, count: int) -> CommandOptions:
+        return CommandOptions(
             index=self.server.index,
             weights=self._lookup.weights(request.info),
             count=count,
@@ -280,17 +288,20 @@ class RedisSource(HybridSource[RedisRequest]):
         )
 
 
-def complete_reply(command: Command, page: Page) -> Steps[Any]:
-    """Return the reply to a command. Raises SourceError if it took as long as its TIMEOUT: RESP2 has no other sign."""
+def complete_reply(command: Command, options: CommandOptions) -> Steps[Any]:
+    """Return the reply to a command. Raises SourceError if the command took as long as its TIMEOUT.
+
+    Then the reply may be only a part of the results, which a reply in RESP2 does not say.
+    """
     start = time.monotonic()
     reply = yield command
-    if 1000 * (time.monotonic() - start) >= TIMEOUT_SHARE * page.timeout_ms:
+    if 1000 * (time.monotonic() - start) >= TIMEOUT_SHARE * options.timeout_ms:
         raise SourceError("the server ran out of time and returned only a part of the results; allow more time with timeout=")
     return reply
 
 
 def _vector_total(request: RedisRequest) -> int | None:
-    """Return how many documents a vector search ranks: all. How many of them pass a filter is unknown."""
+    """Return how many documents a vector search ranks: all of the index. With a filter, None, because that is unknown."""
     return request.info.document_count if request.filter is None else None
 
 

@@ -1,4 +1,4 @@
-"""Storage of documents on Redis, as hashes or as JSON: the commands that write and compare them. Pure."""
+"""Storage of documents on Redis, as hashes or as JSON: the fields to store, and the commands that write and read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from podium.errors import InvalidInput
@@ -16,24 +17,28 @@ from podium.sources.serialization import json_text
 
 __all__ = ["HashStorage", "JsonStorage", "storage_for"]
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # the syntax that RediSearch accepts; Python's float accepts more
+# The numbers that RediSearch accepts. Python's float accepts more, such as 1_000.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class HashStorage:
-    """Documents as hashes. Every value is a string; lists and dicts are written as JSON."""
+    """Stores documents as hashes. Every value is a string; lists and dicts are written as JSON.
+
+    Methods take the fields that `encode` returns. `vector` is an array of numpy, None for a document without a vector.
+    """
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
     def encode(self, document: Any, number: int) -> dict[str, Any]:
-        """Return the fields to write, as bytes. Raises InvalidInput, which names the document by its number."""
+        """Return the fields to write, as bytes by name. Raises InvalidInput, which names the document's number."""
         fields = {name: self._value(value, name, number) for name, value in _record(document, self._schema, number).items()}
         if "$" in fields:
             raise InvalidInput(f"document {number} has a field named '$', which RediSearch cannot return; rename it")
         return fields
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
-        """Return the text fields of a document."""
+        """Return the texts of the searched fields that a document has."""
         return [fields[name].decode("utf-8", "replace") for name in self._schema.text if name in fields]
 
     def document(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,22 +47,32 @@ class HashStorage:
 
     def write_commands(self, key: str, fields: Mapping[str, Any], vector: Any) -> list[Command]:
         """Return the commands that replace the document with this key. The first one is DEL."""
-        pairs = [part for pair in fields.items() for part in pair]
-        pairs += [] if vector is None else [self._schema.vector, vector.astype("<f4").tobytes()]
-        return [("DEL", key), ("HSET", key, *pairs)]
+        names_and_values = list(chain.from_iterable(fields.items()))
+        if vector is not None:
+            names_and_values += [self._schema.vector, vector.astype("<f4").tobytes()]
+        return [("DEL", key), ("HSET", key, *names_and_values)]
 
     def read_commands(self, key: str, fields: Mapping[str, Any]) -> list[Command]:
         """Return the commands whose replies `is_same` compares with the fields."""
-        has_vector: list[Command] = [("HEXISTS", key, self._schema.vector)] if self._schema.vector else []
-        return [("HMGET", key, *sorted(fields)), ("HLEN", key), *has_vector]
+        commands: list[Command] = [("HMGET", key, *sorted(fields)), ("HLEN", key)]
+        if self._schema.vector:
+            commands.append(("HEXISTS", key, self._schema.vector))
+        return commands
 
     def is_same(self, replies: Sequence[Any], fields: Mapping[str, Any], has_vector: bool) -> bool:
-        """Whether the stored document is the one that would be written."""
-        values, length, *vector_exists = replies
-        is_complete = length == len(fields) + has_vector and all(bool(exists) == has_vector for exists in vector_exists)
-        return is_complete and values == [fields[name] for name in sorted(fields)]
+        """Whether the stored document has exactly these fields, and a vector if `has_vector`.
+
+        `replies` are those to `read_commands`.
+        """
+        values, stored_count, *vector_exists = replies
+        if stored_count != len(fields) + has_vector:
+            return False
+        if vector_exists and bool(vector_exists[0]) != has_vector:
+            return False
+        return bool(values == [fields[name] for name in sorted(fields)])
 
     def _value(self, value: Any, name: str, number: int) -> bytes:
+        """Return the value of a field as bytes. `number` is the document's number in messages."""
         if isinstance(value, bytes):
             return value
         if name in self._schema.tags and isinstance(value, list | tuple):
@@ -68,16 +83,17 @@ class HashStorage:
 
     def _joined_tags(self, tags: list[str], name: str, number: int) -> str:
         separator = self._schema.tag_separator
-        if tag := next((tag for tag in tags if separator in tag), None):
-            raise InvalidInput(
-                f"document {number} has the tag {tag[:80]!r} in {name!r}, which the tag separator {separator!r} would split; "
-                "choose another separator with --tag-separator (tag_separator=)"
-            )
+        for tag in tags:
+            if separator in tag:
+                raise InvalidInput(
+                    f"document {number} has the tag {tag[:80]!r} in {name!r}, which the tag separator {separator!r} would "
+                    "split; choose another separator with --tag-separator (tag_separator=)"
+                )
         return separator.join(tags)
 
 
 class JsonStorage:
-    """Documents as JSON, with the methods of HashStorage. Values keep their types, and a vector is a list of numbers."""
+    """Stores documents as JSON, with the methods of HashStorage. Values keep their types, and a vector is a list of numbers."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -85,9 +101,10 @@ class JsonStorage:
     def encode(self, document: Any, number: int) -> dict[str, Any]:
         record = _record(document, self._schema, number)
         for name in self._schema.numbers:
-            if isinstance(record.get(name), str):  # from a CSV file
+            if isinstance(record.get(name), str):  # as in documents from a CSV file
                 record[name] = json.loads(str(float(record[name])))
-        return json.loads(json_text(record, number))  # type: ignore[no-any-return]  # a dict, with tuples as lists
+        # Parse the JSON, to get the values that will be stored: a tuple becomes a list, NaN becomes None.
+        return json.loads(json_text(record, number))  # type: ignore[no-any-return]
 
     def texts(self, fields: Mapping[str, Any]) -> list[str]:
         return [str(fields[name]) for name in self._schema.text if name in fields]
@@ -115,7 +132,10 @@ def storage_for(schema: Schema) -> HashStorage | JsonStorage:
 
 
 def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
-    """Return the fields of a document, without None and NaN, and without blank tags and numbers."""
+    """Return the fields of a document to store, without None and NaN, and without blank tags and numbers.
+
+    Raises InvalidInput if it has none of the searched fields, no fields that are not empty, or a value that is not valid.
+    """
     record = {next(iter(schema.text)): document} if isinstance(document, str) else document
     if not isinstance(record, Mapping) or not any(name in record for name in schema.text):
         names = ", ".join(map(str, record)) if isinstance(record, Mapping) and record else "no fields"
@@ -135,6 +155,7 @@ def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
 
 
 def _is_empty(value: Any, is_filter_field: bool) -> bool:
+    """Whether a value is left out: None and NaN, and in a field to filter by also a blank string."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     return is_filter_field and isinstance(value, str) and not value.strip()

@@ -1,4 +1,4 @@
-"""The words of documents, split as RediSearch does, and the words of a query to search for. Pure."""
+"""Words of documents, as RediSearch separates them, and the words of a query to search for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import unicodedata
 
 __all__ = ["has_escaped_word", "tokens", "words"]
 
-# The characters at which RediSearch splits (src/toksep.h), and control characters, which its query parser cannot read.
+# The characters at which RediSearch separates words (its file src/toksep.h), and control characters, which no query may have.
 _SEPARATOR_CHARACTERS = r"\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f"
 SEPARATORS = re.compile(rf"[{_SEPARATOR_CHARACTERS}]+")
-# A token of a document in RediSearch, with backslashes as escapes, and one that is the same without escapes.
+# A token of a document as RediSearch reads it, with backslashes as escapes; and a token that it would find without escapes.
 INDEXED_TOKEN = re.compile(rf"(?:\\.|[^{_SEPARATOR_CHARACTERS}])+", re.DOTALL)
 PLAIN_TOKEN = re.compile(rf"\\?[^{_SEPARATOR_CHARACTERS}]+|[{_SEPARATOR_CHARACTERS}]+")
 
@@ -24,12 +24,16 @@ def words(query: str) -> list[str]:
     """Return the words to search for. None of them can be an operator.
 
     RediSearch splits documents at ASCII punctuation, but not at other punctuation, such as a typographic apostrophe. A word
-    with such a character is searched for unchanged, for documents with the same spelling, and as its parts.
+    that contains such a character is returned unchanged, to find documents with the same spelling, and also as its parts.
 
         >>> words("don’t stop!")
         ['don’t', 'don', 't', 'stop']
     """
-    return [word for token in tokens(query) for word in dict.fromkeys((token, *_parts(token)))]
+    query_words = []
+    for token in tokens(query):
+        query_words.append(token)
+        query_words += [part for part in dict.fromkeys(_parts(token)) if part != token]
+    return query_words
 
 
 def has_escaped_word(text: str) -> bool:
@@ -44,6 +48,7 @@ def has_escaped_word(text: str) -> bool:
 
 
 def _parts(token: str) -> list[str]:
+    """Return the parts of a token between punctuation that is not ASCII."""
     if token.isascii():
         return []
     parts = "".join(" " if _is_punctuation(character) else character for character in token).split()
