@@ -46,7 +46,7 @@ SETTINGS = Settings()
         f"`candidates` of `/search` | {search.MAX_CANDIDATES:,} |",
         f"{Protocol.head_bytes // 1024} KiB, {Protocol.head_fields} fields, within {Protocol.head_seconds:g} s of connecting",
         f"after its reply | {Protocol.rest_seconds:g} s |",
-        f"reading a reply | {Protocol.reply_seconds:g} s from",
+        f"to read a reply | {Protocol.reply_seconds:g} s from",
         f"between two requests | {process_module.KEEP_ALIVE_SECONDS} s |",
         f"requests that wait | {Protocol.max_pipelined}, {Protocol.pipelined_bytes // 1024} KiB together |",
         f"of a process | {MAX_CONNECTIONS:,}, fewer",
