@@ -49,7 +49,7 @@ def print_scores() -> None:
 
 
 def scores_by_variant(python: str) -> dict[str, list[str]]:
-    """Return the scores that the podium of another Python computes, by the name of the model, runtime and precision."""
+    """Return the scores of the podium that is installed for a Python, by the names of model, runtime and precision."""
     process = subprocess.run([python, __file__, "--print"], capture_output=True, text=True, check=True)
     return dict(json.loads(line) for line in process.stdout.splitlines())
 

@@ -3,7 +3,7 @@
 namespace podium::PODIUM_ISA {
 namespace {
 
-// e^x, with x clamped to the range whose result is a normal float32.
+// e^x, computed as 2^(x log2 e). The exponent is clamped to -126 … 127, so that the result is a normal float32.
 inline Floats exponential(Floats x) {
     return power_of_two(minimum(maximum(x * 1.44269504f, broadcast(-126.0f)), broadcast(127.0f)));
 }
@@ -12,8 +12,9 @@ inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
 inline Floats hyperbolic_tangent(Floats x) { return 1.0f - 2.0f / (exponential(x + x) + 1.0f); }
 
-// x * Phi(x), where Phi is the cumulative normal distribution, with an error of at most 2.2e-7 x. A rational function that was
-// fitted on -5.4 … 5.4 computes Phi. Below -5.4 the result is nearly 0, so that of -5.4 is used.
+// x * Phi(x), where Phi is the cumulative normal distribution, with an absolute error of at most 2.2e-7 * |x|. Phi(x) - 0.5 is
+// computed as x times a rational function of x^2, fitted for |x| <= 5.4. Above 5.4, Phi(5.4), which is nearly 1, stands for
+// Phi(x). Below -5.4, gelu(-5.4), which is nearly 0, stands for gelu(x).
 inline Floats gelu(Floats x) {
     const Floats clamped = minimum(maximum(x, broadcast(-5.4f)), broadcast(5.4f));
     const Floats square = clamped * clamped;

@@ -1,4 +1,8 @@
-"""The recipes of CONTRIBUTING: a made-up entry of every kind works outside the package, and the files in the recipes exist."""
+"""Tests of the recipes in CONTRIBUTING.
+
+For what each recipe adds (provider, dialect, model family, source, command), a made-up one works without a change to the
+package. The files that the recipes name exist.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +64,11 @@ PROVIDER = Provider(
 
 def provider_reply(request: Request):
     scores = word_scores(request.json["query"], request.json["items"])
-    order = [{"index": index, "value": score} for index, score in enumerate(scores)]
-    return as_json({"reply": {"order": order, "tokens": 7}})
+    results = [{"index": index, "value": score} for index, score in enumerate(scores)]
+    return as_json({"reply": {"order": results, "tokens": 7}})
 
 
-def test_provider_is_a_row():
+def test_provider_needs_only_a_provider_object():
     with Loopback(provider_reply) as server:
         scorer = HostedScorer(PROVIDER, "m1", api_key="k", base_url=server.url)
         ranking = podium.Reranker(scorer).rerank(QUERY_TEXT, TEXTS)
@@ -107,7 +111,7 @@ def server():
         yield server
 
 
-def test_dialect_is_a_row(server):
+def test_dialect_needs_only_a_dialect_object(server):
     response = server.post("/made-up/order", {"query": QUERY_TEXT, "items": TEXTS, "most": 2})
     assert (response.status_code, response.json()) == (200, {"order": [1, 2]})
 
@@ -169,10 +173,15 @@ def checkpoint(tmp_path_factory):
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names | {"model_max_length": 32}))
-    activation = {"activation_fn": "torch.nn.modules.linear.Identity"}
-    config = {"model_type": "bag-of-words", "vocab_size": len(WORDS), "sentence_transformers": activation}
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config | {"model_max_length": 32}))
+    head_config = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    config = {"model_type": "bag-of-words", "vocab_size": len(WORDS), "sentence_transformers": head_config}
     (folder / "config.json").write_text(json.dumps(config))
     random = np.random.default_rng(0)
     weights = {
@@ -185,7 +194,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_family_is_a_row_and_an_architecture(checkpoint, runtime):
+def test_family_needs_only_a_family_and_an_architecture(checkpoint, runtime):
     folder, weights = checkpoint
     scorer = LocalScorer(from_folder(folder), runtime=runtime, families=(*FAMILIES, FAMILY))
     ranking = podium.Reranker(scorer).rerank(QUERY_TEXT, TEXTS)
@@ -201,7 +210,7 @@ def test_family_is_a_row_and_an_architecture(checkpoint, runtime):
 # A source
 
 SHELVES: dict[str, dict[str, str]] = {}
-"""The documents of each index of the made-up search system, by id."""
+"""The address of each shelf, an index of the made-up search system → its texts by document id."""
 
 
 class ShelfSource(HybridSource[SearchRequest]):
@@ -255,7 +264,8 @@ class ShelfTarget:
         SHELVES.setdefault(self._shelf, {})
 
     def unchanged(self, documents, ids) -> set[str]:
-        return set(ids) & set(SHELVES[self._shelf])
+        texts = SHELVES[self._shelf]
+        return {name for name, document in zip(ids, documents, strict=True) if texts.get(name) == document}
 
     def add(self, documents, *, ids) -> None:
         SHELVES[self._shelf].update(zip(ids, documents, strict=True))
@@ -268,6 +278,14 @@ class ShelfTarget:
     def close(self) -> None: ...
 
 
+def delete_from_shelf(shelf: str, ids: Sequence[str]) -> int:
+    """Delete documents, and return how many existed."""
+    existing = [document_id for document_id in ids if document_id in SHELVES[shelf]]
+    for document_id in existing:
+        del SHELVES[shelf][document_id]
+    return len(existing)
+
+
 SHELF = PlaceKind(
     location="on a shelf",
     example="shelf://name",
@@ -275,14 +293,14 @@ SHELF = PlaceKind(
     source=lambda place, options, load_embedder: ShelfSource(place),
     target=lambda place, options, load_embedder: ShelfTarget(place),
     summaries=lambda place: [(place, str(len(SHELVES[place])), "text")],
-    delete=lambda place, ids: sum(SHELVES[place].pop(document_id, None) is not None for document_id in ids),
+    delete=delete_from_shelf,
     drop=lambda place: len(SHELVES.pop(place)),
     compact=lambda place: (0, 0),
 )
 ALL_KINDS = (SHELF, *KINDS)
 
 
-def test_source_is_a_row_and_a_class(mini):
+def test_source_needs_only_a_place_kind_and_its_classes(mini):
     target = index_target("shelf://fruit", IndexOptions(sample=TEXTS[0]), ALL_KINDS)
     target.prepare(len(TEXTS), lambda percent: None)
     assert load_into(target, with_ids(TEXTS, None), lambda count: None) == (3, 0, 0)
@@ -316,7 +334,7 @@ main()
 """
 
 
-def count_command(*arguments):
+def run_count_command(*arguments):
     process = subprocess.run([sys.executable, "-c", COMMAND, "count", *arguments], capture_output=True, text=True)
     return process.returncode, process.stdout, process.stderr
 
@@ -324,11 +342,11 @@ def count_command(*arguments):
 def test_command_is_a_click_command(tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(TEXTS))
-    assert count_command(str(file)) == (0, "3\n", "")
+    assert run_count_command(str(file)) == (0, "3\n", "")
 
 
-def test_errors_of_a_command_are_printed_with_its_exit_code(tmp_path):
-    code, out, err = count_command(str(tmp_path / "missing.txt"))
+def test_command_prints_an_error_and_exits_with_2(tmp_path):
+    code, out, err = run_count_command(str(tmp_path / "missing.txt"))
     assert (code, out) == (2, "")
     assert err.startswith("podium: cannot read ")
 
@@ -348,7 +366,7 @@ def test_every_kind_of_entry_has_a_recipe():
 
 
 @pytest.mark.parametrize("title", recipes())
-def test_recipe_names_existing_files(title):
+def test_files_that_a_recipe_names_exist(title):
     names = re.findall(r"`((?:src|tests|docs|bench|training)/[\w./-]*|[\w-]+\.(?:md|toml))`", recipes()[title])
     assert len(names) >= 3
     for name in names:
@@ -356,20 +374,21 @@ def test_recipe_names_existing_files(title):
 
 
 @pytest.mark.parametrize("title", recipes())
-def test_recipe_has_a_command_and_a_review(title):
+def test_recipe_has_a_test_command_and_checks_for_the_reviewer(title):
     text = recipes()[title]
     assert ".venv/dev/bin/pytest " in text
     assert "**The reviewer checks**" in text
-    for file in re.findall(r"\.venv/dev/bin/pytest (.+)", text):
-        for name in file.partition(" -k ")[0].split():
-            assert (ROOT / name).exists(), f"{title}: there is no {name}"
+    for arguments in re.findall(r"\.venv/dev/bin/pytest (.+)", text):
+        for path in arguments.partition(" -k ")[0].split():
+            assert (ROOT / path).exists(), f"{title}: there is no {path}"
 
 
-def test_markdown_has_one_sentence_per_line():
+def test_contributing_has_one_sentence_per_line():
     for line in CONTRIBUTING.splitlines():
         prose = re.sub(r"`[^`]*`|\([^)]*\)", "", line)
-        assert line.startswith(("    ", "|", "$")) or not re.search(r"[a-z)][.!?] [A-Z]", prose), line
+        is_code_or_table = line.startswith(("    ", "|", "$"))
+        assert is_code_or_table or not re.search(r"[a-z)][.!?] [A-Z]", prose), line
 
 
-def test_there_is_no_merge_conflict():
+def test_contributing_has_no_merge_conflict():
     assert not re.search(r"^(<<<<<<<|=======|>>>>>>>)", CONTRIBUTING, flags=re.MULTILINE)

@@ -63,8 +63,8 @@ class _HostedReranker(Reranker):
     """Base class of the hosted rerankers. A subclass defines `provider` and `default_model`.
 
     `api_config` may contain "api_key" (default: the provider's environment variable) and "base_url". The other arguments
-    are those of `podium.load`. Strings are returned as strings. The constructor raises MissingKey and InvalidInput, `rank`
-    and the other calls ProviderError.
+    are those of `podium.load`. Strings are returned as strings. The constructor raises MissingKey or InvalidInput; `rank`
+    and the other methods raise ProviderError.
     """
 
     provider: ClassVar[str]
@@ -94,9 +94,9 @@ class _HostedReranker(Reranker):
 class CohereReranker(_HostedReranker):
     """A reranker that calls Cohere, by default rerank-v3.5 with the key in COHERE_API_KEY.
 
-    `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey, ranking
-    raises ProviderError.
+    `CohereReranker(model="rerank-v3.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`.
+    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey or
+    InvalidInput; ranking raises ProviderError.
     """
 
     provider = "cohere"
@@ -106,9 +106,9 @@ class CohereReranker(_HostedReranker):
 class VoyageAIReranker(_HostedReranker):
     """A reranker that calls Voyage AI, by default rerank-2.5 with the key in VOYAGE_API_KEY.
 
-    `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`:
-    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey, ranking
-    raises ProviderError.
+    `VoyageAIReranker(model="rerank-2.5", *, limit=5, rank_by=None, return_score=True, api_config=None, …)`.
+    A key in `api_config={"api_key": …}` takes precedence over the environment. The constructor raises MissingKey or
+    InvalidInput; ranking raises ProviderError.
     """
 
     provider = "voyage"

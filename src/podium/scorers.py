@@ -40,7 +40,7 @@ class BaseScorer(ABC):
 
     @property
     def identity(self) -> str:
-        """A string that, with `model` and `revision`, identifies the scores: it changes if a score could change."""
+        """What the scores depend on besides `model` and `revision`, as one string. If it differs, scores may differ."""
         return ""
 
     @property
@@ -55,26 +55,26 @@ class BaseScorer(ABC):
 
     @property
     def precision(self) -> str | None:
-        """The precision of a model on this machine, None for a hosted one."""
+        """The precision in which a model on this machine computes, None if it is hosted or unknown."""
         return None
 
     @property
     def threads(self) -> int | None:
-        """The number of threads that a model on this machine uses, None for a hosted one."""
+        """The number of threads that a model on this machine uses, None if it is hosted or unknown."""
         return None
 
     @property
     def max_length(self) -> int | None:
-        """The number of tokens of query and text together that the model reads, None if unknown."""
+        """The most tokens that the model reads of a query and a text together, None if unknown."""
         return None
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """The scorer (this one, or the one it wraps) whose encodings of texts can be stored; None if there is none."""
+        """What encodes texts for this scorer: itself, or the scorer that it wraps. None if encodings cannot be stored."""
         return None
 
     def with_store(self, store: EncodingStore) -> BaseScorer:
-        """Return this scorer with `store` as its store of encodings. A scorer that stores no encodings returns itself."""
+        """Return a scorer like this one that keeps its encodings in `store`. One that stores no encodings returns itself."""
         return self
 
     @abstractmethod
@@ -90,7 +90,7 @@ class BaseScorer(ABC):
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
-        """Return one Scores object per query, for the texts of this query. A query without texts gets an empty one.
+        """Return one Scores object per query, with the scores of its texts. It is empty for a query without texts.
 
         `progress` is called with the number of texts scored since its last call.
         """
@@ -121,7 +121,11 @@ def as_scorer(scorer: Any) -> BaseScorer:
 
 
 class _UserScorer(BaseScorer):
-    """An adapter for a user's scorer, which has the methods of `podium.types.Scorer` and maybe other methods of BaseScorer."""
+    """An adapter for a user's `podium.types.Scorer`.
+
+    It also uses these members of BaseScorer if the user's scorer has them: identity, listwise, ascore, score_many, close and
+    aclose.
+    """
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

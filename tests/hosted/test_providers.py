@@ -39,6 +39,7 @@ def test_request_and_reply_are_the_documented_ones(contract, server, rerank):
 def test_public_url_is_the_documented_one(contract):
     row = find_provider(contract.provider)
     assert request_url(row, contract.model, None if row.url else OWN_SERVER) == contract.url
+    assert request_url(row, contract.model, contract.url) == contract.url
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from commands import run_in_process
 from loopback import Loopback, cohere
 from podium.errors import InvalidInput
 from podium.places import SourceOptions
-from podium.server.settings import OPTIONS, Settings
+from podium.server.settings import OPTIONS, SOURCE_OPTIONS, Settings
 from serving import REQUEST, Process, failed_start
 
 
@@ -178,3 +178,7 @@ def test_server_with_an_invalid_file_does_not_listen(tmp_path, used_port):
 def test_every_setting_is_an_option_except_four():
     others = {"models", "model_options", "source", "read_timeout"}
     assert {row.attribute for row in OPTIONS} == {row.name for row in fields(Settings)} - others
+
+
+def test_every_option_of_a_source_is_an_option_of_the_server():
+    assert {option.attribute for option in SOURCE_OPTIONS} == {field.name for field in fields(SourceOptions)}

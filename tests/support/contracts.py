@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import podium
+from podium.hosted.providers import find_provider
 
 QUERY = "red fruit"
 TEXTS = ["a sea", "an apple", "a cherry"]
@@ -47,7 +48,7 @@ class Contract:
         payload = json.loads(json.dumps(self.reply))
         lists = [payload] if isinstance(payload, list) else [value for value in payload.values() if isinstance(value, list)]
         results = lists[0]
-        score_key = next(name for name in results[0] if name in ("relevance_score", "score", "logit"))
+        score_key = find_provider(self.provider).score_key
         numbered = zip(range(len(scores)) if indices is None else indices, scores, strict=True)
         results[:] = [{"index": index, score_key: score} for index, score in numbered]
         return json.dumps(payload).encode()

@@ -27,7 +27,8 @@ from podium.json_values import count_values, parse_json
 
 __all__ = ["Reply", "error_for", "parse_reply", "request_body", "request_ranges", "request_url"]
 
-FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")  # no path is appended to a base_url that ends so
+FULL_PATHS = ("/rerank", "/reranking", "/rerankings", "/ranking")
+"""A base_url that ends with one of these, or with the provider's own path, is complete: no path is appended to it."""
 REMEDIES: dict[int, tuple[type[ProviderError], str]] = {
     400: (RequestRejected, "check the model's name and its limits"),
     401: (KeyRejected, "check the API key"),
@@ -71,10 +72,10 @@ def request_url(provider: Provider, model: str, base_url: str | None) -> str:
     `base_url` is the server's root, the root with a version (/v1), or the full URL. None means the provider's public server.
     """
     base = (base_url or provider.url or "").rstrip("/")
-    if base.endswith(FULL_PATHS):
-        return base
     path_model = model.replace(".", "_") if provider.model_in_path == "dots as underscores" else model
     path = provider.path.replace("{model}", path_model)
+    if base.endswith((*FULL_PATHS, path)):
+        return base
     if base.endswith(("/v1", "/v2")) and path.startswith(("/v1/", "/v2/")):
         path = path[3:]
     return base + path

@@ -11,7 +11,7 @@ __all__ = ["KNOWN_MODELS", "KnownModel", "licence_of"]
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model on the hub, with figures from its card. `parameters` is their number, such as 23M for 23 million."""
+    """A model on the hub, described as on its card. `parameters` is the number of parameters, such as 23M for 23 million."""
 
     name: str
     licence: str
@@ -22,8 +22,8 @@ class KnownModel:
 # As of November 2026. podium runs other models, too.
 KNOWN_MODELS = (
     KnownModel("cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "23M", "English, the usual choice"),
-    KnownModel("cross-encoder/ettin-reranker-17m-v1", "apache-2.0", "17M", "English, best for its speed"),
-    KnownModel("cross-encoder/ettin-reranker-32m-v1", "apache-2.0", "32M", "English, better and slower"),
+    KnownModel("cross-encoder/ettin-reranker-17m-v1", "apache-2.0", "17M", "English, the fastest"),
+    KnownModel("cross-encoder/ettin-reranker-32m-v1", "apache-2.0", "32M", "English, more accurate and slower than the 17m"),
     KnownModel("Alibaba-NLP/gte-reranker-modernbert-base", "apache-2.0", "150M", "English, long documents"),
     KnownModel("mixedbread-ai/mxbai-rerank-xsmall-v1", "apache-2.0", "71M", "English"),
     KnownModel("BAAI/bge-reranker-base", "mit", "278M", "English and Chinese"),

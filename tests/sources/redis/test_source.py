@@ -111,7 +111,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
         assert command[command.index("LOAD") :][:5] == ("LOAD", "3", "@__key", "@__score", "@content")
 
 
-def test_ft_hybrid_returns_keys_whose_documents_are_fetched():
+def test_documents_that_are_deleted_before_they_are_fetched_are_left_out():
     """One of the documents was deleted between the two commands."""
     rows = [{"__key": f"k:{i}", "__score": str(1 - i / 10)} for i in range(3)]
     reply = {"total_results": 3, "results": rows, "warnings": [], "execution_time": 0.4}
@@ -126,7 +126,7 @@ def test_ft_hybrid_returns_keys_whose_documents_are_fetched():
 
 
 @pytest.mark.recording("index-names")
-def test_indexes_with_a_common_beginning_of_their_names_are_separate(server):
+def test_indexes_whose_names_share_a_prefix_are_separate(server):
     server.load()
     server.load([{"content": "capital of another index"}], ["x"], f"{NAME}2")
     server.load([{"content": "capital of an index with a colon in its name"}], ["y"], f"{NAME}:en")
@@ -307,7 +307,7 @@ ATTRIBUTES = [
         ),
     ],
 )
-def test_missing_field_is_an_error(options, message):
+def test_field_that_is_missing_or_of_another_kind_is_an_error(options, message):
     """Without this check, RediSearch would return no results and no error."""
     info = INFO | {"attributes": ATTRIBUTES}
     with (
@@ -328,9 +328,9 @@ def test_index_without_text_fields_cannot_be_searched_by_text():
         source.search("capital", 3)
 
 
-@pytest.mark.skipif(not IS_RECORDING, reason="docs/make.py replays this; it only runs to be recorded")
+@pytest.mark.skipif(not IS_RECORDING, reason="this test only makes the recording that docs/make.py replays")
 def test_example_of_the_readme_is_recorded():
-    """On an index with the README's own name, which is dropped afterwards."""
+    """Uses an index named as in the README's example, and drops it afterwards."""
     documents = list(with_ids(stream_documents(ROOT / "docs" / "documents.jsonl"), None))
     with exclusive_server() as url:
         index = RedisIndex(url, "capitals", text=["title", "content"])

@@ -38,10 +38,14 @@ Reply = TypeVar("Reply")
 CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")  # the name of a branch or tag, or a commit
-DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")
-HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")  # They describe the head.
+DOWNLOADED_DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")  # HEAD_FILES and STANFORD_METADATA are among them
+HEAD_FILES = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+)  # They describe the layers after the encoder.
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
-SHARDS = "model-*-of-*.safetensors"  # the names of the files if the weights are in several
+SHARD_PATTERN = "model-*-of-*.safetensors"  # matches the weight files if the weights are split into several
 
 
 def is_hub_name(name: str) -> bool:
@@ -54,25 +58,25 @@ def from_hub(
 ) -> ModelFiles:
     """Return the files of a hub model, from the cache if they are complete, else after downloading the missing files.
 
-    Raises ModelNotFound if the model or revision does not exist, is not accessible, or is incomplete while offline, ModelError
-    if the download fails, and InvalidInput for an option.
+    Raises ModelNotFound if the model or revision does not exist, is not accessible, or is incomplete while offline; ModelError
+    if the download fails; InvalidInput if an option or HF_ENDPOINT is not valid.
     """
     _check_options(revision, cache_dir)
     _check_endpoint()
-    cached = _request(name, lambda: _cached_files(name, revision, cache_dir))
+    cached = _with_own_errors(name, lambda: _cached_files(name, revision, cache_dir))
     missing = missing_files(cached.folder) if cached else ["config.json", "tokenizer.json", WEIGHTS_FILE]
     complete_files = None if missing else cached
-    if complete_files and (_is_offline() or not _may_lack_head(complete_files, cache_dir)):
+    if complete_files and (_is_offline() or not _head_files_are_unknown(complete_files, cache_dir)):
         return complete_files
     if _is_offline():
         raise ModelNotFound(
             f"{name} is incomplete in the cache and HF_HUB_OFFLINE is set. Missing: {', '.join(missing)}. On a machine with "
-            f"a network run `hf download {name}` and copy its cache folder here, or name a folder with these files"
+            f"a network run `hf download {name}` and copy its cache folder here, or pass the path of a folder with these files"
         )
     try:
         return _download(name, revision, cache_dir, token)
     except ModelError:
-        if complete_files:  # Only the head's files may be missing, and the model may not have any.
+        if complete_files:  # Only the head's files are missing, and perhaps the model has none.
             return complete_files
         raise
 
@@ -80,7 +84,7 @@ def from_hub(
 def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
     """Return the files of a hub model that podium downloads, with their sizes in bytes. Sends a request to the hub."""
     _check_endpoint()
-    info = _request(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
+    info = _with_own_errors(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     return {file: sizes[file] for file in _needed_files(list(sizes))}
 
@@ -115,7 +119,7 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
     """Download the files that are not in the cache yet, and return all files."""
     from huggingface_hub import hf_hub_download
 
-    info = _request(name, lambda: _api().model_info(name, revision=revision, token=token))
+    info = _with_own_errors(name, lambda: _api().model_info(name, revision=revision, token=token))
     files = _needed_files([file.rfilename for file in info.siblings or []])
     if "config.json" not in files:
         raise ModelNotFound(f"{name} has no config.json on the hub, so podium cannot read it; name another model")
@@ -124,10 +128,10 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
         raise ModelError(f"the hub did not name a commit of {name}; try again later, or name a revision")
     for file in files:
         download = functools.partial(hf_hub_download, name, file, revision=commit, cache_dir=_path(cache_dir), token=token)
-        path = Path(_request(name, download))
+        path = Path(_with_own_errors(name, download))
         if file == "config.json":
             folder = path.parent
-            # The reference is written before the other files, so that an interrupted download is continued later.
+            # Written before the weights, so that the next call finds this folder if the download is interrupted.
             _write_reference(folder, revision or "main", commit)
     _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA} - set(files))
     return ModelFiles(name, folder, commit)
@@ -150,11 +154,11 @@ def _mark_absent(folder: Path, names: set[str]) -> None:
         (marker_folder / name).touch()
 
 
-def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
-    """Whether files that describe the head may be missing from the cache, because another program downloaded only the encoder.
+def _head_files_are_unknown(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
+    """Whether the cache does not tell if the repository has files that describe the layers after the encoder.
 
-    A classifier does not have such files. For an encoder, they may be missing unless every one of them is in the cache, or is
-    marked there as absent from the repository.
+    Another program may have downloaded only the encoder. False for a classifier without modules.json, which needs no such
+    files. Otherwise True if at least one of them is neither in the cache nor marked there as absent from the repository.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -172,13 +176,16 @@ def _may_lack_head(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
 def _needed_files(files: Sequence[str]) -> list[str]:
     """Return those of a repository's files that podium needs: descriptions, modules, and the weights.
 
-    The weights are safetensors, or ONNX if there are no safetensors. They are last, so that a model with weights is complete.
+    The weights are safetensors, or ONNX if there are no safetensors. They come last, so that a folder that has the weights
+    also has everything else.
     """
-    needed = [file for file in files if file in DESCRIPTIONS or any(fnmatch(file, pattern) for pattern in MODULE_FILES)]
+    needed = [
+        file for file in files if file in DOWNLOADED_DESCRIPTIONS or any(fnmatch(file, pattern) for pattern in MODULE_FILES)
+    ]
     if WEIGHTS_FILE in files:
         return [*needed, WEIGHTS_FILE]
     if INDEX_FILE in files:
-        return [*needed, INDEX_FILE, *(file for file in files if fnmatch(file, SHARDS))]
+        return [*needed, INDEX_FILE, *(file for file in files if fnmatch(file, SHARD_PATTERN))]
     return needed + [file for file in files if file in ONNX_FILES]
 
 
@@ -186,10 +193,10 @@ def _cached_files(name: str, revision: str | None, cache_dir: CacheFolder) -> Mo
     """Return the files in the cache, which may be incomplete, or None if config.json is not among them."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(name, "config.json", cache_dir=_path(cache_dir), revision=revision)
-    if not isinstance(config, str):
+    config_path = try_to_load_from_cache(name, "config.json", cache_dir=_path(cache_dir), revision=revision)
+    if not isinstance(config_path, str):
         return None
-    folder = Path(config).parent
+    folder = Path(config_path).parent
     return ModelFiles(name, folder, folder.name)
 
 
@@ -201,7 +208,7 @@ def _check_options(revision: Any, cache_dir: Any) -> None:
 
 
 def _check_endpoint() -> None:
-    """Raise InvalidInput if the hub's client cannot be imported because its address in the environment is not a URL."""
+    """Raise InvalidInput if the hub's client cannot be imported because HF_ENDPOINT is not a valid URL."""
     try:
         importlib.import_module("huggingface_hub.constants")
     except ValueError:
@@ -224,8 +231,8 @@ def _is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _request(name: str, call: Callable[[], Reply]) -> Reply:
-    """Return the result of a call of the hub's client. Every error becomes a ModelError or ModelNotFound with a remedy."""
+def _with_own_errors(name: str, call: Callable[[], Reply]) -> Reply:
+    """Return the result of a call to the hub's client. Every error becomes a ModelError or ModelNotFound with a remedy."""
     from huggingface_hub import errors
 
     try:
@@ -250,5 +257,5 @@ def _request(name: str, call: Callable[[], Reply]) -> Reply:
     except Exception as error:  # an error of the HTTP library, which depends on the version of the hub's client
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, and HF_ENDPOINT if it is set, or "
-            "download its files yourself and name their folder"
+            "download its files yourself and pass the path of their folder"
         ) from error

@@ -60,15 +60,16 @@ class RedisSource(HybridSource[RedisRequest]):
     - `return_fields`: the fields of documents to return, None for all fields except vectors.
     - `filter`: a redisvl filter expression or a string. RediSearch adds the BM25 scores of the filter's tags and words to those
       of the query; a string such as `(@kind:{book})=>{$weight: 0}` leaves the scores as they are.
-    - `fusion`: "rrf", reciprocal rank, or "weighted", a weighted sum in which text has the weight `text_weight`.
+    - `fusion`: "rrf" (reciprocal rank) or "weighted" (a weighted sum in which text has the weight `text_weight`).
     - `ef_runtime`: the number of candidates that a search of an HNSW graph keeps.
     - `timeout`: seconds that all commands of a search may take together.
 
     A search that ran out of time on the server raises SourceError; it never returns a part of the results. A search with
-    another embedder than that of the index raises SourceError, too.
+    an embedder other than the one that the index was created with raises SourceError, too.
 
-    If the server has FT.HYBRID (Redis 8.4), the server fuses by reciprocal rank, in one round trip with `return_fields`, else
-    in two. Without FT.HYBRID, and for a weighted sum, podium fuses the results of two searches.
+    If the server has FT.HYBRID (Redis 8.4 or later), it fuses by reciprocal rank itself. That takes one round trip if
+    `return_fields` is given, and two if not. Without FT.HYBRID, and for a weighted sum, podium fuses the results of two
+    searches.
 
     Safe to share between threads; `asearch` never blocks the event loop. Needs the package's extra `redis`.
     """
@@ -110,12 +111,12 @@ class RedisSource(HybridSource[RedisRequest]):
         timeout: float = 10.0,
         connection: Mapping[str, Any] | None = None,
     ) -> RedisSource:
-        """Return the source of the index with this name, on redis://, rediss://, unix:// or redis+sentinel://.
+        """Return a source for the index named `index`. `url` begins with redis://, rediss://, unix:// or redis+sentinel://.
 
         `?cluster=true` in the URL connects to a cluster. `connection` has further options of redis-py, such as ssl_ca_certs.
         """
         options = RedisOptions(text, vector, embed, mode, return_fields, filter, fusion, text_weight, ef_runtime, timeout)
-        source = cls.__new__(cls)
+        source = cls.__new__(cls)  # without __init__, which takes an index of redisvl
         source._set_up(Server.from_url(url, index, timeout, connection), options)
         return source
 
@@ -125,14 +126,14 @@ class RedisSource(HybridSource[RedisRequest]):
         self.filter = options.filter
         self._options = options
         self._lookup = IndexLookup(server, options)
-        self._probe: Vectors | None = None  # the embedder's vector of PROBE, computed for the first search by vectors
+        self._probe: Vectors | None = None  # of the text PROBE: it shows whether the index has vectors of this embedder
         self._has_hybrid: bool | None = None  # whether the server has FT.HYBRID; None before the first hybrid search
 
     def __repr__(self) -> str:
         return f"RedisSource({self.server.index!r} on {self.server.address}, mode={self.mode!r})"
 
     def search(self, query: str, limit: int, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None) -> Candidates:
-        """Return at most `limit` documents after the `offset` best, best first.
+        """Skip the `offset` best documents and return at most `limit` of those that follow, best first.
 
         Each document is a dict of its fields, `source_key`, `source_score` and `source_rank`. Any text is a query: no character
         in it is an operator. `filter` replaces the filter of the source. The result is a list with the attributes `total` and
@@ -164,13 +165,14 @@ class RedisSource(HybridSource[RedisRequest]):
 
     @property
     def text_fields(self) -> list[str] | None:
-        """The fields that are searched by text. None before the first search if `text` is None, which means all text fields."""
+        """The fields that are searched by text. If that is all text fields (`text` is None), None before the first search."""
         if self._options.weights is None:
             return self._lookup.info.names_of_kind("TEXT") if self._lookup.info else None
         return list(self._options.weights)
 
     @property
-    def encodings(self) -> EncodingStore | None:
+    def encodings(self) -> EncodingStore:
+        """The encodings of documents that are stored beside the index, to be read only."""
         return ReadOnlyEncodings(source_encodings(self.server, lambda: self._lookup.info))
 
     def describe_text(self) -> str:
@@ -217,7 +219,8 @@ class RedisSource(HybridSource[RedisRequest]):
     def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
         if self.fusion == "rrf" and self._has_hybrid is not False and words(request.query):
             try:
-                return Hits((yield from self._server_fused_hits(request)), _vector_total(request))
+                hits = yield from self._server_fused_hits(request)
+                return Hits(hits, _vector_total(request))
             except UnknownCommand:
                 self._has_hybrid = False
         return (yield from super().hybrid_hits(request))
@@ -264,10 +267,11 @@ class RedisSource(HybridSource[RedisRequest]):
 
     def _search_steps(self, request: RedisRequest) -> Steps[Candidates]:
         try:
-            info, is_new = yield from self._lookup.read_info(request)
+            info, was_just_read = yield from self._lookup.read_info(request)
             candidates = yield from self.candidates(replace(request, info=info))
-            if len(candidates) < request.count and not is_new:
-                # The index may have been replaced by one with other fields. Reading its description again raises an error then.
+            if len(candidates) < request.count and not was_just_read:
+                # Too few results may mean that the index was replaced by one with other fields. In that case, reading its
+                # description again raises SourceError.
                 self._lookup.info = None
                 yield from self._lookup.read_info(request)
         except SourceError:
@@ -291,7 +295,7 @@ class RedisSource(HybridSource[RedisRequest]):
 def complete_reply(command: Command, options: CommandOptions) -> Steps[Any]:
     """Return the reply to a command. Raises SourceError if the command took as long as its TIMEOUT.
 
-    Then the reply may be only a part of the results, which a reply in RESP2 does not say.
+    Its reply may then have only a part of the results, and in RESP2 a reply does not tell whether it has all.
     """
     start = time.monotonic()
     reply = yield command
@@ -301,7 +305,7 @@ def complete_reply(command: Command, options: CommandOptions) -> Steps[Any]:
 
 
 def _vector_total(request: RedisRequest) -> int | None:
-    """Return how many documents a vector search ranks: all of the index. With a filter, None, because that is unknown."""
+    """Return how many documents a vector search ranks: all of the index. With a filter, the number is unknown (None)."""
     return request.info.document_count if request.filter is None else None
 
 
