@@ -312,7 +312,7 @@ def test_source_needs_only_a_place_kind_and_its_classes(mini):
 
 def test_source_refuses_options_of_other_kinds():
     SHELVES["shelf://empty"] = {}
-    with pytest.raises(podium.InvalidInput, match="only an index on Redis takes filter"):
+    with pytest.raises(podium.InvalidInput, match="only an index on Redis or in a folder takes filter"):
         load_source("shelf://empty", kinds=ALL_KINDS, filter="@a:[1 2]")
 
 

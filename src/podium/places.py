@@ -39,20 +39,18 @@ def load_source(
         raise InvalidInput(f"a source has no option {', '.join(unknown_names)}; it has {', '.join(option_names)}")
     options = options or SourceOptions(**keywords)
     kind = kind_of(os.fspath(place), kinds)
-    for name in option_names:
-        if name not in kind.source_options:
-            locations = [other.location for other in kinds if name in other.source_options]
-            refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
+    for name in sorted({name for other in kinds for name in other.source_options} - set(kind.source_options)):
+        locations = [other.location for other in kinds if name in other.source_options]
+        refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
     return kind.source(os.fspath(place), options, embedder)
 
 
 def index_target(place: str, options: IndexOptions, kinds: Sequence[PlaceKind] = KINDS) -> Target:
     """Return the index at a place to load documents into. If it does not exist, `prepare` creates it. Raises InvalidInput."""
     kind = kind_of(place, kinds)
-    for field in fields(IndexOptions):
-        if field.name not in kind.index_options:
-            locations = [other.location for other in kinds if field.name in other.index_options]
-            refuse(options.only(field.name), f"only an index {' or '.join(locations)} takes")
+    for name in sorted({name for other in kinds for name in other.index_options} - set(kind.index_options)):
+        locations = [other.location for other in kinds if name in other.index_options]
+        refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
     return kind.target(place, options, embedder)
 
 

@@ -94,7 +94,7 @@ def test_redis_is_not_connected_before_the_first_search():
     ("options", "message"),
     [
         pytest.param({"text": ["title"]}, "leave them out", id="fields"),
-        pytest.param({"vector": "v", "timeout": 2}, "only an index on Redis takes timeout, vector", id="two-of-redis"),
+        pytest.param({"vector": "v", "timeout": 2}, "only an index on Redis takes timeout", id="two-of-redis"),
         pytest.param({"filter": "n:[1 2]"}, "the filter cannot be read", id="filter"),
         pytest.param({"candidates": 3}, "a source has no option candidates; it has text, embed", id="unknown"),
     ],
