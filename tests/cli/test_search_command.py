@@ -151,6 +151,9 @@ def test_options_of_a_source_reach_redis():
             id="filter",
         ),
         pytest.param(" ", ["--in", "{file}", "--text", "body"], "the query is empty", id="empty-query"),
+        pytest.param(
+            "a", ["--in", "{file}", "--text", "body,titel"], "has the field titel; check the names", id="unknown-field"
+        ),
     ],
 )
 def test_error_is_one_line(file, query, options, message):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from podium.documents import has_field
 from podium.errors import InvalidInput, SourceError
 from podium.formats import stream_documents
 from podium.ranking import Reranker
@@ -44,6 +45,10 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
 
 def _add_file(file: Path, index: EmbeddedIndex) -> None:
     documents = list(with_ids(stream_documents(file), None))
+    records = [document for _, document in documents if isinstance(document, dict)]
+    missing_fields = [name for name in index.text_fields or () if not any(has_field(record, name) for record in records)]
+    if records and missing_fields:
+        raise InvalidInput(f"no document of {file} has the field {' or '.join(missing_fields)}; check the names")
     index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
 
 
