@@ -8,6 +8,14 @@ namespace {
 constexpr std::size_t HEADER_BYTES = 24;
 constexpr std::uint8_t VERSION = 1, HAS_WEIGHTS = 1;
 
+// Whether no number is NaN or infinite: those have all bits of the exponent set. Without branches, so that it is vectorized.
+bool are_finite(const std::uint8_t* numbers, std::size_t count) {
+    constexpr std::uint32_t EXPONENT = 0x7F800000;
+    std::uint32_t has_others = 0;
+    for (std::size_t i = 0; i < count; ++i) has_others |= (number_at<std::uint32_t>(numbers, i) & EXPONENT) == EXPONENT;
+    return !has_others;
+}
+
 }  // namespace
 
 Encoding read_encoding(const std::uint8_t* data, std::size_t size) {
@@ -39,6 +47,7 @@ Encoding read_encoding(const std::uint8_t* data, std::size_t size) {
     encoding.mean = take((mean_bytes + 3) / 4 * 4);
     encoding.rows = take(std::uint64_t{encoding.vectors} * encoding.dimensions * encoding.number_bytes());
     check(offset == size);
+    check(!is_int8 || are_finite(encoding.scales, encoding.vectors + (encoding.mean_dimensions > 0)));
     return encoding;
 }
 

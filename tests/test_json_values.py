@@ -47,3 +47,11 @@ def test_file_that_does_not_fit_into_memory_is_a_value_error(tmp_path):
 def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_json(tmp_path / "file.json")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["named pipe", "folder"])
+def test_path_of_another_kind_is_an_os_error(tmp_path, make):
+    """Opening a named pipe would wait for another process."""
+    make(tmp_path / "file.json")
+    with pytest.raises(OSError, match=r"file.json"):
+        load_json(tmp_path / "file.json")

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from podium.regular_files import open_regular_file
+
 __all__ = [
     "BYTES_PER_VALUE",
     "count_outside_strings",
@@ -35,8 +37,11 @@ _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
 
 def load_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises OSError, ValueError if the file is too large, and the errors of `parse_json`."""
-    with path.open("rb") as file:
+    """Return the value in a JSON file.
+
+    Raises OSError, also if it is not a regular file, ValueError if it is too large, and the errors of `parse_json`.
+    """
+    with open_regular_file(path) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"{path.name} is larger than {MAX_FILE_BYTES:,} bytes")

@@ -5,38 +5,43 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from podium.daemon_threads import start_on_thread
 from podium.errors import InvalidInput, PodiumError
 from podium.extras import import_optional
 
-__all__ = ["RedisValues"]
+__all__ = ["RedisValues", "checked_values"]
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger("podium")
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 0.5  # for a whole call, because a server that sends its reply slowly keeps to any timeout of a read
 RETRY_AFTER_SECONDS = 5.0  # how long Redis is not called after a failure
 
 
 class RedisValues:
     """Gets and sets values at a URL (redis://, rediss:// or unix://). Safe to share between threads.
 
-    `purpose` is the name of the cache in messages. If Redis fails, the call raises PodiumError. For the next five seconds, all
-    calls raise it without calling Redis.
+    `purpose` is the name of the cache in messages. If Redis fails or takes half a second, the call raises PodiumError. For the
+    next `retry_seconds`, all calls raise it without calling Redis. Then one call tries again, while the others still raise it.
     """
 
-    def __init__(self, url: str, purpose: str) -> None:
+    def __init__(self, url: str, purpose: str, *, retry_seconds: float = RETRY_AFTER_SECONDS) -> None:
         redis = import_optional("redis", "redis")
         self._purpose = purpose
+        self._retry_seconds = retry_seconds
+        no_retries = redis.retry.Retry(redis.backoff.NoBackoff(), 0)  # they would go on after a call has timed out
+        timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
         try:
-            self._redis: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+            self._redis: Any = redis.Redis.from_url(url, **timeouts, retry=no_retries)
         except ValueError:
             raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
-        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._retry_at = 0.0
+        self._retry_at = 0.0  # 0 if the last call succeeded
 
     def get(self, names: Sequence[str]) -> list[Any]:
         """Return the value of each name, None if the name has no value or the value is not a string of Redis."""
-        return list(self._call(lambda: self._redis.mget(names))) if names else []
+        return self._call(lambda: checked_values(self._redis.mget(names), len(names))) if names else []
 
     def set(self, values: Mapping[str, bytes], *, expiry_seconds: int | None = None) -> None:
         def write() -> None:
@@ -55,12 +60,34 @@ class RedisValues:
     def close(self) -> None:
         self._redis.close()
 
-    def _call(self, operation: Callable[[], Any]) -> Any:
+    def _call(self, operation: Callable[[], Result]) -> Result:
+        """Return the result of an operation on a thread, because redis-py limits only the time of each read."""
+        is_retry = self._retry_at > 0
         if time.monotonic() < self._retry_at:
             raise PodiumError(f"{self._purpose} could not be reached a moment ago")
+        if is_retry:
+            self._pause()  # so that no other call waits while this one tries again
+        future = None
         try:
-            return operation()
-        except self._errors as error:
-            self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
-            _log.warning("%s failed (%s)", self._purpose, type(error).__name__)
-            raise PodiumError(f"{self._purpose} failed ({type(error).__name__})") from error
+            future = start_on_thread(operation, "podium-redis-values")
+            result = future.result(TIMEOUT_SECONDS)
+        except Exception as error:  # a malformed reply can make redis-py raise any exception
+            self._pause()
+            if future is not None and not future.done():
+                self._redis.connection_pool.disconnect()  # ends the operation, whose thread would wait as long as bytes arrive
+            reason = str(error) if isinstance(error, PodiumError) else type(error).__name__
+            _log.warning("%s failed (%s)", self._purpose, reason)
+            raise PodiumError(f"{self._purpose} failed ({reason})") from error
+        if is_retry:
+            self._retry_at = 0.0
+        return result
+
+    def _pause(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_seconds
+
+
+def checked_values(reply: Any, count: int) -> list[Any]:
+    """Return a reply to MGET or to several GETs. Raises PodiumError unless it is a list with this number of values."""
+    if not isinstance(reply, list) or len(reply) != count:
+        raise PodiumError("its reply does not have a value for each name")
+    return reply

@@ -21,6 +21,7 @@ from environment import PARITY_MODELS
         (["rank", "q"], 2, "Missing argument"),
         (["rank", "q", "-", "--limit", "0"], 2, "limit"),
         (["rank", "q", "-", "--by", ""], 2, "--by must name at least one field"),
+        (["search", "q", "--in", "no-such-index", "--by", ""], 2, "--by must name at least one field"),
         (["rank", "q", "-", "--model", "coher:x"], 2, "did you mean cohere:x?"),
         (["rank", "q", "-", "--model", "cohere:x"], 2, "COHERE_API_KEY"),
         (["rank", "q", "-", "--model", "cohere:x", "--precision", "int8"], 2, "does not have the option --precision"),

@@ -111,6 +111,30 @@ def test_files_of_another_program_are_ignored(tmp_path):
     assert (tmp_path / "7.keys").read_text() == "not podium's"
 
 
+@pytest.mark.parametrize("name", ["0.data", "0.keys"])
+def test_named_pipe_is_not_opened(tmp_path, name):
+    """Opening it would wait for another process."""
+    FolderEncodings(tmp_path).put(numbered(1))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    store = FolderEncodings(tmp_path)
+    assert contents(store, 1) == {}
+    store.put(numbered(2))
+    assert contents(store, 1, 2) == numbered(2)
+    store.compact({key(2)})
+    assert contents(store, 2) == numbered(2)
+
+
+@pytest.mark.parametrize("name", ["0.data.unfinished", "0.keys.unfinished"])
+def test_new_generation_does_not_overwrite_the_target_of_a_link(tmp_path, name):
+    (tmp_path / "target").write_text("a file of the user")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / name).symlink_to(tmp_path / "target")
+    FolderEncodings(tmp_path / "e").put(numbered(1))
+    assert (tmp_path / "target").read_text() == "a file of the user"
+    assert contents(FolderEncodings(tmp_path / "e"), 1) == numbered(1)
+
+
 def test_files_that_replace_those_of_an_open_store_are_read_instead(tmp_path):
     """Records of the old files must not be looked up in the new ones."""
     store = FolderEncodings(tmp_path / "store")
@@ -156,6 +180,15 @@ def test_compaction_keeps_live_encodings_also_for_open_readers(tmp_path):
     reader.put(numbered(101))
     assert contents(store, 101) == numbered(101)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lock") == ["1.data", "1.keys"]
+
+
+def test_compaction_deletes_unfinished_files_of_killed_processes(tmp_path):
+    store = FolderEncodings(tmp_path)
+    store.put(numbered(1))
+    for name in ("1.keys.unfinished", "0123456789abcdef.data.unfinished", "my.unfinished"):
+        (tmp_path / name).write_bytes(MAGIC)
+    store.compact({key(1)})
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "1.data", "1.keys", "my.unfinished"}
 
 
 @pytest.mark.parametrize("name", ["3.data", "3.keys"])

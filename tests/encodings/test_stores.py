@@ -83,7 +83,14 @@ def test_keep_is_a_number_of_bytes():
         assert len(store.get([bytes(16)])) == count
 
 
-@pytest.mark.parametrize("keep", [-1, 1.5, True, None, "", ["folder"]], ids=repr)
+@pytest.mark.parametrize(
+    "keep",
+    [
+        *(pytest.param(keep, id=repr(keep)) for keep in (-1, 1.5, True, None, "", " ", ["folder"])),
+        pytest.param("9" * 5000, id="long number"),
+        pytest.param("\N{ARABIC-INDIC DIGIT THREE}", id="digit of another script"),
+    ],
+)
 def test_invalid_keep_is_refused(keep):
     with pytest.raises(InvalidInput, match="keep must be a number of bytes of memory"):
         store_for(keep)
@@ -93,6 +100,12 @@ def test_url_of_another_server_is_refused_without_its_password():
     with pytest.raises(InvalidInput, match="can be a folder, or the URL of a Redis") as error:
         store_for("http://user:secret@host")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("keep", ["a" * 300, "a\0"], ids=["long name", "null character"])
+def test_invalid_path_is_refused(keep):
+    with pytest.raises(InvalidInput, match="is not a valid path"):
+        store_for(keep)
 
 
 def test_file_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 
 import numpy as np
@@ -48,6 +50,19 @@ def test_damaged_file_is_refused(model, content):
     file.write_bytes(content(file.read_bytes()))
     with pytest.raises(ModelError, match="damaged"):
         podium.load(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"]
+    + [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)],
+)
+def test_named_pipe_is_refused(sharded, name):
+    """Opening it would wait for another process."""
+    (sharded / name).unlink()
+    os.mkfifo(sharded / name)
+    with pytest.raises(ModelError, match=re.escape(name)):
+        podium.load(sharded)
 
 
 def test_not_a_number_is_refused(model):

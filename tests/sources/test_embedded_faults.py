@@ -30,6 +30,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
+def test_named_pipe_is_an_error(folder, tmp_path):
+    """Opening it would wait for another process."""
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert len(names) > 5
+    for number, name in enumerate(names):
+        damaged = tmp_path / str(number)
+        shutil.copytree(folder, damaged)
+        (damaged / name).unlink()
+        os.mkfifo(damaged / name)
+        with pytest.raises(SourceError):
+            podium.EmbeddedIndex.open(damaged).search("apples")
+
+
 DAMAGE = """
 import random, shutil, sys
 from pathlib import Path

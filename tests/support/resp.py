@@ -12,6 +12,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -142,6 +143,28 @@ class Fake:
             if answer is None:
                 return
             wfile.write(answer)
+
+
+class SlowReplies(Fake):
+    """A server that sends `reply` one byte after the other, so that no read takes long, but the reply takes 10 seconds."""
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(lambda words: reply)
+        self.is_cut_off = threading.Event()  # set if the client closes the connection before it has the reply
+
+    def _serve(self, rfile: Any, wfile: Any) -> None:
+        while (words := read_command(rfile)) is not None:
+            if words[0].upper() in HANDSHAKE:
+                wfile.write(handshake_reply(words))
+                continue
+            content = self.answer(words) or b""
+            try:
+                for byte in content:
+                    wfile.write(bytes([byte]))
+                    time.sleep(10 / len(content))
+            except OSError:
+                self.is_cut_off.set()
+                raise
 
 
 class Replay(Fake):

@@ -12,7 +12,7 @@ from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options as add_source_options
 from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
-from podium.inputs import comma_list
+from podium.inputs import checked_fields, comma_list
 from podium.load import load
 from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
@@ -49,12 +49,13 @@ def search(
 
     PLACE is an index that podium index created, or a file, which is indexed in memory.
     """
+    rank_by = None if by is None else comma_list(by)
+    checked_fields(rank_by)  # raises InvalidInput before the source is loaded
     source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
-    rank_by = comma_list(by) or None
     with contextlib.closing(source), load(model, **load_options) as reranker:
         # No limit: the table also shows the order of the source, and `cut` returns a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from podium.encodings import Buffer
-from podium.encodings.generation import Generation, files_by_number, is_own_file, write_generation
+from podium.encodings.generation import Generation, files_by_number, is_own_file, unfinished_files, write_generation
 from podium.errors import SourceError
 from podium.forks import renew_after_fork
 
@@ -119,12 +119,12 @@ class FolderEncodings:
     def _replace(self, generation: Generation, live: Collection[bytes]) -> None:
         """Write the encodings whose keys are in `live` as the next generation, and delete the files of all other generations.
 
-        If a process was killed, a generation may have one file only.
+        If a process was killed, a generation may have one file only, or unfinished files.
         """
         new_number = max(files_by_number(self._folder)) + 1
         write_generation(self._folder, new_number, generation.items(live))
         new_generation = Generation(self._folder, new_number)
-        for path in self._own_files():
+        for path in self._own_files() + unfinished_files(self._folder):
             if path not in new_generation.files:
                 with contextlib.suppress(OSError):  # Windows does not delete mapped files; the next run deletes them.
                     path.unlink()

@@ -14,12 +14,14 @@ import itertools
 import mmap
 import os
 import re
+import secrets
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from podium.encodings import Buffer
+from podium.regular_files import open_regular_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.void]
 
-__all__ = ["MAGIC", "Files", "Generation", "files_by_number", "is_own_file", "write_generation"]
+__all__ = ["MAGIC", "Files", "Generation", "files_by_number", "is_own_file", "unfinished_files", "write_generation"]
 
 MAGIC = b"podium-encodings-1\n"
 # The numpy type of a record. `checksum` is the encoding's, and `own_checksum` is that of the record's other fields.
@@ -84,7 +86,7 @@ class Generation:
         self._add(_read_records(self.files.keys, self._record_count, record_count))
         size = self.files.data.stat().st_size
         if self._map is None or len(self._map) < size:
-            with open(self.files.data, "rb") as file:
+            with open_regular_file(self.files.data) as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
@@ -195,10 +197,12 @@ def write_generation(folder: Path, number: int, items: Iterator[tuple[bytes, Buf
     `N.keys` is renamed last, because it makes the generation valid.
     """
     files = _files(folder, number)
-    unfinished = Files(files.data.with_suffix(".data.unfinished"), files.keys.with_suffix(".keys.unfinished"))
+    token = secrets.token_hex(8)  # A name that can be guessed could be a link to another file.
+    unfinished = Files(folder / f"{token}.data.unfinished", folder / f"{token}.keys.unfinished")
     try:
         for path in unfinished:
-            path.write_bytes(MAGIC)
+            with open(path, "xb") as file:
+                file.write(MAGIC)
         _append(unfinished, items)
         os.replace(unfinished.data, files.data)
         os.replace(unfinished.keys, files.keys)
@@ -215,10 +219,15 @@ def files_by_number(folder: Path) -> dict[int, Files]:
     return {number: _files(folder, number) for number in numbers}
 
 
+def unfinished_files(folder: Path) -> list[Path]:
+    """Return the temporary files of `write_generation`. If no process is writing, they are those of killed processes."""
+    return [path for path in folder.glob("*.unfinished") if re.fullmatch(r"[0-9a-f]+\.(data|keys)\.unfinished", path.name)]
+
+
 def is_own_file(path: Path) -> bool:
-    """Whether a file exists, and begins as the files of generations do."""
+    """Whether there is a regular file that begins as the files of generations do."""
     try:
-        with open(path, "rb") as file:
+        with open_regular_file(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
@@ -272,7 +281,8 @@ def _read_records(path: Path, first: int, last: int) -> Records:
     blocks = [np.zeros(0, LAYOUT)]
     for start in range(first, last, READ_AT_ONCE):
         count = min(READ_AT_ONCE, last - start)
-        records = np.fromfile(path, LAYOUT, count, offset=len(MAGIC) + start * RECORD_BYTES)
+        with open_regular_file(path) as file:
+            records = np.fromfile(file, LAYOUT, count, offset=len(MAGIC) + start * RECORD_BYTES)
         is_damaged = _record_checksums(records) != records["own_checksum"]
         if is_damaged.all():
             break

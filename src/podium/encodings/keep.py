@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from podium.encodings import EncodingStore
@@ -11,10 +10,12 @@ from podium.encodings.folder import FolderEncodings
 from podium.encodings.layered import LayeredEncodings
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import Argument, InvalidInput
+from podium.inputs import checked_path
 
 __all__ = ["DEFAULT_BYTES", "store_for"]
 
 DEFAULT_BYTES = 64_000_000  # about 5,000 texts of 83 tokens
+MAX_DIGITS = 19  # as many as sys.maxsize has
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -28,6 +29,8 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
     Raises InvalidInput for anything else.
     """
     if isinstance(keep, str) and keep.isdecimal():
+        if not keep.isascii() or len(keep) > MAX_DIGITS:  # int would accept digits of other scripts, but no long numbers
+            raise _invalid(keep)
         keep = int(keep)
     if isinstance(keep, int) and not isinstance(keep, bool):
         if keep < 0:
@@ -40,9 +43,9 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
         from podium.encodings.redis import redis_encodings
 
         return LayeredEncodings(MemoryEncodings(DEFAULT_BYTES), redis_encodings(keep))
-    if not isinstance(keep, str | os.PathLike) or not os.fspath(keep):
+    if not isinstance(keep, str | os.PathLike) or not os.fspath(keep).strip():
         raise _invalid(keep)
-    folder = Path(os.fspath(keep))
+    folder = checked_path(os.fspath(keep))
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(Argument("keep", str(folder)), " is a file; name a folder, which is created if it does not exist")
     return FolderEncodings(folder)

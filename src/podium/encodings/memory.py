@@ -38,9 +38,10 @@ class MemoryEncodings:
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
         with self._lock:
             for key, encoding in encodings.items():
-                if key not in self._encodings:
-                    self._encodings[key] = encoding
-                    self._bytes += len(encoding) + ENTRY_BYTES
+                if key in self._encodings:  # The new encoding can differ, if the stored one is damaged.
+                    self._bytes -= len(self._encodings[key]) + ENTRY_BYTES
+                self._encodings[key] = encoding
+                self._bytes += len(encoding) + ENTRY_BYTES
             while self._bytes > self._max_bytes:
                 _, dropped = self._encodings.popitem(last=False)
                 self._bytes -= len(dropped) + ENTRY_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ __all__ = ["PREFIX", "RedisEncodings", "Values", "redis_encodings"]
 PREFIX = "podium:encoding:1:"  # 1 is the version of the encodings' layout
 CHECKSUM_BYTES = 4
 BATCH_BYTES = 8_000_000  # how many bytes of encodings are sent at once
+BATCH_KEYS = 512  # how many encodings are read at once: about 5 MB, because a call must not take longer than half a second
 
 
 class Values(Protocol):
@@ -40,12 +42,15 @@ class RedisEncodings:
         self._prefix = prefix
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
-        try:
-            values = self._values.get(self._names(keys))
-        except PodiumError:
-            return {}
-        encodings = ((key, _encoding(value)) for key, value in zip(keys, values, strict=True))
-        return {key: encoding for key, encoding in encodings if encoding is not None}
+        encodings: dict[bytes, Buffer] = {}
+        with contextlib.suppress(PodiumError):  # The error was logged, and the other encodings are computed.
+            for begin in range(0, len(keys), BATCH_KEYS):
+                batch = keys[begin : begin + BATCH_KEYS]
+                for key, value in zip(batch, self._values.get(self._names(batch)), strict=True):
+                    encoding = _encoding(value)
+                    if encoding is not None:
+                        encodings[key] = encoding
+        return encodings
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
         batch: dict[str, bytes] = {}

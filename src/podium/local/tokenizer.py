@@ -211,7 +211,7 @@ def _has_segments(settings: dict[str, Any], default: bool) -> bool:
 
 def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
     file = folder / "tokenizer.json"
-    if file.exists():
+    if file.is_file():
         try:
             tokenizer = FastTokenizer.from_file(str(file))
         except Exception as error:  # tokenizers has no exceptions of its own
@@ -219,7 +219,7 @@ def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
-    if (folder / "vocab.txt").exists():
+    if (folder / "vocab.txt").is_file():
         lowercase = bool(settings.get("do_lower_case", True))
         wordpiece: FastTokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
         return wordpiece

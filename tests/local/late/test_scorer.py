@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import struct
 import threading
 
 import numpy as np
@@ -19,7 +20,7 @@ from podium.compose.stores.sqlite import SqliteScores
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import InvalidInput, PodiumError
 from podium.local.files.folder import from_folder
-from podium.local.late.encoding import unpack
+from podium.local.late.encoding import HEADER, unpack
 from podium.local.late.scorer import LateInteraction
 from podium.local.tokenizer import TextTokenizer
 from podium.scorers import as_scorer
@@ -239,3 +240,44 @@ def test_scorer_can_be_shared_between_threads(scorer):
     for thread in threads:
         thread.join()
     assert not different
+
+
+def with_number(encoding: bytes, number_format: str, offset: int, number: float) -> bytes:
+    damaged = bytearray(encoding)
+    struct.pack_into(number_format, damaged, offset, number)
+    return bytes(damaged)
+
+
+def ids_offset(encoding: bytes) -> int:
+    """Return the offset of the first token id in an int8 encoding with a mean: after the header and the scales."""
+    return HEADER.size + 4 * (len(unpack(encoding).rows) + 1)
+
+
+def without_ids(encoding: bytes) -> bytes:
+    ids_start = ids_offset(encoding)
+    header = with_number(encoding[:ids_start], "<I", HEADER.size - 4, 0)  # The count of ids is the last number of the header.
+    return header + encoding[ids_start + 4 * len(unpack(encoding).ids) :]
+
+
+DAMAGE = {
+    "id outside the vocabulary": lambda encoding: with_number(encoding, "<i", ids_offset(encoding), 10**6),
+    "no ids": without_ids,
+    "NaN": lambda encoding: with_number(encoding, "<f", HEADER.size, np.nan),
+    "infinity": lambda encoding: with_number(encoding, "<f", HEADER.size, np.inf),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_stored_encoding_that_cannot_be_compared_is_computed_again(runtime, damage):
+    """Checksums do not notice an encoding that was wrong when it was written."""
+    intact = late(runtime=runtime)
+    expected = intact.score("a query", TEXTS)
+    store = MemoryEncodings(10_000_000)
+    scorer = late(runtime=runtime, store=store)
+    keys = [scorer.encoding_key(text) for text in TEXTS]
+    encodings = {key: bytes(encoding) for key, encoding in intact.store.get(keys).items()}
+    store.put(encodings | {keys[2]: damage(encodings[keys[2]])})
+    for computed_count in (1, 0):  # The computed encoding replaces the damaged one.
+        scores = scorer.score("a query", TEXTS)
+        assert scores.raw == expected.raw
+        assert scores.encoded == computed_count

@@ -114,10 +114,11 @@ def test_id_of_an_encoding_is_refused(server, load):
         server.index(embed=None).check(DOCUMENTS[0], ".podium-encoding:1", 0)
 
 
-@pytest.mark.parametrize("failure", ["slow", "refused"])
+@pytest.mark.parametrize("failure", ["slow", "refused", "integer", "too many values"])
 def test_search_computes_if_redis_does_not_return_encodings(failure):
     gate = Gate()
-    answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": Exception("NOPERM no access")})
+    reply_to_mget = {"integer": 5, "too many values": ["x", "y"]}.get(failure, Exception("NOPERM no access"))
+    answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": reply_to_mget})
     with (
         Fake(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
         source_at(server.url) as source,

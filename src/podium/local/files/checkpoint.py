@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from podium.errors import ModelError, ModelNotFound
 from podium.json_values import load_json
+from podium.regular_files import open_regular_file
 
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
@@ -122,6 +124,7 @@ class Checkpoint:
 @contextlib.contextmanager
 def _open_file(path: Path) -> Iterator[Any]:
     try:
+        open_regular_file(path).close()  # because safetensors would wait for a named pipe
         reader = safe_open(str(path), framework="np")
     except FileNotFoundError as error:
         raise _missing_file(path) from error
@@ -141,12 +144,14 @@ def digest_of(files: Sequence[Path]) -> str:
 
 
 def _file_version(path: Path) -> tuple[int, ...]:
-    """Return numbers that change whenever the file changes."""
+    """Return numbers that change whenever the file changes. Raises ModelError for a named pipe, which cannot be read twice."""
     try:
-        stat = path.stat()
+        status = path.stat()
     except FileNotFoundError as error:
         raise _missing_file(path) from error
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path} is not a regular file; download it again")
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=128)

@@ -114,6 +114,8 @@ def unpack(buffer: Buffer) -> Encoding:
     has_mean = mean_dimensions > 0
     reader = _Reader(buffer)
     scales = reader.array("<f4", vector_count + has_mean) if precision == "int8" else None
+    if scales is not None and not np.isfinite(scales).all():
+        raise ValueError("an encoding has a scale that is NaN or infinite")
     ids = reader.array("<i4", id_count)
     weights = reader.array("<f4", vector_count if flags & HAS_WEIGHTS else 0)
     mean = reader.array(dtype, mean_dimensions)

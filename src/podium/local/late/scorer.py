@@ -11,7 +11,7 @@ import asyncio
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, get_args
 
@@ -202,8 +202,13 @@ class LateInteraction(ModelScorer):
             chunk = pairs[begin : begin + CHUNK_TEXTS]
             query_indices = [query_index for query_index, _ in chunk]
             yield from self._encode_queries(queries, sorted(set(query_indices)), results)
-            encodings = yield from self._text_encodings([text for _, text in chunk])
-            yield _CallStep(functools.partial(self._compare_chunk, results, query_indices, encodings), len(chunk))
+            texts = [text for _, text in chunk]
+            encodings = yield from self._text_encodings(texts)
+            compare = functools.partial(self._compare_chunk, results, query_indices)
+            damaged = yield _CallStep(functools.partial(compare, encodings, finds_damage=True), len(chunk))
+            if damaged:
+                encodings = yield from self._text_encodings(texts, [texts[index] for index in damaged])
+                yield _CallStep(functools.partial(compare, encodings, finds_damage=False), len(chunk))
             if progress:
                 progress(encodings.stored_count)
         scores: list[Scores] = yield _CallStep(lambda: [self._scores_of(result) for result in results], text_count)
@@ -219,9 +224,14 @@ class LateInteraction(ModelScorer):
         for index, output_index in zip(new_indices, computed.indices, strict=True):
             results[index].set_query(computed.outputs[output_index], computed.encoded[output_index])
 
-    def _text_encodings(self, texts: Sequence[str]) -> Generator[_Step, Any, _TextEncodings]:
-        """Return the encodings of texts. Those that the store does not have are computed and then stored."""
+    def _text_encodings(self, texts: Sequence[str], damaged: Iterable[str] = ()) -> Generator[_Step, Any, _TextEncodings]:
+        """Return the encodings of texts. Those that the store does not have are computed and then stored.
+
+        The encodings of `damaged` texts are computed even if the store has them.
+        """
         keys, encodings = yield _CallStep(functools.partial(self._stored_encodings, texts), len(texts), waits=True)
+        for text in damaged:
+            encodings.pop(self._key_maker.key(text), None)
         missing = [index for index, key in enumerate(keys) if key not in encodings]
         is_computed = [False] * len(texts)
         computed_tokens = [0] * len(texts)
@@ -247,20 +257,50 @@ class LateInteraction(ModelScorer):
         stored = self.store.get(unique_keys)
         return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
 
-    def _compare_chunk(self, results: Sequence[_QueryResults], query_indices: Sequence[int], encodings: _TextEncodings) -> None:
+    def _compare_chunk(
+        self,
+        results: Sequence[_QueryResults],
+        query_indices: Sequence[int],
+        encodings: _TextEncodings,
+        *,
+        finds_damage: bool,
+    ) -> list[int]:
         """Compare the texts' encodings with their queries', and add the comparisons to `results`, which has one per query.
 
-        `query_indices` has the index of each text's query. The texts of a query are adjacent.
+        `query_indices` has the index of each text's query. The texts of a query are adjacent. With `finds_damage`, if stored
+        encodings cannot be compared although their layout is right, nothing is added, and the indices of their texts are
+        returned. Else returns [].
         """
+        groups: list[tuple[_QueryResults, slice]] = []
         begin = 0
         for query_index, group in itertools.groupby(query_indices):
             end = begin + sum(1 for _ in group)
-            buffers = encodings.buffers[begin:end]
-            result = results[query_index]
-            raw_scores = self._late_model.score(self._features(result.query_encoding, buffers)).tolist()
-            computed_count = sum(encodings.is_computed[begin:end])
-            result.add(raw_scores, buffers, computed_count, sum(encodings.computed_tokens[begin:end]))
+            groups.append((results[query_index], slice(begin, end)))
             begin = end
+        try:
+            raw_scores = [self._raw_scores(result.query_encoding, encodings.buffers[part]) for result, part in groups]
+            has_damage = not all(np.isfinite(scores).all() for scores in raw_scores)
+        except ValueError:
+            if not finds_damage:
+                raise
+            has_damage = True
+        if finds_damage and has_damage:
+            queries = [results[query_index].query_encoding for query_index in query_indices]
+            return [index for index, query in enumerate(queries) if self._is_damaged(query, encodings.buffers[index])]
+        for (result, part), scores in zip(groups, raw_scores, strict=True):
+            computed_count = sum(encodings.is_computed[part])
+            result.add(scores.tolist(), encodings.buffers[part], computed_count, sum(encodings.computed_tokens[part]))
+        return []
+
+    def _raw_scores(self, query_encoding: bytes, encodings: Sequence[Buffer]) -> Array:
+        """Return the score of each text before the activation. Raises ValueError if an encoding is damaged."""
+        return self._late_model.score(self._features(query_encoding, encodings))
+
+    def _is_damaged(self, query_encoding: bytes, encoding: Buffer) -> bool:
+        try:
+            return not np.isfinite(self._raw_scores(query_encoding, [encoding])).all()
+        except ValueError:
+            return True
 
     def _features(self, query_encoding: bytes, encodings: Sequence[Buffer]) -> Array:
         """Return the comparison's features of each text, float32 of shape (texts, features).

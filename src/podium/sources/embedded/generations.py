@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.checksums import checksum
 from podium.errors import SourceError
+from podium.regular_files import open_regular_file
 from podium.sources.embedded import graph
 from podium.sources.embedded.vectors import CHECKSUMS_FILE, EXACT_BELOW, ROWS_FILE, Vectors
 
@@ -238,7 +239,7 @@ def _read_numbers(path: Path, max_count: int) -> Numbers:
     """Return the numbers in a file. Raises SourceError if it is damaged: a damaged size must not fill the memory."""
     import numpy as np
 
-    with open(path, "rb") as file:
+    with open_regular_file(path) as file:
         content = file.read(8 * (max_count + 1) + 1)
     numbers, stored = content[:-8], content[-8:]
     if len(content) > 8 * (max_count + 1) or len(content) < 16 or stored != checksum(numbers).to_bytes(8, "little"):

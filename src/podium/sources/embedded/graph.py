@@ -15,6 +15,7 @@ from typing import Any
 
 from podium.checksums import file_checksum
 from podium.extras import import_optional
+from podium.regular_files import open_regular_file
 
 __all__ = ["FILE_NAME", "GraphFile", "graph_files", "new_graph", "opened_graph", "save_graph"]
 
@@ -58,7 +59,7 @@ def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
     """
     index_class = import_optional("usearch.index", "index").Index
     try:
-        with open(file.path, "rb") as content:
+        with open_regular_file(file.path) as content:
             if file_checksum(content, os.fstat(content.fileno()).st_size) != file.checksum:
                 return None
         metadata = index_class.metadata(str(file.path))

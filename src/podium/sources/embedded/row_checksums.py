@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from podium.regular_files import open_regular_file
+
 __all__ = ["DamagedRecord", "RowChecksums", "RowRange"]
 
 RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these three numbers
@@ -50,7 +52,7 @@ class RowChecksums:
         if not self._path.exists():
             return []
         records = []
-        with open(self._path, "rb") as file:
+        with open_regular_file(self._path) as file:
             # Reads one record at a time, because the size of a damaged file may exceed the memory.
             while len(content := file.read(RECORD.size)) == RECORD.size:
                 first, last, checksum, record_crc = RECORD.unpack(content)

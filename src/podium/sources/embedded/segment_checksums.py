@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from podium.errors import SourceError
 from podium.json_values import parse_json
+from podium.regular_files import open_regular_file
 
 __all__ = ["FileIdentity", "are_unchanged", "check_segments"]
 
@@ -38,7 +39,7 @@ def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
     files = set()
     for name in _segment_files(folder, meta):
         try:
-            with open(folder / name, "rb") as file:
+            with open_regular_file(folder / name) as file:
                 stat = os.fstat(file.fileno())
                 identity = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
                 if identity not in intact_before and not _is_intact(file, stat.st_size):

@@ -13,6 +13,7 @@ from typing import Any
 
 from podium.errors import SourceError
 from podium.forks import no_fork
+from podium.regular_files import open_regular_file
 from podium.sources.embedded.description import Description
 from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
 from podium.sources.embedded.segment_checksums import FileIdentity, are_unchanged, check_segments
@@ -230,7 +231,7 @@ class Writer:
 
 def _meta(folder: Path) -> bytes:
     """Return the content of meta.json. Raises ValueError if it is too large to be intact: tantivy would load it into memory."""
-    with open(folder / META_FILE, "rb") as file:
+    with open_regular_file(folder / META_FILE) as file:
         content = file.read(MAX_META_BYTES + 1)
     if len(content) > MAX_META_BYTES:
         raise ValueError(f"{META_FILE} is damaged")
@@ -255,6 +256,10 @@ def _close_locks(folder: Path) -> None:
 
 
 def _open_index(folder: Path) -> Any:
+    """Open the index in a folder. Raises OSError if the folder has a named pipe, because tantivy would wait for it."""
+    for path in folder.iterdir():
+        if path.exists() and not path.is_file():  # tantivy can have deleted the file meanwhile
+            raise OSError(f"{path} is not a regular file")
     with no_fork:
         return tantivy().Index.open(str(folder))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from podium.encodings.redis import RedisEncodings
 from podium.errors import SourceError
+from podium.redis_values import checked_values
 from podium.sources.encodings import KeptModel, encoding_keys
 from podium.sources.redis import replies
 from podium.sources.redis.commands import CommandOptions, documents_command
@@ -56,7 +57,7 @@ class _ServerValues:
     def _values(self, keys: Sequence[str]) -> list[Any]:
         if is_cluster(self._server.client()):  # in a cluster, MGET accepts only the keys of one shard
             return self._server.execute_many([("GET", key) for key in keys])
-        return list(self._server.execute("MGET", *keys))
+        return checked_values(self._server.execute("MGET", *keys), len(keys))
 
 
 def source_encodings(server: Server, info: Callable[[], IndexInfo | None]) -> RedisEncodings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from podium.daemon_threads import start_on_thread
 from podium.errors import InvalidInput, PodiumError, SourceError
 from podium.forks import renew_after_fork
 from podium.sources.memory import is_limited, reserve, reserve_for_json
@@ -196,8 +196,6 @@ class Server:
 
         A thread is needed because the client of a redisvl index may have no timeout and block forever.
         """
-        future: Future[Result] = Future()
-        future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel the future
 
         def perform(command: Command) -> Any:
             with self._uncounted if is_limited() else contextlib.nullcontext():
@@ -206,17 +204,7 @@ class Server:
                 _reserve_reply(reply)
             return reply
 
-        def work(result: Future[Result]) -> None:
-            try:
-                result.set_result(drive(steps, perform))
-            except BaseException as error:
-                result.set_exception(error)
-            finally:
-                del result  # otherwise an error and this frame refer to each other, and replies wait for garbage collection
-
-        arguments = (work, future)
-        threading.Thread(target=contextvars.copy_context().run, args=arguments, daemon=True, name="podium-redis").start()
-        return future
+        return start_on_thread(lambda: drive(steps, perform), "podium-redis")
 
     async def _aexecute(self, command: Command) -> Any:
         """Do what `execute` does with the asynchronous client."""
