@@ -44,7 +44,7 @@ class Late(Bert):
 FAMILY = Family(
     name="late interaction",
     model_types=("podium-late",),
-    examples="`podium-mini`, as `training/` writes it",
+    examples="`podium-mini`, and models that `training/` creates",
     has_segments=True,
     prefix="bert.",
     head_weights=tuple(PREFIX + name for name in ("projection.weight", "importance.weight", *TABLES, "classifier.weight")),
