@@ -28,7 +28,7 @@ SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "notebook", "_native"),
-        *("atomic", "checksums", "encodings", "forks", "json_values", "logistic", "redis_values", "steps"),
+        *("atomic", "checksums", "encodings", "forks", "json_values", "logistic", "redis_values", "schedule", "steps"),
     },
     {"ranking", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},

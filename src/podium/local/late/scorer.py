@@ -29,9 +29,9 @@ from podium.local.late.pooling import pooled
 from podium.local.late.spec import ScoreOption
 from podium.local.model import LoadedModel, Options, loading
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import FEW_TEXTS, Work, off_loop
 from podium.local.scorer import ModelScorer
 from podium.local.tokenizer import Encoded
+from podium.schedule import FEW_TEXTS, Work, off_loop
 from podium.steps import adrive, drive
 from podium.types import Progress, Scores
 

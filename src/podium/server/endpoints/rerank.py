@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from podium.inputs import checked_fields
-from podium.local.schedule import job, off_loop
 from podium.ranking import Reranker
+from podium.schedule import job, off_loop
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
