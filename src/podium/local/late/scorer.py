@@ -53,7 +53,7 @@ class _EncodeStep(NamedTuple):
 class _CallStep(NamedTuple):
     """A step that calls a function and has its result. The function handles `text_count` texts.
 
-    `waits`: whether the function may wait for a disk or a server.
+    `waits`: whether the function may wait for a disk, a server or the model's workers.
     """
 
     function: Callable[[], Any]
@@ -203,7 +203,8 @@ class LateInteraction(ModelScorer):
             query_indices = [query_index for query_index, _ in chunk]
             yield from self._encode_queries(queries, sorted(set(query_indices)), results)
             encodings = yield from self._text_encodings([text for _, text in chunk])
-            yield _CallStep(functools.partial(self._compare_chunk, results, query_indices, encodings), len(chunk))
+            compare = functools.partial(self._compare_chunk, results, query_indices, encodings)
+            yield _CallStep(compare, len(chunk), waits=len(chunk) > COMPARED_AT_ONCE)
             if progress:
                 progress(encodings.stored_count)
         scores: list[Scores] = yield _CallStep(lambda: [self._scores_of(result) for result in results], text_count)
