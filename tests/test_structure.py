@@ -30,7 +30,7 @@ LEVELS = (
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "notebook", "_native"),
         *("atomic", "checksums", "encodings", "forks", "json_values", "logistic", "redis_values", "schedule", "steps"),
     },
-    {"ranking", "progress", "bundled"},
+    {"ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
     {"server", "cli", "__main__"},
