@@ -14,6 +14,7 @@ from podium.errors import InvalidInput
 from podium.preparation import MAX_TIME, STEP_TIME, reading_time
 
 RECORD = {"text": {"a": 1}}
+LARGE_RECORD = {"text": {str(number): number for number in range(400)}}
 
 
 class BlockingDocument:
@@ -68,7 +69,7 @@ def test_small_call_ends_before_a_large_one_that_began_first(reranker):
     async def rank_both():
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         document = BlockingDocument()
-        large_call = asyncio.ensure_future(rank("large", [document, *[RECORD] * 20_000]))
+        large_call = asyncio.ensure_future(rank("large", [document, *[LARGE_RECORD] * 250]))
         await wait_for_event(document.begun)
         small_call = asyncio.ensure_future(rank("small", [RECORD] * 100))
         await asyncio.sleep(0)
