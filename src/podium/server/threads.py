@@ -47,7 +47,12 @@ class ThreadPool:
             self._free_threads.release()
             raise
         future.add_done_callback(release)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # The future has its exception, which has this frame in its traceback. Without this line the documents of a failed
+            # search would stay in memory until garbage is collected.
+            del future
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
