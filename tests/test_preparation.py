@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -85,6 +88,33 @@ def test_error_is_that_of_the_first_invalid_document(reranker):
     for rank in (reranker.rerank, lambda query, docs: asyncio.run(reranker.arerank(query, docs))):
         with pytest.raises(InvalidInput, match="document 3000 has none of the fields"):
             rank("a", documents)
+
+
+class Document:
+    page_content = "a"
+
+
+def test_refused_documents_are_released_at_once(reranker):
+    """They would use memory until garbage is collected if their error and the work referred to each other."""
+
+    async def is_released():
+        document = Document()
+        reference = weakref.ref(document)
+        with contextlib.suppress(InvalidInput):
+            await reranker.arerank("a", [document, {"title": "a"}])
+        del document
+        for _ in range(1000):  # the thread that read the documents ends its step
+            if reference() is None:
+                return True
+            await asyncio.sleep(0.005)
+        return False
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(is_released())
+    finally:
+        gc.enable()
 
 
 def test_field_of_a_later_document_is_not_unknown(reranker):

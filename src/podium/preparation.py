@@ -35,12 +35,20 @@ async def read_texts(reader: TextReader) -> None:
     documents_per_step = max(1, len(documents) * STEP_TIME // time_left)
     steps = [range(begin, begin + documents_per_step) for begin in range(0, len(documents), documents_per_step)]
 
+    errors: list[Exception] = []  # If Work had the error, each would refer to the other, and to the documents.
+
     def run(step_indices: Sequence[int]) -> None:
-        for i in step_indices:
-            reader.read(steps[i])
+        try:
+            for i in step_indices:
+                if not errors:
+                    reader.read(steps[i])
+        except Exception as error:
+            errors.append(error)
 
     # All steps have the same length. So they run in the order of the documents, and an error is that of the first document.
     await _workers.arun(Work([time_left // len(steps)] * len(steps), run))
+    if errors:
+        raise errors.pop()
 
 
 def reading_time(documents: Sequence[Any], limit: int) -> int:
