@@ -29,9 +29,9 @@ LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "notebook", "_native"),
         *("atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
-        *("redis_values", "regular_files", "steps"),
+        *("redis_values", "regular_files", "schedule", "steps"),
     },
-    {"ranking", "progress", "bundled"},
+    {"ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
     {"server", "cli", "__main__"},

@@ -15,7 +15,7 @@ from typing import Any
 
 from podium.errors import Argument, InvalidInput
 
-__all__ = ["TEXT_KEYS", "as_json", "has_field", "id_of", "source_score_and_rank", "texts_of", "valid_unicode"]
+__all__ = ["TEXT_KEYS", "TextReader", "as_json", "has_field", "id_of", "source_score_and_rank", "texts_of", "valid_unicode"]
 
 TEXT_KEYS = ("content", "text", "page_content", "passage")
 """A mapping's text is the first of these keys whose value is not empty."""
@@ -50,14 +50,44 @@ def texts_of(
 
     Raises InvalidInput. Its message has the document's index and the names of its fields, never its text.
     """
-    seen_fields: set[str] = set()
-    texts = [_text(document, index, fields, seen_fields, argument) for index, document in enumerate(documents, start)]
-    unknown = [field for field in fields or () if field not in seen_fields]
-    if unknown and any(not isinstance(document, str | None) for document in documents):
-        first = next((document for document in documents if isinstance(document, Mapping)), {})
-        problem = f" names {_quoted_names(unknown)}, which no document has; the first has {_quoted_names(first)}"
-        raise InvalidInput(Argument(argument), problem + _suggestion(unknown, documents))
-    return texts
+    reader = TextReader(documents, fields, argument=argument, start=start)
+    reader.read(range(len(documents)))
+    reader.check_fields()
+    return reader.texts
+
+
+class TextReader:
+    """Converts documents to text in parts. `texts_of` describes the arguments, and converts all documents at once."""
+
+    def __init__(
+        self, documents: Sequence[Any], fields: tuple[str, ...] | None = None, *, argument: str = "rank_by", start: int = 0
+    ) -> None:
+        self.documents = documents
+        self._fields = fields
+        self._argument = argument
+        self._start = start
+        self._seen_fields: set[str] = set()
+        self._texts: dict[int, str | None] = {}
+
+    def read(self, indices: range) -> None:
+        """Convert a range of documents, which may end after the last one. Raises InvalidInput."""
+        part = self.documents[indices.start : indices.stop]
+        for index, document in enumerate(part, start=indices.start):
+            self._texts[index] = _text(document, self._start + index, self._fields, self._seen_fields, self._argument)
+
+    @property
+    def texts(self) -> list[str | None]:
+        """The text of every document. All documents must have been read."""
+        return [self._texts[index] for index in range(len(self.documents))]
+
+    def check_fields(self) -> None:
+        """Raise InvalidInput if there is a field that no document has. All documents must have been read."""
+        documents = self.documents
+        unknown = [field for field in self._fields or () if field not in self._seen_fields]
+        if unknown and any(not isinstance(document, str | None) for document in documents):
+            first = next((document for document in documents if isinstance(document, Mapping)), {})
+            problem = f" names {_quoted_names(unknown)}, which no document has; the first has {_quoted_names(first)}"
+            raise InvalidInput(Argument(self._argument), problem + _suggestion(unknown, documents))
 
 
 def has_field(document: Any, name: str) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "checked_return_score",
     "checked_texts",
     "comma_list",
+    "fields_to_read",
     "refuse",
     "refuse_unknown_names",
     "without_none",
@@ -74,15 +75,17 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> list[str | None]:
-    """Return the text of each document, as `texts_of` does for the fields in `rank_by`.
+    """Return the text of each document, as `texts_of` does for the fields in `rank_by`. Raises InvalidInput."""
+    return texts_of(documents, fields_to_read(documents, rank_by))
 
-    Raises InvalidInput for invalid fields, and if fields are named but every document is a string.
-    """
+
+def fields_to_read(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the fields in `rank_by`. Raises InvalidInput if they are invalid, and if there are some but only strings."""
     fields = checked_fields(rank_by)
     is_string = [isinstance(document, str) for document in documents if document is not None]
     if fields is not None and is_string and all(is_string):
         raise InvalidInput(Argument("rank_by"), " names fields, but every document is a string, which has none; leave it out")
-    return texts_of(documents, fields)
+    return fields
 
 
 def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[Any]]) -> list[tuple[str, Iterable[Any]]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.documents import source_score_and_rank, texts_of
+from podium.documents import TextReader, source_score_and_rank
 from podium.errors import InvalidInput, PodiumError
 from podium.inputs import (
     checked_batches,
@@ -24,7 +24,7 @@ from podium.inputs import (
     checked_min_score,
     checked_query,
     checked_return_score,
-    checked_texts,
+    fields_to_read,
     refuse_unknown_names,
     without_none,
 )
@@ -34,6 +34,7 @@ from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, U
 
 __all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
 
+MANY_DOCUMENTS = 300  # ranking this many takes about a millisecond; more of them are ranked on another thread
 NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "logit": -3.4028234663852886e38,  # the lowest float32, so no model computes a lower score
     "sigmoid": 0.0,
@@ -187,13 +188,20 @@ class Reranker:
         min_score: float | None = None,
     ) -> Ranking:
         """Do what `rerank` does without blocking the event loop. Cancelling it stops work that has not started."""
-        import asyncio  # half of podium's import time, so only for async callers
+        # These modules import asyncio, which is half of podium's import time. So they are imported only for async callers.
+        from podium.preparation import read_texts
+        from podium.schedule import off_loop
 
         began = time.perf_counter()
         cut = self._cut(limit, min_score)
-        request = await asyncio.to_thread(self._request, query, docs, rank_by)
+        is_in_memory = isinstance(docs, list | tuple)  # any other iterable may compute or load its documents
+        documents = await off_loop(not is_in_memory, self._documents, docs)
+        is_large = len(documents) > MANY_DOCUMENTS
+        reader = await off_loop(is_large, self._text_reader, documents, rank_by)
+        await read_texts(reader)
+        request = await off_loop(is_large, _request, query, reader)
         scores = await self._scorer.ascore(request.query, request.texts) if request.texts else Scores(())
-        return await asyncio.to_thread(self._ranking, request, scores, cut, began)
+        return await off_loop(is_large, self._ranking, request, scores, cut, began)
 
     def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
         """Return one score per document, in the order of the documents. A document without text gets the lowest score."""
@@ -223,7 +231,11 @@ class Reranker:
         began = time.perf_counter()
         cut = self._cut(limit, min_score)
         pairs = checked_batches(queries, docs_per_query)
-        requests = [self._request(query, docs, rank_by) for query, docs in pairs]
+        requests = []
+        for query, docs in pairs:
+            reader = self._text_reader(self._documents(docs), rank_by)
+            reader.read(range(len(reader.documents)))
+            requests.append(_request(query, reader))
         with bar(sum(len(request.texts) for request in requests), progress) as advance:
             scores_per_request = self._scores(requests, advance)
         return [
@@ -264,13 +276,13 @@ class Reranker:
     def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
         return _Cut(self.limit if limit is None else checked_limit(limit), checked_min_score(min_score))
 
-    def _request(self, query: str, docs: Iterable[Any], rank_by: str | list[str] | None) -> _Request:
+    def _documents(self, docs: Iterable[Any]) -> list[Any]:
         if self._closed:
             raise PodiumError("this reranker was closed; load it again")
-        documents = checked_documents(docs)
-        texts = texts_of(documents, self._fields) if rank_by is None else checked_texts(documents, rank_by)
-        text_indices = [index for index, text in enumerate(texts) if text is not None]
-        return _Request(checked_query(query), documents, [text for text in texts if text is not None], text_indices)
+        return checked_documents(docs)
+
+    def _text_reader(self, documents: list[Any], rank_by: str | list[str] | None) -> TextReader:
+        return TextReader(documents, self._fields if rank_by is None else fields_to_read(documents, rank_by))
 
     def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
         """Return the scores of each request. Only requests that have texts are passed to the scorer."""
@@ -303,6 +315,14 @@ class Reranker:
             usage=_usage(scores, len(request.texts), time.perf_counter() - began),
             notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores), *_cut_notes(all_results, results)),
         )
+
+
+def _request(query: str, reader: TextReader) -> _Request:
+    """Return the request for a query and the documents of a reader, which have been read. Raises InvalidInput."""
+    reader.check_fields()
+    texts = reader.texts
+    text_indices = [index for index, text in enumerate(texts) if text is not None]
+    return _Request(checked_query(query), list(reader.documents), [text for text in texts if text is not None], text_indices)
 
 
 def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partial[Reranker]:

@@ -164,9 +164,7 @@ async def search_source(source: Source, query: str, candidates: int, offset: int
 
     def search() -> list[Any]:
         documents = source.search(query, candidates, **options)
-        if isinstance(documents, Candidates):
-            _ = documents.total  # counted on this thread, because it may take as long as the search
-        return documents
+        return documents.counted() if isinstance(documents, Candidates) else documents
 
     return await asyncio.to_thread(search)
 

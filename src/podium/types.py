@@ -157,6 +157,11 @@ class Candidates(list[Any]):
             self._total = self._total()
         return self._total
 
+    def counted(self) -> Candidates:
+        """Count the documents that match now, which may take as long as the search, and return this list."""
+        _ = self.total
+        return self
+
 
 class Source(Protocol):
     """A search system that returns candidate documents."""

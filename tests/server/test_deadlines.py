@@ -8,7 +8,7 @@ import pytest
 
 from fakes import WordOverlap
 from loopback import wait_until
-from podium.local.schedule import Work, Workers
+from podium.schedule import Work, Workers
 from podium.server.settings import Settings
 from serving import REQUEST, Serving, WaitingScorer, connect, http_request, received_until_closed, rerankers
 

@@ -12,6 +12,8 @@ from loopback import wait_until
 from podium.server.dialects.call import Refusal
 from podium.server.models import Models
 from podium.server.settings import Settings
+from redisearch import TEXT_INFO, answering
+from resp import Fake
 from serving import REQUEST, Serving, WaitingScorer, connect, http_request, rerankers
 
 
@@ -72,6 +74,38 @@ def test_names_with_the_same_options_share_a_model():
         assert mini is not short
         assert server.state.models.distinct_rerankers == [mini, short]
         assert server.post("/v2/rerank", REQUEST | {"model": "any"}).status_code == 200
+
+
+def test_closing_closes_the_index(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a red apple"}\n')
+
+    async def search_after_close():
+        models = Models({})
+        await models.load(Settings(models={"mini": {"name": "podium-mini"}}, index=str(path)))
+        assert len(await models.source.asearch("apple", 10)) == 1
+        await models.close()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await models.source.asearch("apple", 10)
+
+    asyncio.run(search_after_close())
+
+
+def test_closing_closes_the_connections_of_the_index():
+    """A search after that opens a new connection."""
+
+    async def search_after_close(fake):
+        models = Models({})
+        await models.load(Settings(models={"mini": {"name": "podium-mini"}}, index=f"{fake.url}/docs"))
+        await models.source.asearch("apple", 10)
+        await models.source.asearch("apple", 10)
+        connections = fake.connections
+        await models.close()
+        await models.source.asearch("apple", 10)
+        return fake.connections - connections
+
+    with Fake(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [0]}, 2)) as fake:
+        assert asyncio.run(search_after_close(fake)) == 1
 
 
 def test_requests_are_503_while_models_load():

@@ -62,6 +62,14 @@ def test_description_says_whether_a_key_is_needed():
     assert "401" in operation["responses"]
 
 
+@pytest.mark.parametrize("path", ["/rerank", "/search", "/v1/models"])
+def test_refusals_of_foreign_pages_are_described_without_keys(path):
+    for needs_key in (False, True):
+        [operation] = openapi_document(needs_key=needs_key)["paths"][path].values()
+        assert ({"403", "415"} <= set(operation["responses"])) is not needs_key
+        assert ("401" in operation["responses"]) is needs_key
+
+
 def test_optional_fields_can_be_null():
     operation = openapi_document(needs_key=False)["paths"]["/v2/rerank"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 import pytest
 
 import podium
 from loopback import wait_until
+from podium.local.cpu import cores
 from podium.server.dialects.call import Refusal
 from podium.server.http.admission import Admission
 from podium.server.settings import Settings
+from podium.server.threads import ThreadPool
+from podium.sources.memory import is_limited, limited_by
 from redisearch import TEXT_INFO, answering, source_at
 from resp import Fake
-from serving import Process, Serving, rerankers
+from serving import REQUEST, Process, Serving, rerankers
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,49 @@ def test_search_without_index_is_404():
         refused = server.post("/search", {"query": "a"})
         assert refused.status_code == 404
         assert "--index" in refused.text
+
+
+class BlockingEmbedder:
+    """An embedder that cannot embed "wait" before `release` is set. `most` is how many threads were in it at once."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.running = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, texts):
+        if "wait" in texts:
+            with self._lock:
+                self.running += 1
+                self.most = max(self.most, self.running)
+            self.release.wait(60)
+            with self._lock:
+                self.running -= 1
+        return [[1.0, 2.0] for _ in texts]
+
+
+def test_embedded_index_has_no_more_threads_than_processors():
+    """Searches hold the GIL, so more threads would only delay the event loop and other requests."""
+    embedder = BlockingEmbedder()
+    index = podium.EmbeddedIndex.create(None, embed=embedder)
+    index.add(["a green apple"])
+    count = cores() + 8
+    with Serving(rerankers=rerankers(), source=index) as server, ThreadPoolExecutor(count) as pool:
+        replies = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "wait"}, timeout=60) for _ in range(count)]
+        wait_until(lambda: server.state.admission.request_count == count and embedder.running >= cores())
+        assert server.post("/v2/rerank", REQUEST).status_code == 200
+        embedder.release.set()
+        assert [reply.result().status_code for reply in replies] == [200] * count
+    assert embedder.most == cores()
+
+
+def test_pool_of_threads_keeps_the_limit_on_memory():
+    async def is_limited_on_thread():
+        with limited_by(lambda count: None):
+            return await ThreadPool(1).run(is_limited)
+
+    assert asyncio.run(is_limited_on_thread())
 
 
 class RecordingSource:

@@ -16,9 +16,9 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.resolve import find_model
 from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeOption
-from podium.local.schedule import FEW_TEXTS, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, TextTokenizer
+from podium.schedule import FEW_TEXTS, off_loop
 
 __all__ = ["Embedder"]
 

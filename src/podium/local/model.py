@@ -22,9 +22,9 @@ from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import FEW_TEXTS, Work, Workers, off_loop
 from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, Tokenizer
+from podium.schedule import FEW_TEXTS, Work, Workers, off_loop
 from podium.types import Progress
 
 __all__ = ["Computed", "LoadedModel", "Options", "loading"]

@@ -15,9 +15,9 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.model import Computed, LoadedModel, Options, loading
 from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
-from podium.local.schedule import FEW_TEXTS, off_loop
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, PairTokenizer
+from podium.schedule import FEW_TEXTS, off_loop
 from podium.scorers import BaseScorer
 from podium.types import Progress, ScoreKind, Scores
 

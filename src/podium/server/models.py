@@ -11,7 +11,7 @@ from podium.places import load_source
 from podium.ranking import Reranker
 from podium.server.dialects.call import Refusal
 from podium.server.settings import Settings
-from podium.server.threads import reranker_with_threads, source_with_threads
+from podium.server.threads import close_source, reranker_with_threads, source_with_threads
 from podium.types import Source
 
 __all__ = ["Models"]
@@ -32,6 +32,7 @@ class Models:
         self.source = None if source is None else source_with_threads(source)
         self.is_loaded = bool(rerankers)
         self._owns_rerankers = not rerankers
+        self._owns_source = False
 
     @property
     def names(self) -> list[str]:
@@ -74,14 +75,17 @@ class Models:
                 rerankers[name] = rerankers[same]
         if settings.index is not None:
             self.source = source_with_threads(await asyncio.to_thread(load_source, settings.index, settings.source))
+            self._owns_source = True
         self.rerankers = rerankers
         self.is_loaded = True
 
     async def close(self) -> None:
-        """Close the rerankers that `load` loaded."""
+        """Close the rerankers and the index that `load` loaded."""
         if self._owns_rerankers:
             for reranker in self.distinct_rerankers:
                 await reranker.aclose()
+        if self._owns_source and self.source is not None:
+            close_source(self.source)
 
 
 def _load_reranker(arguments: Mapping[str, Any], cache: str | None) -> Reranker:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from podium.compose.wrapped import WrappedScorer
+from podium.local.cpu import cores
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
-from podium.types import AsyncSource, Scorer, Scores, Source
+from podium.sources.embedded.index import EmbeddedIndex
+from podium.types import AsyncSource, Candidates, Scorer, Scores, Source
 
-__all__ = ["ThreadPool", "reranker_with_threads", "source_with_threads"]
+__all__ = ["ThreadPool", "close_source", "reranker_with_threads", "source_with_threads"]
 
 THREADS_PER_POOL = 16
 
@@ -27,7 +30,10 @@ class ThreadPool:
         self._free_threads = asyncio.Semaphore(count)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a function on a thread and return its result. If the caller is cancelled, the thread ends the function anyway."""
+        """Run a function on a thread, in the caller's context (see contextvars), and return its result.
+
+        If the caller is cancelled, the thread ends the function anyway.
+        """
         loop = asyncio.get_running_loop()
 
         def release(_: Future[Result]) -> None:
@@ -36,12 +42,17 @@ class ThreadPool:
 
         await self._free_threads.acquire()
         try:
-            future = self._pool.submit(function, *arguments)
+            future = self._pool.submit(contextvars.copy_context().run, function, *arguments)
         except BaseException:
             self._free_threads.release()
             raise
         future.add_done_callback(release)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # The future has its exception, which has this frame in its traceback. Without this line the documents of a failed
+            # search would stay in memory until garbage is collected.
+            del future
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
@@ -72,17 +83,23 @@ class ThreadedScorer(WrappedScorer):
 class ThreadedSource:
     """A source whose blocking `search` runs in a bounded thread pool."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, thread_count: int = THREADS_PER_POOL) -> None:
         self.source = source
         self.text_fields = getattr(source, "text_fields", None)  # a user's source may not have it
-        self._thread_pool = ThreadPool()
+        self._thread_pool = ThreadPool(thread_count)
 
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         options = {"offset": offset} if offset else {}  # a user's source may not accept this argument
-        return self.source.search(query, limit, **options)
+        documents = self.source.search(query, limit, **options)
+        return documents.counted() if isinstance(documents, Candidates) else documents
 
     async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         return await self._thread_pool.run(lambda: self.search(query, limit, offset=offset))
+
+    def close(self) -> None:
+        """End the threads when they are done, and close the source."""
+        self._thread_pool.close()
+        close_source(self.source)
 
 
 def reranker_with_threads(reranker: Reranker) -> Reranker:
@@ -90,6 +107,18 @@ def reranker_with_threads(reranker: Reranker) -> Reranker:
     return reranker if as_scorer(reranker.scorer).is_async else reranker.with_scorer(ThreadedScorer(reranker.scorer))
 
 
+def close_source(source: Source) -> None:
+    """Close a source if it has a method for that. A user's source may not have one."""
+    if callable(close := getattr(source, "close", None)):
+        close()
+
+
 def source_with_threads(source: Source) -> Source:
-    """Return a source that does not block the event loop: the same one if it is asynchronous."""
+    """Return a source that does not block the event loop: the same one if it is asynchronous.
+
+    An embedded index is asynchronous, but its searches hold Python's lock (the GIL) and would keep all threads of the event
+    loop busy. So it gets its own threads, no more than there are processors.
+    """
+    if isinstance(source, EmbeddedIndex):
+        return ThreadedSource(source, cores())
     return source if isinstance(source, AsyncSource) else ThreadedSource(source)

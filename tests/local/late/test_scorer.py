@@ -23,6 +23,7 @@ from podium.local.files.folder import from_folder
 from podium.local.late.encoding import HEADER, unpack
 from podium.local.late.scorer import LateInteraction
 from podium.local.tokenizer import TextTokenizer
+from podium.schedule import Work
 from podium.scorers import as_scorer
 
 FOLDER = PARITY_MODELS / "late"
@@ -281,3 +282,45 @@ def test_stored_encoding_that_cannot_be_compared_is_computed_again(runtime, dama
         scores = scorer.score("a query", TEXTS)
         assert scores.raw == expected.raw
         assert scores.encoded == computed_count
+
+
+class BlockingStore(MemoryEncodings):
+    """A store of which the second read blocks the workers of a scorer until `release` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(10_000_000)
+        self.workers = None
+        self.release = threading.Event()
+        self.is_blocked = threading.Event()
+
+    def get(self, keys):
+        if self.workers is not None:
+            running = threading.Event()
+            work = Work([1], lambda items: (running.set(), self.release.wait(10)))
+            threading.Thread(target=self.workers.run, args=[work]).start()
+            running.wait(60)
+            self.is_blocked.set()
+        return super().get(keys)
+
+
+def test_comparing_many_texts_does_not_block_the_event_loop():
+    """More than 256 texts are compared by the workers, which may be busy with other calls."""
+    store = BlockingStore()
+    scorer = late(threads=1, store=store)
+    texts = [f"{word} {number}" for number, word in zip(range(300), WORDS * 300, strict=False)]
+    expected = scorer.score("a", texts)
+    store.workers = scorer._loaded_model.workers
+
+    async def compare():
+        task = asyncio.ensure_future(scorer.ascore("a", texts))
+        while not store.is_blocked.is_set():
+            await asyncio.sleep(0.005)
+        await asyncio.wait({task}, timeout=0.5)
+        is_waiting = not task.done()
+        store.release.set()
+        return is_waiting, await task
+
+    is_waiting, scores = asyncio.run(compare())
+    assert is_waiting, "the event loop was blocked until the workers had done other work"
+    assert scores.raw == expected.raw
+    scorer.close()

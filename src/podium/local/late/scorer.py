@@ -29,9 +29,9 @@ from podium.local.late.pooling import pooled
 from podium.local.late.spec import ScoreOption
 from podium.local.model import LoadedModel, Options, loading
 from podium.local.runtimes import PrecisionOption, RuntimeOption
-from podium.local.schedule import FEW_TEXTS, Work, off_loop
 from podium.local.scorer import ModelScorer
 from podium.local.tokenizer import Encoded
+from podium.schedule import FEW_TEXTS, Work, off_loop
 from podium.steps import adrive, drive
 from podium.types import Progress, Scores
 
@@ -53,7 +53,7 @@ class _EncodeStep(NamedTuple):
 class _CallStep(NamedTuple):
     """A step that calls a function and has its result. The function handles `text_count` texts.
 
-    `waits`: whether the function may wait for a disk or a server.
+    `waits`: whether the function may wait for a disk, a server or the model's workers.
     """
 
     function: Callable[[], Any]
@@ -203,12 +203,13 @@ class LateInteraction(ModelScorer):
             query_indices = [query_index for query_index, _ in chunk]
             yield from self._encode_queries(queries, sorted(set(query_indices)), results)
             texts = [text for _, text in chunk]
+            waits = len(chunk) > COMPARED_AT_ONCE
             encodings = yield from self._text_encodings(texts)
             compare = functools.partial(self._compare_chunk, results, query_indices)
-            damaged = yield _CallStep(functools.partial(compare, encodings, finds_damage=True), len(chunk))
+            damaged = yield _CallStep(functools.partial(compare, encodings, finds_damage=True), len(chunk), waits=waits)
             if damaged:
                 encodings = yield from self._text_encodings(texts, [texts[index] for index in damaged])
-                yield _CallStep(functools.partial(compare, encodings, finds_damage=False), len(chunk))
+                yield _CallStep(functools.partial(compare, encodings, finds_damage=False), len(chunk), waits=waits)
             if progress:
                 progress(encodings.stored_count)
         scores: list[Scores] = yield _CallStep(lambda: [self._scores_of(result) for result in results], text_count)

@@ -27,6 +27,7 @@ class Call:
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
+    - `result_texts`: the text of each result of the only question, None if it has none; empty if the reply has no texts.
     - `extra`: a value that only the dialect of the request uses, for its reply.
     """
 
@@ -37,6 +38,7 @@ class Call:
     truncate: bool = True
     as_logits: bool = False
     return_documents: bool = False
+    result_texts: Sequence[str | None] = ()
     extra: Any = None
 
     @property

@@ -31,6 +31,7 @@ class Dialect:
     - `fields`: the fields of a request.
     - `make_call`: return the Call for the values of the fields, which are keyword arguments named by `Field.argument`.
     - `reply`: return the body of the reply for a call, the rankings of its questions, and the request's id.
+    - `returns_texts`: whether replies contain the texts of the results. `reply` then gets them in `Call.result_texts`.
     - `error`: return the body of an error reply for a refusal and the request's id.
     - `marker`: a field by which a request is recognized if several dialects share a path. Requests without a marker belong to
       the dialect on their path that has none.
@@ -45,6 +46,7 @@ class Dialect:
     reply: Callable[[Call, Sequence[Ranking], str], Any]
     error: Callable[[Refusal, str], dict[str, Any]]
     reply_schema: Mapping[str, Any]
+    returns_texts: bool = False
     invalid_status: int = 400
     marker: str | None = None
 

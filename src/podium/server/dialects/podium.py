@@ -6,8 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from podium.documents import texts_of, valid_unicode
-from podium.inputs import checked_fields
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
 from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_string_list, object_schema
@@ -44,10 +42,8 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
     """Return the ranking. Each result also has the text of its document before truncation, null if it has no text."""
     (ranking,) = rankings
     body = ranking.to_dict()
-    texts = texts_of(call.questions[0].documents, checked_fields(call.rank_by))
-    for result in body["results"]:
-        text = texts[result["index"]]
-        result["text"] = None if text is None else valid_unicode(text)
+    for result, text in zip(body["results"], call.result_texts, strict=True):
+        result["text"] = text
     return {"id": request_id, **body}
 
 
@@ -81,6 +77,7 @@ DIALECT = Dialect(
     fields=FIELDS,
     make_call=functools.partial(call_for_question, return_documents=True),
     reply=reply,
+    returns_texts=True,
     error=error,
     reply_schema=object_schema(
         {

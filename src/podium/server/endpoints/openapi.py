@@ -20,15 +20,21 @@ Schema = Mapping[str, Any]
 ERROR_DESCRIPTIONS = {
     400: "The request is not valid, or exceeds a limit",
     401: "No valid API key",
+    403: "A page of another site, or an unknown host name",
     404: "No such model",
     408: "The body arrived too slowly",
     413: "The body is too large",
+    415: "The Content-Type is one that pages of any site may send; send application/json",
     429: "Too many requests are in progress",
     500: "The server failed",
     502: "A provider behind the server failed",
     503: "The server is loading or shutting down, or a provider is unavailable",
     504: "Not done in time",
 }
+KEY_STATUSES = (401,)
+"""Statuses that only a server with API keys returns."""
+ORIGIN_STATUSES = (403, 415)
+"""Statuses that only a server without API keys returns, because it checks where requests come from (see check_origin)."""
 ANY_OBJECT = {"type": "object"}
 
 
@@ -64,7 +70,9 @@ def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS)
     paths["/search"] = {"post": _operation(search_title, search_schema, ANY_OBJECT, cohere.DIALECT, needs_key)}
     for row in PATHS_WITHOUT_BODY:
         is_guarded = needs_key and row.needs_key
-        statuses = ([401] if is_guarded else []) + ([503] if row.path.endswith("/ready") else [])
+        statuses = [503] if row.path.endswith("/ready") else []
+        if row.needs_key:
+            statuses += KEY_STATUSES if needs_key else (400, *ORIGIN_STATUSES)  # 400 for a malformed Host header
         responses = _responses(ANY_OBJECT, cohere.DIALECT, statuses)
         paths[row.path] = {row.method: {"summary": row.summary, "responses": responses, **_security(is_guarded)}}
     document: dict[str, Any] = {
@@ -90,7 +98,8 @@ def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str,
 
 def _operation(title: str, body_schema: Schema, reply_schema: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
     possible = (*ERROR_DESCRIPTIONS, 422)  # 422 is the status of an invalid request in some dialects
-    statuses = [status for status in possible if status != 401 or needs_key]
+    impossible = ORIGIN_STATUSES if needs_key else KEY_STATUSES
+    statuses = [status for status in possible if status not in impossible]
     return {
         "summary": title,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body_schema}}},

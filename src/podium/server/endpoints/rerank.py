@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from podium.documents import TextReader
 from podium.inputs import checked_fields
-from podium.local.schedule import job, off_loop
+from podium.preparation import read_texts
 from podium.ranking import Reranker
+from podium.schedule import job, off_loop
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
@@ -52,13 +54,19 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     is_only_model = len(state.models.distinct_rerankers) == 1
     model_key = id(reranker)  # not the name, because a reranker with several names has its slots only once
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
-        rankings = await within_time_limit(lambda: _rankings(reranker, call, character_counts), request, state.settings)
+
+        async def rankings_and_texts() -> tuple[Sequence[Ranking], list[str | None]]:
+            rankings = await _rankings(reranker, call, character_counts)
+            return rankings, await _result_texts(call, rankings[0]) if dialect.returns_texts else []
+
+        rankings, texts = await within_time_limit(rankings_and_texts, request, state.settings)
     truncated_count = _count_rankings(state, record, call, rankings)
     if truncated_count and not call.truncate:
         problem = f"{truncated_count} documents are longer than the model reads"
         raise Refusal(400, f"{problem}, and the request does not allow truncation; shorten them, or allow it")
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
+    call = replace(call, result_texts=texts)
     response = await off_loop(is_large, lambda: json_response(dialect.reply(call, rankings, record.id)))
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
@@ -129,6 +137,13 @@ async def _rankings(reranker: Reranker, call: Call, character_counts: Sequence[i
             # exception; see within_time_limit.
             while tasks:
                 tasks.pop().cancel()
+
+
+async def _result_texts(call: Call, ranking: Ranking) -> list[str | None]:
+    """Return the text of each result. The texts are converted again, because a ranking contains only the documents."""
+    reader = TextReader([result.document for result in ranking], checked_fields(call.rank_by))
+    await read_texts(reader)
+    return reader.texts
 
 
 def _ignore_error(task: asyncio.Future[Any]) -> None:

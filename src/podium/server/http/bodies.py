@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from starlette.requests import ClientDisconnect, Request
 
 from podium.json_values import BYTES_PER_VALUE, count_values, string_character_bytes, text_character_bytes
-from podium.local.schedule import off_loop
+from podium.schedule import off_loop
 from podium.server.dialects.call import Refusal
 from podium.server.http.admission import RequestMemory
 

@@ -63,7 +63,7 @@ def selection(condition: Condition, snapshot: Snapshot) -> Selection:
     """
     query = _query(condition, snapshot)
     notes = _notes_about_fields(condition, snapshot) if len(snapshot) else ()  # an empty index has no fields
-    return Selection(query, snapshot.count_documents(query), notes)
+    return Selection(query, snapshot.count(query), notes)
 
 
 def _notes_about_fields(condition: Condition, snapshot: Snapshot) -> tuple[str, ...]:

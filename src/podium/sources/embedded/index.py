@@ -349,17 +349,12 @@ class EmbeddedIndex(HybridSource[_Request]):
         """Do what `search` does on a thread, without blocking the event loop."""
         import asyncio  # half of podium's import time, so only for async callers
 
-        def search() -> Candidates:
-            candidates = self.search(query, limit, offset=offset, mode=mode, filter=filter)
-            _ = candidates.total  # counted on this thread, because it may take as long as the search
-            return candidates
-
-        return await asyncio.to_thread(search)
+        return await asyncio.to_thread(lambda: self.search(query, limit, offset=offset, mode=mode, filter=filter).counted())
 
     @immediate
     def text_hits(self, request: _Request, offset: int, count: int) -> Hits:
-        hits = request.snapshot.search(request.query, offset, count, request.selection)
-        return Hits(hits, lambda: request.snapshot.count(request.query, request.selection))
+        text_query = request.snapshot.text_query(request.query, request.selection)
+        return Hits(request.snapshot.search(text_query, offset, count), lambda: request.snapshot.count(text_query))
 
     @immediate
     def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:

@@ -41,26 +41,21 @@ class Snapshot:
         """Return the number of documents."""
         return int(self._searcher.num_docs)
 
-    def search(self, query: str, offset: int, count: int, selection: Selection | None = None) -> list[Hit]:
-        """Return at most `count` hits after the `offset` best by BM25. A document matches if any field has a word of the query.
-
-        No character of the query is an operator. With a selection, only its documents match; their scores do not change.
-        """
+    def search(self, text_query: Any, offset: int, count: int) -> list[Hit]:
+        """Return at most `count` hits after the `offset` best by BM25. The query is one of `text_query`."""
+        if text_query is None or not count:
+            return []
         with tantivy_calls(self._path):
-            text_query = self._text_query(query, selection)
-            if text_query is None or not count:
-                return []
             hits = self._searcher.search(text_query, limit=count, count=False, offset=offset).hits
             return [Hit((address.segment_ord, address.doc), float(score)) for score, address in hits]
 
-    def count(self, query: str, selection: Selection | None = None) -> int:
-        """Return how many documents have a word of the query. This takes longer than a search, which skips most of them."""
-        with tantivy_calls(self._path):
-            text_query = self._text_query(query, selection)
-            return 0 if text_query is None else int(self._searcher.search(text_query, limit=1).count)
+    def count(self, query: Any) -> int:
+        """Return how many documents match a query object of tantivy, 0 for None.
 
-    def count_documents(self, query: Any) -> int:
-        """Return how many documents match a query object of tantivy."""
+        This takes longer than a search, which skips most of them.
+        """
+        if query is None:
+            return 0
         with tantivy_calls(self._path):
             return int(self._searcher.search(query, limit=1).count)
 
@@ -85,16 +80,21 @@ class Snapshot:
             buckets = self._searcher.aggregate(self._query.all_query(), {NAMES: terms})[NAMES]["buckets"]
             return list(dict.fromkeys(bucket["key"].partition(" ")[2] for bucket in buckets))
 
-    def _text_query(self, query: str, selection: Selection | None) -> Any:
-        """Return the query for documents with a word of `query`, None if it has no words."""
-        clauses = self._clauses(query)
-        if not clauses:
-            return None
-        text_query = self._query.boolean_query(clauses)
-        if selection is None:
-            return text_query
-        must = tantivy().Occur.Must
-        return self._query.boolean_query([(must, text_query), (must, self._query.const_score_query(selection.query, 0.0))])
+    def text_query(self, query: str, selection: Selection | None = None) -> Any:
+        """Return tantivy's query for documents of which any field has a word of `query`, None if it has no words.
+
+        No character of the query is an operator. With a selection, only its documents match; their scores do not change. For
+        a query of thousands of words this takes as long as a search.
+        """
+        with tantivy_calls(self._path):
+            clauses = self._clauses(query)
+            if not clauses:
+                return None
+            text_query = self._query.boolean_query(clauses)
+            if selection is None:
+                return text_query
+            must = tantivy().Occur.Must
+            return self._query.boolean_query([(must, text_query), (must, self._query.const_score_query(selection.query, 0.0))])
 
     def _clauses(self, query: str) -> list[tuple[Any, Any]]:
         """Return one optional clause for each field and each different word of the query."""

@@ -13,7 +13,7 @@ import pytest
 
 from loopback import wait_until
 from podium.errors import PodiumError
-from podium.local.schedule import Work, Workers, job
+from podium.schedule import Work, Workers, job
 
 
 class Blocked:
@@ -229,7 +229,7 @@ def test_call_after_close_is_an_error():
 
 CALLS_IN_FORKED_PROCESSES = """
 import os, sys, threading
-from podium.local.schedule import Work, Workers
+from podium.schedule import Work, Workers
 
 workers = Workers(2)
 workers.run(Work([1, 2, 3], lambda items: None))
