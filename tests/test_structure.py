@@ -27,7 +27,19 @@ else:
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
-        *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "notebook", "_native"),
+        *(
+            "types",
+            "errors",
+            "documents",
+            "inputs",
+            "extras",
+            "scorers",
+            "formats",
+            "expansion",
+            "parquet",
+            "notebook",
+            "_native",
+        ),
         *("atomic", "checksums", "encodings", "forks", "json_values", "logistic", "redis_values", "steps"),
     },
     {"ranking", "progress", "bundled"},

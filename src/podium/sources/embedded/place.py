@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import InvalidInput, SourceError
-from podium.formats import stream_documents
+from podium.formats import read_documents
 from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.folder import checked_folder, delete_index, loading
@@ -43,7 +43,7 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
 
 
 def _add_file(file: Path, index: EmbeddedIndex) -> None:
-    documents = list(with_ids(stream_documents(file), None))
+    documents = list(with_ids(read_documents(file), None))
     index.add([document for _, document in documents], ids=[document_id for document_id, _ in documents])
 
 
