@@ -108,6 +108,56 @@ def test_file_that_does_not_fit_into_memory_is_an_error(tmp_path):
     assert process.stdout == f"{file} does not fit into memory; split it into smaller files\n"
 
 
+ZEROS = b",".join([b"0"] * 10_000)
+MANY_VALUES = {
+    "d.txt.gz": (b"", b"a\n" * 10_000, 420),
+    "d.jsonl.gz": (b"", b'{"a": [' + ZEROS + b"]}\n", 850),
+    "d.csv.gz": (b",".join(b"%d" % column for column in range(10_000)) + b"\n", ZEROS + b"\n", 850),
+    "d.tsv.gz": (b"\t".join(b"%d" % column for column in range(10_000)) + b"\n", ZEROS.replace(b",", b"\t") + b"\n", 850),
+    "d.json.gz": (b"[", b"{}," * 10_000, 850),
+}
+"""Name of a file → its first bytes, the bytes that follow, and how often they follow: more than 512 MB as documents."""
+
+
+@pytest.mark.parametrize("name", MANY_VALUES)
+def test_compressed_file_of_many_small_values_is_refused(tmp_path, name):
+    """The file is damaged at its end, which must not be read."""
+    start, part, count = MANY_VALUES[name]
+    content = gzip.compress(start + part * count + b" " * 1_000_000, 1)
+    file = tmp_path / name
+    file.write_bytes(content[: len(content) - 8])
+    with pytest.raises(InvalidInput, match=f"{name} expands to more than 512 MB and 100 times its own size.*; decompress it"):
+        read_documents(file)
+
+
+def test_large_compressed_file_may_expand_to_more_than_512_mb(tmp_path):
+    """The documents take more than 512 MB, but less than a hundred times the size of the file."""
+    start, _, count = MANY_VALUES["d.csv.gz"]
+    numbers = np.random.default_rng(0).integers(10, 100, (count, 10_000)).astype("U2")
+    rows = "\n".join(",".join(row) for row in numbers).encode()
+    file = tmp_path / "d.csv.gz"
+    file.write_bytes(gzip.compress(start + rows, 1))
+    assert len(read_documents(file)) == count
+
+
+def test_lines_of_a_compressed_file_are_streamed_without_a_limit(tmp_path):
+    start, part, count = MANY_VALUES["d.csv.gz"]
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(start + part * count, 1))
+    assert sum(1 for _ in stream_documents(tmp_path / "d.csv.gz")) == count
+
+
+def test_line_of_many_values_is_refused_also_in_a_stream(tmp_path):
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b'{"a": [' + b"{}," * 5_000_000, 1))
+    with pytest.raises(InvalidInput, match="expands to more than"):
+        next(stream_documents(tmp_path / "d.jsonl.gz"))
+
+
+def test_plain_file_of_many_values_is_read(tmp_path):
+    start, part, count = MANY_VALUES["d.csv.gz"]
+    (tmp_path / "d.csv").write_bytes(start + part * count)
+    assert len(read_documents(tmp_path / "d.csv")) == count
+
+
 @pytest.fixture
 def write_parquet(tmp_path):
     def write(**columns):
@@ -132,6 +182,17 @@ def test_parquet_that_expands_to_gigabytes_is_refused(write_parquet, column):
     with pytest.raises(InvalidInput, match="expands to more than 512 MB and 100 times its own size"):
         sizes.extend(len(document["text"]) for document in stream_documents(file))
     assert sum(sizes) < 600_000_000
+
+
+def test_compressed_parquet_is_limited_by_the_size_of_the_compressed_file(tmp_path):
+    """The file that was compressed is so large that it may expand to more than its documents have."""
+    columns = {"padding": ["x" * 10_000_000] + [""] * 599, "text": ["x" * 1_000_000] * 600}
+    compression = {"padding": "none", "text": "zstd"}
+    parquet.write_table(arrow.table(columns), tmp_path / "d.parquet", compression=compression, use_dictionary=False)
+    assert sum(len(document["text"]) for document in stream_documents(tmp_path / "d.parquet")) == 600_000_000
+    (tmp_path / "d.parquet.gz").write_bytes(gzip.compress((tmp_path / "d.parquet").read_bytes(), 1))
+    with pytest.raises(InvalidInput, match="expands to more than 512 MB"):
+        next(stream_documents(tmp_path / "d.parquet.gz"))
 
 
 def test_parquet_with_a_huge_number_of_equal_numbers_is_refused(write_parquet):

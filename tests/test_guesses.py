@@ -158,3 +158,4 @@ def test_repr_of_a_ranking_has_no_documents(mini):
     assert text.startswith("<Ranking of 2 results by podium-mini, sigmoid scores 0.")
     assert not any(word in text for document in TEXTS for word in document.split() if len(word) > 3)
     assert repr(mini.rerank("q", [])) == "<Ranking of 0 results by podium-mini, 0 notes; iterate over it, or use to_dict()>"
+    assert ", 1 note; iterate" in repr(mini.rerank("q", [""]))

@@ -27,8 +27,8 @@ else:
 SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
-        *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "notebook", "_native"),
-        *("atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
+        *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
+        *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
         *("redis_values", "regular_files", "schedule", "steps"),
     },
     {"ranking", "preparation", "progress", "bundled"},

@@ -44,6 +44,7 @@ __all__ = [
     "SourceError",
     "UnsupportedModel",
     "WrongType",
+    "is_rust_panic",
 ]
 
 
@@ -139,3 +140,8 @@ class DeadlineExceeded(ProviderError):
 
 class BadResponse(ProviderError):
     """The provider's reply differs from the API's documentation."""
+
+
+def is_rust_panic(error: BaseException) -> bool:
+    """Whether an error is a panic in the Rust code of another library: a BaseException whose class cannot be imported."""
+    return type(error).__module__ == "pyo3_runtime"

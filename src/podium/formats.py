@@ -1,7 +1,8 @@
 """Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
 A file is read as a stream, unless it is a JSON array. A file whose name ends in .gz is decompressed.
-A small file can decompress to more than the memory holds, so lines, cells and JSON arrays have maximum sizes.
+A small file can decompress to more than the memory holds, so lines, cells and JSON arrays have maximum sizes, and the
+documents of a compressed file may take about a hundred times the memory of the file (see Expansion).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 from podium.errors import InvalidInput
+from podium.expansion import DOCUMENT_BYTES, VALUE_BYTES, Expansion
 from podium.inputs import checked_path
 from podium.parquet import parquet_documents
 
@@ -27,6 +29,7 @@ __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "re
 PEEKED_BYTES = 4096  # the format is recognized from the first bytes of a file, up to this number
 MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: 64 million
 MAX_ARRAY_CHARACTERS = 1 << 30  # maximum length of a JSON array, which is read completely before it is parsed
+PART_CHARACTERS = 1 << 20  # a JSON array is read in parts of this length, to count its values before all of it is read
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Delimiter of a CSV → its name. Spreadsheets write semicolons in countries whose decimal mark is a comma."""
 CONVERSIONS = {
@@ -43,26 +46,41 @@ MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
 class Format:
     """A file format. `parse(content, source)` yields documents; its error messages call the file `source`.
 
-    `reads` is what `content` is: an iterable of lines, a text file or a binary file. Lines end at `newline`, as in `open`.
+    `reads` is what `content` is: an iterable of lines, a text, or a binary file. If it is a binary file, `parse` also gets the
+    size that the file has before it is decompressed. Lines end at `newline`, as in `open`. `separators` are the characters
+    between the values of a document.
     """
 
-    parse: Callable[[Any, str], Iterator[Any]]
+    parse: Callable[..., Iterator[Any]]
     newline: str = "\n"
     reads: Literal["lines", "text", "bytes"] = "lines"
+    separators: str = ""
+
+    def memory(self, text: str) -> int:
+        """Return about how many bytes of memory the documents in a part of a file take."""
+        return len(text) + DOCUMENT_BYTES + VALUE_BYTES * sum(map(text.count, self.separators))
 
 
 def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
     """Return the documents of a file. `format_name` is a key of FORMATS, or None to recognize the format as `format_of` does.
 
-    Raises InvalidInput, with the number of the line, if the file is not of this format, and if it cannot be read or does not
-    fit into memory.
+    Raises InvalidInput, with the number of the line, if the file is not of this format, and if it cannot be read, does not
+    fit into memory, or is compressed and expands too much.
     """
     with _enough_memory(str(path)):
-        return list(stream_documents(path, format_name))
+        return list(_file_documents(path, format_name, is_streamed=False))
 
 
 def stream_documents(path: str | Path, format_name: str | None = None) -> Iterator[Any]:
-    """Yield the documents that `read_documents` returns, without loading the whole file if its format allows that."""
+    """Yield the documents that `read_documents` returns, without loading the whole file if its format allows that.
+
+    The lines of a compressed file may expand too much together, but not one line alone.
+    """
+    return _file_documents(path, format_name, is_streamed=True)
+
+
+def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: bool) -> Iterator[Any]:
+    """Yield the documents of a file. If `is_streamed`, the caller does not hold all of them in memory together."""
     file = checked_path(path)
     if file.is_dir():
         raise InvalidInput(
@@ -71,7 +89,9 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
     try:
         with _enough_memory(str(file)), _open_file(file) as content:
             name = format_name or format_of(file.name, content.peek(PEEKED_BYTES)[:PEEKED_BYTES])
-            yield from _documents(content, name, str(file))
+            file_bytes = file.stat().st_size
+            is_compressed = _is_compressed(file)
+            yield from _documents(content, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
     except UnicodeDecodeError as error:
         with _open_file(file) as content:
             raise _utf8_error(content, str(file)) from error
@@ -85,7 +105,7 @@ def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
     """Return the documents in `content`. Raises InvalidInput, whose message calls the content `source`."""
     try:
         with _enough_memory(source):
-            return list(_documents(io.BytesIO(content), format_name, source))
+            return list(_documents(io.BytesIO(content), format_name, source, len(content)))
     except UnicodeDecodeError as error:
         raise _utf8_error(io.BytesIO(content), source) from error
 
@@ -117,23 +137,50 @@ def format_of(name: str, content: bytes = b"") -> str:
 
 def _open_file(file: Path) -> Any:
     """Return the file, opened for reading bytes that are decompressed if its name ends in .gz."""
-    return io.BufferedReader(gzip.open(file)) if file.name.lower().endswith(".gz") else file.open("rb")
+    return io.BufferedReader(gzip.open(file)) if _is_compressed(file) else file.open("rb")
 
 
-def _documents(content: BinaryIO, format_name: str, source: str) -> Iterator[Any]:
-    """Yield the documents in a binary file. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the file."""
+def _is_compressed(file: Path) -> bool:
+    return file.name.lower().endswith(".gz")
+
+
+def _documents(
+    content: BinaryIO,
+    format_name: str,
+    source: str,
+    file_bytes: int,
+    *,
+    is_compressed: bool = False,
+    is_streamed: bool = False,
+) -> Iterator[Any]:
+    """Yield the documents in a binary file. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the file.
+
+    `file_bytes` is the size of the file before it was decompressed.
+    """
     if format_name not in FORMATS:
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
     kind = FORMATS[format_name]
     if kind.reads == "bytes":
-        yield from kind.parse(content, source)
+        yield from kind.parse(content, source, file_bytes)
         return
+    expansion = Expansion(source, file_bytes, "decompress it, or split it into smaller files")
+
+    def count(text: str) -> None:
+        """Count the memory of a part of the file. Raises InvalidInput if it is too much."""
+        if is_compressed and is_streamed and kind.reads == "lines":
+            expansion.check(kind.memory(text))
+        elif is_compressed:
+            expansion.add(kind.memory(text))
+
     with io.TextIOWrapper(content, encoding="utf-8-sig", newline=kind.newline) as file:
-        yield from kind.parse(_bounded_lines(file, source) if kind.reads == "lines" else file, source)
+        if kind.reads == "lines":
+            yield from kind.parse(_bounded_lines(file, source, count), source)
+        else:
+            yield from kind.parse(_bounded_text(file, source, count), source)
 
 
-def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:
-    """Yield the lines of a file. Raises InvalidInput for one that is too long, without reading all of it."""
+def _bounded_lines(file: TextIO, source: str, count: Callable[[str], None]) -> Iterator[str]:
+    """Call `count` with each line of a file, then yield the line. Raises InvalidInput for a long one before its end."""
     for number in itertools.count(1):
         line = file.readline(MAX_CHARACTERS + 1)
         if not line:
@@ -143,7 +190,23 @@ def _bounded_lines(file: TextIO, source: str) -> Iterator[str]:
                 f"{source}, line {number}: longer than {MAX_CHARACTERS:,} characters; write one document per line, and split "
                 "this one"
             )
+        count(line)
         yield line
+
+
+def _bounded_text(file: TextIO, source: str, count: Callable[[str], None]) -> str:
+    """Return the text of a file, after calling `count` with its parts. Raises InvalidInput if it is too long."""
+    parts = []
+    length = 0
+    while part := file.read(PART_CHARACTERS):
+        count(part)
+        length += len(part)
+        if length > MAX_ARRAY_CHARACTERS:
+            raise InvalidInput(
+                f"{source} is longer than {MAX_ARRAY_CHARACTERS:,} characters; write one document per line, as .jsonl"
+            )
+        parts.append(part)
+    return "".join(parts)
 
 
 @contextlib.contextmanager
@@ -180,12 +243,7 @@ def _json_lines(lines: Iterable[str], source: str) -> Iterator[Any]:
             yield _checked_document(_json_value(line, location), location)
 
 
-def _json_array(file: Any, source: str) -> Iterator[Any]:
-    text = file.read(MAX_ARRAY_CHARACTERS + 1)
-    if len(text) > MAX_ARRAY_CHARACTERS:
-        raise InvalidInput(
-            f"{source} is longer than {MAX_ARRAY_CHARACTERS:,} characters; write one document per line, as .jsonl"
-        )
+def _json_array(text: str, source: str) -> Iterator[Any]:
     documents = _json_value(text, source)
     if not isinstance(documents, list):
         raise InvalidInput(
@@ -262,10 +320,10 @@ def _checked_document(document: Any, location: str) -> Any:
 
 FORMATS = {
     "txt": Format(_lines),
-    "jsonl": Format(_json_lines),
-    "json": Format(_json_array, reads="text"),
-    "csv": Format(_csv_documents, newline=""),
-    "tsv": Format(_tsv_documents, newline=""),
+    "jsonl": Format(_json_lines, separators=",[{"),
+    "json": Format(_json_array, reads="text", separators=",[{"),
+    "csv": Format(_csv_documents, newline="", separators=",;\t"),
+    "tsv": Format(_tsv_documents, newline="", separators="\t"),
     "parquet": Format(parquet_documents, reads="bytes"),
 }
 ENDINGS = {name: name for name in FORMATS} | {"text": "txt", "md": "txt", "ndjson": "jsonl", "tab": "tsv"}

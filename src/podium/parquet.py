@@ -6,27 +6,26 @@ its values are added up before they are converted to Python, where they are even
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from podium.errors import InvalidInput
+from podium.expansion import VALUE_BYTES, Expansion
 from podium.extras import import_optional
 
 __all__ = ["parquet_documents"]
 
 BATCH_ROWS = 64  # the number of rows that are converted at a time
-# A file may expand to MAX_BYTES, or to MAX_EXPANSION times its own size if that is more.
-MAX_BYTES = 1 << 29
-MAX_EXPANSION = 100
-CELL_BYTES = 64  # about how many bytes a value in a dict takes, besides the value's own
 
 
-def parquet_documents(file: BinaryIO, source: str) -> Iterator[dict[str, Any]]:
-    """Yield each row as a dict. Raises InvalidInput, whose message calls the file `source`, and MissingPackage."""
+def parquet_documents(file: BinaryIO, source: str, file_bytes: int) -> Iterator[dict[str, Any]]:
+    """Yield each row as a dict. Raises InvalidInput, whose message calls the file `source`, and MissingPackage.
+
+    `file_bytes` is the size of the file, before it was decompressed if its name ends in .gz.
+    """
     arrow = import_optional("pyarrow", "parquet")
     parquet = import_optional("pyarrow.parquet", "parquet")
-    file_bytes = file.seek(0, io.SEEK_END)
+    expansion = Expansion(source, file_bytes, "write its documents as .jsonl")
     try:
         parquet_file = parquet.ParquetFile(file)
         names = parquet_file.schema_arrow.names
@@ -34,12 +33,10 @@ def parquet_documents(file: BinaryIO, source: str) -> Iterator[dict[str, Any]]:
             raise InvalidInput(f"{source} has two columns of the same name; give each column its own name")
         metadata = parquet_file.metadata
         total_bytes = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-        _check_expansion(total_bytes, file_bytes, source)
-        read_bytes = 0
+        expansion.check(total_bytes)
         for batch in parquet_file.iter_batches(batch_size=BATCH_ROWS):
             columns = {name: _plain_column(batch.column(name), name, source) for name in names}
-            read_bytes += sum(column.nbytes + CELL_BYTES * len(column) for column in columns.values())
-            _check_expansion(read_bytes, file_bytes, source)
+            expansion.add(sum(column.nbytes + VALUE_BYTES * len(column) for column in columns.values()))
             values = {name: _python_values(column, name, source) for name, column in columns.items()}
             for row in range(batch.num_rows):
                 yield {name: _json_compatible(values[name][row]) for name in names}
@@ -47,14 +44,6 @@ def parquet_documents(file: BinaryIO, source: str) -> Iterator[dict[str, Any]]:
         raise
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{source} cannot be read as a Parquet file: {str(error)[:100]}") from error
-
-
-def _check_expansion(expanded_bytes: int, file_bytes: int, source: str) -> None:
-    if expanded_bytes > max(MAX_BYTES, MAX_EXPANSION * file_bytes):
-        raise InvalidInput(
-            f"{source} expands to more than {MAX_BYTES >> 20} MB and {MAX_EXPANSION} times its own size, as a damaged "
-            "or hostile file does; write its documents as .jsonl"
-        )
 
 
 def _plain_column(column: Any, name: str, source: str) -> Any:

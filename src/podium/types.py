@@ -256,8 +256,9 @@ class Ranking(Sequence[Result]):
     def __repr__(self) -> str:
         scores = [result.score for result in self.results if not result.no_text]
         score_range = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
-        count = f"{len(self)} result{'' if len(self) == 1 else 's'}"
-        return f"<Ranking of {count} by {self.model}{score_range}, {len(self.notes)} notes; iterate over it, or use to_dict()>"
+        results = f"{len(self)} result{'' if len(self) == 1 else 's'}"
+        notes = f"{len(self.notes)} note{'' if len(self.notes) == 1 else 's'}"
+        return f"<Ranking of {results} by {self.model}{score_range}, {notes}; iterate over it, or use to_dict()>"
 
     def _repr_html_(self) -> str:
         """Return a table for a notebook, documents included."""

@@ -72,6 +72,10 @@ def with_config(**changes):
     return lambda folder: edit_json(folder / "config.json", **changes)
 
 
+def with_tokenizer(**changes):
+    return lambda folder: edit_json(folder / "tokenizer.json", **changes)
+
+
 DAMAGE = {
     "no-classifier-bias": without("classifier.bias"),
     "no-pooler-bias": without("bert.pooler.dense.bias"),
@@ -84,7 +88,9 @@ DAMAGE = {
     "fewer-layers": with_config(num_hidden_layers=1),
     "boolean-layers": with_config(num_hidden_layers=True),
     "other-width": with_config(hidden_size=64),
-    "no-special-tokens": lambda folder: edit_json(folder / "tokenizer.json", post_processor=None),
+    "no-special-tokens": with_tokenizer(post_processor=None),
+    "no-character-map": with_tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": ""}),
+    "no-part-length": with_tokenizer(pre_tokenizer={"type": "FixedLength", "length": 0}),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 
 from environment import PARITY_MODELS
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
+from podium.local.text_expansion import max_expansion
 from podium.local.tokenizer import PairTokenizer, TextTokenizer, truncated_lengths
 
 FOLDER = PARITY_MODELS / "bert"
@@ -116,3 +118,132 @@ def test_damaged_tokenizer_is_an_error(tmp_path):
 def test_max_length_that_leaves_no_tokens_is_an_error(tokenizer, max_length):
     with pytest.raises(UnsupportedModel, match=f"max_length={max_length}"):
         tokenizer(FOLDER, max_length)
+
+
+REPLACE_A = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+ANY_CHARACTER = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False}
+
+
+def charsmap(longest_text):
+    """Return a character map of sentencepiece without a trie, whose texts are "a" and `longest_text`."""
+    return base64.b64encode(b"\0\0\0\0a\0" + longest_text.encode() + b"\0").decode()
+
+
+def write_tokenizer(folder, **changes):
+    tokenizer = json.loads((FOLDER / "tokenizer.json").read_text()) | changes
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
+
+
+def sequence(name, rules):
+    return {"type": "Sequence", name: rules}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": sequence("normalizers", [REPLACE_A] * 7)},
+        {"normalizer": sequence("normalizers", [sequence("normalizers", [REPLACE_A] * 4), {"type": "Lowercase"}])},
+        {"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "a" * 200}},
+        {"normalizer": sequence("normalizers", [{"type": "Replace", "pattern": {"Regex": "b*"}, "content": "bb"}] * 5)},
+        {
+            "normalizer": sequence(
+                "normalizers", [{"type": "Replace", "pattern": {"String": "\u0644"}, "content": "\ufdfa"}] * 2
+            )
+        },
+        {"normalizer": sequence("normalizers", [{"type": "Prepend", "prepend": "a"}] * 8)},
+        {"normalizer": sequence("normalizers", [{"type": "ByteLevel"}] * 4)},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": charsmap("a" * 201)}},
+        {
+            "normalizer": None,
+            "pre_tokenizer": sequence(
+                "pretokenizers",
+                [ANY_CHARACTER, {"type": "Metaspace", "replacement": "x", "prepend_scheme": "always", "split": True}] * 8,
+            ),
+        },
+        {"normalizer": None, "pre_tokenizer": sequence("pretokenizers", [{"type": "ByteLevel", "trim_offsets": True}] * 4)},
+    ],
+    ids=[
+        "replace",
+        "nested",
+        "empty string",
+        "regular expression",
+        "Unicode form",
+        "prepend",
+        "bytes",
+        "character map",
+        "metaspace",
+        "bytes as pre-tokenizer",
+    ],
+)
+@pytest.mark.parametrize("is_escaped", [False, True], ids=["plain", "escaped"])
+def test_tokenizer_that_makes_texts_much_longer_is_refused(tmp_path, changes, is_escaped):
+    write_tokenizer(tmp_path, **changes)
+    file = tmp_path / "tokenizer.json"
+    if is_escaped:
+        for name in ("normalizer", "pre_tokenizer"):
+            file.write_text(file.read_text().replace(f'"{name}"', f'"\\u00{ord(name[0]):x}{name[1:]}"'))
+    with pytest.raises(UnsupportedModel, match=r"can make a text [\d,]+ times longer, and podium allows 200; download"):
+        TextTokenizer(tmp_path, 64)
+
+
+def test_rules_are_checked_before_they_are_applied_to_added_tokens(tmp_path):
+    """Loading a tokenizer normalizes its added tokens."""
+    vocabulary = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).get_vocab()
+    token = {"id": len(vocabulary), "content": "a" * 300, "normalized": True, "special": False}
+    token |= {"single_word": False, "lstrip": False, "rstrip": False}
+    write_tokenizer(tmp_path, normalizer=sequence("normalizers", [REPLACE_A] * 12), added_tokens=[token])
+    with pytest.raises(UnsupportedModel, match="1,000,000,000,000 times longer"):
+        TextTokenizer(tmp_path, 64)
+
+
+SPACES = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+PRECOMPILED = {"type": "Precompiled", "precompiled_charsmap": charsmap("صلى الله عليه وسلم")}  # the longest text of nmt_nfkc
+
+
+@pytest.mark.parametrize(
+    ("normalizers", "pre_tokenizers"),
+    [
+        (
+            [PRECOMPILED, {"type": "Strip", "strip_left": False, "strip_right": True}, SPACES],
+            [{"type": "WhitespaceSplit"}, METASPACE],
+        ),
+        (
+            [
+                {"type": "Replace", "pattern": {"String": "``"}, "content": '"'},
+                {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
+                *({"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, PRECOMPILED, SPACES),
+            ],
+            [METASPACE],
+        ),
+        (
+            [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}],
+            [{"type": "WhitespaceSplit"}],
+        ),
+        ([{"type": "NFC"}], [{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel", "add_prefix_space": True}]),
+    ],
+    ids=["XLM-RoBERTa", "ALBERT", "Llama", "ModernBERT"],
+)
+def test_rules_of_real_tokenizers_are_allowed(normalizers, pre_tokenizers):
+    rules = {
+        "normalizer": sequence("normalizers", normalizers),
+        "pre_tokenizer": sequence("pretokenizers", pre_tokenizers),
+    }
+    assert max_expansion(json.dumps(rules, ensure_ascii=False)) <= 72
+
+
+def test_rule_that_fails_on_a_text_is_an_error(tmp_path):
+    """The rule's regular expression takes exponential time on this text, so its library gives up and panics."""
+    pattern = {"type": "Split", "pattern": {"Regex": "(a|a)+$"}, "behavior": "Isolated", "invert": False}
+    write_tokenizer(tmp_path, pre_tokenizer=pattern)
+    tokenizer = TextTokenizer(tmp_path, 64)
+    with pytest.raises(ModelError, match=r"a rule in the model's tokenizer\.json fails on one of the texts; download"):
+        tokenizer.encode(["a" * 30 + "c"])
+
+
+def test_word_that_cannot_be_unknown_is_an_error(tmp_path):
+    model = json.loads((FOLDER / "tokenizer.json").read_text())["model"]
+    write_tokenizer(tmp_path, model=model | {"unk_token": "[no such token]"})
+    tokenizer = TextTokenizer(tmp_path, 64)
+    with pytest.raises(ModelError, match="fails on one of the texts"):
+        tokenizer.encode(["\u0c85"])

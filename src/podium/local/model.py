@@ -15,7 +15,7 @@ from typing import Generic, TypeVar, cast, get_args
 
 import numpy as np
 
-from podium.errors import Argument, InvalidInput, ModelError, PodiumError, UnsupportedModel
+from podium.errors import Argument, InvalidInput, ModelError, PodiumError, UnsupportedModel, is_rust_panic
 from podium.local.autotune import Load, choose
 from podium.local.build import variants_for
 from podium.local.cpu import cores
@@ -67,7 +67,9 @@ def loading(files: ModelFiles) -> Iterator[None]:
         yield
     except PodiumError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_rust_panic(error):
+            raise
         raise UnsupportedModel(
             f"{files.name[:200]}: its config.json, tokenizer or modules.json is not that of a supported model "
             f"({type(error).__name__}); download the model's own files again"

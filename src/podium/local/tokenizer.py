@@ -20,9 +20,10 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
-from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel
+from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel, is_rust_panic
 from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
+from podium.local.text_expansion import MAX_EXPANSION, max_expansion
 
 __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_template", "truncated_lengths"]
 
@@ -81,8 +82,16 @@ class Tokenizer(ABC, Generic[Input]):
         return segments
 
     def _tokenise(self, texts: Sequence[str]) -> list[Array]:
-        """Return each text's ids, without special tokens."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        """Return each text's ids, without special tokens. Raises ModelError if the tokenizer's own rules fail."""
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except BaseException as error:
+            if type(error) is not Exception and not is_rust_panic(error):  # tokenizers has no exceptions of its own
+                raise
+            raise ModelError(
+                "a rule in the model's tokenizer.json fails on one of the texts; download the model's own file again, or use "
+                "another model"
+            ) from error
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def _truncate(self, ids: Array, length: int) -> Array:
@@ -213,9 +222,17 @@ def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
     file = folder / "tokenizer.json"
     if file.is_file():
         try:
-            tokenizer = FastTokenizer.from_file(str(file))
+            content = file.read_text(encoding="utf-8")
+            expansion = max_expansion(content)
+            # Loading applies the rules to the vocabulary's added tokens, so the rules are checked before.
+            tokenizer = FastTokenizer.from_str(content) if expansion <= MAX_EXPANSION else None
         except Exception as error:  # tokenizers has no exceptions of its own
             raise ModelError(f"{file} is damaged; download it again") from error
+        if tokenizer is None:
+            raise UnsupportedModel(
+                f"{file} has rules (normalizer, pre_tokenizer) that can make a text {expansion:,.0f} times longer, and podium "
+                f"allows {MAX_EXPANSION}; download the model's own file again, or use another model"
+            )
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer

@@ -37,7 +37,7 @@ from podium.types import Progress, Scores
 
 __all__ = ["LateInteraction"]
 
-CHUNK_TEXTS = 4096  # The encodings of a chunk are in memory together, and take about 50 MB besides the store.
+CHUNK_TEXTS = 1024  # The encodings of a chunk are in memory together, and take about 13 MB besides the store.
 COMPARED_AT_ONCE = 256  # A thread compares the encodings of this many texts in about a millisecond.
 BYTES_PER_TOKEN = 128  # About how many bytes of an encoding one token takes.
 POOLING_FACTORS = (1, 2, 3)

@@ -10,7 +10,7 @@ from typing import Any
 
 from podium.documents import has_field
 from podium.errors import InvalidInput, SourceError
-from podium.formats import stream_documents
+from podium.formats import read_documents
 from podium.ranking import Reranker
 from podium.sources.embedded import description as descriptions
 from podium.sources.embedded.folder import checked_folder, delete_index, loading
@@ -44,7 +44,7 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
 
 
 def _add_file(file: Path, index: EmbeddedIndex) -> None:
-    documents = list(with_ids(stream_documents(file), None))
+    documents = list(with_ids(read_documents(file), None))
     records = [document for _, document in documents if isinstance(document, dict)]
     missing_fields = [name for name in index.text_fields or () if not any(has_field(record, name) for record in records)]
     if records and missing_fields:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from podium.errors import PodiumError, SourceError
+from podium.errors import PodiumError, SourceError, is_rust_panic
 from podium.extras import import_optional
 from podium.forks import no_fork
 
@@ -28,10 +28,7 @@ def tantivy_calls(path: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def typed_errors(path: Path | None) -> Iterator[None]:
-    """Turn errors that a damaged index or a full disk causes into SourceErrors.
-
-    A panic of tantivy's Rust code is a BaseException whose class cannot be imported.
-    """
+    """Turn errors that a damaged index or a full disk causes into SourceErrors."""
     try:
         yield
     except PodiumError:
@@ -39,7 +36,7 @@ def typed_errors(path: Path | None) -> Iterator[None]:
     except (ValueError, OSError, KeyError) as error:
         raise unusable(path, error) from error
     except BaseException as error:
-        if type(error).__module__ != "pyo3_runtime":
+        if not is_rust_panic(error):
             raise
         raise unusable(path, RuntimeError("its files are damaged")) from error
 
