@@ -313,3 +313,9 @@ def test_ranges_are_exact_for_all_numbers(numbers_in_index):
 def test_many_values_of_a_filter(index, mode):
     years = " | ".join(map(str, range(-20_000, 20_000)))
     assert len(index.search("cat", None, mode=mode, filter=f"@year:{{{years}}}")) == COUNT
+
+
+def test_number_beside_a_control_character_is_a_number():
+    index = podium.EmbeddedIndex.create(None)
+    index.add([{"text": "red", "year": "1990\x1f"}], ids=["a"])
+    assert [document["source_key"] for document in index.search("red", 5, filter="@year:[1990 1990]")] == ["a"]

@@ -115,8 +115,10 @@ def tag_of(value: Any) -> str:
 
 def _number(value: Any) -> float | None:
     """Return a value as a number, None if it is neither a number nor a string that contains only a number."""
-    is_number = NUMBER.fullmatch(value.strip()) if isinstance(value, str) else not isinstance(value, bool)
-    return float(value) if is_number else None
+    if isinstance(value, str):
+        text = value.strip()  # also of characters that float() does not take for spaces
+        return float(text) if NUMBER.fullmatch(text) else None
+    return None if isinstance(value, bool) else float(value)
 
 
 def name_of(kind: str, name: str) -> str:
