@@ -72,7 +72,8 @@ def compare(folder: Path, scorers: Sequence[BaseScorer], query_count: int) -> Ro
         queries={query_id: collection.queries[query_id] for query_id in query_ids},
         qrels={query_id: collection.qrels[query_id] for query_id in query_ids},
     )
-    candidates = first_stage_run(collection, first_stage(collection, None, None, None), CANDIDATES, lambda done: None).run
+    with first_stage(collection) as stage:
+        candidates = first_stage_run(collection, stage, CANDIDATES, lambda done: None).run
     runs: tuple[dict[str, dict[str, float]], ...] = ({}, {})
     taus = []
     difference = 0.0

@@ -78,8 +78,8 @@ def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object,
     collection = read_collection(folder)
     queries = sorted(collection.queries)
     queries = random.Random(1).sample(queries, min(count, len(queries)))
-    bm25 = first_stage(collection)
-    runs = {query: dict(bm25(query, collection.queries[query], 100)) for query in queries}
+    with first_stage(collection) as bm25:
+        runs = {query: dict(bm25(query, collection.queries[query], 100)) for query in queries}
     encodings = _encodings(model, collection, {name for run in runs.values() for name in run})
     ranked: dict[object, dict[str, dict[str, float]]] = {}
     for query, run in runs.items():

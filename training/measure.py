@@ -99,7 +99,8 @@ def _evaluation(folder: Path, query_count: int, cosines: Cosines, arguments: arg
         queries = {query: collection.queries[query] for query in sample}
         qrels = {query: collection.qrels[query] for query in sample}
         collection = replace(collection, queries=queries, qrels=qrels)
-    baseline = first_stage_run(collection, first_stage(collection), CANDIDATES, lambda count: None)
+    with first_stage(collection) as stage:
+        baseline = first_stage_run(collection, stage, CANDIDATES, lambda count: None)
     cosine, fused = cosines.runs(collection, baseline.run)
     systems = [System("cosine", cosine), System("fused", fused)]
     precisions = ("float32", "int8") if arguments.int8 else ("float32",)
