@@ -99,7 +99,7 @@ struct Attend final : Step {
         for (std::size_t text = 0; text < run.texts.count; ++text) attend(run, text);
     }
 
-    // Lets the tokens of a text attend to each other, or only its first one if there is one row per text.
+    // Lets every token of a text attend to all of its tokens. If the output has one row per text, only the first token attends.
     void attend(Run& run, std::size_t text) const {
         const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
         const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]);
@@ -223,7 +223,7 @@ int Network::norm(int input, const float* weight, const float* bias, float epsil
 }
 
 int Network::linear(int input, const LinearWeights& weights, Activation activation, int residual) {
-    if (weights.inputs != width(input)) throw std::invalid_argument("the weights need one input per column of their input");
+    if (weights.inputs != width(input)) throw std::invalid_argument("the weights have another number of inputs than the rows have columns");
     if (residual >= 0 && (width(residual) != weights.outputs || per_text(residual) != per_text(input)))
         throw std::invalid_argument("the rows that are added have another shape than the product");
     auto step = std::make_unique<Linear>();

@@ -130,12 +130,15 @@ def test_fused_scores():
     assert fuse("weighted", [Hit("a", 0.0)], [], 0.3) == [Hit("a", 0.0)]
 
 
-def test_generator_with_steps_has_no_immediate_result():
+def test_result_of_raises_the_error_of_an_immediate_function():
     @immediate
     def fail():
         raise ValueError("inside")
 
     with pytest.raises(ValueError, match="inside"):
         result_of(fail())
+
+
+def test_result_of_refuses_a_generator_with_steps():
     with pytest.raises(TypeError, match="has steps"):
         result_of(Remote().text_hits(None, 0, 1))

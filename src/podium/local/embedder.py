@@ -55,7 +55,13 @@ class Embedder:
         with loading(files):
             spec = read_spec(files.folder)
             self._loaded_model = LoadedModel(
-                files, spec, options, load=load_embedder, tokenizer=_tokenizer, output=_vector, probe="a"
+                files,
+                spec,
+                options,
+                load=load_embedder,
+                tokenizer=_tokenizer,
+                output=_vector,
+                probe="a",  # any text
             )
         self.model = files.name
         self.revision = files.revision

@@ -34,7 +34,10 @@ __all__ = [
 PROBE = "podium puts search results in order of relevance"
 """A text whose vector identifies an embedder."""
 MIN_SAME_COSINE = 0.95
-"""The least cosine of two vectors of PROBE by the same model: 0.98 with int8 and float32 weights, near 0 for two models."""
+"""Two vectors of PROBE with at least this cosine are by the same model.
+
+It is 0.98 between int8 and float32 weights of one model, and near 0 between two models.
+"""
 
 
 def document_vectors(embed: Embed, texts: list[str]) -> Vectors:

@@ -43,8 +43,11 @@ def pack_float32(weight: Array) -> Array:
 
 
 def pack_int8(weight: Array) -> tuple[Array, Array, Array]:
-    """Return a weight as int8 of shape (outputs / 64, inputs / 4, 64, 4), a scale per output, and each output's sum."""
-    quantised, scales = quantise(weight)
+    """Return a weight of shape (outputs, inputs) as int8 of shape (outputs / 64, inputs / 4, 64, 4).
+
+    Also return a scale per output, and the sum of each output's int8 weights.
+    """
+    quantised, scales = quantise(weight)  # of shape (inputs, outputs)
     padded = _padded(quantised.T, input_multiple=4)
     panels = padded.reshape(-1, PANEL, padded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
     padded_scales = np.zeros(len(padded), np.float32)
@@ -100,7 +103,7 @@ class Packed:
 
 
 def _layout(arrays: dict[str, Array]) -> tuple[bytes, dict[str, int]]:
-    """Return the bytes of the file before the arrays, and the offset of every array from their end."""
+    """Return the bytes that precede the arrays in the file, and each array's offset from the end of those bytes."""
     offsets = {}
     total = 0
     for name, array in arrays.items():
