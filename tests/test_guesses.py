@@ -110,6 +110,13 @@ def test_copy_has_the_same_model_and_does_not_load_it_again(mini):
     assert copy.copy(loaded).scorer is loaded.scorer
 
 
+def test_pickle_has_the_present_scorer_and_defaults(mini):
+    loaded = podium.load("podium-mini", limit=2, keep=0)
+    assert pickle.loads(pickle.dumps(loaded.with_scorer(WordOverlap()))).model == WordOverlap().model
+    loaded.limit = 1
+    assert pickle.loads(pickle.dumps(loaded)).limit == 1
+
+
 def test_reranker_of_a_users_scorer_is_pickled_with_the_scorer():
     assert isinstance(pickle.loads(pickle.dumps(podium.Reranker(WordOverlap()))).scorer, WordOverlap)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -149,3 +150,13 @@ def document_in_itself():
 def test_only_short_documents_are_read_on_the_event_loop(documents, is_short):
     assert (reading_time(documents, STEP_TIME) < STEP_TIME) == is_short
     assert 0 < reading_time(documents, MAX_TIME) <= MAX_TIME
+
+
+def test_lists_that_contain_each_other_take_little_memory():
+    cyclic: list[object] = []
+    cyclic.extend([cyclic] * 1_000)
+    tracemalloc.start()
+    assert reading_time([{"text": cyclic}], 10_000) == 10_000
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000

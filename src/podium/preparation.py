@@ -72,7 +72,7 @@ def reading_time(documents: Sequence[Any], limit: int) -> int:
                 next_level.extend(value)
             elif value is not None and not isinstance(value, bool | int | float):
                 return limit
-            if time >= limit:
+            if time + len(next_level) >= limit:  # lists that contain each other would fill the memory
                 return limit
         level = next_level
         value_time = VALUE_TIME

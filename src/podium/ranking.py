@@ -102,8 +102,11 @@ class Reranker:
         self._load_again: functools.partial[Any] | None = None  # a call that creates an equal reranker, for pickle
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle the call that loads this reranker, never its weights, connections or keys."""
-        return super().__reduce_ex__(protocol) if self._load_again is None else (_picklable_call(self._load_again), ())
+        """Pickle the call that loads this reranker and its present defaults, never its weights, connections or keys."""
+        if self._load_again is None:
+            return super().__reduce_ex__(protocol)
+        defaults = {"limit": self.limit, "rank_by": self.rank_by, "return_score": self.return_score}
+        return _picklable_call(self._load_again), (), defaults
 
     def __copy__(self) -> Reranker:
         """Return a reranker with the same scorer. Without this method, `copy` would load the model again, as pickle does."""
@@ -122,6 +125,7 @@ class Reranker:
         """Return a reranker with the same defaults and another scorer."""
         reranker = copy.copy(self)
         reranker.scorer, reranker._scorer = scorer, as_scorer(scorer)
+        reranker._load_again = None  # it would load the other scorer
         return reranker
 
     @refuse_unknown_names

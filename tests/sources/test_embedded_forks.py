@@ -51,6 +51,41 @@ def test_process_forked_during_a_search_can_search(tmp_path, location):
     assert output_of(SEARCH, *([] if location == "memory" else [tmp_path / "index"])) == "0\n"
 
 
+GRAPH = """
+import os, signal, threading
+import numpy as np
+from podium.sources.embedded.vectors import Vectors
+
+rows = np.random.default_rng(0).standard_normal((6000, 16)).astype(np.float32)
+vectors = Vectors(None, 16, exact_below=1000)
+vectors.append(rows)
+vectors.improve()
+
+def search():
+    while True:
+        vectors.nearest(rows[0], 100)
+
+for _ in range(3):
+    threading.Thread(target=search, daemon=True).start()
+failed = 0
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends a child that hangs
+        vectors.nearest(rows[1], 10)
+        os._exit(0)
+    failed += os.waitpid(child, 0)[1] != 0
+    if failed:
+        break
+print(failed, flush=True)
+os._exit(0)
+"""
+
+
+def test_process_forked_during_a_search_of_a_graph_can_search():
+    assert output_of(GRAPH) == "0\n"
+
+
 ADD = """
 import os, sys, threading, podium
 

@@ -123,3 +123,16 @@ def test_vectors_near_the_limits_of_float32_keep_their_directions(scale):
     nearest = vectors.nearest(rows[0], 4)
     assert [row for row, _ in nearest] == [0, 2, 1, 3]
     assert [similarity for _, similarity in nearest] == pytest.approx([1, 0.6, 0, 0], abs=1e-4)
+
+
+def test_many_results_of_a_graph_are_complete():
+    """Equal vectors cannot all be reached in a graph."""
+    draw = np.random.default_rng(0)
+    rows = draw.standard_normal((SMALL + 1_000, 8)).astype(np.float32)
+    rows[::2] = rows[0]
+    vectors = Vectors(None, 8, exact_below=SMALL)
+    vectors.append(rows)
+    vectors.improve()
+    assert len(vectors.nearest(rows[1], len(rows))) == len(rows)
+    hits = [vectors.nearest(rows[i], 100) for i in range(1, 401, 2)]
+    assert all(len(nearest) == 100 for nearest in hits)

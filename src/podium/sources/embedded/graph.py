@@ -15,6 +15,7 @@ from typing import Any
 
 from podium.checksums import file_checksum
 from podium.extras import import_optional
+from podium.forks import no_fork
 from podium.regular_files import open_regular_file
 
 __all__ = ["FILE_NAME", "GraphFile", "graph_files", "new_graph", "opened_graph", "save_graph"]
@@ -65,7 +66,8 @@ def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
         metadata = index_class.metadata(str(file.path))
         if metadata is None or (int(metadata["dimensions"]), int(metadata["count_present"])) != (dimensions, file.rows):
             return None
-        return index_class.restore(str(file.path), view=not writable)
+        with no_fork:
+            return index_class.restore(str(file.path), view=not writable)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return None
 

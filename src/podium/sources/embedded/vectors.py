@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.checksums import checksum
 from podium.errors import SourceError
+from podium.forks import no_fork
 from podium.sources.embedded.graph import GraphFile, graph_files, new_graph, opened_graph, save_graph
 from podium.sources.embedded.row_checksums import DamagedRecord, RowChecksums, RowRange
 
@@ -32,6 +33,8 @@ EXACT_BELOW = 100_000  # With fewer rows there is no graph: comparing all of the
 # Rows that are not in the graph are all compared. The graph is extended when they are more than this share of all rows.
 MAX_OUTSIDE_GRAPH = 0.2
 COPIED_AT_ONCE = 50_000  # rows, which are copied to memory
+# Results of a larger share of the rows than this are found faster, and completely, by comparing all rows.
+MAX_GRAPH_SHARE = 0.05
 ADDED_TO_GRAPH_AT_ONCE = 50_000  # rows, which are copied to memory
 # Below the first length of a vector and above the second, float32 cannot hold the sum of its squares.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
@@ -157,7 +160,8 @@ class Vectors:
         graph = new_graph(self.dimensions) if graph is None else graph
         for start in range(in_graph, len(rows), ADDED_TO_GRAPH_AT_ONCE):
             end = min(start + ADDED_TO_GRAPH_AT_ONCE, len(rows))
-            graph.add(np.arange(start, end, dtype=np.uint64), np.array(rows[start:end]))
+            with no_fork:
+                graph.add(np.arange(start, end, dtype=np.uint64), np.array(rows[start:end]))
         if self._folder is None:
             self._graph = (None, len(rows), graph)
         else:
@@ -194,10 +198,13 @@ class Vectors:
         import numpy as np
 
         in_graph, graph = self._current_graph()
-        if graph is None:
+        if graph is None or count > MAX_GRAPH_SHARE * in_graph:
             return 0, []
         graph.expansion_search = max(EF_SEARCH, 2 * count)
-        keys = np.sort(graph.search(unit, min(count, in_graph)).keys.astype(np.int64))
+        with no_fork:
+            keys = np.sort(graph.search(unit, count).keys.astype(np.int64))
+        if len(keys) < count:  # Some rows cannot be reached in the graph, so all rows are compared.
+            return 0, []
         keys = keys[keys < in_graph]  # another thread may be adding rows to a graph in memory
         similarities = self.rows()[keys] @ unit
         return in_graph, [(int(key), float(similarity)) for key, similarity in zip(keys, similarities, strict=True)]
