@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -39,19 +39,24 @@ def load_source(
         raise InvalidInput(f"a source has no option {', '.join(unknown_names)}; it has {', '.join(option_names)}")
     options = options or SourceOptions(**keywords)
     kind = kind_of(os.fspath(place), kinds)
-    for name in sorted({name for other in kinds for name in other.source_options} - set(kind.source_options)):
-        locations = [other.location for other in kinds if name in other.source_options]
-        refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
+    _refuse_foreign_options(options, kind.source_options, {other.location: other.source_options for other in kinds})
     return kind.source(os.fspath(place), options, embedder)
 
 
 def index_target(place: str, options: IndexOptions, kinds: Sequence[PlaceKind] = KINDS) -> Target:
     """Return the index at a place to load documents into. If it does not exist, `prepare` creates it. Raises InvalidInput."""
     kind = kind_of(place, kinds)
-    for name in sorted({name for other in kinds for name in other.index_options} - set(kind.index_options)):
-        locations = [other.location for other in kinds if name in other.index_options]
-        refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
+    _refuse_foreign_options(options, kind.index_options, {other.location: other.index_options for other in kinds})
     return kind.target(place, options, embedder)
+
+
+def _refuse_foreign_options(
+    options: SourceOptions | IndexOptions, own_names: Iterable[str], names_by_location: Mapping[str, Iterable[str]]
+) -> None:
+    """Raise InvalidInput if an option is set that only other kinds of places have. The message says where those are."""
+    for name in sorted({name for names in names_by_location.values() for name in names} - set(own_names)):
+        locations = [location for location, names in names_by_location.items() if name in names]
+        refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
 
 
 def kind_of(place: str, kinds: Sequence[PlaceKind] = KINDS) -> PlaceKind:

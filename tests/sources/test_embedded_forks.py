@@ -19,24 +19,19 @@ def output_of(script, *arguments):
     return done.stdout
 
 
-SEARCH = """
-import os, signal, sys, threading, podium
-
-index = podium.EmbeddedIndex.create(sys.argv[1] if len(sys.argv) > 1 else None)
-index.add([f"apple {n}" for n in range(1000)])
-
-def search():
+FORKS = """
+def search_forever():
     while True:
-        index.search("apple", 20)
+        search()
 
 for _ in range(3):
-    threading.Thread(target=search, daemon=True).start()
+    threading.Thread(target=search_forever, daemon=True).start()
 failed = 0
 for _ in range(60):
     child = os.fork()
     if not child:
         signal.alarm(60)  # ends a child that hangs
-        index.search("apple", 10)
+        search()
         os._exit(0)
     failed += os.waitpid(child, 0)[1] != 0
     if failed:
@@ -44,11 +39,22 @@ for _ in range(60):
 print(failed, flush=True)
 os._exit(0)
 """
+"""Three threads call `search` of the script before this one, while processes are forked that call it once."""
+
+SEARCH = """
+import os, signal, sys, threading, podium
+
+index = podium.EmbeddedIndex.create(sys.argv[1] if len(sys.argv) > 1 else None)
+index.add([f"apple {n}" for n in range(1000)])
+
+def search():
+    index.search("apple", 20)
+"""
 
 
 @pytest.mark.parametrize("location", ["memory", "folder"])
 def test_process_forked_during_a_search_can_search(tmp_path, location):
-    assert output_of(SEARCH, *([] if location == "memory" else [tmp_path / "index"])) == "0\n"
+    assert output_of(SEARCH + FORKS, *([] if location == "memory" else [tmp_path / "index"])) == "0\n"
 
 
 GRAPH = """
@@ -62,28 +68,12 @@ vectors.append(rows)
 vectors.improve()
 
 def search():
-    while True:
-        vectors.nearest(rows[0], 100)
-
-for _ in range(3):
-    threading.Thread(target=search, daemon=True).start()
-failed = 0
-for _ in range(60):
-    child = os.fork()
-    if not child:
-        signal.alarm(60)  # ends a child that hangs
-        vectors.nearest(rows[1], 10)
-        os._exit(0)
-    failed += os.waitpid(child, 0)[1] != 0
-    if failed:
-        break
-print(failed, flush=True)
-os._exit(0)
+    vectors.nearest(rows[0], 100)
 """
 
 
 def test_process_forked_during_a_search_of_a_graph_can_search():
-    assert output_of(GRAPH) == "0\n"
+    assert output_of(GRAPH + FORKS) == "0\n"
 
 
 ADD = """
