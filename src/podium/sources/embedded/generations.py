@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from podium.atomic import atomic_write
 from podium.checksums import checksum
 from podium.errors import SourceError
 from podium.regular_files import open_regular_file
@@ -229,10 +230,8 @@ def _with_next(used: Numbers, generation: Generation) -> Numbers:
 
 def _write_numbers(path: Path, numbers: Numbers) -> None:
     content = numbers.astype("<i8").tobytes()
-    with open(path, "xb") as file:
+    with atomic_write(path) as file:
         file.write(content + checksum(content).to_bytes(8, "little"))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read_numbers(path: Path, max_count: int) -> Numbers:
