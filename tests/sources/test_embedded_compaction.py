@@ -364,7 +364,7 @@ def test_graph_is_built_for_the_copied_rows(tmp_path, location):
     used = np.arange(0, 3 * SMALL, 2)
     vectors.compact(used)
     generation = vectors.current()
-    assert generation.vectors._current_graph()[0] == len(generation) == len(used)
+    assert generation.vectors._current_graph().row_count == len(generation) == len(used)
     assert generation.append(rows[:3]) == range(3 * SMALL, 3 * SMALL + 3)
     for number in (0, 20, 3 * SMALL - 2):
         assert number in [nearest for nearest, _ in generation.nearest(rows[number], 2)]

@@ -301,7 +301,7 @@ def test_open_index_survives_a_copy_of_its_description(folder):
 def test_drop_deletes_the_index_and_keeps_files_of_the_user(folder, is_damaged):
     if is_damaged:
         (folder / "podium-index.json").write_text("{")
-    own_files = ["graph-5.usearch", "graph-5-0a1b2c3d.usearch", "graph-5.unfinished"]
+    own_files = ["graph-5.usearch", "graph-5-0a1b2c3d.usearch", "graph-5-0a1b2c3d.hnsw", "graph-5.unfinished"]
     for name in own_files:
         (folder / name).write_text("of podium")
     user_files = ["notes.txt", "vectors.txt", "vectors.csv", "graph-notes.md", "graph-x.usearch"]

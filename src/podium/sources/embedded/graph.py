@@ -1,28 +1,43 @@
-"""Files of the HNSW graph over rows of vectors, by usearch. A graph is derived from the rows, so it can be built again.
+"""Graph: an HNSW graph over rows of vectors, by usearch, and its file. It is derived from the rows, so it can be built again.
 
-A file's name has the number of rows that the graph has and the checksum of the file: graph-150000-0a1b2c3d.usearch.
+A file's name has the number of rows and the checksum of the file: graph-150000-0a1b2c3d.hnsw. The file is that of usearch,
+followed by the representatives of the rows, int32.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podium.checksums import file_checksum
 from podium.extras import import_optional
 from podium.forks import no_fork
 from podium.regular_files import open_regular_file
 
-__all__ = ["FILE_NAME", "GraphFile", "graph_files", "new_graph", "opened_graph", "save_graph"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.float32]
+    Positions = NDArray[np.int64]
+
+__all__ = ["FILE_NAME", "Graph", "GraphFile", "graph_files"]
 
 _log = logging.getLogger("podium")
-# Earlier versions of podium wrote graphs without a checksum. A process that was killed may have left an unfinished graph.
-FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:(?:-(?P<checksum>[0-9a-f]{8}))?\.usearch|\.unfinished)")
+# Earlier versions of podium wrote graphs as `.usearch`. A process that was killed may have left an unfinished graph.
+FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:-(?P<checksum>[0-9a-f]{8})\.hnsw|(?:-[0-9a-f]{8})?\.usearch|\.unfinished)")
+ADDED_AT_ONCE = 50_000  # rows, which are copied to memory
+# How many rows HNSW considers in a search: a usual search requests 100 candidates, of which the graph has to find all.
+EF_SEARCH, MIN_HITS = 200, 100
+# A row that is found among so few is found among EF_SEARCH too, so nearly all rows are tested with a fast search.
+EF_TEST = 16
+UNREACHABLE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,7 @@ class GraphFile:
 
 
 def graph_files(folder: Path, rows: int) -> list[GraphFile]:
-    """Return the graphs that have no more than `rows` rows, the largest first. Graphs without a checksum are left out."""
+    """Return the graphs that have no more than `rows` rows, the largest first. Those of earlier versions are left out."""
     files = []
     for path in folder.iterdir():
         if (match := FILE_NAME.fullmatch(path.name)) and match["checksum"]:
@@ -48,49 +63,151 @@ def graph_files(folder: Path, rows: int) -> list[GraphFile]:
     return sorted((file for file in files if 0 < file.rows <= rows), key=lambda file: -file.rows)
 
 
-def new_graph(dimensions: int) -> Any:
-    """Return an empty graph, whose distance is the inner product: the cosine, as all vectors have length 1."""
-    return import_optional("usearch.index", "index").Index(ndim=dimensions, metric="ip", dtype="f16")
+class Graph:
+    """A graph over the first `row_count` rows, which are unit vectors. Its distance is the inner product of float16 vectors.
 
-
-def opened_graph(file: GraphFile, dimensions: int, *, writable: bool) -> Any:
-    """Return the graph of a file: a copy in memory if `writable`, else mapped to memory.
-
-    Returns None if the file is missing or damaged. A damaged graph must not be searched, because that can end the process.
+    HNSW does not reach all of many equal or very close rows. So only the first of equal rows is in the graph, and represents
+    the others. Rows that a search for themselves does not find are compared in every search.
     """
-    index_class = import_optional("usearch.index", "index").Index
-    try:
-        with open_regular_file(file.path) as content:
-            if file_checksum(content, os.fstat(content.fileno()).st_size) != file.checksum:
-                return None
-        metadata = index_class.metadata(str(file.path))
-        if metadata is None or (int(metadata["dimensions"]), int(metadata["count_present"])) != (dimensions, file.rows):
-            return None
+
+    def __init__(self, index: Any, representatives: NDArray[np.int32]) -> None:
+        import numpy as np
+
+        self._index = index
+        # For each row, the position of the row of the graph that is equal to it, or UNREACHABLE.
+        self._representatives = representatives
+        self._by_representative = np.argsort(representatives, kind="stable")
+        self._sorted_representatives = representatives[self._by_representative]
+
+    @property
+    def row_count(self) -> int:
+        return len(self._representatives)
+
+    @classmethod
+    def empty(cls, dimensions: int) -> Graph:
+        import numpy as np
+
+        index = import_optional("usearch.index", "index").Index(ndim=dimensions, metric="ip", dtype="f16")
+        return cls(index, np.zeros(0, np.int32))
+
+    def extended(self, rows: Rows) -> Graph:
+        """Return a graph over all of these rows, of which this graph has the first. This graph remains usable."""
+        import numpy as np
+
+        representatives = first_equal_rows(rows)
+        distinct = np.flatnonzero(representatives == np.arange(len(rows)))
+        for positions in _batches(distinct[distinct >= self.row_count]):
+            with no_fork:
+                self._index.add(positions.astype(np.uint64), rows[positions])
+        unreachable = np.zeros(len(rows), bool)
+        unreachable[self._unreachable(rows, distinct)] = True
+        return Graph(self._index, np.where(unreachable[representatives], UNREACHABLE, representatives).astype(np.int32))
+
+    def nearest(self, unit: Rows, count: int) -> Positions | None:
+        """Return the positions of at least `count` rows that are probably the nearest, in ascending order.
+
+        Returns None if the graph does not reach so many rows.
+        """
+        import numpy as np
+
+        hit_count = max(count, MIN_HITS)
+        self._index.expansion_search = max(EF_SEARCH, 2 * hit_count)
         with no_fork:
-            return index_class.restore(str(file.path), view=not writable)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-        return None
+            keys = self._index.search(unit, hit_count).keys.astype(np.int64)
+        # Another thread may be adding rows to a graph in memory.
+        represented = np.concatenate([[UNREACHABLE], keys[keys < self.row_count]])
+        starts = np.searchsorted(self._sorted_representatives, represented, "left")
+        ends = np.searchsorted(self._sorted_representatives, represented, "right")
+        groups = [self._by_representative[start:end] for start, end in zip(starts, ends, strict=True)]
+        positions = np.sort(np.concatenate(groups))
+        return positions if len(positions) >= count else None
+
+    def _unreachable(self, rows: Rows, positions: Positions) -> Positions:
+        """Return those of the positions that are not found by a search for the row at that position."""
+        import numpy as np
+
+        for expansion, hit_count in ((EF_TEST, EF_TEST), (EF_SEARCH, MIN_HITS)):
+            self._index.expansion_search = expansion
+            missed = [batch[~self._finds(rows[batch], batch, hit_count)] for batch in _batches(positions)]
+            positions = np.concatenate([positions[:0], *missed])
+        return positions
+
+    def _finds(self, rows: Rows, positions: Positions, hit_count: int) -> NDArray[np.bool_]:
+        """Return for each row whether a search for it finds its position."""
+        import numpy as np
+
+        with no_fork:
+            hits = self._index.search(rows, hit_count)
+        keys = np.atleast_2d(hits.keys)  # usearch returns one dimension for one row
+        counts = hits.counts if len(rows) > 1 else np.array([len(hits)])
+        is_hit = np.arange(keys.shape[1]) < counts[:, None]  # The numbers after the hits are zeros.
+        is_found: NDArray[np.bool_] = (is_hit & (keys.astype(np.int64) == positions[:, None])).any(axis=1)
+        return is_found
+
+    @classmethod
+    def open(cls, file: GraphFile, dimensions: int, *, writable: bool) -> Graph | None:
+        """Return the graph of a file: a copy in memory if `writable`, else mapped to memory.
+
+        Returns None if the file is missing or damaged. A damaged graph must not be searched, because that can end the process.
+        """
+        import numpy as np
+
+        index_class = import_optional("usearch.index", "index").Index
+        try:
+            with open_regular_file(file.path) as content:
+                size = os.fstat(content.fileno()).st_size
+                if file_checksum(content, size) != file.checksum:
+                    return None
+                content.seek(size - 4 * file.rows)
+                representatives = np.frombuffer(content.read(), np.int32)
+            metadata = index_class.metadata(str(file.path))
+            if metadata is None or int(metadata["dimensions"]) != dimensions or len(representatives) != file.rows:
+                return None
+            with no_fork:
+                return cls(index_class.restore(str(file.path), view=not writable), representatives)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+            return None
+
+    def save(self, folder: Path) -> None:
+        """Write the graph to a file, and delete older graphs.
+
+        If the disk is full, this only logs a warning, because rows can be searched without a graph.
+        """
+        outdated = [path for path in folder.iterdir() if FILE_NAME.fullmatch(path.name)]
+        unfinished = folder / f"graph-{self.row_count}.unfinished"  # usearch writes to a path, not to a file object
+        try:
+            self._index.save(str(unfinished))
+            with open(unfinished, "rb+") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(self._representatives.tobytes())
+                size = file.tell()
+                file.seek(0)
+                checksum = file_checksum(file, size)
+                os.fsync(file.fileno())
+            saved = folder / f"graph-{self.row_count}-{checksum:08x}.hnsw"
+            os.replace(unfinished, saved)
+        except (OSError, RuntimeError, ValueError) as error:
+            unfinished.unlink(missing_ok=True)
+            _log.warning("the graph of %s could not be saved (%s); searches are exact and slower", folder, str(error)[:100])
+            return
+        for path in outdated:  # processes that mapped an older graph can still read it
+            if path not in (saved, unfinished):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
-def save_graph(folder: Path, graph: Any, rows: int) -> None:
-    """Write the graph of the first `rows` rows, and delete older graphs.
+def first_equal_rows(rows: Rows) -> NDArray[np.int64]:
+    """Return for each row the position of the first row whose float16 numbers are equal."""
+    import numpy as np
 
-    If the disk is full, this only logs a warning, because rows can be searched without a graph.
-    """
-    outdated = [path for path in folder.iterdir() if FILE_NAME.fullmatch(path.name)]
-    unfinished = folder / f"graph-{rows}.unfinished"  # usearch writes to a path, not to a file object
-    try:
-        graph.save(str(unfinished))
-        with open(unfinished, "rb+") as file:
-            checksum = file_checksum(file, unfinished.stat().st_size)
-            os.fsync(file.fileno())
-        saved = folder / f"graph-{rows}-{checksum:08x}.usearch"
-        os.replace(unfinished, saved)
-    except (OSError, RuntimeError, ValueError) as error:
-        unfinished.unlink(missing_ok=True)
-        _log.warning("the graph of %s could not be saved (%s); searches are exact and slower", folder, str(error)[:100])
-        return
-    for path in outdated:  # processes that mapped an older graph can still read it
-        if path not in (saved, unfinished):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    digests = np.empty(len(rows), "S16")
+    for positions in _batches(np.arange(len(rows))):
+        for position, row in zip(positions, rows[positions].astype(np.float16), strict=True):
+            digests[position] = hashlib.blake2b(row.data, digest_size=16).digest()
+    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+    first_equal: NDArray[np.int64] = first[group]
+    return first_equal
+
+
+def _batches(positions: Positions) -> list[Positions]:
+    return [positions[start : start + ADDED_AT_ONCE] for start in range(0, len(positions), ADDED_AT_ONCE)]

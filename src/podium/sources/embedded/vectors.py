@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.checksums import checksum
 from podium.errors import SourceError
-from podium.forks import no_fork
-from podium.sources.embedded.graph import GraphFile, graph_files, new_graph, opened_graph, save_graph
+from podium.sources.embedded.graph import Graph, GraphFile, graph_files
 from podium.sources.embedded.row_checksums import DamagedRecord, RowChecksums, RowRange
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.float32]
+    Positions = NDArray[np.int64]
 
 __all__ = ["CHECKSUMS_FILE", "EXACT_BELOW", "ROWS_FILE", "Vectors"]
 
@@ -35,10 +35,8 @@ MAX_OUTSIDE_GRAPH = 0.2
 COPIED_AT_ONCE = 50_000  # rows, which are copied to memory
 # Results of a larger share of the rows than this are found faster, and completely, by comparing all rows.
 MAX_GRAPH_SHARE = 0.05
-ADDED_TO_GRAPH_AT_ONCE = 50_000  # rows, which are copied to memory
 # Below the first length of a vector and above the second, float32 cannot hold the sum of its squares.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
-EF_SEARCH = 200  # how many rows HNSW considers at least: a usual search requests 100 candidates
 
 
 class Vectors:
@@ -58,8 +56,8 @@ class Vectors:
         self._max_row_count = 0  # the largest number of rows so far; a smaller number is a sign of damage
         self._verified_count = 0  # how many of the first rows match their checksums
         self._compared_count = 0  # the number of rows when checksums were last compared
-        # The graph that searches use: its file (None in memory), its number of rows, and the object of usearch.
-        self._graph: tuple[GraphFile | None, int, Any] | None = None
+        # The graph that searches use, and its file (None in memory).
+        self._graph: tuple[GraphFile | None, Graph] | None = None
         self._damaged_graphs: set[GraphFile] = set()
 
     def append(self, vectors: Rows) -> range:
@@ -132,11 +130,13 @@ class Vectors:
         self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
-        in_graph, hits = self._nearest_in_graph(unit, count) if len(rows) >= self._exact_below else (0, [])
-        similarities = rows[in_graph:] @ unit
-        best = np.argpartition(-similarities, count - 1)[:count] if count < len(similarities) else np.arange(len(similarities))
-        hits += [(in_graph + int(i), float(similarities[i])) for i in best]
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:count]
+        in_graph, graph_hits = self._graph_hits(unit, count)
+        positions = np.concatenate([graph_hits, np.arange(in_graph, len(rows))])
+        # The graph has float16 vectors, so similarities are computed from the rows.
+        similarities = np.concatenate([rows[graph_hits] @ unit, rows[in_graph:] @ unit])
+        best = _largest(similarities, count)
+        hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
     def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
         """Return what `nearest` would return if there were only the rows at these positions. All of them are compared."""
@@ -152,20 +152,13 @@ class Vectors:
     def improve(self) -> None:
         """Extend the graph if too many rows are missing from it. Takes minutes for a million rows; only for the writer."""
         rows = self._verified_rows()
-        if len(rows) < self._exact_below or len(rows) - self._current_graph()[0] <= MAX_OUTSIDE_GRAPH * len(rows):
+        if len(rows) < self._exact_below or len(rows) - self._row_count_of_graph() <= MAX_OUTSIDE_GRAPH * len(rows):
             return
-        import numpy as np
-
-        in_graph, graph = self._current_graph(writable=True)
-        graph = new_graph(self.dimensions) if graph is None else graph
-        for start in range(in_graph, len(rows), ADDED_TO_GRAPH_AT_ONCE):
-            end = min(start + ADDED_TO_GRAPH_AT_ONCE, len(rows))
-            with no_fork:
-                graph.add(np.arange(start, end, dtype=np.uint64), np.array(rows[start:end]))
+        graph = (self._current_graph(writable=True) or Graph.empty(self.dimensions)).extended(rows)
         if self._folder is None:
-            self._graph = (None, len(rows), graph)
+            self._graph = (None, graph)
         else:
-            save_graph(self._folder, graph, len(rows))
+            graph.save(self._folder)
 
     def _check_dimensions(self, vectors: Rows) -> None:
         if vectors.shape[-1] != self.dimensions:
@@ -190,46 +183,53 @@ class Vectors:
             self._compared_count = len(rows)
         return rows
 
-    def _nearest_in_graph(self, unit: Rows, count: int) -> tuple[int, list[tuple[int, float]]]:
-        """Return the graph's number of rows, and the nearest of these rows, as `nearest` does.
+    def _graph_hits(self, unit: Rows, count: int) -> tuple[int, Positions]:
+        """Return the graph's number of rows, and positions of at least `count` of these, probably the nearest.
 
-        The graph has float16 vectors, so similarities are computed from the rows.
+        Returns (0, an empty array) if all rows must be compared.
         """
         import numpy as np
 
-        in_graph, graph = self._current_graph()
-        if graph is None or count > MAX_GRAPH_SHARE * in_graph:
-            return 0, []
-        graph.expansion_search = max(EF_SEARCH, 2 * count)
-        with no_fork:
-            keys = np.sort(graph.search(unit, count).keys.astype(np.int64))
-        if len(keys) < count:  # Some rows cannot be reached in the graph, so all rows are compared.
-            return 0, []
-        keys = keys[keys < in_graph]  # another thread may be adding rows to a graph in memory
-        similarities = self.rows()[keys] @ unit
-        return in_graph, [(int(key), float(similarity)) for key, similarity in zip(keys, similarities, strict=True)]
+        graph = self._current_graph() if len(self.rows()) >= self._exact_below else None
+        if graph is not None and count <= MAX_GRAPH_SHARE * graph.row_count:
+            positions = graph.nearest(unit, count)
+            if positions is not None:
+                return graph.row_count, positions
+        return 0, np.zeros(0, np.int64)
 
-    def _current_graph(self, *, writable: bool = False) -> tuple[int, Any]:
-        """Return the number of rows of the largest intact graph, and the graph; (0, None) without one.
+    def _row_count_of_graph(self) -> int:
+        graph = self._current_graph()
+        return 0 if graph is None else graph.row_count
 
-        If `writable`, a graph from a file is a copy in memory, which can be extended.
-        """
+    def _current_graph(self, *, writable: bool = False) -> Graph | None:
+        """Return the largest intact graph. If `writable`, a graph from a file is a copy in memory, which can be extended."""
         current = self._graph  # read once: other threads may replace it
         if self._folder is None:
-            return (0, None) if current is None else current[1:]
+            return None if current is None else current[1]
         for file in graph_files(self._folder, len(self.rows())):
             if current is not None and current[0] == file and not writable:
-                return current[1:]
+                return current[1]
             if file in self._damaged_graphs:
                 continue
-            if (graph := opened_graph(file, self.dimensions, writable=writable)) is not None:
+            if (graph := Graph.open(file, self.dimensions, writable=writable)) is not None:
                 if not writable:
-                    self._graph = (file, file.rows, graph)
-                return file.rows, graph
+                    self._graph = (file, graph)
+                return graph
             if file.path.exists():  # if not, a writer has replaced it since it was listed
                 self._damaged_graphs.add(file)
                 _log.warning("%s is damaged; searches are exact but slower until documents are next added", file.path)
-        return 0, None
+        return None
+
+
+def _largest(similarities: Rows, count: int) -> Positions:
+    """Return the positions of the `count` largest similarities, in no particular order. Of equal ones, the first are taken."""
+    import numpy as np
+
+    if count >= len(similarities):
+        return np.arange(len(similarities))
+    smallest = np.partition(similarities, len(similarities) - count)[len(similarities) - count]
+    larger = np.flatnonzero(similarities > smallest)
+    return np.concatenate([larger, np.flatnonzero(similarities == smallest)[: count - len(larger)]])
 
 
 def _mismatch(file: Path) -> SourceError:
