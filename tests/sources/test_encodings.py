@@ -53,6 +53,22 @@ def computed_by_search(index, scorer=None, **options) -> int:
     return len(scorer.computed)
 
 
+class Compacting(LetterCounts):
+    """Before it encodes texts, this opens an index and tries to compact it. `errors` are the errors of that."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        self.errors = []
+
+    def encode(self, texts, *, progress=None):
+        try:
+            podium.EmbeddedIndex.open(self.folder).compact()
+        except SourceError as error:
+            self.errors.append(str(error))
+        return super().encode(texts, progress=progress)
+
+
 def stored_bytes(folder) -> int:
     return sum(path.stat().st_size for path in (folder / "encodings").glob("*.data"))
 
@@ -136,6 +152,32 @@ def test_own_text_of_a_document_is_encoded(document, reranker, tmp_path):
 def test_texts_are_those_of_documents_as_they_are_stored(document, index, reranker):
     index.add([document, DOCUMENTS[0]], keep=reranker)
     assert computed_by_search(index) == 0
+
+
+@pytest.mark.parametrize("method", ["add", "keep"])
+def test_no_compaction_runs_while_documents_are_encoded(method, folder_index):
+    """It would remove the encodings of documents that are not committed yet."""
+    scorer = Compacting(folder_index.path)
+    reranker = podium.Reranker(scorer)
+    if method == "add":
+        folder_index.add(DOCUMENTS, keep=reranker)
+    else:
+        folder_index.add(DOCUMENTS)
+        folder_index.keep(DOCUMENTS, reranker)
+    assert ["another process is adding" in error for error in scorer.errors] == [True]
+    assert computed_by_search(folder_index) == 0
+
+
+class Failing(LetterCounts):
+    def encode(self, texts, *, progress=None):
+        raise ValueError("no memory on the device")
+
+
+def test_error_of_an_encoder_is_not_an_error_of_the_index(folder_index):
+    with pytest.raises(ValueError, match="no memory on the device"):
+        folder_index.add(DOCUMENTS, keep=podium.Reranker(Failing()))
+    assert len(folder_index) == 0
+    folder_index.add(DOCUMENTS)
 
 
 def test_changed_documents_get_new_encodings(folder_index, reranker, tmp_path):

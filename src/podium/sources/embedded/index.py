@@ -41,7 +41,7 @@ from podium.sources.embedded.folder import checked_folder, new_folder
 from podium.sources.embedded.generations import Generation, Generations
 from podium.sources.embedded.segmentation import has_unspaced_text
 from podium.sources.embedded.snapshot import Snapshot
-from podium.sources.embedded.tantivy_calls import unusable
+from podium.sources.embedded.tantivy_calls import typed_errors, unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
 from podium.sources.embedded.vector_search import append_vectors, nearest_documents
 from podium.sources.embedding import embedder_name, probe_vector
@@ -242,10 +242,10 @@ class EmbeddedIndex(HybridSource[_Request]):
         stored = [self._stored_json(document, number) for number, document in enumerate(documents)]
         terms = [filter_terms(self._record(document)) for document in documents]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
-        if keep is not None:
-            self._encodings.add(list(map(self._document, stored)), keep)
         with self._writing:
             with self._writer() as writer:
+                if keep is not None:  # while no other process can compact the encodings, which would remove these
+                    self._encodings.add(list(map(self._document, stored)), keep)
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
                     part = slice(start, start + EMBEDDED_AT_ONCE)
                     rows = self._written_rows(texts[part])
@@ -268,10 +268,12 @@ class EmbeddedIndex(HybridSource[_Request]):
     def keep(self, documents: Iterable[Any], reranker: Reranker) -> int:
         """Store a reranker's encodings of documents that the index has, and return how many were computed.
 
-        Encodings that are stored already are not computed again. Raises InvalidInput or SourceError.
+        Encodings that are stored already are not computed again. Raises InvalidInput. Raises SourceError while another
+        process writes.
         """
         stored = [self._stored_json(document, number) for number, document in enumerate(checked_documents(documents))]
-        return self._encodings.add(list(map(self._document, stored)), reranker)
+        with self._writing, self.locked():
+            return self._encodings.add(list(map(self._document, stored)), reranker)
 
     def compact(self) -> None:
         """Free the space of vectors and encodings that belong to documents which were deleted or replaced.
@@ -454,7 +456,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         if self._vectors is None or self.embed is None:
             return [None] * len(texts)
         joined_texts = [" ".join(filter(None, field_texts)) for field_texts in texts]
-        return append_vectors(self._vectors.current(), self.embed, joined_texts)
+        with typed_errors(self.path):
+            return append_vectors(self._vectors.current(), self.embed, joined_texts)
 
     def _check_rows(self) -> None:
         """Raise SourceError if rows of vectors are missing, which a killed writer cannot cause."""

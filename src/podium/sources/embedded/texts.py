@@ -19,7 +19,7 @@ from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTe
 from podium.sources.embedded.segment_checksums import FileIdentity, are_unchanged, check_segments
 from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
-from podium.sources.embedded.tantivy_calls import tantivy, typed_errors
+from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls, typed_errors
 
 __all__ = ["LANGUAGES", "TEXT_FOLDER", "Entry", "Texts", "Writer"]
 
@@ -129,16 +129,17 @@ class Texts:
         """Yield a writer whose changes are committed together at the end. Raises SourceError while another one writes."""
         with typed_errors(self._path):
             writer = self._new_writer()
-            try:
-                yield Writer(writer, self._description)
-                with no_fork:
-                    writer.commit()
-            except BaseException:
-                with contextlib.suppress(ValueError, OSError), no_fork:  # the error of the rollback would hide the first one
-                    writer.rollback()
-                raise
-            finally:
-                self._commits += 1
+        try:
+            yield Writer(writer, self._path, self._description)
+            with tantivy_calls(self._path):
+                writer.commit()
+        except BaseException:
+            with contextlib.suppress(ValueError, OSError), no_fork:  # the error of the rollback would hide the first one
+                writer.rollback()
+            raise
+        finally:
+            self._commits += 1
+            with typed_errors(self._path):
                 writer.wait_merging_threads()  # This also releases the writer's lock.
 
     @contextlib.contextmanager
@@ -194,15 +195,21 @@ class _Mirror:
 
 
 class Writer:
-    """Adds and removes documents. `Texts.writing` commits the changes."""
+    """Adds and removes documents. `Texts.writing` commits the changes. Methods raise SourceError."""
 
-    def __init__(self, writer: Any, description: Description) -> None:
+    def __init__(self, writer: Any, path: Path | None, description: Description) -> None:
         self._writer = writer
+        self._path = path
         self._description = description
         self._document = tantivy().Document
 
     def put(self, entry: Entry) -> None:
         """Add a document. It replaces the one that has its id."""
+        with tantivy_calls(self._path):
+            self.remove(entry.id)
+            self._writer.add_document(self._tantivy_document(entry))
+
+    def _tantivy_document(self, entry: Entry) -> Any:
         document = self._document()
         document.add_text("id", entry.id)
         document.add_bytes("document", entry.document)
@@ -217,15 +224,13 @@ class Writer:
                 document.add_text(TERMS, term)
             if entry.terms.numbers:
                 document.add_json(NUMBERS, entry.terms.numbers)
-        with no_fork:
-            self.remove(entry.id)
-            self._writer.add_document(document)
+        return document
 
     def _indexed_text(self, text: str) -> str:
         return segmented(text) if self._description.is_segmented else text
 
     def remove(self, document_id: str) -> None:
-        with no_fork:
+        with tantivy_calls(self._path):
             self._writer.delete_documents_by_term("id", document_id)
 
 
