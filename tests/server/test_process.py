@@ -34,6 +34,16 @@ def test_server_answers_and_stops():
         wait_until(lambda: "stopped" in server.log)
 
 
+def test_second_signal_stops_without_a_traceback():
+    with Process() as server:
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in server.log)
+        server.process.send_signal(signal.SIGTERM)  # may arrive after the server has stopped
+        assert server.process.wait(120) in (0, 1)
+        wait_until(lambda: "stopped" in server.log)
+    assert "Traceback" not in server.log
+
+
 def test_sigterm_under_load_loses_no_request():
     """Every accepted request is answered. All others get a 503 or no connection, and none of them hangs."""
     body = long_request(20, 20)

@@ -69,6 +69,11 @@ class _Server(uvicorn.Server):
         for listener in sockets or ():
             listener.listen(BACKLOG)  # asyncio uses uvicorn's `backlog` also for the kernel's queue, for which it is too small
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # Then uvicorn does not end the application's task, and its cancellation is logged as an error.
+            await self.lifespan.shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and stop after the first signal, stop at once after a second one."""
         if self._loop is not None and not self._app.state.podium.admission.is_draining:
