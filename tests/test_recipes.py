@@ -348,7 +348,7 @@ def test_command_is_a_click_command(tmp_path):
 def test_command_prints_an_error_and_exits_with_2(tmp_path):
     code, out, err = run_count_command(str(tmp_path / "missing.txt"))
     assert (code, out) == (2, "")
-    assert err.startswith("podium: cannot read ")
+    assert err.startswith("podium: there is no file ")
 
 
 # The text of the recipes

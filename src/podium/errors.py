@@ -22,6 +22,7 @@ No message and no attribute contains an API key or the text of a document.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ __all__ = [
     "UnsupportedModel",
     "WrongType",
     "is_rust_panic",
+    "unreadable",
 ]
 
 
@@ -145,3 +147,20 @@ class BadResponse(ProviderError):
 def is_rust_panic(error: BaseException) -> bool:
     """Whether an error is a panic in the Rust code of another library: a BaseException whose class cannot be imported."""
     return type(error).__module__ == "pyo3_runtime"
+
+
+_UNREADABLE = {
+    FileNotFoundError: "there is no file {path}; check its name and the folder",
+    IsADirectoryError: "{path} is a folder; name a file in it",
+    PermissionError: "this user may not read {path}; ask its owner, or change its permissions",
+    UnicodeError: "{path} is not UTF-8; convert it, for example with iconv",
+}
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> InvalidInput:
+    """Return the error for a user's file that could not be opened, read, decompressed or decoded."""
+    for kind, message in _UNREADABLE.items():
+        if isinstance(error, kind):
+            return InvalidInput(message.format(path=os.fspath(path)))
+    reason = getattr(error, "strerror", None) or error
+    return InvalidInput(f"cannot read {os.fspath(path)}: {reason}; check that it is a complete file, or copy it again")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, unreadable
 from podium.expansion import DOCUMENT_BYTES, VALUE_BYTES, Expansion
 from podium.inputs import checked_path
 from podium.parquet import parquet_documents
@@ -98,7 +98,7 @@ def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: b
     except (EOFError, zlib.error) as error:
         raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
     except OSError as error:
-        raise InvalidInput(f"cannot read {file}: {error.strerror or error}") from error
+        raise unreadable(file, error) from error
 
 
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
@@ -284,7 +284,7 @@ def _delimited_rows(
         if len(set(names)) < len(names):
             raise InvalidInput(f"{source}: its header has a column twice; give each column its own name")
         if missing := [column for column in required if column not in names]:
-            raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}")
+            raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}. Rename its columns")
         for row in rows:
             has_too_many_cells = None in row  # csv puts them into a list under the key None
             has_too_few_cells = None in row.values()

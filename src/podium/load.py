@@ -218,10 +218,12 @@ def _unknown_model(name: str) -> ModelNotFound:
     prefix, colon, model = name.partition(":")
     providers = [row.name for row in PROVIDERS]
     if colon and len(prefix) > 1:  # a single letter before a colon is a drive of Windows
+        if "/" in prefix:
+            return ModelNotFound(f"no name on the hub has a colon; name {prefix!r}, which is loaded at its newest revision")
         similar = difflib.get_close_matches(prefix, providers, n=1)
         hint = f"did you mean {similar[0]}:{model}? " if similar else ""
         return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(providers)}")
-    similar = difflib.get_close_matches(name, [*BUNDLED, *providers], n=1)
+    similar = difflib.get_close_matches(name, [*BUNDLED, *providers], n=1, cutoff=0.7)
     suggestions = [f"{match}:<model>" if match in providers else match for match in similar]
     hint = f"did you mean {suggestions[0]}? " if suggestions else ""
     return ModelNotFound(

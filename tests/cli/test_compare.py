@@ -35,7 +35,7 @@ def test_runs_are_compared(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["a"], "two or more runs"), (["a", "none"], "cannot read"), (["a", "other"], "no run has a query that")],
+    [(["a"], "two or more runs"), (["a", "none"], "there is no file"), (["a", "other"], "no run has a query that")],
     ids=["one run", "missing file", "other queries"],
 )
 def test_wrong_runs_are_refused(folder, tmp_path, names, message):

@@ -215,7 +215,9 @@ REDIS = "redis://127.0.0.1:9/x"
         pytest.param(["{file}", "--to", "{folder}", "--tag", "n"], "only an index on Redis takes --tag", id="tag"),
         pytest.param(["{file}", "--to", "{folder}"], "document 0 has none of the fields", id="no-text"),
         pytest.param(["{file}", "--to", "{folder}", "--id", "title2"], "document 0 has no 'title2' to use as its id", id="id"),
-        pytest.param(["nothing.jsonl", "--to", "{folder}"], "cannot read nothing.jsonl", id="missing-file"),
+        pytest.param(
+            ["nothing.jsonl", "--to", "{folder}"], "there is no file nothing.jsonl; check its name", id="missing-file"
+        ),
         pytest.param(
             ["{file}", "--to", "{folder}", "--text", "body", "--list"], "name one FILE to index, or", id="two-actions"
         ),

@@ -15,7 +15,7 @@ from environment import PARITY_MODELS
 @pytest.mark.parametrize(
     ("arguments", "expected_code", "message"),
     [
-        (["rank", "q", "nowhere.txt"], 2, "cannot read nowhere.txt: No such file"),
+        (["rank", "q", "nowhere.txt"], 2, "there is no file nowhere.txt; check its name"),
         (["rank", "q", "."], 2, "is a folder; name a file of documents"),
         (["rank", "", "-"], 2, "the query is empty"),
         (["rank", "q"], 2, "Missing argument"),
@@ -34,6 +34,9 @@ from environment import PARITY_MODELS
         (["check", "cohere:x"], 2, "check describes models on this machine"),
         (["check", "podium-mino"], 2, "did you mean podium-mini?"),
         (["check", PARITY_MODELS / "bert" / "nowhere"], 2, "no folder"),
+        (["check", "minilm"], 2, "there is no model 'minilm'; name a bundled one"),
+        (["check", "acme/none:latest"], 2, "no name on the hub has a colon; name 'acme/none'"),
+        (["search", "--in", "folder", "capital", "city"], 2, "Put quotation marks around a query of several words."),
         (["nonsense"], 2, "No such command"),
     ],
     ids=str,

@@ -178,7 +178,7 @@ def test_file_that_is_not_a_calibration_is_refused(tmp_path, content):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="cannot read"):
+    with pytest.raises(InvalidInput, match="there is no file"):
         read_calibration(tmp_path / "none.json")
 
 

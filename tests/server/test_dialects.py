@@ -171,7 +171,7 @@ def test_tei_request_can_name_a_model(served):
     assert served.post("/rerank", request | {"model": "words"}).json()[0] == {"index": 3, "score": 2.0}
     refused = served.post("/rerank", request | {"model": "nope"})
     assert refused.status_code == 404
-    assert refused.json()["error"] == "there is no model 'nope' on this server; there are podium-mini, words, probable"
+    assert refused.json()["error"] == "there is no model 'nope' on this server; name one of these: podium-mini, words, probable"
 
 
 def tei_scores(server, **fields):
@@ -359,7 +359,7 @@ def test_wildcard_model_answers_for_names_that_are_not_served(mini):
 
 
 def test_unknown_model_is_404(served):
-    message = "there is no model 'rerank-v9' on this server; there are podium-mini, words, probable"
+    message = "there is no model 'rerank-v9' on this server; name one of these: podium-mini, words, probable"
     reply = served.post("/v2/rerank", REQUEST | {"model": "rerank-v9"})
     assert reply.status_code == 404
     assert reply.json()["message"] == message

@@ -33,7 +33,7 @@ def used_port():
         (["--model", "a=podium-mini", "--model", "a=podium-mini"], "--model a: there are two models of this name"),
         (["--model", "=x"], "--model '=x' must be NAME or AS=NAME"),
         (["--cors-origin", "example.com"], "--cors-origin example.com is not an origin; write https://host"),
-        (["--config", "no-such-file"], "no-such-file cannot be read"),
+        (["--config", "no-such-file"], "there is no file no-such-file"),
         (["--model", "no-such-model"], "there is no model 'no-such-model'"),
         (["--model", "cohre:rerank-v3.5"], "did you mean cohere:rerank-v3.5?"),
         (["--max-body", "1000", "--max-memory", "2999"], "--max-body 1000 needs at least --max-memory 3000"),

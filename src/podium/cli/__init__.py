@@ -21,7 +21,7 @@ from podium.cli.eval import evaluate
 from podium.cli.index import index
 from podium.cli.key import key
 from podium.cli.models import models
-from podium.cli.options import as_option, unknown_option_error
+from podium.cli.options import as_option, with_remedy
 from podium.cli.rank import rank
 from podium.cli.search import search
 from podium.cli.serve import serve
@@ -58,11 +58,8 @@ def _exit_code(arguments: list[str]) -> int:
         exit_code = int(podium.main(arguments, prog_name="podium", standalone_mode=False, obj=arguments) or 0)
         sys.stdout.flush()
         return exit_code
-    except click.NoSuchOption as error:
-        unknown_option_error(error).show()
-        return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with_remedy(error).show()
         return error.exit_code
     except click.Abort:  # how click reports an interrupt; podium.__main__ handles it
         raise KeyboardInterrupt from None
@@ -74,7 +71,9 @@ def _exit_code(arguments: list[str]) -> int:
         return 1
     except OSError as error:
         _discard_stdout()
-        _print_error(f"cannot write: {error.strerror or type(error).__name__}")
+        _print_error(
+            f"cannot write: {error.strerror or type(error).__name__}; check the disk's free space and the file's permissions"
+        )
         return 1
     except PodiumError as error:
         _print_error(error.message(as_option))

@@ -23,7 +23,7 @@ __all__ = [
     "model_option",
     "model_options",
     "options_for",
-    "unknown_option_error",
+    "with_remedy",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -143,9 +143,15 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
     return {option: value for option, value in options.items() if option not in inapplicable}
 
 
-def unknown_option_error(error: click.NoSuchOption) -> click.UsageError:
-    """Return the error for an unknown option, with the suggestion that OTHER_NAMES has for it, if any."""
+def with_remedy(error: click.ClickException) -> click.ClickException:
+    """Return the error with a suggestion for an unknown option or for a query that is not quoted, or the error as it is."""
+    if not isinstance(error, click.UsageError):
+        return error
     parameters = error.ctx.command.params if error.ctx else []
+    if "unexpected extra argument" in error.message and any(parameter.name == "query" for parameter in parameters):
+        return click.UsageError(f"{error.message}. Put quotation marks around a query of several words.", error.ctx)
+    if not isinstance(error, click.NoSuchOption):
+        return error
     known_names = {name for parameter in parameters for name in _written_names(parameter)}
     suggestions = [name for name in OTHER_NAMES.get(error.option_name, ()) if name in known_names]
     if not suggestions:

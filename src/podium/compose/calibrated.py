@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from podium.atomic import atomic_write
 from podium.compose.wrapped import WrappedScorer
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
 from podium.types import Progress, ScoreKind, Scorer, Scores
@@ -102,7 +102,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         if not _is_increasing(calibration):
             raise ValueError("the function is not increasing")
     except OSError as error:
-        raise InvalidInput(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"{os.fspath(path)} is not a calibration; fit one with podium calibrate") from error
     return calibration

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.documents import texts_of
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, unreadable
 from podium.formats import csv_rows
 from podium.json_values import parse_json
 
@@ -232,14 +232,16 @@ def _lines(file: Path) -> Iterable[str]:
         with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(file, encoding="utf-8-sig") as lines:
             yield from lines
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(file, error) from error
 
 
 def _first_existing(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).exists():
             return folder / name
-    raise InvalidInput(f"{folder} has none of {', '.join(names)}")
+    raise InvalidInput(
+        f"{folder} has no {' or '.join(names)}; name a folder in BEIR's layout, which has all files of a collection"
+    )
 
 
 def _grade(text: str, location: str) -> int:

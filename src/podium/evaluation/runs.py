@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from podium.atomic import atomic_write
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import InvalidInput, PodiumError, unreadable
 
 __all__ = ["Run", "check_ids", "read_run", "write_run"]
 
@@ -27,7 +27,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        raise unreadable(file, error) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

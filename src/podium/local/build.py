@@ -45,8 +45,8 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
         )
     if not spec.modules:
         raise UnsupportedModel(
-            f"{spec.folder} has no modules.json with a Pooling, which makes one vector of its rows; name a "
-            "sentence-transformers model, such as sentence-transformers/all-MiniLM-L6-v2"
+            f"{spec.folder} is not an embedding model: it has no modules.json with a Pooling; name a sentence-transformers "
+            "model, such as sentence-transformers/all-MiniLM-L6-v2"
         )
     if spec.modules[0].config.get("include_prompt") is False:
         raise UnsupportedModel(f"{spec.folder} leaves its prompt out of the mean (include_prompt), which podium cannot do yet")

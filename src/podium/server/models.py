@@ -57,7 +57,9 @@ class Models:
             return requested
         if WILDCARD in self.rerankers:
             return WILDCARD
-        raise Refusal(404, f"there is no model {requested[:100]!r} on this server; there are {', '.join(self.rerankers)}")
+        raise Refusal(
+            404, f"there is no model {requested[:100]!r} on this server; name one of these: {', '.join(self.rerankers)}"
+        )
 
     async def load(self, settings: Settings) -> None:
         """Load the models and the index of the settings. Names with the same arguments share a model. Raises PodiumError.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.errors import Argument, InvalidInput
+from podium.errors import Argument, InvalidInput, unreadable
 from podium.extras import import_optional
 from podium.inputs import comma_list
 from podium.load import check_name, load
@@ -201,7 +201,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         table: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise InvalidInput(f"{path} is not TOML: {error}") from error
     return table
