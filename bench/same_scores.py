@@ -32,7 +32,7 @@ def queries_with_texts() -> list[tuple[str, list[str]]]:
 
 
 def print_scores() -> None:
-    """Print a line of JSON for every model, runtime and precision: its name and the scores as hexadecimal numbers."""
+    """Print a line of JSON, [name, scores], for every variant: a model in a runtime and precision. Scores are hexadecimal."""
     import podium
 
     for folder in sorted(path.parent for path in PARITY.glob("*/config.json")):
@@ -40,7 +40,7 @@ def print_scores() -> None:
             try:
                 reranker = podium.load(str(folder), runtime=runtime, precision=precision)
             except podium.PodiumError:
-                continue  # this model does not have this variant
+                continue  # the model does not have this variant
             scores = []
             with reranker:
                 for query, texts in queries_with_texts():
@@ -49,7 +49,7 @@ def print_scores() -> None:
 
 
 def scores_by_variant(python: str) -> dict[str, list[str]]:
-    """Return the scores of the podium that is installed for a Python, by the names of model, runtime and precision."""
+    """Return the scores that the podium installed for a Python executable computes, by the name of the variant."""
     process = subprocess.run([python, __file__, "--print"], capture_output=True, text=True, check=True)
     return dict(json.loads(line) for line in process.stdout.splitlines())
 
@@ -62,7 +62,8 @@ def main() -> None:
     own_scores = scores_by_variant(sys.executable)
     other_scores = scores_by_variant(sys.argv[1])
     if own_scores.keys() != other_scores.keys():
-        sys.exit(f"only one of the versions runs: {', '.join(sorted(own_scores.keys() ^ other_scores.keys()))}")
+        different_names = ", ".join(sorted(own_scores.keys() ^ other_scores.keys()))
+        sys.exit(f"only one of the two versions can load these models: {different_names}")
     for name, scores in own_scores.items():
         difference_count = sum(own != other for own, other in zip(scores, other_scores[name], strict=True))
         print(f"{name:<45} {len(scores):>5} pairs, {difference_count} different")

@@ -11,19 +11,23 @@ from podium.encodings import Buffer
 from podium.errors import PodiumError
 from podium.redis_values import RedisValues
 
-__all__ = ["PREFIX", "RedisEncodings", "Values", "redis_encodings"]
+__all__ = ["PREFIX", "RedisEncodings", "ValueStore", "redis_encodings"]
 
 PREFIX = "podium:encoding:1:"  # 1 is the version of the encodings' layout
 CHECKSUM_BYTES = 4
-BATCH_BYTES = 8_000_000  # how many bytes of encodings are sent at once
-BATCH_KEYS = 512  # how many encodings are read at once: about 5 MB, because a call must not take longer than half a second
+BATCH_BYTES = 8_000_000  # about how many bytes of encodings one call writes
+# How many encodings one call reads. They have about 5 MB, which Redis sends in much less than the half second of a call.
+BATCH_KEYS = 512
 
 
-class Values(Protocol):
-    """Access to strings on a Redis by their names, such as RedisValues. Methods raise PodiumError if Redis is slow or down."""
+class ValueStore(Protocol):
+    """What RedisEncodings needs of a store of strings on a Redis; RedisValues is one.
+
+    Methods raise PodiumError if Redis is slow or down.
+    """
 
     def get(self, names: Sequence[str]) -> Sequence[Any]:
-        """Return the value of each name, None if there is none."""
+        """Return one value for each name, in their order: bytes, or None if the name has no string."""
         ...
 
     def set(self, values: Mapping[str, bytes]) -> None: ...
@@ -37,13 +41,13 @@ class RedisEncodings:
     The name of a string is `prefix` and the key in hexadecimal. If Redis is slow or down, encodings are treated as missing.
     """
 
-    def __init__(self, values: Values, prefix: str = PREFIX) -> None:
+    def __init__(self, values: ValueStore, prefix: str = PREFIX) -> None:
         self._values = values
         self._prefix = prefix
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         encodings: dict[bytes, Buffer] = {}
-        with contextlib.suppress(PodiumError):  # The error was logged, and the other encodings are computed.
+        with contextlib.suppress(PodiumError):  # The caller computes the encodings that were not read.
             for begin in range(0, len(keys), BATCH_KEYS):
                 batch = keys[begin : begin + BATCH_KEYS]
                 for key, value in zip(batch, self._values.get(self._names(batch)), strict=True):
@@ -66,7 +70,7 @@ class RedisEncodings:
             if batch:
                 self._values.set(batch)
         except PodiumError:
-            pass  # The error was logged, and the encodings are computed again when they are needed.
+            pass  # The store of values logs the error. The encodings are computed again when they are needed.
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """Delete encodings. Raises PodiumError if Redis is slow or down."""
@@ -84,7 +88,7 @@ class RedisEncodings:
 
 def redis_encodings(url: str) -> RedisEncodings:
     """Return a store on the Redis at a URL. Raises InvalidInput if the URL is not that of a Redis."""
-    return RedisEncodings(RedisValues(url, "the store of encodings"))
+    return RedisEncodings(RedisValues(url, purpose="the store of encodings"))
 
 
 def _checksum(encoding: Buffer) -> bytes:
@@ -92,7 +96,7 @@ def _checksum(encoding: Buffer) -> bytes:
 
 
 def _encoding(value: Any) -> bytes | None:
-    """Return the encoding in a value, None if the value is missing, damaged, or not an encoding."""
+    """Return the encoding in a value of `ValueStore.get`, None if the value is missing, damaged, or not an encoding."""
     if not isinstance(value, bytes) or len(value) <= CHECKSUM_BYTES:
         return None
     encoding = value[:-CHECKSUM_BYTES]

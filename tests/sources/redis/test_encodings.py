@@ -11,6 +11,8 @@ from podium.errors import InvalidInput
 from podium.sources.loading import load_into
 from podium.sources.redis import admin
 from podium.sources.redis.description import encoding_prefix
+from podium.sources.redis.encodings import index_encodings
+from podium.sources.redis.server import Server
 from redisearch import DOCUMENTS, IDS, NAME, ONE_HIT, TEXT_INFO, answering, source_at
 from resp import Fake, Gate
 
@@ -130,6 +132,14 @@ def test_search_computes_if_redis_does_not_return_encodings(failure):
         gate.open()
         assert scorer.computed == ["red"]
         assert server.names().count("MGET") == 1  # the second search finds the encoding in memory
+
+
+def test_failed_write_is_logged(caplog):
+    """The store of encodings raises no error for it, so the log is the only place that names the reason."""
+    with Fake(answering({"SET": Exception("OOM command not allowed when used memory > 'maxmemory'.")})) as fake:
+        index_encodings(Server.from_url(fake.url, NAME, timeout=5.0), f"{NAME}:").put({b"key": b"encoding"})
+    assert "encodings could not be written: Redis at" in caplog.text
+    assert "is full (maxmemory)" in caplog.text
 
 
 def test_compaction_is_refused():

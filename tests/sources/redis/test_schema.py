@@ -25,7 +25,7 @@ def hash_storage(**options):
 
 
 def test_json_index_has_paths_and_names():
-    assert create_command("x", "x:", JSON_SCHEMA, dimensions=4, documents=1) == (
+    assert create_command("x", "x:", JSON_SCHEMA, dimensions=4, document_count=1) == (
         *("FT.CREATE", "x", "ON", "JSON", "PREFIX", 1, "x:", "SKIPINITIALSCAN", "SCHEMA"),
         *('$["the text"]', "AS", "the text", "TEXT", '$["tags"]', "AS", "tags", "TAG", '$["year"]', "AS", "year", "NUMERIC"),
         *('$["embedding"]', "AS", "embedding", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 4, "DISTANCE_METRIC", "COSINE"),

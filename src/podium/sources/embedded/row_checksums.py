@@ -1,4 +1,4 @@
-"""Checksums of a file of rows that only grows. They are in a second file, which gets one record for each append."""
+"""Checksums of a file of rows that only grows. They are in a second file. Each append of rows adds a record to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from podium.regular_files import open_regular_file
 
 __all__ = ["DamagedRecord", "RowChecksums", "RowRange"]
 
-RECORD = struct.Struct("<QQII")  # first row, row after the last, checksum of the rows, CRC-32 of these three numbers
+RECORD = struct.Struct("<QQII")  # start and end of the rows, their checksum, and the CRC-32 of these three numbers
 FIELDS = struct.Struct("<QQI")  # a record without its CRC-32
 
 
@@ -30,13 +30,16 @@ class RowRange:
 
 
 class RowChecksums:
-    """The file of checksums at `path`. A record is written after its rows are on the disk, so rows never differ from it."""
+    """The file of checksums at `path`.
+
+    A record is written after its rows are on the disk, so a crash never leaves a record without its rows.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, rows: RowRange) -> None:
-        """Write the record of rows that were appended. It is on the disk when this returns. For one writer at a time."""
+        """Write the record of rows that were just appended. It is on the disk when this returns. For one writer at a time."""
         fields = FIELDS.pack(rows.start, rows.end, rows.checksum)
         with open(self._path, "ab") as file:
             file.truncate(file.tell() // RECORD.size * RECORD.size)  # a writer that was killed may have left part of a record
@@ -44,20 +47,20 @@ class RowChecksums:
             file.flush()
             os.fsync(file.fileno())
 
-    def between(self, start: int, end: int) -> list[RowRange]:
+    def records_between(self, start: int, end: int) -> list[RowRange]:
         """Return the records whose rows are all within `start` to `end` (exclusive). Raises DamagedRecord.
 
-        Some rows have no record: those that an earlier version of podium wrote, or a writer that was killed before the record.
+        Rows have no record if an earlier version of podium wrote them, or if their writer was killed before it wrote one.
         """
         if not self._path.exists():
             return []
         records = []
         with open_regular_file(self._path) as file:
-            # Reads one record at a time, because the size of a damaged file may exceed the memory.
-            while len(content := file.read(RECORD.size)) == RECORD.size:
-                first, last, checksum, record_crc = RECORD.unpack(content)
-                if zlib.crc32(content[: FIELDS.size]) != record_crc:
+            # Read one record at a time, because a damaged file may be larger than the memory.
+            while len(record := file.read(RECORD.size)) == RECORD.size:
+                rows_start, rows_end, checksum, record_crc = RECORD.unpack(record)
+                if zlib.crc32(record[: FIELDS.size]) != record_crc:
                     raise DamagedRecord
-                if start <= first and last <= end:
-                    records.append(RowRange(first, last, checksum))
+                if start <= rows_start and rows_end <= end:
+                    records.append(RowRange(rows_start, rows_end, checksum))
         return records

@@ -1,6 +1,6 @@
 """Checksums of tantivy's files: tantivy writes a CRC-32 to the end of every segment file, but never compares it.
 
-A damaged segment file can end the process when it is searched, or return wrong results.
+A search of a damaged segment file can end the process or return wrong results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from podium.regular_files import open_regular_file
 
 __all__ = ["FileIdentity", "are_unchanged", "check_segments"]
 
-FOOTER_END = struct.Struct("<II")  # the length of the footer's JSON, which is before these numbers, and MAGIC
+# A footer is JSON, followed by two numbers: the length of the JSON in bytes, and MAGIC.
+FOOTER_END = struct.Struct("<II")
 MAGIC = 1337
 CHUNK_BYTES = 1 << 20
 MAX_FOOTER_BYTES = 10_000
@@ -26,37 +27,40 @@ MAX_FOOTER_BYTES = 10_000
 FileIdentity = tuple[str, int, int, int]
 """A file's name, inode, size in bytes, and time of the last change in nanoseconds."""
 _intact_files: dict[Path, frozenset[FileIdentity]] = {}
-"""Folder → the files in it that this process has compared. It does not compare them again."""
+"""Folder → its intact files, as of the last check. Their checksums are not computed again."""
 
 
 def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
-    """Compare all files of the segments that `meta`, the content of meta.json, lists, and return their identities.
+    """Check the checksum of each file of the segments listed in `meta` (the content of meta.json). Return their identities.
 
-    Raises SourceError if one is damaged. Each file is compared once in a process, as tantivy never changes it. Files that are
-    missing are left to tantivy.
+    Raises SourceError if a file is damaged. A process checks a file once, because tantivy never changes it. Missing files are
+    skipped: tantivy reports them.
     """
     intact_before = _intact_files.get(folder, frozenset())
-    files = set()
-    for name in _segment_files(folder, meta):
+    intact_files = set()
+    for name in _segment_file_names(folder, meta):
         try:
             with open_regular_file(folder / name) as file:
                 stat = os.fstat(file.fileno())
                 identity = (name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
                 if identity not in intact_before and not _is_intact(file, stat.st_size):
                     raise SourceError(f"{folder / name} is damaged: its checksum does not match; index the documents again")
-                files.add(identity)
+                intact_files.add(identity)
         except FileNotFoundError:
             continue
-    _intact_files[folder] = frozenset(files)
+    _intact_files[folder] = frozenset(intact_files)
     return _intact_files[folder]
 
 
 def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
-    """Whether no file was truncated, overwritten or replaced. It may be deleted: processes that mapped it can still read it."""
-    prefix = f"{folder}{os.sep}"
+    """Whether none of the files was truncated, overwritten or replaced.
+
+    A deleted file counts as unchanged, because processes that mapped it can still read it.
+    """
+    folder_prefix = f"{folder}{os.sep}"
     for name, inode, size, modified in files:
         try:
-            stat = os.stat(prefix + name)
+            stat = os.stat(folder_prefix + name)
         except FileNotFoundError:
             continue
         if stat.st_size != size or stat.st_mtime_ns != modified or stat.st_ino != inode:
@@ -64,43 +68,47 @@ def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
     return True
 
 
-def _segment_files(folder: Path, meta: bytes) -> Iterator[str]:
-    """Yield the names of the files of all segments.
+def _segment_file_names(folder: Path, meta: bytes) -> Iterator[str]:
+    """Yield the names of the files of all segments: "<id>.<extension>", and "<id>.<opstamp>.del" for deleted documents.
 
-    Of .del files, only those that `meta` names: another process may be writing the next .del file of a segment.
+    .del files that `meta` does not list are left out: another process may be writing the next one of a segment.
     """
     try:
-        segments = {
+        opstamps_of_deletes = {
             segment["segment_id"].replace("-", ""): (segment["deletes"] or {}).get("opstamp")
             for segment in parse_json(meta)["segments"]
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # tantivy reports a meta.json that it cannot read
     for name in os.listdir(folder):
-        segment, _, kind = name.partition(".")
-        if segment in segments and (not kind.endswith("del") or kind == f"{segments[segment]}.del"):
-            yield name
+        segment_id, _, extension = name.partition(".")
+        if segment_id in opstamps_of_deletes:
+            is_del_file = extension.endswith("del")
+            if not is_del_file or extension == f"{opstamps_of_deletes[segment_id]}.del":
+                yield name
 
 
 def _is_intact(file: BinaryIO, size: int) -> bool:
-    """Whether a file ends with a footer that has the CRC-32 of everything before the footer."""
+    """Whether the bytes before the footer of a file have the CRC-32 that the footer names. `size` is the file's."""
     try:
         file.seek(size - FOOTER_END.size)
-        length, magic = FOOTER_END.unpack(file.read())
-        if length > MAX_FOOTER_BYTES:
+        json_length, magic = FOOTER_END.unpack(file.read())
+        if json_length > MAX_FOOTER_BYTES:
             return False
-        end = size - FOOTER_END.size - length
-        file.seek(end)
-        expected = parse_json(file.read(length))["crc"]
+        footer_start = size - FOOTER_END.size - json_length
+        file.seek(footer_start)
+        expected_crc = parse_json(file.read(json_length))["crc"]
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return False
     file.seek(0)
-    return bool(magic == MAGIC and _crc(file, end) == expected)
+    return bool(magic == MAGIC and _crc(file, footer_start) == expected_crc)
 
 
 def _crc(file: BinaryIO, length: int) -> int:
+    """Return the CRC-32 of the next `length` bytes of a file."""
     crc = 0
-    while length > 0 and (chunk := file.read(min(length, CHUNK_BYTES))):
+    bytes_left = length
+    while bytes_left > 0 and (chunk := file.read(min(bytes_left, CHUNK_BYTES))):
         crc = zlib.crc32(chunk, crc)
-        length -= len(chunk)
+        bytes_left -= len(chunk)
     return crc

@@ -173,7 +173,7 @@ class Vectors:
         if self._folder is not None and len(rows) != self._compared_count:
             checksums = self._folder / CHECKSUMS_FILE
             try:
-                records = RowChecksums(checksums).between(self._verified_count, len(rows))
+                records = RowChecksums(checksums).records_between(self._verified_count, len(rows))
             except (DamagedRecord, OSError):
                 raise _mismatch(checksums) from None
             if any(checksum(rows[part.start : part.end].data.cast("B")) != part.checksum for part in records):

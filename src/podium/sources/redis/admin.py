@@ -10,7 +10,7 @@ from podium.sources.encodings import KeptModel
 from podium.sources.redis import replies
 from podium.sources.redis.commands import keys_command
 from podium.sources.redis.description import description_key, lease_key, prefixes_overlap, read_description
-from podium.sources.redis.encodings import delete_encodings, encoding_keys_of, index_encodings
+from podium.sources.redis.encodings import delete_encodings, index_encodings, possible_encoding_keys
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo
@@ -38,10 +38,10 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
         reply = server.execute(*keys_command(server.index, [info.key_prefix + document_id for document_id in ids]))
         keys = replies.search_keys(reply)
         models = _models(server, info)
-        encodings = encoding_keys_of(server, info, keys, models) if models else set()
+        encoding_keys = possible_encoding_keys(server, info, keys, models) if models else set()
         count: int = sum(server.execute("DEL", key) for key in keys)
-        if encodings:
-            index_encodings(server, info.key_prefix).delete(encodings)
+        if encoding_keys:
+            index_encodings(server, info.key_prefix).delete(encoding_keys)
         return count
 
 

@@ -102,6 +102,7 @@ def _search_command(
     order: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
 ) -> Command:
+    """Return FT.SEARCH. `scoring` are its arguments about scores. `fields` are the fields to return, None for all."""
     names_and_values = list(chain.from_iterable((parameters or {}).items()))
     return (
         *("FT.SEARCH", options.index, query, *scoring, "TIMEOUT", options.timeout_ms),

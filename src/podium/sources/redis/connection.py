@@ -23,7 +23,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 class Connection:
     """How to connect to a server.
 
-    - `address`: returns the server's address for messages, which has no password.
+    - `address`: returns the server's address, without a password, for messages.
     - `connect`: returns a connected client of redis-py. None if the client is asynchronous; then `aconnect` returns it.
     - `is_own`: whether podium creates and closes the client.
     """
@@ -37,7 +37,7 @@ class Connection:
 def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Connection:
     """Return the connection to the server at a URL. `timeout` is in seconds. `options` of redis-py replace podium's defaults.
 
-    Raises InvalidInput for another URL. Its function `connect` raises SourceError if redis-py refuses the URL or the options.
+    Raises InvalidInput for another URL. `Connection.connect` raises SourceError if redis-py refuses the URL or the options.
     """
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise InvalidInput(f"a Redis URL begins with {'://, '.join(SCHEMES)}://, as in redis://localhost:6379")
@@ -61,7 +61,7 @@ def url_connection(url: str, timeout: float, options: Mapping[str, Any]) -> Conn
                 "after ? in the URL, and the names and values of connection="
             ) from None
 
-    return Connection(lambda: _url_address(url), connect, is_own=True)
+    return Connection(lambda: _url_address(url), connect=connect, is_own=True)
 
 
 def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
@@ -82,8 +82,11 @@ def index_connection(index: SearchIndex | AsyncSearchIndex) -> Connection:
             await index.exists()
         return index.client
 
+    def address() -> str:
+        return _index_address(index)
+
     is_async = inspect.iscoroutinefunction(getattr(index, "exists", None))
-    return Connection(lambda: _index_address(index), None if is_async else connect, aconnect if is_async else None)
+    return Connection(address, aconnect=aconnect) if is_async else Connection(address, connect=connect)
 
 
 def is_cluster(client: Any) -> bool:

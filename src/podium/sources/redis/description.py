@@ -91,7 +91,7 @@ def check_embedder(description: Description | None, vector_field: str, probe: An
 
 
 def default_prefix(index: str) -> str:
-    """Return the default prefix of an index's keys. Its only colon is the last character, so no prefix begins with another.
+    """Return the default prefix of an index's keys. Its only colon is the last character, so no default prefix begins another.
 
     >>> default_prefix("wiki"), default_prefix("wiki:en")
     ('wiki:', 'wiki%3Aen:')
@@ -107,7 +107,8 @@ def with_separator(prefix: str) -> str:
 def prefixes_overlap(prefix: str, other: str) -> bool:
     """Whether keys that begin with `prefix` may also belong to an index whose prefix is `other`.
 
-    An empty `other` covers all keys, which its owner knows. So it counts as overlapping only with an empty prefix.
+    The owner of an index whose prefix is empty knows that it has all keys. So an empty `other` overlaps only with an empty
+    prefix.
     """
     return other.startswith(prefix) or (other != "" and prefix.startswith(other))
 
@@ -126,7 +127,7 @@ def encoding_prefix(prefix: str) -> str:
 
 
 def is_reserved(document_id: str) -> bool:
-    """Whether a document cannot have this id, because podium uses the key, or may use it."""
+    """Whether a document cannot have this id, because its key is one that podium uses or may use for itself."""
     return document_id in (DESCRIPTION_ID, LEASE_ID) or document_id.startswith(ENCODING_ID)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,29 +18,37 @@ from podium.sources.redis.replies import IndexInfo
 from podium.sources.redis.server import Deadline, Server
 from podium.steps import immediate
 
-__all__ = ["delete_encodings", "encoding_keys_of", "index_encodings", "source_encodings"]
+__all__ = ["delete_encodings", "index_encodings", "possible_encoding_keys", "source_encodings"]
 
-READ_SECONDS = 0.5  # how long a search waits for encodings before it computes them
-SCAN_COUNT = 1_000  # how many keys the server looks at for one command
+_log = logging.getLogger("podium")
+READ_SECONDS = 0.5  # how long a search waits for stored encodings; then it computes them
+SCAN_COUNT = 1_000  # how many keys the server examines for one SCAN command
 
 
-class _ServerValues:
-    """Strings on a server. Their keys are names after the prefix of an index's encodings. Methods raise SourceError.
+class _IndexValues:
+    """The ValueStore of an index. It prepends the prefix of the index's encodings to names. Methods raise PodiumError.
 
-    `key_prefix` returns the prefix of the index's documents, None if it is not known yet. `get` takes at most `seconds`.
+    `get_document_prefix` returns the prefix of the documents' keys, None before the first search. `get` takes at most
+    `read_seconds`.
     """
 
-    def __init__(self, server: Server, key_prefix: Callable[[], str | None], seconds: float) -> None:
+    def __init__(self, server: Server, get_document_prefix: Callable[[], str | None], *, read_seconds: float) -> None:
         self._server = server
-        self._key_prefix = key_prefix
-        self._seconds = seconds
+        self._get_document_prefix = get_document_prefix
+        self._read_seconds = read_seconds
 
     def get(self, names: Sequence[str]) -> list[Any]:
         keys = self._keys(names)
-        return self._server.run(self._values(keys), Deadline(self._seconds)) if keys else []
+        # `run` has a deadline, which the other methods of Server do not have.
+        return self._server.run(self._read_steps(keys), Deadline(self._read_seconds)) if keys else []
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        self._server.execute_many([("SET", key, value) for key, value in zip(self._keys(values), values.values(), strict=True)])
+        commands = [("SET", key, value) for key, value in zip(self._keys(values), values.values(), strict=True)]
+        try:
+            self._server.execute_many(commands)
+        except SourceError as error:
+            _log.warning("encodings could not be written: %s", error)
+            raise
 
     def delete(self, names: Iterable[str]) -> None:
         self._server.execute_many([("DEL", key) for key in self._keys(names)])
@@ -48,46 +57,61 @@ class _ServerValues:
         """Do nothing: the index closes its server."""
 
     def _keys(self, names: Iterable[str]) -> list[str]:
-        prefix = self._key_prefix()
-        if prefix is None:
+        document_prefix = self._get_document_prefix()
+        if document_prefix is None:
             raise SourceError("the index was not searched yet")
-        return [encoding_prefix(prefix) + name for name in names]
+        return [encoding_prefix(document_prefix) + name for name in names]
 
     @immediate
-    def _values(self, keys: Sequence[str]) -> list[Any]:
+    def _read_steps(self, keys: Sequence[str]) -> list[Any]:
+        """Return a generator without steps, as `Server.run` takes. Its result is the list of values."""
         if is_cluster(self._server.client()):  # in a cluster, MGET accepts only the keys of one shard
             return self._server.execute_many([("GET", key) for key in keys])
         return checked_values(self._server.execute("MGET", *keys), len(keys))
 
 
-def source_encodings(server: Server, info: Callable[[], IndexInfo | None]) -> RedisEncodings:
-    """Return the encodings of an index, for searches. `info` returns the index's description, None before the first search."""
+def source_encodings(server: Server, get_info: Callable[[], IndexInfo | None]) -> RedisEncodings:
+    """Return the encodings of an index, for searches. `get_info` returns its description, None before the first search."""
 
-    def key_prefix() -> str | None:
-        current = info()
-        return None if current is None else current.key_prefix
+    def document_prefix() -> str | None:
+        info = get_info()
+        return None if info is None else info.key_prefix
 
-    return RedisEncodings(_ServerValues(server, key_prefix, READ_SECONDS), prefix="")
-
-
-def index_encodings(server: Server, key_prefix: str) -> RedisEncodings:
-    """Return the encodings of an index, for writing."""
-    return RedisEncodings(_ServerValues(server, lambda: key_prefix, server.timeout), prefix="")
+    return _encodings(_IndexValues(server, document_prefix, read_seconds=READ_SECONDS))
 
 
-def encoding_keys_of(server: Server, info: IndexInfo, keys: Sequence[str], models: Iterable[KeptModel]) -> set[bytes]:
-    """Return the keys of all encodings that the documents with the keys `keys` may have. This reads the documents."""
-    if not keys:
+def index_encodings(server: Server, document_prefix: str) -> RedisEncodings:
+    """Return the encodings of an index, for writing. `document_prefix` is the prefix of its documents' keys."""
+    return _encodings(_IndexValues(server, lambda: document_prefix, read_seconds=server.timeout))
+
+
+def _encodings(values: _IndexValues) -> RedisEncodings:
+    return RedisEncodings(values, prefix="")  # no prefix, because _IndexValues prepends that of the index
+
+
+def possible_encoding_keys(
+    server: Server, info: IndexInfo, document_keys: Sequence[str], models: Iterable[KeptModel]
+) -> set[bytes]:
+    """Read the documents with these keys, and return the keys of all encodings that they may have."""
+    if not document_keys:
         return set()
-    options = CommandOptions(info.name, {}, len(keys), None, None, None, int(1000 * server.timeout))
-    reply = server.execute(*documents_command(options, keys))
+    options = CommandOptions(
+        index=info.name,
+        weights={},
+        count=len(document_keys),
+        filter=None,
+        return_fields=None,
+        ef_runtime=None,
+        timeout_ms=int(1000 * server.timeout),
+    )
+    reply = server.execute(*documents_command(options, document_keys))
     documents = [replies.document_fields(raw.fields, info, None) for raw in replies.search_documents(reply, scored=False)]
     return encoding_keys(models, documents, info.names_of_kind("TEXT"))
 
 
-def delete_encodings(server: Server, key_prefix: str) -> None:
+def delete_encodings(server: Server, document_prefix: str) -> None:
     """Delete all encodings of an index. This scans all keys of the server. Raises SourceError."""
-    pattern = keys_pattern(encoding_prefix(key_prefix))
+    pattern = keys_pattern(encoding_prefix(document_prefix))
 
     def delete() -> None:
         client = server.client()

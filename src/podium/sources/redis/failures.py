@@ -113,7 +113,7 @@ def source_error(error: Exception, address: str, index: str) -> SourceError:
 def is_connection_lost(error: Exception) -> bool:
     """Whether a command may be sent again: the connection broke, or redis-py reports that a watched key changed.
 
-    The latter is also its report of a connection that broke during a transaction. A command that timed out is not sent again,
+    It also reports a changed key if the connection broke during a transaction. A command that timed out is not sent again,
     because the server may still be executing it.
     """
     from redis import exceptions

@@ -15,7 +15,8 @@ from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
 
-# The values in a filter: quoted strings, and text between { and }. An @ in a value does not begin a field.
+# The values in a filter: quoted strings, and text between { and }. They are removed before fields are searched, because an @
+# in a value does not begin a field.
 VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
 FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
 CLAUSE = re.compile(rf"(?<!\\)@({FIELD_NAME_PATTERN}(?:\s*\|\s*{FIELD_NAME_PATTERN})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
@@ -44,10 +45,10 @@ def checked_filter(value: Any) -> str | None:
 def missing_field(
     info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, conditions: str | None
 ) -> str | None:
-    """Return a description of the first field that a search needs and the index lacks; None if the index has all.
+    """Return a phrase for the first field that a search needs and the index lacks, such as "the text field 'body'".
 
-    The description is like "the text field 'body'". `conditions` is the filter. An argument is None if the search does not use
-    such fields.
+    Returns None if the index has all fields of the search. `conditions` is the filter. An argument is None if the search does
+    not use fields of that kind.
     """
     if text_fields == []:  # a search of all text fields in an index that has none
         return "a text field"

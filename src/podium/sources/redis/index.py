@@ -27,7 +27,7 @@ from podium.sources.redis.description import (
     read_description,
     with_separator,
 )
-from podium.sources.redis.encodings import encoding_keys_of, index_encodings
+from podium.sources.redis.encodings import index_encodings, possible_encoding_keys
 from podium.sources.redis.failures import NoSuchIndex
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.replies import IndexInfo, as_string
@@ -162,7 +162,7 @@ class RedisIndex:
         records = [self._storage.encode(document, number) for number, document in enumerate(documents)]
         if keep is not None:
             self.keep(documents, keep)
-        replaced_encodings = self._encoding_keys([self._key(document_id) for document_id in ids])
+        keys_of_replaced_encodings = self._encoding_keys([self._key(document_id) for document_id in ids])
         texts = [self._storage.texts(fields) for fields in records]
         writes = [
             self._storage.write_commands(self._key(document_id), fields, vector)
@@ -170,10 +170,10 @@ class RedisIndex:
         ]
         for commands in _transactions(writes):
             replies = self._write(commands)
-            deleted = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
-            self._expected_count += deleted.count(0)  # DEL replies 0 for a new document
-        self._escaped_count += sum(any(map(has_escaped_word, fields)) for fields in texts)
-        self._delete_encodings(replaced_encodings, records)
+            replies_to_del = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
+            self._expected_count += replies_to_del.count(0)  # DEL replies 0 for a new document
+        self._escaped_count += sum(any(map(has_escaped_word, field_texts)) for field_texts in texts)
+        self._delete_encodings(keys_of_replaced_encodings, records)
 
     def keep(self, documents: Sequence[Any], reranker: Reranker) -> int:
         """Store a reranker's encodings of documents of the index, and return how many were computed.
@@ -194,22 +194,24 @@ class RedisIndex:
         info = self._info()
         if info is None:
             raise SourceError(f"{self.server.index_label} was dropped meanwhile; index the file again")
-        failed = info.failure_count - self._failures_before
-        if failed > 0:
+        failed_count = info.failure_count - self._failures_before
+        if failed_count > 0:
             raise SourceError(
-                f"{self.server.address} stores every document, but could not index {failed} of them: {info.last_failure}; "
-                "correct these documents and index the file again"
+                f"{self.server.address} stores every document, but could not index {failed_count} of them: "
+                f"{info.last_failure}; correct these documents and index the file again"
             )
         policy = self._eviction_policy()
-        missing = self._expected_count - info.document_count
-        if missing > 0 and not info.filter:
+        missing_count = self._expected_count - info.document_count
+        if missing_count > 0 and not info.filter:
             raise SourceError(
-                f"{missing} of {self._expected_count} documents are missing from {self.server.index_label}: they were deleted "
-                f"meanwhile, or evicted (maxmemory-policy {policy or 'unknown'}); give Redis more memory, set maxmemory-policy "
-                "noeviction, and index the file again"
+                f"{missing_count} of {self._expected_count} documents are missing from {self.server.index_label}: they were "
+                f"deleted meanwhile, or evicted (maxmemory-policy {policy or 'unknown'}); give Redis more memory, set "
+                "maxmemory-policy noeviction, and index the file again"
             )
-        if missing > 0:
-            self.notes.append(f"{missing} documents do not pass the index's FILTER ({info.filter}), so no search finds them")
+        if missing_count > 0:
+            self.notes.append(
+                f"{missing_count} documents do not pass the index's FILTER ({info.filter}), so no search finds them"
+            )
         if self._escaped_count:
             self.notes.append(
                 f"{self._escaped_count} documents have a backslash beside a word in {', '.join(self._schema.text)}: RediSearch "
@@ -242,17 +244,17 @@ class RedisIndex:
         """Return the keys of all encodings of the documents that are stored under `keys` now."""
         if self._description is None or not self._description.models or self._prepared_info is None:
             return set()
-        return encoding_keys_of(self.server, self._prepared_info, keys, self._description.models)
+        return possible_encoding_keys(self.server, self._prepared_info, keys, self._description.models)
 
     def _delete_encodings(self, keys: set[bytes], records: Sequence[dict[str, Any]]) -> None:
-        """Delete the encodings with these keys, except those of the documents that were written instead."""
+        """Delete the encodings with these keys, except those that the new documents (`records`) also have."""
         if keys and self._description is not None:
             documents = [self._storage.document(fields) for fields in records]
             used_keys = encoding_keys(self._description.models, documents, list(self._schema.text))
             index_encodings(self.server, self._prefix).delete(keys - used_keys)
 
     def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
-        """Return the vector of each document, given the texts of its fields. None if they are blank or without an embedder."""
+        """Return the vector of each document, given the texts of its fields; None for blank texts, or without an embedder."""
         vectors: list[Any] = [None] * len(texts)
         joined_texts = {i: " ".join(field_texts).strip() for i, field_texts in enumerate(texts)}
         non_blank = {i: text for i, text in joined_texts.items() if text}
@@ -290,10 +292,13 @@ class RedisIndex:
     def _create(self, count: int, probe: tuple[float, ...]) -> None:
         self._check_prefix()
         self._write_description(probe)
-        self._write([create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), documents=count)])
+        command = create_command(self.server.index, self._prefix, self._schema, dimensions=len(probe), document_count=count)
+        self._write([command])
 
     def _write_description(self, probe: tuple[float, ...]) -> None:
-        self._set_description(Description(self._schema.vector or "", embedder_name(self.embed), probe, self._ids_from))
+        embedder = embedder_name(self.embed)
+        vector = self._schema.vector or ""
+        self._set_description(Description(vector=vector, embedder=embedder, probe=probe, ids_from=self._ids_from))
 
     def _set_description(self, description: Description) -> None:
         """Write the description of the index, and remember it."""
@@ -354,7 +359,7 @@ class RedisIndex:
 
 
 def _transactions(writes: Sequence[Sequence[Command]]) -> Iterator[list[Command]]:
-    """Yield groups of commands of about TRANSACTION_BYTES. An item of `writes`, a document's commands, stays together."""
+    """Yield groups of commands of about TRANSACTION_BYTES. The commands of one document, an item of `writes`, stay together."""
     group: list[Command] = []
     size = 0
     for commands in writes:

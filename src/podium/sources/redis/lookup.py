@@ -56,8 +56,8 @@ class IndexLookup:
         Raises SourceError if the index lacks what the search needs, or was made with another embedder.
         """
         info = self.info  # read once, because another thread may set it to None
-        is_new = info is None or info.is_indexing or time.monotonic() - self._read_time > MAX_AGE_SECONDS
-        if info is None or is_new:
+        is_due = info is None or info.is_indexing or time.monotonic() - self._read_time > MAX_AGE_SECONDS
+        if info is None or is_due:
             info = replies.index_info((yield ("FT.INFO", self._server.index)))
             self.info = info
             self._read_time = time.monotonic()
@@ -65,7 +65,7 @@ class IndexLookup:
         self._check_fields(request, info)
         if request.vector is not None and self._embedder_note is None:
             self._embedder_note = yield from self._compare_embedder(request, info)
-        return info, is_new
+        return info, is_due
 
     def weights(self, info: IndexInfo) -> Mapping[str, float]:
         """Return the text fields that are searched, with their weights."""
@@ -84,16 +84,16 @@ class IndexLookup:
         """Raise SourceError if the index lacks a field of the search: the server would return no results and no error."""
         text_fields = None if request.mode == "vector" else list(self.weights(info))
         vector_field = None if request.mode == "text" else self._options.vector
-        name = f"index {info.name!r} on {self._server.address}"
+        index_label = f"index {info.name!r} on {self._server.address}"
         if missing := missing_field(info, text_fields, vector_field, request.filter):
-            raise SourceError(f"{name} does not have {missing}; it has {info.field_list()}")
+            raise SourceError(f"{index_label} does not have {missing}; it has {info.field_list()}")
         if request.vector is None:
             return
         dimensions = info.fields[self._options.vector].dimensions
         if dimensions != len(request.vector):
             raise SourceError(
-                f"{vector_field!r} of {name} has {dimensions} dimensions, the embedder returns {len(request.vector)}; use the "
-                "embedder that the index was made with"
+                f"{vector_field!r} of {index_label} has {dimensions} dimensions, the embedder returns {len(request.vector)}; "
+                "use the embedder that the index was made with"
             )
 
     def _compare_embedder(self, request: RedisRequest, info: IndexInfo) -> Steps[str]:

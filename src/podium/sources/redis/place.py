@@ -47,22 +47,25 @@ def split_server(url: str) -> tuple[str, str]:
         ) from None
     if parts.fragment:
         raise InvalidInput("the URL has a # in it; write it as %23 in a password, and name an index without one")
-    query = dict(parse_qsl(parts.query))
+    parameters = dict(parse_qsl(parts.query))
     path = parts.path
-    name = query.pop("index", "")
+    name = parameters.pop("index", "")
     if not name and parts.scheme != "unix":
         parent, _, last = path.rpartition("/")
         if not last.isdecimal():  # a number is the number of a database
             path = parent
             name = last
     _check_path(parts.scheme, path)
-    query_string = f"?{urlencode(query)}" if query else ""
+    query_string = f"?{urlencode(parameters)}" if parameters else ""
     # Not urlunsplit, which would write unix:/path instead of unix:///path.
     return f"{parts.scheme}://{parts.netloc}{path}{query_string}", name
 
 
 def _check_path(scheme: str, path: str) -> None:
-    """Raise InvalidInput if the path before the name is more than database 0, the only database that can have indexes."""
+    """Raise InvalidInput if the path names more than database 0, the only one that can have indexes.
+
+    `path` does not include the name of the index. In a URL of Sentinel, it may begin with the name of the service.
+    """
     parts = [part for part in path.split("/") if part]
     if scheme == "unix":
         return

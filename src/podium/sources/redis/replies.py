@@ -93,7 +93,18 @@ class IndexInfo:
         return ", ".join(f"{field.name} ({field.kind})" for field in self.fields.values()) or "no fields"
 
 
-NO_INFO = IndexInfo("", "HASH", (), {}, 0, False, 1.0, 0, "", "")
+NO_INFO = IndexInfo(
+    name="",
+    storage="HASH",
+    prefixes=(),
+    fields={},
+    document_count=0,
+    is_indexing=False,
+    indexed_share=1.0,
+    failure_count=0,
+    last_failure="",
+    filter="",
+)
 """Stands in for the description of an index until FT.INFO is called."""
 
 
@@ -107,7 +118,7 @@ class RawDocument:
 
 
 def _reply_to(command: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Make a function that reads replies to a command raise SourceError if a reply does not have the expected structure."""
+    """Return a decorator for functions that read replies to a command: an unexpected structure raises SourceError."""
 
     def decorate(read: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @functools.wraps(read)
@@ -162,10 +173,12 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
         results = [_mapping(result) for result in _mapping(reply).get("results", ())]
         rows = [(result["id"], result["score"] if scored else None, result.get("extra_attributes")) for result in results]
     else:
-        size = 3 if scored else 2  # the total comes first, then the key, the score and the fields of each document
-        if len(reply) % size != 1:
+        part_count = 3 if scored else 2  # the total comes first, then the key, the score and the fields of each document
+        if len(reply) % part_count != 1:
             raise ValueError(f"{len(reply)} parts")
-        rows = [(reply[i], reply[i + 1] if scored else None, reply[i + size - 1]) for i in range(1, len(reply), size)]
+        rows = [
+            (reply[i], reply[i + 1] if scored else None, reply[i + part_count - 1]) for i in range(1, len(reply), part_count)
+        ]
     documents = [
         RawDocument(as_string(key), None if score is None else _number(score), _mapping(fields))
         for key, score, fields in rows

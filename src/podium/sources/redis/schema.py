@@ -17,7 +17,7 @@ from podium.sources.redis.replies import IndexInfo
 __all__ = ["HNSW_FROM", "Schema", "Storage", "check_compatible", "checked_schema", "create_command"]
 
 Storage: TypeAlias = Literal["hash", "json"]
-HNSW_FROM = 100_000  # documents; fewer vectors are searched exactly (FLAT), which takes milliseconds
+HNSW_FROM = 100_000  # with fewer documents, vectors are searched exactly (FLAT), which takes milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +103,17 @@ def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: 
         )
 
 
-def create_command(index: str, prefix: str, schema: Schema, *, dimensions: int, documents: int) -> Command:
-    """Return FT.CREATE for an index of about `documents` documents. No key may have the prefix yet.
+def create_command(index: str, prefix: str, schema: Schema, *, dimensions: int, document_count: int) -> Command:
+    """Return FT.CREATE for an index of about `document_count` documents. No key may have the prefix yet.
 
-    For that reason the option SKIPINITIALSCAN is safe. Without it the server would scan all its keys for documents.
+    For that reason the option SKIPINITIALSCAN is safe. Without it, the server would scan all its keys for documents.
     """
     options = ("ON", schema.storage.upper(), "PREFIX", 1, prefix, "SKIPINITIALSCAN")
-    return ("FT.CREATE", index, *options, "SCHEMA", *_field_arguments(schema, dimensions, documents))
+    return ("FT.CREATE", index, *options, "SCHEMA", *_field_arguments(schema, dimensions, document_count))
 
 
-def _field_arguments(schema: Schema, dimensions: int, documents: int) -> Iterator[Any]:
+def _field_arguments(schema: Schema, dimensions: int, document_count: int) -> Iterator[Any]:
+    """Yield the arguments of FT.CREATE that describe the fields."""
     for name, weight in schema.text.items():
         yield from (*_name(schema, name), "TEXT", *(() if weight == 1 else ("WEIGHT", weight)))
     for name in schema.tags:
@@ -124,7 +125,7 @@ def _field_arguments(schema: Schema, dimensions: int, documents: int) -> Iterato
     if schema.vector:
         attributes: list[Any] = ["TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE"]
         hnsw_options = without_none({"M": schema.m, "EF_CONSTRUCTION": schema.ef_construction})
-        algorithm = "HNSW" if hnsw_options or documents >= HNSW_FROM else "FLAT"
+        algorithm = "HNSW" if hnsw_options or document_count >= HNSW_FROM else "FLAT"
         attributes += chain.from_iterable(hnsw_options.items())
         yield from (*_name(schema, schema.vector), "VECTOR", algorithm, len(attributes), *attributes)
 

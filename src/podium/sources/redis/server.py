@@ -30,13 +30,13 @@ Steps = Generator[Command, Any, Result]
 """A generator that yields commands, receives their replies, and returns a result."""
 
 UNDECODED = {"NEVER_DECODE": True}  # redis-py's option to return bytes even if decode_responses is set
-# If memory is limited, so many commands run at once: the size of a reply is known only when it is in memory.
+# If memory is limited, at most this many commands run at once: the size of a reply is known only when it is in memory.
 UNCOUNTED_REPLIES = 2
 KEYLESS_COMMANDS = ("FT.", "INFO")  # the beginnings of the names of commands without a key
 
 
 class Deadline:
-    """The time at which a search must be done."""
+    """The time at which a search must be finished."""
 
     def __init__(self, seconds: float) -> None:
         self._end_time = time.monotonic() + seconds
@@ -140,7 +140,7 @@ class Server:
         return self.attempt(send)
 
     def transaction(self, commands: Sequence[Command], *, key: str, value: bytes) -> list[Any] | None:
-        """Run commands in one transaction and return their replies, or run none and return None if `key` does not hold `value`.
+        """Run commands in one transaction and return their replies. If `key` does not have the value, run none and return None.
 
         In a cluster, whose transactions cannot span shards, the key is checked before the commands are sent.
         """
@@ -171,7 +171,7 @@ class Server:
             return call()
 
     def client(self) -> Any:
-        """Return the blocking client, connected. Raises SourceError."""
+        """Return the blocking client, connected; None if the connection is asynchronous. Raises SourceError."""
         client = self._client
         if client is None and self._connection.connect is not None:
             # Connect without the lock: connecting takes time, and in a process that is forked meanwhile it would stay locked.
@@ -181,7 +181,7 @@ class Server:
                     self._client = new_client
                 client = self._client
             if client is not new_client and self._connection.is_own:
-                new_client.close()  # another thread was faster
+                new_client.close()  # another thread connected first
         return client
 
     def close(self) -> None:
@@ -240,7 +240,7 @@ class Server:
 
 
 def _reserve_reply(reply: Any) -> None:
-    """If memory is limited, reserve that of a reply and of the values that will be decoded from it."""
+    """If memory is limited, reserve the memory of a reply and of the values that will be decoded from it."""
     if not is_limited():
         return
     if isinstance(reply, bytes):

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["RedisSource"]
 
 MAX_RESULTS = 1_000_000
-# A command that took this share of its TIMEOUT counts as incomplete. It is less than 1, because two clocks differ a little.
+# The reply to a command that took this share of its TIMEOUT counts as incomplete. The share is less than 1, because the clocks
+# of client and server differ a little.
 TIMEOUT_SHARE = 0.999
 
 
@@ -126,7 +127,7 @@ class RedisSource(HybridSource[RedisRequest]):
         self.filter = options.filter
         self._options = options
         self._lookup = IndexLookup(server, options)
-        self._probe: Vectors | None = None  # of the text PROBE: it shows whether the index has vectors of this embedder
+        self._probe: Vectors | None = None  # the vector of PROBE, which shows whether the index was made with this embedder
         self._has_hybrid: bool | None = None  # whether the server has FT.HYBRID; None before the first hybrid search
 
     def __repr__(self) -> str:
@@ -243,8 +244,8 @@ class RedisSource(HybridSource[RedisRequest]):
         # Fetch all fields with a second command, because FT.HYBRID returns only fields that are named.
         options = self._command_options(request, 0, len(hits))
         reply = yield from complete_reply(documents_command(options, [hit.key for hit in hits]), options)
-        fields = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
-        return [hit._replace(fields=fields[hit.key]) for hit in hits if hit.key in fields]
+        fields_by_key = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
+        return [hit._replace(fields=fields_by_key[hit.key]) for hit in hits if hit.key in fields_by_key]
 
     def _request(self, query: Any, limit: Any, offset: Any, mode: Any, filter_value: Any) -> RedisRequest:
         """Return the request for the arguments of a search. Raises InvalidInput if one is not valid."""
@@ -295,7 +296,7 @@ class RedisSource(HybridSource[RedisRequest]):
 def complete_reply(command: Command, options: CommandOptions) -> Steps[Any]:
     """Return the reply to a command. Raises SourceError if the command took as long as its TIMEOUT.
 
-    Its reply may then have only a part of the results, and in RESP2 a reply does not tell whether it has all.
+    Such a reply may have only a part of the results, and in RESP2 a reply does not show whether it has all.
     """
     start = time.monotonic()
     reply = yield command

@@ -31,7 +31,7 @@ class HashStorage:
         self._schema = schema
 
     def encode(self, document: Any, number: int) -> dict[str, Any]:
-        """Return the fields to write, as bytes by name. Raises InvalidInput, which names the document's number."""
+        """Return the fields to write, as bytes by name. Raises InvalidInput, whose message has the document's number."""
         fields = {name: self._value(value, name, number) for name, value in _record(document, self._schema, number).items()}
         if "$" in fields:
             raise InvalidInput(f"document {number} has a field named '$', which RediSearch cannot return; rename it")
@@ -64,10 +64,10 @@ class HashStorage:
 
         `replies` are those to `read_commands`.
         """
-        values, stored_count, *vector_exists = replies
+        values, stored_count, *vector_replies = replies
         if stored_count != len(fields) + has_vector:
             return False
-        if vector_exists and bool(vector_exists[0]) != has_vector:
+        if vector_replies and bool(vector_replies[0]) != has_vector:
             return False
         return bool(values == [fields[name] for name in sorted(fields)])
 
@@ -132,9 +132,10 @@ def storage_for(schema: Schema) -> HashStorage | JsonStorage:
 
 
 def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
-    """Return the fields of a document to store, without None and NaN, and without blank tags and numbers.
+    """Return the fields of a document to store. None, NaN, and blank tags and numbers are left out.
 
-    Raises InvalidInput if it has none of the searched fields, no fields that are not empty, or a value that is not valid.
+    Raises InvalidInput if the document has none of the searched fields, if all its fields are left out, or if a field has an
+    invalid name or number.
     """
     record = {next(iter(schema.text)): document} if isinstance(document, str) else document
     if not isinstance(record, Mapping) or not any(name in record for name in schema.text):

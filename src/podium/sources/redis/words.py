@@ -10,8 +10,9 @@ __all__ = ["has_escaped_word", "tokens", "words"]
 # The characters at which RediSearch separates words (its file src/toksep.h), and control characters, which no query may have.
 _SEPARATOR_CHARACTERS = r"\x00-\x20,./(){}\[\]:;\\~!@#$%^&*\-=+|'`\"<>?\x7f"
 SEPARATORS = re.compile(rf"[{_SEPARATOR_CHARACTERS}]+")
-# A token of a document as RediSearch reads it, with backslashes as escapes; and a token that it would find without escapes.
+# A token of a document as RediSearch reads it: a backslash escapes the character after it.
 INDEXED_TOKEN = re.compile(rf"(?:\\.|[^{_SEPARATOR_CHARACTERS}])+", re.DOTALL)
+# A token of which backslashes hide no word: a word, also after a backslash, or only separators.
 PLAIN_TOKEN = re.compile(rf"\\?[^{_SEPARATOR_CHARACTERS}]+|[{_SEPARATOR_CHARACTERS}]+")
 
 
