@@ -1,4 +1,4 @@
-"""Description: how an index was created, as its file podium-index.json says, and whether an embedder fits the index."""
+"""Description: how an index was created, as its file podium-index.json describes it, and whether an embedder fits the index."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def read(folder: Path) -> Description:
     try:
         values = load_json(folder / DESCRIPTION_FILE)
         if values["language"] is not None and not isinstance(values["language"], str):
-            raise ValueError("its language")
+            raise ValueError("its language is not a string")
         values["probe"] = tuple(map(float, values["probe"]))
         values["fields"] = checked_weights(values["fields"])
         description = Description(**{field.name: values[field.name] for field in fields(Description) if field.name in values})

@@ -30,9 +30,10 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
 
 
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:
-    """Return the text of each of the fields, None if the document lacks it; the document's own text if `fields` is None.
+    """Return the text of each of the fields, None for a field that the document lacks.
 
-    A string is the text of every field. Raises InvalidInput if a document has none of the fields.
+    If `fields` is None, return the document's own text, as a tuple of one. A document that is a string has it as the text of
+    every field. Raises InvalidInput if a document has none of the fields.
     """
     if fields is None or isinstance(document, str):
         text = texts_of([document], argument="text", start=number)[0]

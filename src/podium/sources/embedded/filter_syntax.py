@@ -1,6 +1,6 @@
 """Filter expressions of an index in a folder: RediSearch's query syntax for conditions on tags and numbers.
 
-So the same expression, which may come from redisvl, filters an index in a folder and an index on Redis:
+The same expression, also one of redisvl, filters an index in a folder and an index on Redis:
 
     @kind:{book | journal}    one of these values; a special character needs a \\ before it, or the value double quotes
     @kind:{bo*}               a value that begins with bo
@@ -123,7 +123,10 @@ COMPARISONS: dict[str, Callable[[str, float], Condition]] = {
 
 
 class _Parser:
-    """Reads an expression from left to right. `_end` is the position up to which it has been read."""
+    """Reads an expression from left to right. `_end` is the position up to which it has been read.
+
+    A method that returns a condition reads the part of the expression that describes the condition.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -116,7 +116,7 @@ def tag_of(value: Any) -> str:
 def _number(value: Any) -> float | None:
     """Return a value as a number, None if it is neither a number nor a string that contains only a number."""
     if isinstance(value, str):
-        text = value.strip()  # also of characters that float() does not take for spaces
+        text = value.strip()  # this also removes characters that float() does not accept as spaces
         return float(text) if NUMBER.fullmatch(text) else None
     return None if isinstance(value, bool) else float(value)
 

@@ -2,9 +2,9 @@
 
 A document refers to its row by a number that never changes, so compaction does not touch the text index. In generation 0,
 whose files are in the folder of the index, the number of a row is its position. Generation N is the folder `vectors-N`. It has
-the same files, and the file `numbers`: the numbers of the rows that were copied, and the number of the next row, as 64-bit
-integers, and their checksum. The folder gets its name when all its files are on the disk, and only then are the files of the
-generation before it deleted. So the generation with the highest number is complete, even if a process is killed.
+the same files, and the file `numbers`, which has 64-bit integers: the numbers of the rows that were copied, the number of the
+next row, and a checksum. The folder gets its name when all its files are on the disk, and only then are the files of the
+previous generation deleted. So the generation with the highest number is complete, even if a process is killed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDER_NAME = re.compile(r"vectors-([1-9][0-9]*)")
 UNFINISHED = ".unfinished"
 MIN_UNUSED = 0.1  # the share of unused rows from which a compaction copies the others
 Identity = tuple[int, ...]
-"""The number of a generation, and the inode and time of its file of numbers, which tell whether a backup replaced it."""
+"""The number of a generation, and the inode and time of its file `numbers`, which change if a backup is restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,28 @@ class Generation:
         import numpy as np
 
         numbers = np.asarray(numbers, np.int64)
-        copied = len(self.numbers) - 1
-        is_copied = numbers < self.numbers[copied]
-        positions = np.where(is_copied, np.searchsorted(self.numbers, numbers), numbers - self.numbers[copied] + copied)
+        copied_count = len(self.numbers) - 1
+        first_appended = self.numbers[copied_count]
+        is_copied = numbers < first_appended
+        positions = np.where(is_copied, np.searchsorted(self.numbers, numbers), numbers - first_appended + copied_count)
         if (self.numbers[positions[is_copied]] != numbers[is_copied]).any() or (positions >= len(self)).any():
             raise SourceError("the index is damaged: vectors of documents are missing; index the documents again")
         return positions
 
     def _number(self, position: int) -> int:
         """Return the number of the row at a position, which may be the position after the last row."""
-        copied = len(self.numbers) - 1
-        return int(self.numbers[min(position, copied)]) + max(0, position - copied)
+        copied_count = len(self.numbers) - 1
+        return int(self.numbers[min(position, copied_count)]) + max(0, position - copied_count)
 
 
 class Generations:
     """The vectors of an index in a folder, or in memory if `folder` is None. Other processes may compact them at any time."""
 
     def __init__(self, folder: Path | None, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
-        self._folder, self._dimensions, self._exact_below = folder, dimensions, exact_below
-        self._newest = self._first()
+        self._folder = folder
+        self._dimensions = dimensions
+        self._exact_below = exact_below
+        self._newest = self._generation_0()
 
     def current(self) -> Generation:
         """Return the newest generation. It stays the newest as long as the caller keeps other writers out."""
@@ -110,7 +113,7 @@ class Generations:
         identity = _newest_identity(self._folder)
         if identity != newest.identity:
             try:
-                newest = self._opened(self._folder, identity) if identity[0] else self._first()
+                newest = self._open(self._folder, identity) if identity[0] else self._generation_0()
             except (SourceError, FileNotFoundError):
                 if _newest_identity(self._folder) == identity:
                     raise
@@ -121,9 +124,9 @@ class Generations:
     def use(self, function: Callable[[Generation], Result]) -> Result:
         """Return what a function returns for the current generation.
 
-        If a compaction replaces the generation meanwhile, its files may have been deleted before the function read them. Then
-        the function is called again with the new one. A snapshot that the function takes is newer than its generation, so the
-        generation has all rows that the snapshot's documents refer to.
+        If a compaction replaces the generation meanwhile, the function is called again with the new one, because files may have
+        been deleted before the function read them. The function may take a snapshot of the documents: the generation has all
+        rows that these documents refer to.
         """
         while True:
             generation = self.current()
@@ -144,9 +147,9 @@ class Generations:
         """
         generation = self.current()
         if self._folder is not None:
-            _try_to_delete_before(self._folder, generation.identity[0])  # a process may have been killed before it did so
-        unused = len(generation) - len(used)
-        if not unused or unused < MIN_UNUSED * len(generation):
+            _try_to_delete_before(self._folder, generation.identity[0])  # a process may have been killed before it deleted them
+        unused_count = len(generation) - len(used)
+        if not unused_count or unused_count < MIN_UNUSED * len(generation):
             return
         if self._folder is None:
             copy = self._copy(generation, None, used)
@@ -159,7 +162,7 @@ class Generations:
             raise SourceError(f"cannot compact {self._folder}: {reason}; free some disk space") from error
         _try_to_delete_before(self._folder, number)
 
-    def _first(self) -> Generation:
+    def _generation_0(self) -> Generation:
         import numpy as np
 
         return Generation((0,), self._vectors(self._folder), np.zeros(1, np.int64))
@@ -167,14 +170,15 @@ class Generations:
     def _vectors(self, folder: Path | None) -> Vectors:
         return Vectors(folder, self._dimensions, exact_below=self._exact_below)
 
-    def _opened(self, folder: Path, identity: Identity) -> Generation:
-        """Return a generation of the folder. Raises SourceError if its numbers are damaged, FileNotFoundError without them."""
+    def _open(self, folder: Path, identity: Identity) -> Generation:
+        """Open a later generation. Raises SourceError if its numbers are damaged, FileNotFoundError if it was deleted."""
         path = _generation_folder(folder, identity[0])
         vectors = self._vectors(path)
         numbers = _read_numbers(path / NUMBERS_FILE, len(vectors.rows()) + 1)
         return Generation(identity, vectors, numbers)
 
     def _copy(self, generation: Generation, folder: Path | None, used: Numbers) -> Vectors:
+        """Copy the used rows of a generation to a folder, or in memory, and build their graph."""
         copy = self._vectors(folder)
         copy.append_rows_of(generation.vectors, generation.positions(used))
         copy.improve()
@@ -207,7 +211,7 @@ def _generation_folder(folder: Path, number: int) -> Path:
 
 
 def _generation_folders(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the number and the path of everything that has the name of a generation, also if it belongs to the user."""
+    """Yield the number and the path of everything that has the name of a generation, also if podium did not create it."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
             if match := FOLDER_NAME.fullmatch(name):
@@ -215,6 +219,7 @@ def _generation_folders(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _newest_identity(folder: Path) -> Identity:
+    """Return the identity of the newest generation on the disk. Generation 0 has no file `numbers`, so it is (0,)."""
     for number, path in sorted(_generation_folders(folder), reverse=True):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             stat = (path / NUMBERS_FILE).stat()
@@ -223,6 +228,7 @@ def _newest_identity(folder: Path) -> Identity:
 
 
 def _with_next(used: Numbers, generation: Generation) -> Numbers:
+    """Return the attribute `numbers` of the generation that has the used rows of this one."""
     import numpy as np
 
     return np.append(used, np.int64(generation.next_number))
@@ -235,15 +241,17 @@ def _write_numbers(path: Path, numbers: Numbers) -> None:
 
 
 def _read_numbers(path: Path, max_count: int) -> Numbers:
-    """Return the numbers in a file. Raises SourceError if it is damaged: a damaged size must not fill the memory."""
+    """Return the numbers in a file. Raises SourceError if it is damaged or has more than `max_count` numbers."""
     import numpy as np
 
     with open_regular_file(path) as file:
-        content = file.read(8 * (max_count + 1) + 1)
-    numbers, stored = content[:-8], content[-8:]
-    if len(content) > 8 * (max_count + 1) or len(content) < 16 or stored != checksum(numbers).to_bytes(8, "little"):
+        content = file.read(8 * (max_count + 1) + 1)  # no more, so that a damaged file does not fill the memory
+    number_bytes = content[:-8]
+    stored_checksum = content[-8:]
+    is_intact = stored_checksum == checksum(number_bytes).to_bytes(8, "little")
+    if len(content) > 8 * (max_count + 1) or len(content) < 16 or not is_intact:
         raise SourceError(f"{path} is damaged, or vectors are missing; index the documents again")
-    return np.frombuffer(numbers, "<i8").astype(np.int64)
+    return np.frombuffer(number_bytes, "<i8").astype(np.int64)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -269,14 +277,15 @@ def _delete_before(folder: Path, number: int) -> None:
     for other, path in _generation_folders(folder):
         if other < number and (path / NUMBERS_FILE).is_file():
             _delete_files(path)
-            if os.listdir(path) == [NUMBERS_FILE]:  # deleted last, because a folder without it may be the user's
+            if os.listdir(path) == [NUMBERS_FILE]:  # deleted last, because a folder without this file may not be podium's
                 (path / NUMBERS_FILE).unlink()
                 path.rmdir()
-    if number:
-        _delete_files(folder)
+    if number > 0:
+        _delete_files(folder)  # the files of generation 0
 
 
 def _delete_files(folder: Path) -> None:
+    """Delete the files of rows, checksums and graphs in a folder."""
     for path in folder.iterdir():
         is_own = path.name in (ROWS_FILE, CHECKSUMS_FILE) or graph.FILE_NAME.fullmatch(path.name)
         if is_own and not path.is_dir():

@@ -1,7 +1,7 @@
 """Graph: an HNSW graph over rows of vectors, by usearch, and its file. It is derived from the rows, so it can be built again.
 
 A file's name has the number of rows and the checksum of the file: graph-150000-0a1b2c3d.hnsw. The file is that of usearch,
-followed by the representatives of the rows, int32.
+followed by the representatives of the rows (see Graph), int32.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = ["FILE_NAME", "Graph", "GraphFile", "graph_files"]
 _log = logging.getLogger("podium")
 # Earlier versions of podium wrote graphs as `.usearch`. A process that was killed may have left an unfinished graph.
 FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:-(?P<checksum>[0-9a-f]{8})\.hnsw|(?:-[0-9a-f]{8})?\.usearch|\.unfinished)")
-ADDED_AT_ONCE = 50_000  # rows, which are copied to memory
-# How many rows HNSW considers in a search: a usual search requests 100 candidates, of which the graph has to find all.
-EF_SEARCH, MIN_HITS = 200, 100
-# A row that is found among so few is found among EF_SEARCH too, so nearly all rows are tested with a fast search.
+BATCH_ROWS = 50_000  # how many rows are copied to memory and processed at once
+MIN_HITS = 100  # how many rows a search finds at least: as many as the candidates of a usual search
+EF_SEARCH = 200  # how many rows HNSW considers to find them
+# How many rows HNSW considers in a first, faster test of which rows it reaches. Other searches reach these rows, too.
 EF_TEST = 16
 UNREACHABLE = -1
 
@@ -48,26 +48,26 @@ class GraphFile:
     """
 
     path: Path
-    rows: int
+    row_count: int
     checksum: int
     modified: int
 
 
-def graph_files(folder: Path, rows: int) -> list[GraphFile]:
-    """Return the graphs that have no more than `rows` rows, the largest first. Those of earlier versions are left out."""
+def graph_files(folder: Path, max_row_count: int) -> list[GraphFile]:
+    """Return the graphs that have at most `max_row_count` rows, the largest first. Those of earlier versions are left out."""
     files = []
     for path in folder.iterdir():
         if (match := FILE_NAME.fullmatch(path.name)) and match["checksum"]:
             with contextlib.suppress(OSError):  # the file was replaced after it was listed
                 files.append(GraphFile(path, int(match["rows"]), int(match["checksum"], 16), path.stat().st_mtime_ns))
-    return sorted((file for file in files if 0 < file.rows <= rows), key=lambda file: -file.rows)
+    return sorted((file for file in files if 0 < file.row_count <= max_row_count), key=lambda file: -file.row_count)
 
 
 class Graph:
     """A graph over the first `row_count` rows, which are unit vectors. Its distance is the inner product of float16 vectors.
 
     HNSW does not reach all of many equal or very close rows. So only the first of equal rows is in the graph, and represents
-    the others. Rows that a search for themselves does not find are compared in every search.
+    the others. Rows that a search for their own vector does not find are unreachable; they are compared in every search.
     """
 
     def __init__(self, index: Any, representatives: NDArray[np.int32]) -> None:
@@ -104,9 +104,9 @@ class Graph:
         return Graph(self._index, np.where(unreachable[representatives], UNREACHABLE, representatives).astype(np.int32))
 
     def nearest(self, unit: Rows, count: int) -> Positions | None:
-        """Return the positions of at least `count` rows that are probably the nearest, in ascending order.
+        """Return positions of at least `count` rows, in ascending order. The `count` nearest rows are probably among them.
 
-        Returns None if the graph does not reach so many rows.
+        All unreachable rows are among them, too. Returns None if the graph finds fewer than `count` rows.
         """
         import numpy as np
 
@@ -114,22 +114,22 @@ class Graph:
         self._index.expansion_search = max(EF_SEARCH, 2 * hit_count)
         with no_fork:
             keys = self._index.search(unit, hit_count).keys.astype(np.int64)
-        # Another thread may be adding rows to a graph in memory.
-        represented = np.concatenate([[UNREACHABLE], keys[keys < self.row_count]])
-        starts = np.searchsorted(self._sorted_representatives, represented, "left")
-        ends = np.searchsorted(self._sorted_representatives, represented, "right")
+        keys = keys[keys < self.row_count]  # in memory, another thread may be adding rows to the same index
+        representatives = np.concatenate([[UNREACHABLE], keys])
+        starts = np.searchsorted(self._sorted_representatives, representatives, "left")
+        ends = np.searchsorted(self._sorted_representatives, representatives, "right")
         groups = [self._by_representative[start:end] for start, end in zip(starts, ends, strict=True)]
         positions = np.sort(np.concatenate(groups))
         return positions if len(positions) >= count else None
 
     def _unreachable(self, rows: Rows, positions: Positions) -> Positions:
-        """Return those of the positions that are not found by a search for the row at that position."""
+        """Return those of the positions that a search for the row at the position does not find."""
         import numpy as np
 
         for expansion, hit_count in ((EF_TEST, EF_TEST), (EF_SEARCH, MIN_HITS)):
             self._index.expansion_search = expansion
             missed = [batch[~self._finds(rows[batch], batch, hit_count)] for batch in _batches(positions)]
-            positions = np.concatenate([positions[:0], *missed])
+            positions = np.concatenate([positions[:0], *missed])  # with an empty array, because `missed` may be an empty list
         return positions
 
     def _finds(self, rows: Rows, positions: Positions, hit_count: int) -> NDArray[np.bool_]:
@@ -154,14 +154,14 @@ class Graph:
 
         index_class = import_optional("usearch.index", "index").Index
         try:
-            with open_regular_file(file.path) as content:
-                size = os.fstat(content.fileno()).st_size
-                if file_checksum(content, size) != file.checksum:
+            with open_regular_file(file.path) as opened_file:
+                size = os.fstat(opened_file.fileno()).st_size
+                if file_checksum(opened_file, size) != file.checksum:
                     return None
-                content.seek(size - 4 * file.rows)
-                representatives = np.frombuffer(content.read(), np.int32)
+                opened_file.seek(size - 4 * file.row_count)
+                representatives = np.frombuffer(opened_file.read(), np.int32)
             metadata = index_class.metadata(str(file.path))
-            if metadata is None or int(metadata["dimensions"]) != dimensions or len(representatives) != file.rows:
+            if metadata is None or int(metadata["dimensions"]) != dimensions or len(representatives) != file.row_count:
                 return None
             with no_fork:
                 return cls(index_class.restore(str(file.path), view=not writable), representatives)
@@ -171,7 +171,7 @@ class Graph:
     def save(self, folder: Path) -> None:
         """Write the graph to a file, and delete older graphs.
 
-        If the disk is full, this only logs a warning, because rows can be searched without a graph.
+        If the file cannot be written, this only logs a warning, because rows can be searched without a graph.
         """
         outdated = [path for path in folder.iterdir() if FILE_NAME.fullmatch(path.name)]
         unfinished = folder / f"graph-{self.row_count}.unfinished"  # usearch writes to a path, not to a file object
@@ -197,7 +197,7 @@ class Graph:
 
 
 def first_equal_rows(rows: Rows) -> NDArray[np.int64]:
-    """Return for each row the position of the first row whose float16 numbers are equal."""
+    """Return for each row the position of the first row that has the same float16 numbers."""
     import numpy as np
 
     digests = np.empty(len(rows), "S16")
@@ -210,4 +210,4 @@ def first_equal_rows(rows: Rows) -> NDArray[np.int64]:
 
 
 def _batches(positions: Positions) -> list[Positions]:
-    return [positions[start : start + ADDED_AT_ONCE] for start in range(0, len(positions), ADDED_AT_ONCE)]
+    return [positions[start : start + BATCH_ROWS] for start in range(0, len(positions), BATCH_ROWS)]

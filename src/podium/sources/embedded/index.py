@@ -1,13 +1,13 @@
 """EmbeddedIndex: full-text, vector and hybrid search in a folder or in memory, without a server.
 
 The text index decides which documents exist: a commit adds a document together with the number of its vector's row. Rows are
-on the disk before that commit, and rows of a commit that never happened belong to no document. A number is never given to
-another row, also not by a compaction, which moves rows to new files. So texts and vectors always agree, even if a writer is
-killed.
+on the disk before that commit, and rows of a commit that never happened belong to no document. The number of a row never
+belongs to another row, not even after a compaction, which moves rows to new files. So texts and vectors always agree, even if
+a writer is killed.
 
-The files of an index are mapped into memory. To restore one from a backup, replace files by renaming others, or drop the index
-first. A file that was truncated or overwritten in place is noticed when a search begins; one that is truncated while a search
-reads it ends the process (SIGBUS).
+The files of an index are mapped into memory. To restore an index from a backup, replace its files by renaming others,
+or drop the index first. A search notices a file that was truncated or overwritten in place before it began. A file that is
+truncated while a search reads it ends the process (SIGBUS).
 """
 # ruff: noqa: A002  `filter` is the argument's name in RedisSource
 
@@ -249,8 +249,9 @@ class EmbeddedIndex(HybridSource[_Request]):
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
                     part = slice(start, start + EMBEDDED_AT_ONCE)
                     rows = self._written_rows(texts[part])
-                    for values in zip(valid_ids[part], stored[part], texts[part], rows, terms[part], strict=True):
-                        writer.put(Entry(*values))
+                    values = zip(valid_ids[part], stored[part], texts[part], rows, terms[part], strict=True)
+                    for document_id, content, field_texts, row, document_terms in values:
+                        writer.put(Entry(document_id, document=content, texts=field_texts, row=row, terms=document_terms))
             if self._vectors is not None:
                 self._vectors.use(lambda generation: generation.vectors.improve())
         return valid_ids
@@ -268,8 +269,8 @@ class EmbeddedIndex(HybridSource[_Request]):
     def keep(self, documents: Iterable[Any], reranker: Reranker) -> int:
         """Store a reranker's encodings of documents that the index has, and return how many were computed.
 
-        Encodings that are stored already are not computed again. Raises InvalidInput. Raises SourceError while another
-        process writes.
+        Encodings that are stored already are not computed again. Raises InvalidInput, and SourceError while another process
+        writes.
         """
         stored = [self._stored_json(document, number) for number, document in enumerate(checked_documents(documents))]
         with self._writing, self.locked():
@@ -335,8 +336,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         def candidates(vectors: Generation | None) -> Candidates:
             snapshot = self._snapshot()
             selected = None if condition is None else self._selection(condition, snapshot)
-            matching = len(snapshot) if selected is None else selected.count
-            remaining = max(0, matching - offset)
+            matching_count = len(snapshot) if selected is None else selected.count
+            remaining = max(0, matching_count - offset)
             count = remaining if limit is None else min(limit, remaining)
             request = _Request(
                 query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected, vectors=vectors
@@ -460,14 +461,18 @@ class EmbeddedIndex(HybridSource[_Request]):
             return append_vectors(self._vectors.current(), self.embed, joined_texts)
 
     def _check_rows(self) -> None:
-        """Raise SourceError if rows of vectors are missing, which a killed writer cannot cause."""
-        if self._vectors is not None and self._vectors.use(lambda vectors: self._snapshot().last_row() >= vectors.next_number):
+        """Raise SourceError if rows of vectors are missing. A killed writer cannot cause that: it writes rows first."""
+        if self._vectors is not None and self._vectors.use(self._lacks_rows):
             raise SourceError(
                 f"{self.path} is damaged: it has fewer vectors than documents that have one; index the documents again"
             )
 
+    def _lacks_rows(self, generation: Generation) -> bool:
+        return self._snapshot().last_row() >= generation.next_number
+
 
 def _is_same(existing: dict[str, Any] | None, document: dict[str, Any]) -> bool:
+    """Whether an index has a document in exactly this form. `existing` is its document with the same id, None without one."""
     if existing is None:
         return False
     if existing == document:

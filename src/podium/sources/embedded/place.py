@@ -37,10 +37,10 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
         raise SourceError(f"{place} is not an index of podium; create one in another folder with podium index FILE --to FOLDER")
     if options.text is not None:
         raise InvalidInput(f"{place} was created with the fields it searches; leave them out")
-    name = options.embed
-    if name is None and options.mode != "text":
-        name = descriptions.read(checked_folder(place)).embedder
-    return EmbeddedIndex.open(place, embed=load_embedder(name), **arguments)
+    embedder = options.embed
+    if embedder is None and options.mode != "text":
+        embedder = descriptions.read(checked_folder(place)).embedder
+    return EmbeddedIndex.open(place, embed=load_embedder(embedder), **arguments)
 
 
 def _add_file(file: Path, index: EmbeddedIndex) -> None:
@@ -119,7 +119,8 @@ class FolderTarget:
 
     def _check_options(self) -> None:
         """Raise InvalidInput if the index was created with other fields, another language or other ids."""
-        index, options = self._index, self._options
+        index = self._index
+        options = self._options
         has_other_fields = options.text is not None and options.text != index.text_weights
         if has_other_fields or (options.language and self._language != index.language):
             fields = f"--text {','.join(index.text_fields)}" if index.text_fields else "each document's own text"
@@ -171,12 +172,12 @@ def drop(path: str | os.PathLike[str]) -> int | None:
 def _compact(place: str) -> tuple[int, int]:
     folder = checked_folder(place)
     with loading(folder):
-        before = _size(folder)
+        bytes_before = _total_bytes(folder)
         EmbeddedIndex.open(folder).compact()
-        return before, _size(folder)
+        return bytes_before, _total_bytes(folder)
 
 
-def _size(folder: Path) -> int:
+def _total_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

@@ -17,13 +17,16 @@ HAN_AND_KANA = (
     "々-〇〻\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-THAI, LAO, KHMER = "\u0e01-\u0e3a\u0e40-\u0e4e", "\u0e81-\u0ec6\u0ec8-\u0ece\u0edc-\u0edf", "\u1780-\u17d3\u17d7\u17dc\u17dd"
+THAI = "\u0e01-\u0e3a\u0e40-\u0e4e"
+LAO = "\u0e81-\u0ec6\u0ec8-\u0ece\u0edc-\u0edf"
+KHMER = "\u1780-\u17d3\u17d7\u17dc\u17dd"
 BURMESE = "\u1000-\u103f\u1050-\u1089\u108e\u108f\u109a-\u109d\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa76\uaa7a-\uaa7f"
 WIDE = "\uff01-\uff9f"  # full-width Latin letters and half-width Katakana
 
 NORMALIZED_AT_ONCE = 2_000  # characters
 # A run of characters in a script without spaces. The two groups are never in one word.
 RUN = re.compile(f"[{HAN_AND_KANA}]+|[{THAI}{LAO}{KHMER}{BURMESE}]+")
+# A run of characters that is normalized, so that forms of different width become the same word.
 NORMALIZED = re.compile(f"[{WIDE}{HAN_AND_KANA}{THAI}{LAO}{KHMER}{BURMESE}]+")
 
 SIGNS = "".join(
@@ -66,12 +69,12 @@ def has_unspaced_text(text: str) -> bool:
     return not text.isascii() and NORMALIZED.search(text) is not None
 
 
-def _with_runs_as_words(text: str, words: Callable[[list[str]], list[str]]) -> str:
-    """Replace each run by the words that a function returns for its characters."""
+def _with_runs_as_words(text: str, words_of: Callable[[list[str]], list[str]]) -> str:
+    """Replace each run by the words that `words_of` returns for its characters."""
     if text.isascii():
         return text
     text = NORMALIZED.sub(lambda run: _normalized(run[0]), text)
-    return RUN.sub(lambda run: f" {' '.join(words(characters_of(run[0])))} ", text)
+    return RUN.sub(lambda run: f" {' '.join(words_of(characters_of(run[0])))} ", text)
 
 
 def _normalized(run: str) -> str:

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Snapshot"]
 
-READ_AT_ONCE = 20_000  # documents of a batch: to find a later batch, tantivy also visits all batches before it
+# How many documents a batch has. Smaller batches would take longer: for each one, tantivy also visits all batches before it.
+READ_AT_ONCE = 20_000
 Address = tuple[int, int]
-"""A document in a snapshot: the number of its segment, and its number there."""
+"""A document in a snapshot: the number of its segment, and its number in that segment."""
 
 
 class Snapshot:
-    """The documents of one commit. Hits have an Address as their key; only `stored` and `documents` load documents."""
+    """The documents of one commit. Hits have an Address as their key, because loading the documents of all hits is slow.
+
+    `query_words` returns the words of a query as they are indexed. `weights` are the weights of the searched fields.
+    """
 
     def __init__(
         self, path: Path | None, index: Any, query_words: Callable[[str], list[str]], weights: Sequence[float]
@@ -52,7 +56,7 @@ class Snapshot:
     def count(self, query: Any) -> int:
         """Return how many documents match a query object of tantivy, 0 for None.
 
-        This takes longer than a search, which skips most of them.
+        This takes longer than a search, which skips most matching documents.
         """
         if query is None:
             return 0
@@ -134,7 +138,7 @@ class Snapshot:
                 hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset).hits
             yield [content for _, content in self.stored([(address.segment_ord, address.doc) for _, address in hits])]
 
-    def of_rows(self, rows: Sequence[int], selection: Selection | None = None) -> dict[int, Address]:
+    def addresses_of_rows(self, rows: Sequence[int], selection: Selection | None = None) -> dict[int, Address]:
         """Return the documents whose vectors have these rows, by row. With a selection, return only its documents."""
         with tantivy_calls(self._path):
             if not rows:
@@ -145,7 +149,7 @@ class Snapshot:
                 query = self._query.boolean_query([(must, query), (must, selection.query)])
             return self._by_row(query, len(rows))
 
-    def selected_rows(self, selection: Selection) -> dict[int, Address]:
+    def addresses_of_selection(self, selection: Selection) -> dict[int, Address]:
         """Return the documents of a selection that have a vector, by the vector's row."""
         with tantivy_calls(self._path):
             return self._by_row(selection.query, selection.count) if selection.count else {}
@@ -164,7 +168,7 @@ class Snapshot:
             with tantivy_calls(self._path):
                 hits = self._searcher.search(query, limit=READ_AT_ONCE, count=False, offset=offset, order_by_field="row").hits
             rows += [row for row, _ in hits if row is not None]
-        return np.array(rows[::-1], np.int64)
+        return np.array(rows[::-1], np.int64)  # tantivy returns the highest row first
 
     def last_row(self) -> int:
         """Return the highest row that a document refers to, -1 if none does."""

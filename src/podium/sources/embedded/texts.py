@@ -71,7 +71,7 @@ class Texts:
         self._weights = [1.0] if description.fields is None else list(description.fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
-        self._commits = 0  # made by this object, which is the only one that can write to an index in memory
+        self._commits = 0  # how many commits this object made; no other object can write to an index in memory
         self._loaded_state: bytes | int | None = None
         self._segment_files: frozenset[FileIdentity] = frozenset()  # the files of the loaded commit
         self._reloading = threading.Lock()
@@ -80,10 +80,10 @@ class Texts:
             if self._folder is None or create:
                 self._index = _new_index(self._folder, _schema(len(self._weights), description))
             else:
-                self._index = self._opened_index(self._folder)
+                self._index = self._open_folder(self._folder)
             self._index.register_tokenizer("podium", self._analyzer)
             with no_fork:
-                # Otherwise a thread of tantivy reloads the index at any time, also while another thread forks.
+                # With another setting, a thread of tantivy reloads the index at any time, also while another thread forks.
                 self._index.config_reader("manual")
 
     def renew(self) -> None:
@@ -119,6 +119,7 @@ class Texts:
         return self._folder is None or are_unchanged(self._folder, self._segment_files)
 
     def _check_files(self) -> None:
+        """Raise SourceError if a file of the last commit is damaged. Remember the files, and link them in the mirror."""
         if self._folder is not None:
             self._segment_files = check_segments(self._folder, _meta(self._folder))
         if self._mirror is not None:
@@ -165,8 +166,8 @@ class Texts:
                 raise SourceError(f"another process is adding to {location}; wait until it is done, then try again") from None
             raise
 
-    def _opened_index(self, folder: Path) -> Any:
-        """Return the index in a folder. Of a read-only folder, open a mirror, because tantivy must create a lock file."""
+    def _open_folder(self, folder: Path) -> Any:
+        """Open the index in a folder, or a mirror of a folder that is read-only, because tantivy must create a lock file."""
         self._check_files()
         try:
             return _open_index(folder)
@@ -204,7 +205,7 @@ class Writer:
         self._document = tantivy().Document
 
     def put(self, entry: Entry) -> None:
-        """Add a document. It replaces the one that has its id."""
+        """Add a document. It replaces the document that has the same id."""
         with tantivy_calls(self._path):
             self.remove(entry.id)
             self._writer.add_document(self._tantivy_document(entry))
@@ -235,7 +236,7 @@ class Writer:
 
 
 def _meta(folder: Path) -> bytes:
-    """Return the content of meta.json. Raises ValueError if it is too large to be intact: tantivy would load it into memory."""
+    """Return the content of meta.json. Raises ValueError if it is too large, because tantivy would load it into memory."""
     with open_regular_file(folder / META_FILE) as file:
         content = file.read(MAX_META_BYTES + 1)
     if len(content) > MAX_META_BYTES:
@@ -277,7 +278,7 @@ def _new_index(folder: Path | None, schema: Any) -> Any:
 
 
 def _analyzer(language: str | None) -> Any:
-    """Return what separates a text into words in lower case, without stop-words and stemmed if there is a language."""
+    """Return the analyzer that separates a text into words in lower case. With a language, it removes stop-words and stems."""
     package = tantivy()
     builder = package.TextAnalyzerBuilder(package.Tokenizer.simple()).filter(package.Filter.remove_long(LONGEST_WORD))
     builder = builder.filter(package.Filter.lowercase())
@@ -287,6 +288,7 @@ def _analyzer(language: str | None) -> Any:
 
 
 def _schema(text_field_count: int, description: Description) -> Any:
+    """Return tantivy's schema. The searched fields have the names text0, text1, …"""
     builder = tantivy().SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=True, indexed=True, fast=True)

@@ -38,19 +38,25 @@ def nearest_documents(
     """
     vector = query_vector(embed, query)
     if selection is None:
-        return _nearest_of_all(vectors, snapshot, vector, count, count, None)
+        return _nearest_of_all(vectors, snapshot, vector, count, row_count=count)
     if selection.count > ALL_COMPARED:
-        # So many rows contain `count` documents of the selection if it is spread evenly; some more are looked at.
+        # If the selection is spread evenly, about this many nearest rows contain `count` of its documents.
         row_count = count * len(snapshot) // selection.count + count
-        hits = _nearest_of_all(vectors, snapshot, vector, count, row_count, selection)
+        hits = _nearest_of_all(vectors, snapshot, vector, count, row_count=row_count, selection=selection)
         if len(hits) == count:
             return hits
-    addresses = snapshot.selected_rows(selection)
+    addresses = snapshot.addresses_of_selection(selection)
     return [Hit(addresses[row], similarity) for row, similarity in vectors.nearest_of(sorted(addresses), vector, count)]
 
 
 def _nearest_of_all(
-    vectors: Generation, snapshot: Snapshot, vector: Any, count: int, row_count: int, selection: Selection | None
+    vectors: Generation,
+    snapshot: Snapshot,
+    vector: Any,
+    count: int,
+    *,
+    row_count: int,
+    selection: Selection | None = None,
 ) -> list[Hit]:
     """Return the `count` nearest documents, by looking at the `row_count` nearest rows.
 
@@ -60,7 +66,7 @@ def _nearest_of_all(
     total = len(vectors)
     while True:
         nearest = vectors.nearest(vector, row_count)
-        addresses = snapshot.of_rows([row for row, _ in nearest], selection)
+        addresses = snapshot.addresses_of_rows([row for row, _ in nearest], selection)
         hits = [Hit(addresses[row], similarity) for row, similarity in nearest if row in addresses]
         if len(hits) >= count or len(nearest) < row_count or row_count >= total:
             return hits[:count]

@@ -30,12 +30,12 @@ _log = logging.getLogger("podium")
 ROWS_FILE = "vectors.f32"
 CHECKSUMS_FILE = "vectors.checksums"
 EXACT_BELOW = 100_000  # With fewer rows there is no graph: comparing all of them takes at most 4 ms, and is exact.
-# Rows that are not in the graph are all compared. The graph is extended when they are more than this share of all rows.
+# A search compares all rows that are not in the graph. The graph is extended if they are more than this share of all rows.
 MAX_OUTSIDE_GRAPH = 0.2
-COPIED_AT_ONCE = 50_000  # rows, which are copied to memory
-# Results of a larger share of the rows than this are found faster, and completely, by comparing all rows.
+COPIED_AT_ONCE = 50_000  # how many rows are copied to memory at once
+# If a search requests more than this share of the rows, comparing all rows is faster, and exact.
 MAX_GRAPH_SHARE = 0.05
-# Below the first length of a vector and above the second, float32 cannot hold the sum of its squares.
+# float32 cannot hold the sum of the squares of a vector that is shorter or longer than these lengths.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
 
 
@@ -43,13 +43,13 @@ class Vectors:
     """Unit vectors of one length in a folder, or in memory if `folder` is None.
 
     Readers in other processes may map the file while one process appends: rows never change. Each process compares the rows
-    with their checksums once, before it first searches them. A graph that is damaged is not used: all rows are compared,
-    which is slower and as correct, until the next `improve` builds the graph again.
+    with their checksums once, before it first searches them. A graph that is damaged is not used: until the next
+    `improve` builds it again, all rows are compared, which is slower, but exact.
     """
 
     def __init__(self, folder: Path | None, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
         self.dimensions = dimensions
-        self._exact_below = exact_below  # rows
+        self._exact_below = exact_below  # with fewer rows than this, there is no graph
         self._folder = folder
         self._rows: Any = None
         self._inode = 0  # the inode of the file that is mapped
@@ -66,11 +66,11 @@ class Vectors:
 
         self._check_dimensions(vectors)
         unit = _unit(np.ascontiguousarray(vectors, np.float32))
-        rows = self.rows()  # also in a folder, because this raises an error if the file was cut short
+        rows = self.rows()  # in a folder, this is called because it raises an error if the file was cut short
         return self._append_unit(unit, rows)
 
     def append_rows_of(self, other: Vectors, positions: NDArray[np.int64]) -> None:
-        """Append rows of other vectors as they are, after comparing those with their checksums. Raises SourceError."""
+        """Append the rows of `other` at these positions, unchanged. Raises SourceError if a checksum of `other` differs."""
         rows = other._verified_rows()
         for start in range(0, len(positions), COPIED_AT_ONCE):
             self._append_unit(rows[positions[start : start + COPIED_AT_ONCE]], self.rows())
@@ -106,19 +106,19 @@ class Vectors:
 
         if self._folder is None:
             return np.zeros((0, self.dimensions), np.float32) if self._rows is None else self._rows
-        file = self._folder / ROWS_FILE
+        path = self._folder / ROWS_FILE
         max_row_count = self._max_row_count  # read before the file, because another thread may be appending
-        stat = file.stat() if file.exists() else None
+        stat = path.stat() if path.exists() else None
         count = stat.st_size // (4 * self.dimensions) if stat else 0
         if count < max_row_count:
-            raise SourceError(f"{file} is damaged: it was cut short or deleted; index the documents again")
+            raise SourceError(f"{path} is damaged: it was cut short or deleted; index the documents again")
         if not count or stat is None:
             return np.zeros((0, self.dimensions), np.float32)
         if self._inode != stat.st_ino:
             self._verified_count = 0
             self._compared_count = 0
         if self._rows is None or len(self._rows) != count or self._inode != stat.st_ino:
-            self._rows = np.memmap(file, np.float32, "r", shape=(count, self.dimensions))
+            self._rows = np.memmap(path, np.float32, "r", shape=(count, self.dimensions))
             self._inode = stat.st_ino
         self._max_row_count = max(self._max_row_count, count)
         return self._rows  # type: ignore[no-any-return]
@@ -130,10 +130,10 @@ class Vectors:
         self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
-        in_graph, graph_hits = self._graph_hits(unit, count)
-        positions = np.concatenate([graph_hits, np.arange(in_graph, len(rows))])
+        graph_row_count, graph_hits = self._graph_hits(unit, count)
+        positions = np.concatenate([graph_hits, np.arange(graph_row_count, len(rows))])
         # The graph has float16 vectors, so similarities are computed from the rows.
-        similarities = np.concatenate([rows[graph_hits] @ unit, rows[in_graph:] @ unit])
+        similarities = np.concatenate([rows[graph_hits] @ unit, rows[graph_row_count:] @ unit])
         best = _largest(similarities, count)
         hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
@@ -171,15 +171,15 @@ class Vectors:
         """Return every row, after comparing new rows with their checksums. Raises SourceError if a checksum differs."""
         rows = self.rows()
         if self._folder is not None and len(rows) != self._compared_count:
-            checksums = self._folder / CHECKSUMS_FILE
+            checksums_file = self._folder / CHECKSUMS_FILE
             try:
-                records = RowChecksums(checksums).records_between(self._verified_count, len(rows))
+                records = RowChecksums(checksums_file).records_between(self._verified_count, len(rows))
             except (DamagedRecord, OSError):
-                raise _mismatch(checksums) from None
-            if any(checksum(rows[part.start : part.end].data.cast("B")) != part.checksum for part in records):
+                raise _mismatch(checksums_file) from None
+            if any(checksum(rows[record.start : record.end].data.cast("B")) != record.checksum for record in records):
                 raise _mismatch(self._folder / ROWS_FILE)
-            # Rows after the last record may have been appended just now; their record is written next.
-            self._verified_count = max([self._verified_count, *(part.end for part in records)])
+            # Rows after the last record may have been appended just now: their record is written after them.
+            self._verified_count = max([self._verified_count, *(record.end for record in records)])
             self._compared_count = len(rows)
         return rows
 
@@ -222,7 +222,7 @@ class Vectors:
 
 
 def _largest(similarities: Rows, count: int) -> Positions:
-    """Return the positions of the `count` largest similarities, in no particular order. Of equal ones, the first are taken."""
+    """Return the positions of the `count` largest similarities, in any order. Of equal ones, return the first."""
     import numpy as np
 
     if count >= len(similarities):
