@@ -25,7 +25,7 @@ _log = logging.getLogger("podium")
 LOCK_FILE = "lock"
 PUT_SECONDS = 1.0  # how long `put` waits while other threads and processes write
 COMPACT_SECONDS = 60.0  # how long `compact` waits while they write
-PAUSE_FACTOR = 10  # After a `put` has waited in vain, nothing is written for this many times the seconds that it waited.
+PAUSE_FACTOR = 10  # If a `put` waits in vain, nothing is written for this many times the seconds that it waited.
 POLL_SECONDS = 0.01  # the pause between two attempts to lock the file
 
 
@@ -53,8 +53,8 @@ class FolderEncodings:
 
     def renew(self) -> None:
         """Replace the locks in a forked process, because a thread of the parent process may have held them."""
-        self._lock = threading.Lock()  # of the generation
-        self._writer_lock = threading.Lock()  # separate, so that threads can read while one waits for another process
+        self._lock = threading.Lock()  # held while the generation is used
+        self._writer_lock = threading.Lock()  # a second lock, so that threads can read while one waits for another process
         self._generation: Generation | None = None  # None if it has not been opened
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
@@ -142,8 +142,8 @@ class FolderEncodings:
     def _write_lock(self, seconds: float) -> Iterator[None]:
         """Keep other threads and processes from writing during the block, and create the folder if it does not exist.
 
-        Raises SourceError if they still write after this many seconds. A process may be forked during the block: it does not
-        keep the lock after this process has released it.
+        Raises _Busy if they still write after this many seconds. A process that is forked during the block does not keep the
+        lock after this process has released it.
         """
         import filelock
 

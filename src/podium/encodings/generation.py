@@ -38,7 +38,7 @@ RECORD_BYTES = 36
 ALIGNMENT = 16  # Encodings begin at multiples of this, so that vector instructions read them faster.
 MAX_RECENT = 10_000  # how many keys the dict of recent keys may have before they are sorted into the arrays
 WRITTEN_AT_ONCE = 256  # how many encodings are written before their records are
-READ_AT_ONCE = 100_000  # how many records are read into memory at once
+READ_AT_ONCE = 100_000  # how many records are read from the file at once
 DAMAGED_OFFSET = 1 << 62  # the offset that a damaged record gets, which is beyond the end of any file
 
 
@@ -127,16 +127,16 @@ class Generation:
         """Add the next records. Their keys go into the dict, or, if there are too many, all keys are sorted again."""
         import numpy as np
 
-        first = self._record_count
+        start = self._record_count
         self._record_count += len(records)
         if self._record_count > len(self._records):
             grown = np.zeros(max(self._record_count, 2 * len(self._records)), LAYOUT)
-            grown[:first] = self._records[:first]
+            grown[:start] = self._records[:start]
             self._records = grown
-        self._records[first : self._record_count] = records
+        self._records[start : self._record_count] = records
         self._is_verified.extend(bytes(len(records)))
         if len(self._recent) + len(records) <= MAX_RECENT:
-            self._recent.update((key.tobytes(), index) for index, key in enumerate(records["key"], start=first))
+            self._recent.update((key.tobytes(), index) for index, key in enumerate(records["key"], start=start))
             return
         first_halves = self._records["key"][: self._record_count, 0]
         order = np.argsort(first_halves, kind="stable")
@@ -152,7 +152,7 @@ class Generation:
             return indices
         first_halves, order = self._sorted
         halves = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
-        # The last of equal keys, because a damaged encoding is written again under the same key.
+        # Of equal keys, the last one counts, because a damaged encoding is written again under the same key.
         last = np.searchsorted(first_halves, halves[:, 0], side="right") - 1
         candidates = order[last]
         matches = (last >= 0) & (self._records["key"][candidates] == halves).all(axis=1)
@@ -197,7 +197,7 @@ def write_generation(folder: Path, number: int, items: Iterator[tuple[bytes, Buf
     `N.keys` is renamed last, because it makes the generation valid.
     """
     files = _files(folder, number)
-    token = secrets.token_hex(8)  # A name that can be guessed could be a link to another file.
+    token = secrets.token_hex(8)  # random, because another user could create a file with a name that can be guessed
     unfinished = Files(folder / f"{token}.data.unfinished", folder / f"{token}.keys.unfinished")
     try:
         for path in unfinished:
@@ -213,7 +213,7 @@ def write_generation(folder: Path, number: int, items: Iterator[tuple[bytes, Buf
 
 
 def files_by_number(folder: Path) -> dict[int, Files]:
-    """Return the paths of both files by the number of their generation, also if only one of them exists."""
+    """Return the two paths of each generation by its number. One of the two files may be missing."""
     matches = [re.fullmatch(r"(\d+)\.(keys|data)", path.name) for path in folder.glob("*.*")]
     numbers = [int(match[1]) for match in matches if match]
     return {number: _files(folder, number) for number in numbers}
@@ -225,7 +225,7 @@ def unfinished_files(folder: Path) -> list[Path]:
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether there is a regular file that begins as the files of generations do."""
+    """Whether the path has a regular file that begins as the files of generations do."""
     try:
         with open_regular_file(path) as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -257,10 +257,10 @@ def _append(files: Files, items: Iterator[tuple[bytes, Buffer]]) -> None:
 
 
 def _record_checksums(records: Records) -> NDArray[np.uint32]:
-    """Return each record's own checksum, by numpy, because opening a store may check a million records.
+    """Return each record's own checksum. It is computed by numpy, because opening a store may check a million records.
 
     It is a sum of the record's 32-bit words with different odd factors, multiples of the one in Knuth's multiplicative hash. So
-    it depends on the order of the words and on all of their bits. The last constant makes a record of zeros invalid.
+    the checksum depends on the order of the words and on all of their bits. The last constant makes a record of zeros invalid.
     """
     import numpy as np
 
@@ -270,8 +270,8 @@ def _record_checksums(records: Records) -> NDArray[np.uint32]:
     return checksums
 
 
-def _read_records(path: Path, first: int, last: int) -> Records:
-    """Return the records from index `first` to index `last` (exclusive).
+def _read_records(path: Path, start: int, end: int) -> Records:
+    """Return the records from index `start` to index `end` (exclusive).
 
     A damaged record gets a key of zeros, and an offset for which no encoding is returned. Records after the last intact record
     are left out. Reading ends at a block without an intact record, so that a file of the wrong size does not fill the memory.
@@ -279,10 +279,10 @@ def _read_records(path: Path, first: int, last: int) -> Records:
     import numpy as np
 
     blocks = [np.zeros(0, LAYOUT)]
-    for start in range(first, last, READ_AT_ONCE):
-        count = min(READ_AT_ONCE, last - start)
+    for block_start in range(start, end, READ_AT_ONCE):
+        count = min(READ_AT_ONCE, end - block_start)
         with open_regular_file(path) as file:
-            records = np.fromfile(file, LAYOUT, count, offset=len(MAGIC) + start * RECORD_BYTES)
+            records = np.fromfile(file, LAYOUT, count, offset=len(MAGIC) + block_start * RECORD_BYTES)
         is_damaged = _record_checksums(records) != records["own_checksum"]
         if is_damaged.all():
             break

@@ -1,4 +1,4 @@
-"""The store for the argument `keep` of `podium.load`, which says where a model's encodings are stored."""
+"""The store of encodings that the argument `keep` of `podium.load` describes."""
 
 from __future__ import annotations
 

@@ -88,17 +88,20 @@ def is_same_embedder(probe: Any, other: Any) -> bool:
 
 
 def _document_method(embed: Any) -> Any:
-    """Return the method for texts: `embed_documents`, the callable itself, or redisvl's `embed_many`."""
+    """Return the function for texts: `embed_documents`, the callable itself, or redisvl's `embed_many`.
+
+    An object that has none of them is returned unchanged, so that calling it raises SourceError.
+    """
     method = getattr(embed, "embed_documents", None)
     if method:
         return method
     return embed if callable(embed) else getattr(embed, "embed_many", embed)
 
 
-def _call(embed: Any, texts: Any) -> Any:
-    """Return what an embedder returns, blocking or async, for a list of texts or one query. Raises SourceError."""
+def _call(function: Any, texts: Any) -> Any:
+    """Return what a function of an embedder, blocking or async, returns for a list of texts or a query. Raises SourceError."""
     try:
-        vectors = embed(texts)
+        vectors = function(texts)
         if inspect.isawaitable(vectors):
             return asyncio.run_coroutine_threadsafe(_awaited(vectors), _background_loop()).result()
         return vectors
@@ -108,12 +111,12 @@ def _call(embed: Any, texts: Any) -> Any:
         raise _embedder_error(error) from error
 
 
-async def _acall(embed: Any, texts: Any) -> Any:
+async def _acall(function: Any, texts: Any) -> Any:
     """Do what `_call` does without blocking the event loop."""
-    if not inspect.iscoroutinefunction(embed):
-        return await asyncio.to_thread(_call, embed, texts)
+    if not inspect.iscoroutinefunction(function):
+        return await asyncio.to_thread(_call, function, texts)
     try:
-        return await embed(texts)
+        return await function(texts)
     except PodiumError:
         raise
     except Exception as error:

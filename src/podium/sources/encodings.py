@@ -33,7 +33,7 @@ class KeptModel:
     rank_by: tuple[str, ...] | None
 
     def added_to(self, models: Sequence[KeptModel]) -> tuple[KeptModel, ...]:
-        """Return the models with this one added. It replaces a model of the same name: another version or precision."""
+        """Return the models with this one added. It replaces a model of the same name, which has another identity or fields."""
         return (*(other for other in models if other.model != self.model), self)
 
 
@@ -55,7 +55,7 @@ def models_from_json(values: Any) -> tuple[KeptModel, ...]:
 def encode_documents(
     documents: Sequence[Any], searched: Sequence[str] | None, reranker: Reranker, store: EncodingStore, location: str
 ) -> int:
-    """Put the encodings of documents that a store lacks into it, and return how many were computed.
+    """Compute the encodings of documents that `store` does not have, store them, and return how many were computed.
 
     `documents` are as a search returns them. `searched` are the fields that the source searches, None for each document's own
     text. `location` names the store in messages. Raises InvalidInput if the reranker has no encodings, and SourceError if
@@ -67,10 +67,10 @@ def encode_documents(
     stored = store.get(keys)
     missing_texts = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
     computed_count = encoder.with_store(store).encode(list(missing_texts.values()))
-    if not_written := len(missing_texts) - len(store.get(list(missing_texts))):
+    if unwritten_count := len(missing_texts) - len(store.get(list(missing_texts))):
         raise SourceError(
-            f"{not_written} of {len(missing_texts)} encodings could not be written to {location}; solve the problem that the "
-            "log names, such as a full disk, then run this again: encodings that were written stay"
+            f"{unwritten_count} of {len(missing_texts)} encodings could not be written to {location}; solve the problem "
+            "that the log names, such as a full disk, then run this again: encodings that were written stay"
         )
     return computed_count
 
@@ -85,7 +85,7 @@ def encoding_keys(models: Iterable[KeptModel], documents: Sequence[Any], searche
 
 
 def _encoder(reranker: Reranker) -> TextEncoder:
-    """Return the encoder of a reranker's model. Raises InvalidInput if the model has none, or for another object."""
+    """Return the encoder of a reranker's model. Raises InvalidInput if it has none, or if `reranker` is not a Reranker."""
     if not isinstance(reranker, Reranker):
         raise InvalidInput(Argument("keep"), f" takes a Reranker, as podium.load returns, not a {type(reranker).__name__}")
     encoder = as_scorer(reranker.scorer).encoder
@@ -106,18 +106,18 @@ def _texts_to_encode(documents: Sequence[Any], searched: Sequence[str] | None, r
     """Return the different texts that a search probably scores of documents that are added together."""
     present_fields = [name for name in searched or () if any(has_field(document, name) for document in documents)]
     # If these documents have several fields, a search probably finds several fields, too, and reads all documents as YAML.
-    text_count = 1 if len(present_fields) > 1 else 2
+    max_text_count = 1 if len(present_fields) > 1 else 2  # for each document
     texts: dict[str, None] = {}  # a dict, because its keys keep their order and are distinct
     for document in documents:
-        texts.update(dict.fromkeys(_possible_texts(document, searched, rank_by)[:text_count]))
+        texts.update(dict.fromkeys(_possible_texts(document, searched, rank_by)[:max_text_count]))
     return list(texts)
 
 
 def _possible_texts(document: Any, searched: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
-    """Return the texts that a search may score of a document, the likeliest first: one or two, or none if it is blank.
+    """Return the texts that a search may score for a document, the likeliest first: one or two, or none if it is blank.
 
-    `Search` leaves out fields that no candidate has. If a document has only one of several fields, its text is YAML if another
-    candidate has another of the fields. Otherwise its text is the value of its field.
+    `Search` leaves out fields that no candidate has. So a document with only one of the searched fields has two possible texts:
+    YAML, if another candidate has another of these fields, or else the value of its field.
     """
     if rank_by is not None or searched is None:
         return list(_texts(document, rank_by))

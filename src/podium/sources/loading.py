@@ -82,16 +82,18 @@ class Loaded(NamedTuple):
     encoded: int
 
 
-def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Progress, keep: Reranker | None = None) -> Loaded:
-    """Add the documents that the index does not have in this form. Documents are pairs of an id and the document.
+def load_into(
+    target: Target, documents_with_ids: Iterable[tuple[str, Any]], progress: Progress, keep: Reranker | None = None
+) -> Loaded:
+    """Add the documents that the index does not have in this form. An item of `documents_with_ids` is (id, document).
 
-    With a reranker `keep`, also store those of its encodings of all the documents that the index does not have. `progress` is
-    called with the number of documents of each batch.
+    With a reranker `keep`, also store its encodings of all these documents, except those that the index has already. `progress`
+    is called with the number of documents of each batch.
     """
     added = 0
     skipped = 0
     encoded = 0
-    remaining = iter(documents)
+    remaining = iter(documents_with_ids)
     batch_size = target.batch if keep is None else min(target.batch, ENCODED_AT_ONCE)
     while batch := list(itertools.islice(remaining, batch_size)):
         unchanged = target.unchanged([document for _, document in batch], [document_id for document_id, _ in batch])
@@ -109,7 +111,8 @@ def load_into(target: Target, documents: Iterable[tuple[str, Any]], progress: Pr
 def check_ids_from(index: str, created_with: str | None, ids_from: str | None) -> None:
     """Raise InvalidInput if ids would be taken from another field than when the index was created.
 
-    A field is "" if ids are digests of documents, and None if it is unknown; then nothing is checked.
+    `created_with` and `ids_from` are names of fields, or "" if ids are digests of documents. If one of them is None, it is
+    unknown, and nothing is checked.
     """
     if created_with is None or ids_from is None or created_with == ids_from:
         return

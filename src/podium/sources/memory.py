@@ -15,7 +15,7 @@ _reserve: ContextVar[Callable[[int], None] | None] = ContextVar("reserve", defau
 
 @contextmanager
 def limited_by(function: Callable[[int], None]) -> Iterator[None]:
-    """Call a function with a number of bytes before a search within the block allocates them, also if it runs on a thread.
+    """Call a function with a number of bytes before a search in the block allocates them, also if the search runs on a thread.
 
     The function refuses the bytes by raising an exception, which ends the search.
     """

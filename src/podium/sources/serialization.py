@@ -11,7 +11,7 @@ from podium.errors import InvalidInput
 __all__ = ["json_text"]
 
 MAX_DEPTH = 100
-"""How deeply the lists and dicts of a stored document may be nested. Parsers of JSON fail at a depth that differs."""
+"""How deeply the lists and dicts of a stored document may be nested. Parsers of JSON have various limits, which are higher."""
 
 
 def json_text(value: Any, number: int, field: str | None = None, *, keep_nan: bool = False) -> str:
