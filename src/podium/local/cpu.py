@@ -36,7 +36,7 @@ def int8_is_exact_as_signed() -> bool:
 
 
 def _cpuinfo() -> str:
-    """Return the system's description of the processor, "" if it is not Linux."""
+    """Return the description of the processor in /proc/cpuinfo, "" on systems without that file."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

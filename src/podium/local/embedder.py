@@ -71,7 +71,7 @@ class Embedder:
         self._is_normalised = self._loaded_model.spec.modules[-1].kind == "Normalize"
         self._is_closed = False
         self._truncated_count = 0
-        self._lock = threading.Lock()  # of _truncated_count
+        self._lock = threading.Lock()  # held while _truncated_count is changed
 
     @property
     def precision(self) -> Precision:
@@ -148,6 +148,7 @@ class Embedder:
 
 
 def _vector(text: str, tokens: Encoded, result: Array) -> Array:
+    """Return the output of a text, for LoadedModel: the network's result, which _vectors normalises."""
     return result
 
 
@@ -156,6 +157,7 @@ def _tokenizer(spec: Spec, max_length: int) -> TextTokenizer:
 
 
 def _checked_list(texts: Any) -> list[Any]:
+    """Return the texts as a list. Raises InvalidInput for a string, and for other values that are not iterable."""
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise InvalidInput(f"texts must be a list of strings, not one {type(texts).__name__}; put it in a list")
     return list(texts)

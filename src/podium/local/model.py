@@ -32,10 +32,10 @@ __all__ = ["Computed", "LoadedModel", "Options", "loading"]
 Input = TypeVar("Input", bound=Hashable)
 Output = TypeVar("Output")
 
-# A chunk has at most this many inputs and characters, which are tokenised in a few milliseconds.
+# A chunk has at most this many inputs and characters, so that it is tokenised in a few milliseconds.
 CHUNK_INPUTS = 64
 CHUNK_CHARACTERS = 200_000
-CHARACTERS_PER_TOKEN = 4  # About how long a token is. It makes the work of tokenising comparable with that of the network.
+CHARACTERS_PER_TOKEN = 4  # About how long a token is. The work of tokenising is measured in tokens, as that of the network.
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class LoadedModel(Generic[Input, Output]):
         probe: Input,
         per_token: bool = False,
     ) -> None:
-        self.files, self.spec = files, spec
+        self.files = files
+        self.spec = spec
         max_length = min(options.max_length or spec.max_length, spec.max_length)
         self.tokenizer = tokenizer(spec, max_length)
         variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
@@ -132,14 +133,14 @@ class LoadedModel(Generic[Input, Output]):
         """Tokenise and compute the inputs. `progress` is called repeatedly with the number of inputs that were finished."""
         batch = _Batch(self, inputs, progress)
         batch.tokenise(range(len(batch.chunks)))
-        self.workers.run(batch.computing())
+        self.workers.run(batch.computing_work())
         return batch.computed()
 
     async def arun(self, inputs: Sequence[Input]) -> Computed[Output]:
         """Do what `run` does without blocking the event loop. Cancelling it stops work that has not begun."""
         batch = await off_loop(len(inputs) > FEW_TEXTS, _Batch, self, inputs, None)
-        await self.workers.arun(batch.tokenising())
-        await self.workers.arun(await off_loop(len(inputs) > FEW_TEXTS, batch.computing))
+        await self.workers.arun(batch.tokenising_work())
+        await self.workers.arun(await off_loop(len(inputs) > FEW_TEXTS, batch.computing_work))
         return await off_loop(len(inputs) > FEW_TEXTS, batch.computed)
 
     def encode(self, inputs: Iterable[Input]) -> Iterator[Encoded]:
@@ -150,15 +151,15 @@ class LoadedModel(Generic[Input, Output]):
     def chunks(self, inputs: Iterable[Input]) -> Iterator[list[Input]]:
         """Yield the inputs in lists that are tokenised together."""
         chunk: list[Input] = []
-        characters = 0
+        chunk_characters = 0
         for item in inputs:
-            length = self.tokenizer.characters(item)
-            if chunk and (len(chunk) == CHUNK_INPUTS or characters + length > CHUNK_CHARACTERS):
+            count = self.tokenizer.character_count(item)
+            if chunk and (len(chunk) == CHUNK_INPUTS or chunk_characters + count > CHUNK_CHARACTERS):
                 yield chunk
                 chunk = []
-                characters = 0
+                chunk_characters = 0
             chunk.append(item)
-            characters += length
+            chunk_characters += count
         if chunk:
             yield chunk
 
@@ -182,32 +183,32 @@ class LoadedModel(Generic[Input, Output]):
 class _Batch(Generic[Input, Output]):
     """A list of inputs while it is computed: first the work of tokenising, then that of the network.
 
-    Equal inputs are one unique input. Indices are those of unique inputs.
+    Equal inputs are one unique input. An index of an input is its index in the list of unique inputs.
     """
 
     def __init__(self, model: LoadedModel[Input, Output], inputs: Sequence[Input], progress: Progress | None) -> None:
         self._model = model
         self._progress = progress
         self._progress_lock = threading.Lock()
-        index_of: dict[Input, int] = {}
-        self._indices = [index_of.setdefault(item, len(index_of)) for item in inputs]
+        indices_by_input: dict[Input, int] = {}
+        self._indices = [indices_by_input.setdefault(item, len(indices_by_input)) for item in inputs]
         self._repeat_counts = Counter(self._indices)
-        self._unique_inputs = list(index_of)
+        self._unique_inputs = list(indices_by_input)
         self.chunks = list(model.chunks(self._unique_inputs))
         self._encoded_chunks: list[list[Encoded]] = [[] for _ in self.chunks]
         self._encoded: list[Encoded] = []
         self._outputs: list[Output | None] = [None] * len(self._unique_inputs)
 
-    def tokenising(self) -> Work:
+    def tokenising_work(self) -> Work:
         """Return the work of tokenising the chunks."""
-        characters = [sum(map(self._model.tokenizer.characters, chunk)) for chunk in self.chunks]
-        return Work([1 + count // CHARACTERS_PER_TOKEN for count in characters], self.tokenise)
+        character_counts = [sum(map(self._model.tokenizer.character_count, chunk)) for chunk in self.chunks]
+        return Work([1 + count // CHARACTERS_PER_TOKEN for count in character_counts], self.tokenise)
 
     def tokenise(self, chunk_indices: Iterable[int]) -> None:
         for chunk_index in chunk_indices:
             self._encoded_chunks[chunk_index] = self._model.tokenizer.encode(self.chunks[chunk_index])
 
-    def computing(self) -> Work:
+    def computing_work(self) -> Work:
         """Return the work of computing the inputs, which must have been tokenised."""
         self._encoded = [item for chunk in self._encoded_chunks for item in chunk]
         lengths = [len(item.ids) for item in self._encoded]

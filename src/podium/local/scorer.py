@@ -67,8 +67,8 @@ class ModelScorer(BaseScorer):
     @property
     def identity(self) -> str:
         """A string that changes whenever a score could change: hashes of the files, precision, runtime and maximum length."""
-        files = f"{self.spec.digest}:{self.spec.description_digest}"
-        return f"{files}:{self.precision}:{self.runtime}:{self.max_length}"
+        file_digests = f"{self.spec.digest}:{self.spec.description_digest}"
+        return f"{file_digests}:{self.precision}:{self.runtime}:{self.max_length}"
 
     @property
     def threads(self) -> int:
@@ -156,6 +156,7 @@ def _pairs(queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> 
 
 
 def _logit(pair: tuple[str, str], tokens: Encoded, result: Array) -> float:
+    """Return the output of a pair, for LoadedModel. The network's result is one number."""
     return float(result[0])
 
 

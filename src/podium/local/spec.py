@@ -22,7 +22,17 @@ from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "check_config", "described", "read_modules", "read_spec"]
+__all__ = [
+    "ONLY_PICKLED",
+    "PICKLES",
+    "Activation",
+    "Module",
+    "Spec",
+    "check_config",
+    "read_modules",
+    "read_spec",
+    "spec_with_modules",
+]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONLY_PICKLED = (
@@ -52,7 +62,7 @@ ACTIVATIONS = {"Sigmoid": SIGMOID, "Identity": IDENTITY, "Tanh": TANH}
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One module of a sentence-transformers model after its transformer; `folder` holds its weights."""
+    """One module of a sentence-transformers model. `config` is {} for the kinds Transformer and Normalize."""
 
     kind: str
     config: dict[str, Any]
@@ -71,7 +81,7 @@ class Spec:
     - `do_lower_case`: whether texts are lowercased before the tokenizer reads them.
     - `weights`: the transformer's files of weights.
     - `modules`: the modules after the transformer.
-    - `prompts`: texts that are put before queries or documents, by name. The name "" is that of the default prompt.
+    - `prompts`: texts that are put before queries or documents, by name. The default prompt also has the name "".
     - `default_precision`: int8 if config.json says so under `podium`, because the authors measured it; else float32.
     - `description_digest`: a hash of all files that a score depends on, except the weights.
     """
@@ -107,7 +117,7 @@ def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
     check_config(folder)
     modules = read_modules(folder)
     _check_modules(folder, modules)
-    return described(folder, modules, families)
+    return spec_with_modules(folder, modules, families)
 
 
 def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
@@ -118,14 +128,15 @@ def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
         )
 
 
-def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
-    """Return the spec of a folder with these modules, of which the transformer is the first.
+def spec_with_modules(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
+    """Return the spec of the model in a folder, whose modules are not checked. Raises what `read_spec` raises.
 
-    There are no modules if the model is one of transformers and not of sentence-transformers. Raises what `read_spec` raises.
+    The first module is the transformer. `modules` is empty if the library transformers, and not sentence-transformers, saved
+    the model.
     """
     base = modules[0].folder if modules else folder
     config = read_settings(base / "config.json", required=True)
-    settings = _transformer_settings(base) if modules else {}
+    transformer_settings = _transformer_settings(base) if modules else {}
     model_type = str(config.get("model_type", "?"))
     family, weights = _family_and_weights(folder, base, model_type, families)
     architecture = family.architecture.from_json(config) if family else None
@@ -139,9 +150,9 @@ def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Fami
         architecture=architecture,
         activation=_activation(folder, config, is_modular=bool(modules)),
         pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
-        max_length=_max_length(base, config, settings, architecture),
+        max_length=_max_length(base, config, transformer_settings, architecture),
         has_segments=_has_segments(model_type, families),
-        do_lower_case=bool(settings.get("do_lower_case")),
+        do_lower_case=bool(transformer_settings.get("do_lower_case")),
         weights=weights,
         modules=modules[1:],
         prompts=_prompts(folder) if modules else {},
@@ -153,7 +164,7 @@ def described(folder: Path, modules: tuple[Module, ...], families: Sequence[Fami
 def _family_and_weights(
     folder: Path, base: Path, model_type: str, families: Sequence[Family]
 ) -> tuple[Family | None, tuple[Path, ...]]:
-    """Return the family and its safetensors files, or None and the files of the model's own ONNX file.
+    """Return the family and the safetensors files of its weights. Without both, return None and the model's own ONNX files.
 
     Raises ModelNotFound or UnsupportedModel if podium can run neither.
     """
@@ -169,9 +180,9 @@ def _family_and_weights(
         raise ModelNotFound(
             f"{folder} has no weights: neither model.safetensors nor model.safetensors.index.json; download it again"
         )
-    known = ", ".join(name for known_family in families for name in known_family.model_types)
+    known_types = ", ".join(name for known_family in families for name in known_family.model_types)
     raise UnsupportedModel(
-        f"{folder} has the model_type {model_type!r}, which is not one of {known}, and it has no {ONNX_FILES[0]}; "
+        f"{folder} has the model_type {model_type!r}, which is not one of {known_types}, and it has no {ONNX_FILES[0]}; "
         "use a cross-encoder of these types, or export this one to that file"
     )
 
@@ -210,6 +221,7 @@ def _module(folder: Path, entry: dict[str, Any]) -> Module:
 
 
 def _prompts(folder: Path) -> dict[str, str]:
+    """Return the prompts by name. The default prompt, if there is one, also has the name ""."""
     settings = read_settings(folder / "config_sentence_transformers.json")
     prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")
@@ -232,9 +244,9 @@ def _pooling(config: dict[str, Any]) -> Pooling:
 
 
 def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation:
-    """Return the activation, from the first of three settings that is there, in the order of sentence-transformers 6.
+    """Return the activation that the first of three settings names, in the order of sentence-transformers 6.
 
-    It is the sigmoid if there is none.
+    Without these settings, it is the sigmoid.
     """
     name = read_settings(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
     name = name or (config.get("sentence_transformers") or {}).get("activation_fn")

@@ -65,14 +65,14 @@ class Tokenizer(ABC, Generic[Input]):
         if do_lower_case:
             normalizer = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
-        self._from_left = self._settings.get("truncation_side") == "left"
+        self._cuts_beginning = self._settings.get("truncation_side") == "left"
         self._text_segment = 0  # the segment of the text's own tokens and of the special tokens after them
 
     @abstractmethod
     def encode(self, inputs: Sequence[Input]) -> list[Encoded]: ...
 
     @abstractmethod
-    def characters(self, item: Input) -> int:
+    def character_count(self, item: Input) -> int:
         """Return about how many characters are tokenised for an input."""
 
     def segment_ids(self, encoded: Encoded) -> Array:
@@ -96,7 +96,7 @@ class Tokenizer(ABC, Generic[Input]):
 
     def _truncate(self, ids: Array, length: int) -> Array:
         """Return at most `length` ids. The tokenizer's settings decide which end is cut off."""
-        return ids[max(len(ids) - length, 0) :] if self._from_left else ids[:length]
+        return ids[max(len(ids) - length, 0) :] if self._cuts_beginning else ids[:length]
 
 
 class PairTokenizer(Tokenizer[tuple[str, str]]):
@@ -111,7 +111,8 @@ class PairTokenizer(Tokenizer[tuple[str, str]]):
         if _has_segments(self._settings, has_segments):
             self._text_segment = segment
         # A query is encoded again with every chunk of its texts, and can be as long as all of them.
-        self._query_ids = functools.lru_cache(maxsize=4)(lambda query: self._tokenise([query])[0])
+        self._ids_of_query = functools.lru_cache(maxsize=4)(lambda query: self._tokenise([query])[0])
+        # How many tokens remain for the query and the text together.
         self._length = max_length - len(self._before) - len(self._between) - len(self._after)
         if self._length < 2:
             raise UnsupportedModel(
@@ -120,9 +121,9 @@ class PairTokenizer(Tokenizer[tuple[str, str]]):
 
     def encode(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
         text_ids = self._tokenise([text for _, text in inputs])
-        return [self._encode_pair(self._query_ids(query), ids) for (query, _), ids in zip(inputs, text_ids, strict=True)]
+        return [self._encode_pair(self._ids_of_query(query), ids) for (query, _), ids in zip(inputs, text_ids, strict=True)]
 
-    def characters(self, item: tuple[str, str]) -> int:
+    def character_count(self, item: tuple[str, str]) -> int:
         return len(item[1])  # The query is not counted, because its ids are remembered.
 
     def _encode_pair(self, untruncated_query_ids: Array, untruncated_text_ids: Array) -> Encoded:
@@ -153,7 +154,7 @@ class TextTokenizer(Tokenizer[str]):
     def encode(self, inputs: Sequence[str]) -> list[Encoded]:
         return [self._encode_text(ids) for ids in self._tokenise(inputs)]
 
-    def characters(self, item: str) -> int:
+    def character_count(self, item: str) -> int:
         return len(item)
 
     def _encode_text(self, untruncated_ids: Array) -> Encoded:
@@ -166,19 +167,19 @@ class TextTokenizer(Tokenizer[str]):
         )
 
 
-def truncated_lengths(first: int, second: int, length: int) -> tuple[int, int]:
-    """Return how many tokens are read of two texts that have `first` and `second` tokens, at most `length` together.
+def truncated_lengths(first_length: int, second_length: int, max_length: int) -> tuple[int, int]:
+    """Return how many tokens are read of two texts with these lengths in tokens, at most `max_length` together.
 
     The longer text is cut, at most to the length of the shorter one. If that is not enough, both texts are cut to half of
-    `length`. This is "longest_first" of Hugging Face's tokenizers, which gives an odd token to the second text.
+    `max_length`. This is "longest_first" of Hugging Face's tokenizers, which gives an odd token to the second text.
     """
-    if first + second <= length:
-        return first, second
-    shorter = min(first, second)
-    longer = max(shorter, length - shorter)
-    if shorter + longer > length:
-        shorter, longer = length // 2, length - length // 2
-    return (shorter, longer) if first <= second else (longer, shorter)
+    if first_length + second_length <= max_length:
+        return first_length, second_length
+    shorter = min(first_length, second_length)
+    longer = max(shorter, max_length - shorter)
+    if shorter + longer > max_length:
+        shorter, longer = max_length // 2, max_length - max_length // 2
+    return (shorter, longer) if first_length <= second_length else (longer, shorter)
 
 
 def _pair_template(tokenizer: FastTokenizer) -> tuple[Array, Array, Array, int]:
@@ -219,6 +220,7 @@ def _has_segments(settings: dict[str, Any], default: bool) -> bool:
 
 
 def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
+    """Load tokenizer.json, or else vocab.txt. Raises ModelNotFound without both, ModelError or UnsupportedModel for others."""
     file = folder / "tokenizer.json"
     if file.is_file():
         try:

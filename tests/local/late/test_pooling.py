@@ -9,7 +9,7 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from podium.local.late.encoding import normalised
-from podium.local.late.pooling import MAX_ROWS, clusters, pooled
+from podium.local.late.pooling import MAX_ROWS, cluster_numbers, pooled
 
 
 def random_rows(count, dimensions=16):
@@ -23,7 +23,7 @@ def test_clusters_are_those_of_scipy(count, factor):
     number = max(count // factor, 1)
     condensed = (1 - rows @ rows.T)[np.triu_indices(count, 1)]
     expected = fcluster(linkage(condensed, method="ward"), number, criterion="maxclust")
-    labels = clusters(rows, number)
+    labels = cluster_numbers(rows, number)
     same = labels[:, None] == labels
     assert (same == (expected[:, None] == expected)).all()
     assert sorted(set(labels.tolist())) == list(range(number))
@@ -31,7 +31,7 @@ def test_clusters_are_those_of_scipy(count, factor):
 
 def test_pooled_row_is_the_normalised_mean_of_its_cluster():
     rows = normalised(random_rows(9))
-    labels = clusters(rows, 4)
+    labels = cluster_numbers(rows, 4)
     for index, row in enumerate(pooled(rows, 2)):
         mean = rows[labels == index].mean(axis=0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)

@@ -64,7 +64,8 @@ class Bert(Architecture):
         return graph.positions("counted")
 
     def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
-        names, prefix = self.names, self.names.layer.format(index)
+        names = self.names
+        prefix = names.layer.format(index)
         attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows)
         attention_output = graph.linear(self.attend(graph, x, prefix, attention), prefix + names.attention_output)
         x = graph.add(attention_output, graph.select(x, rows))

@@ -99,11 +99,15 @@ class Deberta(Bert):
         if "layer_norm" not in self.norm_rel_ebd.lower():
             return x
         scaled = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + np.float32(self.layer_norm_eps))
-        weight, bias = graph.checkpoint["encoder.LayerNorm.weight"], graph.checkpoint["encoder.LayerNorm.bias"]
+        weight = graph.checkpoint["encoder.LayerNorm.weight"]
+        bias = graph.checkpoint["encoder.LayerNorm.bias"]
         return np.asarray(scaled * weight + bias, np.float32)
 
     def _distance_rows(self) -> Array:
-        """Return each distance's index of its embedding, for 1 - max_position_embeddings to max_position_embeddings - 1."""
+        """Return the index of the embedding for each distance.
+
+        The distances are 1 - max_position_embeddings to max_position_embeddings - 1.
+        """
         distances = np.arange(1 - self.max_position_embeddings, self.max_position_embeddings)
         rows = self._buckets(distances) if self.position_buckets > 0 else distances
         return np.asarray(np.clip(rows + self._span, 0, 2 * self._span - 1))

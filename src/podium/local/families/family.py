@@ -62,7 +62,7 @@ class Architecture(ABC):
 
     @property
     def reserved_positions(self) -> int:
-        """How many of the model's positions are never a token's."""
+        """How many of the model's positions no token ever has."""
         return 0
 
 

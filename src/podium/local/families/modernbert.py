@@ -12,7 +12,8 @@ from podium.local.graph import Attention, Graph, Rotary, Rows, Value
 
 __all__ = ["FAMILY", "ModernBert"]
 
-LOCAL, GLOBAL = "sliding_attention", "full_attention"
+LOCAL = "sliding_attention"
+GLOBAL = "full_attention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,8 @@ class ModernBert(Architecture):
 
     def encode(self, graph: Graph, rows: Rows) -> Value:
         x = self._norm(graph, graph.lookup("embeddings.tok_embeddings.weight", graph.token_ids()), "embeddings.norm")
-        every = self.global_attn_every_n_layers
-        kinds = self.layer_types or [LOCAL if index % every else GLOBAL for index in range(self.num_hidden_layers)]
+        interval = self.global_attn_every_n_layers
+        kinds = self.layer_types or [LOCAL if index % interval else GLOBAL for index in range(self.num_hidden_layers)]
         for index, kind in enumerate(kinds):
             x = self._layer(graph, x, f"layers.{index}.", self._attention(kind, rows if index == len(kinds) - 1 else "all"))
         return self._norm(graph, x, "final_norm")
@@ -63,8 +64,8 @@ class ModernBert(Architecture):
         return graph.linear(self._norm(graph, dense, "head.norm"), "classifier", exact=True)
 
     def _attention(self, kind: str, rows: Rows) -> Attention:
-        default = self.local_rope_theta if kind == LOCAL else self.global_rope_theta
-        rotary = Rotary(float(self._rope(kind).get("rope_theta", default)), self.max_position_embeddings)
+        default_theta = self.local_rope_theta if kind == LOCAL else self.global_rope_theta
+        rotary = Rotary(float(self._rope(kind).get("rope_theta", default_theta)), self.max_position_embeddings)
         window = self.local_attention // 2 if kind == LOCAL else None
         return Attention(self.num_attention_heads, self.hidden_size, rows=rows, window=window, rotary=rotary)
 

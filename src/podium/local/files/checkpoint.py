@@ -25,14 +25,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LAYER = re.compile(r"(^|\.)layers?\.\d+\.")  # in the names of a layer's tensors
 FLOAT_TYPES = ("float32", "float16", "bfloat16", "float64")
 WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"  # It names the files if the weights are in several.
+INDEX_FILE = "model.safetensors.index.json"  # the file that names the weight files if there are several
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a folder, [] if there are none.
 
-    If there is an index file, they are the files that it names, whether they exist or not. Raises ModelError if it is damaged
-    or names files outside the folder.
+    If there is an index file, return the files that it names, whether they exist or not. Raises ModelError if the index file is
+    damaged or names files outside the folder.
     """
     if (folder / WEIGHTS_FILE).exists():
         return [folder / WEIGHTS_FILE]

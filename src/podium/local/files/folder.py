@@ -23,7 +23,7 @@ __all__ = [
     "missing_files",
 ]
 
-STANFORD_ARCHITECTURE = "HF_ColBERT"  # what Stanford's ColBERT checkpoints have in config.json as their architecture
+STANFORD_ARCHITECTURE = "HF_ColBERT"  # the architecture in config.json of Stanford's ColBERT checkpoints
 STANFORD_METADATA = "artifact.metadata"  # the file with the settings of Stanford's ColBERT checkpoints
 DESCRIPTION_FILES = (
     STANFORD_METADATA,

@@ -39,11 +39,8 @@ CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")  # the name of a branch or tag, or a commit
 DOWNLOADED_DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")  # HEAD_FILES and STANFORD_METADATA are among them
-HEAD_FILES = (
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-)  # They describe the layers after the encoder.
+# The files that describe the layers after the encoder.
+HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
 SHARD_PATTERN = "model-*-of-*.safetensors"  # matches the weight files if the weights are split into several
 
@@ -66,7 +63,7 @@ def from_hub(
     cached = _with_own_errors(name, lambda: _cached_files(name, revision, cache_dir))
     missing = missing_files(cached.folder) if cached else ["config.json", "tokenizer.json", WEIGHTS_FILE]
     complete_files = None if missing else cached
-    if complete_files and (_is_offline() or not _head_files_are_unknown(complete_files, cache_dir)):
+    if complete_files and (_is_offline() or not _may_lack_head_files(complete_files, cache_dir)):
         return complete_files
     if _is_offline():
         raise ModelNotFound(
@@ -154,11 +151,11 @@ def _mark_absent(folder: Path, names: set[str]) -> None:
         (marker_folder / name).touch()
 
 
-def _head_files_are_unknown(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
-    """Whether the cache does not tell if the repository has files that describe the layers after the encoder.
+def _may_lack_head_files(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
+    """Whether the repository may have files about the layers after the encoder that the cache does not have.
 
     Another program may have downloaded only the encoder. False for a classifier without modules.json, which needs no such
-    files. Otherwise True if at least one of them is neither in the cache nor marked there as absent from the repository.
+    files. Otherwise True if such a file is neither in the cache nor marked there as absent from the repository.
     """
     from huggingface_hub import try_to_load_from_cache
 

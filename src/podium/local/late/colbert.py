@@ -1,6 +1,6 @@
 """Colbert, a LateModel whose score is the sum of the highest similarities of a query's tokens (Khattab & Zaharia 2020).
 
-spec.py says which checkpoints these are, and which reference podium follows.
+spec.py describes these checkpoints, and the reference that podium follows.
 """
 
 from __future__ import annotations

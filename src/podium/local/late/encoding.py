@@ -91,8 +91,8 @@ def pack(
     id_array = np.zeros(0, "<i4") if ids is None else ids.astype("<i4")
     weight_array = np.zeros(0, "<f4") if weights is None else weights.astype("<f4")
     flags = 0 if weights is None else HAS_WEIGHTS
-    stored_rows, row_scales = _stored(normalised(rows), precision)
-    stored_mean, mean_scales = _stored(mean_rows, precision)
+    stored_rows, row_scales = _in_precision(normalised(rows), precision)
+    stored_mean, mean_scales = _in_precision(mean_rows, precision)
     vector_count, dimensions = stored_rows.shape
     precision_code = PRECISIONS.index(precision)
     counts = (tokens, dropped_tokens, vector_count, len(id_array))
@@ -180,7 +180,7 @@ def normalised(rows: Array) -> Array:
     return normalised_rows
 
 
-def _stored(rows: Array, precision: EncodingPrecision) -> tuple[Array, Array]:
+def _in_precision(rows: Array, precision: EncodingPrecision) -> tuple[Array, Array]:
     """Return normalised rows in a precision, and their scales, which are empty unless the precision is int8."""
     if precision != "int8":
         return rows.astype(DTYPES[precision]), np.zeros(0, "<f4")

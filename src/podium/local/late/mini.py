@@ -1,7 +1,7 @@
 """podium-mini, a LateModel whose score is a weighted sum of four features (comparison.LateFeatures).
 
 Query and text are encoded apart, so it is not a cross-encoder. Its encoder was trained on a billion pairs of texts by others,
-and is used unchanged; families/late.py is the network. The [CLS] row is used in the mean only.
+and is used unchanged; families/late.py is the network. The row of [CLS] is not compared; it only counts in the mean.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MiniTokenizer(Tokenizer[Text]):
     def encode(self, inputs: Sequence[Text]) -> list[Encoded]:
         return self._texts.encode([item.text for item in inputs])
 
-    def characters(self, item: Text) -> int:
+    def character_count(self, item: Text) -> int:
         return len(item.text)
 
     def segment_ids(self, encoded: Encoded) -> Array:
@@ -78,7 +78,7 @@ class Mini(LateModel):
         projected, importance, rows = np.split(result, [self._dimensions, self._dimensions + 1], axis=1)
         ids = tokens.ids[1:]
         weights = _softmax(importance[1:, 0] + self._importance[ids]) if text.is_query else None
-        return Vectors(projected[1:], ids, weights, rows.mean(axis=0))
+        return Vectors(projected[1:], ids=ids, weights=weights, mean=rows.mean(axis=0))
 
     def score(self, features: Array) -> Array:
         """Return the classifier's logits. The weighted features are added in a fixed order, so the logits are always equal."""

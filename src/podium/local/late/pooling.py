@@ -9,7 +9,7 @@ import numpy as np
 from podium.local.files.checkpoint import Array
 from podium.local.late.encoding import normalised
 
-__all__ = ["MAX_ROWS", "clusters", "pooled"]
+__all__ = ["MAX_ROWS", "cluster_numbers", "pooled"]
 
 MAX_ROWS = 4096  # Clustering this many rows takes 200 MB and one or two seconds; both grow with the square of the rows.
 
@@ -30,22 +30,23 @@ def pooled(rows: Array, factor: int, *, protected: int = 0) -> Array:
 
 
 def _cluster_means(rows: Array, factor: int) -> Array:
-    count = max(len(rows) // factor, 1)
-    if len(rows) <= count:
+    """Return the normalised mean of each cluster of normalised rows, or the rows if there are no more rows than clusters."""
+    cluster_count = max(len(rows) // factor, 1)
+    if len(rows) <= cluster_count:
         return rows
-    sums = np.zeros((count, rows.shape[1]), np.float32)
-    np.add.at(sums, clusters(rows, count), rows)
+    sums = np.zeros((cluster_count, rows.shape[1]), np.float32)
+    np.add.at(sums, cluster_numbers(rows, cluster_count), rows)
     return normalised(sums)  # A normalised sum equals the normalised mean.
 
 
-def clusters(rows: Array, count: int) -> Array:
+def cluster_numbers(rows: Array, count: int) -> Array:
     """Return the number of each row's cluster, from 0 in the order of the clusters' first rows; there are `count` clusters.
 
     This is Ward's method on the cosine distances of normalised rows. Each step merges the two nearest clusters, and updates
     the distances by the formula of Lance and Williams, as scipy.cluster.hierarchy.linkage does. Merging two clusters never
     brings them closer to a third one. So a cluster's nearest cluster changes only if it was one of the merged two.
     """
-    # Squared cosine distances between the clusters. A cluster has the row and column of its first row; the others are infinite.
+    # Squared cosine distances between the clusters. A cluster has the row and column of its first row; the rest is infinite.
     distances = (rows @ rows.T).astype(np.float64)
     np.square(np.subtract(1, distances, out=distances), out=distances)
     np.fill_diagonal(distances, np.inf)

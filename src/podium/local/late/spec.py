@@ -1,8 +1,8 @@
 """LateSpec, a ColBERT model as the files in its folder describe it.
 
 There are three layouts of such folders: PyLate's, that of sentence-transformers 6, and that of Stanford's code. podium
-interprets settings as MultiVectorEncoder of sentence-transformers 6.2 does. It reads all three layouts, and its scores are
-published and tested. PyLate 1.6 and Stanford's code differ from it as follows:
+interprets settings as MultiVectorEncoder of sentence-transformers 6.2 does. That class reads all three layouts, and its scores
+are published and tested. PyLate 1.6 and Stanford's code differ from it and podium as follows:
 
 - A marker ("[Q] ", "[unused0]") is put before a text as text, and becomes one token if the vocabulary has it. PyLate adds a
   missing marker to the vocabulary, with a random vector.
@@ -31,7 +31,7 @@ from podium.local.families import FAMILIES
 from podium.local.files.checkpoint import weight_files
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import ONNX_FILES, STANFORD_ARCHITECTURE, STANFORD_METADATA
-from podium.local.spec import Module, Spec, check_config, described, read_modules
+from podium.local.spec import Module, Spec, check_config, read_modules, spec_with_modules
 
 __all__ = ["Expansion", "LateSpec", "ScoreOption", "Side", "is_colbert", "read_late_spec"]
 
@@ -134,20 +134,20 @@ def read_late_spec(folder: Path) -> LateSpec:
     _check_modules(folder, modules, lists_all_modules=lists_all_modules)
     base = modules[0].folder
     check_config(base, remedy=OTHER_MODEL)
-    transformer = _pylate_settings(settings) | read_settings(base / "sentence_bert_config.json")
-    mask = next((module.config for module in modules if module.kind == "MultiVectorMask"), None)
-    if mask is None:
+    transformer_settings = _pylate_settings(settings) | read_settings(base / "sentence_bert_config.json")
+    mask_config = next((module.config for module in modules if module.kind == "MultiVectorMask"), None)
+    if mask_config is None:
         # _check_modules made sure that this is PyLate's layout, which has the list in these settings.
         words = settings.get("skiplist_words")
-        mask = {"skiplist_words": PUNCTUATION if words is None else words}
+        mask_config = {"skiplist_words": PUNCTUATION if words is None else words}
     return _spec(
         folder,
         modules,
-        transformer,
+        transformer_settings,
         prompts=_prompts(settings),
         markers=[str(settings[key] or "") for key in ("query_prefix", "document_prefix") if key in settings],
-        skiplist=mask.get("skiplist_words") or (),
-        skiplist_sides=mask.get("skiplist_tasks"),
+        skiplist=mask_config.get("skiplist_words") or (),
+        skiplist_sides=mask_config.get("skiplist_tasks"),
         score="mean" if settings.get("similarity_fn_name") == "meanmaxsim" else "sum",
     )
 
@@ -159,6 +159,7 @@ def _is_stanford(folder: Path) -> bool:
 
 
 def _stanford_spec(folder: Path) -> LateSpec:
+    """Return the spec of a model in the layout of Stanford's code. Raises UnsupportedModel."""
     metadata = read_settings(folder / STANFORD_METADATA)
     if metadata.get("interaction", "colbert") != "colbert":
         raise UnsupportedModel(
@@ -191,7 +192,7 @@ def _stanford_spec(folder: Path) -> LateSpec:
 def _spec(
     folder: Path,
     modules: tuple[Module, ...],
-    transformer: Mapping[str, Any],
+    transformer_settings: Mapping[str, Any],
     *,
     prompts: Mapping[str, str],
     markers: Sequence[str],
@@ -199,27 +200,27 @@ def _spec(
     skiplist_sides: str | Sequence[str] | None,
     score: ScoreOption,
 ) -> LateSpec:
-    """Return the spec.
+    """Return the spec of a model in any of the three layouts.
 
-    - `modules`: none for Stanford's layout.
-    - `transformer`: settings with the keys of sentence-transformers: document_length, query_length, query_expansion.
-    - `prompts`: those of the sides "query" and "document".
+    - `modules`: () for Stanford's layout.
+    - `transformer_settings`: those with sentence-transformers' keys document_length, query_length and query_expansion.
+    - `prompts`: the prompts by side, "query" or "document".
     - `skiplist_sides`: the sides that use the skiplist, None for documents only.
     """
     base = modules[0].folder if modules else folder
     _check_backbone(folder, base)
-    spec = described(folder, modules)
+    spec = spec_with_modules(folder, modules)
     reserved = spec.architecture.reserved_positions if spec.architecture else 0
-    positions = int(spec.config.get("max_position_embeddings") or spec.max_length) - reserved
+    position_count = int(spec.config.get("max_position_embeddings") or spec.max_length) - reserved
 
-    def length(key: str) -> int:
-        return min(int(transformer.get(key) or spec.max_length), positions)
+    def length_setting(key: str) -> int:
+        return min(int(transformer_settings.get(key) or spec.max_length), position_count)
 
-    query_length = length("query_length")
-    document_length = length("document_length")
+    query_length = length_setting("query_length")
+    document_length = length_setting("document_length")
     expansion = None
-    if expansion_settings := transformer.get("query_expansion"):
-        expansion = _expansion(folder, expansion_settings, positions)
+    if expansion_settings := transformer_settings.get("query_expansion"):
+        expansion = _expansion(folder, expansion_settings, position_count)
         # With the strategy "fixed", all queries have the expansion's length. Otherwise, longer ones are not cut to it.
         is_fixed = expansion_settings["strategy"] == "fixed"
         query_length = expansion.length if is_fixed else max(query_length, expansion.length)
@@ -242,9 +243,9 @@ def _spec(
     )
 
 
-def _expansion(folder: Path, settings: Mapping[str, Any], positions: int) -> Expansion:
+def _expansion(folder: Path, settings: Mapping[str, Any], position_count: int) -> Expansion:
     """Return the expansion that the settings describe, to at most as many tokens as the model has positions."""
-    length = min(int(settings["length"]), positions)
+    length = min(int(settings["length"]), position_count)
     if length > MAX_EXPANSION:
         raise UnsupportedModel(
             f"{folder} expands each query to {length:,} tokens (query_length), more than podium's maximum of "

@@ -62,7 +62,7 @@ class LateTokenizer(Tokenizer[Text]):
         all_ids = self._tokenise([self._side(item).prompt + item.text for item in inputs])
         return [self._encode_ids(item, ids) for item, ids in zip(inputs, all_ids, strict=True)]
 
-    def characters(self, item: Text) -> int:
+    def character_count(self, item: Text) -> int:
         return len(item.text)
 
     def segment_ids(self, encoded: Encoded) -> Array:

@@ -19,7 +19,7 @@ from podium.local.files.checkpoint import Array
 
 __all__ = ["Int8Weights", "quantise"]
 
-LAYOUT = "v1"  # to be changed with the layout of the file
+LAYOUT = "v1"  # Part of the file's name. Change it whenever the layout of the file changes.
 
 
 def quantise(weight: Array) -> tuple[Array, Array]:
@@ -67,7 +67,7 @@ class Int8Weights:
 
 def _checksum(arrays: dict[str, Array]) -> str:
     """Return a checksum of the arrays. Without it, damaged weights would only be noticed by their wrong scores."""
-    total = 0
+    result = 0
     for name, array in sorted(arrays.items()):
-        total = checksum(array.data, checksum(f"{name} {array.dtype} {array.shape}".encode(), total))
-    return f"{total:08x}"
+        result = checksum(array.data, checksum(f"{name} {array.dtype} {array.shape}".encode(), result))
+    return f"{result:08x}"

@@ -76,13 +76,14 @@ class NativeGraph(Graph):
         self.network = Network(instruction_set)
         self._packed = packed
         self._int8 = precision == "int8"
-        self._values: dict[Value, int | _Embedding | _Product] = {}  # the number of the value's step, or what is no step yet
+        # The number of each value's step, or an operation that is not a step yet.
+        self._values: dict[Value, int | _Embedding | _Product] = {}
         self._positions: dict[Value, tuple[PositionKind, int]] = {}  # the kind of positions, and the padding token's id
         self._first_rows: dict[int, Value] = {}  # by the number of a step, the first row of its result
 
     def finish(self, result: Value) -> tuple[Network, int, bool]:
         """Return the network, the width of its result, and whether the result has a row per token instead of one per text."""
-        number = self._number(result)
+        number = self._step_number(result)
         self.network.finish(result=number)
         return self.network, self.network.width(x=number), not self.network.per_text(x=number)
 
@@ -101,34 +102,35 @@ class NativeGraph(Graph):
         return name
 
     def lookup(self, table: str, ids: Value) -> Value:
-        return self._name((_Lookup(table, ids),))
+        return self._add_value((_Lookup(table, ids),))
 
     def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
         self.checked_sizes(names, bias)
-        return self._name(_Product(x, names, bias, exact))
+        return self._add_value(_Product(x, names, bias, exact))
 
     def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
         weight, *biases = [self._vector(tensor) for tensor in self.checked_norm(name, bias)]
-        return self._step(self.network.norm, x=self._number(x), weight=weight, bias=next(iter(biases), None), epsilon=epsilon)
+        bias_or_none = next(iter(biases), None)
+        return self._step(self.network.norm, x=self._step_number(x), weight=weight, bias=bias_or_none, epsilon=epsilon)
 
     def activation(self, x: Value, name: str) -> Value:
         activation = self.checked_activation(name)
         value = self._values[x]
         if isinstance(value, _Product) and value.activation == "none" and value.added is None:
-            return self._name(replace(value, activation=activation))
-        return self._step(self.network.activate, x=self._number(x), activation=activation)
+            return self._add_value(replace(value, activation=activation))
+        return self._step(self.network.activate, x=self._step_number(x), activation=activation)
 
     def add(self, x: Value, y: Value) -> Value:
         first = self._values[x]
         second = self._values[y]
         if isinstance(first, tuple) and isinstance(second, tuple):
-            return self._name(first + second)
+            return self._add_value(first + second)
         if isinstance(first, _Product) and first.added is None:
-            return self._name(replace(first, added=y))
-        return self._step(self.network.add, x=self._number(x), y=self._number(y))
+            return self._add_value(replace(first, added=y))
+        return self._step(self.network.add, x=self._step_number(x), y=self._step_number(y))
 
     def gate(self, x: Value, name: str) -> Value:
-        return self._step(self.network.gate, x=self._number(x), activation=self.checked_activation(name))
+        return self._step(self.network.gate, x=self._step_number(x), activation=self.checked_activation(name))
 
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
         self.check_heads(names, shape)
@@ -145,9 +147,9 @@ class NativeGraph(Graph):
         cosines, sines = shape.rotary.tables(shape.size) if shape.rotary else (None, None)
         return self._step(
             self.network.attend,
-            queries=self._number(queries),
+            queries=self._step_number(queries),
             query_column=0,
-            keys=self._number(keys),
+            keys=self._step_number(keys),
             key_column=key_column,
             value_column=key_column + shape.width,
             heads=shape.heads,
@@ -160,26 +162,26 @@ class NativeGraph(Graph):
         )
 
     def first_row(self, x: Value) -> Value:
-        number = self._number(x)
+        number = self._step_number(x)
         if number not in self._first_rows:
             self._first_rows[number] = self._step(self.network.first, x=number)
         return self._first_rows[number]
 
     def mean(self, x: Value) -> Value:
-        return self._step(self.network.mean, x=self._number(x))
+        return self._step(self.network.mean, x=self._step_number(x))
 
     def join(self, *values: Value) -> Value:
-        return self._step(self.network.join, inputs=[self._number(value) for value in values])
+        return self._step(self.network.join, inputs=[self._step_number(value) for value in values])
 
     # Values and the numbers of their steps.
 
-    def _name(self, value: int | _Embedding | _Product) -> Value:
-        """Return a new name for a value."""
+    def _add_value(self, value: int | _Embedding | _Product) -> Value:
+        """Store a value under a new name, and return the name."""
         name = Value(f"value {len(self._values)}")
         self._values[name] = value
         return name
 
-    def _number(self, name: Value) -> int:
+    def _step_number(self, name: Value) -> int:
         """Return the number of a value's step. Adds the step if the value does not have one yet."""
         value = self._values[name]
         if isinstance(value, tuple):
@@ -191,7 +193,7 @@ class NativeGraph(Graph):
 
     def _step(self, add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         """Add a step with a method of the network, and return the name of its result."""
-        return self._name(_checked_step(add, *args, **kwargs))
+        return self._add_value(_checked_step(add, *args, **kwargs))
 
     def _embedding_step(self, embedding: _Embedding) -> int:
         """Add the step of an embedding and return its number.
@@ -202,7 +204,8 @@ class NativeGraph(Graph):
         if tuple(lookup.part for lookup in embedding) not in EMBEDDINGS:
             tables = ", ".join(lookup.table for lookup in embedding)
             raise UnsupportedModel(f"podium's native core cannot add {tables}; use ", Argument("runtime", "onnx"))
-        segments, positions = parts.get("segments"), parts.get("positions")
+        segments = parts.get("segments")
+        positions = parts.get("positions")
         kind, padding_id = self._positions[positions.ids] if positions else ("counted", 0)
         return _checked_step(
             self.network.embed,
@@ -216,21 +219,21 @@ class NativeGraph(Graph):
 
     def _product_step(self, product: _Product) -> int:
         """Add the step of a product and return its number."""
-        x = self._number(product.x)
-        added = -1 if product.added is None else self._number(product.added)  # -1 means that nothing is added.
+        x = self._step_number(product.x)
+        added = -1 if product.added is None else self._step_number(product.added)  # -1 if nothing is added
         names = product.names
         inputs, outputs = self.checked_sizes(names, product.bias)
         bias = self._bias(names, outputs) if product.bias else None
         key = "|".join(names)
         panels = -(-outputs // PANEL)  # rounded up
-        add: Callable[..., int]
+        add_step: Callable[..., int]
         if self._int8 and not product.exact:
             packed, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), names)
-            add = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
+            add_step = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
         else:
             packed = self._packed.get(key, (panels, inputs, PANEL), lambda: pack_float32(self._joined(names, "weight")))
-            add = functools.partial(self.network.linear, packed=packed)
-        return _checked_step(add, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
+            add_step = functools.partial(self.network.linear, packed=packed)
+        return _checked_step(add_step, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
 
     # The weights. They are packed only if the cache does not have them.
 

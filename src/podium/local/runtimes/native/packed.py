@@ -105,15 +105,15 @@ class Packed:
 def _layout(arrays: dict[str, Array]) -> tuple[bytes, dict[str, int]]:
     """Return the bytes that precede the arrays in the file, and each array's offset from the end of those bytes."""
     offsets = {}
-    total = 0
+    total_bytes = 0
     for name, array in arrays.items():
-        offsets[name] = total
-        total += _round_up(array.nbytes, ALIGNMENT)
+        offsets[name] = total_bytes
+        total_bytes += _round_up(array.nbytes, ALIGNMENT)
     entries = {name: [array.dtype.name, list(array.shape), offsets[name]] for name, array in arrays.items()}
     checksums = {name: checksum(array.data, _seed(name, *entries[name])) for name, array in arrays.items()}
-    header = json.dumps({"arrays": entries, "bytes": total, "checksums": checksums}).encode()
-    before = len(MAGIC) + LENGTH.size
-    header = header.ljust(_round_up(before + len(header), ALIGNMENT) - before)
+    header = json.dumps({"arrays": entries, "bytes": total_bytes, "checksums": checksums}).encode()
+    header_start = len(MAGIC) + LENGTH.size
+    header = header.ljust(_round_up(header_start + len(header), ALIGNMENT) - header_start)  # so that arrays are aligned
     return MAGIC + LENGTH.pack(len(header)) + header, offsets
 
 
@@ -134,12 +134,13 @@ def _read_header(mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:
     """Return the offset at which the arrays start, and the header. Raises ValueError or KeyError if the file is incomplete."""
     if mapped[: len(MAGIC)] != MAGIC:
         raise ValueError("not a file of packed weights")
-    before = len(MAGIC) + LENGTH.size
-    (length,) = LENGTH.unpack(mapped[len(MAGIC) : before])
-    header: dict[str, Any] = parse_json(mapped[before : before + length])
-    if before + length + header["bytes"] != len(mapped):
+    header_start = len(MAGIC) + LENGTH.size
+    (length,) = LENGTH.unpack(mapped[len(MAGIC) : header_start])
+    header_end = header_start + length
+    header: dict[str, Any] = parse_json(mapped[header_start:header_end])
+    if header_end + header["bytes"] != len(mapped):
         raise ValueError("not a complete file")
-    return before + length, header
+    return header_end, header
 
 
 def _is_intact(file: BinaryIO, start: int, header: dict[str, Any]) -> bool:

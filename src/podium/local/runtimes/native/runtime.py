@@ -22,16 +22,16 @@ class NativeRuntime:
 
     tokens_at_once = 256  # The rows of this many tokens share one pass over the weights, and fit in the second-level cache.
 
-    def __init__(self, network: Network, outputs: int, per_token: bool = False) -> None:
+    def __init__(self, network: Network, output_count: int, per_token: bool = False) -> None:
         self.network = network
-        self._outputs = outputs
+        self._output_count = output_count
         self._per_token = per_token
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
         """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs)."""
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(text) for text in ids], out=offsets[1:])
-        result = np.empty((offsets[-1] if self._per_token else len(ids), self._outputs), np.float32)
+        result = np.empty((offsets[-1] if self._per_token else len(ids), self._output_count), np.float32)
         try:
             with no_fork:  # the network's lock would stay locked in the forked process
                 self.network.run(ids=_joined(ids), segments=_joined(segments), offsets=offsets, result=result)

@@ -148,7 +148,7 @@ class OnnxGraph(Graph):
         return self.once(name, lambda: self.op("Reshape", Value(name), self.integers(-1)))
 
     def zeros(self) -> Value:
-        return self.integers(0)  # One id is enough, because its row is broadcast to all tokens.
+        return self.integers(0)  # One id is enough: ONNX adds its row to the rows of all tokens.
 
     def positions(self, kind: PositionKind, *, padding_id: int = 0) -> Value:
         if kind == "after_padding":
@@ -179,15 +179,16 @@ class OnnxGraph(Graph):
         if self._int8 is None or exact:
             return self.op("Gemm", x, self.constant(self._joined(names, "weight"), f"{key}.weight"), *biases, transB=1)
         weight, scale = self._int8.get(key, inputs, outputs) or self._int8.add(key, self._joined(names, "weight"))
-        zero = np.zeros(len(scale), np.int8)
+        zero_points = np.zeros(len(scale), np.int8)
         if not self._signed:
-            # Flipping the highest bit adds 128 to the weights and to the zero point, so the network stays the same.
+            # Flipping the highest bit adds 128 to the weights and to their zero points, so the network stays the same.
             weight = weight.view(np.uint8) ^ np.uint8(0x80)
-            zero = zero.view(np.uint8) ^ np.uint8(0x80)
-        parts = [self.constant(weight, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero)]
+            zero_points = zero_points.view(np.uint8) ^ np.uint8(0x80)
+        parts = [self.constant(weight, f"{key}.int8"), self.constant(scale, f"{key}.scale"), self.constant(zero_points)]
         return self.op("DynamicQuantizeMatMul", x, *parts, *biases, domain=MICROSOFT)
 
     def _joined(self, names: Sequence[str], kind: str) -> Array:
+        """Return the weights or biases of several layers as one array. `kind` is "weight" or "bias"."""
         arrays = [self.checkpoint[f"{name}.{kind}"] for name in names]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
@@ -260,6 +261,7 @@ class OnnxGraph(Graph):
         return self.op("ReduceSum", self._segments(), self.integers(0), keepdims=1)
 
     def _rotate(self, x: Value, rotary: Rotary, size: int) -> Value:
+        """Return `x`, of shape (heads, tokens, size), with each token's row rotated by its position."""
         cosines, sines = (
             self.first(self.constant(np.concatenate([table, table], axis=1), f"{kind}.{rotary.theta}"), self.token_count())
             for kind, table in zip(("cosines", "sines"), rotary.tables(size), strict=True)

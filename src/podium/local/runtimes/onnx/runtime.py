@@ -1,4 +1,4 @@
-"""OnnxRuntime, a network that ONNX Runtime runs, one text at a time. It is that of an OnnxGraph or of a model's ONNX file."""
+"""OnnxRuntime, a network that ONNX Runtime runs, one text at a time. It comes from an OnnxGraph or a model's ONNX file."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class OnnxRuntime:
         # The graph is written as it should run, so searching for optimisations would only take time.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         model = graph.model(result)
-        external = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.weights[name]) for name in external]
-        options.add_external_initializers(external, values)
+        external_names = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.weights[name]) for name in external_names]
+        options.add_external_initializers(external_names, values)
         return cls(_session(model.SerializeToString(), options))
 
     @classmethod
