@@ -12,7 +12,7 @@ FIGURE_WIDTH = 70
 
 
 def bars(figures: dict[str, float], unit: str) -> str:
-    """Return a chart with a bar for every name and figure, the longest first. podium's have another colour and bold text."""
+    """Return a chart with a bar for every name and figure, the longest first. podium's are highlighted."""
     largest = max(figures.values())
     rows = sorted(figures.items(), key=lambda item: -item[1])
     height = ROW_HEIGHT * len(rows) + 30

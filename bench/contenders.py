@@ -166,18 +166,18 @@ def main(name: str, folder: str) -> None:
     began = time.perf_counter()
     rank = CONTENDERS[name](folder)
     load_seconds = time.perf_counter() - began
-    texts = {workload: work.passages(workload) for workload in work.WORKLOADS}
+    texts_by_workload = {workload: work.passages(workload) for workload in work.WORKLOADS}
     for line in sys.stdin:
         request = line.strip()
         if request == "memory":
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             answer: dict[str, Any] = {"peak_mb": peak_mb, "load_s": load_seconds}
         elif request == "first":
-            rank(work.QUERY, texts["short"][:10])
+            rank(work.QUERY, texts_by_workload["short"][:10])
             answer = {}
         else:
             began = time.perf_counter()
-            scores = rank(work.QUERY, texts[request])
+            scores = rank(work.QUERY, texts_by_workload[request])
             answer = {"seconds": time.perf_counter() - began, "scores": scores}
         print(json.dumps(answer), flush=True)
 

@@ -33,14 +33,15 @@ def main() -> None:
     parser.add_argument("--model", default="podium-mini")
     parser.add_argument("--queries", type=int, default=30)
     options = parser.parse_args()
-    exact = local_scorer(options.model, precision="float32", encoding="float32", keep=MEMORY_BYTES)
+    exact_scorer = local_scorer(options.model, precision="float32", encoding="float32", keep=MEMORY_BYTES)
     print("| options | float32, nDCG@10 | nDCG@10 | difference | Kendall τ of 20 | max Δ logit |\n|---|---|---|---|---|---|")
     for variant in VARIANTS:
         scorer = local_scorer(options.model, **variant, keep=MEMORY_BYTES)
-        rows = [compare(folder, [exact, scorer], options.queries) for folder in options.folders]
+        rows = [compare(folder, [exact_scorer, scorer], options.queries) for folder in options.folders]
         mean = Row(*np.mean([astuple(row) for row in rows], axis=0))
         name = ", ".join(f"{option}={value!r}" for option, value in variant.items())
-        print(f"| `{name}` | {mean.line('').split(' | ', 2)[2]}", flush=True)
+        figures = mean.line("").split(" | ", 2)[2]  # without the columns of the collection and the number of queries
+        print(f"| `{name}` | {figures}", flush=True)
 
 
 if __name__ == "__main__":

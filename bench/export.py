@@ -42,9 +42,9 @@ def write_checkpoint(folder: Path, tokenizer_folder: Path) -> None:
             weight.mul_(2.0)
     model.half().save_pretrained(folder)
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    ids_by_special_token = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    special_token_ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     template = "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=template, special_tokens=ids_by_special_token)
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=template, special_tokens=special_token_ids)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | SPECIAL_TOKENS), encoding="utf-8")

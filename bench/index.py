@@ -94,24 +94,30 @@ def query_milliseconds(index, mode: str) -> tuple[float, float]:
     return float(np.median(milliseconds[10:])), float(np.percentile(milliseconds[10:], 95))
 
 
-def measure(count: int, vectors: bool) -> dict:
+def measure(count: int, with_vectors: bool) -> dict:
     """Build an index of `count` passages, query it, and return the figures."""
     folder = Path(tempfile.mkdtemp(prefix="podium-bench-"))
     try:
-        embed = RandomVectors() if vectors else None
+        embed = RandomVectors() if with_vectors else None
         index = EmbeddedIndex.create(folder, embed=embed)
-        seconds = 0.0
+        build_seconds = 0.0
         for batch in passages(count, seed=1):
             began = time.perf_counter()
             index.add(batch)
-            seconds += time.perf_counter() - began
-        peak = peak_megabytes()
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+            build_seconds += time.perf_counter() - began
+        peak_mb = peak_megabytes()
+        disk_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         began = time.perf_counter()
         index = EmbeddedIndex.open(folder, embed=embed)
-        opened = time.perf_counter() - began
-        times = {mode: query_milliseconds(index, mode) for mode in (("text", "vector", "hybrid") if vectors else ("text",))}
-        return {"count": count, "seconds": seconds, "peak": peak, "size": size, "opened": opened, "times": times}
+        open_seconds = time.perf_counter() - began
+        modes = ("text", "vector", "hybrid") if with_vectors else ("text",)
+        return {
+            "build_seconds": build_seconds,
+            "peak_mb": peak_mb,
+            "disk_mb": disk_mb,
+            "open_seconds": open_seconds,
+            "query_ms": {mode: query_milliseconds(index, mode) for mode in modes},
+        }
     finally:
         shutil.rmtree(folder)
 
@@ -120,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--vectors", action="store_true")
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # for the process that measures one size
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure(arguments.sizes[0], arguments.vectors)))
@@ -128,9 +134,10 @@ def main() -> None:
     for count in arguments.sizes:
         command = [sys.executable, __file__, str(count), "--alone", *(["--vectors"] if arguments.vectors else [])]
         result = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-        times = "   ".join(f"{mode} {p50:.1f} ms (p95 {p95:.1f})" for mode, (p50, p95) in result["times"].items())
-        build = f"built in {result['seconds']:.1f} s ({count / result['seconds']:,.0f}/s), peak {result['peak']:,} MB"
-        disk = f"{result['size']:,.0f} MB on disk, opened in {1000 * result['opened']:.0f} ms"
+        times = "   ".join(f"{mode} {p50:.1f} ms (p95 {p95:.1f})" for mode, (p50, p95) in result["query_ms"].items())
+        seconds = result["build_seconds"]
+        build = f"built in {seconds:.1f} s ({count / seconds:,.0f}/s), peak {result['peak_mb']:,} MB"
+        disk = f"{result['disk_mb']:,.0f} MB on disk, opened in {1000 * result['open_seconds']:.0f} ms"
         print(f"{count:9,} passages   {build}, {disk}   {times}", flush=True)
 
 

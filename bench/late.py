@@ -51,18 +51,18 @@ def milliseconds(rerank: Callable[[str], object], rounds: int) -> tuple[float, f
 def measure(scorer: LateInteraction, store: EncodingStore, count: int, rounds: int) -> dict[str, float]:
     """Return the figures of rankings of `count` documents whose encodings are in a store."""
     texts = [f"{text} {index}" for index, text in enumerate(work.passages("short", count))]
-    stored = scorer.with_store(store)
+    scorer = scorer.with_store(store)
     began = time.perf_counter()
-    stored.encode(texts)
-    seconds = time.perf_counter() - began
-    keys = [stored.encoding_key(text) for text in texts]
+    scorer.encode(texts)
+    encode_seconds = time.perf_counter() - began
+    keys = [scorer.encoding_key(text) for text in texts]
     encoding_bytes = sum(map(len, store.get(keys).values())) / count
-    reranker = podium.Reranker(stored)
+    reranker = podium.Reranker(scorer)
     median, percentile_95 = milliseconds(lambda query: reranker.rerank(query, texts, limit=10), rounds)
-    assert reranker.rerank(work.QUERY, texts).usage.encoded == 0
+    assert reranker.rerank(work.QUERY, texts).usage.encoded == 0, "an encoding was not in the store"
     if isinstance(store, RedisEncodings):
         store.delete(keys)
-    return {"median_ms": median, "p95_ms": percentile_95, "encode_ms": 1000 * seconds, "bytes": encoding_bytes}
+    return {"median_ms": median, "p95_ms": percentile_95, "encode_ms": 1000 * encode_seconds, "bytes": encoding_bytes}
 
 
 def main() -> None:
@@ -85,8 +85,8 @@ def main() -> None:
             "folder": (FolderEncodings(Path(folder) / "encodings"), TARGETS),
         }
         if arguments.redis:
-            values = RedisValues(arguments.redis, "the benchmark's store")
-            stores["redis"] = (RedisEncodings(values, "podium:bench:late:"), REDIS_TARGETS)
+            redis_values = RedisValues(arguments.redis, purpose="the benchmark's store")
+            stores["redis"] = (RedisEncodings(redis_values, prefix="podium:bench:late:"), REDIS_TARGETS)
         for name, (store, targets) in stores.items():
             for count, target in targets.items():
                 row = measure(scorer, store, count, arguments.rounds)

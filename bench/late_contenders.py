@@ -68,7 +68,7 @@ class SentenceTransformers:
 
     def rank(self, query: str, texts: list[str], encodings: Any) -> list[float]:
         scores = self._model.similarity(self._model.encode_query([query]), encodings)[0]
-        scores.topk(10)  # the sorting, which is part of a ranking
+        scores.topk(10)  # Sorting is part of a ranking, so its time is measured, too.
         return [float(score) for score in scores]
 
 

@@ -86,15 +86,15 @@ def measure(folder: Path, document_count: int) -> None:
     figures = f"written in {seconds:.0f} s, {size / 1e9:.2f} GB, {size / document_count / 1000:.1f} KB per document"
     print(f"{document_count:,} documents: {figures}")
     memory_before = memory_megabytes()
-    stored = scorer.with_store(FolderEncodings(folder))
+    scorer = scorer.with_store(FolderEncodings(folder))
     began = time.perf_counter()
-    podium.Reranker(stored).rerank(work.QUERY, [document_text(0)])
+    podium.Reranker(scorer).rerank(work.QUERY, [document_text(0)])
     seconds = time.perf_counter() - began
     growth = memory_megabytes()["RssAnon"] - memory_before["RssAnon"]
     print(f"opened in {seconds:.2f} s, which takes {growth} MB of memory besides mapped files")
     for candidate_count in CANDIDATE_COUNTS:
         for name in ("first", "again"):  # The second time, the system has the pages of these documents in memory.
-            times = ranking_milliseconds(stored, document_count, candidate_count)
+            times = ranking_milliseconds(scorer, document_count, candidate_count)
             median = statistics.median(times)
             percentile_95 = times[int(0.95 * len(times))]
             print(f"{candidate_count:5} documents, {name}: median {median:.2f} ms, p95 {percentile_95:.2f} ms")

@@ -42,12 +42,13 @@ Times = dict[str, dict[str, list[float]]]
 """By column and contender, the median milliseconds of each round."""
 
 
-def contender(name: str) -> Contender:
+def start_contender(name: str) -> Contender:
     return Contender(name, CONTENDERS[name][0], [Path(__file__).parent / "late_contenders.py", name, MODELS])
 
 
 def measure(rounds: int) -> Times:
-    running = {name: contender(name) for name in CONTENDERS}
+    """Return the times of all contenders, each in its own process, by column."""
+    running = {name: start_contender(name) for name in CONTENDERS}
     times: Times = {column: {name: [] for name in CONTENDERS} for column in COLUMNS}
     scores: dict[str, list[float]] = {}
     for column, document_count in RANKINGS.items():
@@ -81,13 +82,14 @@ def _check_scores(scores: dict[str, list[float]]) -> None:
 
 
 def table(times: Times) -> str:
+    """Return the medians of the rounds, and the ratios to the baseline in the same round, as Markdown."""
     lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
     for name in CONTENDERS:
         cells = []
-        for request in COLUMNS:
-            own, base = times[request][name], times[request][BASELINE]
-            ratio = statistics.median(b / o for b, o in zip(base, own, strict=True))
-            cells.append(f"{statistics.median(own):.3g} ({ratio:.1f}×)")
+        for column in COLUMNS:
+            own_times = times[column][name]
+            ratios = [base / own for base, own in zip(times[column][BASELINE], own_times, strict=True)]
+            cells.append(f"{statistics.median(own_times):.3g} ({statistics.median(ratios):.1f}×)")
         lines.append(f"| {f'**{name}**' if name.startswith('podium') else name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

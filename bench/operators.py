@@ -49,11 +49,12 @@ def session_options() -> Any:
     return options
 
 
-def operator_times(precision: Precision, tokens: int) -> Counter[str]:
-    """Return the milliseconds of all operators of a kind for one pair of `tokens` tokens, in ONNX Runtime."""
+def operator_times(precision: Precision, token_count: int) -> Counter[str]:
+    """Return, by kind of operator, the milliseconds that its operators take for one pair in ONNX Runtime."""
     session = profiled_session(precision)
-    feeds = {"input_ids": RANDOM.integers(1000, 20_000, (1, tokens)), "token_type_ids": np.zeros((1, tokens), np.int64)}
-    feeds["token_type_ids"][0, QUERY_TOKENS:] = 1
+    segments = np.zeros((1, token_count), np.int64)
+    segments[0, QUERY_TOKENS:] = 1
+    feeds = {"input_ids": RANDOM.integers(1000, 20_000, (1, token_count)), "token_type_ids": segments}
     for _ in range(RUNS):
         session.run(None, feeds)
     times: Counter[str] = Counter()
@@ -69,33 +70,33 @@ def profiled_session(precision: Precision) -> onnxruntime.InferenceSession:
     checkpoint = Checkpoint(spec.weights, spec.family.prefix)
     graph = OnnxGraph(checkpoint, Int8Weights(checkpoint.digest()) if precision == "int8" else None)
     model = graph.model(add_scorer(graph, spec, spec.family, spec.architecture))
-    external = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+    external_names = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
     options = session_options()
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / "profile")
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.weights[name]) for name in external]
-    options.add_external_initializers(external, values)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(graph.weights[name]) for name in external_names]
+    options.add_external_initializers(external_names, values)
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-def step_times(precision: Precision, tokens: int) -> Counter[str]:
-    """Return the milliseconds of all steps of a kind for one pair of `tokens` tokens, in the native core."""
+def step_times(precision: Precision, token_count: int) -> Counter[str]:
+    """Return, by kind of step, the milliseconds that its steps take for one pair in the native core."""
     runtime = load(read_spec(MODEL), Variant("native", precision))
     assert isinstance(runtime, NativeRuntime)
     network = runtime.network
-    count = max(runtime.tokens_at_once // tokens, 1)
-    ids = RANDOM.integers(1000, 20_000, count * tokens).astype(np.int32)
-    segments = np.tile((np.arange(tokens) >= QUERY_TOKENS).astype(np.int32), count)
-    offsets = np.arange(count + 1, dtype=np.int64) * tokens
-    result = np.empty((count, 1), np.float32)
-    runs = []
+    pair_count = max(runtime.tokens_at_once // token_count, 1)
+    ids = RANDOM.integers(1000, 20_000, pair_count * token_count).astype(np.int32)
+    segments = np.tile((np.arange(token_count) >= QUERY_TOKENS).astype(np.int32), pair_count)
+    offsets = np.arange(pair_count + 1, dtype=np.int64) * token_count
+    result = np.empty((pair_count, 1), np.float32)
+    seconds_of_runs = []
     for _ in range(RUNS):
         seconds = np.zeros(len(network.step_names()))
         network.run(ids=ids, segments=segments, offsets=offsets, result=result, seconds=seconds)
-        runs.append(seconds)
+        seconds_of_runs.append(seconds)
     times: Counter[str] = Counter()
-    for name, seconds in zip(network.step_names(), np.median(runs, axis=0), strict=True):
-        times[name] += seconds * 1000 / count
+    for name, seconds in zip(network.step_names(), np.median(seconds_of_runs, axis=0), strict=True):
+        times[name] += seconds * 1000 / pair_count
     return times
 
 
@@ -119,12 +120,12 @@ class Sketch:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def microseconds(self, result: str, tokens: int) -> float:
+    def microseconds(self, result: str, token_count: int) -> float:
         """Return the median time of a run whose output is `result`.
 
         It includes the cost of the call itself, so compare it only with other values of this method.
         """
-        shape = [1, tokens, WIDTH]
+        shape = [1, token_count, WIDTH]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "sketch", [x], [output], self.weights)
@@ -150,7 +151,8 @@ def norm(sketch: Sketch) -> str:
 
 
 def fused_norm(sketch: Sketch) -> str:
-    scale, shift = sketch.weight(WIDTH), sketch.weight(WIDTH)
+    scale = sketch.weight(WIDTH)
+    shift = sketch.weight(WIDTH)
     return sketch.op("SkipLayerNormalization", "x", "x", scale, shift, domain=MICROSOFT, epsilon=1e-12)
 
 
@@ -205,8 +207,8 @@ ALTERNATIVES: dict[str, Callable[[Sketch], str]] = {
 
 
 def print_times(title: str, times: dict[int, Counter[str]]) -> None:
-    """Print the nine kinds that take the most time, and the total. `times` is by the number of a pair's tokens."""
-    short, long = (times[tokens] for tokens in PAIR_TOKENS)
+    """Print the nine kinds that take the most time, and the total. The keys of `times` are the numbers of a pair's tokens."""
+    short, long = (times[token_count] for token_count in PAIR_TOKENS)
     print(f"| {title} | ms at {PAIR_TOKENS[0]} tokens | ms at {PAIR_TOKENS[1]} |\n|---|---|---|")
     for kind, milliseconds in short.most_common(9):
         print(f"| {kind} | {milliseconds:.2f} | {long[kind]:.2f} |")
@@ -217,13 +219,13 @@ def main() -> None:
     precisions: tuple[Precision, ...] = ("float32", "int8")
     for title, measure in (("the native core", step_times), ("ONNX Runtime", operator_times)):
         for precision in precisions:
-            print_times(f"{title}, {precision}", {tokens: measure(precision, tokens) for tokens in PAIR_TOKENS})
+            print_times(f"{title}, {precision}", {count: measure(precision, count) for count in PAIR_TOKENS})
     print(f"| operators | µs at {PAIR_TOKENS[0]} tokens | µs at {PAIR_TOKENS[1]} |\n|---|---|---|")
     for name, build in ALTERNATIVES.items():
         times = []
-        for tokens in PAIR_TOKENS:
+        for token_count in PAIR_TOKENS:
             sketch = Sketch()
-            times.append(sketch.microseconds(build(sketch), tokens))
+            times.append(sketch.microseconds(build(sketch), token_count))
         print(f"| {name} | {times[0]:.0f} | {times[1]:.0f} |")
 
 

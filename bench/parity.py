@@ -27,7 +27,7 @@ SHAPES = {
     "xlm-r-base": ("xlm-roberta-bfloat16", BASE),
     "deberta-v3-base": ("deberta-v3", BASE | {"pooler_hidden_size": 768, "position_buckets": 256}),
 }
-POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}  # by model_type; 512 of them can be a token's
+POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}  # by model_type; texts use 512 of them
 
 
 def pairs() -> list[tuple[str, str]]:

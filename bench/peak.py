@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 SIZE = 1536
-ROWS = (128, 512, 2048)
+ROW_COUNTS = (128, 512, 2048)
 SECONDS = 0.4  # how long a product is repeated
 THREADS = len(os.sched_getaffinity(0))
 Product = Callable[[], object]
 """A function that multiplies two matrices."""
 
 
-def rate(product: Product, rows: int) -> float:
+def rate(product: Product, row_count: int) -> float:
     """Return the billions of operations per second in the fastest of many runs."""
     best_seconds = float("inf")
     end = time.perf_counter() + SECONDS
@@ -31,38 +31,38 @@ def rate(product: Product, rows: int) -> float:
         start = time.perf_counter()
         product()
         best_seconds = min(best_seconds, time.perf_counter() - start)
-    return 2 * rows * SIZE * SIZE / best_seconds / 1e9
+    return 2 * row_count * SIZE * SIZE / best_seconds / 1e9
 
 
 # The following functions yield the precisions that a library has, each with a product.
 
 
-def numpy_products(rows: int) -> Iterator[tuple[str, Product]]:
-    x = np.ones((rows, SIZE), np.float32)
+def numpy_products(row_count: int) -> Iterator[tuple[str, Product]]:
+    x = np.ones((row_count, SIZE), np.float32)
     weight = np.ones((SIZE, SIZE), np.float32)
     yield "float32", lambda: x @ weight
 
 
-def torch_products(rows: int) -> Iterator[tuple[str, Product]]:
+def torch_products(row_count: int) -> Iterator[tuple[str, Product]]:
     import torch
 
-    x = torch.ones(rows, SIZE)
+    x = torch.ones(row_count, SIZE)
     weight = torch.ones(SIZE, SIZE)
     yield "float32", lambda: x @ weight
-    x_int8 = torch.ones(rows, SIZE, dtype=torch.int8)
+    x_int8 = torch.ones(row_count, SIZE, dtype=torch.int8)
     weight_int8 = torch.ones(SIZE, SIZE, dtype=torch.int8)
     yield "int8", lambda: torch._int_mm(x_int8, weight_int8)
 
 
-def podium_products(rows: int) -> Iterator[tuple[str, Product]]:
+def podium_products(row_count: int) -> Iterator[tuple[str, Product]]:
     """Yield products by the native core's kernels. The rows are divided among threads, as the core divides pairs."""
     from podium import _native
     from podium.local.runtimes.native.packed import pack_float32, pack_int8
 
     instruction_set = _native.instruction_sets()[0]
     weight = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
-    parts = [np.ones((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
-    results = [np.empty((rows // THREADS, SIZE), np.float32) for _ in range(THREADS)]
+    parts = [np.ones((row_count // THREADS, SIZE), np.float32) for _ in range(THREADS)]
+    results = [np.empty((row_count // THREADS, SIZE), np.float32) for _ in range(THREADS)]
     packed = pack_float32(weight)
     packed_int8, scales, sums = pack_int8(weight)
     pool = ThreadPoolExecutor(THREADS)
@@ -80,10 +80,10 @@ def podium_products(rows: int) -> Iterator[tuple[str, Product]]:
 def main() -> None:
     best_rates = {"float32": 0.0, "int8": 0.0}
     for products in (numpy_products, torch_products, podium_products):
-        for rows in ROWS:
+        for row_count in ROW_COUNTS:
             with contextlib.suppress(ImportError):  # The library is not installed.
-                for precision, product in products(rows):
-                    best_rates[precision] = max(best_rates[precision], rate(product, rows))
+                for precision, product in products(row_count):
+                    best_rates[precision] = max(best_rates[precision], rate(product, row_count))
     print(json.dumps(best_rates))
 
 

@@ -26,7 +26,7 @@ from podium.load import local_scorer
 from podium.scorers import BaseScorer
 
 METRIC = "nDCG@10"
-FIRST = 20  # how many of float32's documents Kendall's τ compares
+TOP_DOCUMENTS = 20  # how many of float32's first documents Kendall's τ compares
 CANDIDATES = 100
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--runtime", default="native")
     parser.add_argument("--queries", type=int, default=60)
     options = parser.parse_args()
-    scorers = [local_scorer(options.model, precision=name, runtime=options.runtime) for name in ("float32", "int8")]
+    scorers = [local_scorer(options.model, precision=precision, runtime=options.runtime) for precision in ("float32", "int8")]
     header = "| collection | queries | float32 | int8 | difference | Kendall τ of 20 | max Δ logit |"
     print(f"{header}\n|---|---|---|---|---|---|---|")
     rows = []
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def compare(folder: Path, scorers: Sequence[BaseScorer], query_count: int) -> Row:
-    """Return the figures of a collection, from at most `query_count` random queries, for two scorers: float32 and int8."""
+    """Return the figures of a collection, from at most `query_count` random queries. The scorers are float32 and int8."""
     collection = read_collection(folder)
     query_ids = random.Random(0).sample(sorted(collection.queries), min(query_count, len(collection.queries)))
     collection = replace(
@@ -84,9 +84,9 @@ def compare(folder: Path, scorers: Sequence[BaseScorer], query_count: int) -> Ro
         for run, logits in zip(runs, (float32_logits, int8_logits), strict=True):
             order = np.argsort(-logits, kind="stable")  # Ties keep the order of the first stage.
             run[query_id] = {document_ids[index]: float(logits[index]) for index in order}
-        first = np.argsort(-float32_logits)[:FIRST]
-        if len(first) > 1:
-            taus.append(kendalltau(float32_logits[first], int8_logits[first]).statistic)
+        top = np.argsort(-float32_logits)[:TOP_DOCUMENTS]
+        if len(top) > 1:
+            taus.append(kendalltau(float32_logits[top], int8_logits[top]).statistic)
         difference = max(difference, float(np.abs(float32_logits - int8_logits).max(initial=0)))
     means = [float(np.mean(list(metric_values([METRIC], collection.qrels, run)[METRIC].values()))) for run in runs]
     return Row(len(query_ids), *means, float(np.mean(taus)), difference)

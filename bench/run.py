@@ -44,7 +44,7 @@ BASELINE = "sentence-transformers"
 WITHOUT_SIZE = ("CTranslate2", "CTranslate2 int8")  # They share an environment with the baseline.
 
 
-def contender(name: str) -> Contender:
+def start_contender(name: str) -> Contender:
     return Contender(name, CONTENDERS[name][0], [Path(__file__).parent / "contenders.py", name, HOME / "model"])
 
 
@@ -61,7 +61,7 @@ def install() -> None:
 def first_ranking(name: str) -> float:
     """Return the seconds from the start of a process to its first ranking of 10 passages."""
     began = time.perf_counter()
-    process = contender(name)
+    process = start_contender(name)
     process.answer("first")
     seconds = time.perf_counter() - began
     process.close()
@@ -79,7 +79,7 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
     for _ in range(rounds):
         for name in CONTENDERS:
             figures[name]["first"].append(first_ranking(name))
-    running = {name: contender(name) for name in CONTENDERS}
+    running = {name: start_contender(name) for name in CONTENDERS}
     for workload in ("short", "long"):
         for is_measured in [False] + [True] * rounds:
             for name, process in running.items():
@@ -140,23 +140,23 @@ def operations() -> dict[str, float]:
     )
     command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    tokens = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    token_counts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
     weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # of six layers: four matrices of the attention, two of the feed-forward
-    return {name: 2 * weights * count / 1e9 for name, count in zip(("short", "long"), tokens, strict=True)}
+    return {name: 2 * weights * count / 1e9 for name, count in zip(("short", "long"), token_counts, strict=True)}
 
 
-def limits(best: dict[str, float], work: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
+def limits(best_rates: dict[str, float], pair_operations: dict[str, float], rows: dict[str, dict[str, float]]) -> list[str]:
     """Return the last rows of the table: the pairs/s that the machine's matrix products allow, and podium's share of them.
 
-    - `best`: the highest rates of matrix products by precision, as `peaks` returns them.
-    - `work`: the operations per pair, as `operations` returns them.
+    - `best_rates`: the highest rates of matrix products by precision, as `peaks` returns them.
+    - `pair_operations`: the billions of operations per pair, as `operations` returns them.
     - `rows`: the rows of the table, as `summary` returns them.
     """
     lines = []
-    for kind, rate in best.items():
+    for kind, rate in best_rates.items():
         own = rows[f"podium {kind}"]
         cells = [
-            f"{rate / work[name]:.0f} (podium has {own[f'{name}_pairs_s'] * work[name] / rate:.0%})"
+            f"{rate / pair_operations[name]:.0f} (podium has {own[f'{name}_pairs_s'] * pair_operations[name] / rate:.0%})"
             for name in ("short", "long")
         ]
         unit = "GFLOP/s" if kind == "float32" else "GOP/s"
@@ -184,16 +184,16 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    options.add_argument("--rounds", type=int, default=5)
-    rounds = options.parse_args().rounds
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
     install()
     rows = summary(measure(rounds))
-    best = peaks()
-    full_table = "\n".join([table(rows), *limits(best, operations(), rows)])
+    best_rates = peaks()
+    full_table = "\n".join([table(rows), *limits(best_rates, operations(), rows)])
     print(full_table)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    results = {"table": full_table, "rows": rows, "peaks": best, "rounds": rounds, "machine": machine}
+    results = {"table": full_table, "rows": rows, "peaks": best_rates, "rounds": rounds, "machine": machine}
     (ROOT / "docs" / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     speeds = {name: row["short_pairs_s"] for name, row in rows.items()}
     (ROOT / "docs" / "benchmark.svg").write_text(chart.bars(speeds, "pairs per second"), encoding="utf-8")

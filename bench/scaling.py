@@ -51,16 +51,16 @@ def main() -> None:
     for precision in ("float32", "int8"):
         single = local_scorer(model, precision=precision, threads=1)
         parallel = local_scorer(model, precision=precision, threads=cores())
-        other_tokens = single.score(QUERY, ["a"]).total_tokens - 1  # those of the query and the special tokens
+        other_token_count = single.score(QUERY, ["a"]).total_tokens - 1  # the tokens of the query and the special tokens
         print(f"\n{precision}\n\n| tokens of a pair | ms a pair, one thread | µs a token |\n|---|---|---|")
         for pair_tokens in PAIR_TOKENS:
-            text_tokens = max(pair_tokens - other_tokens, 1)  # A model may need so many other tokens that none are left.
-            per_pair = milliseconds(single, random_texts(20, text_tokens)) / 20
-            print(f"| {pair_tokens} | {per_pair:.2f} | {per_pair * 1000 / pair_tokens:.0f} |", flush=True)
+            word_count = max(pair_tokens - other_token_count, 1)  # at least 1, if there are too many other tokens
+            pair_ms = milliseconds(single, random_texts(20, word_count)) / 20
+            print(f"| {pair_tokens} | {pair_ms:.2f} | {pair_ms * 1000 / pair_tokens:.0f} |", flush=True)
         title = f"documents, {USUAL_PAIR_TOKENS} tokens with the query"
         print(f"\n| {title} | ms, one thread | ms, {cores()} threads |\n|---|---|---|")
         for count in DOCUMENT_COUNTS:
-            texts = random_texts(count, USUAL_PAIR_TOKENS - other_tokens)
+            texts = random_texts(count, USUAL_PAIR_TOKENS - other_token_count)
             print(f"| {count} | {milliseconds(single, texts):.1f} | {milliseconds(parallel, texts):.1f} |", flush=True)
 
 

@@ -23,7 +23,9 @@ from environments import HOME
 import podium
 from podium.evaluation.collections import Collection, read_collection
 
-CANDIDATES, THREADS, MAX_QUERIES = 100, 2, 100
+CANDIDATES = 100
+THREADS = 2
+MAX_QUERIES = 100
 MODULES = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
 
 
@@ -42,7 +44,10 @@ def write_embedder(folder: Path) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
 
 
-def indexed(collection: Collection, folder: Path, embedder: podium.Embedder, reranker: podium.Reranker) -> podium.EmbeddedIndex:
+def create_index(
+    collection: Collection, folder: Path, embedder: podium.Embedder, reranker: podium.Reranker
+) -> podium.EmbeddedIndex:
+    """Return an index of the documents with vectors and encodings. Print how long that took, and the size of a document."""
     index = podium.EmbeddedIndex.create(folder, embed=embedder)
     began = time.perf_counter()
     index.add(collection.documents.values(), ids=collection.documents, keep=reranker)
@@ -63,7 +68,7 @@ def main() -> None:
         write_embedder(Path(folder))
         embedder = podium.Embedder(folder, threads=THREADS)
         reranker = podium.load("podium-mini", precision=arguments.precision, threads=THREADS, keep=0)
-        index = indexed(collection, Path(folder) / "index", embedder, reranker)
+        index = create_index(collection, Path(folder) / "index", embedder, reranker)
         search = podium.Search(index, reranker, candidates=CANDIDATES)
         times: dict[str, list[float]] = {"whole search": [], "of it in the index": [], "query embedding": []}
         for query in queries * (1 + arguments.rounds):

@@ -32,7 +32,7 @@ METRICS = (nDCG @ 10, R @ 10, R @ 100)
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to rewrite the texts of documents and queries, before an index separates them by spaces and punctuation."""
+    """A way to rewrite the texts of documents and queries, before an index separates words by spaces and punctuation."""
 
     name: str
     document: Callable[[str], str]
@@ -90,14 +90,14 @@ def measure(documents, queries, qrels, variant: Variant):
     index = EmbeddedIndex(None, description, Texts(None, description))
     began = time.perf_counter()
     index.add([variant.document(document_text(document)) for document in documents.values()], ids=documents)
-    added = time.perf_counter()
+    search_began = time.perf_counter()
     run = {
-        query: {hit["source_key"]: hit["source_score"] for hit in index.search(variant.query(text), DEPTH)}
-        for query, text in queries.items()
+        query_id: {hit["source_key"]: hit["source_score"] for hit in index.search(variant.query(query), DEPTH)}
+        for query_id, query in queries.items()
     }
-    seconds = time.perf_counter() - added
+    search_seconds = time.perf_counter() - search_began
     metrics = ir_measures.calc_aggregate(METRICS, qrels, run)
-    return metrics, 1000 * (added - began) / len(documents), 1000 * seconds / len(queries)
+    return metrics, 1000 * (search_began - began) / len(documents), 1000 * search_seconds / len(queries)
 
 
 def main() -> None:
@@ -111,10 +111,10 @@ def main() -> None:
             continue
         collection = read_xquad(path) if path.suffix == ".json" else read_collection(path)
         for variant in VARIANTS:
-            metrics, adding, searching = measure(*collection, variant)
+            metrics, document_ms, query_ms = measure(*collection, variant)
             scores = "   ".join(f"{metric} {metrics[metric]:.4f}" for metric in METRICS)
             print(
-                f"{path.stem:12} {variant.name:44} {scores}   {adding:.2f} ms a document, {searching:.2f} ms a query",
+                f"{path.stem:12} {variant.name:44} {scores}   {document_ms:.2f} ms a document, {query_ms:.2f} ms a query",
                 flush=True,
             )
 

@@ -87,19 +87,19 @@ def http_request(body: dict[str, Any], path: str) -> bytes:
     )
 
 
-async def load(port: int, bodies: Sequence[bytes], connections: int) -> tuple[list[bytes], list[float], float]:
-    """Send all requests, as many at a time as there are connections.
+async def load(port: int, http_requests: Sequence[bytes], connections: int) -> tuple[list[bytes], list[float], float]:
+    """Send all requests, with `connections` requests in progress at a time.
 
     Return the bodies of the replies, the seconds of every request, and the total seconds.
     """
     clients = [await Client(port).open() for _ in range(connections)]
-    indices = iter(range(len(bodies)))
-    replies = [b""] * len(bodies)
-    times = [0.0] * len(bodies)
+    indices = iter(range(len(http_requests)))
+    replies = [b""] * len(http_requests)
+    times = [0.0] * len(http_requests)
 
     async def send_next(client: Client) -> None:
         for index in indices:
-            replies[index], times[index] = await client.send(bodies[index])
+            replies[index], times[index] = await client.send(http_requests[index])
 
     began = time.perf_counter()
     await asyncio.gather(*map(send_next, clients))
@@ -114,7 +114,7 @@ async def load(port: int, bodies: Sequence[bytes], connections: int) -> tuple[li
 
 @contextmanager
 def serving(command: Sequence[str], port: int) -> Iterator[int]:
-    """Run a server during the block, which begins when the server answers. Yields the id of its process."""
+    """Run a server during the block, which begins when the server answers. Yield the id of the server's process."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
@@ -132,7 +132,7 @@ def serving(command: Sequence[str], port: int) -> Iterator[int]:
         process.wait(60)
 
 
-def podium(port: int, *options: str) -> list[str]:
+def podium_command(port: int, *options: str) -> list[str]:
     return [str(HOME / "serve" / "bin" / "podium"), "serve", "--port", str(port), *options]
 
 
@@ -178,28 +178,28 @@ def throughput(port: int, count: int, rounds: int) -> dict[str, Any]:
     all_requests = requests(count)
     file = HOME / "requests.json"
     file.write_text(json.dumps(all_requests))
-    pairs = sum(len(request["documents"]) for request in all_requests)
-    bodies = [http_request(request, "/v2/rerank") for request in all_requests]
+    pair_count = sum(len(request["documents"]) for request in all_requests)
+    http_requests = [http_request(request, "/v2/rerank") for request in all_requests]
     offline = Offline(file, "podium-mini")
     rows: dict[int, dict[str, list[float]]] = {connections: {"share": [], "times": []} for connections in CONNECTIONS}
     rates = []
-    differing = 0
+    differing_count = 0
     for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
         offline_seconds, expected = offline.run()
         if is_measured:
-            rates.append(pairs / offline_seconds)
+            rates.append(pair_count / offline_seconds)
         for connections in CONNECTIONS:
-            replies, times, total_seconds = asyncio.run(load(port, bodies, connections))
-            differing += sum(scores(reply) != ranking for reply, ranking in zip(replies, expected, strict=True))
+            replies, times, total_seconds = asyncio.run(load(port, http_requests, connections))
+            differing_count += sum(scores(reply) != ranking for reply, ranking in zip(replies, expected, strict=True))
             if is_measured:
                 rows[connections]["share"].append(offline_seconds / total_seconds)
                 rows[connections]["times"] += times
     offline.close()
     return {
         "requests": count,
-        "pairs": pairs,
+        "pairs": pair_count,
         "offline_pairs_s": statistics.median(rates),
-        "differing": differing,
+        "differing": differing_count,
         "connections": {
             str(connections): {"share": statistics.median(row["share"]), **quantiles(row["times"])}
             for connections, row in rows.items()
@@ -213,6 +213,7 @@ def scores(reply: bytes) -> list[list[float]]:
 
 
 def quantiles(times: Sequence[float]) -> dict[str, float]:
+    """Return the median, 95th and 99th percentile of seconds, in milliseconds."""
     ordered = sorted(times)
     last = len(ordered) - 1
     return {f"p{percent}_ms": 1000 * ordered[min(last, len(ordered) * percent // 100)] for percent in (50, 95, 99)}
@@ -249,30 +250,30 @@ async def fairness(port: int) -> dict[str, Any]:
     return {"idle": quantiles(idle), "busy": quantiles(busy), "p95_ratio": ratio, "large_s": statistics.median(seconds)}
 
 
-def soak(port: int, process: int, seconds: float) -> dict[str, Any]:
-    """Keep 32 connections busy for so many seconds, with some clients that disconnect early, and record the server's memory.
+def soak(port: int, process_id: int, seconds: float) -> dict[str, Any]:
+    """Keep 32 connections busy for some seconds, with some clients that disconnect early, and record the server's memory.
 
-    `process` is the id of the server's process.
+    `process_id` is that of the server.
     """
-    bodies = [http_request(request, "/v2/rerank") for request in requests(200)]
+    http_requests = [http_request(request, "/v2/rerank") for request in requests(200)]
     deadline = time.monotonic() + seconds
     samples: list[float] = []
     stop = threading.Event()
 
     def record_memory() -> None:
         while not stop.wait(min(10.0, seconds / 20)):
-            samples.append(resident_megabytes(process))
+            samples.append(resident_megabytes(process_id))
 
     async def run() -> int:
         count = 0
         while time.monotonic() < deadline:
             disconnecting = [await Client(port).open() for _ in range(5)]
             for client in disconnecting:
-                client._writer.write(bodies[0])
+                client._writer.write(http_requests[0])
             await asyncio.sleep(0.01)
             for client in disconnecting:
                 client.close()
-            count += len((await load(port, bodies, 32))[0])
+            count += len((await load(port, http_requests, 32))[0])
         return count
 
     recorder = threading.Thread(target=record_memory)
@@ -290,38 +291,38 @@ def soak(port: int, process: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def resident_megabytes(process: int) -> float:
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[1]) / 1000
+def resident_megabytes(process_id: int) -> float:
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process_id}/status").read_text())[1]) / 1000
 
 
 def beside(rounds: int) -> dict[str, float]:
     """Serve one cross-encoder with podium and with Infinity. Return the pairs per second of each at 32 connections."""
     model = str(HOME / "model")
     all_requests = requests(100)
-    bodies = [http_request(request | {"model": model}, "/rerank") for request in all_requests]
-    pairs = sum(len(request["documents"]) for request in all_requests)
+    http_requests = [http_request(request | {"model": model}, "/rerank") for request in all_requests]
+    pair_count = sum(len(request["documents"]) for request in all_requests)
     infinity = [
         str(HOME / "infinity" / "bin" / "infinity_emb"), "v2", "--model-id", model, "--served-model-name", model,
         "--engine", "torch", "--device", "cpu", "--port", "8198", "--no-bettertransformer",
     ]  # fmt: skip
     rates: dict[str, list[float]] = {"podium": [], "podium int8": [], "Infinity": []}
     with (
-        serving(podium(8197, "--model", model), 8197),
-        serving(podium(8199, "--model", model, "--precision", "int8"), 8199),
+        serving(podium_command(8197, "--model", model), 8197),
+        serving(podium_command(8199, "--model", model, "--precision", "int8"), 8199),
         serving(infinity, 8198),
     ):
         for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
             for name, port in (("podium", 8197), ("podium int8", 8199), ("Infinity", 8198)):
-                seconds = asyncio.run(load(port, bodies, 32))[2]
+                seconds = asyncio.run(load(port, http_requests, 32))[2]
                 if is_measured:
-                    rates[name].append(pairs / seconds)
+                    rates[name].append(pair_count / seconds)
     return {name: statistics.median(rounds_of_name) for name, rounds_of_name in rates.items()}
 
 
 def startup(port: int) -> float:
     """Return the seconds from the start of the server to its first reply."""
     began = time.perf_counter()
-    with serving(podium(port), port):
+    with serving(podium_command(port), port):
         return time.perf_counter() - began
 
 
@@ -383,11 +384,11 @@ def main() -> None:
     results = {key: previous[key] for key in ("soak", "beside") if key in previous}
     results["machine"] = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     results["start_s"] = statistics.median(startup(8190 + number) for number in range(5))
-    with serving(podium(8196), 8196) as process:
+    with serving(podium_command(8196), 8196) as process_id:
         results["throughput"] = throughput(8196, options.requests, options.rounds)
         results["fairness"] = asyncio.run(fairness(8196))
         if options.soak:
-            results["soak"] = soak(8196, process, options.soak)
+            results["soak"] = soak(8196, process_id, options.soak)
     if options.beside:
         if not (HOME / "model" / "config.json").exists():
             raise SystemExit("run make bench first; it creates the model that both servers load")

@@ -3,7 +3,7 @@
     make docs
     python docs/make.py providers families     # only these parts of the README
 
-A generated part is between `<!-- name -->` and `<!-- end -->`. `PARTS` has the function that returns the content for a name.
+A generated part is between `<!-- name -->` and `<!-- end -->`. `PARTS` has, by name, the functions that return the contents.
 Tests compare the pages with the content that would be written now.
 """
 
@@ -30,8 +30,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from resp import Replay  # noqa: E402  in the folder above
 
-README, NOTEBOOK, FIGURES = ROOT / "README.md", ROOT / "docs" / "guide.ipynb", ROOT / "docs" / "benchmark.json"
-SERVING, SERVED = ROOT / "docs" / "serving.md", ROOT / "docs" / "serve.json"
+README = ROOT / "README.md"
+NOTEBOOK = ROOT / "docs" / "guide.ipynb"
+BENCHMARK_RESULTS = ROOT / "docs" / "benchmark.json"
+SERVING = ROOT / "docs" / "serving.md"
+SERVING_RESULTS = ROOT / "docs" / "serve.json"
 SCREENSHOT = ROOT / "docs" / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
@@ -58,20 +61,24 @@ def side() -> str:
 
 
 def evaluated() -> str:
+    """Return the output of `podium eval`."""
     return _console("eval docs/judged.csv --reranker podium-mini --metrics nDCG@10,RR@10,Success@1")
 
 
 def demo() -> str:
-    printed = _output([sys.executable, "-m", "podium", "demo"])
-    return f"```console\n$ make demo\n{printed}```"
+    """Return the output of `make demo`."""
+    output = _output([sys.executable, "-m", "podium", "demo"])
+    return f"```console\n$ make demo\n{output}```"
 
 
 def families() -> str:
+    """Return the table of model families."""
     rows = [f"| {family.name} | {family.examples} |" for family in FAMILIES]
     return "\n".join(["| family | for example |", "|---|---|", *rows])
 
 
 def providers() -> str:
+    """Return the table of hosted APIs."""
     rows = [
         f"| `{row.name}:<model>` | {row.title} | {f'`{row.key_variable}`' if row.key_variable else '–'} | {row.score_kind} |"
         for row in PROVIDERS
@@ -81,7 +88,7 @@ def providers() -> str:
 
 def benchmark() -> str:
     """Return the table that `make bench` wrote last."""
-    return str(json.loads(FIGURES.read_text(encoding="utf-8"))["table"])
+    return str(json.loads(BENCHMARK_RESULTS.read_text(encoding="utf-8"))["table"])
 
 
 def measured() -> str:
@@ -113,7 +120,7 @@ def serving() -> Iterator[str]:
 
 def served() -> str:
     """Return the table that `make bench-serve` wrote last."""
-    return str(json.loads(SERVED.read_text(encoding="utf-8"))["table"])
+    return str(json.loads(SERVING_RESULTS.read_text(encoding="utf-8"))["table"])
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -131,7 +138,7 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(readme: str, names: Iterable[str] = PARTS) -> str:
+def with_parts(readme: str, names: Iterable[str] = PARTS) -> str:
     """Return the README's text with the parts of these names generated again."""
     for name in names:
         readme = with_part(readme, name, PARTS[name]())
@@ -165,6 +172,7 @@ def _console(arguments: str) -> str:
 
 
 def _output(command: list[str]) -> str:
+    """Return what a command writes to its standard output on a terminal of 80 columns."""
     environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(command, capture_output=True, check=True, env=environment, cwd=ROOT).stdout.decode()
 
@@ -199,15 +207,16 @@ def screenshot() -> None:
 
 
 def write_all() -> None:
+    """Write all generated parts of all pages."""
     run_notebook()
     screenshot()
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
     SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
     CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")
 
 
 if __name__ == "__main__":
     if names := sys.argv[1:]:
-        README.write_text(filled(README.read_text(encoding="utf-8"), names), encoding="utf-8")
+        README.write_text(with_parts(README.read_text(encoding="utf-8"), names), encoding="utf-8")
     else:
         write_all()

@@ -34,7 +34,7 @@ QUERY_TOKENS = 64
 DOCUMENT_TOKENS = 400
 BATCH = 32
 Judged = list[tuple[np.ndarray, bool]]
-"""(the four comparisons of a query with a document, whether the document is relevant) pairs."""
+"""Pairs (the four comparisons of a query with a document, whether the document is relevant)."""
 
 
 def main() -> None:
@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=DEV)
     arguments = parser.parse_args()
     for share in arguments.shares:
-        model, parent = Late(arguments.parent), Late(arguments.parent)
+        parent = Late(arguments.parent)
+        model = Late(arguments.parent)
         if (arguments.work / "kept.pt").exists():
             model.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
         model = averaged(parent, model, share)
@@ -70,46 +71,49 @@ def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def _ndcg(model: Late, folder: Path, count: int, judged: Judged) -> dict[object, float]:
-    """Return nDCG@10 on a collection, by the weights of matches, words and runs, or by the name of a baseline.
+def _ndcg(model: Late, folder: Path, query_count: int, judged: Judged) -> dict[object, float]:
+    """Return nDCG@10 on random queries of a collection, by (weights of matches, words, runs) or by the name of a baseline.
 
-    The comparisons of all candidates are appended to `judged`.
+    Appends the comparisons of all candidates to `judged`.
     """
     collection = read_collection(folder)
-    queries = sorted(collection.queries)
-    queries = random.Random(1).sample(queries, min(count, len(queries)))
+    query_ids = sorted(collection.queries)
+    query_ids = random.Random(1).sample(query_ids, min(query_count, len(query_ids)))
     with first_stage(collection) as bm25:
-        runs = {query: dict(bm25(query, collection.queries[query], 100)) for query in queries}
-    encodings = _encodings(model, collection, {name for run in runs.values() for name in run})
-    ranked: dict[object, dict[str, dict[str, float]]] = {}
-    for query, run in runs.items():
-        if not run:
+        candidates = {query_id: dict(bm25(query_id, collection.queries[query_id], 100)) for query_id in query_ids}
+    document_ids = {document_id for bm25_scores in candidates.values() for document_id in bm25_scores}
+    encodings = _encodings(model, collection, document_ids)
+    runs: dict[object, dict[str, dict[str, float]]] = {}
+    for query_id, bm25_scores in candidates.items():
+        if not bm25_scores:
             continue
-        documents = tuple(_padded([encodings[name][part] for name in run]) for part in range(3))
-        comparisons = model(model.read([collection.queries[query]], QUERY_TOKENS), documents)[0]
-        grades = collection.qrels[query]
-        judged += [(row, grades.get(name, 0) > 0) for row, name in zip(comparisons.numpy(), run, strict=True)]
-        first_scores, cosines = torch.tensor(list(run.values())), comparisons[:, 0]
+        documents = tuple(_padded([encodings[document_id][part] for document_id in bm25_scores]) for part in range(3))
+        comparisons = model(model.read([collection.queries[query_id]], QUERY_TOKENS), documents)[0]
+        grades = collection.qrels[query_id]
+        for row, document_id in zip(comparisons.numpy(), bm25_scores, strict=True):
+            judged.append((row, grades.get(document_id, 0) > 0))
+        first_scores = torch.tensor(list(bm25_scores.values()))
+        cosines = comparisons[:, 0]
         fused = 0.3 * _scaled(first_scores) + 0.7 * _scaled(cosines)
         scores = {"BM25": first_scores, "cosine": cosines, "fused": fused}
         for weights in itertools.product(MATCH_WEIGHTS, WORD_WEIGHTS, RUN_WEIGHTS):
             scores[weights] = comparisons @ torch.tensor([1.0, *weights])
         for key, values in scores.items():
-            ranked.setdefault(key, {})[query] = best_first(run, values.tolist())
-    qrels = {query: collection.qrels[query] for query in queries}
-    return {key: mean(metric_values(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in ranked.items()}
+            runs.setdefault(key, {})[query_id] = best_first(bm25_scores, values.tolist())
+    qrels = {query_id: collection.qrels[query_id] for query_id in query_ids}
+    return {key: mean(metric_values(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in runs.items()}
 
 
-def _encodings(model: Late, collection: Collection, names: set[str]) -> dict[str, list[torch.Tensor]]:
+def _encodings(model: Late, collection: Collection, document_ids: set[str]) -> dict[str, list[torch.Tensor]]:
     """Return [ids, mask, rows] without padding, by the document's id. Documents of similar length are encoded together."""
-    by_length = sorted(names, key=lambda name: len(collection.documents[name]))
+    by_length = sorted(document_ids, key=lambda document_id: len(collection.documents[document_id]))
     encodings = {}
     for start in range(0, len(by_length), BATCH):
         batch = by_length[start : start + BATCH]
-        texts = [collection.documents[name] for name in batch]
-        for name, *parts in zip(batch, *model.read(texts, DOCUMENT_TOKENS), strict=True):
+        texts = [collection.documents[document_id] for document_id in batch]
+        for document_id, *parts in zip(batch, *model.read(texts, DOCUMENT_TOKENS), strict=True):
             length = int(parts[1].sum())
-            encodings[name] = [part[:length] for part in parts]
+            encodings[document_id] = [part[:length] for part in parts]
     return encodings
 
 

@@ -64,31 +64,32 @@ class Lists:
 
 def make(folder: Path, parent: Path, seed: int = 7) -> Lists:
     """Read every source, and find hard negatives with the fusion of BM25 and the parent's vectors."""
-    pairs = [pair for source in SOURCES for pair in _pairs(folder, source, random.Random(seed))]
+    pairs = [pair for source in SOURCES for pair in read_pairs(folder, source, random.Random(seed))]
     passages = list(dict.fromkeys(passage for _, passage, _ in pairs))
-    passage_index = {passage: index for index, passage in enumerate(passages)}
+    passage_indices = {passage: index for index, passage in enumerate(passages)}
     search_index = EmbeddedIndex.create(None, embed=podium.Embedder(parent, precision="int8"))
     search_index.add(passages, ids=[str(index) for index in range(len(passages))])
     rows = []
     for query_index, (query, passage, _) in enumerate(pairs):
-        positive = passage_index[passage]
+        positive = passage_indices[passage]
         if negatives := _hard_negatives(search_index, passages, query, positive):
             rows.append([query_index, positive, *negatives])
-    return Lists([query for query, _, _ in pairs], passages, [name for *_, name in pairs], rows)
+    queries = [query for query, _, _ in pairs]
+    return Lists(queries=queries, passages=passages, sources=[name for *_, name in pairs], rows=rows)
 
 
-def _pairs(folder: Path, source: Source, generator: random.Random) -> Iterator[tuple[str, str, str]]:
-    """Yield (query, passage, name of the source)."""
+def read_pairs(folder: Path, source: Source, generator: random.Random) -> Iterator[tuple[str, str, str]]:
+    """Yield (query, passage, name of the source) for the pairs of a source, in random order, and for generated queries."""
     with gzip.open(folder / source.folder / "pairs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     generator.shuffle(rows)
-    seen = set()
+    seen_passages = set()
     for row in rows[: source.max_pairs]:
         passage = " ".join(row["positive"].split()[:PASSAGE_WORDS])
         yield row[source.query].strip(), passage, source.folder
-        if passage not in seen and generator.random() < source.generated_share:
+        if passage not in seen_passages and generator.random() < source.generated_share:
             yield from _generated_pair(passage, source.folder, generator)
-        seen.add(passage)
+        seen_passages.add(passage)
 
 
 def _generated_pair(passage: str, name: str, generator: random.Random) -> Iterator[tuple[str, str, str]]:
@@ -109,9 +110,9 @@ def _hard_negatives(search_index: EmbeddedIndex, passages: list[str], query: str
     words = set(passages[positive].lower().split())
     negatives = []
     for hit in search_index.search(query, CANDIDATES):
-        passage = int(str(hit["source_key"]))
-        other_words = set(passages[passage].lower().split())
+        index = int(str(hit["source_key"]))
+        other_words = set(passages[index].lower().split())
         is_duplicate = len(words & other_words) >= DUPLICATE_OVERLAP * min(len(words), len(other_words))
-        if passage != positive and not is_duplicate:
-            negatives.append(passage)
+        if index != positive and not is_duplicate:
+            negatives.append(index)
     return negatives[:HARD_NEGATIVES]

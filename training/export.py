@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=2.05, help="scale of the logit")
     parser.add_argument("--offset", type=float, default=-3.09)
     arguments = parser.parse_args()
-    parent, trained = Late(arguments.parent), Late(arguments.parent)
+    parent = Late(arguments.parent)
+    trained = Late(arguments.parent)
     trained.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
     write(
         averaged(parent, trained, arguments.share),
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def averaged(parent: Late, trained: Late, share: float) -> Late:
-    """Average the trained model's weights with the parent's, in place, and return the trained model."""
+    """Replace the trained model's weights with averages of its own and the parent's, and return the trained model."""
     parent_weights = dict(parent.named_parameters())
     with torch.no_grad():
         for name, weight in trained.named_parameters():
@@ -86,8 +87,8 @@ def write(model: Late, out: Path, weights: torch.Tensor, offset: float, max_leng
 def _write_tokenizer(tokenizer, out: Path, max_length: int) -> None:
     """Write the parent's tokenizer, changed so that a pair is encoded as two texts, each with [CLS] and [SEP]."""
     backend = tokenizer.backend_tokenizer
-    special = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-    backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=TEMPLATE, special_tokens=special)
+    special_token_ids = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=TEMPLATE, special_tokens=special_token_ids)
     backend.no_truncation()
     backend.no_padding()
     backend.save(str(out / "tokenizer.json"), pretty=False)

@@ -36,25 +36,28 @@ TEXT_WEIGHT = 0.3  # the weight of BM25 in the fusion, as in podium's hybrid sea
 
 
 class Cosines:
-    """Orders candidates by the cosine of the parent's vectors of query and document."""
+    """Orders candidates by the cosine of query and document, with vectors of the parent."""
 
     def __init__(self, parent: Path) -> None:
         self._embedder = podium.Embedder(parent, precision="int8")
 
     def runs(self, collection: Collection, baseline: Run) -> tuple[Run, Run]:
         """Return two runs of the baseline's documents: ordered by cosine, and by its fusion with the first stage's scores."""
-        names = sorted({name for scores in baseline.values() for name in scores})
-        vectors = dict(zip(names, self._embedder.embed_documents([collection.documents[name] for name in names]), strict=True))
-        cosine, fused = {}, {}
-        for query, scores in baseline.items():
+        document_ids = sorted({document_id for scores in baseline.values() for document_id in scores})
+        texts = [collection.documents[document_id] for document_id in document_ids]
+        vectors = dict(zip(document_ids, self._embedder.embed_documents(texts), strict=True))
+        cosine: dict[str, dict[str, float]] = {}
+        fused: dict[str, dict[str, float]] = {}
+        for query_id, scores in baseline.items():
             if not scores:
-                cosine[query] = fused[query] = {}
+                cosine[query_id] = {}
+                fused[query_id] = {}
                 continue
-            query_vector = self._embedder.embed_query(collection.queries[query])
-            cosines = np.stack([vectors[name] for name in scores]) @ query_vector
+            query_vector = self._embedder.embed_query(collection.queries[query_id])
+            cosines = np.stack([vectors[document_id] for document_id in scores]) @ query_vector
             mixed = TEXT_WEIGHT * _scaled(np.array(list(scores.values()))) + (1 - TEXT_WEIGHT) * _scaled(cosines)
-            cosine[query] = best_first(scores, cosines.tolist())
-            fused[query] = best_first(scores, mixed.tolist())
+            cosine[query_id] = best_first(scores, cosines.tolist())
+            fused[query_id] = best_first(scores, mixed.tolist())
         return cosine, fused
 
 
@@ -84,7 +87,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("measured.md"))
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.parent.name for path in arguments.collections.glob("*/queries.jsonl"))
-    cosines, rows = Cosines(arguments.parent), []
+    cosines = Cosines(arguments.parent)
+    rows = []
     for name in names:
         query_count = arguments.queries * (3 if name in ON_MORE_QUERIES else 1)
         rows.append(_row(_evaluation(arguments.collections / name, query_count, cosines, arguments)))
@@ -93,11 +97,12 @@ def main() -> None:
 
 
 def _evaluation(folder: Path, query_count: int, cosines: Cosines, arguments: argparse.Namespace) -> Evaluation:
+    """Return the evaluation of all systems on at most `query_count` random queries of a collection."""
     collection = read_collection(folder)
     if query_count < len(collection.queries):
         sample = random.Random(0).sample(sorted(collection.queries), query_count)
-        queries = {query: collection.queries[query] for query in sample}
-        qrels = {query: collection.qrels[query] for query in sample}
+        queries = {query_id: collection.queries[query_id] for query_id in sample}
+        qrels = {query_id: collection.qrels[query_id] for query_id in sample}
         collection = replace(collection, queries=queries, qrels=qrels)
     with first_stage(collection) as stage:
         baseline = first_stage_run(collection, stage, CANDIDATES, lambda count: None)
@@ -122,8 +127,8 @@ def _row(evaluation: Evaluation) -> Mapping[str, object]:
     return {"name": collection.name, "queries": len(collection.queries), **means, "difference": difference}
 
 
-def _table(rows: Sequence[Mapping[str, object]], int8: bool) -> str:
-    columns = ["first stage", "cosine", "fused", "podium-mini"] + ["int8"] * int8
+def _table(rows: Sequence[Mapping[str, object]], has_int8: bool) -> str:
+    columns = ["first stage", "cosine", "fused", "podium-mini"] + (["int8"] if has_int8 else [])
     titles = ["collection", "queries", "BM25", *columns[1:], "Δ to BM25 (95 %)"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:

@@ -38,11 +38,11 @@ class Late(nn.Module):
         super().__init__()
         self.tokenizer = AutoTokenizer.from_pretrained(parent)
         self.encoder = AutoModel.from_pretrained(parent, add_pooling_layer=False).eval()  # eval: no dropout
-        size, width = self.encoder.config.vocab_size, self.encoder.config.hidden_size
-        self.importance = nn.Linear(width, 1)
+        vocabulary_size = self.encoder.config.vocab_size
+        self.importance = nn.Linear(self.encoder.config.hidden_size, 1)
         nn.init.zeros_(self.importance.weight)
         nn.init.zeros_(self.importance.bias)
-        self.register_buffer("idf", torch.ones(size) if idf is None else idf)
+        self.register_buffer("idf", torch.ones(vocabulary_size) if idf is None else idf)
         self.register_buffer("stem", stems(self.tokenizer))
         self.register_buffer("piece", pieces(self.tokenizer), persistent=False)
 
@@ -54,7 +54,8 @@ class Late(nn.Module):
 
     def forward(self, queries: Encoded, passages: Encoded) -> Tensor:
         """Return the comparisons, of shape (queries, passages, 4)."""
-        cosine, best_matches = self._cosine(queries, passages), self._best_matches(queries, passages)
+        cosine = self._cosine(queries, passages)
+        best_matches = self._best_matches(queries, passages)
         return torch.stack([cosine, best_matches, *self._lexical(queries, passages)], -1)
 
     def _cosine(self, queries: Encoded, passages: Encoded) -> Tensor:
@@ -75,8 +76,10 @@ class Late(nn.Module):
 
     def _lexical(self, queries: Encoded, passages: Encoded) -> tuple[Tensor, Tensor]:
         """Return two comparisons: shared words, as BM25 counts them, and shared runs of three pieces of words."""
-        (query_ids, query_mask, _), (passage_ids, passage_mask, _) = queries, passages
-        query_mask, passage_mask = _without_first(query_mask), _without_first(passage_mask)
+        query_ids, query_mask, _ = queries
+        passage_ids, passage_mask, _ = passages
+        query_mask = _without_first(query_mask)
+        passage_mask = _without_first(passage_mask)
         same = self.stem[query_ids][:, None, :, None] == self.stem[passage_ids][None, :, None, :]
         same = same * passage_mask[None, :, None] * query_mask[:, None, :, None]
         counts = same.sum(-1)
@@ -117,10 +120,11 @@ def token_importance(idf: Tensor) -> Tensor:
 
 def stems(tokenizer: Any) -> Tensor:
     """Return, for each token, the id of the first token in the vocabulary that has the same English stem."""
-    stemmer, first = snowballstemmer.stemmer("english"), {}
+    stemmer = snowballstemmer.stemmer("english")
+    first_ids: dict[str, int] = {}  # by stem
     return torch.tensor(
         [
-            first.setdefault(stemmer.stemWord(token), token_id) if re.fullmatch("[a-z]{3,}", token) else token_id
+            first_ids.setdefault(stemmer.stemWord(token), token_id) if re.fullmatch("[a-z]{3,}", token) else token_id
             for token, token_id in _ordered(tokenizer)
         ]
     )
@@ -133,12 +137,12 @@ def frequencies(tokenizer: Any, texts: list[str]) -> Tensor:
     vocabulary frequent words have lower ids. The estimate is for words of which the texts have too few.
     """
     stem = stems(tokenizer)
-    count = torch.zeros(len(stem))
+    text_counts = torch.zeros(len(stem))  # for each token, the number of texts that have a token with its stem
     for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-        count[stem[torch.tensor(ids, dtype=torch.long)].unique()] += 1
+        text_counts[stem[torch.tensor(ids, dtype=torch.long)].unique()] += 1
     token_ids = torch.arange(len(stem))
     estimate = torch.where(token_ids < FIRST_WORD, 0.5, (4 / (token_ids - FIRST_WORD + 6).clamp(min=1)).clamp(max=0.9))
-    share = 0.7 * count / max(len(texts), 1) + 0.3 * estimate
+    share = 0.7 * text_counts / max(len(texts), 1) + 0.3 * estimate
     idf = torch.log((1 - share + 1e-4) / (share + 1e-4) + 1) / 5
     idf[:FIRST_CHARACTER] = 0
     return idf[stem]

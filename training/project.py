@@ -13,7 +13,7 @@ import random
 from pathlib import Path
 
 import numpy as np
-from data import SOURCES, _pairs
+from data import SOURCES, read_pairs
 from safetensors.numpy import load_file, save_file
 
 from podium.local.families.late import PREFIX
@@ -52,7 +52,7 @@ def sample(pairs: Path) -> list[Text]:
     """Return queries and passages of every source."""
     texts = []
     for source in SOURCES:
-        for index, (query, passage, _) in enumerate(_pairs(pairs, source, random.Random(7))):
+        for index, (query, passage, _) in enumerate(read_pairs(pairs, source, random.Random(7))):
             if index == PAIRS_PER_SOURCE:
                 break
             texts += [Text(query, is_query=True), Text(passage)]
@@ -61,29 +61,31 @@ def sample(pairs: Path) -> list[Text]:
 
 def moments(folder: Path, texts: list[Text], width: int) -> np.ndarray:
     """Return the mean outer product of the texts' normalised token vectors, without those of [CLS]."""
-    files, spec = from_folder(folder), read_spec(folder)
+    spec = read_spec(folder)
     late = Mini(spec)
 
     def outer(text: Text, tokens: object, result: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return the sum of the outer products of a text's token vectors, and the number of these tokens."""
         rows = normalised(result[1:, -width:])
         return rows.T @ rows, len(rows)
 
     model = LoadedModel(
-        files,
+        from_folder(folder),
         spec,
-        Options("int8", "native"),
+        Options(precision="int8", runtime="native"),
         load=late.load,
         tokenizer=late.tokenizer,
         output=outer,
         probe=Text("a"),
         per_token=True,
     )
-    total, count = np.zeros((width, width)), 0
-    for begin in range(0, len(texts), 64):
-        for product, tokens in model.run(texts[begin : begin + 64]).outputs:
+    total = np.zeros((width, width))
+    total_count = 0
+    for start in range(0, len(texts), 64):
+        for product, token_count in model.run(texts[start : start + 64]).outputs:
             total += product
-            count += tokens
-    return total / count
+            total_count += token_count
+    return total / total_count
 
 
 def write(tensors: dict[str, np.ndarray], file: Path) -> None:

@@ -60,7 +60,8 @@ def train(model: Late, lists: data.Lists, work: Path, steps: int) -> None:
         {"params": list(model.importance.parameters()), "rate": 20 * LEARNING_RATE},
     ]
     optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.0)
-    checkpoint, first_step = work / "kept.pt", 1
+    checkpoint = work / "kept.pt"
+    first_step = 1
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
