@@ -81,10 +81,13 @@ def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
 
 
 def load_network(spec: Spec, family: Family, architecture: Architecture, variant: Variant, add_network: AddNetwork) -> Runtime:
-    """Return the network that `add_network` adds to a graph. Raises ModelError as `load` does."""
+    """Return the network that `add_network` adds to a graph.
+
+    Raises ModelError as `load` does, and UnsupportedModel if the network does not use all layers of the checkpoint.
+    """
     checkpoint = Checkpoint(spec.weights, family.prefix)
 
-    def add(graph: Graph) -> Value:
+    def add_checked(graph: Graph) -> Value:
         result = add_network(graph, spec, family, architecture)
         if unused := checkpoint.unused_layers():
             raise UnsupportedModel(
@@ -95,7 +98,7 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
 
     build = _build_native if variant.runtime == "native" else _build_onnx
     try:
-        return build(spec, checkpoint, variant.precision, add)
+        return build(spec, checkpoint, variant.precision, add_checked)
     finally:
         checkpoint.close()
 
@@ -103,27 +106,27 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
 # A runtime's packages are imported when it is used, because importing them takes most of the time of a short program.
 
 
-def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add: Callable[[Graph], Value]) -> Runtime:
+def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_network: Callable[[Graph], Value]) -> Runtime:
     from podium.local.runtimes.int8 import Int8Weights
     from podium.local.runtimes.onnx.graph import OnnxGraph
     from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
     int8 = Int8Weights(checkpoint.digest()) if precision == "int8" else None
     graph = OnnxGraph(checkpoint, int8)
-    result = add(graph)
+    result = add_network(graph)
     if int8:
         int8.save()
     return OnnxRuntime.from_graph(graph, result)
 
 
-def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add: Callable[[Graph], Value]) -> Runtime:
+def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_network: Callable[[Graph], Value]) -> Runtime:
     from podium.local.runtimes.native.graph import NativeGraph
     from podium.local.runtimes.native.packed import Packed
     from podium.local.runtimes.native.runtime import NativeRuntime
 
     def build(packed: Packed) -> Runtime:
         graph = NativeGraph(checkpoint, packed, precision)
-        return NativeRuntime(*graph.finish(add(graph)))
+        return NativeRuntime(*graph.finish(add_network(graph)))
 
     packed = Packed(spec.digest, precision)
     runtime = build(packed)
@@ -140,10 +143,10 @@ def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architect
     if not spec.modules:
         _check_head(graph, spec, family)
         return architecture.head(graph, _add_pooled(graph, spec, architecture))
-    outputs = spec.modules[-1].config.get("out_features")
-    if outputs != 1:
+    output_count = spec.modules[-1].config.get("out_features")
+    if output_count != 1:
         raise UnsupportedModel(
-            f"{spec.folder}: its last module has {outputs or 'many'} outputs, not one score, so it is not a reranker"
+            f"{spec.folder}: its last module has {output_count or 'many'} outputs, not one score, so it is not a reranker"
         )
     return _add_embedder(graph, spec, family, architecture)
 
@@ -173,12 +176,12 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
             f"{spec.config.get('architectures')}), so scores would be random. Use the copy that its authors published, or "
             "another model"
         )
-    labels = graph.checkpoint.shape(family.head_weights[-1])[:1]
-    if labels != (1,):
-        names = list((spec.config.get("id2label") or {}).values())
+    label_shape = graph.checkpoint.shape(family.head_weights[-1])[:1]  # (number of labels,)
+    if label_shape != (1,):
+        label_names = list((spec.config.get("id2label") or {}).values())
         raise UnsupportedModel(
-            f"{spec.folder} has {labels[0] if labels else 'no'} labels {names}, not one score: it was trained to classify. "
-            "Use a model that was trained to rank, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+            f"{spec.folder} has {label_shape[0] if label_shape else 'no'} labels {label_names}, not one score: it was "
+            "trained to classify. Use a model that was trained to rank, such as cross-encoder/ms-marco-MiniLM-L6-v2"
         )
 
 

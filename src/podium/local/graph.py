@@ -42,20 +42,20 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864) for `positions` tokens."""
+    """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864) for texts of at most `position_count` tokens."""
 
     theta: float
-    positions: int
+    position_count: int
 
     def tables(self, size: int) -> tuple[Array, Array]:
-        """Return the cosines and sines for heads of `size` columns, each float32 of shape (positions, size / 2)."""
-        return _rotary_tables(self.theta, self.positions, size)
+        """Return the cosines and sines for heads of `size` columns, each float32 of shape (position_count, size / 2)."""
+        return _rotary_tables(self.theta, self.position_count, size)
 
 
 @functools.lru_cache(maxsize=4)  # all layers of a model share two pairs of tables
-def _rotary_tables(theta: float, positions: int, size: int) -> tuple[Array, Array]:
+def _rotary_tables(theta: float, position_count: int, size: int) -> tuple[Array, Array]:
     frequencies = np.float32(1) / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
-    angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies
+    angles = np.arange(position_count, dtype=np.float32)[:, None] * frequencies
     return np.cos(angles), np.sin(angles)
 
 
@@ -172,7 +172,7 @@ class Graph(ABC):
         raise UnsupportedModel("podium's native core does not have convolutions; use ", Argument("runtime", "onnx"))
 
     def select(self, x: Value, rows: Rows) -> Value:
-        """Return the rows that are needed: all, or the first token's row, of shape (1, width)."""
+        """Return all rows, or the first token's row of shape (1, width). Raises UnsupportedModel for "last"."""
         if rows == "last":
             raise UnsupportedModel("podium cannot run models that read the last token yet; use one that reads the first")
         return self.first_row(x) if rows == "first" else x
@@ -181,14 +181,15 @@ class Graph(ABC):
     def first_row(self, x: Value) -> Value:
         """Return the first token's row, shape (1, width)."""
 
-    # Checks for mistakes in a checkpoint that would cause wrong scores instead of an error.
+    # The following methods find mistakes in a checkpoint that would otherwise cause wrong scores instead of an error.
 
-    def expect_rows(self, table: str, rows: int) -> None:
-        """Raise UnsupportedModel unless the tensor has as many rows as config.json says."""
+    def expect_rows(self, table: str, row_count: int) -> None:
+        """Raise UnsupportedModel unless the table has this many rows, which is the number that config.json implies."""
         shape = self.checkpoint.shape(table)
-        if shape[:1] != (rows,):
+        if shape[:1] != (row_count,):
             raise UnsupportedModel(
-                f"the checkpoint does not match its config.json: {table} has shape {shape}, but config.json says {rows} rows"
+                f"the checkpoint does not match its config.json: {table} has shape {shape}, "
+                f"but config.json says {row_count} rows"
             )
 
     def checked_sizes(self, names: Sequence[str], bias: bool) -> tuple[int, int]:
@@ -206,7 +207,10 @@ class Graph(ABC):
         return shapes[0][1], sum(shape[0] for shape in shapes)
 
     def checked_norm(self, name: str, bias: bool) -> list[str]:
-        """Return the names of a norm's tensors. A single number could be broadcast to all columns."""
+        """Return the names of a norm's tensors.
+
+        Raises UnsupportedModel if a tensor is a single number, which could be broadcast to all columns.
+        """
         tensors = [f"{name}.weight", f"{name}.bias"] if bias else [f"{name}.weight"]
         if any(self.checkpoint.shape(tensor) in ((), (1,)) for tensor in tensors):
             raise UnsupportedModel(f"the weights of {name} are single numbers, not one number per column")
@@ -224,7 +228,7 @@ class Graph(ABC):
             self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
 
     def checked_activation(self, name: str) -> str:
-        """Return the runtimes' name of the activation that config.json calls `name`."""
+        """Return the runtimes' name of the activation that config.json calls `name`. Raises UnsupportedModel for others."""
         if name not in ACTIVATIONS:
             raise UnsupportedModel(f"config.json names the activation {name!r}; podium has {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[name]

@@ -83,9 +83,10 @@ class Generation:
 
         numbers = np.asarray(numbers, np.int64)
         copied_count = len(self.numbers) - 1
-        first_appended = self.numbers[copied_count]
-        is_copied = numbers < first_appended
-        positions = np.where(is_copied, np.searchsorted(self.numbers, numbers), numbers - first_appended + copied_count)
+        first_appended_number = self.numbers[copied_count]
+        is_copied = numbers < first_appended_number
+        appended_positions = numbers - first_appended_number + copied_count
+        positions = np.where(is_copied, np.searchsorted(self.numbers, numbers), appended_positions)
         if (self.numbers[positions[is_copied]] != numbers[is_copied]).any() or (positions >= len(self)).any():
             raise SourceError("the index is damaged: vectors of documents are missing; index the documents again")
         return positions

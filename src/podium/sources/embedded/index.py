@@ -62,7 +62,7 @@ EMBEDDED_AT_ONCE = 2_000  # documents whose vectors are computed and written tog
 class _Request(SearchRequest):
     snapshot: Snapshot
     selection: Selection | None
-    vectors: Generation | None
+    generation: Generation | None  # of the vectors; None for a search by text, and in an index without vectors
 
 
 class EmbeddedIndex(HybridSource[_Request]):
@@ -333,14 +333,20 @@ class EmbeddedIndex(HybridSource[_Request]):
         mode = self.checked_mode(mode or self.mode)
         condition = checked_filter(self.filter if filter is None else filter)
 
-        def candidates(vectors: Generation | None) -> Candidates:
+        def candidates(generation: Generation | None) -> Candidates:
             snapshot = self._snapshot()
             selected = None if condition is None else self._selection(condition, snapshot)
             matching_count = len(snapshot) if selected is None else selected.count
             remaining = max(0, matching_count - offset)
             count = remaining if limit is None else min(limit, remaining)
             request = _Request(
-                query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected, vectors=vectors
+                query=query,
+                mode=mode,
+                offset=offset,
+                count=count,
+                snapshot=snapshot,
+                selection=selected,
+                generation=generation,
             )
             return result_of(self.candidates(request))
 
@@ -362,9 +368,9 @@ class EmbeddedIndex(HybridSource[_Request]):
     @immediate
     def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:
         hits = []
-        if request.count and request.vectors is not None and self.embed is not None:
+        if request.count and request.generation is not None and self.embed is not None:
             nearest = nearest_documents(
-                request.vectors, self.embed, request.snapshot, request.query, offset + count, request.selection
+                request.generation, self.embed, request.snapshot, request.query, offset + count, request.selection
             )
             hits = nearest[offset:]
         return Hits(hits, len(request.snapshot) if request.selection is None else request.selection.count)
@@ -468,6 +474,7 @@ class EmbeddedIndex(HybridSource[_Request]):
             )
 
     def _lacks_rows(self, generation: Generation) -> bool:
+        """Whether a document refers to a row that the generation does not have."""
         return self._snapshot().last_row() >= generation.next_number
 
 

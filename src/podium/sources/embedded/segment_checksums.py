@@ -89,7 +89,7 @@ def _segment_file_names(folder: Path, meta: bytes) -> Iterator[str]:
 
 
 def _is_intact(file: BinaryIO, size: int) -> bool:
-    """Whether the bytes before the footer of a file have the CRC-32 that the footer names. `size` is the file's."""
+    """Whether the bytes before the footer of a file have the CRC-32 that the footer names. `size` is that of the file."""
     try:
         file.seek(size - FOOTER_END.size)
         json_length, magic = FOOTER_END.unpack(file.read())

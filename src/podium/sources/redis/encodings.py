@@ -64,7 +64,7 @@ class _IndexValues:
 
     @immediate
     def _read_steps(self, keys: Sequence[str]) -> list[Any]:
-        """Return a generator without steps, as `Server.run` takes. Its result is the list of values."""
+        """Return the values of the keys. The decorator makes this a generator, as `Server.run` takes."""
         if is_cluster(self._server.client()):  # in a cluster, MGET accepts only the keys of one shard
             return self._server.execute_many([("GET", key) for key in keys])
         return checked_values(self._server.execute("MGET", *keys), len(keys))
