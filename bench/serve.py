@@ -237,17 +237,17 @@ async def fairness(port: int) -> dict[str, Any]:
     # This connection is not opened earlier, because the server closes a connection that is idle for ten seconds.
     other = await Client(port).open()
     busy: list[float] = []
-    seconds = []
+    large_seconds = []
     while len(busy) < 200:
         large = asyncio.ensure_future(other.send(request(1000)))
         await asyncio.sleep(0.05)
         while not large.done():
             busy.append(await small_seconds())
-        seconds.append((await large)[1])
+        large_seconds.append((await large)[1])
     client.close()
     other.close()
     ratio = quantiles(busy)["p95_ms"] / quantiles(idle)["p95_ms"]
-    return {"idle": quantiles(idle), "busy": quantiles(busy), "p95_ratio": ratio, "large_s": statistics.median(seconds)}
+    return {"idle": quantiles(idle), "busy": quantiles(busy), "p95_ratio": ratio, "large_s": statistics.median(large_seconds)}
 
 
 def soak(port: int, process_id: int, seconds: float) -> dict[str, Any]:
@@ -343,15 +343,15 @@ def table(results: dict[str, Any]) -> str:
         f"| {connections} | {row['share']:.2f} | {row['p50_ms']:.0f} ms | {row['p95_ms']:.0f} ms | {row['p99_ms']:.0f} ms |"
         for connections, row in results["throughput"]["connections"].items()
     ]
-    work = results["throughput"]
+    throughput_results = results["throughput"]
     fair = results["fairness"]
     lines = [
         "| connections | share of the offline rate | p50 | p95 | p99 |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"- {work['requests']} requests of 5 to 15 passages; {work['differing']} answers differed from the offline ones. "
-        f"Offline: {work['offline_pairs_s']:.0f} pairs/s on {results['machine']}.",
+        f"- {throughput_results['requests']} requests of 5 to 15 passages; {throughput_results['differing']} answers differed "
+        f"from the offline ones. Offline: {throughput_results['offline_pairs_s']:.0f} pairs/s on {results['machine']}.",
         f"- Fairness: five passages take {fair['idle']['p95_ms']:.0f} ms (p95) alone and {fair['busy']['p95_ms']:.0f} ms while "
         f"a request of 1,000 is under way: {fair['p95_ratio']:.1f} times.",
         f"- Start to first answer: {results['start_s']:.2f} s.",

@@ -108,7 +108,7 @@ def test_invalid_path_is_refused(keep):
         store_for(keep)
 
 
-def test_file_is_refused(tmp_path):
+def test_keep_cannot_be_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="is a file; name a folder"):
         store_for(tmp_path / "file")

@@ -65,7 +65,7 @@ def test_named_pipe_is_refused(sharded, name):
         podium.load(sharded)
 
 
-def test_not_a_number_is_refused(model):
+def test_weights_with_nan_are_refused(model):
     replace_weights(model, {"classifier.weight": lambda x: np.full_like(x, np.nan)})
     with pytest.raises(ModelError, match="NaN"):
         podium.load(model)

@@ -157,7 +157,7 @@ def test_other_pooling_is_refused(tmp_path, pooling, message):
 # Any function from texts to vectors can be used as an embedder.
 
 
-def test_function_embeds():
+def test_function_is_an_embedder():
     assert document_vectors(lambda texts: [[1, 2]] * len(texts), ["a", "b"]).tolist() == [[1.0, 2.0]] * 2
     assert query_vector(lambda texts: [[1, 2]], "a").tolist() == [1.0, 2.0]
 

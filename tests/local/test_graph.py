@@ -34,13 +34,13 @@ def graph(request, checkpoint):
     return request.param(checkpoint)
 
 
-def test_last_row_is_refused(graph):
+def test_selecting_the_last_row_is_refused(graph):
     x = graph.lookup("words", graph.token_ids())
     with pytest.raises(UnsupportedModel, match="last token"):
         graph.select(x, "last")
 
 
-def test_all_rows_are_the_value_itself(graph):
+def test_selecting_all_rows_adds_no_operation(graph):
     x = graph.lookup("words", graph.token_ids())
     assert graph.select(x, "all") == x
 

@@ -75,7 +75,7 @@ def test_every_token_is_counted_as_read_or_dropped(fixture):
     assert any(scores.dropped_tokens)
 
 
-def test_truncation_is_on_the_ranking(fixture):
+def test_ranking_reports_truncated_texts(fixture):
     scorer, expected = fixture
     longest = max((text for _, text in expected["pairs"]), key=len)
     ranking = podium.Reranker(scorer).rerank("rank", [longest, "short"])

@@ -176,7 +176,7 @@ def test_deberta_reads_attention_terms_of_older_configs(tmp_path):
     ],
     ids=["new-key", "old-cls", "old-mean"],
 )
-def test_pooling_is_read_in_both_forms(ettin, config, pooling):
+def test_pooling_is_read_from_a_name_or_from_flags(ettin, config, pooling):
     (ettin / "1_Pooling" / "config.json").write_text(json.dumps(config))
     assert read_spec(ettin).pooling == pooling
 

@@ -95,7 +95,7 @@ def test_truncation_can_be_from_the_left(tmp_path):
     np.testing.assert_array_equal(left.ids[left.text_start : -1], text[-left.text_tokens :])
 
 
-def test_vocabulary_is_enough_for_bert(tmp_path):
+def test_vocab_txt_is_enough_for_bert(tmp_path):
     vocabulary = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).get_vocab()
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)), encoding="utf-8")
     (expected,) = pair_tokenizer(FOLDER, 64).encode([("rank the", "query Café")])
@@ -241,7 +241,7 @@ def test_rule_that_fails_on_a_text_is_an_error(tmp_path):
         tokenizer.encode(["a" * 30 + "c"])
 
 
-def test_word_that_cannot_be_unknown_is_an_error(tmp_path):
+def test_unknown_word_without_an_unknown_token_is_an_error(tmp_path):
     model = json.loads((FOLDER / "tokenizer.json").read_text())["model"]
     write_tokenizer(tmp_path, model=model | {"unk_token": "[no such token]"})
     tokenizer = TextTokenizer(tmp_path, 64)

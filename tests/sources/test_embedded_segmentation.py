@@ -71,7 +71,7 @@ def test_layout_1_does_not_find_words_inside_chinese_text():
         pytest.param("手机 pipe", {"0", "1"}, id="both"),
     ],
 )
-def test_mixed_text(query, expected):
+def test_text_of_mixed_scripts_is_found_by_each_script(query, expected):
     index = index_of(["最好的iPhone手机壳，2024年", "ガスpipe"])
     assert set(keys(index.search(query, 9))) == expected
 

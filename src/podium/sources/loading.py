@@ -57,9 +57,9 @@ class Target(Protocol):
 
 
 def with_ids(documents: Iterable[Any], field: str | None) -> Iterator[tuple[str, Any]]:
-    """Yield each document after its id, which is the value of `field`, or a digest of the document if `field` is None.
+    """Yield (id, document) for each document. The id is the value of `field`, or a digest of the document if `field` is None.
 
-    The second of two equal documents has "-2" after the digest, the third "-3". Raises InvalidInput if a document lacks the
+    The second of equal documents has "-2" after the digest, the third has "-3". Raises InvalidInput if a document lacks the
     field, or if two documents have the same value.
     """
     counts: Counter[str] = Counter()

@@ -57,5 +57,5 @@ def test_long_text_is_pooled_in_parts_with_bounded_memory():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_few_rows_are_returned(count):
+def test_few_rows_are_not_pooled(count):
     assert len(pooled(random_rows(count), 3)) == count

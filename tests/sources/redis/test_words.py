@@ -99,7 +99,7 @@ def test_words_end_at_typographic_and_full_width_punctuation(text):
         ("_\xa0foo _bar", ["foo", "_bar"]),
     ],
 )
-def test_words(query, expected):
+def test_words_of_a_query(query, expected):
     assert words(query) == expected
 
 

@@ -120,7 +120,7 @@ class Deberta(Bert):
         middle = self.position_buckets // 2
         far = np.where(np.abs(distances) < middle, middle - 1, np.abs(distances)).astype(np.float32)
         scale = np.log(far / np.float32(middle)) / np.log(np.float32((self._farthest - 1) / middle))
-        shared = np.ceil(scale * np.float32(middle - 1)) * np.float32(1) + middle
+        shared = np.ceil(scale * np.float32(middle - 1)) + middle
         return np.where(far <= middle, distances, shared * np.sign(distances)).astype(np.int64)
 
 

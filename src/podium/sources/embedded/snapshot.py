@@ -85,7 +85,7 @@ class Snapshot:
             return list(dict.fromkeys(bucket["key"].partition(" ")[2] for bucket in buckets))
 
     def text_query(self, query: str, selection: Selection | None = None) -> Any:
-        """Return tantivy's query for documents of which any field has a word of `query`, None if it has no words.
+        """Return tantivy's query for documents with a word of `query` in any field, None if `query` has no words.
 
         No character of the query is an operator. With a selection, only its documents match; their scores do not change. For
         a query of thousands of words this takes as long as a search.

@@ -32,7 +32,8 @@ class CommandOptions:
 
     - `weights`: the text fields to search, with their weights.
     - `filter`: a condition in RediSearch's query syntax that documents must meet, None without one.
-    - `return_fields`: the fields to return, never an empty list. None returns all fields; from FT.HYBRID it returns none.
+    - `return_fields`: the fields to return, never an empty list. With None, FT.SEARCH returns all fields, and
+      FT.HYBRID returns none.
     - `ef_runtime`: the number of candidates that a search of an HNSW graph keeps, None for the index's own number.
     - `timeout_ms`: the milliseconds after which the server ends the command.
     """

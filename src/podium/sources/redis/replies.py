@@ -247,8 +247,8 @@ def document_fields(raw_fields: Mapping[str, Any], info: IndexInfo, names: Seque
     """
     vectors = {field.member: field for field in info.fields.values() if field.kind == "VECTOR"}
     if info.storage == "JSON" and "$" in raw_fields and names is None:  # a JSON index returns the document as one value
-        value = json.loads(raw_fields["$"])
-        members = value if isinstance(value, dict) else {"$": value}
+        document = json.loads(raw_fields["$"])
+        members = document if isinstance(document, dict) else {"$": document}
         return {name: value for name, value in members.items() if name not in vectors}
     return {
         name: _vector(value, vectors[name], info.storage) if name in vectors else decoded(value)

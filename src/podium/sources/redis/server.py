@@ -140,7 +140,7 @@ class Server:
         return self.attempt(send)
 
     def transaction(self, commands: Sequence[Command], *, key: str, value: bytes) -> list[Any] | None:
-        """Run commands in one transaction and return their replies. If `key` does not have the value, run none and return None.
+        """Run commands in one transaction and return their replies. If `key` does not hold `value`, run none and return None.
 
         In a cluster, whose transactions cannot span shards, the key is checked before the commands are sent.
         """

@@ -44,9 +44,11 @@ def attention(
     query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))
     biases = []  # the terms with relative positions
     if keys is not None:
+        # The rows are queries i, and the columns keys j. So the distance i - j falls from left to right.
         falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
         biases.append(_by_distance(graph, query, keys, falling, scale))
     if queries is not None:
+        # The rows are keys j, and the columns queries i. So the distance i - j rises from left to right.
         rising = _distance_rows(graph, "rising", distance_rows)
         biases.append(graph.op("Transpose", _by_distance(graph, key, queries, rising, scale), perm=[0, 2, 1]))
     if len(biases) == 2:
