@@ -77,13 +77,7 @@ def measure_redis(url, documents, queries, qrels):
     for form, weights in forms.items():
         run = {}
         options = commands.CommandOptions(
-            index=INDEX_NAME,
-            weights=weights,
-            count=DEPTH,
-            filter=None,
-            return_fields=("_id",),
-            ef_runtime=None,
-            timeout_ms=60_000,
+            index=INDEX_NAME, weights=weights, count=DEPTH, return_fields=("_id",), timeout_ms=60_000
         )
         for query_id, query in queries.items():
             command = commands.text_command(options, words(query))

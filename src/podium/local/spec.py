@@ -22,17 +22,7 @@ from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = [
-    "ONLY_PICKLED",
-    "PICKLES",
-    "Activation",
-    "Module",
-    "Spec",
-    "check_config",
-    "read_modules",
-    "read_spec",
-    "spec_with_modules",
-]
+__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "build_spec", "check_config", "read_modules", "read_spec"]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONLY_PICKLED = (
@@ -117,7 +107,7 @@ def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
     check_config(folder)
     modules = read_modules(folder)
     _check_modules(folder, modules)
-    return spec_with_modules(folder, modules, families)
+    return build_spec(folder, modules, families)
 
 
 def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
@@ -128,7 +118,7 @@ def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
         )
 
 
-def spec_with_modules(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
+def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Family] = FAMILIES) -> Spec:
     """Return the spec of the model in a folder, whose modules are not checked. Raises what `read_spec` raises.
 
     The first module is the transformer. `modules` is empty if the library transformers, and not sentence-transformers, saved

@@ -163,7 +163,7 @@ def test_all_commands_of_a_search_have_one_deadline():
 
 def test_command_that_took_its_whole_timeout_is_incomplete():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    options = CommandOptions(NAME, {"content": 1.0}, 3, None, None, None, timeout_ms=1)
+    options = CommandOptions(index=NAME, weights={"content": 1.0}, count=3, timeout_ms=1)
     steps = complete_reply(("FT.SEARCH",), options)
     next(steps)
     time.sleep(0.002)

@@ -31,7 +31,7 @@ from podium.local.families import FAMILIES
 from podium.local.files.checkpoint import weight_files
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import ONNX_FILES, STANFORD_ARCHITECTURE, STANFORD_METADATA
-from podium.local.spec import Module, Spec, check_config, read_modules, spec_with_modules
+from podium.local.spec import Module, Spec, build_spec, check_config, read_modules
 
 __all__ = ["Expansion", "LateSpec", "ScoreOption", "Side", "is_colbert", "read_late_spec"]
 
@@ -209,7 +209,7 @@ def _spec(
     """
     base = modules[0].folder if modules else folder
     _check_backbone(folder, base)
-    spec = spec_with_modules(folder, modules)
+    spec = build_spec(folder, modules)
     reserved = spec.architecture.reserved_positions if spec.architecture else 0
     position_count = int(spec.config.get("max_position_embeddings") or spec.max_length) - reserved
 

@@ -340,13 +340,7 @@ class EmbeddedIndex(HybridSource[_Request]):
             remaining = max(0, matching_count - offset)
             count = remaining if limit is None else min(limit, remaining)
             request = _Request(
-                query=query,
-                mode=mode,
-                offset=offset,
-                count=count,
-                snapshot=snapshot,
-                selection=selected,
-                generation=generation,
+                query=query, mode=mode, offset=offset, count=count, snapshot=snapshot, selection=selected, generation=generation
             )
             return result_of(self.candidates(request))
 

@@ -50,13 +50,7 @@ def nearest_documents(
 
 
 def _nearest_of_all(
-    generation: Generation,
-    snapshot: Snapshot,
-    vector: Any,
-    count: int,
-    *,
-    row_count: int,
-    selection: Selection | None = None,
+    generation: Generation, snapshot: Snapshot, vector: Any, count: int, *, row_count: int, selection: Selection | None = None
 ) -> list[Hit]:
     """Return the `count` nearest documents, by looking at the `row_count` nearest rows.
 

@@ -26,7 +26,7 @@ Command: TypeAlias = Sequence[Any]
 BM25 = ("SCORER", "BM25STD")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOptions:
     """The options of a command that searches an index. It returns `count` documents after the `offset` best.
 
@@ -41,10 +41,10 @@ class CommandOptions:
     index: str
     weights: Mapping[str, float]
     count: int
-    filter: str | None
-    return_fields: Sequence[str] | None
-    ef_runtime: int | None
     timeout_ms: int
+    filter: str | None = None
+    return_fields: Sequence[str] | None = None
+    ef_runtime: int | None = None
     offset: int = 0
 
 

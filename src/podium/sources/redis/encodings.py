@@ -95,15 +95,7 @@ def possible_encoding_keys(
     """Read the documents with these keys, and return the keys of all encodings that they may have."""
     if not document_keys:
         return set()
-    options = CommandOptions(
-        index=info.name,
-        weights={},
-        count=len(document_keys),
-        filter=None,
-        return_fields=None,
-        ef_runtime=None,
-        timeout_ms=int(1000 * server.timeout),
-    )
+    options = CommandOptions(index=info.name, weights={}, count=len(document_keys), timeout_ms=int(1000 * server.timeout))
     reply = server.execute(*documents_command(options, document_keys))
     documents = [replies.document_fields(raw.fields, info, None) for raw in replies.search_documents(reply, scored=False)]
     return encoding_keys(models, documents, info.names_of_kind("TEXT"))

@@ -75,11 +75,11 @@ class IndexInfo:
     prefixes: tuple[str, ...]
     fields: Mapping[str, Field]
     document_count: int
-    is_indexing: bool
-    indexed_share: float
-    failure_count: int
-    last_failure: str
-    filter: str
+    is_indexing: bool = False
+    indexed_share: float = 1.0
+    failure_count: int = 0
+    last_failure: str = ""
+    filter: str = ""
 
     @property
     def key_prefix(self) -> str:
@@ -93,18 +93,7 @@ class IndexInfo:
         return ", ".join(f"{field.name} ({field.kind})" for field in self.fields.values()) or "no fields"
 
 
-NO_INFO = IndexInfo(
-    name="",
-    storage="HASH",
-    prefixes=(),
-    fields={},
-    document_count=0,
-    is_indexing=False,
-    indexed_share=1.0,
-    failure_count=0,
-    last_failure="",
-    filter="",
-)
+NO_INFO = IndexInfo(name="", storage="HASH", prefixes=(), fields={}, document_count=0)
 """Stands in for the description of an index until FT.INFO is called."""
 
 
