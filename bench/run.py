@@ -141,7 +141,7 @@ def operations() -> dict[str, float]:
     command = [HOME / "podium" / "bin" / "python", "-c", script, HOME / "model"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     token_counts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
-    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # of six layers: four matrices of the attention, two of the feed-forward
+    weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # six layers with four matrices of the attention and two of the feed-forward
     return {name: 2 * weights * count / 1e9 for name, count in zip(("short", "long"), token_counts, strict=True)}
 
 

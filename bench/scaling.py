@@ -19,7 +19,7 @@ from podium.scorers import BaseScorer
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
 PAIR_TOKENS = (16, 32, 64, 128, 256, 512)
 DOCUMENT_COUNTS = (1, 2, 5, 10, 100, 1000)
-USUAL_PAIR_TOKENS = 64  # in the table by documents
+USUAL_PAIR_TOKENS = 64  # how many tokens a pair has in the table by documents
 QUERY = "how are results ordered"
 WORDS = ("search", "results", "in", "order", "of", "relevance", "to", "what", "was", "read")  # Each word is one token.
 MAX_CALLS = 5

@@ -26,7 +26,7 @@ SCALE = 8.0  # scores are multiplied by it before the softmax of the loss
 QUERY_TOKENS = 48
 PASSAGE_TOKENS = 144
 CHECKPOINT_STEPS = 50  # the number of steps from one checkpoint to the next
-WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # of the four comparisons during training; choose.py finds the final weights
+WEIGHTS = torch.tensor([1.0, 1.5, 0.2, 0.0])  # used during training; choose.py finds the final ones
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ class _Busy(SourceError):
 class FolderEncodings:
     """The store in `folder`, which is created by the first `put`. Many processes may read and write it at once.
 
-    `put` waits at most `put_seconds` while other threads and processes write. If that is not enough, its encodings are not
-    stored, and for some time no others are, so that a process that holds the lock does not delay every call.
+    `put` waits at most `put_seconds` while other threads and processes write. If they still write then, its encodings are not
+    stored. Nor are those of the next calls for some time, so that a process that holds the lock does not delay every call.
     """
 
     def __init__(self, folder: Path, *, put_seconds: float = PUT_SECONDS) -> None:
@@ -54,7 +54,7 @@ class FolderEncodings:
     def renew(self) -> None:
         """Replace the locks in a forked process, because a thread of the parent process may have held them."""
         self._lock = threading.Lock()  # held while the generation is used
-        self._writer_lock = threading.Lock()  # a second lock, so that threads can read while one waits for another process
+        self._writer_lock = threading.Lock()  # a second lock, so that threads can read while a thread waits to write
         self._generation: Generation | None = None  # None if it has not been opened
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:

@@ -220,7 +220,7 @@ def files_by_number(folder: Path) -> dict[int, Files]:
 
 
 def unfinished_files(folder: Path) -> list[Path]:
-    """Return the temporary files of `write_generation`. If no process is writing, they are those of killed processes."""
+    """Return the temporary files of `write_generation`. If no process is writing, killed processes left them."""
     return [path for path in folder.glob("*.unfinished") if re.fullmatch(r"[0-9a-f]+\.(data|keys)\.unfinished", path.name)]
 
 

@@ -10,7 +10,7 @@ __all__ = ["LayeredEncodings", "ReadOnlyEncodings"]
 
 
 class LayeredEncodings:
-    """Reads encodings from `front`, and those that it does not have from `back`. Writes to both.
+    """Reads encodings from `front`, and from `back` those that `front` does not have. Writes to both.
 
     Encodings that `back` returns as copies, for example from a server, are put into `front`. Memory-mapped ones are not,
     because they would only take up memory twice.

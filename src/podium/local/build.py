@@ -54,7 +54,7 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
 
 
 def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime: RuntimeOption = "auto") -> list[Variant]:
-    """Return the variants that can run a model here, those of the runtime that is usually faster first.
+    """Return the variants that can run a model here, with those of the usually faster runtime first.
 
     Raises UnsupportedModel if there are none.
     """

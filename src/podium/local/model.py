@@ -40,7 +40,7 @@ CHARACTERS_PER_TOKEN = 4  # About how long a token is. The work of tokenising is
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run a model: the options that scorers and the Embedder have in common. Raises InvalidInput for a wrong one.
+    """How to run a model: the options that scorers and the Embedder have in common. Raises InvalidInput if one is wrong.
 
     None means the model's own default for `precision`, all processors for `threads`, and the model's maximum for `max_length`.
     """

@@ -154,8 +154,9 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
 def _family_and_weights(
     folder: Path, base: Path, model_type: str, families: Sequence[Family]
 ) -> tuple[Family | None, tuple[Path, ...]]:
-    """Return the family and the safetensors files of its weights. Without both, return None and the model's own ONNX files.
+    """Return the family and the safetensors files of the weights.
 
+    If podium does not have the family, or the files are missing, return None and the model's own ONNX files instead.
     Raises ModelNotFound or UnsupportedModel if podium can run neither.
     """
     family = family_of(model_type, families)

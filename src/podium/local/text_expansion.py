@@ -19,7 +19,7 @@ MAX_EXPANSION = 200
 """A text may become this many times longer. The maximum is 144 for rules that real tokenizers have: XLM-R's and a Prepend."""
 
 BYTE_LEVEL_EXPANSION = 4  # ByteLevel writes each of up to four bytes of a character as a character
-METASPACE_EXPANSION = 2  # Metaspace puts a character before each part of the text, which has at least one character
+METASPACE_EXPANSION = 2  # Metaspace puts a character before each part of the text, and a part has at least one
 _SECTION = re.compile(r'"(?:normalizer|pre_tokenizer)"\s*:\s*(?=\{)')
 _DECODER = json.JSONDecoder()
 
@@ -67,7 +67,7 @@ def _expansion(rule: dict[str, Any]) -> float:
         # A regular expression, and an empty string, can match between any two characters.
         return max(1.0, inserted / len(literal)) if literal and isinstance(literal, str) else 1.0 + inserted
     if "prepend" in rule:
-        return 1.0 + _decomposed_length(rule["prepend"])  # before each part of the text that is not an added token
+        return 1.0 + _decomposed_length(rule["prepend"])  # It is put before each part of the text that is not an added token.
     if "precompiled_charsmap" in rule:
         return _charsmap_expansion(rule["precompiled_charsmap"])
     if "replacement" in rule:

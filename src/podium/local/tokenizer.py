@@ -29,8 +29,8 @@ __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_templ
 
 Input = TypeVar("Input", bound=Hashable)
 
-# The tokenizer classes that have segments in transformers 5. Generic classes do not have them, even if the template in
-# tokenizer.json does.
+# The tokenizer classes that have segments in transformers 5. Generic classes do not have segments, even if the
+# template in tokenizer.json does.
 CLASSES_WITH_SEGMENTS = (
     *("Bert", "Electra", "Deberta", "DebertaV2"),
     *("MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert"),
@@ -124,7 +124,7 @@ class PairTokenizer(Tokenizer[tuple[str, str]]):
         return [self._encode_pair(self._ids_of_query(query), ids) for (query, _), ids in zip(inputs, text_ids, strict=True)]
 
     def character_count(self, item: tuple[str, str]) -> int:
-        return len(item[1])  # The query is not counted, because its ids are remembered.
+        return len(item[1])  # The query is not counted, because its ids are cached.
 
     def _encode_pair(self, untruncated_query_ids: Array, untruncated_text_ids: Array) -> Encoded:
         query_length, text_length = truncated_lengths(len(untruncated_query_ids), len(untruncated_text_ids), self._length)
@@ -185,7 +185,7 @@ def truncated_lengths(first_length: int, second_length: int, max_length: int) ->
 def _pair_template(tokenizer: FastTokenizer) -> tuple[Array, Array, Array, int]:
     """Return the special tokens before, between and after the texts of a pair, and the second text's segment."""
     probe = tokenizer.encode("a", "b")
-    text_numbers = probe.sequence_ids  # for each token 0 or 1, the text that it belongs to; None for special tokens
+    text_numbers = probe.sequence_ids  # the number of each token's text, 0 or 1; None for special tokens
     if 0 not in text_numbers or 1 not in text_numbers:
         raise ModelError("its tokenizer makes no tokens of the letters a and b; download the tokenizer's files again")
     first = text_numbers.index(0)

@@ -31,7 +31,7 @@ EncodingPrecision = Literal["float32", "float16", "int8"]
 
 VERSION = 1
 HEADER = struct.Struct("<BBBxHHIIII")
-COMMON_BYTES = 8  # The header begins with this many bytes that are the same in all encodings of texts by one model.
+COMMON_BYTES = 8  # how many bytes at the beginning of the header are the same in all encodings of texts by one model
 TOKEN_COUNTS = struct.Struct("<8xII")  # the header's counts of tokens and dropped tokens
 VECTOR_AND_ID_COUNTS = struct.Struct("<16xII")  # the header's counts of vectors and ids
 PRECISIONS: tuple[EncodingPrecision, ...] = ("float32", "float16", "int8")  # A precision's code is its index.

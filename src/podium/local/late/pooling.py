@@ -64,7 +64,7 @@ def cluster_numbers(rows: Array, count: int) -> Array:
         distances[second] = distances[:, second] = np.inf
         sizes[first] += sizes[second]
         labels[labels == second] = first
-        nearest[first] = second  # so that `changed` contains it
+        nearest[first] = second  # so that `changed` contains `first`
         nearest[second] = -1
         nearest_distances[second] = np.inf
         changed = np.flatnonzero((nearest == first) | (nearest == second))

@@ -38,7 +38,7 @@ __all__ = ["Expansion", "LateSpec", "ScoreOption", "Side", "is_colbert", "read_l
 ScoreOption = Literal["sum", "mean"]
 
 SENTENCE_TRANSFORMERS = "MultiVectorEncoder"
-MODEL_TYPES = ("ColBERT", SENTENCE_TRANSFORMERS)  # in config_sentence_transformers.json; the first is PyLate's
+MODEL_TYPES = ("ColBERT", SENTENCE_TRANSFORMERS)  # of config_sentence_transformers.json; the first is PyLate's
 # The modules that may follow the transformer. A Pooling is ignored.
 MODULE_KINDS = {"Dense", "MultiVectorMask", "Normalize", "Pooling"}
 TOKEN_EMBEDDINGS = "token_embeddings"  # noqa: S105  the name of a Dense's input

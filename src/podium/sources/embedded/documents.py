@@ -1,4 +1,4 @@
-"""What an index stores and searches of a document, and which ids are valid. Errors name a document by its number."""
+"""The parts of a document that an index stores and searches, and checks of ids. Errors name a document by its number."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:
     """Return the text of each of the fields, None for a field that the document lacks.
 
-    If `fields` is None, return the document's own text, as a tuple of one. A document that is a string has it as the text of
-    every field. Raises InvalidInput if a document has none of the fields.
+    If `fields` is None, return the document's own text, as a tuple of one. If the document is a string, that
+    string is the text of every field. Raises InvalidInput if a document has none of the fields.
     """
     if fields is None or isinstance(document, str):
         text = texts_of([document], argument="text", start=number)[0]

@@ -37,7 +37,7 @@ BOUND = rf"(?:(\()\s*)?{NUMBER}"
 RANGE = re.compile(rf"\[\s*{BOUND}[\s,]+{BOUND}\s*\]", re.IGNORECASE | re.ASCII)
 COMPARISON = re.compile(rf"([=!]=|[<>]=?)\s*{NUMBER}", re.IGNORECASE | re.ASCII)
 MISSING = re.compile(rf"ismissing\s*\(\s*{NAME.pattern}\)", re.IGNORECASE)
-ATTRIBUTES = re.compile(r"\s*=>\s*\{[^{}]*\}")  # such as weights, which are ignored: a filter does not change scores
+ATTRIBUTES = re.compile(r"\s*=>\s*\{[^{}]*\}")  # Weights, for example. They are ignored: a filter does not change scores.
 ESCAPED_OR_PLAIN = re.compile(r"\\.|.", re.DOTALL)
 SPACE = re.compile(r"\s*")
 SYNTAX = "write @field:{value} or @field:[low high], combined by spaces (and), | (or), - (not) and parentheses"

@@ -73,7 +73,7 @@ class Generation:
         return [(self._number(position), similarity) for position, similarity in self.vectors.nearest(query, count)]
 
     def nearest_of(self, numbers: Sequence[int], query: Any, count: int) -> list[tuple[int, float]]:
-        """Return what `nearest` would return if there were only the rows with these numbers. All of them are compared."""
+        """Return what `nearest` would return if there were only the rows with these numbers. It compares all these rows."""
         nearest = self.vectors.nearest_of(self.positions(numbers), query, count)
         return [(self._number(position), similarity) for position, similarity in nearest]
 

@@ -34,7 +34,7 @@ _log = logging.getLogger("podium")
 FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:-(?P<checksum>[0-9a-f]{8})\.hnsw|(?:-[0-9a-f]{8})?\.usearch|\.unfinished)")
 BATCH_ROWS = 50_000  # how many rows are copied to memory and processed at once
 MIN_HITS = 100  # how many rows a search finds at least: as many as the candidates of a usual search
-EF_SEARCH = 200  # how many rows HNSW considers to find them
+EF_SEARCH = 200  # how many rows HNSW considers in such a search
 # How many rows HNSW considers in a first, faster test of which rows it reaches. Other searches reach these rows, too.
 EF_TEST = 16
 UNREACHABLE = -1

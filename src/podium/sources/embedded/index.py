@@ -62,7 +62,7 @@ EMBEDDED_AT_ONCE = 2_000  # documents whose vectors are computed and written tog
 class _Request(SearchRequest):
     snapshot: Snapshot
     selection: Selection | None
-    generation: Generation | None  # of the vectors; None for a search by text, and in an index without vectors
+    generation: Generation | None  # None for a search by text, and in an index without vectors
 
 
 class EmbeddedIndex(HybridSource[_Request]):
@@ -244,7 +244,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
         with self._writing:
             with self._writer() as writer:
-                if keep is not None:  # while no other process can compact the encodings, which would remove these
+                # The writer keeps other processes from compacting the encodings, which would remove these.
+                if keep is not None:
                     self._encodings.add(list(map(self._document, stored)), keep)
                 for start in range(0, len(documents), EMBEDDED_AT_ONCE):
                     part = slice(start, start + EMBEDDED_AT_ONCE)
@@ -414,14 +415,14 @@ class EmbeddedIndex(HybridSource[_Request]):
         try:
             return self._texts.snapshot()
         finally:
-            self._identity.check()  # after the snapshot was taken, because the folder may be replaced at any time
+            self._identity.check()  # The folder may be replaced at any time, so this is checked after taking the snapshot.
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Writer]:
         """Yield a writer whose changes are committed at the end. Raises SourceError if the index was dropped or replaced."""
-        self._identity.check()  # before tantivy writes to the folder of another index
+        self._identity.check()  # Otherwise tantivy would write to the folder of another index.
         with self._texts.writing() as writer:
-            self._identity.check()  # while nothing can drop the index
+            self._identity.check()  # Check again: from now on, nothing can drop the index.
             yield writer
 
     def locked(self) -> contextlib.AbstractContextManager[None]:

@@ -115,7 +115,7 @@ class Texts:
         return self._commits if self._folder is None else _meta(self._folder)
 
     def _are_files_unchanged(self) -> bool:
-        """Whether the mapped files are as they were when they were checked. Reading a truncated one ends the process."""
+        """Whether the mapped files are as they were when they were checked. Reading a truncated file ends the process."""
         return self._folder is None or are_unchanged(self._folder, self._segment_files)
 
     def _check_files(self) -> None:
@@ -127,7 +127,7 @@ class Texts:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Yield a writer whose changes are committed together at the end. Raises SourceError while another one writes."""
+        """Yield a writer whose changes are committed together at the end. Raises SourceError while another writer exists."""
         with typed_errors(self._path):
             writer = self._new_writer()
         try:

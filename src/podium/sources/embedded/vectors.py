@@ -49,7 +49,7 @@ class Vectors:
 
     def __init__(self, folder: Path | None, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
         self.dimensions = dimensions
-        self._exact_below = exact_below  # with fewer rows than this, there is no graph
+        self._exact_below = exact_below  # There is no graph over fewer rows.
         self._folder = folder
         self._rows: Any = None
         self._inode = 0  # the inode of the file that is mapped
@@ -66,7 +66,7 @@ class Vectors:
 
         self._check_dimensions(vectors)
         unit = _unit(np.ascontiguousarray(vectors, np.float32))
-        rows = self.rows()  # in a folder, this is called because it raises an error if the file was cut short
+        rows = self.rows()  # In a folder, this raises an error if the file was cut short.
         return self._append_unit(unit, rows)
 
     def append_rows_of(self, other: Vectors, positions: NDArray[np.int64]) -> None:
@@ -139,7 +139,7 @@ class Vectors:
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
     def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
-        """Return what `nearest` would return if there were only the rows at these positions. All of them are compared."""
+        """Return what `nearest` would return if there were only the rows at these positions. It compares all these rows."""
         import numpy as np
 
         self._check_dimensions(query)
@@ -243,7 +243,7 @@ def _unit(vectors: Rows) -> Rows:
     with np.errstate(over="ignore", under="ignore"):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         extreme = ~((lengths > MIN_LENGTH) & (lengths < MAX_LENGTH))[:, 0]
-        if extreme.any():  # divide them by their largest number, so that float32 can hold their squares
+        if extreme.any():  # Divide these vectors by their largest number, so that float32 can hold the squares.
             vectors = vectors.copy()
             largest = np.abs(vectors[extreme]).max(axis=1, keepdims=True)
             vectors[extreme] = (vectors[extreme] / np.where(largest > 0, largest.astype(np.float64), 1)).astype(np.float32)

@@ -127,7 +127,7 @@ def encoding_prefix(prefix: str) -> str:
 
 
 def is_reserved(document_id: str) -> bool:
-    """Whether a document cannot have this id, because its key is one that podium uses or may use for itself."""
+    """Whether podium reserves the key of a document with this id for itself."""
     return document_id in (DESCRIPTION_ID, LEASE_ID) or document_id.startswith(ENCODING_ID)
 
 

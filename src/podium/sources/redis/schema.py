@@ -17,7 +17,8 @@ from podium.sources.redis.replies import IndexInfo
 __all__ = ["HNSW_FROM", "Schema", "Storage", "check_compatible", "checked_schema", "create_command"]
 
 Storage: TypeAlias = Literal["hash", "json"]
-HNSW_FROM = 100_000  # with fewer documents, vectors are searched exactly (FLAT), which takes milliseconds
+# The vectors of fewer documents are searched exactly (FLAT), which takes milliseconds.
+HNSW_FROM = 100_000
 
 
 @dataclass(frozen=True, slots=True)

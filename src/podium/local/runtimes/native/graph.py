@@ -65,7 +65,7 @@ class _Product:
 class NativeGraph(Graph):
     """Steps under construction; `finish` returns the network.
 
-    `packed` holds the packed weights. Those that it does not have are added to it. `instruction_set` is one of
+    `packed` holds the packed weights; missing weights are added. `instruction_set` is one of
     podium._native.instruction_sets(), by default the best one.
     """
 
@@ -239,7 +239,7 @@ class NativeGraph(Graph):
 
     def _int8_weights(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, Array, Array]:
         """Return the packed weights of the layers, joined, and for each output a scale and the sum of its weights."""
-        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))  # so that the three arrays are packed once
+        packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))  # cached, because three arrays need it
         channels = (shape[0] * PANEL,)
         return (
             self._packed.get(f"{key}.int8", shape, lambda: packed()[0]),
