@@ -123,6 +123,7 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def _open_file(path: Path) -> Iterator[Any]:
+    """Yield the reader of a safetensors file. Raises ModelNotFound or ModelError."""
     try:
         open_regular_file(path).close()  # because safetensors would wait for a named pipe
         reader = safe_open(str(path), framework="np")

@@ -25,6 +25,7 @@ SOURCE_OPTIONS = ("filter",)
 
 
 def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -> EmbeddedIndex:
+    """Open the index in a folder, or index a file in memory. Raises SourceError or InvalidInput."""
     path = Path(place)
     if not path.exists():
         raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
@@ -44,6 +45,7 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
 
 
 def _add_file(file: Path, index: EmbeddedIndex) -> None:
+    """Add the documents of a file to an index. Raises InvalidInput if a searched field is in none of them."""
     documents = list(with_ids(read_documents(file), None))
     records = [document for _, document in documents if isinstance(document, dict)]
     missing_fields = [name for name in index.text_fields or () if not any(has_field(record, name) for record in records)]

@@ -155,6 +155,7 @@ class Texts:
                 writer.wait_merging_threads()
 
     def _new_writer(self) -> Any:
+        """Return a writer of tantivy. Raises SourceError if another process has one, or if the folder is read-only."""
         location = self._path or "this index"
         if self._mirror is not None:
             raise SourceError(f"{location} cannot be written by this user; ask its owner, or copy the folder")

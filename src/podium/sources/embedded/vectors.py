@@ -85,6 +85,7 @@ class Vectors:
         return range(len(rows), len(self._rows))
 
     def _append_to_file(self, folder: Path, unit: Rows) -> range:
+        """Write rows, and then their record of checksums, to the disk. Return the positions of the rows."""
         row_bytes = 4 * self.dimensions
         with open(folder / ROWS_FILE, "ab") as file:
             start = file.tell() // row_bytes

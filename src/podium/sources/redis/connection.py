@@ -104,6 +104,7 @@ def _url_address(url: str) -> str:
 
 
 def _index_address(index: Any) -> str:
+    """Return the address of the server to which the client of a redisvl index is or will be connected, for messages."""
     client = index.client
     if client is None:
         url = getattr(index, "_redis_url", None)  # redisvl has no public name for it

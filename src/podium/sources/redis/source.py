@@ -267,6 +267,7 @@ class RedisSource(HybridSource[RedisRequest]):
         return replace(request, vector=vector, probe=self._probe, deadline=Deadline(self.server.timeout))
 
     def _search_steps(self, request: RedisRequest) -> Steps[Candidates]:
+        """Return the documents of a search, after checking that the index fits it. Raises SourceError."""
         try:
             info, was_just_read = yield from self._lookup.read_info(request)
             candidates = yield from self.candidates(replace(request, info=info))

@@ -82,6 +82,7 @@ class HashStorage:
         return str(value).encode("utf-8", "replace")
 
     def _joined_tags(self, tags: list[str], name: str, number: int) -> str:
+        """Return the tags with the separator between them. Raises InvalidInput if a tag contains the separator."""
         separator = self._schema.tag_separator
         for tag in tags:
             if separator in tag:

@@ -54,6 +54,7 @@ class OnnxRuntime:
         return np.concatenate([self._run_one(*text) for text in zip(ids, segments, strict=True)])
 
     def _run_one(self, ids: Array, segments: Array) -> Array:
+        """Return the outputs for one text, of shape (1, outputs) or (tokens, outputs). Raises ModelError."""
         inputs = {"input_ids": ids, "attention_mask": np.ones(len(ids)), "token_type_ids": segments}
         feeds: dict[str, Any] = {name: inputs[name][None].astype(np.int64) for name in self._inputs}
         try:
