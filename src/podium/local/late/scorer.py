@@ -253,7 +253,7 @@ class LateInteraction(ModelScorer):
 
         A stored value that does not have the layout of this model's encodings is treated as missing.
         """
-        keys = [self._key_maker.key(text) for text in texts]
+        keys = self._key_maker.keys(texts)
         unique_keys = list(dict.fromkeys(keys))
         stored = self.store.get(unique_keys)
         return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
