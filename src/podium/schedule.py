@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar
 
 from podium.errors import PodiumError
 from podium.forks import renew_after_fork
+from podium.threads import to_thread
 
 __all__ = ["FEW_TEXTS", "Job", "Work", "Workers", "job", "off_loop"]
 
@@ -260,5 +261,5 @@ async def off_loop(
 ) -> Result:
     """Return the result of a function. If `is_slow`, it is called on another thread, so that the event loop is not blocked."""
     if is_slow:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await to_thread(function, *args, **kwargs)
     return function(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from podium.compose.stores import Row, Store
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
+from podium.threads import to_thread
 from podium.types import Progress, Scorer, Scores
 
 __all__ = ["CachedScorer"]
@@ -58,9 +58,9 @@ class CachedScorer(WrappedScorer):
         return self._merge(lookup, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        lookup = await asyncio.to_thread(self._lookup, query, texts)
+        lookup = await to_thread(self._lookup, query, texts)
         fresh = await self.scorer.ascore(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return await asyncio.to_thread(self._merge, lookup, fresh)
+        return await to_thread(self._merge, lookup, fresh)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
