@@ -155,6 +155,8 @@ def as_json(document: Any) -> Any:
 
 def _text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str | None:
     """Return a document's text, None if it is blank. The fields that the document has are added to `seen_fields`."""
+    if type(document) is str and document.isascii() and document[:1].isalnum():
+        return document  # what the code below would return, but a microsecond sooner
     try:
         text = str.__str__(_raw_text(document, index, fields, seen_fields, argument))  # a str subclass may override methods
     except InvalidInput:

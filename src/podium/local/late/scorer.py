@@ -256,7 +256,8 @@ class LateInteraction(ModelScorer):
         keys = self._key_maker.keys(texts)
         unique_keys = list(dict.fromkeys(keys))
         stored = self.store.get(unique_keys)
-        return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
+        fits = self._layout.fits
+        return keys, {key: encoding for key, encoding in stored.items() if fits(encoding)}
 
     def _compare_chunk(
         self,
