@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+import podium
 from loopback import wait_until
 from serving import REQUEST, Process, Serving, failed_start, rerankers
 
@@ -171,3 +173,28 @@ def test_ctrl_c_drains_workers(two_workers):
         os.killpg(two_workers.process.pid, signal.SIGINT)
         assert reply.result().status_code == 200
         assert two_workers.process.wait(120) == 0
+
+
+def test_replacement_that_cannot_start_is_tried_again(two_workers):
+    """A file limit that is too low for a new process is a cause that can end."""
+    parent = two_workers.process.pid
+    limit = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, (8, limit[1]))
+    os.kill(max(child_processes(two_workers)), signal.SIGKILL)
+    wait_until(lambda: "worker_not_started" in two_workers.log)
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, limit)
+    wait_until(lambda: ready_workers(two_workers) == 3)
+    two_workers.process.send_signal(signal.SIGTERM)
+    assert two_workers.process.wait(120) == 0
+
+
+def test_replacement_that_fails_does_not_end_the_server(tmp_path):
+    podium.EmbeddedIndex.create(tmp_path / "index").add(["a red fruit"])
+    with Process("--workers", "2", "--index", str(tmp_path / "index"), start_new_session=True) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        (tmp_path / "index").rename(tmp_path / "moved")
+        os.kill(max(child_processes(server)), signal.SIGKILL)
+        wait_until(lambda: server.log.count("worker_died") >= 2)  # also the first replacement
+        (tmp_path / "moved").rename(tmp_path / "index")
+        wait_until(lambda: ready_workers(server) == 3)
+        assert server.client.get("/ready").status_code == 200
