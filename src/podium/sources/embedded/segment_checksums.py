@@ -60,7 +60,7 @@ def delete_uncommitted(folder: Path, meta: bytes) -> None:
     tantivy names such a list after the number of operations so far, and never overwrites one. So the next writer could not
     commit if it did the same operations again.
     """
-    committed = set(_segment_files(folder, meta))
+    committed = set(_segment_file_names(folder, meta))
     last_operation = int(parse_json(meta)["opstamp"])
     for name in os.listdir(folder):
         match = DELETIONS_FILE.fullmatch(name)
