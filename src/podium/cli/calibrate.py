@@ -64,11 +64,11 @@ def calibrate(
     """
     collection = read_collection(data)
     fitted_query_ids, held_out_query_ids = _halves(collection, seed)
-    with first_stage(collection) as stage, bar(len(collection.queries), is_shown=True, what="searching") as advance:
+    with first_stage(collection) as stage, bar(len(collection.queries), is_shown=True, label="searching") as advance:
         run = first_stage_run(collection, stage, candidates, advance).run
     with load(model, **load_options) as reranker:
         scorer = as_scorer(reranker.scorer)
-        with bar(sum(map(len, run.values())), is_shown=True, what="scoring") as advance:
+        with bar(sum(map(len, run.values())), is_shown=True, label="scoring") as advance:
             fitted = _scored_documents(collection, scorer, fitted_query_ids, run, judged_only, advance)
             held_out = _scored_documents(collection, scorer, held_out_query_ids, run, judged_only, advance)
         calibration = _calibration(scorer, fitted, method)

@@ -80,7 +80,7 @@ def evaluate(
     _check_outputs(collection, runs_folder, report_file)
     with (
         first_stage(collection, run_file, place, source_options) as stage,
-        bar(len(collection.queries), is_shown=True, what="searching") as advance,
+        bar(len(collection.queries), is_shown=True, label="searching") as advance,
     ):
         baseline = first_stage_run(collection, stage, candidates, advance)
     with contextlib.ExitStack() as stack:
@@ -103,7 +103,7 @@ def _system(
     pairs = sum(len(scores) for scores in baseline.run.values())
     with load(name, **load_options) as loaded:
         reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store)) if store else loaded
-        with bar(pairs, is_shown=True, what=f"scoring with {name}") as advance:
+        with bar(pairs, is_shown=True, label=f"scoring with {name}") as advance:
             return rerank_run(collection, baseline.run, reranker, name, advance)
 
 

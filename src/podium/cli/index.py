@@ -155,9 +155,9 @@ def _index_file(file: str, format_name: str | None, place: str, options: IndexOp
 
     with contextlib.closing(index_target(place, options)) as target:
         count = _check_documents(target, documents_with_ids(), _named_fields(options), file)
-        with bar(total=100, is_shown=True, what="keys scanned by the server, in percent") as progress:
+        with bar(total=100, is_shown=True, label="keys scanned by the server, in percent") as progress:
             target.prepare(count, progress)
-        with bar(count, is_shown=True, what="indexing") as progress:
+        with bar(count, is_shown=True, label="indexing") as progress:
             loaded = load_into(target, documents_with_ids(), progress, encoder)
         target.finish()
     unchanged = f", {loaded.skipped} were in the index already" if loaded.skipped else ""

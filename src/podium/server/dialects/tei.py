@@ -12,7 +12,7 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect
-from podium.server.dialects.fields import FLAG, MODEL, QUERY, STRINGS, Field, object_schema
+from podium.server.dialects.fields import FLAG, MODEL, NONEMPTY_STRINGS, QUERY, Field, object_schema
 from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
@@ -21,9 +21,9 @@ __all__ = ["DIALECT"]
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
 FIELDS = (
-    MODEL,  # TEI does not have this field, because it serves one model
+    MODEL,  # TEI itself does not have this field, because it serves one model
     QUERY,
-    Field("texts", STRINGS, "documents", required=True),
+    Field("texts", NONEMPTY_STRINGS, "documents", required=True),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
     Field("raw_scores", FLAG, "as_logits", "Whether scores are logits, not numbers from 0 to 1.", default=False),
     Field("return_text", FLAG, "return_documents", "Whether results contain their texts.", default=False),
@@ -53,7 +53,7 @@ RESULT = object_schema(
 DIALECT = Dialect(
     name="tei",
     title="Text Embeddings Inference",
-    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # TEI has only the first; llama.cpp has all of them
+    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # TEI has only the first path; llama.cpp has all
     fields=FIELDS,
     reply=reply,
     error=error,
