@@ -31,18 +31,18 @@ from podium.server.telemetry import logs
 __all__ = ["listening_socket", "serve"]
 
 BACKLOG = 2048  # connections that the kernel queues until the server accepts them
-ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row; only after them can Protocol close idle ones
+ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row, before Protocol can close idle connections
 LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
 EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
-LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, because no client waits for a reply
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, which then close idle connections before the server does
+LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, when no client waits for a reply
+KEEP_ALIVE_SECONDS = 75  # most load balancers close idle connections after 60, and must close them before the server does
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal, and return the exit code. Raises InvalidInput if the address is not available."""
+    """Serve until a signal or a failure, and return the exit code. Raises InvalidInput if the address is not available."""
     logs.set_up(settings.log_format)
     listener = listening_socket(settings)
-    settings = replace(settings, port=listener.getsockname()[1])  # the real one, if the settings have 0 for any free port
+    settings = replace(settings, port=listener.getsockname()[1])  # port 0 in the settings means any free port
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
     return run_server(settings, listener) if settings.workers == 1 else run_workers(settings, listener)
@@ -67,11 +67,11 @@ class _Server(uvicorn.Server):
         self._loop.set_exception_handler(_log_loop_error)
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(BACKLOG)  # asyncio uses uvicorn's `backlog` also for the kernel's queue, for which it is too small
+            listener.listen(BACKLOG)  # asyncio also uses uvicorn's `backlog` for the kernel's queue, for which 16 is too small
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        if self.force_exit:  # Then uvicorn does not end the application's task, and its cancellation is logged as an error.
+        if self.force_exit:  # uvicorn does not end the application's task then, and would log its cancellation as an error
             await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -81,8 +81,8 @@ class _Server(uvicorn.Server):
         elif self._settings.workers == 1:
             self.force_exit = True
             self._stop(1)
-        # A second signal does not stop a worker, because it can be the first one again: Ctrl-C reaches the whole process group,
-        # and the parent forwards it.
+        # A second signal does not stop a worker, because it can be the first one again: a service manager may signal all
+        # processes, and the parent forwards its signal. The parent itself kills the workers after a second signal.
 
     async def _drain(self) -> None:
         """Wait until accepted requests are answered, at most for the drain timeout, and stop."""
@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
         self._stop(1)
 
     def _stop(self, exit_code: int) -> None:
-        """Begin to shut down. After some seconds the process exits even if a thread is busy, for example with a download."""
+        """Begin to shut down. After some seconds, the process exits even if a thread is busy, for example with a download."""
         self.exit_code = exit_code
         self.should_exit = True
         seconds = EXIT_SECONDS if self._app.state.podium.models.is_loaded else LOADING_EXIT_SECONDS
@@ -113,7 +113,7 @@ _loop_errors = logs.RateLimitedLog("event_loop")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log errors of asyncio, but not all of them: without free file descriptors, every new connection is an error."""
+    """Log an error of asyncio, at most one in ten seconds: without free file descriptors, every new connection is an error."""
     error = context.get("exception")
     _loop_errors.warn(message=context.get("message"), error=f"{type(error).__name__}: {error}" if error else None)
 
@@ -156,13 +156,13 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
 
 
 def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
-    """Replace workers that were killed by a signal. Return 0 when `stop` is set, or the exit code of a worker that failed."""
+    """Replace workers that end until `stop` is set, and return 0. If a worker fails, return its exit code, which is above 0."""
     while not stop.is_set():
-        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # the time limit, because `stop` may be set
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # seconds, because `stop` may be set
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
-            if worker.exitcode > 0:  # it ended by itself, because a model could not be loaded; a new one would fail, too
+            if worker.exitcode > 0:  # for example, a model could not be loaded; a new worker would fail, too
                 return worker.exitcode
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
@@ -184,7 +184,7 @@ def _terminate(workers: list[BaseProcess], seconds: float) -> None:
 
 def _run_worker(settings: Settings, listener: socket.socket) -> None:
     if hasattr(os, "setsid"):
-        os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it
+        os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it to the workers
     logs.set_up(settings.log_format)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     raise SystemExit(run_server(settings, listener))
