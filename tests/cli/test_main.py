@@ -88,7 +88,7 @@ def test_input_that_does_not_fit_into_memory_is_an_error():
             [sys.executable, "-c", RANK_WITHOUT_MEMORY], stdin=endless, capture_output=True, text=True, timeout=120
         )
     assert (process.returncode, process.stdout) == (1, "")
-    assert process.stderr.startswith("podium: this takes more memory than there is; use a smaller file")
+    assert process.stderr.startswith("podium: there is not enough memory; use a smaller file")
     assert len(process.stderr.splitlines()) == 1
 
 
