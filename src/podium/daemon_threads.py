@@ -27,7 +27,7 @@ def start_on_thread(function: Callable[[], Result], name: str) -> Future[Result]
         except BaseException as error:
             result.set_exception(error)
         finally:
-            del result  # its error refers to this frame; if the frame also referred to it, memory would be freed later
+            del result  # it may have an error that refers to this frame; such a cycle would keep a reply in memory
 
     threading.Thread(target=contextvars.copy_context().run, args=(work, future), daemon=True, name=name).start()
     return future

@@ -29,8 +29,10 @@ BYTES_PER_VALUE = 128
 """The memory that a value takes besides the characters of strings, measured for {}, [], numbers and members of objects."""
 
 _VALUE_MARKS = (b",", b"[", b"{")  # a text with n of them outside strings has at most n + 1 values
-FEW_VALUES = 100  # a text with at most this number of marks is not worth the time of leaving out those inside strings
-CHARACTERS_PER_COMMA = 32  # nor is a text with at most one mark per 32 characters, such as prose
+# Leaving out the marks inside strings takes time. It is not done for a text with at most FEW_VALUES marks, or with at most one
+# mark per CHARACTERS_PER_COMMA characters, such as prose.
+FEW_VALUES = 100
+CHARACTERS_PER_COMMA = 32
 _BLOCK_BYTES = 1 << 20  # how many bytes of a text are searched at a time
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")

@@ -35,7 +35,7 @@ async def read_texts(reader: TextReader) -> None:
     documents_per_step = max(1, len(documents) * STEP_TIME // time_left)
     steps = [range(begin, begin + documents_per_step) for begin in range(0, len(documents), documents_per_step)]
 
-    errors: list[Exception] = []  # An error raised by `run` would refer to Work, and Work to it.
+    errors: list[Exception] = []  # If `run` raised an error, the error and Work would refer to each other.
 
     def run(step_indices: Sequence[int]) -> None:
         try:
@@ -58,7 +58,7 @@ def reading_time(documents: Sequence[Any], limit: int) -> int:
     """
     time = len(documents)
     level = list(documents[: limit + 1])  # the values at one level of nesting
-    value_time = 0  # the time of a value besides its characters: 0 for a document, because a string is used unchanged
+    value_time = 0  # for converting a value to YAML; documents themselves are not converted
     while level and time < limit:
         next_level: list[Any] = []
         for value in level:

@@ -172,7 +172,7 @@ def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _summed(notes: Sequence[str]) -> str:
-    """Return one note for similar notes. If they have the form "2 of 100 …", it has their sums; otherwise it is the first."""
+    """Return one note for similar notes: with sums if they have the form "2 of 100 …", or else the first note."""
     matches = [match for note in notes if (match := re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL))]
     if len(matches) < len(notes):
         return notes[0]

@@ -23,7 +23,7 @@ class Call:
 
     - `model`: the name of the requested model, None for the server's first model.
     - `limit`: the maximum number of results, None for all.
-    - `rank_by`: the names of the document fields that the model reads. None as in `Reranker.rank`.
+    - `rank_by`: the names of the document fields that the model reads, None for the default fields.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.

@@ -165,7 +165,7 @@ def _message(error: Exception) -> str:
 
 
 def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
-    """Return the error response in the dialect of the request. If that is unknown, it has the fields of all on its path."""
+    """Return the error response in the dialect of the request. If it is unknown, use all dialects of the path."""
     if refusal.status == 400 and record.dialect:
         refusal = Refusal(record.dialect.invalid_status, refusal.message)
     make_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)
