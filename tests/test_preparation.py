@@ -96,7 +96,7 @@ class Document:
 
 
 def test_refused_documents_are_released_at_once(reranker):
-    """They would use memory until garbage is collected if their error and the work referred to each other."""
+    """If the error and the work referred to each other, the documents would use memory until garbage is collected."""
 
     async def is_released():
         document = Document()

@@ -90,14 +90,14 @@ def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: b
             f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
         )
     try:
-        with _memory_errors_as_invalid_input(str(file)), _open_file(file) as content:
-            name = format_name or format_of(file.name, content.peek(PEEKED_BYTES)[:PEEKED_BYTES])
+        with _memory_errors_as_invalid_input(str(file)), _open_file(file) as stream:
+            name = format_name or format_of(file.name, stream.peek(PEEKED_BYTES)[:PEEKED_BYTES])
             file_bytes = file.stat().st_size
             is_compressed = _is_compressed(file)
-            yield from _documents(content, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
+            yield from _documents(stream, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
     except UnicodeDecodeError as error:
-        with _open_file(file) as content:
-            raise _utf8_error(content, str(file)) from error
+        with _open_file(file) as stream:
+            raise _utf8_error(stream, str(file)) from error
     except (EOFError, zlib.error) as error:
         raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
     except OSError as error:
@@ -113,7 +113,7 @@ def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
         raise _utf8_error(io.BytesIO(content), source) from error
 
 
-def format_of(name: str, content: bytes = b"") -> str:
+def format_of(name: str, first_bytes: bytes = b"") -> str:
     """Return the name of a file's format: by the ending of its name, or by its first bytes if the name has no ending.
 
     `name` is "" for standard input. Raises InvalidInput for an unknown ending, and for a PDF or an office document, which is
@@ -122,18 +122,18 @@ def format_of(name: str, content: bytes = b"") -> str:
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
-    format_by_content = next((format_name for magic, format_name in MAGIC.items() if content.startswith(magic)), None)
+    format_by_content = next((format_name for magic, format_name in MAGIC.items() if first_bytes.startswith(magic)), None)
     unsupported = ending if ending in CONVERSIONS else format_by_content
     if unsupported is not None:
-        file = name or "standard input"
-        raise InvalidInput(f"{file} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
+        title = name or "standard input"
+        raise InvalidInput(f"{title} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
     if ending:
         known = ", ".join(f".{known_ending}" for known_ending in ENDINGS)
         raise InvalidInput(
             f"{name} ends in .{ending}, which is not a known kind of file; known: {known}, each also with .gz. "
             "If it is text with one document per line, use --format txt"
         )
-    first_character = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]  # after a byte order mark and white space
+    first_character = first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]  # after a byte order mark and white space
     if first_character == b"[":
         return "json"
     return "jsonl" if first_character in (b"{", b'"') else "txt"
@@ -149,7 +149,7 @@ def _is_compressed(file: Path) -> bool:
 
 
 def _documents(
-    content: BinaryIO,
+    stream: BinaryIO,
     format_name: str,
     source: str,
     file_bytes: int,
@@ -157,7 +157,7 @@ def _documents(
     is_compressed: bool = False,
     is_streamed: bool = False,
 ) -> Iterator[Any]:
-    """Yield the documents in a binary file. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the file.
+    """Yield the documents in a stream. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the stream.
 
     `file_bytes` is the size of the file before decompression.
     """
@@ -165,7 +165,7 @@ def _documents(
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
     file_format = FORMATS[format_name]
     if file_format.reads == "bytes":
-        yield from file_format.parse(content, source, file_bytes)
+        yield from file_format.parse(stream, source, file_bytes)
         return
     expansion = Expansion(source, file_bytes, "decompress it, or split it into smaller files")
 
@@ -176,20 +176,20 @@ def _documents(
         elif is_compressed:
             expansion.add(file_format.memory_bytes(text))
 
-    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=file_format.newline) as file:
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline=file_format.newline) as text_stream:
         if file_format.reads == "lines":
-            yield from file_format.parse(_bounded_lines(file, source, check_expansion), source)
+            yield from file_format.parse(_bounded_lines(text_stream, source, check_expansion), source)
         else:
-            yield from file_format.parse(_bounded_text(file, source, check_expansion), source)
+            yield from file_format.parse(_bounded_text(text_stream, source, check_expansion), source)
 
 
-def _bounded_lines(file: TextIO, source: str, check: Callable[[str], None]) -> Iterator[str]:
-    """Yield each line of a file, after calling `check` with it.
+def _bounded_lines(text_stream: TextIO, source: str, check: Callable[[str], None]) -> Iterator[str]:
+    """Yield each line of a stream, after calling `check` with it.
 
     Raises InvalidInput for a line longer than MAX_CHARACTERS, without reading the rest of the line.
     """
     for number in itertools.count(1):
-        line = file.readline(MAX_CHARACTERS + 1)
+        line = text_stream.readline(MAX_CHARACTERS + 1)
         if not line:
             return
         if len(line) > MAX_CHARACTERS:
@@ -201,14 +201,14 @@ def _bounded_lines(file: TextIO, source: str, check: Callable[[str], None]) -> I
         yield line
 
 
-def _bounded_text(file: TextIO, source: str, check: Callable[[str], None]) -> str:
-    """Return the text of a file. It is read in parts, and `check` is called with each part.
+def _bounded_text(text_stream: TextIO, source: str, check: Callable[[str], None]) -> str:
+    """Return the text of a stream. It is read in parts, and `check` is called with each part.
 
     Raises InvalidInput if the text is longer than MAX_ARRAY_CHARACTERS, without reading the rest.
     """
     parts = []
     length = 0
-    while part := file.read(PART_CHARACTERS):
+    while part := text_stream.read(PART_CHARACTERS):
         check(part)
         length += len(part)
         if length > MAX_ARRAY_CHARACTERS:
@@ -228,11 +228,11 @@ def _memory_errors_as_invalid_input(source: str) -> Iterator[None]:
         raise InvalidInput(f"{source} does not fit into memory; split it into smaller files") from None
 
 
-def _utf8_error(content: BinaryIO, source: str) -> InvalidInput:
-    """Return the error for content that is not UTF-8. The message has the number of the first line that is not UTF-8."""
+def _utf8_error(stream: BinaryIO, source: str) -> InvalidInput:
+    """Return the error for a stream that is not UTF-8. The message has the number of the first line that is not UTF-8."""
     max_bytes = 4 * MAX_CHARACTERS  # a character has at most four bytes in UTF-8
     number = 0
-    while line := content.readline(max_bytes):
+    while line := stream.readline(max_bytes):
         number += 1
         try:
             line.decode("utf-8-sig")

@@ -136,7 +136,7 @@ class Stderr:
     def flush(self):
         pass
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background leaves it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore the signal
 sys.meta_path.insert(0, Finder())
 sys.stderr = Stderr()
 from podium.__main__ import main

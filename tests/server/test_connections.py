@@ -179,7 +179,7 @@ def test_number_of_pipelined_requests_is_limited():
     "pipelined", [b"", http_request(REQUEST), http_request(REQUEST)[:-5]], ids=["none", "one", "unfinished"]
 )
 def test_request_is_cancelled_when_its_client_disconnects(pipelined):
-    """It is also cancelled if the client has sent further requests in the meantime."""
+    """The request is also cancelled if the client has sent further requests in the meantime."""
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server:
         with connect(server) as connection:

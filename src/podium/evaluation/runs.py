@@ -56,8 +56,8 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         for rank, (document_id, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
     ]
     try:
-        with atomic_write(Path(path)) as file:
-            file.write("".join(lines).encode())
+        with atomic_write(Path(path)) as output:
+            output.write("".join(lines).encode())
     except OSError as error:
         raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
 
