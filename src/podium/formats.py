@@ -170,7 +170,7 @@ def _documents(
     expansion = Expansion(source, file_bytes, "decompress it, or split it into smaller files")
 
     def check_expansion(text: str) -> None:
-        """Raise InvalidInput if a line or part of a compressed file, or all of them up to this one, expand too much."""
+        """Raise InvalidInput if a compressed file expands too much: this line if lines are streamed, else all text so far."""
         if is_compressed and is_streamed and file_format.reads == "lines":
             expansion.check(file_format.memory_bytes(text))
         elif is_compressed:

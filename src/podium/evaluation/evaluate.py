@@ -221,7 +221,8 @@ def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[
     Both lists have at most `count` queries. They begin with the largest change.
     """
     metric = evaluation.metrics[0]
-    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
+    before = evaluation.values[evaluation.baseline.name][metric]
+    after = evaluation.values[system.name][metric]
     order = sorted(before, key=lambda query_id: (before[query_id] - after[query_id], query_id))
     helped = [query_id for query_id in order[:count] if after[query_id] > before[query_id]]
     hurt = [query_id for query_id in order[::-1][:count] if after[query_id] < before[query_id]]

@@ -119,7 +119,8 @@ def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
 
 def _difference_plot(evaluation: Evaluation, system: System) -> str:
     metric = evaluation.metrics[0]
-    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
+    before = evaluation.values[evaluation.baseline.name][metric]
+    after = evaluation.values[system.name][metric]
     order = sorted(before, key=lambda query_id: before[query_id] - after[query_id])
     labels = [evaluation.collection.queries[query_id][:80] for query_id in order]
     gains = [after[query_id] - before[query_id] for query_id in order]
