@@ -16,7 +16,7 @@ from typing import Any
 from podium.server.dialects.call import Refusal
 
 __all__ = [
-    "COUNT", "DOCUMENTS", "FLAG", "MODEL", "NONEMPTY_STRINGS", "QUERY", "STRING", "STRINGS",
+    "COUNT", "DOCUMENTS", "FLAG", "MODEL", "OPTIONAL_STRINGS", "QUERY", "STRING", "STRINGS",
     "Field", "Kind", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
 
@@ -159,25 +159,25 @@ def _nonempty_list(value: Any) -> list[Any]:
     return value
 
 
-def _nonempty_strings(value: Any) -> list[str]:
+def _strings(value: Any) -> list[str]:
     if not is_string_list(value):
         raise ValueError
     return _nonempty_list(value)
 
 
-def _strings(value: Any) -> list[str] | None:
+def _optional_strings(value: Any) -> list[str] | None:
     """Return a list of strings, or None for an empty list, which means the same as an absent field."""
-    return None if value == [] else _nonempty_strings(value)
+    return None if value == [] else _strings(value)
 
 
 STRING = Kind("a string", {"type": "string"}, _string)
 FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 COUNT = Kind("a whole number from 0", {"type": "integer", "minimum": 0}, _count)
-STRINGS = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _strings)
-NONEMPTY_STRINGS = Kind(
+OPTIONAL_STRINGS = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _optional_strings)
+STRINGS = Kind(
     "a list with at least one string, and only strings",
     {"type": "array", "minItems": 1, "items": {"type": "string"}},
-    _nonempty_strings,
+    _strings,
 )
 DOCUMENTS = Kind(
     "a list with at least one document",

@@ -12,7 +12,7 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect
-from podium.server.dialects.fields import FLAG, MODEL, NONEMPTY_STRINGS, QUERY, Field, object_schema
+from podium.server.dialects.fields import FLAG, MODEL, QUERY, STRINGS, Field, object_schema
 from podium.server.dialects.scales import as_logit, as_sigmoid
 from podium.types import Ranking
 
@@ -23,7 +23,7 @@ ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Ba
 FIELDS = (
     MODEL,  # TEI itself does not have this field, because it serves one model
     QUERY,
-    Field("texts", NONEMPTY_STRINGS, "documents", required=True),
+    Field("texts", STRINGS, "documents", required=True),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
     Field("raw_scores", FLAG, "as_logits", "Whether scores are logits, not numbers from 0 to 1.", default=False),
     Field("return_text", FLAG, "return_documents", "Whether results contain their texts.", default=False),

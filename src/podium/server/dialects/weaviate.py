@@ -12,14 +12,14 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
-from podium.server.dialects.fields import NONEMPTY_STRINGS, QUERY, STRING, Field, object_schema
+from podium.server.dialects.fields import QUERY, STRING, STRINGS, Field, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
 
 FIELDS = (
     QUERY,
-    Field("documents", NONEMPTY_STRINGS, "documents", required=True),
+    Field("documents", STRINGS, "documents", required=True),
     Field("property", STRING, description="Name of the property of Weaviate objects from which the documents come. Not used."),
 )
 
