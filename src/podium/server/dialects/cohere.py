@@ -12,17 +12,7 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import (
-    COUNT,
-    DOCUMENTS,
-    FLAG,
-    MODEL,
-    OPTIONAL_STRINGS,
-    QUERY,
-    Field,
-    list_schema,
-    object_schema,
-)
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FIELD_NAMES, FLAG, MODEL, QUERY, Field, list_schema, object_schema
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
@@ -42,7 +32,7 @@ FIELDS = (
     Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
     Field("top_k", COUNT, "limit", "Number of results, for clients of Voyage. Ignored if top_n is present."),
     Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
-    Field("rank_fields", OPTIONAL_STRINGS, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
     Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),
 )

@@ -16,7 +16,7 @@ from typing import Any
 from podium.server.dialects.call import Refusal
 
 __all__ = [
-    "COUNT", "DOCUMENTS", "FLAG", "MODEL", "OPTIONAL_STRINGS", "QUERY", "STRING", "STRINGS",
+    "COUNT", "DOCUMENTS", "FIELD_NAMES", "FLAG", "MODEL", "QUERY", "STRING", "STRINGS",
     "Field", "Kind", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
 
@@ -165,15 +165,15 @@ def _strings(value: Any) -> list[str]:
     return _nonempty_list(value)
 
 
-def _optional_strings(value: Any) -> list[str] | None:
-    """Return a list of strings, or None for an empty list, which means the same as an absent field."""
+def _field_names(value: Any) -> list[str] | None:
+    """Return the names of document fields, or None for an empty list, which means the same as an absent field."""
     return None if value == [] else _strings(value)
 
 
 STRING = Kind("a string", {"type": "string"}, _string)
 FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 COUNT = Kind("a whole number from 0", {"type": "integer", "minimum": 0}, _count)
-OPTIONAL_STRINGS = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _optional_strings)
+FIELD_NAMES = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _field_names)
 STRINGS = Kind(
     "a list with at least one string, and only strings",
     {"type": "array", "minItems": 1, "items": {"type": "string"}},
