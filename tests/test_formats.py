@@ -16,27 +16,27 @@ from podium.formats import MAX_CHARACTERS, format_of, parse_documents, read_docu
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"),
+    ("content", "format_name"),
     [(b'  {"a": 1}', "jsonl"), (b'"a"', "jsonl"), (b"[1]", "json"), (b"plain", "txt")],
     ids=["object", "string", "array", "text"],
 )
-def test_format_is_recognised_by_the_first_character(content, kind):
-    assert format_of("", content) == kind
+def test_format_is_recognised_by_the_first_character(content, format_name):
+    assert format_of("", content) == format_name
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "message"),
+    ("format_name", "content", "message"),
     [
         ("txt", b"a\n\xff\xfe\n", "line 2: not UTF-8"),
         ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
         ("jsonl", b"[1]\n", "line 1: a document is a JSON string or object, not list"),
-        ("json", b"{}", "one dict"),
+        ("json", b"{}", "docs: its JSON value is not a list but of type dict; .*format jsonl"),
         ("json", b"[5]", "item 0"),
         ("csv", b"a,b\n1\n", "line 2: not as many cells"),
         ("csv", b"a,b\n1,2,3\n", "line 2: not as many cells"),
         ("csv", b"a;b;c,d\n1;2\n", "line 2: not as many cells as the header.* semicolons"),
         ("csv", b'a,b\n"1,2\n', "line"),
-        ("csv", b"text,text\na,b\n", "a column twice"),
+        ("csv", b"text,text\na,b\n", "the same name for two columns"),
         ("xlsx", b"", "no format 'xlsx'"),
     ],
     ids=[
@@ -53,9 +53,9 @@ def test_format_is_recognised_by_the_first_character(content, kind):
         "unknown format",
     ],
 )
-def test_damaged_file_is_refused(kind, content, message):
+def test_damaged_file_is_refused(format_name, content, message):
     with pytest.raises(InvalidInput, match=message):
-        parse_documents(content, kind, "docs")
+        parse_documents(content, format_name, "docs")
 
 
 def test_column_without_a_name_is_read():
@@ -68,11 +68,11 @@ def test_column_without_a_name_is_read():
     [("d.txt.gz", b"", b"\n"), ("d.jsonl.gz", b'"', b'"\n'), ("d.csv.gz", b"text\n", b"\n")],
     ids=["text", "JSON lines", "CSV"],
 )
-def test_line_that_is_too_long_is_refused_before_its_end(tmp_path, name, start, end):
+def test_line_that_is_too_long_is_refused_without_reading_its_rest(tmp_path, name, start, end):
     """A gzip of a few kilobytes can have a line of gigabytes. This one is damaged at its end, which must not be read."""
     content = gzip.compress(start + b"a" * (MAX_CHARACTERS + 100_000_000) + end, 1)
     (tmp_path / name).write_bytes(content[: len(content) - 8])
-    line = 2 if "csv" in name else 1
+    line = 2 if "csv" in name else 1  # the first line of the CSV is its header
     with pytest.raises(InvalidInput, match=rf"{name}, line {line}: longer than 67,108,864 characters; write one document per"):
         read_documents(tmp_path / name)
 
@@ -116,7 +116,7 @@ MANY_VALUES = {
     "d.tsv.gz": (b"\t".join(b"%d" % column for column in range(10_000)) + b"\n", ZEROS.replace(b",", b"\t") + b"\n", 850),
     "d.json.gz": (b"[", b"{}," * 10_000, 850),
 }
-"""Name of a file → its first bytes, the bytes that follow, and how often they follow: more than 512 MB as documents."""
+"""Name of a file → its first bytes, a part that is repeated after them, and how often. Its documents take more than 512 MB."""
 
 
 @pytest.mark.parametrize("name", MANY_VALUES)
@@ -140,7 +140,7 @@ def test_large_compressed_file_may_expand_to_more_than_512_mb(tmp_path):
     assert len(read_documents(file)) == count
 
 
-def test_lines_of_a_compressed_file_are_streamed_without_a_limit(tmp_path):
+def test_lines_of_a_compressed_file_may_together_exceed_the_limit_in_a_stream(tmp_path):
     start, part, count = MANY_VALUES["d.csv.gz"]
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(start + part * count, 1))
     assert sum(1 for _ in stream_documents(tmp_path / "d.csv.gz")) == count
@@ -233,7 +233,7 @@ def test_value_of_parquet_that_python_does_not_have_is_an_error_with_the_column(
 
 
 def test_nested_dictionaries_of_parquet_are_refused(write_parquet):
-    """Their size in memory is unknown before they are converted."""
+    """The size of such dictionaries in memory is unknown before they are converted."""
     column = arrow.StructArray.from_arrays([arrow.array(["a"]).dictionary_encode()], ["name"])
     with pytest.raises(InvalidInput, match="the column 'record' has dictionaries in lists or records; write it as strings"):
         read_documents(write_parquet(record=column))

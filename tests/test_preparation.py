@@ -96,7 +96,7 @@ class Document:
 
 
 def test_refused_documents_are_released_at_once(reranker):
-    """They would use memory until garbage is collected if their error and the work referred to each other."""
+    """If the error and the work referred to each other, the documents would use memory until garbage is collected."""
 
     async def is_released():
         document = Document()
@@ -118,7 +118,8 @@ def test_refused_documents_are_released_at_once(reranker):
         gc.enable()
 
 
-def test_field_of_a_later_document_is_not_unknown(reranker):
+def test_field_that_only_a_later_document_has_is_accepted(reranker):
+    """The documents are read in several steps. Only after the last step is it known whether a document has the field."""
     documents = [*[{"title": {"a": 1}}] * 1000, {"body": "red"}]
     ranking = asyncio.run(reranker.arerank("red", documents, rank_by=["title", "body"]))
     assert ranking[0].index == 1000

@@ -63,12 +63,12 @@ def test_only_one_call_tries_again_after_a_failure():
         values = RedisValues(server.url, "the cache", retry_seconds=3)
         with pytest.raises(PodiumError, match="failed"):
             values.get(NAMES)
-        calls = pool.submit(call_until_redis_is_tried_again)
+        future = pool.submit(call_until_redis_is_tried_again)
         assert second_command.wait(30)
         with pytest.raises(PodiumError, match="could not be reached a moment ago"):
             values.get(NAMES)
         test_is_done.set()
-        calls.result()
+        future.result()
 
 
 def test_calls_reach_redis_again_after_it_recovers():

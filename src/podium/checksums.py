@@ -16,27 +16,27 @@ CHUNK_BYTES = 1 << 20  # the number of bytes that are read at a time; a multiple
 
 
 def checksum(data: memoryview | bytes, previous: int = 0) -> int:
-    """Return the checksum of a buffer. `previous` is the checksum of the data before it, or any other initial value."""
+    """Return the checksum of a buffer. `previous` is the checksum of the data before the buffer, or any other initial value."""
     view = memoryview(data).cast("B") if len(data) else memoryview(b"")
     for begin in range(0, len(view), CHUNK_BYTES):
-        previous = _continued(previous, view[begin : begin + CHUNK_BYTES])
+        previous = _checksum_with_chunk(previous, view[begin : begin + CHUNK_BYTES])
     return previous
 
 
 def file_checksum(file: BinaryIO, length: int, previous: int = 0) -> int:
-    """Return the checksum of the next `length` bytes of a file, or of all that are left if there are fewer.
+    """Return the checksum of the next `length` bytes of a file, or of all bytes to its end if there are fewer.
 
-    `previous` is as in `checksum`. The file is read, not mapped to memory.
+    `previous` is as in `checksum`. The bytes are read, not mapped to memory.
     """
     buffer = memoryview(bytearray(CHUNK_BYTES))
     while length > 0 and (count := file.readinto(buffer[: min(length, CHUNK_BYTES)])):  # type: ignore[attr-defined]
-        previous = _continued(previous, buffer[:count])
+        previous = _checksum_with_chunk(previous, buffer[:count])
         length -= count
     return previous
 
 
-def _continued(previous: int, chunk: memoryview) -> int:
-    """Return the checksum of the data before a chunk, which is `previous`, and of the chunk."""
+def _checksum_with_chunk(previous: int, chunk: memoryview) -> int:
+    """Return the checksum of some data and the chunk after it. `previous` is the checksum of that data."""
     import numpy as np  # imported here, because full-text search does not need numpy
 
     end = len(chunk) // BLOCK_BYTES * BLOCK_BYTES  # where the last complete block ends

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 def start_on_thread(function: Callable[[], Result], name: str) -> Future[Result]:
     """Run a function on a new daemon thread called `name`, and return the future of its result.
 
-    A future cannot end the function: its thread runs until the function returns. Raises RuntimeError if no thread can start.
+    The future cannot stop the function: the thread runs until the function returns. Raises RuntimeError if no thread can start.
     """
     future: Future[Result] = Future()
     future.set_running_or_notify_cancel()  # so that a caller that stops waiting does not cancel the future
@@ -27,7 +27,7 @@ def start_on_thread(function: Callable[[], Result], name: str) -> Future[Result]
         except BaseException as error:
             result.set_exception(error)
         finally:
-            del result  # otherwise an error and this frame refer to each other, and replies wait for garbage collection
+            del result  # it may have an error that refers to this frame; such a cycle would keep a reply in memory
 
     threading.Thread(target=contextvars.copy_context().run, args=(work, future), daemon=True, name=name).start()
     return future

@@ -145,7 +145,7 @@ class BadResponse(ProviderError):
 
 
 def is_rust_panic(error: BaseException) -> bool:
-    """Whether an error is a panic in the Rust code of another library: a BaseException whose class cannot be imported."""
+    """Whether an error is a panic in the Rust code of another library. Its class is a BaseException that cannot be imported."""
     return type(error).__module__ == "pyo3_runtime"
 
 

@@ -1,4 +1,4 @@
-"""Expansion, which counts the memory that the documents of a compressed file take, and refuses a file that expands too much.
+"""Expansion: counts the memory that the documents of a compressed file take, and refuses a file that expands too much.
 
 A file of a few kilobytes can expand to gigabytes, because repeated values take almost no space in it.
 """
@@ -32,12 +32,12 @@ class Expansion:
     _bytes: int = 0
 
     def add(self, byte_count: int) -> None:
-        """Count more bytes. Raises InvalidInput if they are too many together with those before."""
+        """Count more bytes. Raises InvalidInput if all bytes counted so far are too many."""
         self._bytes += byte_count
         self.check(self._bytes)
 
     def check(self, byte_count: int) -> None:
-        """Raise InvalidInput if these bytes alone are too many."""
+        """Raise InvalidInput if these bytes alone are too many. They are not counted."""
         if byte_count > max(MAX_BYTES, MAX_EXPANSION * self.file_bytes):
             raise InvalidInput(
                 f"{self.source} expands to more than {MAX_BYTES >> 20} MB and {MAX_EXPANSION} times its own size, as a damaged "

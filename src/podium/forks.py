@@ -24,8 +24,8 @@ _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
 def renew_after_fork(renewable: Renewable) -> None:
     """Call the object's `renew` in every process forked from now on, before anything else runs there.
 
-    It would not be enough if an object compared process ids whenever it is used: several threads of the new process could
-    notice the difference at once, and all of them would renew it.
+    An object cannot instead compare process ids whenever it is used: several threads of the new process could notice the
+    difference at once, and all of them would renew the object.
     """
     _renewables.add(renewable)
 
@@ -42,7 +42,7 @@ class ForkBarrier:
         self.reset()
 
     def reset(self) -> None:
-        """Create the locks, and count only the current thread. A new process has no other."""
+        """Create the locks, and count only the current thread. A forked process has no other thread."""
         self._thread_count = 1 if self._depth else 0  # the number of threads in the context
         self._is_forking = False
         self._changed = threading.Condition()
@@ -71,7 +71,7 @@ class ForkBarrier:
     def before_fork(self) -> None:
         """Wait for other threads to leave the context, and let none enter it until the fork has ended."""
         self._fork_lock.acquire()
-        own_count = 1 if self._depth else 0  # a signal handler can fork while the thread it interrupted is in the context
+        own_count = 1 if self._depth else 0  # a signal handler can fork while the interrupted thread is in the context
         with self._changed:
             self._is_forking = True
             self._changed.wait_for(lambda: self._thread_count <= own_count, MAX_WAIT_SECONDS)

@@ -1,8 +1,8 @@
 """Read documents from a file: one per line (text, JSON lines), per item (JSON array) or per row (CSV, TSV, Parquet).
 
 A file is read as a stream, unless it is a JSON array. A file whose name ends in .gz is decompressed.
-A small file can decompress to more than the memory holds, so lines, cells and JSON arrays have maximum sizes, and the
-documents of a compressed file may take about a hundred times the memory of the file (see Expansion).
+A small file can decompress to more than the memory holds. So lines, cells and JSON arrays have maximum sizes, and a
+compressed file is refused if its documents would take much more memory than the file has bytes (see Expansion).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "re
 PEEKED_BYTES = 4096  # the format is recognized from the first bytes of a file, up to this number
 MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: 64 million
 MAX_ARRAY_CHARACTERS = 1 << 30  # maximum length of a JSON array, which is read completely before it is parsed
-PART_CHARACTERS = 1 << 20  # a JSON array is read in parts of this length, to count its values before all of it is read
+PART_CHARACTERS = 1 << 20  # a JSON array is read in parts of this length, and their memory is checked before the next is read
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-"""Delimiter of a CSV → its name. Spreadsheets write semicolons in countries whose decimal mark is a comma."""
+"""Delimiter of a CSV → its name in the plural. Spreadsheets write semicolons in countries whose decimal mark is a comma."""
 CONVERSIONS = {
     "pdf": "convert it to text first, for example with pdftotext",
     "docx": "save it as plain text (.txt) first",
@@ -39,62 +39,65 @@ CONVERSIONS = {
 }
 """The ending of a format that is not supported → how to convert such a file."""
 MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""The first bytes of a file → a format that is not supported, for files whose name has no ending."""
+"""The first bytes of a file → its format, which is not supported. They are compared if the file's ending is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format. `parse(content, source)` yields documents; its error messages call the file `source`.
+    """A file format.
 
-    `reads` is what `content` is: an iterable of lines, a text, or a binary file. If it is a binary file, `parse` also gets the
-    size that the file has before it is decompressed. Lines end at `newline`, as in `open`. `separators` are the characters
-    between the values of a document.
+    - `parse`: a function of `content` and `source` that yields documents. Its error messages call the file `source`.
+      If `content` is a binary file, its third argument is the size of the file before decompression.
+    - `newline`: which characters end a line, as in `open`.
+    - `reads`: the type of `content`: "lines" (an iterable), "text" (the complete file) or "bytes" (a binary file).
+    - `value_marks`: characters that are counted to estimate memory. A text with n of them has at most n + 1 values.
     """
 
     parse: Callable[..., Iterator[Any]]
     newline: str = "\n"
     reads: Literal["lines", "text", "bytes"] = "lines"
-    separators: str = ""
+    value_marks: str = ""
 
-    def memory(self, text: str) -> int:
-        """Return about how many bytes of memory the documents in a part of a file take."""
-        return len(text) + DOCUMENT_BYTES + VALUE_BYTES * sum(map(text.count, self.separators))
+    def memory_bytes(self, text: str) -> int:
+        """Return about how many bytes of memory the documents in a line or a part of a file take."""
+        return len(text) + DOCUMENT_BYTES + VALUE_BYTES * sum(map(text.count, self.value_marks))
 
 
 def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
     """Return the documents of a file. `format_name` is a key of FORMATS, or None to recognize the format as `format_of` does.
 
-    Raises InvalidInput, with the number of the line, if the file is not of this format, and if it cannot be read, does not
-    fit into memory, or is compressed and expands too much.
+    Raises InvalidInput if the file is not of this format (with the number of the line), cannot be read, does not fit into
+    memory, or is compressed and expands too much.
     """
-    with _enough_memory(str(path)):
+    with _memory_errors_as_invalid_input(str(path)):
         return list(_file_documents(path, format_name, is_streamed=False))
 
 
 def stream_documents(path: str | Path, format_name: str | None = None) -> Iterator[Any]:
     """Yield the documents that `read_documents` returns, without loading the whole file if its format allows that.
 
-    The lines of a compressed file may expand too much together, but not one line alone.
+    The limit for a compressed file applies to each line alone, because the caller does not hold all documents together.
+    Only a JSON array and a Parquet file are limited as in `read_documents`.
     """
     return _file_documents(path, format_name, is_streamed=True)
 
 
 def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: bool) -> Iterator[Any]:
-    """Yield the documents of a file. If `is_streamed`, the caller does not hold all of them in memory together."""
+    """Yield the documents of a file. If not `is_streamed`, the caller holds all of them in memory together."""
     file = checked_path(path)
     if file.is_dir():
         raise InvalidInput(
             f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
         )
     try:
-        with _enough_memory(str(file)), _open_file(file) as content:
-            name = format_name or format_of(file.name, content.peek(PEEKED_BYTES)[:PEEKED_BYTES])
+        with _memory_errors_as_invalid_input(str(file)), _open_file(file) as stream:
+            name = format_name or format_of(file.name, stream.peek(PEEKED_BYTES)[:PEEKED_BYTES])
             file_bytes = file.stat().st_size
             is_compressed = _is_compressed(file)
-            yield from _documents(content, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
+            yield from _documents(stream, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
     except UnicodeDecodeError as error:
-        with _open_file(file) as content:
-            raise _utf8_error(content, str(file)) from error
+        with _open_file(file) as stream:
+            raise _utf8_error(stream, str(file)) from error
     except (EOFError, zlib.error) as error:
         raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
     except OSError as error:
@@ -104,39 +107,40 @@ def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: b
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
     """Return the documents in `content`. Raises InvalidInput, whose message calls the content `source`."""
     try:
-        with _enough_memory(source):
+        with _memory_errors_as_invalid_input(source):
             return list(_documents(io.BytesIO(content), format_name, source, len(content)))
     except UnicodeDecodeError as error:
         raise _utf8_error(io.BytesIO(content), source) from error
 
 
-def format_of(name: str, content: bytes = b"") -> str:
-    """Return the name of a file's format, by the ending of its name, or by its first bytes if the name has no ending.
+def format_of(name: str, first_bytes: bytes = b"") -> str:
+    """Return the name of a file's format: by the ending of its name, or by its first bytes if the name has no ending.
 
-    Raises InvalidInput for an unknown ending, and for a PDF or an office document.
+    `name` is "" for standard input. Raises InvalidInput for an unknown ending, and for a PDF or an office document, which is
+    recognized by its ending or, if that is unknown or missing, by its first bytes.
     """
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
-    by_content = next((ending for magic, ending in MAGIC.items() if content.startswith(magic)), None)
-    unsupported = ending if ending in CONVERSIONS else by_content
+    format_by_content = next((format_name for magic, format_name in MAGIC.items() if first_bytes.startswith(magic)), None)
+    unsupported = ending if ending in CONVERSIONS else format_by_content
     if unsupported is not None:
-        file = name or "standard input"
-        raise InvalidInput(f"{file} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
+        title = name or "standard input"
+        raise InvalidInput(f"{title} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
     if ending:
         known = ", ".join(f".{known_ending}" for known_ending in ENDINGS)
         raise InvalidInput(
             f"{name} ends in .{ending}, which is not a known kind of file; known: {known}, each also with .gz. "
             "If it is text with one document per line, use --format txt"
         )
-    first_character = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]  # after a byte order mark and white space
+    first_character = first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]  # after a byte order mark and white space
     if first_character == b"[":
         return "json"
     return "jsonl" if first_character in (b"{", b'"') else "txt"
 
 
 def _open_file(file: Path) -> Any:
-    """Return the file, opened for reading bytes that are decompressed if its name ends in .gz."""
+    """Return the file, opened for reading bytes. If its name ends in .gz, they are decompressed."""
     return io.BufferedReader(gzip.open(file)) if _is_compressed(file) else file.open("rb")
 
 
@@ -145,7 +149,7 @@ def _is_compressed(file: Path) -> bool:
 
 
 def _documents(
-    content: BinaryIO,
+    stream: BinaryIO,
     format_name: str,
     source: str,
     file_bytes: int,
@@ -153,36 +157,39 @@ def _documents(
     is_compressed: bool = False,
     is_streamed: bool = False,
 ) -> Iterator[Any]:
-    """Yield the documents in a binary file. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the file.
+    """Yield the documents in a stream. Raises InvalidInput, UnicodeDecodeError, and the errors of reading the stream.
 
-    `file_bytes` is the size of the file before it was decompressed.
+    `file_bytes` is the size of the file before decompression.
     """
     if format_name not in FORMATS:
         raise InvalidInput(f"there is no format {format_name!r}; known: {', '.join(FORMATS)}")
-    kind = FORMATS[format_name]
-    if kind.reads == "bytes":
-        yield from kind.parse(content, source, file_bytes)
+    file_format = FORMATS[format_name]
+    if file_format.reads == "bytes":
+        yield from file_format.parse(stream, source, file_bytes)
         return
     expansion = Expansion(source, file_bytes, "decompress it, or split it into smaller files")
 
-    def count(text: str) -> None:
-        """Count the memory of a part of the file. Raises InvalidInput if it is too much."""
-        if is_compressed and is_streamed and kind.reads == "lines":
-            expansion.check(kind.memory(text))
+    def check_expansion(text: str) -> None:
+        """Raise InvalidInput if a compressed file expands too much: this line if lines are streamed, else all text so far."""
+        if is_compressed and is_streamed and file_format.reads == "lines":
+            expansion.check(file_format.memory_bytes(text))
         elif is_compressed:
-            expansion.add(kind.memory(text))
+            expansion.add(file_format.memory_bytes(text))
 
-    with io.TextIOWrapper(content, encoding="utf-8-sig", newline=kind.newline) as file:
-        if kind.reads == "lines":
-            yield from kind.parse(_bounded_lines(file, source, count), source)
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline=file_format.newline) as text_stream:
+        if file_format.reads == "lines":
+            yield from file_format.parse(_bounded_lines(text_stream, source, check_expansion), source)
         else:
-            yield from kind.parse(_bounded_text(file, source, count), source)
+            yield from file_format.parse(_bounded_text(text_stream, source, check_expansion), source)
 
 
-def _bounded_lines(file: TextIO, source: str, count: Callable[[str], None]) -> Iterator[str]:
-    """Call `count` with each line of a file, then yield the line. Raises InvalidInput for a long one before its end."""
+def _bounded_lines(text_stream: TextIO, source: str, check: Callable[[str], None]) -> Iterator[str]:
+    """Yield each line of a stream, after calling `check` with it.
+
+    Raises InvalidInput for a line longer than MAX_CHARACTERS, without reading the rest of the line.
+    """
     for number in itertools.count(1):
-        line = file.readline(MAX_CHARACTERS + 1)
+        line = text_stream.readline(MAX_CHARACTERS + 1)
         if not line:
             return
         if len(line) > MAX_CHARACTERS:
@@ -190,16 +197,19 @@ def _bounded_lines(file: TextIO, source: str, count: Callable[[str], None]) -> I
                 f"{source}, line {number}: longer than {MAX_CHARACTERS:,} characters; write one document per line, and split "
                 "this one"
             )
-        count(line)
+        check(line)
         yield line
 
 
-def _bounded_text(file: TextIO, source: str, count: Callable[[str], None]) -> str:
-    """Return the text of a file, after calling `count` with its parts. Raises InvalidInput if it is too long."""
+def _bounded_text(text_stream: TextIO, source: str, check: Callable[[str], None]) -> str:
+    """Return the text of a stream. It is read in parts, and `check` is called with each part.
+
+    Raises InvalidInput if the text is longer than MAX_ARRAY_CHARACTERS, without reading the rest.
+    """
     parts = []
     length = 0
-    while part := file.read(PART_CHARACTERS):
-        count(part)
+    while part := text_stream.read(PART_CHARACTERS):
+        check(part)
         length += len(part)
         if length > MAX_ARRAY_CHARACTERS:
             raise InvalidInput(
@@ -210,19 +220,19 @@ def _bounded_text(file: TextIO, source: str, count: Callable[[str], None]) -> st
 
 
 @contextlib.contextmanager
-def _enough_memory(source: str) -> Iterator[None]:
-    """Turn a MemoryError in the block into InvalidInput."""
+def _memory_errors_as_invalid_input(source: str) -> Iterator[None]:
+    """If the block raises a MemoryError, raise InvalidInput instead."""
     try:
         yield
     except MemoryError:
         raise InvalidInput(f"{source} does not fit into memory; split it into smaller files") from None
 
 
-def _utf8_error(content: BinaryIO, source: str) -> InvalidInput:
-    """Return the error for content that is not UTF-8, with the number of the first line that is not."""
+def _utf8_error(stream: BinaryIO, source: str) -> InvalidInput:
+    """Return the error for a stream that is not UTF-8. The message has the number of the first line that is not UTF-8."""
     max_bytes = 4 * MAX_CHARACTERS  # a character has at most four bytes in UTF-8
     number = 0
-    while line := content.readline(max_bytes):
+    while line := stream.readline(max_bytes):
         number += 1
         try:
             line.decode("utf-8-sig")
@@ -247,21 +257,22 @@ def _json_array(text: str, source: str) -> Iterator[Any]:
     documents = _json_value(text, source)
     if not isinstance(documents, list):
         raise InvalidInput(
-            f"{source} has one {type(documents).__name__}, not a list of documents; one document per line is .jsonl"
+            f"{source}: its JSON value is not a list but of type {type(documents).__name__}; put the documents into a list, or "
+            "write one document per line and use the format jsonl"
         )
     for index, document in enumerate(documents):
         yield _checked_document(document, f"{source}, item {index}")
 
 
 def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (number of its last line, cells by column name) for each row of a CSV.
+    """For each row of a CSV, yield the number of its last line, and its cells by column name.
 
-    The delimiter is the one that splits the header into the most names. Raises InvalidInput, with the number of the line, for
-    a row that has more or fewer cells than the header, and for a header without the `required` columns.
+    The delimiter is the character of DELIMITERS that is most frequent in the header. Raises InvalidInput if the header lacks
+    a column in `required`, or if a row has more or fewer cells than the header (with the number of the row's line).
     """
     remaining = iter(lines)
     header = next(remaining, "")
-    delimiter = max(DELIMITERS, key=header.count)
+    delimiter = max(DELIMITERS, key=header.count)  # a comma if none occurs
     yield from _delimited_rows(itertools.chain([header], remaining), source, delimiter, required=required)
 
 
@@ -270,37 +281,39 @@ def _csv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
 
 
 def _tsv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
-    """Yield the rows of a TSV. The format has no quoting: a quotation mark is an ordinary character."""
+    """Yield the rows of a TSV, a format in which cells cannot be quoted."""
     return (row for _, row in _delimited_rows(lines, source, "\t", is_quoted=False))
 
 
 def _delimited_rows(
     lines: Iterable[str], source: str, delimiter: str, *, is_quoted: bool = True, required: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
+    """For each row, yield what `csv_rows` yields. If not `is_quoted`, a quotation mark is an ordinary character."""
     csv.field_size_limit(MAX_CHARACTERS)  # a cell may contain a whole document
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
         if len(set(names)) < len(names):
-            raise InvalidInput(f"{source}: its header has a column twice; give each column its own name")
+            raise InvalidInput(f"{source}: its header has the same name for two columns; give each column its own name")
         if missing := [column for column in required if column not in names]:
             raise InvalidInput(f"{source} has no column {', '.join(missing)}; it has {', '.join(names)}. Rename its columns")
         for row in rows:
             has_too_many_cells = None in row  # csv puts them into a list under the key None
             has_too_few_cells = None in row.values()
             if has_too_many_cells or has_too_few_cells:
-                raise _cell_count_error(f"{source}, line {rows.line_num}", DELIMITERS[delimiter], is_quoted)
+                raise _cell_count_error(f"{source}, line {rows.line_num}", delimiter, is_quoted=is_quoted)
             yield rows.line_num, row
     except csv.Error as error:
         raise InvalidInput(f"{source}, line {rows.line_num}: {error}") from error
 
 
-def _cell_count_error(location: str, delimiters: str, is_quoted: bool) -> InvalidInput:
+def _cell_count_error(location: str, delimiter: str, *, is_quoted: bool) -> InvalidInput:
+    delimiter_name = DELIMITERS[delimiter]
     if is_quoted:
-        remedy = f"put a cell that contains {delimiters} in double quotes"
+        remedy = f"put a cell that contains {delimiter_name} in double quotes"
     else:
         remedy = "no cell may contain a tab or a line break"
-    return InvalidInput(f"{location}: not as many cells as the header, whose names are separated by {delimiters}; {remedy}")
+    return InvalidInput(f"{location}: not as many cells as the header, whose names are separated by {delimiter_name}; {remedy}")
 
 
 def _json_value(text: str, location: str) -> Any:
@@ -313,6 +326,7 @@ def _json_value(text: str, location: str) -> Any:
 
 
 def _checked_document(document: Any, location: str) -> Any:
+    """Return the document. It may be null: such a document has no text. Raises InvalidInput for a list, number or boolean."""
     if document is not None and not isinstance(document, str | dict):
         raise InvalidInput(f"{location}: a document is a JSON string or object, not {type(document).__name__}")
     return document
@@ -320,10 +334,10 @@ def _checked_document(document: Any, location: str) -> Any:
 
 FORMATS = {
     "txt": Format(_lines),
-    "jsonl": Format(_json_lines, separators=",[{"),
-    "json": Format(_json_array, reads="text", separators=",[{"),
-    "csv": Format(_csv_documents, newline="", separators=",;\t"),
-    "tsv": Format(_tsv_documents, newline="", separators="\t"),
+    "jsonl": Format(_json_lines, value_marks=",[{"),
+    "json": Format(_json_array, reads="text", value_marks=",[{"),
+    "csv": Format(_csv_documents, newline="", value_marks=",;\t"),
+    "tsv": Format(_tsv_documents, newline="", value_marks="\t"),
     "parquet": Format(parquet_documents, reads="bytes"),
 }
 ENDINGS = {name: name for name in FORMATS} | {"text": "txt", "md": "txt", "ndjson": "jsonl", "tab": "tsv"}

@@ -43,7 +43,7 @@ FOREIGN_NAMES = {
 
 
 def refuse_unknown_names(function: Function) -> Function:
-    """Decorate a function so that it raises WrongType for an unknown argument. The message suggests the one that was meant."""
+    """Decorate a function so that it raises WrongType for an unknown argument. The message suggests an argument that exists."""
     code = function.__code__
     names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name not in ("self", "cls")]
     title = function.__qualname__.removesuffix(".__init__")
@@ -56,13 +56,13 @@ def refuse_unknown_names(function: Function) -> Function:
             raise WrongType(f"{title} has no argument {name}; {FOREIGN_NAMES.get(name, remedy)}")
         return function(*arguments, **keywords)
 
-    return checked  # type: ignore[return-value]  # it has the same arguments
+    return checked  # type: ignore[return-value]  # `checked` has the same arguments as `function`
 
 
 def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
     """Return `rank_by` as a tuple of field names, None for None.
 
-    Raises InvalidInput unless it is a field name or a list of them, without repeats.
+    Raises InvalidInput unless it is a field name, or a list of at least one field name without repetitions.
     """
     if rank_by is None:
         return None
@@ -80,10 +80,10 @@ def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None)
 
 
 def fields_to_read(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return the fields in `rank_by`. Raises InvalidInput if they are invalid, and if there are some but only strings."""
+    """Return the fields in `rank_by`. Raises InvalidInput if they are not valid, or if all documents are strings or None."""
     fields = checked_fields(rank_by)
-    is_string = [isinstance(document, str) for document in documents if document is not None]
-    if fields is not None and is_string and all(is_string):
+    present_documents = [document for document in documents if document is not None]
+    if fields is not None and present_documents and all(isinstance(document, str) for document in present_documents):
         raise InvalidInput(Argument("rank_by"), " names fields, but every document is a string, which has none; leave it out")
     return fields
 
@@ -94,7 +94,8 @@ def checked_batches(queries: Iterable[str], docs_per_query: Iterable[Iterable[An
         raise InvalidInput("queries is one string; rerank_many takes a list of them, rerank takes one")
     if not isinstance(queries, Iterable) or not isinstance(docs_per_query, Iterable):
         raise InvalidInput("rerank_many takes a list of queries and a list of lists of documents")
-    query_list, docs_list = list(queries), list(docs_per_query)
+    query_list = list(queries)
+    docs_list = list(docs_per_query)
     if len(query_list) != len(docs_list):
         raise InvalidInput(
             f"{len(query_list)} queries but {len(docs_list)} lists of documents; rerank_many needs one list for each query"
@@ -185,7 +186,8 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(options: Mapping[str, Any], reason: str) -> None:
-    """Raise InvalidInput if any option is not None. Its message is the reason, followed by the names of those options."""
+    """Raise InvalidInput if any option is not None. The message is the reason, followed by the names of those options."""
     if refused := sorted(without_none(options)):
         names_after_commas = [part for name in refused for part in (", ", Argument(name))]
-        raise InvalidInput(f"{reason} ", *names_after_commas[1:], "; leave it out")
+        names = names_after_commas[1:]  # without the first comma
+        raise InvalidInput(f"{reason} ", *names, "; leave it out" if len(refused) == 1 else "; leave them out")

@@ -28,10 +28,12 @@ MAX_FILE_BYTES = 100_000_000
 BYTES_PER_VALUE = 128
 """The memory that a value takes besides the characters of strings, measured for {}, [], numbers and members of objects."""
 
-_SEPARATORS = (b",", b"[", b"{")
-FEW_VALUES = 100  # up to this number of values, an exact count is not worth its time
-CHARACTERS_PER_COMMA = 32  # prose has fewer commas; only a text with more of them is worth an exact count
-_BLOCK_BYTES = 1 << 20  # the number of bytes of a text that are searched at a time
+_VALUE_MARKS = (b",", b"[", b"{")  # a text with n of them outside strings has at most n + 1 values
+# Leaving out the marks inside strings takes time. It is not done for a text with at most FEW_VALUES marks, or with at most one
+# mark per CHARACTERS_PER_COMMA characters, such as prose.
+FEW_VALUES = 100
+CHARACTERS_PER_COMMA = 32
+_BLOCK_BYTES = 1 << 20  # how many bytes of a text are searched at a time
 _UP_TO_THREE_BYTES = bytes(range(0xF0))  # all bytes of UTF-8 except the first bytes of characters above U+FFFF
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89aAbB]")
 
@@ -57,11 +59,11 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def count_values(content: bytes, limit: int) -> int:
-    """Return an upper bound for the values that a JSON text has, besides the first: its commas and opening brackets.
+    """Return an upper bound of the number of values in a JSON text, not counting the first: its commas and opening brackets.
 
-    If there are more than `limit` of these characters, they are counted again without those inside strings, which is slower.
+    If there are more than `limit` of these characters, those inside strings are left out. This is slower.
     """
-    upper_bound = sum(map(content.count, _SEPARATORS))
+    upper_bound = sum(map(content.count, _VALUE_MARKS))
     return upper_bound if upper_bound <= limit else count_outside_strings(content)
 
 
@@ -70,24 +72,25 @@ def count_outside_strings(content: bytes) -> int:
     import numpy as np
 
     unescaped = content.replace(b"\\\\", b"").replace(b'\\"', b"")
-    total, in_string = 0, False
+    total = 0
+    is_inside_at_begin = False  # whether a block begins inside a string
     for begin in range(0, len(unescaped), _BLOCK_BYTES):
         block = np.frombuffer(unescaped, np.uint8, min(_BLOCK_BYTES, len(unescaped) - begin), begin)
-        is_inside = np.logical_xor.accumulate(block == ord('"')) ^ in_string
-        total += int(np.count_nonzero(np.isin(block, [ord(mark) for mark in _SEPARATORS]) & ~is_inside))
-        in_string = bool(is_inside[-1])
+        is_inside = np.logical_xor.accumulate(block == ord('"')) ^ is_inside_at_begin
+        total += int(np.count_nonzero(np.isin(block, [ord(mark) for mark in _VALUE_MARKS]) & ~is_inside))
+        is_inside_at_begin = bool(is_inside[-1])
     return total
 
 
 def text_character_bytes(data: bytes) -> int:
-    """Return how many bytes a character of the decoded text takes at most: 1, 2 or 4, as its widest character needs."""
+    """Return how many bytes Python uses at most for each character of the decoded text: 1, 2 or 4."""
     if data.isascii():
         return 1
     return 4 if data.translate(None, _UP_TO_THREE_BYTES) else 2
 
 
 def string_character_bytes(data: bytes) -> int:
-    """Return how many bytes a character of JSON's strings takes at most, including characters that are written as escapes."""
+    """Return how many bytes Python uses at most for each character of a JSON text's strings. Escapes count as characters."""
     if _HIGH_SURROGATE.search(data):
         return 4
     return max(text_character_bytes(data), 2 if b"\\u" in data else 1)

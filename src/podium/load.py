@@ -61,7 +61,7 @@ def load(
 
     - `limit`, `rank_by`, `return_score`: defaults for every call.
     - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
-      on a model of this name and revision. A hosted model may have another `base_url`.
+      on a model of this name and revision. For a hosted model, `base_url` may differ.
     - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
 
     For models on this machine:
@@ -198,7 +198,10 @@ def check_name(name: str) -> None:
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:
-    """Return the provider in "provider:model", None for a model on this machine. Raises InvalidInput unless it is a name."""
+    """Return the provider in "provider:model", None for a model on this machine.
+
+    Raises InvalidInput if `name` is "", or neither a string nor a Path.
+    """
     from podium.hosted.providers import PROVIDERS
 
     if isinstance(name, Path):
@@ -212,12 +215,12 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
 
 
 def _unknown_model(name: str) -> ModelNotFound:
-    """Return the error for a name that no model has. It suggests the bundled model or the provider that was meant."""
+    """Return the error for a name that no model has. The message suggests a bundled model or a provider with a similar name."""
     from podium.hosted.providers import PROVIDERS
 
     prefix, colon, model = name.partition(":")
     providers = [row.name for row in PROVIDERS]
-    if colon and len(prefix) > 1:  # a single letter before a colon is a drive of Windows
+    if colon and len(prefix) > 1:  # a single letter before a colon is a drive on Windows
         if "/" in prefix:
             return ModelNotFound(f"no name on the hub has a colon; name {prefix!r}, which is loaded at its newest revision")
         similar = difflib.get_close_matches(prefix, providers, n=1)

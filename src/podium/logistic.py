@@ -13,5 +13,5 @@ def sigmoid(x: float) -> float:
 
 
 def logit(p: float) -> float:
-    """Return the x for which `sigmoid(x)` is `p`. It must be above 0 and below 1."""
+    """Return the x for which `sigmoid(x)` is `p`. `p` must be above 0 and below 1."""
     return math.log(p) - math.log1p(-p)

@@ -1,7 +1,7 @@
 """Read documents from the rows of a Parquet file.
 
 A small file can expand to more than the memory holds, because repeated values take almost no space in it. So the sizes of
-its values are added up before they are converted to Python, where they are even larger.
+the values are added up before the values are converted to Python objects, which are even larger.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def parquet_documents(file: BinaryIO, source: str, file_bytes: int) -> Iterator[
         for batch in parquet_file.iter_batches(batch_size=BATCH_ROWS):
             columns = {name: _plain_column(batch.column(name), name, source) for name in names}
             expansion.add(sum(column.nbytes + VALUE_BYTES * len(column) for column in columns.values()))
-            values = {name: _python_values(column, name, source) for name, column in columns.items()}
+            values_by_name = {name: _python_values(column, name, source) for name, column in columns.items()}
             for row in range(batch.num_rows):
-                yield {name: _json_compatible(values[name][row]) for name in names}
-    except MemoryError:  # pyarrow's own MemoryError is an ArrowException, too
+                yield {name: _json_compatible(values_by_name[name][row]) for name in names}
+    except MemoryError:  # not handled below, where pyarrow's own MemoryError would match, because it is an ArrowException
         raise
     except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
         raise InvalidInput(f"{source} cannot be read as a Parquet file: {str(error)[:100]}") from error
 
 
 def _plain_column(column: Any, name: str, source: str) -> Any:
-    """Return a column of Arrow in which every row has its value, so that its size is known.
+    """Return an Arrow column that stores the value of every row, so that its size is known.
 
-    Arrow can also store each different value once, in a "dictionary", and let rows refer to it.
+    Arrow can also store each different value once, in a "dictionary", to which rows refer.
     """
     plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
     if "dictionary<" in str(plain.type):

@@ -53,7 +53,7 @@ def index_target(place: str, options: IndexOptions, kinds: Sequence[PlaceKind] =
 def _refuse_foreign_options(
     options: SourceOptions | IndexOptions, own_names: Iterable[str], names_by_location: Mapping[str, Iterable[str]]
 ) -> None:
-    """Raise InvalidInput if an option is set that only other kinds of places have. The message says where those are."""
+    """Raise InvalidInput if an option is set that only other kinds of places have. The message says where those places are."""
     for name in sorted({name for names in names_by_location.values() for name in names} - set(own_names)):
         locations = [location for location, names in names_by_location.items() if name in names]
         refuse(options.only(name), f"only an index {' or '.join(locations)} takes")
@@ -78,7 +78,7 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def weights(names: str | None) -> dict[str, float] | None:
-    """Return the weights of fields that are written as on the command line; None if no field is named.
+    """Return the weights of fields, which `names` has in the notation of the command line; None if it names no field.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}

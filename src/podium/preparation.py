@@ -20,13 +20,13 @@ STEP_TIME = 1_000  # microseconds of a step; work that takes less time is done o
 MAX_TIME = 10_000_000  # microseconds; longer work is not measured more exactly, because a document may contain itself
 VALUE_TIME = 10  # microseconds to convert a value of a record to YAML
 ASCII_CHARACTERS = 400  # characters of an ASCII string that are read in a microsecond
-OTHER_CHARACTERS = 4  # the same for other strings, in which unpaired surrogates may be replaced, and for white space
+OTHER_CHARACTERS = 4  # the same for other strings, whose unpaired surrogates are replaced or whose white space is stripped
 
 _workers = Workers(1)
 
 
 async def read_texts(reader: TextReader) -> None:
-    """Read all documents of a reader. Raises InvalidInput. Cancelling it stops steps that have not begun."""
+    """Read all documents of a reader. Raises InvalidInput. If this is cancelled, steps that have not begun are not run."""
     documents = reader.documents
     if reading_time(documents, STEP_TIME) < STEP_TIME:
         reader.read(range(len(documents)))
@@ -35,7 +35,7 @@ async def read_texts(reader: TextReader) -> None:
     documents_per_step = max(1, len(documents) * STEP_TIME // time_left)
     steps = [range(begin, begin + documents_per_step) for begin in range(0, len(documents), documents_per_step)]
 
-    errors: list[Exception] = []  # If Work had the error, each would refer to the other, and to the documents.
+    errors: list[Exception] = []  # If `run` raised an error, the error and Work would refer to each other.
 
     def run(step_indices: Sequence[int]) -> None:
         try:
@@ -45,20 +45,20 @@ async def read_texts(reader: TextReader) -> None:
         except Exception as error:
             errors.append(error)
 
-    # All steps have the same length. So they run in the order of the documents, and an error is that of the first document.
+    # All steps have the same length. So they run in the order of the documents, and an error is that of the first bad document.
     await _workers.arun(Work([time_left // len(steps)] * len(steps), run))
     if errors:
         raise errors.pop()
 
 
 def reading_time(documents: Sequence[Any], limit: int) -> int:
-    """Return about how many microseconds it takes to convert documents to text, `limit` if it takes longer.
+    """Return about how many microseconds it takes to convert documents to text, but at most `limit`.
 
-    An object of an unknown class counts as `limit`, because its attributes may be computed.
+    If a document has an object of an unknown class, return `limit`, because the object's attributes may be computed.
     """
     time = len(documents)
-    level = list(documents[: limit + 1])
-    value_time = 0  # the time of a document, in which one field may be used unchanged
+    level = list(documents[: limit + 1])  # the values at one level of nesting
+    value_time = 0  # for converting a value to YAML; documents themselves are not converted
     while level and time < limit:
         next_level: list[Any] = []
         for value in level:
@@ -80,5 +80,6 @@ def reading_time(documents: Sequence[Any], limit: int) -> int:
 
 
 def _string_time(text: str) -> int:
+    """Return about how many microseconds it takes to read a string."""
     is_fast = text.isascii() and not text[:1].isspace()
     return len(text) // (ASCII_CHARACTERS if is_fast else OTHER_CHARACTERS)

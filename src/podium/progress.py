@@ -15,14 +15,14 @@ QUICK_SECONDS = 1.0  # work that ends within this time shows no bar
 
 
 @contextlib.contextmanager
-def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]:
+def bar(total: int, is_shown: bool, label: str = "scoring") -> Iterator[Progress]:
     """Yield a function to call with the number of items done since its last call. It must be called from one thread only.
 
-    If `is_shown`, a bar with the words `what` on its left appears after a second.
+    If `is_shown`, a bar appears after QUICK_SECONDS, with `label` on its left.
     """
-    late_bar = _LateBar(total, what)
+    late_bar = _LateBar(total, label)
     try:
-        yield late_bar.advance if is_shown else lambda done: None
+        yield late_bar.advance if is_shown else lambda count: None
     finally:
         late_bar.stop()
 
@@ -30,20 +30,21 @@ def bar(total: int, is_shown: bool, what: str = "scoring") -> Iterator[Progress]
 class _LateBar:
     """A progress bar that appears after QUICK_SECONDS. It may not be used by several threads at once."""
 
-    def __init__(self, total: int, what: str) -> None:
+    def __init__(self, total: int, label: str) -> None:
         self._total = total
-        self._what = what
-        self._done = 0
+        self._label = label
+        self._done_count = 0
         self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
-    def advance(self, done: int) -> None:
-        self._done += done
+    def advance(self, count: int) -> None:
+        """Count items that are done."""
+        self._done_count += count
         if self._bar is None and time.monotonic() - self._began > QUICK_SECONDS:
             self._start()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
+            self._bar.update(self._task, completed=self._done_count)
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -53,7 +54,7 @@ class _LateBar:
         from rich import progress
         from rich.console import Console
 
-        columns = (self._what, progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+        columns = (self._label, progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
         self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(self._what, total=self._total)
+        self._task = self._bar.add_task(self._label, total=self._total)
         self._bar.start()

@@ -1,4 +1,4 @@
-"""RedisValues: values in a Redis that is used as a cache. If Redis is slow or down, callers go on without it."""
+"""RedisValues: values in a Redis that is used as a cache. If Redis is slow or down, callers continue without the cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RedisValues", "checked_values"]
 Result = TypeVar("Result")
 
 _log = logging.getLogger("podium")
-TIMEOUT_SECONDS = 0.5  # for a whole call, because a server that sends its reply slowly keeps to any timeout of a read
+TIMEOUT_SECONDS = 0.5  # for a whole call: if a server sends its reply slowly, no single read of the reply takes long
 RETRY_AFTER_SECONDS = 5.0  # how long Redis is not called after a failure
 
 
@@ -24,23 +24,24 @@ class RedisValues:
     """Gets and sets values at a URL (redis://, rediss:// or unix://). Safe to share between threads.
 
     `purpose` is the name of the cache in messages. If Redis fails or takes half a second, the call raises PodiumError. For the
-    next `retry_seconds`, all calls raise it without calling Redis. Then one call tries again, while the others still raise it.
+    next `retry_seconds`, all calls raise PodiumError without calling Redis. The first call after that tries Redis again, and
+    other calls still raise PodiumError until it succeeds.
     """
 
     def __init__(self, url: str, purpose: str, *, retry_seconds: float = RETRY_AFTER_SECONDS) -> None:
         redis = import_optional("redis", "redis")
         self._purpose = purpose
         self._retry_seconds = retry_seconds
-        no_retries = redis.retry.Retry(redis.backoff.NoBackoff(), 0)  # they would go on after a call has timed out
+        no_retries = redis.retry.Retry(redis.backoff.NoBackoff(), 0)  # retries would go on after the call has timed out
         timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
         try:
             self._redis: Any = redis.Redis.from_url(url, **timeouts, retry=no_retries)
         except ValueError:
             raise InvalidInput(f"{purpose} must be the URL of a Redis: redis://host:port/db, rediss://… or unix://…") from None
-        self._retry_at = 0.0  # 0 if the last call succeeded
+        self._retry_at = 0.0  # when Redis may be called again, on the monotonic clock; 0 if the last call succeeded
 
     def get(self, names: Sequence[str]) -> list[Any]:
-        """Return the value of each name, None if the name has no value or the value is not a string of Redis."""
+        """Return the value of each name. It is None if the name has no value, or a value that is not of Redis's type string."""
         return self._call(lambda: checked_values(self._redis.mget(names), len(names))) if names else []
 
     def set(self, values: Mapping[str, bytes], *, expiry_seconds: int | None = None) -> None:
@@ -61,12 +62,15 @@ class RedisValues:
         self._redis.close()
 
     def _call(self, operation: Callable[[], Result]) -> Result:
-        """Return the result of an operation on a thread, because redis-py limits only the time of each read."""
+        """Run an operation on a thread and return its result. Raises PodiumError if it fails or takes too long.
+
+        The thread is needed because redis-py limits only the time of each read.
+        """
         is_retry = self._retry_at > 0
         if time.monotonic() < self._retry_at:
             raise PodiumError(f"{self._purpose} could not be reached a moment ago")
         if is_retry:
-            self._pause()  # so that no other call waits while this one tries again
+            self._pause()  # so that only this call tries Redis again
         future = None
         try:
             future = start_on_thread(operation, "podium-redis-values")
@@ -74,7 +78,7 @@ class RedisValues:
         except Exception as error:  # a malformed reply can make redis-py raise any exception
             self._pause()
             if future is not None and not future.done():
-                self._redis.connection_pool.disconnect()  # ends the operation, whose thread would wait as long as bytes arrive
+                self._redis.connection_pool.disconnect()  # ends the operation, which would wait as long as bytes arrive
             reason = str(error) if isinstance(error, PodiumError) else type(error).__name__
             _log.warning("%s failed (%s)", self._purpose, reason)
             raise PodiumError(f"{self._purpose} failed ({reason})") from error
@@ -87,7 +91,7 @@ class RedisValues:
 
 
 def checked_values(reply: Any, count: int) -> list[Any]:
-    """Return a reply to MGET or to several GETs. Raises PodiumError unless it is a list with this number of values."""
+    """Return the reply to MGET or to several GETs. Raises PodiumError unless the reply is a list of `count` values."""
     if not isinstance(reply, list) or len(reply) != count:
         raise PodiumError("its reply does not have a value for each name")
     return reply

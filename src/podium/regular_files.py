@@ -1,4 +1,4 @@
-"""Open a file for reading without waiting, because opening a named pipe waits until another process writes to it."""
+"""Open a regular file without waiting. A plain `open` of a named pipe would wait until another process opens it for writing."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class BaseScorer(ABC):
 
     @property
     def identity(self) -> str:
-        """What the scores depend on besides `model` and `revision`, as one string. If it differs, scores may differ."""
+        """What the scores depend on besides `model` and `revision`, as one string. If identities differ, so may scores."""
         return ""
 
     @property
@@ -75,7 +75,7 @@ class BaseScorer(ABC):
         return None
 
     def with_store(self, store: EncodingStore) -> BaseScorer:
-        """Return a scorer like this one that keeps its encodings in `store`. One that stores no encodings returns itself."""
+        """Return a scorer like this one that keeps its encodings in `store`. If it stores no encodings, return itself."""
         return self
 
     @abstractmethod

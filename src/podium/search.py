@@ -88,9 +88,11 @@ class Search:
         """
         if not callable(getattr(self.source, "search", None)):
             raise InvalidInput(f"{type(self.source).__name__} has only asynchronous methods; use asearch")
-        query, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
+        query = checked_query(query)
+        limit = self._limit(limit)
+        candidate_count = self._candidate_count(candidates, offset)
         began = time.perf_counter()
-        candidate_list = self.source.search(query, count)
+        candidate_list = self.source.search(query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
         fields = self.fields(documents, rank_by)
@@ -111,9 +113,11 @@ class Search:
         min_score: float | None = None,
     ) -> Ranking:
         """Do what `search` does without blocking the event loop."""
-        query, limit, count = checked_query(query), self._limit(limit), self._candidates(candidates, offset)
+        query = checked_query(query)
+        limit = self._limit(limit)
+        candidate_count = self._candidate_count(candidates, offset)
         began = time.perf_counter()
-        candidate_list = await search_source(self.source, query, count)
+        candidate_list = await search_source(self.source, query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
         fields = self.fields(documents, rank_by)
@@ -125,8 +129,8 @@ class Search:
     def fields(self, documents: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
         """Return the fields that the reranker reads, None for each document's own text.
 
-        They are the first that is set of the argument `rank_by`, this search's `rank_by`, the reranker's `rank_by`, and the
-        fields that the source searches. Fields that the source searches but no document has are left out.
+        The argument `rank_by` comes first, then this search's `rank_by`, then the reranker's. If none of these is set, the
+        fields are those that the source searches, without fields that no document has.
         """
         if named_fields := rank_by or self.rank_by or self.reranker.rank_by:
             return list(checked_fields(named_fields) or ())
@@ -138,17 +142,18 @@ class Search:
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)
 
-    def _candidates(self, candidates: int | None, offset: int) -> int:
-        count = self.candidates if candidates is None else _checked_candidates(candidates)
-        if checked_offset(offset) >= count:
-            raise InvalidInput(f"offset={offset} skips all of {count} candidates; request more with candidates=")
-        return count
+    def _candidate_count(self, candidates: int | None, offset: int) -> int:
+        """Return the number of candidates to request. Raises InvalidInput if it is not above `offset`."""
+        candidate_count = self.candidates if candidates is None else _checked_candidates(candidates)
+        if checked_offset(offset) >= candidate_count:
+            raise InvalidInput(f"offset={offset} skips all of {candidate_count} candidates; request more with candidates=")
+        return candidate_count
 
 
 def _scorer_with_encodings(reranker: Reranker, source: Source) -> Scorer:
-    """Return the reranker's scorer. If the source has encodings, return a copy of the scorer that reads them, too.
+    """Return the reranker's scorer. If the source has encodings, return a copy of the scorer that also reads those.
 
-    The copy writes the encodings that it computes to the scorer's own store: a search does not write to an index.
+    The copy writes the encodings that it computes to the scorer's own store, because a search must not write to an index.
     """
     scorer = as_scorer(reranker.scorer)
     if scorer.encoder is None or not isinstance(source, EncodingSource) or source.encodings is None:
@@ -162,11 +167,11 @@ async def search_source(source: Source, query: str, candidates: int, offset: int
     if isinstance(source, AsyncSource):
         return await source.asearch(query, candidates, **options)
 
-    def search() -> list[Any]:
+    def counted_documents() -> list[Any]:
         documents = source.search(query, candidates, **options)
         return documents.counted() if isinstance(documents, Candidates) else documents
 
-    return await to_thread(search)
+    return await to_thread(counted_documents)
 
 
 def _checked_candidates(candidates: Any) -> int:
@@ -181,8 +186,8 @@ def _checked_candidates(candidates: Any) -> int:
 def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, offset: int = 0) -> Ranking:
     """Return a ranking with its `limit` results after the first `offset`, all of them if `limit` is None.
 
-    `candidates` is the number of candidates that were reranked, by default the number of results. A note says if there were no
-    candidates, or if the limit leaves none of them out.
+    `candidates` is the number of candidates that were reranked, by default the number of results. The ranking gets a note if
+    there were no candidates. Without an offset, it also gets a note if the limit leaves none of them out.
     """
     end = None if limit is None else offset + limit
     candidate_count = len(ranking) if candidates is None else candidates
@@ -191,20 +196,21 @@ def cut(ranking: Ranking, limit: int | None, candidates: int | None = None, *, o
     return replace(ranking, results=ranking.results[offset:end], notes=(*notes, *ranking.notes))
 
 
-def _with_source(ranking: Ranking, candidates: list[Any], seconds: float) -> Ranking:
-    """Return the ranking with the source's ranks and time, and with the total and the notes of podium's own sources."""
+def _with_source(ranking: Ranking, candidate_list: list[Any], seconds: float) -> Ranking:
+    """Return the ranking with the source's ranks and time. If the source returned Candidates, add their total and notes."""
     results = tuple(_with_source_rank(result) for result in ranking)
     usage = replace(ranking.usage, source_seconds=seconds)
-    total, notes = (candidates.total, candidates.notes) if isinstance(candidates, Candidates) else (None, ())
+    total, notes = (candidate_list.total, candidate_list.notes) if isinstance(candidate_list, Candidates) else (None, ())
     return replace(ranking, results=results, usage=usage, notes=(*notes, *ranking.notes), total=total)
 
 
 def _with_source_rank(result: Result) -> Result:
-    """Return the result with its rank in the source: that of the document, or else its position among the candidates."""
+    """Return the result. If its document has no `source_rank`, the result gets its position among the candidates, from 1."""
     return result if result.source_rank is not None else replace(result, source_rank=result.index + 1)
 
 
 def _notes(candidate_count: int, limit: int | None) -> Iterator[str]:
+    """Yield the notes of `cut`."""
     if not candidate_count:
         yield "the source found no documents for this query, so nothing was reranked"
     elif limit is not None and candidate_count <= limit:

@@ -69,7 +69,7 @@ def immediate(function: Callable[Arguments, Result]) -> Callable[Arguments, Gene
 
 
 def result_of(steps: Generator[Any, Any, Result]) -> Result:
-    """Return the result of a generator without steps. Raises TypeError if it has one."""
+    """Return the result of a generator without steps. Raises TypeError if the generator yields a step."""
     try:
         next(steps)
     except StopIteration as end:

@@ -139,8 +139,8 @@ class ManyScorer(Protocol):
 class Candidates(list[Any]):
     """The documents that a source returns, best first: a list with a total count and notes.
 
-    `notes` are warnings for the user, for example that the index is still being built. `total` can be a function, which is
-    called when the count is first read.
+    `notes` are warnings for the user, for example that the index is still being built. The argument `total` can be a function.
+    It is called when the attribute `total` is first read.
     """
 
     def __init__(
@@ -158,7 +158,10 @@ class Candidates(list[Any]):
         return self._total
 
     def counted(self) -> Candidates:
-        """Count the documents that match now, which may take as long as the search, and return this list."""
+        """Count the matching documents now, so that `total` does not do it later, and return this list.
+
+        Counting may take as long as the search.
+        """
         _ = self.total
         return self
 

@@ -15,7 +15,7 @@ def test_model_is_described_and_measured():
 
 
 def test_model_that_orders_the_known_pair_wrong_fails():
-    """The weights of this model are random."""
+    """The weights of this model are random, and happen to order the pair wrong."""
     code, out, err = run_in_process("check", PARITY_MODELS / "ettin")
     assert code == 1
     assert "ORDERED WRONG" in out

@@ -12,7 +12,7 @@ from commands import run_in_process
 from environment import PARITY_MODELS
 from fakes import Letters
 from fruit import write_json_lines
-from podium.sources.loading import load_into, with_ids
+from podium.sources.loading import Loaded, load_into, with_ids
 
 DOCUMENTS = [
     {"title": "Nevada", "body": "Carson City is the capital city of Nevada.", "n": 1},
@@ -76,7 +76,7 @@ def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
 
 
 def test_ids_of_another_field_are_refused(file, folder):
-    """Every document would be in the index twice."""
+    """With other ids, every document would be in the index twice."""
     code, _, err = run_in_process("index", file, "--to", folder)
     assert code == 2
     assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err
@@ -104,7 +104,7 @@ def test_damaged_index_is_listed_with_its_error(folder):
     assert "cannot be used" in " ".join(out.split())
 
 
-def test_list_without_indexes_says_how_to_create_one(tmp_path):
+def test_empty_list_of_indexes_has_a_hint_how_to_create_one(tmp_path):
     hint = f"there is no index in {tmp_path}; create one with podium index FILE --to PLACE\n"
     assert run_in_process("index", "--list", "--to", tmp_path) == (0, "", hint)
     code, out, err = run_in_process("index", "--list", "--to", tmp_path / "missing")
@@ -194,7 +194,7 @@ def test_interrupted_load_continues(tmp_path):
         load_into(index, documents, interrupt)
     assert len(index) == 4
     reopened = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
-    assert load_into(reopened, documents, lambda _: None) == (3, 4, 0)
+    assert load_into(reopened, documents, lambda _: None) == Loaded(added=3, skipped=4, encoded=0)
     ids = [document_id for document_id, _ in documents]
     assert set(reopened.get(ids)) == set(ids)
     assert len(reopened) == 7

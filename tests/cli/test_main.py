@@ -88,7 +88,7 @@ def test_input_that_does_not_fit_into_memory_is_an_error():
             [sys.executable, "-c", RANK_WITHOUT_MEMORY], stdin=endless, capture_output=True, text=True, timeout=120
         )
     assert (process.returncode, process.stdout) == (1, "")
-    assert process.stderr.startswith("podium: this takes more memory than there is; use a smaller file")
+    assert process.stderr.startswith("podium: there is not enough memory; use a smaller file")
     assert len(process.stderr.splitlines()) == 1
 
 
@@ -136,7 +136,7 @@ class Stderr:
     def flush(self):
         pass
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background leaves it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore the signal
 sys.meta_path.insert(0, Finder())
 sys.stderr = Stderr()
 from podium.__main__ import main

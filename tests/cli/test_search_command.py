@@ -95,7 +95,7 @@ def test_folder_and_file_are_filtered(file, tmp_path, kind):
     assert len(ranking["results"]) == 2
 
 
-def test_field_of_a_filter_that_no_document_has_is_one_line_with_a_suggestion(file):
+def test_field_of_a_filter_that_no_document_has_is_an_error_with_a_suggestion(file):
     code, out, err = run_in_process("search", QUERY, "--in", file, "--text", "body", "--filter", "@titel:{x}")
     assert (code, out) == (1, "")
     assert err == "podium: no document has the field 'titel' of the filter; did you mean 'title'?\n"

@@ -41,7 +41,7 @@ def test_reranker_and_ceiling_order_the_candidates(collection, baseline, reranke
     assert list(ceiling(collection, baseline.run).run["q1"]) == ["d1", "d3", "d4"]
 
 
-def test_evaluation_equals_one_done_by_hand(collection, baseline, reranked):
+def test_comparison_has_the_expected_means_and_movements(collection, baseline, reranked):
     evaluation = compare_systems(collection, baseline, [reranked, ceiling(collection, baseline.run)], ("nDCG@10",))
     means = [evaluation.mean(name, "nDCG@10") for name in ("first stage", "fruit", "ceiling")]
     assert means == sorted(set(means))

@@ -21,7 +21,7 @@ random_runs = st.dictionaries(
 
 @settings(deadline=None)
 @given(random_runs)
-def test_run_with_ties_reads_back_in_its_order(tmp_path_factory, run):
+def test_run_with_equal_scores_is_read_in_the_order_in_which_it_was_written(tmp_path_factory, run):
     file = tmp_path_factory.mktemp("runs") / "a.run"
     ordered = {query: dict(sorted(ranked.items(), key=lambda item: -item[1])) for query, ranked in run.items()}
     write_run(file, ordered, "a name")

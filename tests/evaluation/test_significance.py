@@ -38,7 +38,7 @@ def test_p_and_interval_agree_with_scipy(count):
     )
 
 
-def test_equal_input_gives_equal_output():
+def test_random_tests_are_reproducible():
     gains = np.random.default_rng(0).normal(size=100)
     assert randomisation_p(gains) == randomisation_p(gains)
     assert bootstrap_interval(gains) == bootstrap_interval(gains)

@@ -72,7 +72,7 @@ def test_advised_wait_is_read_from_headers(headers, seconds):
     assert advised_wait(headers) == seconds
 
 
-def test_advised_wait_until_a_moment_is_the_time_until_then():
+def test_advised_wait_can_be_a_date_or_a_unix_time():
     date = email.utils.formatdate(time.time() + 700, usegmt=True)
     assert advised_wait({"retry-after": date}) == pytest.approx(700, abs=60)
     assert advised_wait({"x-ratelimit-reset": str(time.time() + 700)}) == pytest.approx(700, abs=60)

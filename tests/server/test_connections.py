@@ -21,6 +21,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n"
 LAST_HEALTH = HEALTH + b"Connection: close\r\n\r\n"
 MALFORMED_BODY = b"POST /rank HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
 LARGE_REQUEST = {"query": "a", "documents": [{"text": "a", "padding": "b" * 900_000}] * 10, "return_documents": True}
+"""A request whose reply has 18 MB, because it contains every document twice."""
 
 
 class ShortHeadTimeout(Protocol):
@@ -178,7 +179,7 @@ def test_number_of_pipelined_requests_is_limited():
     "pipelined", [b"", http_request(REQUEST), http_request(REQUEST)[:-5]], ids=["none", "one", "unfinished"]
 )
 def test_request_is_cancelled_when_its_client_disconnects(pipelined):
-    """It is also cancelled if the client has sent further requests in the meantime."""
+    """The request is also cancelled if the client has sent further requests in the meantime."""
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server:
         with connect(server) as connection:
@@ -213,7 +214,7 @@ def test_size_of_pipelined_requests_is_limited(pipelined):
     ids=["method", "version", "chunk"],
 )
 @pytest.mark.parametrize("is_one_read", [True, False], ids=["in one read", "later"])
-def test_request_before_a_malformed_one_is_answered(malformed, is_one_read):
+def test_request_before_a_malformed_request_is_answered(malformed, is_one_read):
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
         connection.sendall(http_request(REQUEST | {"model": "waiting"}) + malformed * is_one_read)

@@ -462,6 +462,20 @@ def test_invalid_request_is_400_for_cohere_and_voyage(served, request_body):
     assert body["id"] == reply.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"query": ["a"]}, "query must be a string, not a list"),
+        ({"return_documents": ["a"]}, "return_documents must be true or false, not a list"),
+        ({"top_n": [2]}, "top_n must be a whole number from 0, not a list"),
+        ({"query": []}, "query must be a string, not an empty list"),
+        ({"rank_fields": [1]}, "rank_fields must be a list of strings, not a list with other values"),
+    ],
+)
+def test_message_describes_a_list_that_is_refused(served, fields, message):
+    assert served.post("/v2/rerank", REQUEST | fields).json()["message"] == message
+
+
 TEI_REQUEST = {"query": QUERY, "texts": TEXTS}
 
 

@@ -75,9 +75,9 @@ def test_blocked_scorer_does_not_delay_other_models():
     scorer = BlockingScorer()
     with Serving(rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(10) as pool:
         request = REQUEST | {"model": "blocked"}
-        replies = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(10)]
+        futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(10)]
         assert server.post("/v2/rerank", REQUEST).status_code == 200
-        assert {reply.result().status_code for reply in replies} == {504}
+        assert {future.result().status_code for future in futures} == {504}
         scorer.release.set()
 
 
@@ -86,10 +86,10 @@ def test_blocked_model_takes_neither_all_threads_nor_all_requests():
     scorer = BlockingScorer()
     request = REQUEST | {"model": "blocked"}
     with Serving(Settings(max_requests=128), rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(128) as pool:
-        replies = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(128)]
+        futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(128)]
         wait_until(lambda: scorer.started == THREADS_PER_POOL)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
-        assert {reply.result().status_code for reply in replies} <= {429, 504}
+        assert {future.result().status_code for future in futures} <= {429, 504}
         assert scorer.started == THREADS_PER_POOL  # these threads are still in use
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert post_with_short_timeout(server, "/v2/rerank", request).status_code == 504
@@ -111,7 +111,7 @@ class BlockingSource:
 def test_blocked_source_does_not_delay_models():
     source = BlockingSource()
     with Serving(rerankers=rerankers(), source=source) as server, ThreadPoolExecutor(70) as pool:
-        replies = [pool.submit(post_with_short_timeout, server, "/search", {"query": "a"}) for _ in range(70)]
-        assert {reply.result().status_code for reply in replies} == {504}
+        futures = [pool.submit(post_with_short_timeout, server, "/search", {"query": "a"}) for _ in range(70)]
+        assert {future.result().status_code for future in futures} == {504}
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         source.release.set()

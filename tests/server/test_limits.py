@@ -53,7 +53,7 @@ SETTINGS = Settings()
         f"and {bodies.BYTES_PER_VALUE} bytes per value",
     ],
 )
-def test_documented_limits_are_those_of_the_code(row):
+def test_documentation_has_the_limits_of_the_code(row):
     assert row in (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
@@ -64,7 +64,7 @@ def test_requests_above_the_limit_are_429():
     scorer = WaitingScorer()
     with Serving(Settings(max_requests=3), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(3) as pool:
         request = REQUEST | {"model": "waiting"}
-        accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=30) for _ in range(3)]
+        futures = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=30) for _ in range(3)]
         wait_until(lambda: scorer.started == 3)
         refused = server.post("/v2/rerank", REQUEST)
         assert refused.status_code == 429
@@ -73,7 +73,7 @@ def test_requests_above_the_limit_are_429():
         assert (tei_reply.status_code, tei_reply.json()["error_type"]) == (429, "Overloaded")
         assert server.client.get("/health").status_code == server.client.get("/ready").status_code == 200
         scorer.release.set()
-        assert [reply.result().status_code for reply in accepted] == [200] * 3
+        assert [future.result().status_code for future in futures] == [200] * 3
         assert server.post("/v2/rerank", REQUEST).status_code == 200
 
 
@@ -81,12 +81,12 @@ def test_one_of_several_models_gets_at_most_three_quarters():
     scorer = WaitingScorer()
     with Serving(Settings(max_requests=8), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(6) as pool:
         request = REQUEST | {"model": "waiting"}
-        accepted = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=60) for _ in range(6)]
+        futures = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=60) for _ in range(6)]
         wait_until(lambda: scorer.started == 6)
         assert server.post("/v2/rerank", request).status_code == 429
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         scorer.release.set()
-        assert [reply.result().status_code for reply in accepted] == [200] * 6
+        assert [future.result().status_code for future in futures] == [200] * 6
 
 
 # Memory
@@ -96,11 +96,11 @@ def test_memory_of_waiting_requests_is_limited():
     scorer = WaitingScorer()
     large = REQUEST | {"model": "waiting", "documents": ["x" * 6000]}
     with Serving(Settings(max_memory=20_000), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(1) as pool:
-        first = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
+        future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
         wait_until(lambda: scorer.started == 1)
         assert server.post("/v2/rerank", large).status_code == 429
         scorer.release.set()
-        assert first.result().status_code == 200
+        assert future.result().status_code == 200
         assert server.post("/v2/rerank", large).status_code == 200
         wait_until(lambda: server.state.admission.used_bytes == 0)
 
@@ -259,7 +259,7 @@ def test_values_are_counted_outside_strings(value):
     ("text", "bytes_per_character"),
     [('"a"', 1), ('"é"', 2), ('"中"', 2), ('"a😀"', 4), (json.dumps("é"), 2), (json.dumps("😀"), 4), (json.dumps("a"), 1)],
 )
-def test_memory_per_character_is_that_of_the_widest(text, bytes_per_character):
+def test_memory_per_character_is_that_of_the_widest_character(text, bytes_per_character):
     assert string_character_bytes(text.encode()) == bytes_per_character
 
 
@@ -286,7 +286,7 @@ def test_length_of_model_names_is_limited():
         assert len(reply.text) < 1000
 
 
-def test_rank_shows_the_text_of_the_fields_of_the_model():
+def test_rank_returns_the_text_of_the_fields_that_the_model_reads():
     """If a request names no fields, the model reads those of its own `rank_by`."""
     reranker = podium.Reranker(WordOverlap(), rank_by="title")
     with Serving(rerankers={"titles": reranker}) as server:

@@ -46,7 +46,7 @@ def test_large_head_is_closed():
     "count", [Protocol.head_fields - 2, 12_000], ids=["as many fields as allowed", "as many fields as fit in a head"]
 )
 def test_heads_of_idle_connections_take_no_memory(count):
-    """Their 400 heads would take 30 MB, or 540 MB as Python objects."""
+    """The heads of 400 connections would take 30 MB, or 540 MB as Python objects."""
     fields = (b"a: %b\r\n" % (b"x" * (60_000 // count - 5))) * count
     with Process() as server, contextlib.ExitStack() as stack:
 
@@ -72,7 +72,7 @@ def test_heads_of_idle_connections_take_no_memory(count):
     ids=["trailers", "trailers after the reply", "chunk extension"],
 )
 def test_trailers_take_no_memory(unfinished, tmp_path):
-    """They are read before the request's key is checked."""
+    """Trailers are read before the request's key is checked."""
     add_key(tmp_path / "keys.txt", "team")
     with Process("--api-keys-file", str(tmp_path / "keys.txt")) as server:
         before = server.resident_bytes()
@@ -121,11 +121,11 @@ def test_memory_of_searches_is_bounded(tmp_path):
         before = server.resident_bytes()
         with ThreadPoolExecutor(12) as pool:
             request = {"query": "apple", "candidates": 100}
-            replies = [pool.submit(httpx.post, f"{server.url}/search", json=request, timeout=60) for _ in range(24)]
+            futures = [pool.submit(httpx.post, f"{server.url}/search", json=request, timeout=60) for _ in range(24)]
             peak = before
-            while not all(reply.done() for reply in replies):
+            while not all(future.done() for future in futures):
                 peak = max(peak, server.resident_bytes())
-        assert {reply.result().status_code for reply in replies} <= {413, 429}
+        assert {future.result().status_code for future in futures} <= {413, 429}
         assert peak - before < 2 * limit
         wait_until(lambda: server.client.post("/search", json=small).status_code == 200)
 

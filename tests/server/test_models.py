@@ -51,7 +51,7 @@ def test_small_request_is_answered_before_a_large_one(mini, path):
 def test_draining_answers_accepted_requests_and_refuses_others():
     scorer = WaitingScorer()
     with Serving(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
-        accepted = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
+        future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
         wait_until(lambda: scorer.started == 1)
         drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
         wait_until(lambda: server.state.admission.is_draining)
@@ -61,7 +61,7 @@ def test_draining_answers_accepted_requests_and_refuses_others():
         assert server.client.get("/health").status_code == 200
         assert not drained.done()
         scorer.release.set()
-        assert accepted.result().status_code == 200
+        assert future.result().status_code == 200
         drained.result(10)
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -17,7 +18,7 @@ from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
-from podium.types import Scores
+from podium.types import ScoreKind, Scores
 from serving import Serving
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
@@ -128,6 +129,20 @@ def test_at_most_three_rerankers_can_be_selected(page):
     for box in page.locator("#models input").all():
         box.click()
     assert page.locator("#models input:checked").count() <= 3
+
+
+def test_every_kind_of_score_is_described(browser):
+    kinds = get_args(ScoreKind)
+    scorers = {kind: FunctionScorer(lambda texts: Scores([0.5] * len(texts)), kind) for kind in kinds}
+    with Serving(rerankers={kind: podium.Reranker(scorer) for kind, scorer in scorers.items()}) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        expect(page.locator("#models input")).to_have_count(len(kinds))
+        for kind in kinds:
+            rank(page, models=(kind,))
+            expect(page.locator("#columns h2")).to_have_text(kind)
+            assert "undefined" not in page.locator(".facts").inner_text()
+        page.close()
 
 
 def test_truncated_and_empty_documents_are_marked(page):

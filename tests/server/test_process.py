@@ -51,7 +51,7 @@ def test_sigterm_under_load_loses_no_request():
     body = long_request(20, 20)
 
     def outcome(client):
-        """Send one request, and return the status of its reply, or the name of the error if there was none."""
+        """Send one request. Return the status of the reply or, if there was no reply, the name of the error."""
         try:
             reply = client.post("/v2/rerank", json=body)
         except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as error:
@@ -60,22 +60,22 @@ def test_sigterm_under_load_loses_no_request():
         return reply.status_code
 
     def last_outcome(_):
-        """Send requests until one fails, and return the outcome of that one."""
+        """Send requests until the outcome is not 200, and return that outcome."""
         with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:
-            while (last := outcome(client)) == 200:
+            while (newest_outcome := outcome(client)) == 200:
                 pass
-            return last
+            return newest_outcome
 
     with Process() as server, ThreadPoolExecutor(8) as pool:
-        outcomes = [pool.submit(last_outcome, number) for number in range(8)]
+        futures = [pool.submit(last_outcome, number) for number in range(8)]
         wait_until(lambda: server.log.count("status=200") >= 8)
         server.process.send_signal(signal.SIGTERM)
-        last_outcomes = {future.result() for future in outcomes}
+        last_outcomes = {future.result() for future in futures}
         assert server.process.wait(120) == 0
         wait_until(lambda: "stopped" in server.log)
-    accepted = int(re.findall(r"draining requests=(\d+)", server.log)[0])
-    assert accepted > 0
-    assert server.log.partition("draining")[2].count("status=200") == accepted
+    accepted_count = int(re.findall(r"draining requests=(\d+)", server.log)[0])
+    assert accepted_count > 0
+    assert server.log.partition("draining")[2].count("status=200") == accepted_count
     assert last_outcomes <= {503, "ConnectError", "ReadError", "RemoteProtocolError"}
     assert 503 in last_outcomes
 
@@ -168,10 +168,10 @@ def test_workers_end_when_the_parent_is_killed(two_workers):
 def test_ctrl_c_drains_workers(two_workers):
     """A terminal sends the signal to the whole process group: a worker could get it from the terminal and its parent."""
     with ThreadPoolExecutor(1) as pool:
-        reply = pool.submit(httpx.post, f"{two_workers.url}/v2/rerank", json=long_request(60, 40), timeout=60)
+        future = pool.submit(httpx.post, f"{two_workers.url}/v2/rerank", json=long_request(60, 40), timeout=60)
         wait_until(lambda: is_computing(two_workers))
         os.killpg(two_workers.process.pid, signal.SIGINT)
-        assert reply.result().status_code == 200
+        assert future.result().status_code == 200
         assert two_workers.process.wait(120) == 0
 
 

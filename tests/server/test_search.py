@@ -97,11 +97,11 @@ def test_embedded_index_has_no_more_threads_than_processors():
     index.add(["a green apple"])
     count = cores() + 8
     with Serving(rerankers=rerankers(), source=index) as server, ThreadPoolExecutor(count) as pool:
-        replies = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "wait"}, timeout=60) for _ in range(count)]
+        futures = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "wait"}, timeout=60) for _ in range(count)]
         wait_until(lambda: server.state.admission.request_count == count and embedder.running >= cores())
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         embedder.release.set()
-        assert [reply.result().status_code for reply in replies] == [200] * count
+        assert [future.result().status_code for future in futures] == [200] * count
     assert embedder.most == cores()
 
 

@@ -26,9 +26,9 @@ def run_in_subprocess(*arguments: object, stdin: bytes = b"", **environment: str
 
 
 def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Do the same in this process, for tests of results and messages.
+    """Do what `run_in_subprocess` does in this process, for tests of results and messages.
 
-    The start of the command, its exit and its real streams are tested only with `run_in_subprocess`.
+    It does not test how the command starts, how it exits, or its real streams.
     """
     with _environment({"COLUMNS": "80"} | environment), _streams(stdin) as (stdout, stderr):
         try:
@@ -41,7 +41,7 @@ def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    level = logging.getLogger("podium").level  # which the command line sets
+    level = logging.getLogger("podium").level  # restored below, because the command line changes it
     os.environ.update(variables)
     try:
         yield

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests that read it skip where it is missing
+SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests that need missing data are skipped
 PARITY_MODELS = ROOT / "tests" / "parity"  # small models whose scores are compared with those of other libraries
 SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
 
-# podium and the hub's client read these when they are imported, here and in the processes that tests start.
+# podium and the hub's client read these variables when they are imported, in this process and in those that tests start.
 os.environ.update(PODIUM_CACHE=str(SCRATCH / "podium"), HF_HOME=str(SCRATCH / "hf"), HF_HUB_DISABLE_PROGRESS_BARS="1")
 os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_DISABLE_TELEMETRY="1", NO_PROXY="127.0.0.1,localhost")
 for variable in list(os.environ):

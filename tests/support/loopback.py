@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 class Request:
     method: str
     path: str
-    headers: Message  # a name can be in any case; headers["name"] is None if it was not sent
+    headers: Message  # names can be in any case; headers["name"] is None if the header was not sent
     content: bytes
 
     @property
@@ -37,7 +37,7 @@ class Answer:
     - `drop`: close the connection instead.
     - `seconds`: the time before the response.
     - `drip`: the seconds before each byte of the body. `drip_headers`: the seconds before each byte of the head.
-    - `length`: a Content-Length that may be wrong, None for the right one.
+    - `length`: the Content-Length, which may be wrong; None for the right length.
     """
 
     status: int = 200
@@ -128,7 +128,7 @@ class Loopback:
         handler.close_connection = answer.length is not None
 
     def _drip(self, handler: BaseHTTPRequestHandler, content: bytes, seconds: float) -> None:
-        """Send one byte after the other, each after some seconds."""
+        """Send the bytes one by one, and wait some seconds before each byte."""
         for byte in content:
             if self._stopped.wait(seconds):
                 return

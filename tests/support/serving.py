@@ -29,7 +29,7 @@ from podium.types import Scores
 
 
 class QuickServer(uvicorn.Server):
-    """uvicorn's server, but it checks every 0.01 seconds whether it should stop, not every 0.1. Many tests start one."""
+    """uvicorn's server, which checks every 0.01 seconds instead of 0.1 whether it should stop. Many tests start one."""
 
     async def main_loop(self) -> None:
         ticks = itertools.count()
@@ -73,7 +73,7 @@ class Serving:
 
 
 class Process:
-    """The process `podium serve` on a free port. `log` is what it has logged so far. It may open `open_files` files."""
+    """The process `podium serve` on a free port. `log` is what it has logged so far. `open_files` limits its open files."""
 
     def __init__(
         self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
@@ -128,7 +128,7 @@ class Process:
 
 
 def failed_start(*options: str) -> tuple[int, str]:
-    """Run a `podium serve` that cannot start, and return its exit code and what it wrote on stderr."""
+    """Run a `podium serve` that cannot start. Return its exit code, and its output on stderr."""
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return process.returncode, process.stderr

@@ -1,4 +1,4 @@
-"""The command line, with one module for each command. Results go to stdout, all else to stderr, without tracebacks.
+"""The command line, with one module for each command. Results go to stdout. Notes and errors go to stderr, without tracebacks.
 
 Exit codes: 0 success, 1 failure (a model, a provider, the network), 2 wrong usage (arguments, files, names), 130 interrupted.
 """
@@ -49,7 +49,7 @@ def _exit_code(arguments: list[str]) -> int:
     """Run a command and return its exit code. An error is printed on stderr."""
     if sys.stdout is None:  # closed by the shell, as in podium demo >&-
         return 1
-    # Here stderr is for errors. `podium check` shows what the library logs as a warning, such as a missing native core.
+    # The library's warnings, such as one about a missing native core, are not shown. `podium check` shows their reasons.
     logging.getLogger("podium").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):  # so that printing ▲ does not fail in a terminal with ASCII only
         if isinstance(stream, io.TextIOWrapper):
@@ -67,7 +67,7 @@ def _exit_code(arguments: list[str]) -> int:
         _discard_stdout()
         return 0
     except MemoryError:
-        _print_error("this takes more memory than there is; use a smaller file, or fewer or shorter documents")
+        _print_error("there is not enough memory; use a smaller file, or fewer or shorter documents")
         return 1
     except OSError as error:
         _discard_stdout()
@@ -85,5 +85,5 @@ def _print_error(message: str) -> None:
 
 
 def _discard_stdout() -> None:
-    """Redirect stdout to the null device. Otherwise the interpreter fails when it writes the rest of its buffer at exit."""
+    """Redirect stdout to the null device. Otherwise the interpreter would fail at exit, when it writes its buffer."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -43,8 +43,10 @@ class ScoredDocument(NamedTuple):
     "--method", type=click.Choice(["platt", "isotonic"]), default="platt", show_default=True, help="Kind of conversion."
 )
 @candidates_option
-@click.option("--judged-only", is_flag=True, help="Leave out documents without a judgment. Else they are not relevant.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Number that determines which queries are held out.")
+@click.option(
+    "--judged-only", is_flag=True, help="Leave out documents without a judgment, instead of counting them as not relevant."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Number that decides which queries are held out.")
 @model_options
 def calibrate(
     model: str,
@@ -58,19 +60,19 @@ def calibrate(
 ) -> None:
     """Fit a model's scores to judgments.
 
-    Half of the queries are for fitting; the other half shows how good the calibration is. Use it with --calibration FILE.json,
-    or in Python with podium.load(MODEL, calibration=FILE). If --calibration names an earlier calibration here, the row "before"
-    shows how good that one is.
+    Half of the queries are for fitting. The other half shows how good the calibration is. Use the calibration with
+    --calibration FILE.json, or in Python with podium.load(MODEL, calibration=FILE). If this command gets --calibration, the row
+    "before" shows how good that earlier calibration is.
     """
     collection = read_collection(data)
     fitted_query_ids, held_out_query_ids = _halves(collection, seed)
-    with first_stage(collection) as stage, bar(len(collection.queries), is_shown=True, what="searching") as advance:
+    with first_stage(collection) as stage, bar(len(collection.queries), is_shown=True, label="searching") as advance:
         run = first_stage_run(collection, stage, candidates, advance).run
     with load(model, **load_options) as reranker:
         scorer = as_scorer(reranker.scorer)
-        with bar(sum(map(len, run.values())), is_shown=True, what="scoring") as advance:
-            fitted = _scored_documents(collection, scorer, fitted_query_ids, run, judged_only, advance)
-            held_out = _scored_documents(collection, scorer, held_out_query_ids, run, judged_only, advance)
+        with bar(sum(map(len, run.values())), is_shown=True, label="scoring") as advance:
+            fitted = _scored_documents(collection, scorer, fitted_query_ids, run, judged_only=judged_only, advance=advance)
+            held_out = _scored_documents(collection, scorer, held_out_query_ids, run, judged_only=judged_only, advance=advance)
         calibration = _calibration(scorer, fitted, method)
         CalibratedScorer(scorer, calibration)  # raises InvalidInput if the model cannot use it
         has_sigmoid = scorer.score_kind in ("sigmoid", "probability")
@@ -90,9 +92,13 @@ def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
 
 
 def _scored_documents(
-    collection: Collection, scorer: BaseScorer, query_ids: Sequence[str], run: Run, judged_only: bool, advance: Progress
+    collection: Collection, scorer: BaseScorer, query_ids: Sequence[str], run: Run, *, judged_only: bool, advance: Progress
 ) -> list[ScoredDocument]:
-    """Score the candidates of the queries. Candidates without text, and with `judged_only` without a judgment, are left out."""
+    """Score the candidates of the queries. Candidates without text are left out.
+
+    If `judged_only`, candidates without a judgment are left out, too. `advance` is called with the number of candidates of each
+    query, including those that are left out.
+    """
     scored_documents = []
     for query_id in query_ids:
         grades = collection.qrels[query_id]
@@ -121,7 +127,10 @@ def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method
 
 
 def _print_quality(documents: Sequence[ScoredDocument], calibration: Calibration, has_sigmoid: bool) -> None:
-    """Print the errors of held-out documents' probabilities. With `has_sigmoid`, also print the errors of their scores."""
+    """Print how well the probabilities of the held-out documents match the judgments.
+
+    If `has_sigmoid`, the scores before the calibration are also like probabilities, and are printed for comparison.
+    """
     relevant = [document.is_relevant for document in documents]
     probabilities = {"before": [document.score for document in documents]} if has_sigmoid else {}
     probabilities["after"] = [calibration(document.raw_score) for document in documents]

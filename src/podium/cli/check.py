@@ -1,4 +1,4 @@
-"""podium check: describe a model, and test whether it runs here, how fast, and whether it orders a known pair correctly."""
+"""podium check: describe a model, measure its speed on this machine, and test whether it orders a known pair correctly."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
         load_seconds = time.perf_counter() - start
         scorer = _local_scorer(reranker.scorer)
         ranking = reranker.rerank(KNOWN_QUERY, [KNOWN_DISTRACTOR, KNOWN_ANSWER])
-        is_ordered_right = [result.document for result in ranking] == [KNOWN_ANSWER, KNOWN_DISTRACTOR]
+        is_correct = [result.document for result in ranking] == [KNOWN_ANSWER, KNOWN_DISTRACTOR]
         rows = [
             *_description(scorer),
             ("loaded in", f"{load_seconds:.2f} s"),
             ("runtime", f"{scorer.runtime}, {scorer.precision}; {scorer.choice}"),
             ("native core", _core_description()),
             ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
-            ("known pair", "ordered right" if is_ordered_right else "ORDERED WRONG"),
+            ("known pair", "ordered right" if is_correct else "ORDERED WRONG"),
         ]
     print_rows(("model", model), rows)
-    if not is_ordered_right:
+    if not is_correct:
         raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
 
 
 def _local_scorer(scorer: Scorer) -> ModelScorer:
-    """Return the scorer of a model on this machine, also if it is calibrated. Raises InvalidInput for another scorer."""
-    inner = scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
-    if not isinstance(inner, ModelScorer):
+    """Return the scorer of a model on this machine, without its calibration. Raises InvalidInput for any other scorer."""
+    uncalibrated = scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
+    if not isinstance(uncalibrated, ModelScorer):
         raise InvalidInput(f"check describes models on this machine; {scorer.model} is not one")
-    return inner
+    return uncalibrated
 
 
 def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
-    """Return (name, value) pairs that describe a model. A model that is an ONNX file has no family."""
+    """Return the rows that describe a model: names and values. A model that is an ONNX file has no family."""
     spec = scorer.spec
     is_late = isinstance(scorer, LateInteraction)
     head = " → ".join(step.kind for step in spec.modules) if spec.modules else f"classifier on {spec.pooling}"
@@ -95,9 +95,9 @@ def _storage(scorer: ModelScorer) -> str:
     if scorer.spec.family is None:
         return f"ONNX, {megabytes:.0f} MB"
     checkpoint = Checkpoint(scorer.spec.weights)
-    kinds = sorted(checkpoint.dtypes())
+    dtypes = sorted(checkpoint.dtypes())
     checkpoint.close()
-    return f"{' and '.join(kinds)}, {megabytes:.0f} MB; computed in {scorer.precision}"
+    return f"{' and '.join(dtypes)}, {megabytes:.0f} MB; computed in {scorer.precision}"
 
 
 def _core_description() -> str:
@@ -106,9 +106,9 @@ def _core_description() -> str:
 
 
 def _speed(scorer: ModelScorer) -> float:
-    """Return the number of pairs per second.
+    """Return the number of pairs scored per second. The pairs are the guide's query and its texts.
 
-    The pairs are the guide's query and texts. Every text ends in another number, so that no stored encoding can be used again.
+    Each text ends in a different number, so that no stored encoding of it can be used.
     """
     texts = [document["passage"] for document in DOCUMENTS] * 4
     pair_count = 0

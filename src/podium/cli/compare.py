@@ -21,12 +21,12 @@ __all__ = ["compare"]
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="A.run B.run …")
 @click.option("--qrels", required=True, metavar="FILE", help="File of judgments: TSV or TREC.")
-@click.option("--queries", metavar="FILE", help="File of queries. Only these are compared, and their texts are shown.")
+@click.option("--queries", metavar="FILE", help="File of queries. Only these queries are compared, and their texts are shown.")
 @metrics_option
 def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) -> None:
-    """Compare TREC runs. The first is the baseline.
+    """Compare TREC runs. The first run is the baseline.
 
-    Judged queries that are in no run are left out, as by podium eval. A note tells how many there are.
+    Judged queries that are in no run are left out, as in podium eval. A note has the number of these queries.
     """
     names = [Path(file).stem for file in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
@@ -43,8 +43,8 @@ def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) 
 def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:
     """Return the judged queries that are in a run, as a collection without documents, and the number of other judged queries.
 
-    A query is judged if it has a relevant document. Queries that are not in `queries_file` are ignored; without that file,
-    all are used, and their texts are empty.
+    A query is judged if it has a relevant document. Queries that are not in `queries_file` are ignored. Without that file, all
+    queries are used, and their texts are empty.
     """
     judged = {
         query_id: grades for query_id, grades in read_qrels(qrels_file).items() if any(grade > 0 for grade in grades.values())

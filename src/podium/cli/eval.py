@@ -80,9 +80,9 @@ def evaluate(
     """Measure rerankers on a test collection.
 
     DATA is a folder in BEIR's layout, or a CSV with the columns query, document and grade. A first stage finds the candidates
-    of each query, and every reranker orders the same candidates. The first row of the table is the order of the first stage,
-    the last row the best possible order. The options of a search are for --in. Without --in, --embed adds a search by vectors
-    to BM25.
+    of each query, and every reranker orders the same candidates. The first row of the table is the order of the first stage.
+    The last row is the best possible order. The options of a search are for --in. Without --in, --embed adds a search by
+    vectors to BM25.
     """
     check_names([FIRST_STAGE, *names, CEILING])
     metric_names = checked_metrics(comma_list(metrics))
@@ -91,7 +91,7 @@ def evaluate(
     _check_outputs(collection, names, runs_folder, report_file)
     with (
         first_stage(collection, run_file, place, source_options) as stage,
-        bar(len(collection.queries), is_shown=True, what="searching") as advance,
+        bar(len(collection.queries), is_shown=True, label="searching") as advance,
     ):
         baseline = first_stage_run(collection, stage, candidates, advance)
     with contextlib.ExitStack() as stack:
@@ -110,16 +110,16 @@ def evaluate(
 def _system(
     collection: Collection, baseline: System, name: str, store: SqliteScores | None, load_options: dict[str, Any]
 ) -> System:
-    """Load a model and rerank the candidates of the baseline with it."""
-    pairs = sum(len(scores) for scores in baseline.run.values())
+    """Load a model, and return its run on the candidates of the baseline. Scores are read from and written to `store`."""
+    pair_count = sum(len(scores) for scores in baseline.run.values())
     with load(name, **load_options) as loaded:
         reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store)) if store else loaded
-        with bar(pairs, is_shown=True, what=f"scoring with {name}") as advance:
+        with bar(pair_count, is_shown=True, label=f"scoring with {name}") as advance:
             return rerank_run(collection, baseline.run, reranker, name, advance)
 
 
 def _check_outputs(collection: Collection, names: Sequence[str], runs_folder: str | None, report_file: str | None) -> None:
-    """Raise PodiumError if an output cannot be written, before anything is computed. The folder for runs is created."""
+    """Create the folder for runs. Raise PodiumError if an output cannot be written, before anything is computed."""
     if runs_folder:
         check_ids(collection.queries)
         check_ids(collection.documents)
@@ -142,13 +142,13 @@ def _check_outputs(collection: Collection, names: Sequence[str], runs_folder: st
 
 
 def _check_writable(option: str, folder: str) -> None:
-    """Raise PodiumError, which names the option, if files cannot be written into its folder."""
+    """Raise PodiumError, whose message names the option, if files cannot be written into the folder."""
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise PodiumError(Argument(option), f": cannot write into {folder}; name a folder that exists and is writable")
 
 
 def _write_runs(folder: Path, evaluation: Evaluation) -> None:
-    """Write a run for each system, except the best possible order, which no system computed."""
+    """Write a run for each system. The best possible order ("ceiling") is left out, because no system computed it."""
     for system in (evaluation.baseline, *evaluation.systems):
         if system.is_compared:
             write_run(folder / _run_file_name(system.name), system.run, system.name)

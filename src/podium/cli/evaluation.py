@@ -1,4 +1,4 @@
-"""What `podium eval` and `podium compare` share: the option --metrics, and the output of an evaluation."""
+"""The option --metrics and the output of an evaluation, which `podium eval` and `podium compare` share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from podium.evaluation.tables import cost_table, difference_table, mean_table, m
 
 __all__ = ["metrics_option", "print_evaluation"]
 
-MAX_MOVEMENTS = 3  # rows in a table of the queries that changed most
-MAX_QUERY_CHARACTERS = 60  # a longer query is cut in such a table
+MAX_MOVEMENTS = 3  # maximum number of rows in a table of the queries that changed most
+MAX_QUERY_CHARACTERS = 60  # in these tables, a longer query is cut
 
 metrics_option = click.option(
     "--metrics",

@@ -28,7 +28,7 @@ def first_stage(
 ) -> Iterator[FirstStage]:
     """Yield the function that finds a query's candidates: in the TREC run, in the index at `place`, or else by BM25.
 
-    `options` are for the index. Of them, only `embed` can be used with BM25, which then also searches by vectors. The index is
+    `options` are for the index. Only `embed` can also be used with BM25, which then also searches by vectors. The index is
     closed at the end. Raises InvalidInput if a run or an index has documents that are not in the collection.
     """
     options = options or SourceOptions()
@@ -68,7 +68,10 @@ def _run_stage(collection: Collection, file: str) -> FirstStage:
 
 
 def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
-    """Index the collection in memory. A query that has its own candidates in the collection gets only those."""
+    """Index the collection in memory. Return the function that searches the index.
+
+    If the collection lists candidates for a query, only these are found.
+    """
     index = EmbeddedIndex.create(None, embed=embedder(embed))
     ids = list(collection.documents)
     index.add(list(collection.documents.values()), ids=ids)
@@ -78,7 +81,7 @@ def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
         if candidates is None:
             return _scored_ids(collection, index, text, count)
         scores = dict(_scored_ids(collection, index, text, len(ids)))
-        # A candidate without a word of the query is not in `scores`. Its score is 0, so it is at the end.
+        # A candidate without a word of the query is not in `scores`. It gets the score 0, so that it comes last.
         ranked_ids = sorted(candidates, key=lambda document_id: -scores.get(document_id, 0.0))
         return [(document_id, scores.get(document_id, 0.0)) for document_id in ranked_ids][:count]
 
@@ -86,7 +89,7 @@ def _bm25_stage(collection: Collection, embed: str | None) -> FirstStage:
 
 
 def _scored_ids(collection: Collection, source: HybridSource[Any], text: str, count: int) -> ScoredIds:
-    """Return the (id, score) pairs of the documents that a source finds. Raises InvalidInput if the collection lacks one."""
+    """Return ids and scores of the documents that a source finds. Raises InvalidInput if one is not in the collection."""
     hits = source.search(text, count)
     scored_ids = [(source.document_id(hit["source_key"]), float(hit["source_score"])) for hit in hits]
     if unknown_ids := [document_id for document_id, _ in scored_ids if document_id not in collection.documents]:

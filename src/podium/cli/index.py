@@ -91,7 +91,8 @@ def index(
     """Index the documents of a file, or manage an index.
 
     FILE is .jsonl, .csv, .parquet, .json or .txt, also with .gz. The index is created if it does not exist. After an
-    interruption, run the same command again: it continues where it stopped. Running it again on the same file changes nothing.
+    interruption, run the same command again: it continues where it stopped. After it has finished, running it again changes
+    nothing.
     """
     if sum((file is not None, list_indexes, bool(ids_to_delete), compact, drop)) != 1:
         raise InvalidInput("name one FILE to index, or one of --list, --delete, --compact and --drop")
@@ -135,7 +136,7 @@ def _check_regular(file: str) -> None:
 
 
 def _first_document(file: str, format_name: str | None) -> Any:
-    """Return the first document of a file. Raises InvalidInput if it has none."""
+    """Return the first document of a file. Raises InvalidInput if the file has no documents."""
     for document in stream_documents(file, format_name):
         return document
     raise InvalidInput(f"{file} has no documents")
@@ -155,9 +156,9 @@ def _drop_index(place: str) -> None:
 
 
 def _index_file(file: str, format_name: str | None, place: str, options: IndexOptions, encoder: Reranker | None) -> None:
-    """Index the documents of a file, and store the encodings of `encoder`. Print how many there were, and notes on stderr.
+    """Index the documents of a file, and store the encodings of `encoder`. Print how many documents were indexed, and notes.
 
-    All documents are checked before the first one is written, so the file is read twice.
+    All documents are checked before the first document is written, so the file is read twice.
     """
     start = time.perf_counter()
 
@@ -166,9 +167,9 @@ def _index_file(file: str, format_name: str | None, place: str, options: IndexOp
 
     with contextlib.closing(index_target(place, options)) as target:
         count = _check_documents(target, documents_with_ids(), _named_fields(options), file)
-        with bar(total=100, is_shown=True, what="keys scanned by the server, in percent") as progress:
+        with bar(total=100, is_shown=True, label="keys scanned by the server, in percent") as progress:
             target.prepare(count, progress)
-        with bar(count, is_shown=True, what="indexing") as progress:
+        with bar(count, is_shown=True, label="indexing") as progress:
             loaded = load_into(target, documents_with_ids(), progress, encoder)
         target.finish()
     unchanged = f", {loaded.skipped} were in the index already" if loaded.skipped else ""
@@ -184,12 +185,12 @@ def _named_fields(options: IndexOptions) -> set[str]:
 
 
 def _check_documents(target: Target, documents: Iterable[tuple[str, Any]], named_fields: set[str], file: str) -> int:
-    """Return the number of documents. Raises InvalidInput if one cannot be added, or if no document has one of the fields.
+    """Return the number of documents. Raises InvalidInput if a document cannot be added, or if no document has a named field.
 
-    The fields are not checked if a document is a string: it has no fields of its own, and is indexed as the text.
+    The fields are not checked if a document is not a dict, because a string has no fields and is indexed as the text.
     """
     count = 0
-    missing_fields = set(named_fields)  # no document so far has them
+    missing_fields = set(named_fields)  # the fields that no document so far has
     for document_id, document in documents:
         target.check(document, document_id, count)
         count += 1
@@ -209,7 +210,7 @@ def _truncation_notes(target: Target) -> list[str]:
 
 
 def _encoding_notes(target: Target, loaded: Loaded) -> list[str]:
-    """Return a note if documents were added without encodings, and the index has a model's encodings of others."""
+    """Return a note if documents were added without encodings, and the index has a model's encodings of other documents."""
     if not target.kept_models or not loaded.added:
         return []
     models = ", ".join(target.kept_models)

@@ -21,7 +21,7 @@ __all__ = ["key"]
 def key(name: str, path: Path) -> None:
     """Create a key for NAME and print it. It cannot be printed again, because the file contains only its hash.
 
-    A running server accepts the key at once. It refuses the key as soon as its line is deleted from the file.
+    A running server accepts the key at once. To revoke the key, delete its line from the file.
     """
     from podium.server.http.keys import add_key
 

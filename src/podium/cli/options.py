@@ -46,7 +46,7 @@ OTHER_NAMES = {
     "--rank-by": ("--by",),
     "--output": ("--out", "--to", "--json"),
 }
-"""Unknown option → the options and arguments that its user may mean. The first of them that the command has is suggested."""
+"""Unknown option → options and arguments that its user may mean. If a command has several of them, the first is suggested."""
 
 HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
 LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
@@ -102,7 +102,7 @@ _MODEL_OPTIONS = {
 
 
 def by_option(default: str) -> Callable[[Command], Command]:
-    """Return the decorator that adds --by. `default` describes the fields that are read without it."""
+    """Return the decorator that adds --by. `default` describes the fields that are read without this option."""
     help_text = f"Fields that the model reads, in this order. body.text is text in the object body.  [default: {default}]"
     return click.option("--by", metavar="FIELD,FIELD", help=help_text)
 
@@ -129,7 +129,7 @@ def model_options(command: Command) -> Command:
 def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
     """Return the entries of `options` that apply to the model `name`. `names` are all models of the command.
 
-    Raises InvalidInput for an option that applies to no model of the command, and for a calibration if there are several.
+    Raises InvalidInput if an option applies to no model of the command, or if there is a calibration and several models.
     """
     if "calibration" in options and len(names) > 1:
         raise InvalidInput("a calibration belongs to one model; name a single model with ", Argument("calibration"))
@@ -144,7 +144,7 @@ def options_for(options: dict[str, Any], name: str, names: Sequence[str]) -> dic
 
 
 def with_remedy(error: click.ClickException) -> click.ClickException:
-    """Return the error with a suggestion for an unknown option or for a query that is not quoted, or the error as it is."""
+    """Return the error. If it is about an unknown option or a query that is not quoted, its message gets a suggestion."""
     if not isinstance(error, click.UsageError):
         return error
     parameters = error.ctx.command.params if error.ctx else []

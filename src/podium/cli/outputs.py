@@ -25,7 +25,7 @@ OUTPUT_FORMATS = ("json", "jsonl", "csv")
 
 
 def output_options(command: Command) -> Command:
-    """Add --json, --jsonl and --csv. The command gets the used one as `output_format` (such as "json"), None for a table."""
+    """Add --json, --jsonl and --csv. The command gets the name of the used option as `output_format`, or None for a table."""
 
     @click.option("--json", is_flag=True, help="Print the whole ranking as one JSON object.")
     @click.option("--jsonl", is_flag=True, help="Print a JSON object per result, with the document and its id.")
@@ -41,7 +41,10 @@ def output_options(command: Command) -> Command:
 
 
 def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print a ranking in one of OUTPUT_FORMATS. `texts` are the documents' texts by index."""
+    """Print a ranking in one of OUTPUT_FORMATS, and its notes on stderr. `texts` are the documents' texts by index.
+
+    "json" includes the notes, so they are not printed.
+    """
     if output_format == "json":
         print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=2))
         return

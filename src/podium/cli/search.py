@@ -57,7 +57,7 @@ def search(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
     with contextlib.closing(source), load(model, **load_options) as reranker:
-        # No limit: the table also shows the order of the source, and `cut` returns a page.
+        # There is no limit, because the table also shows the source's order, and `cut` selects a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited_search.search(query, progress=True)
     shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)

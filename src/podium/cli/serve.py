@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_options(command: Command) -> Command:
-    """Add the options of OPTIONS. Their values are checked later, together with the values in a file."""
+    """Add the options in OPTIONS. Their values are checked later, together with the values in a file."""
     for row in reversed(OPTIONS):
         option = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_arguments(row))
         command = option(command)
@@ -71,7 +71,7 @@ def serve(
     import_optional("uvicorn", "serve")
     from podium.server.process import serve as run
 
-    # An option on the command line replaces the option in the file; the default of an option does not.
+    # An option on the command line replaces the option in the file. The default of an option does not.
     explicit = {
         name: value for name, value in settings.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
@@ -91,7 +91,7 @@ def serve(
 
 
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` by the names of models for clients: models of the file, then of --model."""
+    """Return the arguments of `podium.load` for the models of the file, then for those of --model, by the name for clients."""
     from podium.local.cpu import cores
 
     threads = settings.threads
@@ -110,7 +110,7 @@ def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _name_and_model(argument: str) -> tuple[str, str]:
-    """Return the name for clients and the model's own name from `AS=NAME`, or twice the name from `NAME`."""
+    """Return the name for clients and the model's own name in `AS=NAME`. In `NAME`, both names are the same."""
     name, equals, model = argument.partition("=")
     if not name or (equals and not model) or not argument.isprintable():
         raise InvalidInput(Argument("model"), f" {argument!r} must be NAME or AS=NAME")

@@ -54,11 +54,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def source_options(*, prefixed: Sequence[str] = ()) -> Callable[[Command], Command]:
     """Return the decorator that adds the options of a source. The command gets them as `source_options`, a SourceOptions.
 
-    The options for the fields in `prefixed` are called --index-NAME, because --NAME is another option of the command.
+    The options for the fields in `prefixed` are called --index-NAME, because the command has another option --NAME.
     """
 
     def add_options(command: Command) -> Command:
-        names = {f"source_{name}": name for name in _OPTIONS}  # the command's other parameters have no such prefix
+        names = {f"source_{name}": name for name in _OPTIONS}  # prefixed, so that they differ from the command's parameters
 
         @functools.wraps(command)
         def with_source_options(*arguments: Any, **keywords: Any) -> Any:

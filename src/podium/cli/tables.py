@@ -23,31 +23,33 @@ from podium.types import Ranking, Result
 __all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
 # Widths are numbers of a terminal's cells, of which a letter takes one and a Chinese character two.
-MIN_WIDTH = 40  # lines are never narrower, even if the terminal is
-DEFAULT_WIDTH = 80  # of lines in a terminal that does not know its width
-SIDE_BY_SIDE_WIDTH = 120  # from this width on, two rankings are shown side by side
+MIN_WIDTH = 40  # of a line, even if the terminal is narrower
+DEFAULT_WIDTH = 80  # of a line in a terminal that does not know its width
+SIDE_BY_SIDE_WIDTH = 120  # two rankings are shown side by side if lines have at least this width
 UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
 MIN_TEXT_WIDTH = 10
 MAX_ID_WIDTH = 12
-GAP = 2  # between columns
-MAX_READ = 1_000  # characters of a document that are read to show its beginning in a terminal
+GAP = 2  # spaces between columns
+MAX_READ_CHARACTERS = 1_000  # how many characters of a text are read to show its beginning in a terminal
 REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
 """Arrows, dashes and dots → what is shown in a terminal without Unicode."""
 
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print the rank, score, change of rank, id and beginning of the text of each document. `texts`: input index → text."""
-    numbers = [(str(result.rank), _score(result), _movement(result.index + 1, result.rank)) for result in ranking]
-    rows = [(*cells, id_of(result.document), texts[result.index]) for cells, result in zip(numbers, ranking, strict=True)]
+    """Print the rank, score, change of rank, id and text of each document. `texts`: index in the input → text."""
+    rows = []
+    for result in ranking:
+        numbers = (str(result.rank), _score(result), _movement(result.index + 1, result.rank))
+        rows.append((*numbers, id_of(result.document), texts[result.index]))
     if rows:
         _print_documents(("rank", "score", "moved"), rows)
     print_notes(ranking)
 
 
 def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, offset: int = 0) -> None:
-    """Print two lists of `limit` results after the first `offset`: in the order of the scores, and in the source's order.
+    """Print a page of the ranking, and the same page of the source's order: `limit` results after the first `offset`.
 
-    The two lists are side by side in a wide terminal, else one below the other.
+    The two lists are side by side in a wide terminal, and otherwise one below the other.
     """
     texts = shown_texts(((result.index, result.document) for result in ranking), fields)
     page = slice(offset, offset + limit)
@@ -90,19 +92,19 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_notes(ranking: Ranking) -> None:
-    """Print the notes of a ranking on stderr. If it is empty and has no notes, a note says that there were no documents."""
+    """Print the notes of a ranking on stderr. For an empty ranking without notes, say that there were no documents."""
     notes = ranking.notes or (() if ranking else ("there are no documents to rank",))
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
 
 def shown_texts(documents: Iterable[tuple[int, Any]], fields: Sequence[str] | None) -> dict[int, str | None]:
-    """Return the text to show of each document by its index: the values of `fields`, or without fields the document's text."""
+    """Return the text to show for each document, by its index: the values of `fields`, or if there are none, its own text."""
     return {index: _values(document, fields) for index, document in documents}
 
 
 def _values(document: Any, fields: Sequence[str] | None) -> str | None:
-    """Return the values of a document's fields on one line, or its text if there are no fields; None if it has no text."""
+    """Return the values of a document's `fields` on one line, or its own text if there are none. None if it has no text."""
     if not fields or document is None or isinstance(document, str):
         return texts_of([document])[0]
     values = [texts_of([document], (name,))[0] for name in fields if has_field(document, name)]
@@ -110,7 +112,7 @@ def _values(document: Any, fields: Sequence[str] | None) -> str | None:
 
 
 def _print_documents(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print rows, each of numbers, an id and a text. `columns` are the names of the columns of numbers.
+    """Print documents. A row has numbers, then an id and a text. `columns` are the names of the columns of numbers.
 
     If no document has an id, there is no column for ids.
     """
@@ -148,15 +150,15 @@ def _print_side_by_side(
 
 
 def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Container[int] = ()) -> None:
-    """Print rows in columns as wide as their widest cell. `right_aligned`: the indices of columns aligned to the right."""
+    """Print rows. A column is as wide as its widest cell. `right_aligned`: the indices of columns aligned to the right."""
     widths = _widths(columns, rows)
     for row_index, row in enumerate([columns, *rows]):
         cells = [
             " " * (width - cell_len(cell)) + cell if index in right_aligned else cell + " " * (width - cell_len(cell))
             for index, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
         ]
-        last = row[-1].rjust(widths[-1]) if len(row) - 1 in right_aligned else row[-1]
-        line = (" " * GAP).join([*cells, last]).rstrip()
+        last_cell = row[-1].rjust(widths[-1]) if len(row) - 1 in right_aligned else row[-1]
+        line = (" " * GAP).join([*cells, last_cell]).rstrip()
         click.echo(click.style(line, bold=True) if row_index == 0 else line)
 
 
@@ -166,7 +168,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _with_id(result: Result, texts: Mapping[int, str | None], width: int) -> str:
-    """Return the id of a result's document, if any, and the beginning of its text."""
+    """Return the id of a result's document, if it has one, and the beginning of its text."""
     document_id = id_of(result.document)
     prefix = f"{_one_line(document_id, MAX_ID_WIDTH)}  " if document_id else ""
     return _one_line(prefix + (texts[result.index] or ""), width)
@@ -188,7 +190,7 @@ def _source_score(result: Result) -> str:
 
 
 def _movement(source_rank: int | None, rank: int) -> str:
-    """Return how many ranks a document moved up or down, "=" if it did not move or if its rank in the source is unknown."""
+    """Return how many ranks a document moved up or down, "=" if it did not move or its rank in the source is unknown."""
     if source_rank is None or source_rank == rank:
         return "="
     ranks_up = source_rank - rank
@@ -198,10 +200,10 @@ def _movement(source_rank: int | None, rank: int) -> str:
 def _one_line(text: str | None, width: int) -> str:
     """Return the beginning of a text on one line, without control characters, which could change the terminal.
 
-    It has at most `width` cells, but never fewer than MIN_TEXT_WIDTH. In a pipe or a file the whole text is returned.
+    It has at most `width` cells, or at most MIN_TEXT_WIDTH if that is more. In a pipe or a file, the whole text is returned.
     """
     is_unlimited = _line_width() == UNLIMITED
-    beginning = (text or "")[: None if is_unlimited else MAX_READ]
+    beginning = (text or "")[: None if is_unlimited else MAX_READ_CHARACTERS]
     line = _plain(" ".join("".join(character if character.isprintable() else " " for character in beginning).split()))
     width = max(width, MIN_TEXT_WIDTH)
     if is_unlimited or cell_len(line) <= width:
@@ -222,7 +224,7 @@ def _line_width() -> int:
 
 
 def _plain(text: str) -> str:
-    """Return a text in which those characters of REPLACEMENTS that the terminal cannot show are replaced."""
+    """Return a text, with replacements for those characters of REPLACEMENTS that stdout's encoding does not have."""
     for character, replacement in REPLACEMENTS.items():
         if character in text and not _can_show(character):
             text = text.replace(character, replacement)

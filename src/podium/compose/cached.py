@@ -18,12 +18,14 @@ __all__ = ["CachedScorer"]
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What the store has of the scores of one query. Equal texts have the same key, so each is scored only once.
+    """The scores of one query that are in the store, and the texts whose scores are missing.
+
+    Equal texts have the same key, so a text that occurs several times is scored once.
 
     - `keys`: one key per text, in the order of the texts.
     - `stored_rows`: key → the row in the store.
     - `missing`: key → a text that has to be scored.
-    - `notes`: the failure of the store, if it failed.
+    - `notes`: a note about the failure of the store, if it failed.
     """
 
     keys: list[bytes]
@@ -37,11 +39,11 @@ class _Lookup:
 
 
 class CachedScorer(WrappedScorer):
-    """A scorer that stores the scores of another one, and computes only those that are not stored.
+    """A scorer that stores the scores of another scorer, and lets it compute only scores that are not stored.
 
     The key of a score is a hash of the scorer's model, revision and identity, the query and the text. If the store fails,
-    everything is scored and a note says so. Raises InvalidInput for a listwise scorer, whose scores depend on the other
-    documents.
+    all texts are scored and a note says so. Raises InvalidInput for a listwise scorer, because its score of a document depends
+    on the other documents.
     """
 
     def __init__(self, scorer: Scorer, store: Store) -> None:
@@ -55,13 +57,13 @@ class CachedScorer(WrappedScorer):
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         lookup = self._lookup(query, texts)
-        fresh = self.scorer.score(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return self._merge(lookup, fresh)
+        fresh_scores = self.scorer.score(query, lookup.missing_texts) if lookup.missing else Scores(())
+        return self._merge(lookup, fresh_scores)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         lookup = await to_thread(self._lookup, query, texts)
-        fresh = await self.scorer.ascore(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return await to_thread(self._merge, lookup, fresh)
+        fresh_scores = await self.scorer.ascore(query, lookup.missing_texts) if lookup.missing else Scores(())
+        return await to_thread(self._merge, lookup, fresh_scores)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -69,8 +71,8 @@ class CachedScorer(WrappedScorer):
         lookups = [self._lookup(query, texts) for query, texts in zip(queries, texts_per_query, strict=True)]
         if progress:
             progress(sum(len(lookup.keys) - len(lookup.missing) for lookup in lookups))
-        fresh = self.scorer.score_many(queries, [lookup.missing_texts for lookup in lookups], progress=progress)
-        return [self._merge(lookup, scores) for lookup, scores in zip(lookups, fresh, strict=True)]
+        fresh_per_query = self.scorer.score_many(queries, [lookup.missing_texts for lookup in lookups], progress=progress)
+        return [self._merge(lookup, fresh_scores) for lookup, fresh_scores in zip(lookups, fresh_per_query, strict=True)]
 
     def _lookup(self, query: str, texts: Sequence[str]) -> _Lookup:
         keys = [self._key(query, text) for text in texts]
@@ -83,19 +85,19 @@ class CachedScorer(WrappedScorer):
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored_rows}
         return _Lookup(keys, stored_rows, missing, notes)
 
-    def _merge(self, lookup: _Lookup, fresh: Scores) -> Scores:
-        """Store `fresh`, the scores of the missing texts, and return the scores of all texts in order.
+    def _merge(self, lookup: _Lookup, fresh_scores: Scores) -> Scores:
+        """Store `fresh_scores`, the scores of the missing texts, and return the scores of all texts in order.
 
         Scores that are not finite numbers are not stored: the ranking refuses them, and they may be an error that passes.
         Raises PodiumError if there is not one score per missing text.
         """
-        if len(fresh.values) != len(lookup.missing):
-            raise PodiumError(f"{self.model} returned {len(fresh.values)} scores for {len(lookup.missing)} texts")
-        rows = dict(zip(lookup.missing, _rows(fresh), strict=True))
-        notes = [*fresh.notes, *lookup.notes]
-        remembered = sum(1 for key in lookup.keys if key in lookup.stored_rows)
-        if remembered:
-            notes.append(f"{remembered} of {len(lookup.keys)} scores were remembered")
+        if len(fresh_scores.values) != len(lookup.missing):
+            raise PodiumError(f"{self.model} returned {len(fresh_scores.values)} scores for {len(lookup.missing)} texts")
+        rows = dict(zip(lookup.missing, _rows(fresh_scores), strict=True))
+        notes = [*fresh_scores.notes, *lookup.notes]
+        remembered_count = sum(1 for key in lookup.keys if key in lookup.stored_rows)
+        if remembered_count:
+            notes.append(f"{remembered_count} of {len(lookup.keys)} scores were remembered")
         finite_rows = {key: row for key, row in rows.items() if _is_finite(row)}
         if finite_rows and not lookup.notes:  # a store that has just failed is not tried again
             try:
@@ -103,7 +105,7 @@ class CachedScorer(WrappedScorer):
             except PodiumError as error:
                 notes.append(f"{error}; scores were not stored")
         all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
-        return _scores(all_rows, fresh, tuple(notes), remembered)
+        return _scores(all_rows, fresh_scores, tuple(notes), remembered_count)
 
     def _key(self, query: str, text: str) -> bytes:
         """Return a hash of 20 bytes. Every hashed part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
@@ -119,15 +121,15 @@ def _is_finite(row: Row) -> bool:
 
 
 def _rows(scores: Scores) -> list[Row]:
-    """Return one row per text."""
+    """Return the scores as rows, one per text."""
     unknown = [None] * len(scores.values)
     optional_columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     columns = [unknown if column is None else column for column in optional_columns]
     return [Row(*row) for row in zip(scores.values, *columns, strict=True)]
 
 
-def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remembered: int) -> Scores:
-    """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh`."""
+def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], remembered_count: int) -> Scores:
+    """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh_scores`."""
     columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
     values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens = columns
     return Scores(
@@ -137,9 +139,9 @@ def _scores(rows: Sequence[Row], fresh: Scores, notes: tuple[str, ...], remember
         dropped_tokens=dropped_tokens,
         query_tokens=query_tokens,
         query_dropped_tokens=query_dropped_tokens,
-        total_tokens=fresh.total_tokens or 0,
-        billed=fresh.billed,
+        total_tokens=fresh_scores.total_tokens or 0,
+        billed=fresh_scores.billed,
         notes=notes,
-        remembered=remembered,
-        encoded=fresh.encoded,
+        remembered=remembered_count,
+        encoded=fresh_scores.encoded,
     )

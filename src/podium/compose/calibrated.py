@@ -27,11 +27,11 @@ class Calibration:
     """An increasing function from a model's raw scores (before any sigmoid) to probabilities.
 
     The method "platt" computes 1 / (1 + exp(-(slope × score + offset))). The method "isotonic" interpolates linearly between
-    `points`, which are (score, probability) pairs in ascending order, and is constant outside of them.
+    `points`, which are (score, probability) pairs in ascending order. Below the first and above the last, it is constant.
 
-    A calibration is valid only for the `model` and `revision` that it was fitted on. A hosted model may run on any server, so
-    name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"). Otherwise a server's calibration would be
-    accepted for the model of another server.
+    A calibration is valid only for the `model` and `revision` that it was fitted on. The server of a hosted model is not
+    compared. So name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"). Otherwise the calibration would
+    be accepted for the model of another server.
     """
 
     model: str
@@ -109,7 +109,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 
 
 def _is_increasing(calibration: Calibration) -> bool:
-    """Whether all numbers are finite, and a higher score never has a lower probability. A slope must be above 0."""
+    """Whether all numbers are finite, and a higher score never has a lower probability. For "platt", the slope is above 0."""
     xs = [x for x, _ in calibration.points]
     ys = [y for _, y in calibration.points]
     numbers = [calibration.slope, calibration.offset, *xs, *ys]

@@ -41,7 +41,7 @@ def platt(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, flo
     scale = score_array.std() or 1.0  # if all scores are equal, they stay as they are
     positive_count = relevant_array.sum()
     negative_count = (~relevant_array).sum()
-    # The targets are not exactly 0 and 1, because the slope would then be infinite if scores separate the documents.
+    # The targets are not exactly 0 and 1. Otherwise the slope would be infinite if the scores separate the documents.
     targets = np.where(relevant_array, (positive_count + 1) / (positive_count + 2), 1 / (negative_count + 2))
     prior_log_odds = float(np.log((positive_count + 1) / (negative_count + 1)))
     slope, offset = _logistic_fit((score_array - center) / scale, targets, prior_log_odds)
@@ -100,15 +100,17 @@ def reliability(probabilities: Sequence[float], relevant: Sequence[bool]) -> lis
 def _logistic_fit(x: np.ndarray, targets: np.ndarray, offset: float) -> tuple[float, float]:
     """Return the slope and offset that minimise the cross-entropy with `targets`, by Newton's method with step halving.
 
-    The search starts at a slope of 0 and at `offset`. It ends when a step reduces the loss by less than 1e-12 of it.
+    The search starts at a slope of 0 and at `offset`. It ends when a step reduces the loss by less than 1e-12, or by less than
+    that share of a loss above 1.
     """
     slope = 0.0
     loss = _loss(slope * x + offset, targets)
     for _ in range(MAX_NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(slope * x + offset, -500, 500)))  # clipped, because exp overflows above 709
-        gradient = np.array([((p - targets) * x).sum(), (p - targets).sum()])
-        weight = np.maximum(p * (1 - p), 1e-12)
-        curvature = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
+        probabilities = 1 / (1 + np.exp(-np.clip(slope * x + offset, -500, 500)))  # clipped, because exp overflows above 709
+        errors = probabilities - targets
+        gradient = np.array([(errors * x).sum(), errors.sum()])
+        weights = np.maximum(probabilities * (1 - probabilities), 1e-12)
+        curvature = np.array([[(weights * x * x).sum(), (weights * x).sum()], [(weights * x).sum(), weights.sum()]])
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)  # 1e-9 keeps the matrix invertible
         step_factor = 1.0
         while True:
@@ -127,12 +129,13 @@ def _logistic_fit(x: np.ndarray, targets: np.ndarray, offset: float) -> tuple[fl
 
 
 def _loss(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Return the cross-entropy of the probabilities that `logits` stand for, summed over documents."""
+    """Return the cross-entropy of the sigmoids of `logits`, summed over documents."""
     return float((np.logaddexp(0, logits) - targets * logits).sum())
 
 
 def _checked_arrays(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
-    score_array, relevant_array = np.asarray(scores, np.float64), np.asarray(relevant, bool)
+    score_array = np.asarray(scores, np.float64)
+    relevant_array = np.asarray(relevant, bool)
     if not relevant_array.any() or relevant_array.all():
         raise InvalidInput("a calibration needs documents of both kinds, relevant and not relevant; judge more documents")
     return score_array, relevant_array

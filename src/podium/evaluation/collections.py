@@ -84,8 +84,8 @@ def read_queries(path: str | Path) -> dict[str, str]:
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """Return grades by query id and document id. Raises InvalidInput.
 
-    A line has query, document and grade, or query, 0, document and grade as in TREC. A first line without a number at its
-    end is a header, and is skipped.
+    A line has query, document and grade, or query, 0, document and grade as in TREC. If the first line does not end with a
+    number, it is a header and is skipped.
     """
     file = Path(path)
     grades: dict[str, dict[str, int]] = {}
@@ -109,18 +109,19 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def _answerable_queries_only(
     name: str, documents: dict[str, str], queries: dict[str, str], qrels: Qrels, candidates: Mapping[str, list[str]]
 ) -> Collection:
-    """Return a collection of those queries that have a relevant document. Raises InvalidInput if there are none."""
+    """Return a collection of those queries that have a relevant document. Raises InvalidInput if no query has one."""
     answerable_ids = {query_id for query_id, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
-    judged = {query_id: text for query_id, text in queries.items() if query_id in answerable_ids}
-    if not judged:
+    answerable = {query_id: text for query_id, text in queries.items() if query_id in answerable_ids}
+    if not answerable:
         raise InvalidInput(f"{name}: no query has a relevant document; do the ids of queries and qrels match?")
-    for query_id, text in zip(judged, texts_of(list(judged.values())), strict=True):
+    for query_id, text in zip(answerable, texts_of(list(answerable.values())), strict=True):
         if text is None:
             raise InvalidInput(f"{name}: the query {query_id!r:.60} is empty; give it a text, or remove it and its judgments")
-    return Collection(name, documents, judged, {query_id: dict(qrels[query_id]) for query_id in judged}, candidates)
+    return Collection(name, documents, answerable, {query_id: dict(qrels[query_id]) for query_id in answerable}, candidates)
 
 
 def _csv_collection(file: Path) -> Collection:
+    """Return the collection in a CSV, as `read_collection` describes. Queries, and documents without ids, get numbered ids."""
     documents: dict[str, str] = {}
     ids_by_query: dict[str, str] = {}
     ids_by_document: dict[str, str] = {}
@@ -155,14 +156,14 @@ def _corpus(file: Path) -> dict[str, str]:
 
 
 def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return document ids by query id. A line of the file has a query id, a tab and a document id. {} if there is no file.
+    """Return document ids by query id, {} if there is no file. A line has a query id, a tab and a document id.
 
-    A first line whose ids are both unknown is a header, and is skipped.
+    If both ids in the first line are unknown, it is a header and is skipped.
     """
     candidates: dict[str, list[str]] = {}
     for index, (location, line) in enumerate(_numbered_lines(_lines(file) if file.exists() else (), file)):
-        query_id, tab, cells = line.rstrip("\r\n").partition("\t")
-        document_id = cells.partition("\t")[0].strip()
+        query_id, tab, other_cells = line.rstrip("\r\n").partition("\t")
+        document_id = other_cells.partition("\t")[0].strip()
         if index == 0 and query_id.strip() not in queries and document_id not in documents:
             continue
         if not tab:
@@ -174,7 +175,7 @@ def _candidates(file: Path, queries: Mapping[str, str], documents: Mapping[str, 
 
 
 def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (location, id, text) for each TREC topic. End tags such as </title> are often missing."""
+    """For each TREC topic, yield its location, its id and its text. End tags such as </title> may be missing."""
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
         title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
@@ -184,7 +185,7 @@ def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _by_id(rows: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """Return texts by id from rows of (location, id, text). Raises InvalidInput if an id is repeated."""
+    """Return texts by id. A row has a location for messages, an id and a text. Raises InvalidInput if an id is repeated."""
     texts: dict[str, str] = {}
     for location, text_id, text in rows:
         if text_id in texts:
@@ -201,7 +202,10 @@ def _id_and_text(line: str, location: str) -> tuple[str, str]:
 
 
 def _records(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (location, id, object) from (location, JSON) pairs. Raises InvalidInput unless it is an object with id and text."""
+    """For each line of JSON, yield its location, its id and the object. `lines` has the location and the JSON of each line.
+
+    Raises InvalidInput if the JSON is not an object with an id and a text.
+    """
     for location, line in lines:
         try:
             record = parse_json(line)
@@ -223,7 +227,7 @@ def _string(value: Any, location: str) -> str:
 
 
 def _numbered_lines(lines: Iterable[str], file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (location, line) for each line that is not blank."""
+    """Yield each line that is not blank, after its location for messages."""
     return ((f"{file}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip())
 
 

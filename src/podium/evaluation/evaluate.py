@@ -72,7 +72,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run, its name and its cost. If the system is a reranker, `score_kind`, `notes` and `revision` are filled, too.
+    """A run, its name and its cost. `score_kind`, `notes` and `revision` are set only if the system is a reranker.
 
     `is_compared`: whether its metrics are compared with the baseline's, as those of the ceiling are not.
     """
@@ -91,7 +91,7 @@ class Evaluation:
     """Several systems compared with a baseline.
 
     - `values`: name of a system → metric → query id → value.
-    - `differences`: name of a system → its difference to the baseline in the first metric. There is none for the ceiling.
+    - `differences`: name of a system → its difference to the baseline in the first metric. The ceiling is left out.
     - `corrected_p`: name of a system → the p-value of that difference, corrected by Holm for the number of systems.
     - `judged_shares`: name of a system → the share of its first ten documents that have a judgment.
     """
@@ -127,7 +127,7 @@ class Movement:
 
 
 def first_stage_run(collection: Collection, first_stage: FirstStage, candidates: int, advance: Progress) -> System:
-    """Return the run of the first stage: at most `candidates` documents for each query. `advance` gets 1 per query."""
+    """Return the run of the first stage: at most `candidates` documents for each query. `advance(1)` is called per query."""
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
     for query_id, text in collection.queries.items():
@@ -140,7 +140,7 @@ def first_stage_run(collection: Collection, first_stage: FirstStage, candidates:
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
-    """Return the run of a reranker on the baseline's documents. `advance` gets the number of documents of each query.
+    """Return the run of a reranker on the baseline's documents. `advance` is called with the number of documents of each query.
 
     Queries are ranked one by one, so that the time of each query is known. Raises InvalidInput if the collection lacks a
     document, and the errors of the reranker.
@@ -163,10 +163,10 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
 
 
 def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the notes of several queries, with one note for all that differ only in their numbers.
+    """Return the notes of several queries. Notes that differ only in their numbers become one note.
 
-    In notes such as "2 of 100 documents …", both numbers are summed over queries. If there are several queries, a note ends
-    with the number of queries that have it.
+    If these notes have a form such as "2 of 100 documents …", both numbers are summed over queries. If there are several
+    queries, the note ends with the number of queries that have it.
     """
     notes_by_pattern: dict[str, list[str]] = {}
     for notes in notes_per_query:
@@ -182,7 +182,7 @@ def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _summed(notes: Sequence[str]) -> str:
-    """Return one note for similar ones: with the sums of their numbers if they have the form "2 of 100 …", else the first."""
+    """Return one note for similar notes: with sums if they have the form "2 of 100 …", or else the first note."""
     matches = [match for note in notes if (match := re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL))]
     if len(matches) < len(notes):
         return notes[0]
@@ -208,7 +208,7 @@ def ceiling(collection: Collection, baseline: Run) -> System:
 def compare_systems(
     collection: Collection, baseline: System, systems: Iterable[System], metrics: tuple[str, ...]
 ) -> Evaluation:
-    """Return every metric of every system, and compare the systems with the baseline in the first metric.
+    """Compute every metric for every system, and compare the systems with the baseline in the first metric.
 
     Raises InvalidInput if two systems have the same name, or if a metric cannot be computed.
     """
@@ -236,12 +236,13 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:
-    """Return the queries whose first metric increased most, and the queries whose first metric decreased most.
+    """Return the queries that the system improved most in the first metric, and those that it worsened most.
 
     Both lists have at most `count` queries. They begin with the largest change.
     """
     metric = evaluation.metrics[0]
-    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
+    before = evaluation.values[evaluation.baseline.name][metric]
+    after = evaluation.values[system.name][metric]
     order = sorted(before, key=lambda query_id: (before[query_id] - after[query_id], query_id))
     helped = [query_id for query_id in order[:count] if after[query_id] > before[query_id]]
     hurt = [query_id for query_id in order[::-1][:count] if after[query_id] < before[query_id]]

@@ -21,13 +21,13 @@ PerQuery = Mapping[str, float]
 def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Return the metrics' names as ir_measures writes them.
 
-    Raises InvalidInput for a metric that ir_measures does not know or cannot compute. To find out, every metric is computed
-    once for two documents, so that the error appears before any query is scored.
+    Raises InvalidInput for a metric that ir_measures does not know or cannot compute. Every metric is computed once for two
+    documents, so that the error is raised before any query is scored.
     """
-    checked = tuple(str(_measure(name)) for name in names)
-    for name in checked:
+    checked_names = tuple(str(_measure(name)) for name in names)
+    for name in checked_names:
         metric_values((name,), {"query": {"a": 1, "b": 0}}, {"query": {"a": 1.0, "b": 0.5}})
-    return checked
+    return checked_names
 
 
 def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
@@ -49,16 +49,19 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
 
 
 def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:
-    """Return, by query id, the share of the first `depth` documents that have a judgment. It is 1 if there are none."""
+    """Return, by query id, the share of the first `depth` documents that have a judgment.
+
+    It is 1 for a query without documents in the run.
+    """
     shares = {}
     for query_id, grades in qrels.items():
-        top = list(run.get(query_id, {}))[:depth]
-        shares[query_id] = sum(document_id in grades for document_id in top) / len(top) if top else 1.0
+        top_ids = list(run.get(query_id, {}))[:depth]
+        shares[query_id] = sum(document_id in grades for document_id in top_ids) / len(top_ids) if top_ids else 1.0
     return shares
 
 
 def mean(values: PerQuery) -> float:
-    """Return the mean over queries, 0 if there are none."""
+    """Return the mean over queries, 0 if there are no queries."""
     return sum(values.values()) / len(values) if values else 0.0
 
 
@@ -79,7 +82,7 @@ def _with_numbers_as_ids(qrels: Qrels, run: Run) -> tuple[dict[str, dict[str, in
 
 
 def _measure(name: str) -> Any:
-    """Return the metric as ir_measures represents it. Raises InvalidInput if it is unknown or its parameters are invalid."""
+    """Return the ir_measures object of a metric. Raises InvalidInput if it is unknown or its parameters are invalid."""
     library = import_optional("ir_measures", "eval")
     try:
         measure = library.parse_measure(name)

@@ -7,8 +7,8 @@ from html import escape
 
 __all__ = ["bars", "lines"]
 
-WIDTH, HEIGHT = 640, 280  # in the units of the SVG, as all coordinates here
-LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins; there is room for labels with a font size of 20, as on phones
+WIDTH, HEIGHT = 640, 280  # in the units of the SVG, like all coordinates in this module
+LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins, with room for labels in the font size of 20 that phones get
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "1 5", "12 4")  # `stroke-dasharray` of the first series, the second, …
 MIDDLE = (TOP + HEIGHT - BOTTOM) / 2  # the y of a bar chart's axis
 AXIS_Y = HEIGHT - BOTTOM  # the y of a line chart's x axis
@@ -18,7 +18,10 @@ Point = tuple[float, float]
 
 
 def bars(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: str, x_name: str) -> str:
-    """Return a bar chart around 0. A bar's label and value appear when the pointer is on it."""
+    """Return a bar chart with positive values above its axis and negative values below it.
+
+    A bar's label and value appear when the pointer is on the bar.
+    """
     largest = max((abs(value) for value in values), default=1.0) or 1.0
     max_height = MIDDLE - TOP
     step = (END_X - LEFT) / max(len(values), 1)
@@ -82,7 +85,7 @@ def _legend_line(index: int) -> str:
 
 
 def _ticks(labels: Sequence[tuple[float, str]]) -> list[str]:
-    """Return the labels of the y axis from (y in the SVG, text) pairs."""
+    """Return the labels of the y axis as SVG. `labels` has the y coordinate and the text of each label."""
     return [f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>' for y, text in labels]
 
 

@@ -1,4 +1,4 @@
-"""Write an evaluation as one HTML page, which loads nothing from a network and is readable on a phone and without colour."""
+"""Write an evaluation as one HTML page. It loads nothing from a network, and is readable on a phone and without colour."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Fa
 
 
 def page(evaluation: Evaluation, facts: Facts = ()) -> str:
-    """Return the page as HTML: facts, tables and warnings, then each reranker's plots and most changed queries."""
+    """Return the page as HTML: facts, tables and warnings, then for each reranker, plots and the queries that changed most."""
     collection = evaluation.collection
     name = escape(collection.name)
     sections = [_tables(evaluation), *(_note(warning) for warning in warnings(evaluation)), _recall_plot(evaluation)]
@@ -99,8 +99,8 @@ def _system_section(evaluation: Evaluation, system: System) -> str:
 
 
 def _recall_plot(evaluation: Evaluation) -> str:
-    longest = max((len(scores) for scores in evaluation.baseline.run.values()), default=1)
-    depths = [depth for depth in DEPTHS if depth <= longest] or [1]
+    max_depth = max((len(scores) for scores in evaluation.baseline.run.values()), default=1)
+    depths = [depth for depth in DEPTHS if depth <= max_depth] or [1]
     systems = [system for system in (evaluation.baseline, *evaluation.systems) if system.is_compared]
     series = [(system.name, [(depth, _recall(evaluation, system, depth)) for depth in depths]) for system in systems]
     return lines(
@@ -109,7 +109,7 @@ def _recall_plot(evaluation: Evaluation) -> str:
 
 
 def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
-    """Return the mean share of a query's relevant documents that are among its first `depth`."""
+    """Return the share of the relevant documents that are among a query's first `depth` documents, as the mean over queries."""
     shares = []
     for query_id, grades in evaluation.collection.qrels.items():
         relevant = {document_id for document_id, grade in grades.items() if grade > 0}
@@ -119,7 +119,8 @@ def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
 
 def _difference_plot(evaluation: Evaluation, system: System) -> str:
     metric = evaluation.metrics[0]
-    before, after = (evaluation.values[name][metric] for name in (evaluation.baseline.name, system.name))
+    before = evaluation.values[evaluation.baseline.name][metric]
+    after = evaluation.values[system.name][metric]
     order = sorted(before, key=lambda query_id: before[query_id] - after[query_id])
     labels = [evaluation.collection.queries[query_id][:80] for query_id in order]
     gains = [after[query_id] - before[query_id] for query_id in order]
@@ -130,7 +131,7 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
 
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
-    """Yield plots of a system's scores. There are none if all or none of the scored documents are relevant."""
+    """Yield plots of a system's scores. Yield nothing if all or none of the scored documents are relevant."""
     pairs = [
         (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
         for query_id, scores in system.run.items()
@@ -140,7 +141,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
     if not relevant.any() or relevant.all():
         return
-    # The percentile leaves out documents without text. Their score is a placeholder far below the others.
+    # The percentile leaves out documents without text, whose score is a placeholder far below all other scores.
     score_range = (float(np.percentile(scores, 0.1)), float(scores.max()))
     series = [(name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
     y_max = max(y for _, points in series for _, y in points)
@@ -155,7 +156,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
 def _histogram(
     scores: np.ndarray[tuple[int], np.dtype[np.float64]], score_range: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Return (middle of the bin, share of the scores in it) for SCORE_BINS bins."""
+    """For each of SCORE_BINS bins, return its middle and the share of the scores in it."""
     counts, edges = np.histogram(scores, bins=SCORE_BINS, range=score_range)
     return [((low + high) / 2, count / len(scores)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 

@@ -21,7 +21,7 @@ Run = Mapping[str, Mapping[str, float]]
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Return the run in a file whose lines have a query id, Q0, a document id, a rank, a score and the run's name.
 
-    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput, whose message has the line.
+    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput, with the number of a malformed line.
     """
     file = Path(path)
     rows: dict[str, list[tuple[float, int, str]]] = {}
@@ -43,9 +43,9 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 def write_run(path: str | Path, run: Run, name: str) -> None:
     """Write a run called `name` to a file.
 
-    Scores are float32, as trec_eval reads them, and strictly decreasing: a score that is not below the previous one becomes
-    the next smaller float32. So every tool that reads the file gets this order, however it orders equal scores. Raises
-    InvalidInput for an id with white space, and PodiumError if the file cannot be written.
+    Scores are written as float32, as trec_eval reads them. They strictly decrease: a score that is not below the score before
+    becomes the next smaller float32. So every tool reads the same order, however it orders equal scores. Raises InvalidInput
+    for an id with white space, and PodiumError if the file cannot be written.
     """
     check_ids(run)
     for scores in run.values():
@@ -57,8 +57,8 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
         for rank, (document_id, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
     ]
     try:
-        with atomic_write(Path(path)) as file:
-            file.write("".join(lines).encode())
+        with atomic_write(Path(path)) as output:
+            output.write("".join(lines).encode())
     except OSError as error:
         raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -71,7 +71,7 @@ def check_ids(ids: Iterable[str]) -> None:
 
 
 def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[str, float]:
-    """Return one query's scores by document id, in order, from (score, rank, document id) rows."""
+    """Return one query's scores by document id, best first. `rows` has the score, the rank and the id of each document."""
     scores = {document_id: score for score, _, document_id in sorted(rows, key=lambda row: (-row[0], row[1]))}
     if len(scores) < len(rows):
         raise InvalidInput(f"{location} has a document twice")
@@ -79,6 +79,7 @@ def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[s
 
 
 def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
+    """Yield the scores as `write_run` writes them."""
     previous = np.float32(np.inf)
     for score in scores:
         # A document without text has a score of minus infinity if the model's scores have no lower limit.

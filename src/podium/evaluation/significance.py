@@ -22,11 +22,15 @@ TOLERANCE = 1e-9  # two values that differ by less are a tie
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of two systems over the same queries, and the numbers of queries in which the first is better."""
+    """The mean difference of a system and a baseline over the same queries.
+
+    `wins`, `ties` and `losses` are the numbers of queries for which the system is better than, equal to or worse than the
+    baseline.
+    """
 
     mean: float
     low: float  # the lower end of the 95 % interval of the mean
-    high: float  # its upper end
+    high: float  # the upper end of this interval
     p: float  # the p-value of the randomisation test
     wins: int
     ties: int
@@ -34,7 +38,7 @@ class Difference:
 
 
 def difference(system: Mapping[str, float], baseline: Mapping[str, float]) -> Difference:
-    """Compare two systems by a metric's values, which are mapped from query ids. Equal input gives equal output."""
+    """Compare a system with a baseline. Both arguments map query ids to a metric's values. Equal input gives equal output."""
     gains = np.array([system[query_id] - baseline[query_id] for query_id in baseline], np.float64)
     low, high = bootstrap_interval(gains)
     wins = int((gains > TOLERANCE).sum())
@@ -47,7 +51,7 @@ def bootstrap_interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> t
     """Return the 95 % interval of the mean: its 2.5 and 97.5 percentiles over resamples (percentile bootstrap)."""
     generator = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):  # in a loop, because 10,000 resamples of thousands of queries do not fit into memory
+    for index in range(RESAMPLES):  # in a loop, because 10,000 resamples of thousands of queries would take a gigabyte
         means[index] = gains[generator.integers(0, len(gains), len(gains))].mean()
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
@@ -56,8 +60,8 @@ def bootstrap_interval(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> t
 def randomisation_p(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     """Return the two-sided p-value of Fisher's paired randomisation test.
 
-    That is the share of random signs for which the mean of the gains is at least as far from 0 as the observed mean. It is
-    exact for up to 12 queries that differ, else estimated from 10,000 random draws and the observed signs.
+    The p-value is the share of random signs for which the mean of the gains is at least as far from 0 as the observed mean. It
+    is exact if at most 12 queries differ. Otherwise it is estimated from 10,000 random draws and the observed signs.
     """
     differing = np.abs(gains[np.abs(gains) > TOLERANCE])
     if not len(differing):

@@ -10,7 +10,7 @@ from podium.evaluation.evaluate import Cost, Evaluation, Movement, System, movem
 
 __all__ = ["Table", "cost_table", "difference_table", "mean_table", "movement_tables", "warnings"]
 
-MAX_UNJUDGED_SHARE = 0.1  # there is a warning if more of a system's first ten documents have no judgment
+MAX_UNJUDGED_SHARE = 0.1  # if a larger share of a system's first ten documents has no judgment, there is a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def cost_table(evaluation: Evaluation) -> Table:
 
 
 def movement_tables(evaluation: Evaluation, system: System, count: int) -> Iterator[tuple[str, Table]]:
-    """Yield (title, table) for the `count` queries that a system helped most, then for those that it hurt most.
+    """Yield the title and the table of the `count` queries that a system helped most, then of those that it hurt most.
 
     A table without rows is left out.
     """
@@ -64,13 +64,13 @@ def movement_tables(evaluation: Evaluation, system: System, count: int) -> Itera
 
 def warnings(evaluation: Evaluation) -> list[str]:
     """Return the warnings that a reader of the tables needs: missing judgments, and the notes of the rankings."""
-    sentences = [*_candidate_warnings(evaluation.collection)]
+    sentences = list(_candidate_warnings(evaluation.collection))
     for name, difference in evaluation.differences.items():
-        unjudged = 1 - evaluation.judged_shares[name]
-        if unjudged > MAX_UNJUDGED_SHARE and unjudged > abs(difference.mean):
+        unjudged_share = 1 - evaluation.judged_shares[name]
+        if unjudged_share > MAX_UNJUDGED_SHARE and unjudged_share > abs(difference.mean):
             sentences.append(
-                f"{name}: {unjudged:.0%} of its first ten documents have no judgment; they count as irrelevant, which could "
-                "decide the comparison"
+                f"{name}: {unjudged_share:.0%} of its first ten documents have no judgment; they count as irrelevant, which "
+                "could decide the comparison"
             )
     sentences += [f"{system.name}: {note}" for system in evaluation.systems for note in system.notes]
     return sentences
@@ -80,12 +80,12 @@ def _candidate_warnings(collection: Collection) -> Iterator[str]:
     """Yield a warning if the collection lists candidates that have no judgment."""
     ids_by_query = ((query_id, collection.candidates.get(query_id, ())) for query_id in collection.queries)
     pairs = [(query_id, document_id) for query_id, document_ids in ids_by_query for document_id in document_ids]
-    if unjudged := sum(document_id not in collection.qrels[query_id] for query_id, document_id in pairs):
-        yield f"{unjudged} of {len(pairs)} candidates have no judgment; they count as not relevant"
+    if unjudged_count := sum(document_id not in collection.qrels[query_id] for query_id, document_id in pairs):
+        yield f"{unjudged_count} of {len(pairs)} candidates have no judgment; they count as not relevant"
 
 
 def _cost_cells(cost: Cost) -> tuple[str, ...]:
-    """Return the cells of `cost_table` after the name. If every query had cached scores, there is no time to show."""
+    """Return the cells of `cost_table` after the name. The times are empty if every query had cached scores."""
     tokens = "" if cost.tokens is None else f"{cost.tokens:,}"
     billed = ", ".join(f"{amount:g} {unit}" for unit, amount in cost.billed.items()) or "–"
     if not cost.seconds:

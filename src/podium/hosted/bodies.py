@@ -1,8 +1,8 @@
 """Decode the bodies of responses, with a limit on their size before and after decompression. No I/O.
 
 httpx decodes as many layers of compression as a server names, and decodes every block completely. So a few hundred bytes can
-become gigabytes before their size is known. Therefore podium requests no compression, reads raw bytes, and decodes gzip
-itself, for servers that compress nevertheless.
+become gigabytes before their size is known. Therefore podium requests replies without compression and reads their raw bytes.
+If a server compresses nevertheless, podium decodes gzip itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_size(title: str, size: int) -> None:
 def decode(title: str, encoding: str, body: bytes) -> bytes:
     """Return the content of a body whose Content-Encoding is `encoding`.
 
-    Raises BadResponse unless the encoding is identity or gzip, and if the content is damaged, incomplete or too large.
+    Raises BadResponse if the encoding is neither identity nor gzip, or if the content is damaged, incomplete or too large.
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):

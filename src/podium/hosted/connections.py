@@ -26,7 +26,7 @@ from podium.errors import InvalidInput
 __all__ = ["AsyncClients", "Connection", "ConnectionPool", "new_client"]
 
 MAX_CONNECTIONS = 100
-MAX_IDLE_SECONDS = 5.0  # the default of httpx; most servers close idle connections soon after that
+MAX_IDLE_SECONDS = 5.0  # the default of httpx; most servers close idle connections somewhat later
 SINGLE_CONNECTION_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 # Both limits must be equal. httpcore counts busy connections as kept alive, so with a lower second limit it would close
 # connections after each use.
@@ -55,7 +55,7 @@ def _new_client(client_class: Callable[..., Client], limits: httpx.Limits) -> Cl
 def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
     """Return httpx's SSL context, cached because creating one takes 20 ms.
 
-    httpx reads the environment variables itself; the arguments only make the cache notice that they changed.
+    httpx reads the environment variables itself. The arguments only make the cache notice that the variables changed.
     """
     return httpx.create_ssl_context()
 
@@ -83,7 +83,7 @@ class Connection:
                 self._socket = None  # a shared client may use this socket for a request of another thread
 
     def cut_off(self) -> None:
-        """End the request that is running. The connection must not be used afterwards."""
+        """End the current request. The connection must not be used afterwards."""
         with self._lock:
             self.is_cut_off = True
             self._shut_down()
@@ -97,8 +97,8 @@ class Connection:
 class ConnectionPool:
     """A pool of at most MAX_CONNECTIONS connections.
 
-    A `shared_client` is the user's: every connection uses it, and it is never closed here. It chooses the socket of each
-    request itself, so only requests that open a new socket can be cut off.
+    If there is a `shared_client`, which is the user's, every connection uses it, and the pool never closes it. This client
+    chooses the socket of each request itself, so only requests that open a new socket can be cut off.
     """
 
     def __init__(self, shared_client: httpx.Client | None = None) -> None:
@@ -158,8 +158,8 @@ class ConnectionPool:
 class AsyncClients:
     """One AsyncClient per event loop, because its connections belong to the loop in which they were opened.
 
-    A client is closed when its loop ends, even if `aclose` is not called. A `shared_client` is the user's: it is used in
-    every loop, and never closed here.
+    A client is closed when its loop ends, even if `aclose` is not called. If there is a `shared_client`, which is the user's,
+    it is used in every loop and never closed.
     """
 
     def __init__(self, shared_client: httpx.AsyncClient | None = None) -> None:

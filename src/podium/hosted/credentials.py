@@ -14,13 +14,13 @@ __all__ = ["Credentials", "split_login"]
 
 
 class Credentials:
-    """The headers that authorise requests, and the secrets in them. The repr, which debuggers show, contains neither.
+    """The headers that authorise requests, and the secrets in these headers. The repr, which debuggers show, has none of them.
 
     - `api_key`: the key, None to read it from the provider's environment variable.
     - `login`: "user:password", None if there is none.
     - `is_required`: whether to raise MissingKey if there is no key.
 
-    Raises InvalidInput if the key is not a string, and MissingKey if an HTTP header cannot contain it.
+    Raises InvalidInput if the key is not a string, and MissingKey if it is missing or an HTTP header cannot contain it.
     """
 
     __slots__ = ("headers", "secrets")
@@ -40,7 +40,7 @@ class Credentials:
 
 
 def split_login(url: str | None) -> tuple[str | None, str | None]:
-    """Return a URL without its login, because httpx logs URLs, and the login as "user:password" or None."""
+    """Return a URL without its login, and the login as "user:password", None if there is none. httpx logs URLs."""
     if url is None or "@" not in urlsplit(url).netloc:
         return url, None
     parts = urlsplit(url)
@@ -50,7 +50,7 @@ def split_login(url: str | None) -> tuple[str | None, str | None]:
 
 
 def _checked_key(provider: Provider, api_key: Any, *, is_required: bool) -> str | None:
-    """Return `api_key`, else the key in the environment, else None. Raises the errors of Credentials."""
+    """Return `api_key`, or else the key in the environment, or else None. Raises the errors of Credentials."""
     if api_key is not None and not isinstance(api_key, str):
         raise InvalidInput(f"api_key must be a string, not a {type(api_key).__name__}")
     variable = provider.key_variable

@@ -1,4 +1,4 @@
-"""The rerank APIs that podium supports, with one row per provider. Everything in which the APIs differ is in their rows.
+"""The rerank APIs that podium supports, with one row per provider. All differences between the APIs are in their rows.
 
 The rows were checked against the providers' specifications and clients in November 2026. Model names are not checked
 against a list, because providers change their models every few months.
@@ -45,7 +45,7 @@ class Provider:
     listwise_models: tuple[str, ...] = ()  # prefixes of models whose documents must all be in one request, see is_listwise
 
     def is_listwise(self, model: str) -> bool:
-        """Whether a model compares documents with each other. Its scores in different requests cannot be compared."""
+        """Whether a model compares documents with each other, so that its scores in different requests cannot be compared."""
         return model.startswith(self.listwise_models)
 
 
@@ -231,5 +231,5 @@ PROVIDERS = (
 
 
 def find_provider(name: str) -> Provider:
-    """Return the provider of this name. There must be one."""
+    """Return the provider of this name, which must be in PROVIDERS."""
     return next(provider for provider in PROVIDERS if provider.name == name)

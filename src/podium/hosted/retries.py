@@ -20,7 +20,7 @@ __all__ = ["Policy", "Request", "Response", "advised_wait", "attempts", "deadlin
 
 # Waits are in seconds.
 FIRST_WAIT = 0.5  # the longest wait after the first attempt
-LONGEST_WAIT = 8.0  # the longest wait after any attempt, unless the server advises another
+LONGEST_WAIT = 8.0  # the longest wait after any attempt, unless the server advises another wait
 MAX_ADVISED_WAIT = 1e7  # a header with a larger number is ignored
 RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
@@ -61,7 +61,7 @@ class Response:
 
 
 class _Failure(NamedTuple):
-    """A failure after which another attempt can succeed. The server asks to wait `advised_wait` seconds, if it is not None."""
+    """A failure after which another attempt can succeed. `advised_wait`: the seconds that the server asks to wait, or None."""
 
     error: ProviderError
     advised_wait: float | None
@@ -71,8 +71,8 @@ def attempts(request: Request, policy: Policy, deadline: float) -> Generator[flo
     """Return the content of the first success response, after as many attempts as `policy` allows.
 
     Every step is an attempt. The generator yields the seconds to wait before the request is sent, and receives its response.
-    If sending fails, the driver raises the exception at the `yield`. Raises ProviderError if the last attempt fails, and at
-    once for an error that another attempt would not change.
+    If sending fails, the driver raises the exception at the `yield`. Raises ProviderError if the last attempt fails, or if an
+    attempt fails with an error that another attempt would not change.
     """
     error: ProviderError | None = None
     wait = 0.0
@@ -90,7 +90,10 @@ def attempts(request: Request, policy: Policy, deadline: float) -> Generator[flo
 
 
 def _attempt(request: Request, wait: float) -> Generator[float, Response, bytes | _Failure]:
-    """Return the content of a success response, or the failure if another attempt can succeed. Raises other ProviderErrors."""
+    """Send a request once. Return the content of a success response, or the failure if another attempt can succeed.
+
+    Raises the ProviderError of any other failure.
+    """
     try:
         response = yield wait
     except (httpx.TransportError, TimeoutError) as error:

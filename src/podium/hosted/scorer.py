@@ -120,7 +120,7 @@ class HostedScorer(BaseScorer):
         self.close()
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
-        """Return ranges and requests: for each request, the indices of its texts, and the request itself."""
+        """Return the requests of a call, and before them a range for each request: the indices of its texts."""
         ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
         return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
@@ -141,7 +141,7 @@ class HostedScorer(BaseScorer):
         )
 
     def _scores(self, contents: list[bytes], ranges: list[range]) -> Scores:
-        """Return the scores in the contents of the replies. Each reply is for the texts of one range."""
+        """Return the scores in the contents of the replies. `ranges` has, for each reply, the indices of its texts."""
         replies = [
             wire.parse_reply(self.provider, content, len(indices)) for content, indices in zip(contents, ranges, strict=True)
         ]
@@ -167,7 +167,7 @@ def _checked_model(provider: Provider, model: Any) -> str:
 
 
 def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
-    """Return `base_url`, else the URL in the environment, else None, which means the provider's public server."""
+    """Return `base_url`, or else the URL in the environment, or else None, which means the provider's public server."""
     variable = f"{provider.name.upper()}_BASE_URL"
     url = base_url or os.environ.get(variable) or None
     if url is None and provider.url is None:
@@ -189,7 +189,7 @@ def _has_host(url: str) -> bool:
     """Whether both urllib and httpx can parse a URL and find a host in it."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError if it is not a number that a port can have
+        _ = parts.port  # raises ValueError if the port is not a number from 0 to 65535
         return bool(parts.hostname and httpx.URL(url).host)
     except (ValueError, httpx.InvalidURL):
         return False

@@ -30,9 +30,9 @@ GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its request
 def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[bytes]:
     """Return the contents of the responses, in the order of the requests. Raises the first ProviderError.
 
-    The requests run on threads of their own, so that an error, an interrupt or the deadline ends the call even while a
-    server blocks. In that case, running requests are cut off, so that no thread and no connection is left behind, and
-    pending requests are not sent.
+    The requests run on their own threads, so that an error, an interrupt or the deadline ends the call even while a server
+    does not respond. When the call ends in this way, pending requests are not sent, and running requests are cut off, so that
+    no thread and no connection is left behind.
     """
     call = _Call(requests, connections, policy)
     try:
@@ -59,7 +59,7 @@ class _Call:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Send pending requests, one after the other, until none is left. Several threads do so at once."""
+        """Send pending requests, one after the other, until none is left. Several threads run this at the same time."""
         while (pending := self._next_request()) is not None:
             index, request = pending
             try:
@@ -68,7 +68,7 @@ class _Call:
                 self._outcomes.put((index, error))
 
     def contents(self) -> list[bytes]:
-        """Wait for every response, and return their contents. Raises the first error, and DeadlineExceeded."""
+        """Wait for every response, and return their contents. Raises the first error, or DeadlineExceeded if one is late."""
         contents: dict[int, bytes] = {}
         while len(contents) < len(self._requests):
             seconds_left = max(0.0, self._deadline - time.monotonic())
@@ -82,7 +82,7 @@ class _Call:
         return [contents[index] for index in range(len(self._requests))]
 
     def cancel(self) -> None:
-        """Send nothing more, and cut off the requests that are running."""
+        """Send no pending request, and cut off the requests that are running."""
         with self._lock:
             self._cancelled.set()
             for connection in self._busy:
@@ -121,7 +121,7 @@ class _Call:
 
 
 async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
-    """Do what `send_all` does on an event loop. Cancelling it cancels every request."""
+    """Do what `send_all` does on an event loop. If this is cancelled, every request is cancelled."""
     deadline = time.monotonic() + policy.timeout
     slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
@@ -150,6 +150,7 @@ async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, poli
 
 
 def _send(request: Request, connection: Connection, deadline: float) -> Response:
+    """Send a request once, and return its response. Raises httpx.TransportError, TimeoutError and BadResponse."""
     http_request = _http_request(request, connection.client, deadline, trace=connection.trace)
     http_response = connection.client.send(http_request, stream=True, follow_redirects=False)
     body = bytearray()
@@ -160,6 +161,7 @@ def _send(request: Request, connection: Connection, deadline: float) -> Response
 
 
 async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -> Response:
+    """Do what `_send` does without blocking the event loop."""
     http_request = _http_request(request, client, deadline)
     seconds_left = max(0.001, deadline - time.monotonic())
     try:
@@ -198,7 +200,7 @@ def _http_request(
 
 
 def _append_block(body: bytearray, block: bytes, title: str, deadline: float) -> None:
-    """Append a block to the body of a response. Raises TimeoutError after the deadline, BadResponse if it is too large."""
+    """Append a block to a response's body. Raises TimeoutError after the deadline, BadResponse if the body is too large."""
     body += block
     if time.monotonic() > deadline:
         raise TimeoutError
@@ -207,7 +209,8 @@ def _append_block(body: bytearray, block: bytes, title: str, deadline: float) ->
 
 def _response(request: Request, http_response: httpx.Response, body: bytes) -> Response:
     """Return the response with its body decoded. Raises BadResponse if the body of a success cannot be decoded."""
-    status, headers = http_response.status_code, http_response.headers
+    status = http_response.status_code
+    headers = http_response.headers
     encoding = headers.get("Content-Encoding", "")
     if http_response.is_success:
         return Response(status, headers, decode(request.title, encoding, body), None)

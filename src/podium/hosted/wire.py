@@ -51,7 +51,8 @@ PUBLIC_PREFIX = re.compile(r"^(?:Basic |[A-Za-z]{2,6}[-_])")  # the beginning of
 ENCODER = json.JSONEncoder(ensure_ascii=False)
 LARGE_REPLY_BYTES = 1 << 20  # a reply of this size or more is parsed so that other threads can run
 MAX_ERROR_BYTES = 100_000  # the rest of an error's body is not read
-# A reply with more values than these limits add up to is not parsed. In memory, a value takes a hundred bytes or more.
+# A value takes a hundred bytes of memory or more. So a reply is not parsed if it has more values than MAX_REPLY_VALUES, plus
+# MAX_VALUES_PER_DOCUMENT for every document.
 MAX_REPLY_VALUES = 100_000
 MAX_VALUES_PER_DOCUMENT = 1_000
 MAX_COUNT = 1e15  # a larger number of tokens or billed units is ignored
@@ -59,7 +60,7 @@ MAX_COUNT = 1e15  # a larger number of tokens or billed units is ignored
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to one request: a score per document, in order, and the provider's counts."""
+    """The reply to one request: a score per document in the order of the request, the number of tokens, and billed counts."""
 
     scores: list[float]
     tokens: int | None
@@ -90,11 +91,11 @@ def request_body(provider: Provider, model: str, query: str, texts: Sequence[str
     fields["query"] = {provider.query_text_key: query} if provider.query_text_key else query
     if provider.limit_key:
         fields[provider.limit_key] = len(texts)
-    encoded = {name: _encoded(value) for name, value in (fields | dict(provider.fixed_fields)).items()}
+    encoded_fields = {name: _encoded(value) for name, value in (fields | dict(provider.fixed_fields)).items()}
     key = provider.text_key
     documents = [_encoded({key: text} if key else text) for text in texts]
-    encoded[provider.documents_key] = b"[%s]" % b", ".join(documents)
-    return b"{%s}" % b", ".join([b"%s: %s" % (_encoded(name), value) for name, value in encoded.items()])
+    encoded_fields[provider.documents_key] = b"[%s]" % b", ".join(documents)
+    return b"{%s}" % b", ".join([b"%s: %s" % (_encoded(name), value) for name, value in encoded_fields.items()])
 
 
 def _encoded(value: Any) -> bytes:
@@ -102,10 +103,10 @@ def _encoded(value: Any) -> bytes:
 
 
 def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
-    """Return a range per request: the indices of its texts. A request has at most `max_documents`, if that is not None.
+    """Return a range per request: the indices of its texts. No request exceeds the provider's limits.
 
-    Requests also stay within the provider's limits. Raises InvalidInput if the texts of a listwise model do not fit in one
-    request: scores in different requests could not be compared.
+    A request has at most `max_documents` texts, if that is not None. Raises InvalidInput if the texts of a listwise model do
+    not fit in one request, because its scores in different requests cannot be compared.
     """
     ranges = list(_ranges(provider, query, texts, max_documents or provider.max_documents or len(texts)))
     if len(ranges) > 1 and provider.is_listwise(model):
@@ -132,15 +133,15 @@ def _ranges(provider: Provider, query: str, texts: Sequence[str], max_documents:
 
 
 def parse_reply(provider: Provider, content: bytes, count: int) -> Reply:
-    """Return the scores in the reply to a request with `count` documents.
+    """Return the reply in the content of a response. `count` is the number of documents in the request.
 
-    Raises BadResponse unless the reply has exactly one finite score for each of them.
+    Raises BadResponse unless the reply has exactly one finite score for each document.
     """
     title = provider.title
     if count_values(content, MAX_REPLY_VALUES) > MAX_REPLY_VALUES + MAX_VALUES_PER_DOCUMENT * count:
         raise BadResponse(f"{title}'s reply has far more values than {count} documents explain; check base_url")
     try:
-        payload = _parsed(content)
+        payload = _json_value(content)
     except (ValueError, RecursionError):
         raise BadResponse(f"{title} answered with {_content_kind(content)} instead of JSON; check base_url") from None
     results = _value_at(payload, provider.results_key) if provider.results_key else payload
@@ -151,14 +152,14 @@ def parse_reply(provider: Provider, content: bytes, count: int) -> Reply:
     unscored = [index for index in range(count) if index not in scores]
     if unscored:
         raise BadResponse(f"{title} gave no score for {len(unscored)} of {count} documents (first: index {unscored[0]})")
-    return Reply([scores[index] for index in range(count)], _tokens(provider, payload), dict(_billed(provider, payload)))
+    return Reply([scores[index] for index in range(count)], _token_count(provider, payload), dict(_billed(provider, payload)))
 
 
-def _parsed(content: bytes) -> Any:
+def _json_value(content: bytes) -> Any:
     """Return the value of a JSON text, without blocking other threads if it is large.
 
-    The parser in C holds the GIL until it ends, which takes seconds for tens of megabytes. The parser in Python does not. It
-    is slower in general, but as fast for long strings, such as documents that a provider sends back.
+    The parser in C holds the GIL until it ends, which takes seconds for tens of megabytes. The parser in Python does not hold
+    it. This parser is slower, but not for long strings, such as documents that a provider sends back.
     """
     if len(content) < LARGE_REPLY_BYTES:
         return json.loads(content)
@@ -168,7 +169,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _scores_by_index(provider: Provider, results: list[Any], count: int) -> dict[int, float]:
-    """Return scores by the index of their document. Raises BadResponse for an invalid result, or two for a document."""
+    """Return scores by the index of their document. Raises BadResponse for an invalid result, or two results for a document."""
     scores: dict[int, float] = {}
     for result in results:
         index = _index(provider, result, count)
@@ -201,7 +202,7 @@ def _is_finite(number: float) -> bool:
 
 
 def _described(value: Any) -> str:
-    """Describe a wrong value. Only a number is repeated, because any other value could contain a document."""
+    """Describe a wrong value for a message. Only numbers are quoted, because any other value could contain a document."""
     if value is None:
         return "nothing"
     if isinstance(value, int | float) and abs(value) < 1e9:  # a larger number could have a thousand digits
@@ -215,7 +216,7 @@ def _content_kind(content: bytes) -> str:
     return "a web page" if content.lstrip().startswith(b"<") else "something else"
 
 
-def _tokens(provider: Provider, payload: Any) -> int | None:
+def _token_count(provider: Provider, payload: Any) -> int | None:
     """Return the number of tokens in a reply, None if it is missing or not a plausible number."""
     count = _value_at(payload, provider.tokens_key) if provider.tokens_key else None
     return int(count) if _is_count(count) else None
@@ -245,7 +246,7 @@ def error_for(
 ) -> ProviderError:
     """Return the error for a response with this status and content.
 
-    The provider's message is quoted unless it repeats one of the sent texts (query and documents) or one of the secrets.
+    The provider's message is quoted unless it repeats part of a sent text (the query or a document) or of a secret.
     """
     if status in REMEDIES:
         error_class, remedy = REMEDIES[status]
@@ -262,7 +263,7 @@ def error_for(
 
 
 def _message(content: bytes) -> str:
-    """Return the message in an error's body, from the fields that APIs use for it, "" if there is none."""
+    """Return the message in the body of an error, "" if no field that APIs use for a message has one."""
     try:
         payload = parse_json(content[:MAX_ERROR_BYTES])
     except ValueError:

@@ -18,8 +18,8 @@ def rerank_frame(
 ) -> Frame:
     """Return a frame's rows in order of relevance to the query, with two new columns: `score` and `rank` (from 1).
 
-    `rank_by` names the columns that are read. If it and the reranker's own `rank_by` are None, the column `content`, `text`,
-    `page_content` or `passage` is read. `limit` is the number of rows that are returned, None for the reranker's default.
+    `rank_by` names the columns that are read. If both this and the reranker's own `rank_by` are None, the column `content`,
+    `text`, `page_content` or `passage` is read. `limit` is the number of returned rows, None for the reranker's default.
     The frame itself is not changed. Rows of a pandas frame keep their index labels. Raises InvalidInput if `frame` is not a
     data frame or already has one of the new columns, and the errors of `rerank`.
     """

@@ -22,9 +22,9 @@ class PodiumReranker:
 
     - `model`: a name as for podium.load. The model is loaded by `warm_up`, or on first use.
     - `top_k`: the number of documents returned, None for all (or for the limit of `reranker`).
-    - `score_threshold`: documents with a lower score are left out. None leaves none out.
+    - `score_threshold`: documents with a lower score are left out. If it is None, no document is left out.
     - `rank_by`: the fields that are read: `content`, or names of fields in `meta`. None means `content`.
-    - `reranker`: a Reranker to use instead of `model`. A saved pipeline contains only `model`, not this reranker.
+    - `reranker`: a Reranker to use instead of `model`. A saved pipeline contains `model`, but not this reranker.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PodiumReranker:
         self._reranker = reranker
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the arguments for a saved pipeline, without API keys: they are read from the environment."""
+        """Return the arguments for a saved pipeline. API keys are not among them: they are read from the environment."""
         return default_to_dict(
             self, model=self.model, top_k=self.top_k, score_threshold=self.score_threshold, rank_by=self.rank_by
         )

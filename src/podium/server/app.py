@@ -36,7 +36,7 @@ from podium.types import Source
 
 __all__ = ["create_app"]
 
-EXECUTOR_THREADS = 64  # for short steps in asyncio.to_thread; blocking models and sources have thread pools of their own
+EXECUTOR_THREADS = 64  # for short steps in asyncio.to_thread; blocking models and sources have their own thread pools
 
 
 def create_app(
@@ -49,7 +49,8 @@ def create_app(
 ) -> Starlette:
     """Return the application. It serves `rerankers` by their names, or loads the models of the settings when it starts.
 
-    `source` is the index that the page searches. `on_failure` is called with the error if the models cannot be loaded.
+    `source` is the index that the page searches. If the models cannot be loaded, `on_failure` is called with the error. Without
+    `on_failure`, the error is raised in a task of the event loop.
     """
     settings = settings or Settings()
     state = State(
@@ -93,7 +94,7 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
-    """Begin to load the models at the start, while requests are already accepted, and close them at the end."""
+    """Begin to load the models, while requests are already accepted. Close the models when the application stops."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="podium-server"))
     load_task = asyncio.ensure_future(_load_models(state, on_failure))
     try:
@@ -130,7 +131,7 @@ def _cors(settings: Settings) -> list[Middleware]:
 class _CorrectPaths:
     """Middleware that corrects the paths of clients that join a base URL and a path without care.
 
-    A base URL that ends in a slash gives `//rerank`. One that already has a version gives `/v1/v2/rerank`.
+    A base URL that ends in a slash gives `//rerank`. A base URL that already has a version gives `/v1/v2/rerank`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -138,7 +139,7 @@ class _CorrectPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            # Starlette's routes ignore a line break at the end of a path. It is replaced by a character that no route has.
+            # Starlette's routes ignore a line break at the end of a path, so it is replaced by a character that no route has.
             path = re.sub(r"\n\Z", "\N{REPLACEMENT CHARACTER}", scope["path"])
             path = re.sub("//+", "/", path).rstrip("/") or "/"
             scope = {**scope, "path": re.sub(r"^(/v\d)+(?=/v\d/)", "", path)}

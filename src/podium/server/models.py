@@ -23,8 +23,8 @@ WILDCARD = "*"
 class Models:
     """Rerankers by name. The first one answers requests that name no model.
 
-    If there are no `rerankers`, `load` loads the models of the settings. Until then `is_loaded` is False. `source` is the index
-    that the page searches, None if there is none.
+    If `rerankers` is empty, `load` loads the models and the index of the settings. Until then, `is_loaded` is False.
+    `source` is the index that the page searches, None if there is none.
     """
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
@@ -40,14 +40,14 @@ class Models:
 
     @property
     def distinct_rerankers(self) -> list[Reranker]:
-        """The rerankers, without repeats if one has several names."""
+        """The rerankers. A reranker with several names is in the list once."""
         return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
 
     def served_name(self, requested: str | None) -> str:
-        """Return the name of the model that answers a request: the requested one, else the wildcard; the first for None.
+        """Return the name of the model that answers a request for the model `requested`, or for no model (None).
 
-        The result is one of `names`, so it can be a label of metrics. Raises Refusal if there is neither the requested model
-        nor a wildcard, or if the models are still loading.
+        For None, it is the first name. If the requested model is not served, it is the wildcard. The result is one of `names`,
+        so it can be a label of metrics. Raises Refusal if no model can answer, or if the models are still loading.
         """
         if not self.is_loaded:
             raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
@@ -62,19 +62,19 @@ class Models:
         )
 
     async def load(self, settings: Settings) -> None:
-        """Load the models and the index of the settings. Names with the same arguments share a model. Raises PodiumError.
+        """Load the models and the index of the settings, unless the constructor got rerankers. Raises PodiumError.
 
-        Nothing is loaded if there were `rerankers`.
+        Names with the same arguments share a reranker.
         """
         if self.is_loaded:
             return
         rerankers: dict[str, Reranker] = {}
         for name, arguments in settings.models.items():
-            same = next((other for other in rerankers if settings.models[other] == arguments), None)
-            if same is None:
+            same_name = next((other for other in rerankers if settings.models[other] == arguments), None)
+            if same_name is None:
                 rerankers[name] = reranker_with_threads(await to_thread(_load_reranker, arguments, settings.cache))
             else:
-                rerankers[name] = rerankers[same]
+                rerankers[name] = rerankers[same_name]
         if settings.index is not None:
             self.source = source_with_threads(await to_thread(load_source, settings.index, settings.source))
             self._owns_source = True
@@ -82,7 +82,7 @@ class Models:
         self.is_loaded = True
 
     async def close(self) -> None:
-        """Close the rerankers and the index that `load` loaded."""
+        """Close the rerankers and the index if `load` loaded them."""
         if self._owns_rerankers:
             for reranker in self.distinct_rerankers:
                 await reranker.aclose()
@@ -91,6 +91,6 @@ class Models:
 
 
 def _load_reranker(arguments: Mapping[str, Any], cache: str | None) -> Reranker:
-    """Load a reranker. Its own arguments may have a `cache`, which replaces the server's."""
+    """Load a reranker. `cache` is used if its arguments have no `cache`."""
     defaults: dict[str, Any] = {"cache": cache}
     return load(**(defaults | dict(arguments)))

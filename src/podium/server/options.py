@@ -18,9 +18,10 @@ KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", s
 class Option:
     """An option for the field `attribute` of a dataclass.
 
-    - `kind`: the type of its value: one of KIND_NAMES, a Literal, or a tuple of strings. An absent value is None.
-    - `name`: its name if that is not `attribute`.
-    - `minimum`, `maximum`: the smallest and the largest number that is allowed. `above`: a number that it must exceed.
+    - `kind`: the type of the option's value: a key of KIND_NAMES, a Literal, or a tuple of strings.
+    - `default`: the value if the option is not set. It can be None for every kind.
+    - `name`: the option's name if that is not `attribute`.
+    - `minimum`, `maximum`: the smallest and the largest number that is allowed. `above`: a number that the value must exceed.
     """
 
     attribute: str
@@ -39,7 +40,7 @@ class Option:
         return (self.name or self.attribute).replace("_", "-")
 
     def checked(self, value: Any) -> Any:
-        """Return a value as this option's type. TOML has no paths and tuples, and whole numbers may be written for any number.
+        """Return a value, converted to this option's type. TOML has no paths or tuples, and 1 may be written for 1.0.
 
         Raises InvalidInput if the value has another type or is out of range.
         """
@@ -73,13 +74,13 @@ def option(default: Any, help_text: str, **details: Any) -> Any:
 
 
 def options_of(dataclass_type: type) -> list[Option]:
-    """Return the options of a dataclass, in the order of its fields. Fields that were not made by `option` are left out."""
+    """Return the options of a dataclass, in the order of its fields. Fields that do not come from `option` are left out."""
     hints = get_type_hints(dataclass_type)
     rows = [row for row in fields(dataclass_type) if row.metadata]
-    return [Option(row.name, _without_none(hints[row.name]), default=row.default, **row.metadata) for row in rows]
+    return [Option(row.name, _without_none_type(hints[row.name]), default=row.default, **row.metadata) for row in rows]
 
 
-def _without_none(hint: Any) -> Any:
+def _without_none_type(hint: Any) -> Any:
     """Return the type X for the hint `X | None`, and any other hint unchanged."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     return kinds[0] if len(kinds) < len(get_args(hint)) else hint

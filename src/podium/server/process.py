@@ -31,19 +31,19 @@ from podium.server.telemetry import logs
 __all__ = ["listening_socket", "serve"]
 
 BACKLOG = 2048  # connections that the kernel queues until the server accepts them
-ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row; only after them can Protocol close idle ones
+ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row, before Protocol can close idle connections
 LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
 EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
-LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, because no client waits for a reply
+LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, when no client waits for a reply
 REPLACEMENT_SECONDS = 1  # time between the end of a worker and the start of the one that replaces it
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, which then close idle connections before the server does
+KEEP_ALIVE_SECONDS = 75  # most load balancers close idle connections after 60, and must close them before the server does
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal, and return the exit code. Raises InvalidInput if the address is not available."""
+    """Serve until a signal or a failure, and return the exit code. Raises InvalidInput if the address is not available."""
     logs.set_up(settings.log_format)
     listener = listening_socket(settings)
-    settings = replace(settings, port=listener.getsockname()[1])  # the real one, if the settings have 0 for any free port
+    settings = replace(settings, port=listener.getsockname()[1])  # port 0 in the settings means any free port
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logs.log("listening", url=f"http://{host}:{settings.port}/", loading=",".join(settings.models))
     return run_server(settings, listener) if settings.workers == 1 else run_workers(settings, listener)
@@ -68,11 +68,11 @@ class _Server(uvicorn.Server):
         self._loop.set_exception_handler(_log_loop_error)
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(BACKLOG)  # asyncio uses uvicorn's `backlog` also for the kernel's queue, for which it is too small
+            listener.listen(BACKLOG)  # asyncio also uses uvicorn's `backlog` for the kernel's queue, for which 16 is too small
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        if self.force_exit:  # Then uvicorn does not end the application's task, and its cancellation is logged as an error.
+        if self.force_exit:  # uvicorn does not end the application's task then, and would log its cancellation as an error
             await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -82,8 +82,8 @@ class _Server(uvicorn.Server):
         elif self._settings.workers == 1:
             self.force_exit = True
             self._stop(1)
-        # A second signal does not stop a worker, because it can be the first one again: Ctrl-C reaches the whole process group,
-        # and the parent forwards it.
+        # A second signal does not stop a worker, because it can be the first one again: a service manager may signal all
+        # processes, and the parent forwards its signal. The parent itself kills the workers after a second signal.
 
     async def _drain(self) -> None:
         """Wait until accepted requests are answered, at most for the drain timeout, and stop."""
@@ -101,7 +101,7 @@ class _Server(uvicorn.Server):
         self._stop(1)
 
     def _stop(self, exit_code: int) -> None:
-        """Begin to shut down. After some seconds the process exits even if a thread is busy, for example with a download."""
+        """Begin to shut down. After some seconds, the process exits even if a thread is busy, for example with a download."""
         self.exit_code = exit_code
         self.should_exit = True
         seconds = EXIT_SECONDS if self._app.state.podium.models.is_loaded else LOADING_EXIT_SECONDS
@@ -114,7 +114,7 @@ _loop_errors = logs.RateLimitedLog("event_loop")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log errors of asyncio, but not all of them: without free file descriptors, every new connection is an error."""
+    """Log an error of asyncio, at most one in ten seconds: without free file descriptors, every new connection is an error."""
     error = context.get("exception")
     _loop_errors.warn(message=context.get("message"), error=f"{type(error).__name__}: {error}" if error else None)
 
@@ -165,7 +165,7 @@ def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[],
     """
     first_workers = list(workers)
     while not stop.is_set():
-        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # the time limit, because `stop` may be set
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # seconds, because `stop` may be set
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
@@ -194,7 +194,7 @@ def _terminate(workers: list[BaseProcess], seconds: float) -> None:
 
 def _run_worker(settings: Settings, listener: socket.socket) -> None:
     if hasattr(os, "setsid"):
-        os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it
+        os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it to the workers
     logs.set_up(settings.log_format)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     raise SystemExit(run_server(settings, listener))

@@ -26,7 +26,7 @@ __all__ = ["OPTIONS", "Settings"]
 NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_score", "limit"}
 """Arguments of `podium.load` that a table [models.NAME] cannot have.
 
-The key `load` is the `name`. The other arguments are objects, secrets, or options that belong to a request.
+A table has the key `load` instead of `name`. The other arguments are objects, secrets, or options that belong to a request.
 """
 
 
@@ -35,7 +35,8 @@ class Settings:
     """The settings of a server and its workers. A setting with a help text is an option of `podium serve`.
 
     - `models`: name for clients → arguments of `podium.load`. The first model answers requests that name no model.
-    - `model`: the values of --model. `podium serve` adds these models to `models`, with the arguments in `model_options`.
+    - `model`: the values of --model. `podium serve` adds these models to `models`.
+    - `model_options`: further arguments of `podium.load` for the models in `model`.
     - `source`: how `index` is searched.
     - `read_timeout`: the seconds within which the body of a request must arrive.
     """
@@ -86,12 +87,12 @@ class Settings:
         except InvalidInput as error:
             message = error.message(lambda argument: argument.name.replace("_", "-"))
             raise InvalidInput(f"{path}: {message}") from None
-        if models or values.get("model"):  # else the default model is served
+        if models or values.get("model"):  # otherwise `models` keeps its default
             values["models"] = models
         return cls(**values, model_options=model_options, source=source)
 
     def checked(self) -> Settings:
-        """Return these settings, with checked values. Raises InvalidInput or ModelNotFound if a server cannot use them."""
+        """Return these settings with checked values. Raises InvalidInput or ModelNotFound if a server cannot use them."""
         rows = [row for row in OPTIONS if getattr(self, row.attribute) is not None]
         settings = replace(self, **{row.attribute: row.checked(getattr(self, row.attribute)) for row in rows})
         settings._check_memory()
@@ -109,11 +110,11 @@ class Settings:
             )  # fmt: skip
 
     def _check_access(self) -> None:
-        """Raise InvalidInput if other machines could use the server without a key, or if an origin or the keys are invalid."""
+        """Raise InvalidInput if other machines could use the server without a key, or if its keys or an origin are invalid."""
         if not self.host:
             raise InvalidInput(Argument("host"), " must be an address or a name, such as 127.0.0.1")
         if self.keys_file is not None:
-            Keys(self.keys_file)  # raises InvalidInput if it cannot be read
+            Keys(self.keys_file)  # raises InvalidInput if the file cannot be read
         elif not self.insecure and not _is_loopback(self.host):
             raise InvalidInput(
                 f"other machines can reach {self.host}; set ", Argument("api_keys_file"),
@@ -151,17 +152,18 @@ SOURCE_OPTIONS = [  # fields of SourceOptions; lists of fields are strings, as o
 
 
 def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked values of the options that the table has, by their attributes. Raises InvalidInput."""
+    """Return the checked values of the options that are in the table, by `Option.attribute`. Raises InvalidInput."""
     return {row.attribute: row.checked(table[row.key]) for row in options if row.key in table}
 
 
 def _source_options(values: dict[str, Any]) -> SourceOptions:
-    """Return the options of a source. In `values`, which are changed, lists of fields are strings."""
-    if "text" in values:
-        values["text"] = weights(values["text"])
-    if "return_fields" in values:
-        values["return_fields"] = comma_list(values["return_fields"]) or None
-    return SourceOptions(**values)
+    """Return the options of a source. Lists of fields are strings in `values`, as on the command line."""
+    options = dict(values)
+    if "text" in options:
+        options["text"] = weights(options["text"])
+    if "return_fields" in options:
+        options["return_fields"] = comma_list(options["return_fields"]) or None
+    return SourceOptions(**options)
 
 
 def _check_option_names(table: Mapping[str, Any]) -> None:
@@ -174,19 +176,22 @@ def _check_option_names(table: Mapping[str, Any]) -> None:
 
 
 def _load_arguments(tables: Any) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` by the model's name for clients, from the tables [models.NAME].
+    """Return the arguments of `podium.load` for each table [models.NAME], by NAME, which is the model's name for clients.
 
-    The key `load` of a table is the model to load, by default NAME. Raises InvalidInput.
+    The key `load` of a table is the name of the model to load. If it is missing, that is NAME, too. Raises InvalidInput.
     """
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise InvalidInput('models must be tables: [models.best], and under it load = "cohere:rerank-v3.5"')
-    allowed = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE
+    allowed_keys = {*inspect.signature(load).parameters, "load"} - NOT_IN_A_FILE
+    arguments_by_name = {}
     for name, table in tables.items():
         if not name or not name.isprintable():
             raise InvalidInput(f"{name!r} cannot be the name of a model; use visible characters")
-        if unknown := sorted(set(table) - allowed):
-            raise InvalidInput(f"[models.{name}] has {', '.join(unknown)}; it can have {', '.join(sorted(allowed))}")
-    return {name: {"name": table.pop("load", name), **table} for name, table in tables.items()}
+        if unknown := sorted(set(table) - allowed_keys):
+            raise InvalidInput(f"[models.{name}] has {', '.join(unknown)}; it can have {', '.join(sorted(allowed_keys))}")
+        arguments = dict(table)
+        arguments_by_name[name] = {"name": arguments.pop("load", name), **arguments}
+    return arguments_by_name
 
 
 def _is_loopback(host: str) -> bool:

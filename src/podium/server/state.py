@@ -1,4 +1,4 @@
-"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share. `keys` is None without keys."""
+"""State: the settings, models, dialects, limits, API keys and metrics that all endpoints share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ __all__ = ["State", "state_of"]
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """What the endpoints of an application share. `keys` is None if requests need no API key."""
+
     settings: Settings
     models: Models
     dialects: Sequence[Dialect]

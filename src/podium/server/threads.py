@@ -33,7 +33,7 @@ class ThreadPool:
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function on a thread, in the caller's context (see contextvars), and return its result.
 
-        If the caller is cancelled, the thread ends the function anyway.
+        If the caller is cancelled, the function still runs to its end on the thread.
         """
         loop = asyncio.get_running_loop()
 
@@ -51,8 +51,8 @@ class ThreadPool:
         try:
             return await asyncio.wrap_future(future)
         finally:
-            # The future has its exception, which has this frame in its traceback. Without this line the documents of a failed
-            # search would stay in memory until garbage is collected.
+            # A failed future refers to its exception, whose traceback refers to this frame. Without this line, the frame would
+            # refer to the future, and the documents of a failed search would stay in memory until garbage is collected.
             del future
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class ThreadedSource:
 
     def __init__(self, source: Source, thread_count: int = THREADS_PER_POOL) -> None:
         self.source = source
-        self.text_fields = getattr(source, "text_fields", None)  # a user's source may not have it
+        self.text_fields = getattr(source, "text_fields", None)  # a user's source may not have this attribute
         self._thread_pool = ThreadPool(thread_count)
 
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
@@ -98,13 +98,13 @@ class ThreadedSource:
         return await self._thread_pool.run(lambda: self.search(query, limit, offset=offset))
 
     def close(self) -> None:
-        """End the threads when they are done, and close the source."""
+        """Let the threads end after their current searches, and close the source."""
         self._thread_pool.close()
         close_source(self.source)
 
 
 def reranker_with_threads(reranker: Reranker) -> Reranker:
-    """Return a reranker that does not block the event loop: the same one if its scorer is asynchronous."""
+    """Return a reranker that does not block the event loop. It is the same reranker if its scorer is asynchronous."""
     return reranker if as_scorer(reranker.scorer).is_async else reranker.with_scorer(ThreadedScorer(reranker.scorer))
 
 
@@ -115,10 +115,10 @@ def close_source(source: Source) -> None:
 
 
 def source_with_threads(source: Source) -> Source:
-    """Return a source that does not block the event loop: the same one if it is asynchronous.
+    """Return a source that does not block the event loop. It is the same source if it is asynchronous.
 
     An embedded index is asynchronous, but its searches hold Python's lock (the GIL) and would keep all threads of the event
-    loop busy. So it gets its own threads, no more than there are processors.
+    loop busy. So the index gets its own threads, at most one per processor.
     """
     if isinstance(source, EmbeddedIndex):
         return ThreadedSource(source, cores())

@@ -22,7 +22,7 @@ EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change 
 class RedisScores:
     """A store for CachedScorer at a URL: redis://, rediss:// or unix://. Safe to share between threads.
 
-    If Redis fails, calls raise PodiumError. For the next five seconds they do so at once, without trying Redis again.
+    If Redis fails, the call raises PodiumError. For the next five seconds, all calls raise it without calling Redis.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,7 +45,7 @@ def _encoded(row: Row) -> bytes:
 
 
 def _decoded(content: Any) -> Row | None:
-    """Return the row that was stored as `content`, None if that is absent or was not written by podium."""
+    """Return the row that was stored as `content`, None if nothing was stored or podium did not write it."""
     if not isinstance(content, bytes) or len(content) not in (LAYOUT.size, LAYOUT_WITHOUT_QUERY.size):
         return None
     has_query = len(content) == LAYOUT.size

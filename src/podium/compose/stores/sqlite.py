@@ -1,4 +1,4 @@
-"""SqliteScores: scores cached in a file. An interrupted evaluation continues from it without scoring anything twice."""
+"""SqliteScores: scores cached in a file. An evaluation that was interrupted continues without computing them again."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class SqliteScores:
             raise PodiumError(f"{path} cannot store scores ({error}); delete it, or name another file") from error
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        with self._lock, self._typed_errors():
+        with self._lock, self._podium_errors():
             rows = ((key, self._database.execute(SELECT, (key,)).fetchone()) for key in keys)
             return {key: Row(*row) for key, row in rows if row is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        with self._lock, self._typed_errors(), self._database:
+        with self._lock, self._podium_errors(), self._database:
             self._database.executemany(INSERT, [(key, *row) for key, row in rows.items()])
 
     def close(self) -> None:
@@ -56,7 +56,8 @@ class SqliteScores:
             self._database.close()
 
     @contextlib.contextmanager
-    def _typed_errors(self) -> Iterator[None]:
+    def _podium_errors(self) -> Iterator[None]:
+        """Convert errors of SQLite in the block to PodiumError."""
         try:
             yield
         except sqlite3.Error as error:

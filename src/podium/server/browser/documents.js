@@ -1,6 +1,6 @@
-// Documents as lines of the form, and from files. The server decides which of their fields are read. Pure functions.
+// Documents from the lines of the form and from files. The server decides which fields of a document are read. Pure functions.
 
-/** Returns a document for each line that is not blank: an object or string if the line is JSON of one, else the line. */
+/** Returns a document for each line that is not blank: the object or string that the line has as JSON, or else the line. */
 export function parseDocuments(lines) {
   return lines.split(/\r?\n/).filter((line) => line.trim()).map((line) => {
     if (!/^\s*[{"]/.test(line)) return line;
@@ -30,7 +30,7 @@ export function linesOf(documents) {
   return documents.map((document) => (isPlain(document) ? document : JSON.stringify(document))).join("\n");
 }
 
-/** Returns the id in a document, else its key in the index, else null. */
+/** Returns the id of a document, or else its key in the index, or else null. */
 export function idOf(document) {
   if (!isRecord(document)) return null;
   const id = [document._id, document.id, document.source_key].find((value) => ["string", "number"].includes(typeof value) && value !== "");
@@ -42,7 +42,7 @@ export function titleOf(document) {
   return isRecord(document) && typeof document.title === "string" && document.title.trim() ? document.title : null;
 }
 
-/** Returns a document of a search without its score and rank there. Its key becomes its id if it has none. */
+/** Returns a document of a search without its score and rank in the source. If it has no id, its key becomes its id. */
 export function asCandidate(document) {
   if (!isRecord(document)) return document;
   const { source_key: key, source_score: _score, source_rank: _rank, ...fields } = document;

@@ -2,7 +2,7 @@
 
 export const byId = (id) => document.getElementById(id);
 
-/** Creates an element. Attributes named on… are event listeners; those that are false, null or undefined are left out. */
+/** Creates an element. Attributes named on… are event listeners. Attributes that are false, null or undefined are left out. */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

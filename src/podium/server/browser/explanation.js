@@ -1,11 +1,11 @@
-// The explanation of a score: the sentences of a text, and passages of a long one, scored separately by the same reranker.
+// The explanation of a score: the sentences of a text, and the passages of a long text, scored by the same reranker.
 
 import { element } from "./elements.js";
 import { passages, sentences } from "./measures.js";
 import { send } from "./server.js";
 import { state } from "./state.js";
 
-/** Expands or collapses a result. The first time it also scores and marks the sentences of its text. */
+/** Expands or collapses a result. When a result is first expanded, the sentences of its text are scored and marked. */
 export async function explain(item, ranking, result) {
   item.classList.toggle("open");
   const text = state.texts[result.index];
@@ -40,7 +40,7 @@ async function scoresOf(model, text, ranges) {
   return { scores, scoreKind: reply.score_kind };
 }
 
-/** Returns the text with each sentence in a mark whose color (s0 to s4) depends on its score. */
+/** Returns the parts of the text. Each sentence is in a <mark> whose color (s0 to s4) depends on the sentence's score. */
 function markedSentences(text, ranges, scores, bestPassage, scoreKind) {
   const [lowest, highest] = [Math.min(...scores), Math.max(...scores)];
   const parts = [];

@@ -38,7 +38,7 @@ function curlCommand(origin, body, needsKey) {
   return `curl ${origin}/v2/rerank -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'\n`;
 }
 
-/** Returns a Python program that ranks in the same order without the server, if the model has the same name there. */
+/** Returns a Python program that ranks without the server. The order is the same if podium.load knows the model's name. */
 function pythonCode(body) {
   const fields = body.rank_fields ? `, rank_by=${pythonLiteral(body.rank_fields)}` : "";
   return [
@@ -52,7 +52,7 @@ function pythonCode(body) {
   ].join("\n");
 }
 
-/** Returns the CSV that podium eval reads: all documents in input order. The grade of one that was not judged is empty. */
+/** Returns the CSV that podium eval reads: all documents in input order. A document without a judgement has an empty grade. */
 function judgedCsv(query, texts, grades, ids) {
   const rows = texts.map((text, index) => [query, text, grades.get(index) ?? "", ids[index] ?? ""]);
   return [["query", "document", "grade", "id"], ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";

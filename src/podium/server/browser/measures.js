@@ -1,13 +1,13 @@
 // nDCG, the length of score bars, and the sentences and passages of a text. Pure functions.
 
-/** Returns nDCG@k for document indices in ranked order, null if no document is relevant. `grades`: index → grade, else 0. */
+/** Returns nDCG@k for document indices in ranked order, null if no document is relevant. Documents without a grade have 0. */
 export function ndcg(order, grades, k = 10) {
   const dcg = (values) => values.slice(0, k).reduce((sum, grade, index) => sum + grade / Math.log2(index + 2), 0);
   const idealDcg = dcg([...grades.values()].sort((a, b) => b - a));
   return idealDcg ? dcg(order.map((index) => grades.get(index) ?? 0)) / idealDcg : null;
 }
 
-/** Returns the length of a score's bar, from 0 to 1. Kinds that are not from 0 to 1 are scaled from lowest to highest. */
+/** Returns the length of a score's bar, from 0 to 1. Other kinds are scaled from the lowest to the highest score. */
 export function barLength(score, scores, kind) {
   if (kind === "sigmoid" || kind === "probability") return score;
   const [lowest, highest] = [Math.min(...scores), Math.max(...scores)];
@@ -21,7 +21,7 @@ export function sentences(text) {
   return ranges.filter(([begin, end]) => end > begin);
 }
 
-/** Returns the begin and end of passages of `size` sentences that overlap by half. A text of at most `size` has none. */
+/** Returns the begin and end of passages of `size` sentences that overlap by half. A text of at most `size` sentences has none. */
 export function passages(sentenceRanges, size = 4) {
   if (sentenceRanges.length <= size) return [];
   const starts = [];

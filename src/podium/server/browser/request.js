@@ -20,7 +20,7 @@ export async function fillForm() {
   await listModels();
 }
 
-/** Shows the models of the server, and asks for a key if it needs one. */
+/** Shows the models of the server, and requests a key if the server needs one. */
 export async function listModels() {
   try {
     const reply = await send("/v1/models");
@@ -55,7 +55,7 @@ export async function openFile(file) {
   }
 }
 
-/** Replaces the documents by those that the index returns for the query, and ranks them. */
+/** Replaces the documents by the documents that the index returns for the query, and ranks these. */
 export async function search() {
   const query = byId("query").value;
   if (!query.trim()) return showError("missing: a query");

@@ -10,7 +10,7 @@ import { state } from "./state.js";
 const MAX_SHOWN = 100;
 const SCORE_KINDS = {
   logit: "logits", sigmoid: "between 0 and 1, not calibrated", probability: "calibrated probabilities",
-  similarity: "similarities", fused: "fused",
+  similarity: "similarities", similarity_sum: "sums of similarities", fused: "fused",
 }; // prettier-ignore
 
 export function showResults() {

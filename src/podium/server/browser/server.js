@@ -6,7 +6,7 @@ export function setApiKey(key) {
   apiKey = key.trim();
 }
 
-/** Returns the reply. Without a body the request is a GET. Throws an Error with the server's message and `status`. */
+/** Returns the reply to a POST, or to a GET if there is no body. Throws an Error with the server's message and `status`. */
 export async function send(path, body) {
   const headers = { "content-type": "application/json", ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}) };
   const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };

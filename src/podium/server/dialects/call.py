@@ -21,14 +21,14 @@ class Question:
 class Call:
     """The content of a request. The repr does not show it, because reprs end up in logs.
 
-    - `model`: the requested name, None for the first model.
-    - `limit`: number of results, None for all.
-    - `rank_by`: the names of the document fields that the model reads, None for the usual ones.
+    - `model`: the name of the requested model, None for the server's first model.
+    - `limit`: the maximum number of results, None for all.
+    - `rank_by`: the names of the document fields that the model reads, None for the default fields.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
-    - `result_texts`: the text of each result of the only question, None if it has none; empty if the reply has no texts.
-    - `extra`: a value that only the dialect of the request uses, for its reply.
+    - `result_texts`: for a reply with texts, the text of each result of the only question, None for a result without text.
+    - `extra`: a value that the request's dialect needs for its reply. Other code does not use it.
     """
 
     questions: Sequence[Question]
@@ -48,9 +48,9 @@ class Call:
 
 
 class Refusal(Exception):
-    """An error reply: its HTTP status, and a message with a remedy.
+    """An error reply. `status` is its HTTP status. `message` ends with a remedy.
 
-    `retry_after`: after how many seconds the client should try again, None if the same request would fail again.
+    `retry_after`: after how many seconds the client should send the request again, None if that would not help.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:

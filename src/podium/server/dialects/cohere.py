@@ -1,4 +1,4 @@
-"""The rerank APIs of Cohere (v1 and v2), Jina, Voyage, Together, Pinecone and llama.cpp: one reply with all their fields.
+"""The rerank APIs of Cohere (v1 and v2), Jina, Voyage, Together, Pinecone and llama.cpp. A reply has the fields of all of them.
 
 Contracts: docs.cohere.com/reference/rerank, docs.voyageai.com/reference/reranker-api, api.jina.ai/redoc,
 docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rerank. Unknown fields are ignored.
@@ -12,7 +12,7 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, NAMES, QUERY, Field, list_schema, object_schema
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FIELD_NAMES, FLAG, MODEL, QUERY, Field, list_schema, object_schema
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
@@ -32,7 +32,7 @@ FIELDS = (
     Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
     Field("top_k", COUNT, "limit", "Number of results, for clients of Voyage. Ignored if top_n is present."),
     Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
-    Field("rank_fields", NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
     Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),
 )
@@ -57,14 +57,14 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
 
 
 def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """Return the error's body. Cohere's SDK reads `message`, Voyage's `detail`."""
+    """Return the body of an error. Cohere's SDK reads `message`, Voyage's SDK reads `detail`."""
     return {"id": request_id, "message": refusal.message, "detail": refusal.message}
 
 
 def _result(call: Call, result: Result) -> dict[str, Any]:
     # Pinecone's clients read `score`, all others `relevance_score`.
     fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
-    if call.return_documents:  # otherwise the field is absent: clients fail if it is null or a string
+    if call.return_documents:  # otherwise the field is left out: clients fail if it is null, or if it is a string
         document = as_json(result.document)
         fields["document"] = document if isinstance(document, dict) else {"text": document}
     if result.dropped_tokens:
@@ -87,7 +87,7 @@ RESULT = object_schema(
         "document": {"type": "object", "description": "Present if return_documents is true."},
         "dropped_tokens": {
             "type": "integer",
-            "description": "Number of tokens that the model did not read, if any.",
+            "description": "Number of the document's tokens that the model did not read. Absent if it read all.",
         },
     },
     required=["index", "relevance_score", "score"],
@@ -101,11 +101,11 @@ DIALECT = Dialect(
     reply=reply,
     error=error,
     reply_schema=list_schema(
-        RESULT,  # clients of Voyage and Pinecone read the results in data
+        RESULT,
         results={
             "type": "array",
             "items": RESULT,
-            "description": "Equal to data, for clients of Cohere, Jina and Together.",
+            "description": "Equal to data, for clients of Cohere, Jina and Together. Clients of Voyage and Pinecone read data.",
         },
         meta={"type": "object", "description": "The search units, and warnings, for example about truncated documents."},
     ),

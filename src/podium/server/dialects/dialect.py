@@ -1,4 +1,4 @@
-"""Dialect: the description of the API of one kind of client, as a row of a table."""
+"""Dialect, the description of an API that clients use: its paths, the fields of its requests, and its replies."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def token_usage(rankings: Sequence[Ranking]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The wire format of one kind of client. Its functions have no side effects.
+    """The API of one kind of client. Its functions have no side effects.
 
     - `fields`: the fields of a request.
-    - `make_call`: return the Call for the values of the fields, which are keyword arguments named by `Field.argument`.
-    - `reply`: return the body of the reply for a call, the rankings of its questions, and the request's id.
-    - `returns_texts`: whether replies contain the texts of the results. `reply` then gets them in `Call.result_texts`.
-    - `error`: return the body of an error reply for a refusal and the request's id.
-    - `marker`: a field by which a request is recognized if several dialects share a path. Requests without a marker belong to
-      the dialect on their path that has none.
+    - `make_call`: a function that returns the Call. Its keyword arguments are the values of the fields, named by
+      `Field.argument`.
+    - `reply`: a function that returns the body of the reply to a call, from the rankings of its questions and the request's id.
+    - `returns_texts`: whether replies contain the texts of the results. If so, `reply` gets them in `Call.result_texts`.
+    - `error`: a function that returns the body of an error reply, from a refusal and the request's id.
+    - `marker`: a field that only requests of this dialect have, if several dialects share a path. A request without any marker
+      belongs to the dialect on its path that has no marker.
     - `invalid_status`: the status of the reply to a request with a missing or wrong field.
     """
 

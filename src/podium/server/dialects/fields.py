@@ -1,6 +1,6 @@
-"""The fields of requests. Each dialect has a table of its fields, which defines how requests are read, and their JSON Schema.
+"""The fields of requests. Each dialect has a table of them. The table defines how requests are read, and their JSON Schema.
 
->>> fields = (QUERY, Field("texts", STRINGS, "documents", required=True), Field("top_n", COUNT, "limit", "How many."))
+>>> fields = (QUERY, Field("texts", STRINGS, "documents"), Field("top_n", COUNT, "limit", "How many."))
 >>> read_fields(fields, {"query": "a", "texts": ["b"], "top_n": 3})
 {'query': 'a', 'documents': ['b'], 'limit': 3}
 >>> request_schema(fields)["properties"]["top_n"]
@@ -16,7 +16,7 @@ from typing import Any
 from podium.server.dialects.call import Refusal
 
 __all__ = [
-    "COUNT", "DOCUMENTS", "FLAG", "MODEL", "NAMES", "QUERY", "STRING", "STRINGS",
+    "COUNT", "DOCUMENTS", "FIELD_NAMES", "FLAG", "MODEL", "QUERY", "STRING", "STRINGS",
     "Field", "Kind", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
 
@@ -25,22 +25,27 @@ __all__ = [
 class Kind:
     """A kind of JSON value. `name` completes the sentence "the field must be …".
 
-    `convert` returns the Python value, or None for a value that means the same as an absent field. It raises ValueError for
-    a value of another kind. It is not called for null, which always means the same as an absent field.
+    `convert` returns the Python value, or None for a value that means the same as an absent field, such as a limit of 0. It
+    raises ValueError for a value of another kind. It is never called with null, because a field that is null counts as absent.
     """
 
     name: str
     schema: Mapping[str, Any]
     convert: Callable[[Any], Any]
 
+    @property
+    def accepts_lists(self) -> bool:
+        """Whether some values of this kind are lists."""
+        return any(schema.get("type") == "array" for schema in self.schema.get("anyOf", [self.schema]))
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field of a request.
 
-    - `argument`: the argument of `Dialect.make_call` that gets the value, None if the value is checked and not used.
-    - `default`: the value if the field is absent. If it is None, too, the argument is left out.
-    - `aliases`: other names of the field in requests. The first name with a value is used.
+    - `argument`: the argument of `Dialect.make_call` that gets the value, or None if the value is only checked and not used.
+    - `default`: the value if the field is absent. If `default` is None, `make_call` does not get the argument.
+    - `aliases`: other names of the field in requests. If several names have values, the first name is used.
     """
 
     name: str
@@ -52,9 +57,9 @@ class Field:
     aliases: tuple[str, ...] = ()
 
     def value(self, body: Mapping[str, Any]) -> Any:
-        """Return the field's value, or its default if the field is absent, null, or means the same as an absent one.
+        """Return the field's value, or its default if the field is absent, null, or has a value that means the same.
 
-        Raises Refusal if the value is of another kind, or if a required field is missing.
+        Raises Refusal if the value is of another kind, or if the field is required and is absent or null.
         """
         present_names = [name for name in (self.name, *self.aliases) if body.get(name) is not None]
         if not present_names:
@@ -65,7 +70,8 @@ class Field:
         try:
             value = self.kind.convert(body[name])
         except ValueError:
-            raise Refusal(400, f"{name} must be {self.kind.name}, not {_type_name(body[name])}") from None
+            refused_value = _description(body[name], self.kind)
+            raise Refusal(400, f"{name} must be {self.kind.name}, not {refused_value}") from None
         return self.default if value is None else value
 
     @property
@@ -87,9 +93,10 @@ class Field:
 
 
 def read_fields(fields: Sequence[Field], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the fields by the arguments that get them, without fields that have neither a value nor a default.
+    """Return the values of the fields by the names of the arguments that get them.
 
-    If several fields have the same argument, the first one with a value is used. Raises Refusal if a field is missing or wrong.
+    A field that is absent and has no default is left out. If several fields have the same argument, the first of these fields
+    with a value or a default is used. Raises Refusal if a required field is absent, or a value is of another kind.
     """
     values: dict[str, Any] = {}
     for field in fields:
@@ -106,17 +113,17 @@ def request_schema(fields: Sequence[Field]) -> dict[str, Any]:
 
 
 def object_schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of an object. Without `required`, all properties are required."""
+    """Return the JSON Schema of an object. If `required` is None, all properties are required."""
     return {"type": "object", "required": list(properties if required is None else required), "properties": dict(properties)}
 
 
 def list_schema(items: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
     """Return the JSON Schema of a list in the format of OpenAI's API.
 
-    `items` is the schema of each entry of `data`. `properties` are schemas of fields that OpenAI's lists do not have.
+    `items` is the schema of the entries of `data`. `properties` are schemas of additional fields, which OpenAI does not have.
     """
-    common = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
-    return object_schema({**common, "data": {"type": "array", "items": items}, **properties})
+    openai = {"id": {"type": "string"}, "object": {"const": "list"}, "model": {"type": "string"}, "usage": {"type": "object"}}
+    return object_schema({**openai, "data": {"type": "array", "items": items}, **properties})
 
 
 def is_string_list(value: Any) -> bool:
@@ -140,49 +147,53 @@ def _flag(value: Any) -> bool:
 
 
 def _count(value: Any) -> int | None:
-    """Return a whole number, written as 2 or 2.0. 0 is None: in some APIs it means "all", and no API needs a limit of 0."""
+    """Return a whole number, written as 2 or 2.0. For 0, return None: in some APIs a limit of 0 means "all"."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 0:
         raise ValueError
     return int(value) or None
 
 
-def _list(value: Any) -> list[Any]:
-    """Return a list with at least one item."""
+def _nonempty_list(value: Any) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise ValueError
     return value
 
 
 def _strings(value: Any) -> list[str]:
-    """Return a list with at least one item, and only strings."""
     if not is_string_list(value):
         raise ValueError
-    return _list(value)
+    return _nonempty_list(value)
 
 
-def _names(value: Any) -> list[str] | None:
-    """Return a list of strings, and None for an empty list, which means the same as an absent field."""
+def _field_names(value: Any) -> list[str] | None:
+    """Return the names of document fields, or None for an empty list, which means the same as an absent field."""
     return None if value == [] else _strings(value)
 
 
 STRING = Kind("a string", {"type": "string"}, _string)
 FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 COUNT = Kind("a whole number from 0", {"type": "integer", "minimum": 0}, _count)
-NAMES = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _names)
+FIELD_NAMES = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _field_names)
 STRINGS = Kind(
-    "a list with at least one string, and only strings", {"type": "array", "minItems": 1, "items": {"type": "string"}}, _strings
+    "a list with at least one string, and only strings",
+    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    _strings,
 )
 DOCUMENTS = Kind(
-    "a list with at least one document", {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}}, _list
+    "a list with at least one document",
+    {"type": "array", "minItems": 1, "items": {"type": ["string", "object"]}},
+    _nonempty_list,
 )
 
 QUERY = Field("query", Kind("a string", {"type": "string", "minLength": 1}, _string), "query", required=True)
 MODEL = Field("model", STRING, "model", "A name from /v1/models. If absent, the server's first model is used.")
 
 
-def _type_name(value: Any) -> str:
-    """Return the type of a JSON value in words, for a message that must not quote the value."""
-    if isinstance(value, list):  # which is refused only if it is empty, or if an item is of another kind
-        return "a list with other values" if value else "an empty list"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", dict: "an object"}
-    return names[type(value)]
+def _description(value: Any, kind: Kind) -> str:
+    """Describe a JSON value that is not of this kind, for a message that must not quote the value."""
+    if value == []:
+        return "an empty list"
+    if isinstance(value, list) and kind.accepts_lists:
+        return "a list with other values"
+    type_names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return type_names[type(value)]

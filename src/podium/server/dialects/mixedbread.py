@@ -12,7 +12,7 @@ from podium.documents import as_json
 from podium.server.dialects.call import Call
 from podium.server.dialects.cohere import error
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, NAMES, QUERY, Field, list_schema, object_schema
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FIELD_NAMES, FLAG, MODEL, QUERY, Field, list_schema, object_schema
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
@@ -22,7 +22,7 @@ FIELDS = (
     QUERY,
     Field("input", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("top_k", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("rank_fields", NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("return_input", FLAG, "return_documents", "Whether results contain their documents.", default=False),
 )
 

@@ -1,4 +1,4 @@
-"""NVIDIA NIM's ranking API: query and passages are objects with `text`, scores are logits, and all passages are returned.
+"""NVIDIA NIM's ranking API. Query and passages are objects with a field `text`, scores are logits, all passages are returned.
 
 Contract: docs.nvidia.com/nim, "Text Reranking".
 """
@@ -31,7 +31,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _may_truncate(value: Any) -> bool:
-    """Return whether a text that is too long may be truncated at its end."""
+    """Whether the value of `truncate` lets the model read only the beginning of a text that is too long."""
     if value not in ("NONE", "END"):
         raise ValueError
     return bool(value == "END")

@@ -15,7 +15,10 @@ __all__ = ["DIALECT"]
 
 
 def _name_list(value: Any) -> list[str] | None:
-    """Return a list of names for one name or several. An empty list is None, which means the same as an absent field."""
+    """Return the names as a list. `value` is one name or a list of names.
+
+    Returns None for an empty list, which means the same as an absent field.
+    """
     names = [value] if isinstance(value, str) else value
     if not is_string_list(names):
         raise ValueError
@@ -34,12 +37,12 @@ FIELDS = (
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
-    Field("rank_by", NAME_OR_NAMES, "rank_by", "Another name of rank_fields, as in Python. Ignored if rank_fields is present."),
+    Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    """Return the ranking. Each result also has the text of its document before truncation, null if it has no text."""
+    """Return the ranking as JSON. In each result, `text` is the complete text of the document, null if it has none."""
     (ranking,) = rankings
     body = ranking.to_dict()
     for result, text in zip(body["results"], call.result_texts, strict=True):
@@ -66,7 +69,10 @@ RESULT = object_schema(
             "description": "If true, the document has no text. It was not scored, and is at the bottom.",
         },
         "document": {"description": "The document as in the request."},
-        "text": {"type": ["string", "null"], "description": "The document's text, read from rank_fields."},
+        "text": {
+            "type": ["string", "null"],
+            "description": "The document's complete text, made of the fields in rank_fields. Null if it has no text.",
+        },
     }
 )
 

@@ -1,4 +1,4 @@
-"""Conversion of scores for APIs that promise logits or numbers between 0 and 1. Other kinds of score are not changed."""
+"""Conversion of scores for APIs that promise logits, or numbers between 0 and 1."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def as_logit(score: float, kind: ScoreKind) -> float:
     """Return the logit of a score between 0 and 1, and any other score unchanged."""
     if kind not in ("sigmoid", "probability"):
         return score
-    nearest = min(max(score, 1e-300), 1 - 2**-53)  # 0 and 1 have no finite logit
+    nearest = min(max(score, 1e-300), 1 - 2**-53)  # for 0 and 1, which have no finite logit, the nearest numbers that have one
     return logit(nearest)

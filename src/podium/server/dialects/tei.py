@@ -21,7 +21,7 @@ __all__ = ["DIALECT"]
 ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 
 FIELDS = (
-    MODEL,  # TEI does not have this field, because it serves one model
+    MODEL,  # TEI itself does not have this field, because it serves one model
     QUERY,
     Field("texts", STRINGS, "documents", required=True),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
@@ -53,7 +53,7 @@ RESULT = object_schema(
 DIALECT = Dialect(
     name="tei",
     title="Text Embeddings Inference",
-    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # TEI has only the first; llama.cpp has all of them
+    paths=("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"),  # TEI has only the first path; llama.cpp has all
     fields=FIELDS,
     reply=reply,
     error=error,

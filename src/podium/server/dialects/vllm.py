@@ -1,4 +1,6 @@
-"""vLLM's score API: a score for each pair of a first and a second text. A single first text is paired with every second text.
+"""vLLM's score API: a score for each pair of a first text and a second text.
+
+If there is only one first text, it is paired with every second text.
 
 Contract: docs.vllm.ai, "Score API". vLLM's rerank API is Cohere's.
 """
@@ -20,7 +22,7 @@ ERROR_TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoun
 
 
 def _text_list(value: Any) -> list[str]:
-    """Return a list of texts for one text or several."""
+    """Return the texts as a list. `value` is one text or a list of texts."""
     texts = [value] if isinstance(value, str) else value
     if not texts or not is_string_list(texts):
         raise ValueError
@@ -58,11 +60,12 @@ FIELDS = (
 def call_for_pairs(first_texts: list[str], second_texts: list[str], **options: Any) -> Call:
     """Return the Call for pairs of texts. Each distinct first text is the query of one question.
 
-    `extra` has, for each question, the positions of its pairs in the request. Raises Refusal if the texts are not pairs.
+    The call's `extra` has, for each question, the positions of its pairs in the request. Raises Refusal if there are several
+    first texts, but not as many as second texts.
     """
     if len(first_texts) not in (1, len(second_texts)):
-        counts = f"text_1 has {len(first_texts)} texts and text_2 has {len(second_texts)}"
-        raise Refusal(400, f"{counts}; text_1 must have one text, or as many as text_2")
+        numbers = f"text_1 has {len(first_texts)} texts and text_2 has {len(second_texts)}"
+        raise Refusal(400, f"{numbers}; text_1 must have one text, or as many as text_2")
     positions_by_query: dict[str, list[int]] = {}
     for position in range(len(second_texts)):
         query = first_texts[position % len(first_texts)]  # a single first text is in all pairs

@@ -21,7 +21,7 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer whether requests are accepted: the models are loaded and the server is not shutting down."""
+    """Answer whether requests are accepted. They are if the models are loaded and the server is not shutting down."""
     state = state_of(request)
     if state.admission.is_draining:
         return json_response({"status": "draining"}, 503, **{"retry-after": "1"})
@@ -31,7 +31,7 @@ async def ready(request: Request) -> Response:
 
 
 async def models(request: Request, state: State, record: Record) -> Response:
-    """List the models in the format of OpenAI and vLLM. `search`: whether the server has an index, which its page needs."""
+    """List the models in the format of OpenAI and vLLM. The field `search` tells the page whether the server has an index."""
     data = [_model_entry(name, reranker) for name, reranker in state.models.rerankers.items()]
     return json_response({"object": "list", "data": data, "search": state.models.source is not None})
 
@@ -58,7 +58,7 @@ async def info(request: Request, state: State, record: Record) -> Response:
 
 
 async def check_api_key(request: Request, state: State, record: Record) -> Response:
-    """Answer a request of Cohere's clients that checks their key. If it was invalid, the request would not get here."""
+    """Answer a request of Cohere's clients that checks their key. A request with an invalid key does not get here."""
     return json_response({"valid": True, "organization_id": "", "owner_id": ""})
 
 

@@ -40,7 +40,7 @@ ANY_OBJECT = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class PathWithoutBody:
-    """A path whose requests have no body. `needs_key`: whether requests need a key on a server with API keys."""
+    """A path whose requests have no body. `needs_key`: whether they need a key if the server has API keys."""
 
     method: str
     path: str
@@ -61,7 +61,7 @@ PATHS_WITHOUT_BODY = (
 
 
 def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS) -> dict[str, Any]:
-    """Return the OpenAPI document of a server. `needs_key`: whether the server has API keys, which most requests need."""
+    """Return the OpenAPI document of a server. `needs_key`: whether the server has API keys, so most requests need one."""
     paths: dict[str, Any] = {}
     for path in dict.fromkeys(path for dialect in dialects for path in dialect.paths):
         paths[path] = {"post": _rerank_operation([dialect for dialect in dialects if path in dialect.paths], needs_key)}
@@ -86,7 +86,7 @@ def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS)
 
 
 def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str, Any]:
-    """Return the operation of a path that these dialects share. Its schemas allow the bodies of all of them."""
+    """Return the operation of a path that these dialects share. Its schemas allow the bodies of all these dialects."""
     default = dialects[0]
     if len(dialects) == 1:
         return _operation(default.title, default.request_schema, default.reply_schema, default, needs_key)

@@ -15,7 +15,7 @@ from podium.server.state import state_of
 __all__ = ["asset", "docs", "openapi", "playground"]
 
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-# The browser loads no files from other hosts and runs no inline scripts, so a document that the page shows cannot run code.
+# With these headers, a browser loads no files from other hosts and runs no inline scripts. So a document cannot run code.
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -46,7 +46,7 @@ async def openapi(request: Request) -> Response:
 
 
 def _file_response(name: str, media_type: str) -> Response:
-    """Return a file of the folder `browser`. Raises HTTPException 404 if it does not exist, or if `media_type` is empty."""
+    """Return a file of the folder `browser`. Raises HTTPException 404 if there is no such file, or if `media_type` is ""."""
     files = {file.name: file for file in (resources.files("podium.server") / "browser").iterdir()}
     if not media_type or name not in files:
         raise HTTPException(404)

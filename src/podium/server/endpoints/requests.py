@@ -52,7 +52,7 @@ STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
     (ProviderUnavailable, 503, 5),
     (SourceError, 503, 5),
     (DeadlineExceeded, 504, None),
-    (ProviderError, 502, None),  # for example, it rejects the server's own key, or its reply is malformed
+    (ProviderError, 502, None),  # for example, the provider rejects the server's key, or its reply is malformed
     (PodiumError, 500, None),
 )
 
@@ -61,8 +61,8 @@ STATUSES: tuple[tuple[type[Exception], int, int | None], ...] = (
 class Record:
     """Facts about a request for its log line, metrics and trace: sizes, times and names, never its content.
 
-    `dialect` and `model` (its name on this server) are None until they are known. `log_fields` are added to the log line, and
-    are the attributes of the trace's span.
+    `dialect` and `model` (the model's name on this server) are None until they are known. `log_fields` are added to the log
+    line, and are the attributes of the trace's span.
     """
 
     id: str
@@ -93,8 +93,8 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def error_outside_endpoints(request: Request, error: Exception) -> Response:
-    """Return the response to an unknown path, to a method that the path does not have, and to an error in middleware."""
-    path = str(request.scope["path"])[:100]  # a client can send a long one
+    """Return the response to an unknown path, to a method that the path does not have, or to an error in middleware."""
+    path = str(request.scope["path"])[:100]  # a client can send a long path
     record = Record(_request_id(request), quote(path))
     if isinstance(error, HTTPException):
         messages = {
@@ -155,7 +155,7 @@ def _refusal_for(error: Exception, record: Record) -> Refusal:
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message, in which arguments are named like the fields of requests."""
+    """Return an error's message. A PodiumError's message names arguments like the fields of requests."""
 
     def as_field(argument: Argument) -> str:
         name = {"rank_by": "rank_fields"}.get(argument.name, argument.name)
@@ -165,7 +165,7 @@ def _message(error: Exception) -> str:
 
 
 def _error_response(refusal: Refusal, record: Record, state: State) -> Response:
-    """Return the error response in the dialect of the request, or in all dialects of its path if the dialect is unknown."""
+    """Return the error response in the dialect of the request. If it is unknown, use all dialects of the path."""
     if refusal.status == 400 and record.dialect:
         refusal = Refusal(record.dialect.invalid_status, refusal.message)
     make_body = record.dialect.error if record.dialect else functools.partial(early_error, state.dialects, record.path)

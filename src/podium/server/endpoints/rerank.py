@@ -19,7 +19,7 @@ from podium.schedule import job, off_loop
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
-from podium.server.endpoints.sizes import call_bytes, question_characters
+from podium.server.endpoints.sizes import call_bytes, character_counts
 from podium.server.http.bodies import Body, Disconnected, parse_body, read_body
 from podium.server.http.memory import request_memory
 from podium.server.settings import Settings
@@ -28,35 +28,35 @@ from podium.types import Ranking
 
 __all__ = ["received_body", "rerank", "within_time_limit"]
 
-MAX_FIELDS = 100  # names in rank_fields
-MAX_MODEL_NAME = 200  # characters
+MAX_FIELDS = 100  # maximum number of names in rank_fields
+MAX_MODEL_NAME = 200  # maximum number of characters
 MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
 CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
-MAX_CONCURRENT_QUESTIONS = 8  # the limit per request, so that the questions of other requests get their turn
+MAX_CONCURRENT_QUESTIONS = 8  # the limit for one request, so that questions of other requests are also ranked
 
 Value = TypeVar("Value")
 
 
 async def rerank(request: Request, state: State, record: Record) -> Response:
-    """Answer a request in any dialect. Its record gets the dialect and the model as soon as they are known."""
+    """Answer a request in any dialect. `record` gets the dialect and the model as soon as they are known."""
     body = await received_body(request, state, record)
     dialect = record.dialect = dialect_of(state.dialects, record.path, body.content)
     call = dialect.read_call(body.content)
     _check_limits(call, state.settings)
-    character_counts = await off_loop(body.is_large, question_characters, call, state.settings.max_characters)
+    counts = await off_loop(body.is_large, character_counts, call, state.settings.max_characters)
     record.model = state.models.served_name(call.model)
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
-    # The fields may be the default of the reranker. The call needs them, because some replies contain the texts of the fields.
+    # The fields may come from the reranker. The call gets them, because some replies contain the texts of these fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
     is_only_model = len(state.models.distinct_rerankers) == 1
-    model_key = id(reranker)  # not the name, because a reranker with several names has its slots only once
+    model_key = id(reranker)  # not the name: a reranker with several names has the slots of one model
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
 
         async def rankings_and_texts() -> tuple[Sequence[Ranking], list[str | None]]:
-            rankings = await _rankings(reranker, call, character_counts)
+            rankings = await _rankings(reranker, call, counts)
             return rankings, await _result_texts(call, rankings[0]) if dialect.returns_texts else []
 
         rankings, texts = await within_time_limit(rankings_and_texts, request, state.settings)
@@ -90,7 +90,7 @@ async def received_body(request: Request, state: State, record: Record) -> Body:
 async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], request: Request, settings: Settings) -> Value:
     """Run the coroutine that `work` returns, and return its result.
 
-    It is cancelled when its time is over, which raises Refusal, or when the client is gone, which raises Disconnected.
+    If its time is over, cancel it and raise Refusal. If the client closes the connection, cancel it and raise Disconnected.
     """
     seconds = _seconds_allowed(request, settings.timeout)
     task = asyncio.ensure_future(work())
@@ -106,23 +106,23 @@ async def within_time_limit(work: Callable[[], Coroutine[Any, Any, Value]], requ
     finally:
         task.cancel()
         disconnected.cancel()
-        # The task has its exception, which has this frame in its traceback. Without this line the frame would have the task,
-        # and all of them would stay in memory until garbage is collected.
+        # A failed task refers to its exception, whose traceback refers to this frame. Without this line, the frame would refer
+        # to the task, and all of them would stay in memory until garbage is collected.
         del task, disconnected
 
 
-async def _rankings(reranker: Reranker, call: Call, character_counts: Sequence[int]) -> Sequence[Ranking]:
-    """Return the ranking of each question. `character_counts`: the number of characters of each question.
+async def _rankings(reranker: Reranker, call: Call, counts: Sequence[int]) -> Sequence[Ranking]:
+    """Return the ranking of each question. `counts` are the numbers of characters of the questions.
 
     All questions are one job, so that the scheduler treats many small questions like one large request.
     """
-    token_counts = [count // CHARACTERS_PER_TOKEN for count in character_counts]
+    token_counts = [count // CHARACTERS_PER_TOKEN for count in counts]
     with job(sum(token_counts)) as request_job:
         slots = asyncio.Semaphore(MAX_CONCURRENT_QUESTIONS)
 
         async def rank_question(question: Question, token_count: int) -> Ranking:
             async with slots:
-                request_job.tokens_to_come -= token_count  # because the call adds its real number of tokens to the job
+                request_job.tokens_to_come -= token_count  # arerank adds the real number of tokens to the job
                 limit = call.limit or len(question.documents)  # None would mean the reranker's own limit
                 return await reranker.arerank(question.query, question.documents, limit=limit, rank_by=call.rank_by)
 
@@ -133,14 +133,14 @@ async def _rankings(reranker: Reranker, call: Call, character_counts: Sequence[i
         try:
             return await asyncio.gather(*tasks)
         finally:
-            # An error stops the other questions. The list is emptied, because this frame must not keep a task with an
-            # exception; see within_time_limit.
+            # If a question fails, the other questions are stopped. The list is emptied, because this frame must not refer to a
+            # failed task (see within_time_limit).
             while tasks:
                 tasks.pop().cancel()
 
 
 async def _result_texts(call: Call, ranking: Ranking) -> list[str | None]:
-    """Return the text of each result. The texts are converted again, because a ranking contains only the documents."""
+    """Return the text of each result. Documents are converted to text again, because a ranking does not have the texts."""
     reader = TextReader([result.document for result in ranking], checked_fields(call.rank_by))
     await read_texts(reader)
     return reader.texts
@@ -153,7 +153,7 @@ def _ignore_error(task: asyncio.Future[Any]) -> None:
 
 
 def _check_limits(call: Call, settings: Settings) -> None:
-    """Raise Refusal if a call has too many documents, too many fields or a model's name that is too long."""
+    """Raise Refusal if a call has too many documents or too many fields, or if its model's name is too long."""
     if call.document_count > settings.max_documents:
         raise Refusal(400, f"the request has {call.document_count:,} documents; this server accepts {settings.max_documents:,}")
     if call.rank_by and len(call.rank_by) > MAX_FIELDS:

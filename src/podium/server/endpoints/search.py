@@ -28,10 +28,10 @@ __all__ = ["FIELDS", "search"]
 
 DEFAULT_CANDIDATES = 20
 MAX_CANDIDATES = 1000
-MAX_OFFSET = 10_000  # a source has to find and sort all documents before the offset
-MAX_QUERY_CHARACTERS = 10_000  # a source looks up every word of the query
-BYTES_PER_CHARACTER = 12  # a reply has up to six bytes per character (an escape), first as a string and then as bytes
-BYTES_PER_CANDIDATE = 12_000  # reserved before a search; podium's own sources also reserve memory for each document they load
+MAX_OFFSET = 10_000  # limited, because a source has to find and sort all documents before the offset
+MAX_QUERY_CHARACTERS = 10_000  # limited, because a source looks up every word of the query
+BYTES_PER_CHARACTER = 12  # a character can become an escape of six bytes, and the reply is in memory as a string and as bytes
+BYTES_PER_CANDIDATE = 12_000  # reserved before a search; podium's sources also reserve memory for each document that they load
 
 FIELDS = (
     QUERY,
@@ -46,7 +46,7 @@ FIELDS = (
 
 
 async def search(request: Request, state: State, record: Record) -> Response:
-    """Answer with the documents that the server's index finds for a query, in the order of the index."""
+    """Return the documents that the server's index finds for a query, in the order of the index."""
     body = await received_body(request, state, record)
     values = read_fields(FIELDS, body.content)
     query = checked_query(values["query"])
@@ -69,7 +69,7 @@ async def search(request: Request, state: State, record: Record) -> Response:
             )
         seconds = time.perf_counter() - start
     reply_bytes = await to_thread(_reply_bytes, documents)
-    memory.grow(reply_bytes - expected_bytes)  # now the size is known, it replaces the reservation
+    memory.grow(reply_bytes - expected_bytes)  # replaces the estimate by the real size
     reply: dict[str, Any] = {
         "documents": documents,
         "total": None,
@@ -83,12 +83,12 @@ async def search(request: Request, state: State, record: Record) -> Response:
 
 
 def _reply_bytes(documents: Sequence[Any]) -> int:
-    """Return about how much memory a reply with these documents takes."""
+    """Return about how many bytes of memory a reply with these documents takes."""
     return BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
 
 
 def _response(reply: dict[str, Any]) -> Response:
-    """Return the response for a reply, with its documents as JSON. Raises SourceError if one is nested too deeply."""
+    """Return the response for a reply, with its documents as JSON. Raises SourceError if a document is nested too deeply."""
     return json_response(reply | {"documents": [_json_document(document) for document in reply["documents"]]})
 
 

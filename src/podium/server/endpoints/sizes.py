@@ -1,4 +1,4 @@
-"""Estimates of the characters and the memory of a request's texts, which are made before the texts themselves.
+"""Estimates of the characters and the memory of a request's texts, made before its documents are converted to texts.
 
 A field that is a list or an object is converted to YAML, which indents each line by its depth. So a small document can become
 a huge text.
@@ -14,7 +14,7 @@ from podium.documents import TEXT_KEYS
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.http.bodies import Body
 
-__all__ = ["Size", "call_bytes", "document_size", "question_characters"]
+__all__ = ["Size", "call_bytes", "character_counts", "document_size"]
 
 NUMBER_CHARACTERS = 4  # average number of characters of a number, boolean or null
 UNCOUNTED_INDENTATION = 4  # spaces at the beginning of a line that NUMBER_CHARACTERS already covers
@@ -27,8 +27,8 @@ REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and 
 class Size:
     """The size of a JSON value.
 
-    - `characters`: about how many characters it has as YAML, keys and indentation included.
-    - `values`: how many strings, numbers, lists and objects it has, itself included.
+    - `characters`: about how many characters the value has as YAML, with keys and indentation.
+    - `values`: how many strings, numbers, lists and objects the value contains. It counts as one of them.
     """
 
     characters: int = 0
@@ -39,7 +39,7 @@ class Size:
 
 
 def document_size(document: Any) -> Size:
-    """Return the size of a document. It is read level by level, because it may be too deeply nested for a recursion."""
+    """Return the size of a document. The document may be too deeply nested for a recursion, so it is read level by level."""
     characters = 0
     values = 0
     depth = 0
@@ -64,27 +64,28 @@ def document_size(document: Any) -> Size:
     return Size(characters, values)
 
 
-def question_characters(call: Call, max_characters: int) -> list[int]:
+def character_counts(call: Call, max_characters: int) -> list[int]:
     """Return, for each question, the number of characters of its query and its documents together.
 
     Raises Refusal if a query or a document has more than `max_characters`.
     """
-    return [_characters(question, max_characters) for question in call.questions]
+    return [_character_count(question, max_characters) for question in call.questions]
 
 
 def call_bytes(call: Call, body: Body) -> int:
-    """Return about how much memory the texts of a call and its reply take at most."""
+    """Return about how many bytes of memory the texts and the reply of a call take at most."""
     sizes = [_yaml_size(document, call.rank_by) for question in call.questions for document in question.documents]
     text_bytes = body.character_bytes * sum(size.characters for size in sizes)
     yaml_bytes = YAML_BYTES_PER_VALUE * max((size.values for size in sizes), default=0)  # documents are converted one at a time
-    # A reply contains each document twice, or once with its text, which takes three times its memory when it is escaped.
-    # The whole reply takes its memory twice: first as a string, then as bytes.
+    # A reply contains each document twice, or the document and its text. Escapes can make a text three times as large as it is
+    # in memory. The whole reply is in memory twice: as a string and as bytes.
     document_bytes = body.escaped_size + max(body.escaped_size, 3 * text_bytes) if call.return_documents else 0
     reply_bytes = 2 * (document_bytes + REPLY_BYTES_PER_DOCUMENT * call.document_count)
     return text_bytes + yaml_bytes + reply_bytes
 
 
-def _characters(question: Question, max_characters: int) -> int:
+def _character_count(question: Question, max_characters: int) -> int:
+    """Return the number of characters of a question. Raises Refusal as `character_counts` does."""
     total = 0
     for index, document in enumerate([question.query, *question.documents], start=-1):  # -1 is the query
         characters = document_size(document).characters
@@ -96,7 +97,7 @@ def _characters(question: Question, max_characters: int) -> int:
 
 
 def _yaml_size(document: Any, fields: Sequence[str] | None) -> Size:
-    """Return the size of the fields of a document that are converted to YAML, Size() if its text is used unchanged."""
+    """Return the size of the fields of a document that are converted to YAML. Return Size() if its text is used unchanged."""
     if not isinstance(document, dict):
         return Size()
     names: set[str] = set()

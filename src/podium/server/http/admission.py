@@ -18,7 +18,7 @@ __all__ = ["Admission", "RequestMemory"]
 class Admission:
     """Counts requests and their memory.
 
-    All calls come from the thread of one event loop, except that a search reserves memory on another thread.
+    All methods are called on the thread of one event loop. Searches also call RequestMemory.grow on other threads.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
@@ -37,7 +37,7 @@ class Admission:
     def slot(self, model_key: Hashable, *, is_only_model: bool) -> Iterator[None]:
         """Count a request while it is in progress. Raises Refusal if there are too many.
 
-        One of several models can take at most three quarters of all slots, so that the others can still answer.
+        One of several models can take at most three quarters of all slots, so that the other models can still answer.
         """
         self.check_open()
         model_limit = self.max_requests if is_only_model else self.max_requests - self.max_requests // 4
@@ -72,7 +72,7 @@ class Admission:
 
     @property
     def retry_after(self) -> int:
-        """After how many seconds to repeat a refused request: about the time that one request takes."""
+        """After how many seconds a client should repeat a refused request: about the time that one request takes."""
         return min(30, max(1, math.ceil(self._average_seconds)))
 
     async def drain(self) -> None:
@@ -89,30 +89,30 @@ class RequestMemory:
         self._is_closed = False
         self.used_bytes = 0
 
-    def grow(self, count: int) -> None:
-        """Reserve `count` more bytes before they are allocated. A negative count releases bytes.
+    def grow(self, byte_count: int) -> None:
+        """Reserve more bytes before they are allocated. A negative `byte_count` releases bytes.
 
-        Raises Refusal if that exceeds the server's memory, or if the request is over, because its search may still run on
-        another thread.
+        Raises Refusal if the server's memory would be exceeded, or if the request is over: its search may still run on another
+        thread.
         """
         limit = self._admission.max_bytes
         with self._admission.memory_lock:
             if self._is_closed:
                 raise Refusal(503, "the request is over")
-            if self.used_bytes + count > limit:
+            if self.used_bytes + byte_count > limit:
                 message = f"the request needs more memory than the {limit:,} bytes that this server may use"
                 raise Refusal(413, f"{message}; send or request fewer documents")
-            if self._admission.used_bytes + count > limit:
+            if self._admission.used_bytes + byte_count > limit:
                 raise Refusal(
                     429, "the requests in progress take all of the server's memory; try again later",
                     retry_after=self._admission.retry_after,
                 )  # fmt: skip
-            self._set_bytes(self.used_bytes + count)
+            self._set_bytes(self.used_bytes + byte_count)
 
-    def resize(self, count: int) -> None:
-        """Set the number of reserved bytes without a check: they are allocated already, or fewer than before."""
+    def resize(self, byte_count: int) -> None:
+        """Set the number of reserved bytes. It is not checked: the bytes are allocated already, or fewer than before."""
         with self._admission.memory_lock:
-            self._set_bytes(count)
+            self._set_bytes(byte_count)
 
     def close(self) -> None:
         """Release all bytes at the end of the request."""
@@ -120,6 +120,6 @@ class RequestMemory:
             self._is_closed = True
             self._set_bytes(0)
 
-    def _set_bytes(self, count: int) -> None:
-        self._admission.used_bytes += count - self.used_bytes
-        self.used_bytes = count
+    def _set_bytes(self, byte_count: int) -> None:
+        self._admission.used_bytes += byte_count - self.used_bytes
+        self.used_bytes = byte_count

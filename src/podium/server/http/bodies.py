@@ -28,9 +28,9 @@ class Disconnected(Exception):
 class Body:
     """A decoded body.
 
-    - `size`: its length in bytes before it was decoded.
-    - `character_bytes`: an upper bound for the memory that each character of its strings takes.
-    - `is_ascii`: whether it had only ASCII characters before it was decoded.
+    - `size`: the length of the body in bytes before it was decoded.
+    - `character_bytes`: an upper bound for the bytes of memory that each character of the body's strings takes.
+    - `is_ascii`: whether the body had only ASCII characters before it was decoded.
     """
 
     content: dict[str, Any]
@@ -52,7 +52,8 @@ class Body:
 async def read_body(request: Request, memory: RequestMemory, *, max_bytes: int, seconds: float) -> bytes:
     """Return the bytes of the body. `memory` counts them.
 
-    Raises Refusal if the body is larger than `max_bytes` or takes longer than `seconds`, Disconnected if it ends early.
+    Raises Refusal if the body is larger than `max_bytes`, takes longer than `seconds`, or does not fit into the memory.
+    Raises Disconnected if the client closes the connection before the end of the body.
     """
     content_length = request.headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length) > max_bytes:
@@ -76,8 +77,8 @@ async def parse_body(data: bytes, memory: RequestMemory) -> Body:
         raise Refusal(413, f"the body has more than {MAX_VALUES:,} values; send fewer")
     character_bytes = string_character_bytes(data)
     decoded_bytes = character_bytes * len(data) + BYTES_PER_VALUE * value_count
-    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)  # while it is parsed, the text is in memory, too
-    content = await off_loop(is_large, _parse, data)
+    memory.grow(text_character_bytes(data) * len(data) + decoded_bytes)  # the text is in memory while it is parsed
+    content = await off_loop(is_large, _json_value, data)
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")
     memory.resize(decoded_bytes)
@@ -94,7 +95,7 @@ async def _read_chunks(request: Request, memory: RequestMemory, max_bytes: int) 
     return b"".join(chunks)
 
 
-def _parse(data: bytes) -> Any:
+def _json_value(data: bytes) -> Any:
     """Return the value of a JSON text, which may begin with a byte order mark. Raises Refusal."""
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)

@@ -38,14 +38,14 @@ class Keys:
         """Return the name of the key in an Authorization header. Raises Refusal if the key is not in the file."""
         self._reload()
         key_hash = _hash_of(_key_in(authorization))
-        # Every hash is compared, so that the time does not reveal which one is similar.
+        # Every hash is compared, so that the time does not reveal which hash is similar.
         names = [name for name, known_hash in self._hashes.items() if hmac.compare_digest(known_hash, key_hash)]
         if not names:
             raise Refusal(401, "no valid API key; send one as Authorization: Bearer …")
         return names[0]
 
     def _reload(self) -> None:
-        """Read the file again if it has changed."""
+        """Read the file again if it has changed. If it is not valid, keep the last valid keys and log an error."""
         if (stat := _stat_of(self._path)) == self._stat:
             return
         try:
@@ -67,7 +67,7 @@ def add_key(path: Path, name: str) -> str:
         raise InvalidInput("the name of a key must be one word of at most 64 characters, for example the team that will use it")
     if path.exists() and name in _read_hashes(path):
         raise InvalidInput(f"{path} already has a key named {name}; delete its line first")
-    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"  # after an unfinished last line
+    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"  # ends an unfinished last line
     key = f"podium-{secrets.token_urlsafe(32)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -109,9 +109,9 @@ def _read_hashes(path: Path) -> dict[str, str]:
 
 
 def _stat_of(path: Path) -> tuple[int, ...] | None:
-    """Return values that change whenever the file does, None if there is no file.
+    """Return numbers of which at least one changes whenever the file changes, None if there is no file.
 
-    A program can copy a file's size and its time of modification (mtime), but none can set the time of the change (ctime).
+    A program can give a changed file its old size and time of modification (mtime), but cannot set the time of change (ctime).
     """
     try:
         stat = path.stat()

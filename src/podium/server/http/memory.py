@@ -20,8 +20,8 @@ PART_BYTES = 65_536  # the size of the parts in which a reply is passed to the c
 class MemoryLimit:
     """Middleware that gives each request a RequestMemory, and sends replies in parts.
 
-    The event loop keeps everything that uvicorn passes to it until it is sent, and does not count its memory. So a reply is
-    passed in parts: the rest stays here, where it is counted, until the client has read the parts before it.
+    The event loop keeps all data that uvicorn passes to it until they are sent, and this memory is not counted. So a reply is
+    passed to uvicorn in parts. The other parts stay here, where they are counted, until the client has read the parts before.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -51,7 +51,7 @@ class MemoryLimit:
 def share_heap() -> None:
     """Let all threads of this process allocate from one heap. Call it before any thread starts.
 
-    glibc gives each thread a heap of its own, and keeps freed memory there: up to twice the memory of the requests.
+    Otherwise glibc gives each thread its own heap, and keeps freed memory there: up to twice the memory of the requests.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # other C libraries do not have this option

@@ -22,7 +22,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\\\[\]@]+)(:\d{1,5})?", re.ASCII)
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """Raise Refusal if a foreign web page may have sent the request: by its host name, its origin or its content type."""
+    """Raise Refusal if the host name, the origin or the content type show that a foreign page may have sent the request."""
     host = headers.get("host", "")
     if host and not _is_own_host(host, settings):
         raise Refusal(
@@ -46,9 +46,9 @@ def _is_address(name: str) -> bool:
 
 
 def _is_own_host(host: str, settings: Settings) -> bool:
-    """Whether a host is an address, a name without a dot, or a name of this server, so that no stranger can own it.
+    """Whether no stranger can own this host: it is an address, a name without a dot, or a name in the settings or the system.
 
-    Raises Refusal if it is malformed.
+    Always True if the settings allow every host (`*`), unless `host` is malformed. Then this raises Refusal.
     """
     if not (match := _HOST.fullmatch(host)):
         raise Refusal(400, "the Host header is not a host name or an address")
@@ -58,9 +58,9 @@ def _is_own_host(host: str, settings: Settings) -> bool:
 
 
 def _is_own_origin(origin: str, host: str, headers: Mapping[str, str], settings: Settings) -> bool:
-    """Whether the settings allow an origin, or the page is from this server itself."""
+    """Whether the settings allow an origin, or it is the origin of this server's own pages."""
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
     # A proxy in front of the server may change the header Host, but not Sec-Fetch-Site, which the browser computes.
-    is_host = bool(host) and origin.partition("://")[2].lower() == host.lower()
-    return is_host or headers.get("sec-fetch-site") == "same-origin"
+    is_same_host = bool(host) and origin.partition("://")[2].lower() == host.lower()
+    return is_same_host or headers.get("sec-fetch-site") == "same-origin"

@@ -36,8 +36,9 @@ def connection_limit() -> int:
 class Protocol(HttpToolsProtocol):
     """One connection. A request's head is its first line and its header fields.
 
-    uvicorn waits forever for a head, keeps heads and trailers of any size, and keeps a reply until it is read. Here one timer
-    runs while the client has to send something (`_request_timer`), another while it has to read a reply (`_reply_timer`).
+    uvicorn waits forever for a head, accepts heads and trailers of any size, and keeps a reply until the client reads it. This
+    class limits their sizes. It also has two timers: `_request_timer` runs while the client has to send something, and
+    `_reply_timer` while the client has to read a reply. When a timer ends, the connection is closed.
 
     asyncio calls `connection_made`, `data_received`, `pause_writing`, `resume_writing` and `connection_lost`. The parser calls
     the methods `on_…` during `data_received`. uvicorn's `cycle` is the newest request together with its response.
@@ -47,7 +48,7 @@ class Protocol(HttpToolsProtocol):
     head_seconds = 10.0  # from connecting, or from a request's first byte, to the end of its head
     head_bytes = 65_536  # maximum size of a head, of trailers, or of other data that does not add to a body
     head_fields = 200  # maximum number of header fields
-    rest_seconds = 10.0  # for a client to send the rest of a request that was answered before its end
+    rest_seconds = 10.0  # for a client to send the rest of a request that was answered before all of it arrived
     reply_seconds = 60.0  # for a client to read a reply
     max_pipelined = 16  # maximum number of requests that wait for the replies to earlier requests of the same connection
     pipelined_bytes = 65_536  # maximum memory of those waiting requests together
@@ -80,7 +81,7 @@ class Protocol(HttpToolsProtocol):
         self.idle_since = None
         self._set_request_timer(None)
         self._set_reply_timer(None)
-        self._unset_keepalive_if_required()  # else uvicorn's own timer keeps this object in memory if the client reset it
+        self._unset_keepalive_if_required()  # otherwise uvicorn's timer keeps this object in memory
         super().connection_lost(exc)
         for cycle in self._unanswered:  # uvicorn notifies only the newest request
             _disconnect(cycle)
@@ -113,17 +114,17 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        if not self._is_head_complete:  # else the head of an upgrade is parsed a second time
+        if not self._is_head_complete:  # the second head of an upgrade is ignored
             self._add_to_head(len(url))
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_head_complete:  # else this is a trailer, or the head of an upgrade is parsed a second time
+        if not self._is_head_complete:  # trailers, and the second head of an upgrade, are ignored
             self._add_to_head(len(name) + len(value))
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self.upgrade_framing:  # the head of an upgrade was parsed a second time
+        if self.upgrade_framing:  # this is the second head of an upgrade
             self.upgrade_framing = b""
             return
         self._is_head_complete = self._has_progressed = True
@@ -187,7 +188,7 @@ class Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reply_timer is None:  # it is not restarted when a part is read, because the limit is for the whole reply
+        if self._reply_timer is None:  # the timer is not restarted after a part of the reply: it limits the whole reply
             self._set_reply_timer(self.reply_seconds)
 
     def resume_writing(self) -> None:
@@ -207,19 +208,19 @@ class Protocol(HttpToolsProtocol):
         return sum(self._unanswered[cycle] + len(cycle.body) for cycle, _ in self.pipeline)
 
     def _pass_on_body(self) -> None:
-        """Pass the body parts of the newest data to uvicorn in one call. In each call, it copies the body so far."""
+        """Pass the body parts of the newest data to uvicorn in one call. uvicorn copies the body so far in every call."""
         if self._body_parts:
             super().on_body(b"".join(self._body_parts))
             self._body_parts = []
 
     def _forget_request(self) -> None:
-        """Release a request that was read and answered. uvicorn would keep its head, which may be large, until the next one."""
+        """Release a request that was read and answered. uvicorn would keep its head, which may be large, until the next."""
         self.url = b""
         self.headers = []
         self.scope = self.cycle = None  # type: ignore[assignment]
 
     def _withdraw_request(self) -> None:
-        """Stop the newest request without a reply, so that the error is its reply."""
+        """Stop the newest request without a reply, so that the error becomes the reply."""
         del self._unanswered[self.cycle]
         self.pipeline = deque(entry for entry in self.pipeline if entry[0] is not self.cycle)
         _disconnect(self.cycle)
@@ -235,26 +236,27 @@ class Protocol(HttpToolsProtocol):
     def _close_longest_idle(self) -> None:
         """Close the connection that has been idle longest, or this one if no other connection is idle."""
         _connections_full.warn(connections=self.max_connections)
-        idle = [other for other in self.connections if isinstance(other, Protocol) and other.idle_since is not None]
-        longest = min((other for other in idle if other is not self), key=lambda other: other.idle_since or 0.0, default=self)
-        longest.idle_since = None  # so that it is not closed twice
-        longest.transport.abort()
+        others = [other for other in self.connections if isinstance(other, Protocol) and other is not self]
+        idle = [other for other in others if other.idle_since is not None]
+        longest_idle = min(idle, key=lambda other: other.idle_since or 0.0, default=self)
+        longest_idle.idle_since = None  # so that it is not closed twice
+        longest_idle.transport.abort()
 
     def _set_request_timer(self, seconds: float | None) -> None:
-        """Close the connection after `seconds`, never if None. This replaces the time that was set before."""
+        """Close the connection after `seconds`, or stop the timer if None. This replaces the time that was set before."""
         if self._request_timer:
             self._request_timer.cancel()
         self._request_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     def _set_reply_timer(self, seconds: float | None) -> None:
-        """Do what `_set_request_timer` does, with a second, independent timer."""
+        """Do with the reply timer what `_set_request_timer` does with the request timer."""
         if self._reply_timer:
             self._reply_timer.cancel()
         self._reply_timer = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:
-    """Notify the application that handles a request that the client is gone."""
+    """Notify the application, if it still handles the request, that the client has disconnected."""
     if not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()

@@ -1,8 +1,8 @@
 """A parser of HTTP requests that ignores `Upgrade`, as RFC 9110 (7.8) allows: the request is answered in HTTP/1.1.
 
 Java's HttpClient requests HTTP/2 in this way on every new connection. llhttp, the parser of httptools, ends such a request
-after its head, and would parse its body as the next request. So a new parser reads the body. First it gets another head, which
-has only the framing of the original: `Content-Length` or `Transfer-Encoding`.
+after its head, and would parse its body as the next request. So a new parser reads the body. Before the body, it gets a second
+head, which has only the framing of the first: `Content-Length` or `Transfer-Encoding`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RequestParser(httptools.HttpRequestParser):
                 super().feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
+                data = data[upgrade.args[0] :]  # the data after the head
             if framing := self._protocol.upgrade_framing:
                 parser = self._protocol.parser = RequestParser(self._protocol)
                 parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
@@ -48,5 +48,5 @@ class RequestParser(httptools.HttpRequestParser):
 
 
 def framing_headers(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the header lines that tell where the body ends, b"" for a request without a body."""
+    """Return the header lines that define where the body ends, b"" for a request without a body."""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers if name in FRAMING)

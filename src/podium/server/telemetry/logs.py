@@ -21,24 +21,24 @@ def log(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 class RateLimitedLog:
-    """Logs at most one warning about an event every ten seconds, with the number of warnings that were left out before it."""
+    """Logs at most one warning about an event every ten seconds. The warning has the number of those left out before it."""
 
     SECONDS = 10.0
 
     def __init__(self, event: str) -> None:
         self._event = event
         self._next_time = 0.0
-        self._left_out = 0
+        self._left_out_count = 0
 
     def warn(self, **fields: Any) -> None:
         now = time.monotonic()
         if now < self._next_time:
-            self._left_out += 1
+            self._left_out_count += 1
             return
-        left_out = self._left_out or None  # the log leaves out None
+        left_out = self._left_out_count or None  # the log leaves out None
         log(self._event, level=logging.WARNING, **fields, left_out=left_out)
         self._next_time = now + self.SECONDS
-        self._left_out = 0
+        self._left_out_count = 0
 
 
 def set_up(log_format: str) -> None:
@@ -53,7 +53,7 @@ def set_up(log_format: str) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields of an event, {} for records of other libraries."""
+    """Return the fields that `log` added to a record. Return {} for a record of another library."""
     return getattr(record, "fields", {})
 
 

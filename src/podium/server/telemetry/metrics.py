@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. Their labels are names that the server defines, not its clients, so their number is bounded."""
+"""Metrics for Prometheus. Only the server defines their labels, not its clients, so the number of labels is bounded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Metrics:
             self._seconds.labels(model).observe(seconds)
 
     def count_ranking(self, model: str, ranking: Ranking, document_count: int) -> None:
-        """Count the documents of a question and the tokens of its ranking, which may have fewer results than documents."""
+        """Count the documents of a question, of which the ranking may have only some, and the ranking's tokens."""
         self._documents.labels(model).inc(document_count)
         self._tokens.labels(model).inc(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated or 0)

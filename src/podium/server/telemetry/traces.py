@@ -18,9 +18,9 @@ except ImportError:
 
 @contextmanager
 def span(name: str, headers: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[None]:
-    """Open a span in the trace that the headers of a request name. At its end, it gets `fields` as attributes.
+    """Open a span in the trace that the headers of a request name.
 
-    The caller may change `fields` until then.
+    The span gets `fields` as attributes when the block ends, so the block can still change `fields`.
     """
     if trace is None:
         yield
