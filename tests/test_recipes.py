@@ -39,7 +39,7 @@ from podium.sources.loading import load_into, with_ids
 from podium.sources.place import PlaceKind
 from podium.steps import immediate, result_of
 from podium.types import Candidates
-from serving import Serving, rerankers
+from serving import ServerThread, rerankers
 
 CONTRIBUTING = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
 QUERY_TEXT = "red fruit"
@@ -107,7 +107,7 @@ DIALECT = Dialect(
 
 @pytest.fixture(scope="module")
 def server():
-    with Serving(rerankers=rerankers(), dialects=(*DIALECTS, DIALECT)) as server:
+    with ServerThread(rerankers=rerankers(), dialects=(*DIALECTS, DIALECT)) as server:
         yield server
 
 

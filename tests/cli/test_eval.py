@@ -13,7 +13,7 @@ from fruit import write_json_lines
 from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.evaluation.collections import Collection
 from redisearch import NAME, TEXT_INFO, answering
-from resp import Fake
+from resp import FakeRedis
 
 
 def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
@@ -89,7 +89,7 @@ def test_first_stage_can_be_an_index(folder, tmp_path):
     assert re.search(r"first stage +0\.7500", out)
 
 
-class ClosingServer(Fake):
+class ClosingServer(FakeRedis):
     """A server with an index of one document, `a:b`. `is_closed` is set when a connection is closed."""
 
     def __init__(self):

@@ -15,7 +15,7 @@ from podium.compose.stores import Row
 from podium.compose.stores.redis import PREFIX, RedisScores
 from podium.errors import InvalidInput, PodiumError
 from redis_server import NEEDS_REDIS, running_redis
-from serving import Process
+from serving import ServerProcess
 
 TEXTS = ["a red apple", "the sea", "a red apple", "red"]
 
@@ -64,7 +64,7 @@ def test_key_of_another_type_is_ignored(url):
 @NEEDS_REDIS
 def test_processes_share_cached_scores(url):
     first = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
-    with Process("--cache", url) as server:
+    with ServerProcess("--cache", url) as server:
         reply = server.client.post("/v2/rerank", json={"query": "a shared query", "documents": TEXTS}).json()
         assert reply["meta"]["warnings"] == ["4 of 4 scores were remembered"]
         results = [(result["index"], result["relevance_score"]) for result in reply["results"]]

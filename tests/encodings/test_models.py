@@ -13,7 +13,7 @@ import podium
 from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from redis_server import NEEDS_REDIS, running_redis
-from serving import Process
+from serving import ServerProcess
 
 TEXTS = [
     "a ripe red apple",
@@ -120,7 +120,7 @@ def test_reranker_with_a_password_is_not_pickled():
 
 
 def test_server_encodes_a_text_once(tmp_path):
-    with Process("--keep", str(tmp_path / "encodings")) as server:
+    with ServerProcess("--keep", str(tmp_path / "encodings")) as server:
         bodies = [{"query": query, "documents": TEXTS} for query in (QUERY, "the sea")]
         replies = [server.client.post("/v2/rerank", json=body).json() for body in bodies]
         assert [len(reply["results"]) for reply in replies] == [5, 5]

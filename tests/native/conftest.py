@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from environment import CORE, PARITY_MODELS
+from environment import HAS_CORE, PARITY_MODELS
 
-collect_ignore_glob = [] if CORE else ["test_*.py"]
+collect_ignore_glob = [] if HAS_CORE else ["test_*.py"]
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from environment import CORE
+from environment import HAS_CORE
 
-if not CORE:
+if not HAS_CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium import _native

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import podium
-from capitals import keys
+from capitals import source_keys
 from environment import ROOT
 from fakes import Letters
 from podium.errors import SourceError
@@ -79,9 +79,9 @@ def test_documents_are_added_replaced_and_deleted_after_a_compaction(index):
     index.add(["a map of pears"], ids=["d3"])
     index.delete(["d4"])
     for _ in range(2):
-        assert keys(index.search("apples", 1, mode="vector")) == ["apples"]
-        assert keys(index.search("a map of pears", 1, mode="vector")) == ["d3"]
-        assert "d4" not in keys(index.search("number", None, mode="vector"))
+        assert source_keys(index.search("apples", 1, mode="vector")) == ["apples"]
+        assert source_keys(index.search("a map of pears", 1, mode="vector")) == ["d3"]
+        assert "d4" not in source_keys(index.search("number", None, mode="vector"))
         assert len(index.search("number", None, mode="vector")) == len(index) == 60
         index.delete(ids_of(range(20, 60)))
         index.compact()
@@ -130,7 +130,7 @@ def test_index_without_documents_is_compacted(index):
     assert row_count(index) == 0
     assert index.search("map", 5) == []
     index.add(["apples"], ids=["apples"])
-    assert keys(index.search("apples", 5, mode="vector")) == ["apples"]
+    assert source_keys(index.search("apples", 5, mode="vector")) == ["apples"]
 
 
 class Compacting(Letters):
@@ -159,14 +159,14 @@ def test_search_during_a_compaction_returns_the_documents_after_it(tmp_path, mod
     index = index_with_unused_rows(None if location == "memory" else tmp_path / "index")
     reader = index if location == "memory" else podium.EmbeddedIndex.open(index.path, embed=Letters())
     if has_searched:
-        assert "d17" in keys(reader.search("number 17 of a map", None, mode=mode, filter=condition))
+        assert "d17" in source_keys(reader.search("number 17 of a map", None, mode=mode, filter=condition))
     embed = Compacting(index)
     reader.embed = embed
     embed.is_done = False
     candidates = reader.search("number 17 of a map", None, mode=mode, filter=condition)
     assert embed.is_done
     expected = {f"d{number}" for number in range(60) if number != 17 and (condition is None or number % 3)}
-    assert set(keys(candidates)) == expected | (set() if condition else {"new"})
+    assert set(source_keys(candidates)) == expected | (set() if condition else {"new"})
     assert candidates.total == len(candidates)
 
 
@@ -342,7 +342,7 @@ def test_files_of_the_user_are_not_used_and_not_deleted(folder):
     for _ in range(2):
         index.compact()
         index.add(documents_of(range(60)), ids=ids_of(range(60)))
-        assert sorted(keys(index.search("map", None, mode="vector"))) == sorted(ids_of(range(60)))
+        assert sorted(source_keys(index.search("map", None, mode="vector"))) == sorted(ids_of(range(60)))
     assert drop(folder) == 60
     assert sorted(path.name for path in folder.iterdir()) == ["vectors-5", "vectors-7", "vectors-x"]
 

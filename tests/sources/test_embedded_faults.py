@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import SourceError
 from podium.sources.embedded.description import DESCRIPTION_FILE
@@ -206,7 +206,7 @@ def test_index_of_an_earlier_version_has_no_id(folder):
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description))
     index = podium.EmbeddedIndex.open(folder)
     index.add(["plums"], ids=["p"])
-    assert keys(index.search("plums", 1)) == ["p"]
+    assert source_keys(index.search("plums", 1)) == ["p"]
 
 
 def test_field_of_a_later_version_in_the_description_is_ignored(folder):
@@ -263,7 +263,7 @@ def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
     assert len(index.search("apples and pears number 3", 5)) == 5
     index.add(["aaaa"], ids=["new"])
     for opened in (index, podium.EmbeddedIndex.open(folder, embed=Letters())):
-        assert keys(opened.search("aaaa", 1)) == ["new"]
+        assert source_keys(opened.search("aaaa", 1)) == ["new"]
 
 
 def test_vectors_without_checksums_are_searched(tmp_path):
@@ -272,12 +272,12 @@ def test_vectors_without_checksums_are_searched(tmp_path):
     (folder / "vectors.checksums").unlink()
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
     index.add(["aaaa"], ids=["new"])
-    assert keys(podium.EmbeddedIndex.open(folder, embed=Letters()).search("aaaa", 1)) == ["new"]
+    assert source_keys(podium.EmbeddedIndex.open(folder, embed=Letters()).search("aaaa", 1)) == ["new"]
 
 
 def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
     reader = index_of_capitals(tmp_path / "index")
-    assert keys(reader.search("capital", 1, mode="vector"))
+    assert source_keys(reader.search("capital", 1, mode="vector"))
     file = tmp_path / "index" / "vectors.f32"
     content = file.read_bytes()
     file.unlink()  # a file that is mapped must not be truncated in place
@@ -290,11 +290,11 @@ def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
 def test_open_index_reads_files_that_replace_its_own(tmp_path):
     """This is how a backup is restored."""
     reader = index_of_capitals(tmp_path / "index")
-    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
+    assert source_keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
     other = podium.EmbeddedIndex.create(tmp_path / "other", embed=Letters())
     other.add(CAPITALS[::-1], ids=IDS[::-1])
     for name in ("text", "vectors.f32", "vectors.checksums"):
         path = tmp_path / "index" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         (tmp_path / "other" / name).rename(path)
-    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
+    assert source_keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.filter_queries import checked_filter, selection
@@ -44,7 +44,7 @@ def index(request, tmp_path_factory):
 
 
 def numbers(candidates):
-    return sorted(map(int, keys(candidates)))
+    return sorted(map(int, source_keys(candidates)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -84,7 +84,7 @@ def test_all_documents_that_match_and_no_others_are_returned(index, mode, expres
     assert numbers(candidates) == expected
     assert candidates.total == len(expected)
     page = index.search("cat", 3, offset=2, mode=mode, filter=expression)
-    assert keys(page) == keys(candidates)[2:5]
+    assert source_keys(page) == source_keys(candidates)[2:5]
     assert page.total == len(expected)
 
 
@@ -92,7 +92,7 @@ def test_all_documents_that_match_and_no_others_are_returned(index, mode, expres
 def test_filter_changes_no_score_and_no_order(index, mode):
     unfiltered = [hit for hit in index.search("cat number 7", None, mode=mode) if hit["kind"] == "map"]
     filtered = index.search("cat number 7", None, mode=mode, filter="@kind:{map}")
-    assert keys(filtered) == keys(unfiltered)
+    assert source_keys(filtered) == source_keys(unfiltered)
     assert [hit["source_score"] for hit in filtered] == pytest.approx([hit["source_score"] for hit in unfiltered], rel=1e-6)
     assert [hit["source_rank"] for hit in filtered] == list(range(1, len(filtered) + 1))
 
@@ -114,7 +114,7 @@ def test_index_is_created_and_opened_with_a_filter(tmp_path, opened):
     index.add(CAPITALS, ids=IDS)
     if opened == "open":
         index = podium.EmbeddedIndex.open(tmp_path / "index", filter="@year:[1800 1900]")
-    assert keys(index.search("capital", 9)) == ["n"]
+    assert source_keys(index.search("capital", 9)) == ["n"]
     assert len(index) == 4
 
 
@@ -165,11 +165,11 @@ def test_note_if_some_values_are_too_long_to_be_filtered_by():
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "cat", "url": "a" * 201}, {"text": "cat", "url": "b" * 200}], ids=["long", "short"])
     candidates = index.search("cat", 9, filter="@url:{b*}")
-    assert keys(candidates) == ["short"]
+    assert source_keys(candidates) == ["short"]
     assert list(candidates.notes) == [
         "the filter does not find values of 'url' with more than 200 characters; some documents have one"
     ]
-    assert keys(index.search("cat", 9, filter="-ismissing(@url)")) == ["long", "short"]
+    assert source_keys(index.search("cat", 9, filter="-ismissing(@url)")) == ["long", "short"]
 
 
 def test_every_filter_finds_nothing_in_an_empty_index():
@@ -189,7 +189,7 @@ def test_replaced_document_is_filtered_by_its_new_fields():
 def test_string_is_filtered_as_its_field():
     index = podium.EmbeddedIndex.create(None, text=["title", "body"])
     index.add(["a cat", {"title": "dog", "body": "cat"}], ids=["a", "b"])
-    assert keys(index.search("cat", 9, filter="@title:{A Cat}")) == ["a"]
+    assert source_keys(index.search("cat", 9, filter="@title:{A Cat}")) == ["a"]
 
 
 def test_redisvl_expression_is_a_filter(index):
@@ -290,7 +290,7 @@ def test_document_without_a_vector_is_found_by_text_only():
     index = podium.EmbeddedIndex.create(None, text=["title", "text"], embed=Letters())
     index.add([{"title": "cat", "text": "", "n": 1}, {"title": " ", "text": " ", "n": 2}], ids=["a", "blank"])
     candidates = index.search("cat", 9, mode="vector", filter="@n:[1 2]")
-    assert keys(candidates) == ["a"]
+    assert source_keys(candidates) == ["a"]
     assert candidates.total == 2
     assert index.search("cat", 9, mode="vector", filter="@n==2") == []
 

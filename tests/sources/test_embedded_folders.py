@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from environment import ROOT
 from fakes import Letters
 from loopback import wait_until
@@ -128,7 +128,7 @@ def test_threads_search_while_one_adds(folder):
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
 
     def found_in_every_mode(_):
-        return all("n" in keys(index.search("capital", 4, mode=mode)) for mode in ("text", "hybrid"))
+        return all("n" in source_keys(index.search("capital", 4, mode=mode)) for mode in ("text", "hybrid"))
 
     with ThreadPoolExecutor(4) as threads:
         results = [threads.submit(found_in_every_mode, i) for i in range(40)]
@@ -218,8 +218,8 @@ def test_killed_writer_leaves_its_last_commit(tmp_path, request):
 def check_numbers(index, count):
     expected = {f"d{n}" for n in range(count)}
     assert set(index.get(expected)) == expected
-    assert set(keys(index.search("number", count, mode="text"))) == expected
-    assert set(keys(index.search("number", count, mode="vector"))) == expected
+    assert set(source_keys(index.search("number", count, mode="text"))) == expected
+    assert set(source_keys(index.search("number", count, mode="vector"))) == expected
     for document in index.search("number 3", 3, mode="vector"):
         vector, query = Letters()([document["text"], "number 3"])
         cosine = vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
@@ -294,7 +294,7 @@ def test_open_index_survives_a_copy_of_its_description(folder):
     content = description.read_bytes()
     description.unlink()
     description.write_bytes(content)
-    assert keys(index.search("Nevada", 1)) == ["n"]
+    assert source_keys(index.search("Nevada", 1)) == ["n"]
 
 
 @pytest.mark.parametrize("is_damaged", [False, True], ids=["intact", "damaged"])

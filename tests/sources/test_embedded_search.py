@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from environment import SHARED
 from fakes import Letters
 from podium.documents import texts_of
@@ -41,7 +41,7 @@ def test_search_returns_whole_documents_best_first(index, mode):
 
 
 def test_only_documents_with_a_word_of_the_query_match_by_text(index):
-    assert keys(index.search("the capital cities", 3, mode="text"))[0] == "n"
+    assert source_keys(index.search("the capital cities", 3, mode="text"))[0] == "n"
     assert len(index.search("anything", 10, mode="vector")) == 4
 
 
@@ -57,10 +57,10 @@ def test_source_score_of_vector_search_is_cosine(index):
 def test_rows_of_replaced_documents_do_not_hide_current_ones(index):
     for _ in range(30):
         index.add(CAPITALS, ids=IDS)
-    assert sorted(keys(index.search("capital", 4, mode="vector"))) == sorted(IDS)
+    assert sorted(source_keys(index.search("capital", 4, mode="vector"))) == sorted(IDS)
     assert index.delete(["n", "s"]) == 2
     assert len(index.search("capital", 1, mode="vector")) == 1
-    assert sorted(keys(index.search("capital", 9, mode="vector"))) == ["b", "c"]
+    assert sorted(source_keys(index.search("capital", 9, mode="vector"))) == ["b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_rows_of_replaced_documents_do_not_hide_current_ones(index):
     ],
 )
 def test_any_text_is_a_query(index, query, expected):
-    assert set(keys(index.search(query, 5, mode="text"))) == expected
+    assert set(source_keys(index.search(query, 5, mode="text"))) == expected
     assert len(index.search(query, 2)) == 2
 
 
@@ -105,13 +105,13 @@ def test_any_text_can_be_added_and_searched(text):
 def test_search_covers_the_fields_of_the_index(text, expected):
     index = podium.EmbeddedIndex.create(None, text=text)
     index.add(CAPITALS, ids=IDS)
-    assert set(keys(index.search("capital", 9))) == expected
+    assert set(source_keys(index.search("capital", 9))) == expected
 
 
 def test_weight_of_a_field_multiplies_its_score():
     index = podium.EmbeddedIndex.create(None, text={"title": 9, "text": 1})
     index.add(CAPITALS, ids=IDS)
-    assert keys(index.search("capital", 9))[0] == "c"
+    assert source_keys(index.search("capital", 9))[0] == "c"
     assert index.text_fields == ["title", "text"]
     assert "title × 9" in index.explain()
 
@@ -122,14 +122,14 @@ def test_document_may_lack_some_fields_but_not_all():
         index.add([{"title": "x"}, {"body": "y"}])
     assert len(index) == 0
     index.add([{"title": "only a title"}], ids=["t"])
-    assert keys(index.search("title", 9)) == ["t"]
+    assert source_keys(index.search("title", 9)) == ["t"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_language_has_a_stemmer_and_stop_words(language):
     index = podium.EmbeddedIndex.create(None, language=language)
     index.add(["x"])
-    assert keys(index.search("x", 1))
+    assert source_keys(index.search("x", 1))
 
 
 def test_without_a_language_words_match_exactly():
@@ -223,7 +223,7 @@ def test_bm25_is_as_good_as_published_on_test_collections(collection, at_least):
         query = json.loads(line)
         ideal = sorted(grades.get(query["_id"], {}).values(), reverse=True)
         if any(ideal):
-            gains = [grades[query["_id"]].get(key, 0) for key in keys(index.search(query["text"], 10))]
+            gains = [grades[query["_id"]].get(key, 0) for key in source_keys(index.search(query["text"], 10))]
             ndcgs.append(_dcg(gains) / _dcg(ideal))
     assert np.mean(ndcgs) >= at_least
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from capitals import keys
+from capitals import source_keys
 from environment import ROOT
 from podium.errors import SourceError
 from podium.sources.embedded.description import Description
@@ -45,8 +45,8 @@ def index_of(texts, *, layout=2, language="english"):
 @pytest.mark.parametrize(("sentence", "word", "other"), SENTENCES.values(), ids=list(SENTENCES))
 def test_word_inside_a_sentence_without_spaces_matches(sentence, word, other):
     texts = [other, sentence, "an English sentence"]
-    assert keys(index_of(texts).search(word, 9))[0] == "1"
-    assert "2" not in keys(index_of(texts).search(word, 9))
+    assert source_keys(index_of(texts).search(word, 9))[0] == "1"
+    assert "2" not in source_keys(index_of(texts).search(word, 9))
 
 
 def test_layout_1_does_not_find_words_inside_chinese_text():
@@ -73,12 +73,12 @@ def test_layout_1_does_not_find_words_inside_chinese_text():
 )
 def test_mixed_text(query, expected):
     index = index_of(["最好的iPhone手机壳，2024年", "ガスpipe"])
-    assert set(keys(index.search(query, 9))) == expected
+    assert set(source_keys(index.search(query, 9))) == expected
 
 
 def test_more_pairs_of_the_query_score_higher():
     index = index_of(["東京の天気", "京都の天気と東京都", "東の京"])
-    assert keys(index.search("東京都", 9)) == ["1", "0"]
+    assert source_keys(index.search("東京都", 9)) == ["1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,12 @@ def layout_1(tmp_path):
 
 def test_index_of_an_earlier_version_works_as_before(layout_1):
     index = podium.EmbeddedIndex.open(layout_1)
-    assert keys(index.search("flour", 9)) == ["1"]
-    assert keys(index.search("東京", 9)) == ["1"]
+    assert source_keys(index.search("flour", 9)) == ["1"]
+    assert source_keys(index.search("東京", 9)) == ["1"]
     index.add([{"title": "Kyoto", "text": "京都 is a city 市場"}], ids=["3"])
     index.delete(["1"])
     reopened = podium.EmbeddedIndex.open(layout_1)
-    assert keys(reopened.search("city 京都", 9)) == ["3"]
+    assert source_keys(reopened.search("city 京都", 9)) == ["3"]
     assert len(reopened) == 2
     assert json.loads((layout_1 / "podium-index.json").read_text())["layout"] == 1
 

@@ -12,7 +12,7 @@ from podium.sources.loading import load_into
 from podium.sources.redis import admin
 from podium.sources.redis.description import encoding_prefix
 from redisearch import DOCUMENTS, IDS, NAME, ONE_HIT, TEXT_INFO, answering, source_at
-from resp import Fake, Gate
+from resp import FakeRedis, Gate
 
 QUERY = "the capital of the United States"
 PREFIX = encoding_prefix(f"{NAME}:")
@@ -120,7 +120,7 @@ def test_search_computes_if_redis_does_not_return_encodings(failure):
     reply_to_mget = {"integer": 5, "too many values": ["x", "y"]}.get(failure, Exception("NOPERM no access"))
     answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": reply_to_mget})
     with (
-        Fake(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
+        FakeRedis(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
         source_at(server.url) as source,
     ):
         scorer = LetterCounts()
@@ -129,7 +129,7 @@ def test_search_computes_if_redis_does_not_return_encodings(failure):
             assert len(search.search("red")) == 1
         gate.open()
         assert scorer.computed == ["red"]
-        assert server.names().count("MGET") == 1  # the second search finds the encoding in memory
+        assert server.command_names().count("MGET") == 1  # the second search finds the encoding in memory
 
 
 def test_compaction_is_refused():

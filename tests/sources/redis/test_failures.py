@@ -10,7 +10,7 @@ from redisvl.index import AsyncSearchIndex
 import podium
 from podium.errors import InvalidInput, SourceError
 from redisearch import INFO, NAME, REDISVL_SCHEMA, answering, source_at
-from resp import Fake
+from resp import FakeRedis
 
 
 def on_info(reply):
@@ -58,7 +58,7 @@ FAILURES = {
 
 @pytest.mark.parametrize(("replies", "message"), FAILURES.values(), ids=FAILURES)
 def test_failure_has_a_remedy_and_no_password(replies, message):
-    with Fake(answering(replies)) as fake, source_at(fake.url.replace("//", "//user:s3cret@")) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url.replace("//", "//user:s3cret@")) as source:
         with pytest.raises(SourceError, match=message) as caught:
             source.search("red", 5)
         assert "s3cret" not in f"{caught.value!r} {source!r} {source.explain()}"

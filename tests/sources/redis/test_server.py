@@ -20,7 +20,7 @@ from podium.sources.redis.commands import CommandOptions
 from podium.sources.redis.server import UNCOUNTED_REPLIES
 from podium.sources.redis.source import complete_reply
 from redisearch import INFO, NAME, ONE_HIT, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
-from resp import Fake, Gate
+from resp import FakeRedis, Gate
 
 
 @pytest.mark.recording("redisvl-index")
@@ -47,13 +47,13 @@ def test_redisvl_index_whose_client_decodes_replies(server):
 
 def test_command_whose_connection_breaks_is_sent_once_more():
     replies = {"FT.INFO": Turns([None, INFO]), "FT.SEARCH": Turns([None, ONE_HIT])}
-    with Fake(answering(replies)) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 5)) == ["k:1"]
-        assert fake.names() == ["FT.INFO", "FT.INFO", "FT.SEARCH", "FT.SEARCH"]
+        assert fake.command_names() == ["FT.INFO", "FT.INFO", "FT.SEARCH", "FT.SEARCH"]
 
 
 def test_command_is_not_sent_a_third_time():
-    with Fake(answering({"FT.INFO": None})) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering({"FT.INFO": None})) as fake, source_at(fake.url) as source:
         with pytest.raises(SourceError):
             source.search("red", 5)
         assert len(fake.commands) == 2
@@ -70,13 +70,13 @@ async def search_asynchronously(url, **options):
 
 
 def test_asynchronous_client():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
         assert ids_of(asyncio.run(search_asynchronously(fake.url))) == ["k:1"]
 
 
 def test_asynchronous_client_whose_connection_breaks():
     with (
-        Fake(answering({"FT.INFO": INFO, "FT.SEARCH": None, "FT._LIST": []}, 2)) as fake,
+        FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": None, "FT._LIST": []}, 2)) as fake,
         pytest.raises(SourceError, match="cannot reach Redis at 127"),
     ):
         asyncio.run(search_asynchronously(fake.url))
@@ -87,7 +87,7 @@ def test_replies_are_counted_if_memory_is_limited(is_async):
     """A reply counts twice: as bytes, and as the string that is decoded from them."""
     counts = []
     hit = [1, "k:1", "2.5", ["content", "a" * 10_000]]
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
         if is_async:
             asyncio.run(search_asynchronously(fake.url))
         else:
@@ -116,7 +116,7 @@ def test_few_uncounted_replies_are_in_memory_at_once():
         with limited_by(lambda count: None):
             return source.search("red", 5)
 
-    with Fake(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
+    with FakeRedis(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
         searches = [pool.submit(limited_search) for _ in range(8)]
         assert all(ids_of(search.result()) == ["k:1"] for search in searches)
         assert max(counts) <= UNCOUNTED_REPLIES
@@ -124,7 +124,7 @@ def test_few_uncounted_replies_are_in_memory_at_once():
 
 def test_server_that_does_not_answer_is_waited_for_until_the_timeout():
     gate = Gate()
-    with Fake(gate) as fake, source_at(fake.url, timeout=0.2) as source:
+    with FakeRedis(gate) as fake, source_at(fake.url, timeout=0.2) as source:
         with pytest.raises(SourceError, match="did not answer in time"):
             source.search("red", 5)
         assert len(fake.commands) == 1
@@ -133,7 +133,7 @@ def test_server_that_does_not_answer_is_waited_for_until_the_timeout():
 
 def test_timeout_applies_to_a_redisvl_index_whose_client_has_none():
     gate = Gate()
-    with Fake(gate) as fake, redis.Redis.from_url(fake.url, protocol=2, socket_timeout=None) as client:
+    with FakeRedis(gate) as fake, redis.Redis.from_url(fake.url, protocol=2, socket_timeout=None) as client:
         source = podium.RedisSource(SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=client), timeout=0.2)
         with pytest.raises(SourceError, match="did not answer in time"):
             source.search("red", 5)
@@ -153,7 +153,7 @@ def test_all_commands_of_a_search_have_one_deadline():
         return answer(words)
 
     options = {"embed": embed, "fusion": "weighted", "timeout": 600}
-    with Fake(slow_answer) as fake, source_at(fake.url, **options) as source:
+    with FakeRedis(slow_answer) as fake, source_at(fake.url, **options) as source:
         source.search("red", 5)
         searches = [words for words in fake.commands if words[0] == "FT.SEARCH"]
         first, second = (int(words[words.index("TIMEOUT") + 1]) for words in searches)
@@ -171,7 +171,7 @@ def test_command_that_took_its_whole_timeout_is_incomplete():
         steps.send([0])
 
 
-class SlowStart(Fake):
+class SlowStart(FakeRedis):
     """A server whose first connection gets no reply, not even to the handshake, until it is released."""
 
     def __init__(self, answer):
@@ -210,7 +210,7 @@ def test_process_forked_while_another_thread_connects_can_search():
 
 
 def test_threads_that_connect_at_the_same_time():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda _: source.search("red", 5), range(16)))
         assert all(ids_of(documents) == ["k:1"] for documents in results)

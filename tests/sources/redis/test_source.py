@@ -32,7 +32,7 @@ from redisearch import (
     ids_of,
     source_at,
 )
-from resp import Fake, Recorder
+from resp import FakeRedis, Recorder
 
 MODES = ("text", "vector", "hybrid")
 
@@ -94,7 +94,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
     info = INFO | {"attributes": [*INFO["attributes"], kind]}
     options = {"embed": embed, "return_fields": ["content"], "connection": {"protocol": protocol}}
     with (
-        Fake(answering({"FT.INFO": info, "FT.HYBRID": reply}, protocol)) as fake,
+        FakeRedis(answering({"FT.INFO": info, "FT.HYBRID": reply}, protocol)) as fake,
         source_at(fake.url, **options) as source,
     ):
         documents = source.search("red | @x", 2, filter=Tag("kind") == "a")
@@ -103,7 +103,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
             {"content": "red", "source_key": "k:1", "source_score": 0.016, "source_rank": 2},
         ]
         assert "FT.HYBRID" in source.explain()
-        assert fake.names() == ["FT.INFO", "GET", "FT.HYBRID"]
+        assert fake.command_names() == ["FT.INFO", "GET", "FT.HYBRID"]
         command = fake.commands[2]
         assert command[2:4] == ("SEARCH", "@content:(red | x) (@kind:{a})")
         assert command[command.index("COMBINE") :][:7] == ("COMBINE", "RRF", "4", "CONSTANT", "60", "WINDOW", "100")
@@ -117,7 +117,7 @@ def test_documents_that_are_deleted_before_they_are_fetched_are_left_out():
     reply = {"total_results": 3, "results": rows, "warnings": [], "execution_time": 0.4}
     documents = [2, "k:2", ["content", "green", "more", "kept"], "k:0", ["content", "red"]]
     replies = {"FT.INFO": INFO, "FT.HYBRID": reply, "FT.SEARCH": documents}
-    with Fake(answering(replies)) as fake, source_at(fake.url, embed=embed) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url, embed=embed) as source:
         assert source.search("red", 3) == [
             {"content": "red", "source_key": "k:0", "source_score": 1.0, "source_rank": 1},
             {"content": "green", "more": "kept", "source_key": "k:2", "source_score": 0.8, "source_rank": 2},
@@ -311,7 +311,7 @@ def test_field_that_is_missing_or_of_another_kind_is_an_error(options, message):
     """Without this check, RediSearch would return no results and no error."""
     info = INFO | {"attributes": ATTRIBUTES}
     with (
-        Fake(answering({"FT.INFO": info})) as fake,
+        FakeRedis(answering({"FT.INFO": info})) as fake,
         source_at(fake.url, **{"embed": embed} | options) as source,
         pytest.raises(SourceError, match=message),
     ):
@@ -321,7 +321,7 @@ def test_field_that_is_missing_or_of_another_kind_is_an_error(options, message):
 def test_index_without_text_fields_cannot_be_searched_by_text():
     info = INFO | {"attributes": [TEXT_FIELD | {"type": "TAG"}]}
     with (
-        Fake(answering({"FT.INFO": info})) as fake,
+        FakeRedis(answering({"FT.INFO": info})) as fake,
         source_at(fake.url, text=None) as source,
         pytest.raises(SourceError, match="does not have a text field"),
     ):
