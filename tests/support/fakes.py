@@ -88,9 +88,8 @@ class LetterCounts(BaseScorer):
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         query_counts = np.frombuffer(_letter_counts(query), "<u2").astype(float)
         text_counts = [np.frombuffer(encoding, "<u2") for encoding in self._encodings(texts)]
-        return Scores(
-            [float(counts @ query_counts) / 1e6 for counts in text_counts]
-        )  # so that the similarity of short texts is below 1
+        # The product is divided so that the similarity of short texts is below 1.
+        return Scores([float(counts @ query_counts) / 1e6 for counts in text_counts])
 
     def _encodings(self, texts: Sequence[str]) -> list[Buffer]:
         """Return the encodings of the texts. Those that the store does not have are computed and stored."""
