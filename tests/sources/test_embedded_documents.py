@@ -16,7 +16,7 @@ class Unserializable:
 
 
 def nested(depth):
-    """Return a list in a list in a list, `depth` of them."""
+    """Return lists inside each other, `depth` of them."""
     value = []
     for _ in range(depth - 1):
         value = [value]
@@ -40,7 +40,7 @@ def test_document_that_is_nested_more_deeply_is_refused(index, depth):
 
 
 def test_document_with_nan_is_recognized_as_unchanged(index):
-    """NaN does not equal NaN."""
+    """NaN is not equal to itself, so podium cannot compare the values."""
     document = {"text": "a", "x": float("nan"), "y": [float("inf"), -1.5]}
     index.add([document], ids=["numbers"])
     assert index.get(["numbers"])["numbers"]["y"] == [float("inf"), -1.5]
@@ -123,9 +123,9 @@ def test_string_is_stored_as_the_first_searched_field(mini):
     ],
 )
 def test_invalid_document_is_refused_and_nothing_is_added(index, documents, message):
-    for refuse in (index.add, index.check):
+    for method in (index.add, index.check):
         with pytest.raises(InvalidInput, match=message):
-            refuse(documents)
+            method(documents)
     assert len(index) == 4
 
 
@@ -156,9 +156,9 @@ def test_invalid_ids_of_new_documents_are_refused(index, ids, message):
 
 @pytest.mark.parametrize("ids", ["n", 5, [5], [None]], ids=str)
 def test_invalid_ids_are_refused(index, ids):
-    for refuse in (index.delete, index.get):
+    for method in (index.delete, index.get):
         with pytest.raises(InvalidInput, match="ids must be a list of strings"):
-            refuse(ids)
+            method(ids)
 
 
 def test_id_that_is_not_unicode_is_not_found(index):
@@ -170,7 +170,7 @@ def test_nothing_is_added_if_the_embedder_fails(tmp_path):
 
     def embed(texts):
         calls.append(texts)
-        if len(calls) > 2:
+        if len(calls) > 2:  # the first call checks the embedder, the second is that of "one"
             raise RuntimeError("out of memory")
         return Letters()(texts)
 

@@ -17,7 +17,7 @@ NEVER = 600.0  # seconds between renewals, for tests without a renewal
 
 
 class AdvancingClock(LoadingServer):
-    """A server whose clock advances by a second with every PTTL."""
+    """A server whose clock advances by a second with every PTTL command."""
 
     def pttl(self, key):
         self.now += 1000
@@ -26,11 +26,13 @@ class AdvancingClock(LoadingServer):
 
 @contextlib.contextmanager
 def lease_at(url, renewal_seconds=NEVER):
+    """Yield a Lease on the server at a URL. It is not acquired yet."""
     with contextlib.closing(Server.from_url(url, NAME, 10.0)) as server:
         yield Lease(server, LEASE, renewal_seconds=renewal_seconds)
 
 
 def test_lease_that_a_live_process_holds_is_refused():
+    """Its remaining milliseconds become more, so the process has renewed it."""
     with (
         FakeRedis(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
         lease_at(fake.url) as lease,
@@ -63,7 +65,7 @@ def test_suspended_process_does_not_overwrite_what_another_one_loaded():
     redis_server = LoadingServer()
     with FakeRedis(redis_server) as fake, index_at(fake.url) as suspended, index_at(fake.url) as other:
         for index, text in ((suspended, "first"), (other, "second")):
-            redis_server.now += 20_000
+            redis_server.now += 20_000  # more than the 15 seconds after which a lease expires
             index.prepare(1)
             index.add([{"content": text}], ["a"])
         other.finish()
@@ -75,7 +77,7 @@ def test_suspended_process_does_not_overwrite_what_another_one_loaded():
 
 
 def test_expired_lease_stays_lost():
-    """No other process has the lease now, but one may have had it and loaded documents."""
+    """No other process holds the lease, but one could have held it in the meantime and loaded documents."""
     redis_server = LoadingServer()
     with FakeRedis(redis_server) as fake, lease_at(fake.url) as lease:
         lease.acquire()

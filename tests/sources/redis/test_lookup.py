@@ -52,7 +52,7 @@ def test_another_embedder_is_refused(server):
         assert source.search("capital", 1, mode="text")
 
 
-def test_user_who_may_not_read_the_description_can_search():
+def test_user_without_permission_to_read_the_description_can_search():
     replies = {"FT.INFO": INFO, "GET": Exception("NOPERM no permission to access a key"), "FT.SEARCH": [0]}
     with FakeRedis(answering(replies)) as fake, source_at(fake.url, embed=embed, mode="vector") as source:
         assert "may not GET 'podium-test:.podium'" in source.search("red", 1).notes[0]

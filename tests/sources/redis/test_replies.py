@@ -35,7 +35,7 @@ def test_field_named_dollar_in_a_hash_is_a_field(server):
         index.check({"content": "a", "$": 1}, "a", 0)
 
 
-def test_document_that_was_deleted_meanwhile_is_left_out():
+def test_document_that_was_deleted_during_the_search_is_left_out():
     reply = [2, "k:0", "9.5", None, "k:1", "2.5", ["content", "red"]]
     with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 5)) == ["k:1"]

@@ -24,8 +24,8 @@ from resp import FakeRedis, Gate
 
 
 @pytest.mark.recording("redisvl-index")
-def test_redisvl_index_whose_client_decodes_replies(server):
-    """The source gets bytes even from such a client. With an AsyncSearchIndex, only `asearch` works."""
+def test_redisvl_index_can_have_a_client_that_decodes_replies(server):
+    """The source gets bytes from such a client, too. With an AsyncSearchIndex, only `asearch` works."""
     server.load()
     expected = server.source().search("capital", 3)
     index = SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=server.client(decode_responses=True))
@@ -69,12 +69,12 @@ async def search_asynchronously(url, **options):
         await client.aclose()
 
 
-def test_asynchronous_client():
+def test_asynchronous_client_can_search():
     with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
         assert ids_of(asyncio.run(search_asynchronously(fake.url))) == ["k:1"]
 
 
-def test_asynchronous_client_whose_connection_breaks():
+def test_broken_connection_of_an_asynchronous_client_is_an_error():
     with (
         FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": None, "FT._LIST": []}, 2)) as fake,
         pytest.raises(SourceError, match="cannot reach Redis at 127"),
@@ -96,11 +96,12 @@ def test_replies_are_counted_if_memory_is_limited(is_async):
     assert 20_000 <= sum(counts) < 30_000
 
 
-def test_few_uncounted_replies_are_in_memory_at_once():
-    """The size of a reply is known only when the reply is in memory."""
+def test_few_uncounted_replies_are_in_memory_at_the_same_time():
+    """The size of a reply can be counted only when the reply is in memory."""
     answer = answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})
     lock = threading.Lock()
-    unfinished, counts = 0, []
+    unfinished = 0
+    counts = []
 
     def slow_answer(words):
         nonlocal unfinished
@@ -117,8 +118,8 @@ def test_few_uncounted_replies_are_in_memory_at_once():
             return source.search("red", 5)
 
     with FakeRedis(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
-        searches = [pool.submit(limited_search) for _ in range(8)]
-        assert all(ids_of(search.result()) == ["k:1"] for search in searches)
+        futures = [pool.submit(limited_search) for _ in range(8)]
+        assert all(ids_of(future.result()) == ["k:1"] for future in futures)
         assert max(counts) <= UNCOUNTED_REPLIES
 
 
@@ -155,15 +156,15 @@ def test_all_commands_of_a_search_have_one_deadline():
     options = {"embed": embed, "fusion": "weighted", "timeout": 600}
     with FakeRedis(slow_answer) as fake, source_at(fake.url, **options) as source:
         source.search("red", 5)
-        searches = [words for words in fake.commands if words[0] == "FT.SEARCH"]
-        first, second = (int(words[words.index("TIMEOUT") + 1]) for words in searches)
-        assert first <= 600_000 - 50
-        assert second <= first - 50
+        search_commands = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+        first_timeout, second_timeout = (int(words[words.index("TIMEOUT") + 1]) for words in search_commands)
+        assert first_timeout <= 600_000 - 50  # the server takes 50 ms for each command
+        assert second_timeout <= first_timeout - 50
 
 
-def test_command_that_took_its_whole_timeout_is_incomplete():
+def test_reply_to_a_command_that_took_its_complete_timeout_is_an_error():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    options = CommandOptions(NAME, {"content": 1.0}, 3, None, None, None, timeout_ms=1)
+    options = CommandOptions(NAME, {"content": 1.0}, count=3, filter=None, return_fields=None, ef_runtime=None, timeout_ms=1)
     steps = complete_reply(("FT.SEARCH",), options)
     next(steps)
     time.sleep(0.002)
@@ -209,7 +210,7 @@ def test_process_forked_while_another_thread_connects_can_search():
         thread.join()
 
 
-def test_threads_that_connect_at_the_same_time():
+def test_threads_can_connect_at_the_same_time():
     with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda _: source.search("red", 5), range(16)))

@@ -38,6 +38,7 @@ MODES = ("text", "vector", "hybrid")
 
 
 def is_in_order(documents):
+    """Whether scores descend, and ranks are 1, 2, …"""
     scores = [document["source_score"] for document in documents]
     ranks = [document["source_rank"] for document in documents]
     return scores == sorted(scores, reverse=True) and ranks == list(range(1, len(documents) + 1))
@@ -112,7 +113,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
 
 
 def test_documents_that_are_deleted_before_they_are_fetched_are_left_out():
-    """One of the documents was deleted between the two commands."""
+    """One document is deleted between FT.HYBRID, which returns keys, and FT.SEARCH, which returns documents."""
     rows = [{"__key": f"k:{i}", "__score": str(1 - i / 10)} for i in range(3)]
     reply = {"total_results": 3, "results": rows, "warnings": [], "execution_time": 0.4}
     documents = [2, "k:2", ["content", "green", "more", "kept"], "k:0", ["content", "red"]]
@@ -149,10 +150,10 @@ def test_filters_apply_in_every_mode(server):
     server.load()
     source = server.source()
     for mode in MODES:
-        book = source.search("capital", 5, mode=mode, filter=Tag("kind") == "book")
-        assert set(ids_of(book)) == {"d1", "d3"}, mode
-        recent = source.search("capital", 5, mode=mode, filter=(Num("year") > 1800) & (Tag("kind") == "wiki"))
-        assert set(ids_of(recent)) == {"d0"}, mode
+        documents = source.search("capital", 5, mode=mode, filter=Tag("kind") == "book")
+        assert set(ids_of(documents)) == {"d1", "d3"}, mode
+        documents = source.search("capital", 5, mode=mode, filter=(Num("year") > 1800) & (Tag("kind") == "wiki"))
+        assert set(ids_of(documents)) == {"d0"}, mode
         assert source.search("capital", 5, mode=mode, filter="@year:[3000 +inf]") == [], mode
     source.filter = Tag("kind") == "book"
     assert set(ids_of(source.search("capital", 5, mode="text"))) == {"d1", "d3"}
@@ -171,11 +172,11 @@ def test_tags_of_a_filter_add_to_scores_unless_their_weight_is_zero(server):
 @pytest.mark.recording("text-fields")
 def test_text_fields_can_be_several_and_weighted(server):
     server.load()
-    content, weighted, all_fields = (
-        server.source(text=text, mode="text") for text in ("content", {"content": 1, "title": 50}, None)
-    )
+    content = server.source(text="content", mode="text")
     assert "d2" not in ids_of(content.search("capital", 5))
+    weighted = server.source(text={"content": 1, "title": 50}, mode="text")
     assert ids_of(weighted.search("capital", 5))[0] == "d2"
+    all_fields = server.source(text=None, mode="text")
     assert set(ids_of(all_fields.search("capital", 5))) == WITH_CAPITAL
     assert set(all_fields.text_fields) == {"content", "title"}
 
@@ -214,6 +215,7 @@ def test_distances_become_similarities(server):
 
 
 def similarity(metric, vector, other):
+    """Return the score of a document for a distance metric of RediSearch."""
     if metric == "l2":
         return 1 / (1 + ((vector - other) ** 2).sum())
     product = vector @ other

@@ -1,4 +1,4 @@
-"""Words: texts are split as RediSearch does, and any text is a query."""
+"""Words: podium splits texts as RediSearch does, and any text can be a query."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_words_end_at_typographic_and_full_width_punctuation(text):
         ("_\xa0foo _bar", ["foo", "_bar"]),
     ],
 )
-def test_words(query, expected):
+def test_words_of_a_query(query, expected):
     assert words(query) == expected
 
 
