@@ -48,27 +48,27 @@ def test_only_one_call_tries_again_after_a_failure():
     second_command = threading.Event()
     test_is_done = threading.Event()
 
-    def silence(words):
+    def close_connection(words):
+        """Close the connection at once after the first command, and when the test is done after the second."""
         if len(server.commands) == 2:
             second_command.set()
             test_is_done.wait(30)
-        return  # closes the connection
 
     def call_until_redis_is_tried_again() -> None:
         while not second_command.is_set():
             with pytest.raises(PodiumError):
                 values.get(NAMES)
 
-    with FakeRedis(silence) as server, ThreadPoolExecutor(1) as pool:
+    with FakeRedis(close_connection) as server, ThreadPoolExecutor(1) as pool:
         values = RedisValues(server.url, "the cache", retry_seconds=3)
         with pytest.raises(PodiumError, match="failed"):
             values.get(NAMES)
-        calls = pool.submit(call_until_redis_is_tried_again)
+        future = pool.submit(call_until_redis_is_tried_again)
         assert second_command.wait(30)
         with pytest.raises(PodiumError, match="could not be reached a moment ago"):
             values.get(NAMES)
         test_is_done.set()
-        calls.result()
+        future.result()
 
 
 def test_calls_reach_redis_again_after_it_recovers():

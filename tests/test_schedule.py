@@ -1,4 +1,4 @@
-"""The order in which texts are computed, errors, cancelling, closing, forks."""
+"""Workers: the order in which they run items, errors, cancelled calls, closing, and forks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from podium.schedule import Work, Workers, job
 
 
 class Blocked:
-    """Workers with one thread, which is blocked until the block ends or `release` is set."""
+    """In a `with` block: workers with one thread, which is busy until `release` is set or the block ends."""
 
     def __enter__(self):
         self.workers = Workers(1)
@@ -60,24 +60,24 @@ def test_fewer_items_run_together_towards_the_end():
 
 
 def test_small_call_passes_a_large_one():
-    """It waits for one step of the large call, not for its end."""
+    """The small call waits for one step of the large call, and not for its end."""
     order = []
     with Blocked() as blocked, ThreadPoolExecutor(2) as threads:
         large = Work([1] * 60, lambda items: order.append("large"))
         small = Work([1] * 3, lambda items: order.append("small"))
-        calls = [threads.submit(blocked.workers.run, large)]
+        futures = [threads.submit(blocked.workers.run, large)]
         wait_until(lambda: large.job.tokens_waiting == 60)
-        calls.append(threads.submit(blocked.workers.run, small))
+        futures.append(threads.submit(blocked.workers.run, small))
         wait_until(lambda: small.job.tokens_waiting == 3)
         blocked.release.set()
-        for call in calls:
-            call.result(60)
+        for future in futures:
+            future.result(60)
     assert order[:5].count("small") == 3  # every fourth step is for the oldest call
     assert len(order) == 63
 
 
 def test_small_calls_do_not_starve_a_large_one():
-    """The large call gets every fourth step, not only what the small ones leave."""
+    """The large call gets every fourth step, even if small calls are waiting."""
     order = []
 
     async def main(blocked):
@@ -87,7 +87,7 @@ def test_small_calls_do_not_starve_a_large_one():
 
         large = asyncio.create_task(blocked.workers.arun(Work([1] * 50, lambda items: order.append("large"))))
         streams = [asyncio.create_task(stream()) for _ in range(3)]
-        await asyncio.sleep(0)  # all of them are in the queue
+        await asyncio.sleep(0)  # now all calls are in the queue
         blocked.release.set()
         await large
         for task in streams:
@@ -100,9 +100,9 @@ def test_small_calls_do_not_starve_a_large_one():
     assert order.count("small") < 4 * 2 * 50
 
 
-@pytest.mark.parametrize(("calls", "tokens_to_come"), [(40, 0), (2, 5000)], ids=["begun", "to-come"])
-def test_many_calls_of_one_job_do_not_pass_a_smaller_call(calls, tokens_to_come):
-    """Each of the job's calls is smaller than the other call; together they are larger, begun or still to come."""
+@pytest.mark.parametrize(("call_count", "tokens_to_come"), [(40, 0), (2, 5000)], ids=["begun", "to-come"])
+def test_many_calls_of_one_job_do_not_pass_a_smaller_call(call_count, tokens_to_come):
+    """Each call of the job is smaller than the other call, but the job is larger. Some of its calls may not have begun."""
     order = []
 
     async def main(blocked):
@@ -110,9 +110,9 @@ def test_many_calls_of_one_job_do_not_pass_a_smaller_call(calls, tokens_to_come)
             return asyncio.create_task(blocked.workers.arun(Work(lengths, lambda items: order.append(name))))
 
         with job(tokens_to_come):
-            large = [call([10], "large") for _ in range(calls)]
+            large = [call([10], "large") for _ in range(call_count)]
         small = call([10] * 5, "small")
-        await asyncio.sleep(0)  # all of them are in the queue
+        await asyncio.sleep(0)  # now all calls are in the queue
         blocked.release.set()
         await asyncio.gather(small, *large)
 
@@ -169,7 +169,8 @@ def test_first_error_stops_the_rest():
 
 
 def test_cancelling_stops_items_that_have_not_begun():
-    begun, release = [], threading.Event()
+    begun = []
+    release = threading.Event()
 
     def block(items):
         begun.append(items)
@@ -202,9 +203,12 @@ def test_arun_does_not_block_the_event_loop():
     assert from_loop.is_set()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8, 64])  # with many, a close is likely between starting one and the next
-def test_close_lets_a_running_call_finish(threads):
-    workers, begun, release, done = Workers(threads), threading.Event(), threading.Event(), []
+@pytest.mark.parametrize("thread_count", [1, 2, 8, 64])  # with many threads, some are still being started during `close`
+def test_close_lets_a_running_call_finish(thread_count):
+    workers = Workers(thread_count)
+    begun = threading.Event()
+    release = threading.Event()
+    done = []
 
     def block(items):
         begun.set()
@@ -237,7 +241,8 @@ sys.setswitchinterval(1e-6)
 for _ in range(60):
     child = os.fork()
     if not child:
-        ready, ended = threading.Barrier(12), []
+        ready = threading.Barrier(12)
+        ended = []
         def call():
             ready.wait()
             workers.run(Work([1, 2, 3], lambda items: None))

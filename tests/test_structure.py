@@ -1,4 +1,4 @@
-"""The rules of the code base that can be checked: imports, names, duplicates, optional packages."""
+"""Rules of the code base that a program can check: imports, names, repeated lines, optional packages."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def syntax_tree(path: Path) -> ast.Module:
 
 
 def imports() -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, its package, an imported package) for every import of podium's own modules, also inside functions."""
+    """For every import of a module of podium, also inside functions, yield the file, the file's package, and the package
+    of the imported module.
+    """
     for path in SOURCE.rglob("*.py"):
         if path == SOURCE / "__init__.py":
             continue

@@ -1,4 +1,4 @@
-"""podium index into a folder: load, continue, list, delete, drop. Redis is in tests/sources/redis."""
+"""podium index into a folder: load, continue, list, delete, drop. Tests of indexes on Redis are in tests/sources/redis."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def folder(file, tmp_path):
 
 def test_only_new_and_changed_documents_are_added(folder, tmp_path):
     changed = [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}]
-    more = write_json_lines(tmp_path / "more.jsonl", changed)
-    first = run_in_process("index", more, "--to", folder, "--id", "n")
-    assert first[1].startswith("2 documents indexed, 3 were in the index already"), first
-    again = run_in_process("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
-    assert again[1].startswith("0 documents indexed, 5 were in the index already"), again
+    file = write_json_lines(tmp_path / "more.jsonl", changed)
+    _, out, err = run_in_process("index", file, "--to", folder, "--id", "n")
+    assert out.startswith("2 documents indexed, 3 were in the index already"), err
+    options = ("--text", "title,body", "--id", "n", "--language", "english")
+    _, out, err = run_in_process("index", file, "--to", folder, *options)
+    assert out.startswith("0 documents indexed, 5 were in the index already"), err
     index = podium.EmbeddedIndex.open(folder)
     assert len(index) == 5
     assert index.get(["1"])["1"]["body"] == "changed"
@@ -75,7 +76,7 @@ def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
 
 
 def test_ids_of_another_field_are_refused(file, folder):
-    """Every document would be in the index twice."""
+    """Otherwise every document would be in the index twice."""
     code, _, err = run_in_process("index", file, "--to", folder)
     assert code == 2
     assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err

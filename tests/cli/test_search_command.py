@@ -123,11 +123,11 @@ def test_options_of_a_source_reach_redis():
     with FakeRedis(lambda words: encode_reply(replies[words[0]], 3)) as fake:
         code, _, err = run_in_process("search", "red", "--in", f"{fake.url}/i", "--json", *options)
         assert code == 0, err
-        (sent,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
-    assert "@title:(red) => { $weight: 2.0 }" in sent[2]
-    assert "@year:[2000 +inf]" in sent[2]
-    assert sent[sent.index("RETURN") :][:3] == ("RETURN", "1", "title")
-    assert int(sent[sent.index("TIMEOUT") + 1]) > 10_000
+        (command,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+    assert "@title:(red) => { $weight: 2.0 }" in command[2]
+    assert "@year:[2000 +inf]" in command[2]
+    assert command[command.index("RETURN") :][:3] == ("RETURN", "1", "title")
+    assert int(command[command.index("TIMEOUT") + 1]) > 10_000  # the default would be 10 seconds
 
 
 @pytest.mark.parametrize(

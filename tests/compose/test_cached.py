@@ -47,7 +47,7 @@ def rerank(request: pytest.FixtureRequest) -> Callable[[podium.Reranker, str, Se
 
 
 def recording_scorer() -> FunctionScorer:
-    """Return a scorer of word overlap with the query "red" that records its calls."""
+    """Return a scorer that records its calls. Its scores are those of WordOverlap for the query "red"."""
     return FunctionScorer(lambda texts: WordOverlap().score("red", texts))
 
 
@@ -65,7 +65,7 @@ def test_pair_is_scored_once_and_the_ranking_has_a_note():
 
 
 LONG = "apple " * 1000
-UNKNOWN = "\u0301"  # no token of the model
+UNKNOWN = "\u0301"  # the model has no token for it
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The native core is missing if podium was installed without a C++ compiler; its tests are skipped then."""
+"""Fixtures of the tests of the native core. If podium was installed without a C++ compiler, the tests are skipped."""
 
 from __future__ import annotations
 

@@ -118,6 +118,11 @@ class Letters:
         return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
 
 
+def row_with_value(value: float) -> Row:
+    """Return a row of a store of scores in which only the value is known."""
+    return Row(value, raw=None, tokens=None, dropped_tokens=None, query_tokens=None, query_dropped_tokens=None)
+
+
 class MemoryStore:
     """A store of scores for CachedScorer, in memory."""
 
