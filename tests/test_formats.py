@@ -234,7 +234,7 @@ def test_value_of_parquet_that_python_does_not_have_is_an_error_with_the_column(
 
 
 def test_nested_dictionaries_of_parquet_are_refused(write_parquet):
-    """Their size in memory is unknown before they are converted."""
+    """The size of such dictionaries in memory is unknown before they are converted."""
     column = arrow.StructArray.from_arrays([arrow.array(["a"]).dictionary_encode()], ["name"])
     with pytest.raises(InvalidInput, match="the column 'record' has dictionaries in lists or records; write it as strings"):
         read_documents(write_parquet(record=column))

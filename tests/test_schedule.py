@@ -39,24 +39,24 @@ class Blocked:
 
 
 def test_longest_item_is_first_and_each_runs_once():
-    done = []
-    Workers(1).run(Work([3, 9, 1, 9], done.append))
-    assert done == [[1], [3], [0], [2]]
+    steps = []
+    Workers(1).run(Work([3, 9, 1, 9], steps.append))
+    assert steps == [[1], [3], [0], [2]]
 
 
 def test_short_items_run_together():
-    done = []
-    Workers(1).run(Work([5] * 40, done.append, at_once=10, workers=1))
-    assert {len(items) for items in done[:-4]} == {2}
-    assert sum(map(len, done)) == 40
+    steps = []
+    Workers(1).run(Work([5] * 40, steps.append, at_once=10, workers=1))
+    assert {len(items) for items in steps[:-4]} == {2}  # two items have at most 10 tokens; the last steps may be smaller
+    assert sum(map(len, steps)) == 40
 
 
 def test_fewer_items_run_together_towards_the_end():
-    done = []
-    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], done.append, at_once=10, workers=2))
-    assert done[0] == [0]
-    assert done[1] == [1]  # 22 tokens are left, and a quarter of that is too little for a second item
-    assert sorted(item for items in done for item in items) == list(range(9))
+    steps = []
+    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], steps.append, at_once=10, workers=2))
+    assert steps[0] == [0]
+    assert steps[1] == [1]  # 22 tokens are left, and a quarter of that is too little for a second item
+    assert sorted(item for items in steps for item in items) == list(range(9))
 
 
 def test_small_call_passes_a_large_one():

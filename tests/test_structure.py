@@ -254,7 +254,7 @@ def test_extra_named_all_has_every_extra(project):
 
 def test_requirements_of_an_extra_include_those_of_the_extras_in_it(project):
     assert "ir-measures>=0.3.7" in requirements("eval")
-    assert "tantivy>=0.24" in requirements("eval")  # of the extra index
+    assert "tantivy>=0.24" in requirements("eval")  # a requirement of the extra index
     for name in project["optional-dependencies"]:
         assert not any(requirement.startswith("podium") for requirement in requirements(name))
 

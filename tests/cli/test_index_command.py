@@ -76,7 +76,7 @@ def test_note_if_documents_are_longer_than_the_embedder_reads(tmp_path):
 
 
 def test_ids_of_another_field_are_refused(file, folder):
-    """Otherwise every document would be in the index twice."""
+    """With other ids, every document would be in the index twice."""
     code, _, err = run_in_process("index", file, "--to", folder)
     assert code == 2
     assert "was created with --id n; use --id n again, or its documents would be in the index twice" in err

@@ -316,7 +316,7 @@ def test_thread_reads_while_another_waits_to_write(tmp_path):
 
 
 def test_threads_wait_for_a_held_lock_only_once(tmp_path):
-    """Otherwise each of the 1,600 calls would wait a fifth of a second."""
+    """If every call waited, each of the 1,600 calls would take a fifth of a second."""
     store = FolderEncodings(tmp_path, put_seconds=0.2)
     store.put(numbered(1))
 

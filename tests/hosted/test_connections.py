@@ -39,7 +39,7 @@ def test_connections_of_abandoned_calls_are_closed(server):
             with pytest.raises(ProviderError):  # which subclass depends on whether a request or the whole call times out first
                 reranker.rerank("q", texts)
         wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "podium-request"], seconds=60)
-        assert server.finished == 0, "a call waited for the end of a slow reply"
+        assert server.finished_count == 0, "a call waited for the end of a slow reply"
     with COHERE.load(server.url, max_documents=1) as reranker:
         server.answer = loopback.cohere
         assert len(reranker.rerank("q", texts)) == len(texts)

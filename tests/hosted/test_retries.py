@@ -85,7 +85,7 @@ def test_waits_are_random_and_bounded():
     waits = [jittered_wait(attempt) for attempt in range(12) for _ in range(50)]
     assert min(waits) >= 0
     assert max(waits) <= LONGEST_WAIT
-    assert len(set(waits)) > 500  # of 600
+    assert len(set(waits)) > 500  # there are 600 waits
 
 
 def test_request_is_retried_after_the_advised_wait(server, rerank):
@@ -119,14 +119,14 @@ def test_slow_server_does_not_delay_the_deadline(server, rerank, answer):
     server.answer = lambda request: answer
     with pytest.raises((DeadlineExceeded, ProviderUnavailable)):
         rerank(COHERE.load(server.url, timeout=0.6, retries=3), QUERY, TEXTS)
-    assert server.finished == 0
+    assert server.finished_count == 0
 
 
 def test_slow_server_does_not_keep_the_process_alive(server):
     server.answer = lambda request: Answer(200, b"{}", drip_headers=10)  # 10 seconds per byte: minutes in all
     script = f"import podium; podium.load('cohere:m', base_url={server.url!r}, timeout=0.5).rank('q', ['a'])"
     assert b"DeadlineExceeded" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120).stderr
-    assert server.finished == 0
+    assert server.finished_count == 0
 
 
 def test_interrupt_ends_the_call_and_sends_nothing_more(server):
@@ -170,4 +170,4 @@ def test_reranker_recovers_when_its_server_recovers(server):
 
         wait_until(is_working, seconds=60)
         # The client can have a reply before the server counts it.
-        wait_until(lambda: server.finished > 0, seconds=60)
+        wait_until(lambda: server.finished_count > 0, seconds=60)

@@ -56,9 +56,7 @@ def test_every_activation_runs(model):
         assert LocalScorer(from_folder(model)).score("rank", ["query"]).values
 
 
-# Each of these functions returns a function that damages the model in a folder.
-
-
+# Each of the next functions returns a function that damages the model in a folder.
 def without_tensor(name):
     return lambda folder: edit_weights(folder, lambda weights: weights.pop(name))
 

@@ -56,7 +56,7 @@ def test_products_are_close_with_signed_and_unsigned_weights(is_signed, tmp_path
     ],
 )
 def test_scores_are_close_to_float32(name, runtime):
-    """These weights are spread much wider than trained ones, so the scores only correlate."""
+    """The weights of these models are spread much wider than trained ones, so the scores only correlate."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]
     with podium.load(PARITY_MODELS / name, runtime=runtime) as reranker:
         expected = reranker.scorer.score("rank the query", texts).raw

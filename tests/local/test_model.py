@@ -23,15 +23,8 @@ def loaded_model():
         return result
 
     folder = PARITY_MODELS / "bert"
-    model = LoadedModel(
-        from_folder(folder),
-        read_spec(folder),
-        Options(),
-        load=load,
-        tokenizer=make_tokenizer,
-        output=output_of_pair,
-        probe=("a", "b"),
-    )
+    functions = {"load": load, "tokenizer": make_tokenizer, "output": output_of_pair}
+    model = LoadedModel(from_folder(folder), read_spec(folder), Options(), **functions, probe=("a", "b"))
     yield model
     model.workers.close()
 

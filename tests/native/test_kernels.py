@@ -172,10 +172,7 @@ def test_norm_of_constant_rows_is_zero(instruction_set, shape):
 
 
 def exact_attention(qkv, heads, size, window):
-    """Return the attention of rows that have query, key and value side by side. A token attends to `window` on each side.
-
-    If `window` is 0, a token attends to all.
-    """
+    """Return the attention of rows with query, key and value side by side. If `window` is 0, tokens attend to all others."""
     tokens = len(qkv)
     query, key, value = (
         part.reshape(tokens, heads, size).transpose(1, 0, 2) for part in np.split(qkv.astype(np.float64), 3, axis=1)

@@ -196,10 +196,7 @@ def test_unknown_token_is_refused(finished, token):
 
 
 def exact_attention(x, visible_count, window, heads):
-    """Return the attention of x, whose rows have query, key and value side by side.
-
-    Rows attend only to the first `visible_count` rows.
-    """
+    """Return the attention of rows with query, key and value side by side. They attend only to the first `visible_count`."""
     queries, keys, values = (
         part.reshape(len(x), heads, -1).transpose(1, 0, 2) for part in np.split(x.astype(np.float64), 3, 1)
     )

@@ -38,10 +38,7 @@ def corpus():
 
 
 def template(cls, sep, *, doubled=False, pair_type=1):
-    """Return a function that returns a tokenizer's template of special tokens.
-
-    `doubled`: whether there are two separators between the texts of a pair. `pair_type`: the segment of the second text.
-    """
+    """Return a function from a tokenizer to its template of special tokens. `pair_type` is the second text's segment."""
     middle = f"{sep}:0 {sep}:0" if doubled else f"{sep}:0"
     pair = f"{cls}:0 $A:0 {middle} $B:{pair_type} {sep}:{pair_type}"
     return lambda tokenizer: processors.TemplateProcessing(
@@ -50,8 +47,6 @@ def template(cls, sep, *, doubled=False, pair_type=1):
 
 
 # Each of the next functions returns a tokenizer, its class in transformers, and the names of its special tokens.
-
-
 def wordpiece():
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -174,10 +169,7 @@ def modular(config, tokenizer, *, pooling="cls", activation="torch.nn.modules.li
 
 
 def resaved(write):
-    """Return a function that writes a classic checkpoint as sentence-transformers 6 saves it.
-
-    It has a modules.json with one Transformer.
-    """
+    """Return a function that writes a classic checkpoint as sentence-transformers 6 saves it, with a modules.json."""
 
     def write_and_save(folder):
         scratch = folder / "scratch"

@@ -21,7 +21,7 @@ def test_request_over_the_time_limit_is_504_and_stops():
         reply = server.post("/v2/rerank", REQUEST | {"model": "waiting"})
         assert reply.status_code == 504
         assert "not done within 0.1 seconds" in reply.json()["message"]
-        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.request_count == 0)
+        wait_until(lambda: scorer.cancelled_count == 1 and server.state.admission.request_count == 0)
 
 
 @pytest.mark.parametrize(("header", "status"), [("0.05", 504), ("soon", 400), ("-1", 400), ("0", 400), ("nan", 400)])
@@ -38,8 +38,8 @@ def test_refused_question_stops_the_others():
         queries = ["", *(f"query {number}" for number in range(2000))]
         request = {"text_1": queries, "text_2": ["the sea"] * 2001, "model": "waiting"}
         assert server.post("/score", request).status_code == 400
-        wait_until(lambda: scorer.cancelled == scorer.started)
-        assert scorer.started < 2000
+        wait_until(lambda: scorer.cancelled_count == scorer.started_count)
+        assert scorer.started_count < 2000
 
 
 def test_disconnected_client_does_not_count_as_a_request_in_progress():
@@ -48,8 +48,8 @@ def test_disconnected_client_does_not_count_as_a_request_in_progress():
         for count in range(1, 21):
             with connect(server) as connection:
                 connection.sendall(http_request(REQUEST | {"model": "waiting"}))
-                wait_until(lambda count=count: scorer.started == count)
-            wait_until(lambda count=count: scorer.cancelled == count)
+                wait_until(lambda count=count: scorer.started_count == count)
+            wait_until(lambda count=count: scorer.cancelled_count == count)
         wait_until(lambda: server.state.admission.request_count == 0)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
 

@@ -142,9 +142,9 @@ def test_truncated_documents_are_reported(server):
     ids=["TEI", "Voyage", "vLLM"],
 )
 def test_truncation_can_be_refused(server, path, fields, status):
-    refused = server.post(path, {"query": QUERY} | fields)
-    assert refused.status_code == status
-    assert "longer than the model reads" in refused.text
+    reply = server.post(path, {"query": QUERY} | fields)
+    assert reply.status_code == status
+    assert "longer than the model reads" in reply.text
 
 
 def test_large_reply_is_complete(server):
@@ -226,10 +226,10 @@ def test_vllm_scores_a_single_pair(server):
 
 
 def test_vllm_refuses_lists_of_different_lengths(server):
-    refused = server.post("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]})
-    assert refused.status_code == 400
-    assert refused.json()["error"]["type"] == "BadRequestError"
-    assert refused.json()["error"]["message"].startswith("text_1 has 2 texts and text_2 has 3")
+    reply = server.post("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "BadRequestError"
+    assert reply.json()["error"]["message"].startswith("text_1 has 2 texts and text_2 has 3")
 
 
 def test_vllm_scores_many_pairs(server, mini):
@@ -269,9 +269,9 @@ def test_podium_returns_the_text_that_was_read(server, fields, texts):
 @pytest.mark.parametrize("path", ["/rank", "/v2/rerank"])
 def test_errors_name_fields_as_requests_do(server, path):
     request = {"query": QUERY, "documents": [{"Title": "red fruit", "Body": "apples"}]}
-    refused = server.post(path, request)
-    assert refused.status_code == 400
-    assert refused.json()["message"].endswith('Name the fields to read, for example with rank_fields: ["Title", "Body"]')
+    reply = server.post(path, request)
+    assert reply.status_code == 400
+    assert reply.json()["message"].endswith('Name the fields to read, for example with rank_fields: ["Title", "Body"]')
     message = server.post(path, request | {"rank_fields": ["title"]}).json()["message"]
     assert message.endswith("did you mean 'Title'?")
     assert server.post(path, request | {"rank_fields": ["Title"]}).status_code == 200
@@ -288,9 +288,9 @@ def test_mixedbread_returns_results_in_data(server, mini, path):
     assert [result["input"] for result in body["data"]] == [TEXTS[result["index"]] for result in body["data"]]
     assert (body["top_k"], body["return_input"], body["object"], body["model"]) == (2, True, "list", "podium-mini")
     assert all("input" not in result for result in server.post(path, request | {"return_input": False}).json()["data"])
-    refused = server.post(path, request | {"input": []})
-    assert refused.status_code == 400
-    assert refused.json()["message"] == "input must be a list with at least one document, not an empty list"
+    reply = server.post(path, request | {"input": []})
+    assert reply.status_code == 400
+    assert reply.json()["message"] == "input must be a list with at least one document, not an empty list"
 
 
 def test_nim_returns_logits(server, mini):
@@ -329,9 +329,9 @@ def test_weaviate_scores_are_in_request_order(server, mini):
     body = server.post("/rerank", {"query": QUERY, "documents": TEXTS[:2], "property": ""}).json()
     scores = mini.score(QUERY, TEXTS[:2])
     assert body == {"scores": [{"document": text, "score": score} for text, score in zip(TEXTS, scores, strict=False)]}
-    refused = server.post("/rerank", {"query": QUERY, "documents": [], "property": "content"})
-    assert refused.status_code == 400
-    assert "documents must be" in refused.json()["error"]
+    reply = server.post("/rerank", {"query": QUERY, "documents": [], "property": "content"})
+    assert reply.status_code == 400
+    assert "documents must be" in reply.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/.well-known/ready", "/.well-known/live", "/meta"])

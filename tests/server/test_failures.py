@@ -88,10 +88,10 @@ def test_blocked_model_takes_neither_all_threads_nor_all_requests():
     settings = Settings(max_requests=count)
     with ServerThread(settings, rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(count)]
-        wait_until(lambda: scorer.started == THREADS_PER_POOL)
+        wait_until(lambda: scorer.started_count == THREADS_PER_POOL)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert {future.result().status_code for future in futures} <= {429, 504}
-        assert scorer.started == THREADS_PER_POOL  # these threads are still in use
+        assert scorer.started_count == THREADS_PER_POOL  # these threads are still in use
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert post_with_short_timeout(server, "/v2/rerank", request).status_code == 504
         scorer.release.set()

@@ -19,14 +19,7 @@ from podium.documents import MAX_DEPTH
 from podium.json_values import count_outside_strings, string_character_bytes
 from podium.server import process as process_module
 from podium.server.dialects import podium as podium_dialect
-from podium.server.endpoints import rerank, search
-from podium.server.endpoints.sizes import (
-    NUMBER_CHARACTERS,
-    REPLY_BYTES_PER_DOCUMENT,
-    YAML_BYTES_PER_VALUE,
-    call_bytes,
-    document_size,
-)
+from podium.server.endpoints import rerank, search, sizes
 from podium.server.http import bodies
 from podium.server.http.protocol import MAX_CONNECTIONS, Protocol
 from podium.server.settings import Settings
@@ -71,7 +64,7 @@ def test_requests_above_the_limit_are_429():
     with ServerThread(Settings(max_requests=3), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(3) as pool:
         request = REQUEST | {"model": "waiting"}
         futures = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=30) for _ in range(3)]
-        wait_until(lambda: scorer.started == 3)
+        wait_until(lambda: scorer.started_count == 3)
         reply = server.post("/v2/rerank", REQUEST)
         assert reply.status_code == 429
         assert int(reply.headers["retry-after"]) >= 1
@@ -88,7 +81,7 @@ def test_one_of_several_models_gets_at_most_three_quarters_of_the_requests():
     with ServerThread(Settings(max_requests=8), rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(6) as pool:
         request = REQUEST | {"model": "waiting"}
         futures = [pool.submit(httpx.post, f"{server.url}/v2/rerank", json=request, timeout=60) for _ in range(6)]
-        wait_until(lambda: scorer.started == 6)
+        wait_until(lambda: scorer.started_count == 6)
         assert server.post("/v2/rerank", request).status_code == 429
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         scorer.release.set()
@@ -106,7 +99,7 @@ def test_memory_of_waiting_requests_is_limited():
         ThreadPoolExecutor(1) as pool,
     ):
         future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=large, timeout=30)
-        wait_until(lambda: scorer.started == 1)
+        wait_until(lambda: scorer.started_count == 1)
         assert server.post("/v2/rerank", large).status_code == 429
         scorer.release.set()
         assert future.result().status_code == 200
@@ -141,20 +134,20 @@ def key_indentation(depths):
 
 
 @pytest.mark.parametrize(
-    ("document", "characters"),
+    ("document", "character_count"),
     [
         ("four", 4),
-        ({"text": "b", "n": [1, True, None]}, len("text" + "b" + "n") + 3 * NUMBER_CHARACTERS),
+        ({"text": "b", "n": [1, True, None]}, len("text" + "b" + "n") + 3 * sizes.NUMBER_CHARACTERS),
         ({"text": nested("b", 1)}, len("text" + "a" + "b")),
         ({"text": nested("b", 200)}, len("text" + "a" * 200 + "b") + key_indentation(range(1, 202))),
-        (nested([1, 2], 9), len("a" * 9) + 2 * NUMBER_CHARACTERS + key_indentation(range(9)) + 2 * 16),
+        (nested([1, 2], 9), len("a" * 9) + 2 * sizes.NUMBER_CHARACTERS + key_indentation(range(9)) + 2 * 16),
         (nested("one\ntwo\nthree", 5), len("a" * 5 + "one\ntwo\nthree") + key_indentation(range(5)) + 3 * 6),
     ],
     ids=["string", "flat", "shallow", "deep", "deep list", "deep lines"],
 )
-def test_size_of_document_includes_indentation(document, characters):
+def test_size_of_document_includes_indentation(document, character_count):
     """The numbers of the deep list have 16 counted spaces before them, and the three lines of text have 6."""
-    assert document_size(document).characters == characters
+    assert sizes.document_size(document).characters == character_count
 
 
 @pytest.mark.parametrize("depth", [200, 31], ids=["too deep to be read", "deep"])
@@ -176,7 +169,7 @@ def test_memory_of_yaml_texts_is_counted():
 
 
 @pytest.mark.parametrize(
-    ("document", "fields", "characters", "values"),
+    ("document", "fields", "character_count", "value_count"),
     [
         ("a string", None, 0, 0),
         ({"text": "a string", "vector": [1] * 100}, None, 0, 0),
@@ -186,12 +179,12 @@ def test_memory_of_yaml_texts_is_counted():
     ],
     ids=["string", "field that is a string", "field that is an object", "several fields", "dotted name"],
 )
-def test_only_texts_that_are_written_as_yaml_take_memory(document, fields, characters, values):
+def test_only_texts_that_are_written_as_yaml_take_memory(document, fields, character_count, value_count):
     body = bodies.Body({}, size=0, character_bytes=2, is_ascii=True)
     call = podium_dialect.DIALECT.read_call({"query": "a", "documents": [document], "rank_by": fields})
-    text_bytes = 2 * characters
-    reply_bytes = 2 * (3 * text_bytes + REPLY_BYTES_PER_DOCUMENT)  # escaped texts, first as a string and then as bytes
-    assert call_bytes(call, body) == text_bytes + YAML_BYTES_PER_VALUE * values + reply_bytes
+    text_bytes = 2 * character_count
+    reply_bytes = 2 * (3 * text_bytes + sizes.REPLY_BYTES_PER_DOCUMENT)  # escaped texts, first as a string and then as bytes
+    assert sizes.call_bytes(call, body) == text_bytes + sizes.YAML_BYTES_PER_VALUE * value_count + reply_bytes
 
 
 # Size of bodies, documents and names

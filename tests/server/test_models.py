@@ -52,7 +52,7 @@ def test_draining_answers_accepted_requests_and_refuses_others():
     scorer = WaitingScorer()
     with ServerThread(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
         future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
-        wait_until(lambda: scorer.started == 1)
+        wait_until(lambda: scorer.started_count == 1)
         drain_future = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
         wait_until(lambda: server.state.admission.is_draining)
         reply = server.post("/v2/rerank", REQUEST)
@@ -99,16 +99,16 @@ def test_closing_closes_the_connections_of_the_index():
         await models.load(Settings(models={"mini": {"name": "podium-mini"}}, index=f"{fake.url}/docs"))
         await models.source.asearch("apple", 10)
         await models.source.asearch("apple", 10)
-        connections_before = fake.connections
+        connections_before = fake.connection_count
         await models.close()
         await models.source.asearch("apple", 10)
-        return fake.connections - connections_before
+        return fake.connection_count - connections_before
 
     with FakeRedis(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [0]}, 2)) as fake:
         assert asyncio.run(search_after_close(fake)) == 1
 
 
 def test_requests_are_503_while_models_load():
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Refusal) as caught:
         Models({}).served_name(None)
-    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    assert (caught.value.status, caught.value.retry_after) == (503, 1)

@@ -40,7 +40,7 @@ def test_second_signal_stops_without_a_traceback():
     with ServerProcess() as server:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in server.log)
-        server.process.send_signal(signal.SIGTERM)  # may arrive after the server has stopped
+        server.process.send_signal(signal.SIGTERM)  # it can arrive after the server has stopped
         assert server.process.wait(120) in (0, 1)
         wait_until(lambda: "stopped" in server.log)
     assert "Traceback" not in server.log

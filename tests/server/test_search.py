@@ -73,23 +73,23 @@ def test_search_without_index_is_404():
 class BlockingEmbedder:
     """An embedder that embeds "wait" only after `release` is set.
 
-    `running` calls embed "wait" at this time, and at most `max_running` did so at the same time.
+    `running_count` calls embed "wait" at this time, and at most `max_running_count` did so at the same time.
     """
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.running = 0
-        self.max_running = 0
+        self.running_count = 0
+        self.max_running_count = 0
         self._lock = threading.Lock()
 
     def __call__(self, texts):
         if "wait" in texts:
             with self._lock:
-                self.running += 1
-                self.max_running = max(self.max_running, self.running)
+                self.running_count += 1
+                self.max_running_count = max(self.max_running_count, self.running_count)
             self.release.wait(60)
             with self._lock:
-                self.running -= 1
+                self.running_count -= 1
         return [[1.0, 2.0] for _ in texts]
 
 
@@ -101,11 +101,11 @@ def test_embedded_index_has_no_more_threads_than_processors():
     count = cores() + 8
     with ServerThread(rerankers=rerankers(), source=index) as server, ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "wait"}, timeout=60) for _ in range(count)]
-        wait_until(lambda: server.state.admission.request_count == count and embedder.running >= cores())
+        wait_until(lambda: server.state.admission.request_count == count and embedder.running_count >= cores())
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         embedder.release.set()
         assert [future.result().status_code for future in futures] == [200] * count
-    assert embedder.max_running == cores()
+    assert embedder.max_running_count == cores()
 
 
 def test_limit_on_memory_also_holds_on_threads_of_a_pool():

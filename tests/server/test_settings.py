@@ -109,7 +109,7 @@ def model_names(server):
     return [model["id"] for model in server.client.get("/v1/models").json()["data"]]
 
 
-def test_file_sets_every_option(tmp_path):
+def test_file_sets_options_of_every_type(tmp_path):
     file = tmp_path / "serve.toml"
     file.write_text(
         """

@@ -50,10 +50,10 @@ import podium
 
 intact, folder = Path(sys.argv[1]), Path(sys.argv[2])
 draw = random.Random(5)
-refused = 0
+refused_count = 0
 for name in sorted(path.relative_to(intact) for path in intact.rglob("*") if path.is_file()):
     for attempt in range(8):
-        # Always a new folder: threads of tantivy may still be writing to the last one.
+        # Each attempt has its own folder, because threads of tantivy can still be writing to the previous one.
         damaged = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"
         shutil.copytree(intact, damaged)
         content = bytearray((intact / name).read_bytes())
@@ -69,8 +69,8 @@ for name in sorted(path.relative_to(intact) for path in intact.rglob("*") if pat
             index.add(["new"], ids=["d5"])
             index.search("new", 20)
         except podium.SourceError:
-            refused += 1
-print(refused)
+            refused_count += 1
+print(refused_count)
 """
 
 

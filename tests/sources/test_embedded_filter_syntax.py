@@ -13,7 +13,9 @@ from podium.errors import InvalidInput
 from podium.sources.embedded.filter_syntax import And, Missing, Not, Number, Or, Tag, fields_of, parsed_filter
 from podium.sources.embedded.filter_terms import filter_terms, number_range, sortable
 
-A, B, C = Tag("a", ("x",)), Tag("b", ("y",)), Number("c", 1, 2)
+A = Tag("a", ("x",))
+B = Tag("b", ("y",))
+C = Number("c", 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -29,15 +31,15 @@ A, B, C = Tag("a", ("x",)), Tag("b", ("y",)), Number("c", 1, 2)
         ("@a:{x-y z@w.com}", Tag("a", ("x-y z@w.com",))),
         ("@c:[1 2]", C),
         ("@c:[ 1,  2 ]", C),
-        ("@c:[(1 (2]", Number("c", 1, 2, True, True)),
+        ("@c:[(1 (2]", Number("c", 1, 2, low_is_exclusive=True, high_is_exclusive=True)),
         ("@c:[-inf +INF]", Number("c")),
         ("@c:[-1.5e3 .5]", Number("c", -1500, 0.5)),
         ("@c==3", Number("c", 3, 3)),
         ("@c != 3", Not(Number("c", 3, 3))),
-        ("@c>3", Number("c", 3, math.inf, True)),
-        ("@c>=3", Number("c", 3)),
-        ("@c<3", Number("c", -math.inf, 3, False, True)),
-        ("@c<=-3", Number("c", -math.inf, -3)),
+        ("@c>3", Number("c", low=3, low_is_exclusive=True)),
+        ("@c>=3", Number("c", low=3)),
+        ("@c<3", Number("c", high=3, high_is_exclusive=True)),
+        ("@c<=-3", Number("c", high=-3)),
         ("ismissing(@a)", Missing("a")),
         ("ISMISSING( @a )", Missing("a")),
         (r"@author\.name:{x}", Tag("author.name", ("x",))),

@@ -85,7 +85,8 @@ def embed(texts):
         may_continue.wait(60)
     return [[float(len(text)), 1.0] for text in texts]
 
-adding, may_continue = threading.Event(), threading.Event()
+adding = threading.Event()
+may_continue = threading.Event()
 index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
 thread = threading.Thread(target=index.add, args=(["slow"],))
 thread.start()

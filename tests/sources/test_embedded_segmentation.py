@@ -186,7 +186,7 @@ def test_index_of_another_layout_is_refused(layout_1, layout):
 
 
 def test_new_index_is_not_read_by_versions_that_know_layout_1_only(tmp_path):
-    """Those versions would index a sentence without spaces as one word."""
+    """Such versions would index a sentence without spaces as one word."""
     podium.EmbeddedIndex.create(tmp_path / "index")
     assert json.loads((tmp_path / "index" / "podium-index.json").read_text())["layout"] == 2
 

@@ -63,7 +63,7 @@ class Loopback:
         self.answer = answer
         self.requests: list[Request] = []
         self.connections: set[Any] = set()
-        self.finished = 0  # responses that were sent completely
+        self.finished_count = 0  # responses that were sent completely
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -105,7 +105,7 @@ class Loopback:
         with contextlib.suppress(OSError):  # the client closed the connection
             self._send(handler, answer, with_body=request.method != "HEAD")
             with self._lock:
-                self.finished += 1
+                self.finished_count += 1
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, *, with_body: bool) -> None:
         if answer.drop:

@@ -107,14 +107,14 @@ class FakeRedis:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.commands: list[Words] = []
-        self.connections = 0
+        self.connection_count = 0
 
     def __enter__(self) -> FakeRedis:
         fake = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                fake.connections += 1
+                fake.connection_count += 1
                 with contextlib.suppress(OSError):
                     fake._serve(self.rfile, self.wfile)
 

@@ -138,33 +138,33 @@ REQUEST = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
 
 
 class WaitingScorer(WordOverlap):
-    """An asynchronous scorer whose calls wait for `release`. `started` and `cancelled` are numbers of calls."""
+    """An asynchronous scorer whose calls wait for `release`. `started_count` and `cancelled_count` are numbers of calls."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.started = 0
-        self.cancelled = 0
+        self.started_count = 0
+        self.cancelled_count = 0
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        self.started += 1
+        self.started_count += 1
         try:
             while not self.release.is_set():
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.cancelled_count += 1
             raise
         return self.score(query, texts)
 
 
 class BlockingScorer(WordOverlap):
-    """A scorer whose calls block their threads until `release` is set. `started` is the number of calls."""
+    """A scorer whose calls block their threads until `release` is set. `started_count` is the number of calls."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.started = 0
+        self.started_count = 0
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        self.started += 1
+        self.started_count += 1
         self.release.wait(30)
         return super().score(query, texts)
 

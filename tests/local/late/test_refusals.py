@@ -16,9 +16,7 @@ from podium.local.late.spec import read_late_spec
 LATE = PARITY_MODELS / "late-interaction"
 
 
-# Each of these functions changes the model in a folder, or returns a function that does.
-
-
+# Each of the next functions changes the model in a folder, or returns a function that does.
 def edit_settings(file, **changes):
     return lambda folder: edit_json(folder / file, **changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
 import struct
@@ -95,8 +96,10 @@ def test_stored_texts_are_not_encoded_again(scorer):
     assert scorer.encode(["newer", "newer", *TEXTS]) == 1
 
 
-LOADED: dict[tuple, LateInteraction] = {}
-"""Options → a scorer with them, so that the next test loads each model once."""
+@functools.cache
+def shared_scorer(**options):
+    """Return a scorer with these options, which is loaded only once, because the next test has many examples."""
+    return late(threads=1, **options)
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,11 +109,9 @@ LOADED: dict[tuple, LateInteraction] = {}
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_score_does_not_depend_on_other_texts_or_on_the_store(runtime, precision, query, texts, stored_count, pooling):
-    options = {"runtime": runtime, "precision": precision, "threads": 1, "pooling": pooling}
-    scorer = LOADED.setdefault(tuple(options.items()), late(**options))
+    scorer = shared_scorer(runtime=runtime, precision=precision, pooling=pooling)
     without_store = scorer.with_store(MemoryEncodings(0))
     with_store = scorer.with_store(MemoryEncodings(10**6))
-    scorer.store = MemoryEncodings(0)
     alone = [without_store.score(query, [text]).raw[0] for text in texts]
     with_store.encode(texts[:stored_count])
     assert with_store.score(query, texts).raw == alone
@@ -311,7 +312,7 @@ class BlockingStore(MemoryEncodings):
 
 
 def test_comparing_many_texts_does_not_block_the_event_loop():
-    """More than 256 texts are compared by the workers, which may be busy with other calls."""
+    """More than 256 texts are compared by the workers, which can be busy with other calls."""
     store = BlockingStore()
     scorer = late(threads=1, store=store)
     texts = [f"{word} {number}" for number, word in zip(range(300), WORDS * 300, strict=False)]

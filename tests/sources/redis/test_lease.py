@@ -32,7 +32,7 @@ def lease_at(url, renewal_seconds=NEVER):
 
 
 def test_lease_that_a_live_process_holds_is_refused():
-    """Its remaining milliseconds become more, so the process has renewed it."""
+    """The remaining milliseconds of the lease increase, so a live process has renewed it."""
     with (
         FakeRedis(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
         lease_at(fake.url) as lease,

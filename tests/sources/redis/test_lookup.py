@@ -21,7 +21,7 @@ def test_index_is_described_again_after_an_error():
 
 
 def test_index_is_described_again_if_results_are_missing():
-    """The index may have been replaced by one with other fields since it was last described."""
+    """Results can be missing because the index was replaced by one with other fields after it was described."""
     replies = {"FT.INFO": Turns([INFO, OTHER_FIELDS]), "FT.SEARCH": Turns([ONE_HIT, [0]])}
     with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 1)) == ["k:1"]

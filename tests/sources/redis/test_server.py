@@ -181,7 +181,7 @@ class SlowStart(FakeRedis):
         self.may_answer = threading.Event()
 
     def _serve(self, rfile, wfile):
-        if self.connections == 1:
+        if self.connection_count == 1:
             self.is_connected.set()
             self.may_answer.wait(60)
         super()._serve(rfile, wfile)
