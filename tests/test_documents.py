@@ -135,7 +135,7 @@ def test_field_that_yaml_cannot_write_is_an_error():
 
 
 @pytest.mark.parametrize("rank_by", ["", [], [""], ["a", "a"], 5, {"a"}, [5], ["a", None], b"a"], ids=repr)
-def test_rank_by_is_a_field_name_or_a_list_of_them(rank_by):
+def test_rank_by_must_be_a_field_name_or_a_list_of_them(rank_by):
     with pytest.raises(InvalidInput, match="rank_by"):
         checked_fields(rank_by)
 

@@ -226,7 +226,7 @@ def test_exception_of_a_scorer_is_not_changed():
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True, False, math.nan], ids=repr)
-def test_limit_is_a_positive_whole_number(overlap, limit):
+def test_limit_must_be_a_positive_whole_number(overlap, limit):
     with pytest.raises(InvalidInput, match="limit"):
         podium.Reranker(WordOverlap(), limit=limit)
     with pytest.raises(InvalidInput, match="limit"):
@@ -236,13 +236,13 @@ def test_limit_is_a_positive_whole_number(overlap, limit):
 
 
 @pytest.mark.parametrize("query", [None, 5, b"q", ["q"], "", "  "], ids=repr)
-def test_query_is_a_string_with_text(overlap, query):
+def test_query_must_be_a_string_with_text(overlap, query):
     with pytest.raises(InvalidInput, match="query"):
         overlap.rank(query, ["a"])
 
 
 @pytest.mark.parametrize("docs", ["one string", b"bytes", {"content": "x"}, None, 5], ids=repr)
-def test_docs_is_a_list(overlap, docs):
+def test_docs_must_be_a_list(overlap, docs):
     with pytest.raises(InvalidInput, match="docs"):
         overlap.rank("q", docs)
 

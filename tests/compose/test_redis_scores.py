@@ -65,12 +65,12 @@ def test_key_of_another_type_is_ignored(url):
 
 @NEEDS_REDIS
 def test_processes_share_cached_scores(url):
-    first = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
+    ranking = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
     with ServerProcess("--cache", url) as server:
         reply = server.client.post("/v2/rerank", json={"query": "a shared query", "documents": TEXTS}).json()
         assert reply["meta"]["warnings"] == ["4 of 4 scores were remembered"]
         results = [(result["index"], result["relevance_score"]) for result in reply["results"]]
-        assert results == [(result.index, result.score) for result in first]
+        assert results == [(result.index, result.score) for result in ranking]
         assert server.client.get("/info").json()["max_input_length"] == 512
     keys = redis.Redis.from_url(url).keys("*")
     assert keys

@@ -29,11 +29,11 @@ def test_stored_scores_are_not_computed_again(tmp_path):
         return CachedScorer(function, store)
 
     store = SqliteScores(tmp_path / "scores.db")
-    first = scorer("a", store).score("q", ["aa", "b", "aa"])
-    assert (list(first.values), first.remembered) == ([2.0, 1.0, 2.0], 0)
+    first_scores = scorer("a", store).score("q", ["aa", "b", "aa"])
+    assert (list(first_scores.values), first_scores.remembered) == ([2.0, 1.0, 2.0], 0)
     assert calls == [["aa", "b"]]
-    second = scorer("a", store).score("q", ["b", "ccc"])
-    assert (list(second.values), second.remembered) == ([1.0, 3.0], 1)
+    second_scores = scorer("a", store).score("q", ["b", "ccc"])
+    assert (list(second_scores.values), second_scores.remembered) == ([1.0, 3.0], 1)
     assert calls[1:] == [["ccc"]]
     assert list(scorer("b", store).score("q", ["b"]).values) == [1.0]
     assert list(scorer("a", SqliteScores(tmp_path / "scores.db")).score("other", ["b"]).values) == [1.0]

@@ -192,7 +192,7 @@ def test_error_status_is_reported_even_if_its_body_cannot_be_decoded(server, rer
 
 
 def test_one_failed_request_of_several_fails_the_call(server, rerank):
-    good = COHERE.reply_with([0.5])
-    server.answer = lambda request: Answer(400, b"{}") if request.json["documents"] == ["bad"] else Answer(200, good)
+    success = COHERE.reply_with([0.5])
+    server.answer = lambda request: Answer(400, b"{}") if request.json["documents"] == ["bad"] else Answer(200, success)
     with pytest.raises(ProviderError, match="answered 400"):
         rerank(COHERE.load(server.url, max_documents=1), "q", ["a", "bad", "c", "d"])

@@ -52,7 +52,7 @@ def test_max_length_can_only_be_shortened(max_length, tokens):
 
 
 @pytest.mark.parametrize(("option", "threads"), [(None, cores()), (3, 3)], ids=["default", "option"])
-def test_threads(option, threads):
+def test_number_of_threads_is_that_of_the_option_or_of_the_cores(option, threads):
     with podium.load(PARITY_MODELS / "bert", threads=option) as reranker:
         assert reranker.scorer.threads == threads
 

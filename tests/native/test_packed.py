@@ -40,10 +40,11 @@ def test_damaged_cache_is_written_again(data):
     expected = raw_scores(folder)
     path = Packed(read_spec(folder).digest, "float32").path
     content = path.read_bytes()
-    last = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))  # often damage the header, at the start
+    # Half of the examples damage only the header and the bytes after it.
+    last_offset = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))
     damaged = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, last))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(0, last_offset))] = data.draw(st.integers(0, 255))
     length = data.draw(st.one_of(st.none(), st.integers(0, len(content))))
     path.write_bytes(bytes(damaged[:length]))
     try:

@@ -40,7 +40,7 @@ from serving import REQUEST, BlockingScorer, ServerThread, post_with_short_timeo
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_status_of_errors(error, status, retry_after):
+def test_error_of_podium_determines_the_status(error, status, retry_after):
     def fail(texts):
         raise error
 

@@ -41,8 +41,8 @@ def test_search_continues_after_the_offset(server_with_index):
     pages = [
         server_with_index.post("/search", {"query": "red apple", "candidates": 1, "offset": offset}).json() for offset in (0, 1)
     ]
-    both = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()
-    assert [document for page in pages for document in page["documents"]] == both["documents"]
+    one_page = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()
+    assert [document for page in pages for document in page["documents"]] == one_page["documents"]
     assert [page["total"] for page in pages] == [3, 3]
 
 

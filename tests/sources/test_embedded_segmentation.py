@@ -71,7 +71,7 @@ def test_layout_1_does_not_find_words_inside_chinese_text():
         pytest.param("手机 pipe", {"0", "1"}, id="both"),
     ],
 )
-def test_mixed_text(query, expected):
+def test_text_in_several_scripts_can_be_searched(query, expected):
     index = index_of(["最好的iPhone手机壳，2024年", "ガスpipe"])
     assert set(source_keys(index.search(query, 9))) == expected
 

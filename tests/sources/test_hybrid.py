@@ -122,7 +122,7 @@ def test_explain_describes_the_mode(options, expected):
     assert RemoteSource(**options).explain() == expected
 
 
-def test_fused_scores():
+def test_fuse_returns_hits_with_fused_scores():
     """For "weighted", the scores of each ranking are first divided by the best: b has 0.3 × 4 / 8 + 0.7 × 0.9."""
     assert fuse("weighted", TEXT, NEAREST, 0.3) == [
         Hit("b", pytest.approx(0.78), "B"),

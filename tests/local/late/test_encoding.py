@@ -67,7 +67,7 @@ def test_encoding_need_not_be_aligned():
     assert (unpack(memoryview(b"x" + data)[1:]).vectors == unpack(data).vectors).all()
 
 
-def test_size_of_a_usual_text():
+def test_encoding_of_a_usual_text_is_small():
     """There are 83 tokens and [SEP], with 128 dimensions. The mean has 384."""
     data = packed_encoding(vector_count=84, dimensions=128, mean_dimensions=384)
     assert len(data) < 12_500

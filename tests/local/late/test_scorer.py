@@ -88,10 +88,10 @@ def test_pooled_text_has_fewer_vectors_and_all_ids():
 
 
 def test_stored_texts_are_not_encoded_again(scorer):
-    first = scorer.score("rank", TEXTS)
-    second = scorer.score("query", [*TEXTS, TEXTS[0], "new"])
-    assert (first.encoded, second.encoded) == (len(TEXTS), 1)
-    assert second.total_tokens < first.total_tokens
+    first_scores = scorer.score("rank", TEXTS)
+    second_scores = scorer.score("query", [*TEXTS, TEXTS[0], "new"])
+    assert (first_scores.encoded, second_scores.encoded) == (len(TEXTS), 1)
+    assert second_scores.total_tokens < first_scores.total_tokens
     assert scorer.encode(TEXTS) == 0
     assert scorer.encode(["newer", "newer", *TEXTS]) == 1
 
@@ -175,34 +175,34 @@ def test_foreign_bytes_in_the_store_are_replaced(scorer, damage):
     expected = scorer.score("rank", ["query"]).raw
     store = MemoryEncodings(10**6)
     store.put({scorer.encoding_key("query"): damage})
-    other = late(runtime=scorer.runtime, store=store)
-    scores = other.score("rank", ["query"])
+    other_scorer = late(runtime=scorer.runtime, store=store)
+    scores = other_scorer.score("rank", ["query"])
     assert scores.raw == expected
     assert scores.encoded == 1
 
 
 def test_encodings_of_another_layout_are_computed_again(scorer):
-    other = late(runtime=scorer.runtime, encoding="float16")
-    assert other.encoding_key("query") != scorer.encoding_key("query")
-    scorer.store.put({scorer.encoding_key("query"): encoded(other, "query")})
+    other_scorer = late(runtime=scorer.runtime, encoding="float16")
+    assert other_scorer.encoding_key("query") != scorer.encoding_key("query")
+    scorer.store.put({scorer.encoding_key("query"): encoded(other_scorer, "query")})
     assert scorer.score("rank", ["query"]).encoded == 1
 
 
 def test_scorer_with_another_store_does_not_use_the_first_store(scorer):
     store = MemoryEncodings(10**6)
-    other = scorer.with_store(store)
-    assert other.encode(["a text of this test"]) == 1
+    other_scorer = scorer.with_store(store)
+    assert other_scorer.encode(["a text of this test"]) == 1
     assert set(store.get([scorer.encoding_key("a text of this test")])) == {scorer.encoding_key("a text of this test")}
-    assert other.score("rank", ["a text of this test"]).encoded == 0
+    assert other_scorer.score("rank", ["a text of this test"]).encoded == 0
     assert scorer.score("rank", ["a text of this test"]).encoded == 1
 
 
 def test_closing_a_scorer_closes_the_scorer_that_shares_its_model():
-    first = late()
-    second = first.with_store(MemoryEncodings(10**6))
-    first.close()
+    first_scorer = late()
+    second_scorer = first_scorer.with_store(MemoryEncodings(10**6))
+    first_scorer.close()
     with pytest.raises(PodiumError, match="was closed during the call"):
-        second.score("rank", ["red"])
+        second_scorer.score("rank", ["red"])
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def similarity(metric, vector, other):
 
 
 @pytest.mark.recording("pages")
-def test_pages_and_totals(server):
+def test_pages_are_parts_of_the_complete_results_and_have_their_total(server):
     server.load()
     for mode, total in (("text", 3), ("vector", 5), ("hybrid", 5)):
         source = server.source(mode=mode)
