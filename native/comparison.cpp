@@ -17,6 +17,11 @@ std::size_t checked_id(const Encoding& encoding, std::size_t index, std::size_t 
     return static_cast<std::size_t>(id);
 }
 
+// Adds 128 to numbers from -128 to 127. `target` does not overlap `numbers`, so the compiler vectorizes the loop.
+void add_128(const std::uint8_t* __restrict numbers, std::size_t count, std::uint8_t* __restrict target) {
+    for (std::size_t i = 0; i < count; ++i) target[i] = numbers[i] ^ 0x80u;
+}
+
 }  // namespace
 
 Query::Query(const Kernels& kernels, const Encoding& encoding) : kernels_(kernels), encoding_(encoding) {
@@ -81,11 +86,11 @@ const float* Query::highest_products(const Encoding& text) {
         // 128 is added because one side of the processor's products of bytes is unsigned.
         std::uint8_t* values = text_values_.reserve(text.vectors * stride);
         if (stride == dimensions) {
-            for (std::size_t i = 0; i < text.vectors * stride; ++i) values[i] = text.rows[i] ^ 0x80u;
+            add_128(text.rows, text.vectors * stride, values);
         } else {
             std::fill(values, values + text.vectors * stride, std::uint8_t{0x80});
             for (std::size_t r = 0; r < text.vectors; ++r)
-                for (std::size_t d = 0; d < dimensions; ++d) values[r * stride + d] = text.rows[r * dimensions + d] ^ 0x80u;
+                add_128(text.rows + r * dimensions, dimensions, values + r * stride);
         }
         kernels_.highest_i8(values, scales, text.vectors, quads_, packed_i8_.data(), corrections_.data(), columns_, highest);
         for (std::size_t q = 0; q < encoding_.vectors; ++q) highest[q] *= number_at<float>(encoding_.scales, q);

@@ -390,3 +390,24 @@ def test_methods_of_a_string_subclass_are_not_called(mini):
     expected = mini.score("a red fruit", ["a red apple", "the sea"])
     assert mini.score("a red fruit", [BrokenString("a red apple"), {"text": BrokenString("the sea")}]) == expected
     assert mini.score(BrokenString("a red fruit"), ["a"]) == mini.score("a red fruit", ["a"])
+
+
+def raise_stop_iteration(*_):
+    raise StopIteration
+
+
+@pytest.mark.parametrize("method", ["arerank", "asearch"])
+def test_stop_iteration_in_a_thread_is_an_error_and_not_a_hang(method):
+    async def call():
+        if method == "arerank":
+            await podium.Reranker(FunctionScorer(raise_stop_iteration)).arerank("q", ["a"])
+        else:
+            await podium.Search(StoppingSource(), podium.Reranker(WordOverlap())).asearch("q")
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(call(), 60))
+
+
+class StoppingSource:
+    def search(self, query, limit):
+        raise StopIteration

@@ -156,6 +156,42 @@ def test_equal_calls_end_in_the_order_in_which_they_began():
     assert order == sorted(order)
 
 
+def test_call_with_one_item_runs_on_the_thread_of_its_caller():
+    workers = Workers(2)
+    threads = []
+    for lengths in ([1], [1, 1]):
+        workers.run(Work(lengths, lambda items: threads.append(threading.current_thread())))
+    assert threads[0] is threading.current_thread()
+    assert threading.current_thread() not in threads[1:]
+
+
+def test_call_with_one_item_waits_for_a_worker_while_another_call_runs():
+    thread_names = []
+    with Blocked() as blocked, ThreadPoolExecutor(1) as pool:
+        work = Work([1], lambda items: thread_names.append(threading.current_thread().name))
+        future = pool.submit(blocked.workers.run, work)
+        wait_until(lambda: len(blocked.workers._calls) == 1)
+        blocked.release.set()
+        future.result(60)
+    assert thread_names[0].startswith("podium")  # the name of a worker
+
+
+def test_interrupted_call_does_not_stop_later_ones():
+    workers = Workers(1)
+    threads = []
+
+    def interrupt(items):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            workers.run(Work([1], interrupt))
+        workers.run(Work([1], lambda items: threads.append(threading.current_thread())))
+        workers.run(Work([1, 1], lambda items: threads.append(threading.current_thread())))
+    assert threads.count(threading.current_thread()) == 2  # for the two calls with one item
+    assert len(threads) == 6
+
+
 def test_first_error_stops_the_rest():
     begun = []
 

@@ -29,7 +29,7 @@ LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
-        *("redis_values", "regular_files", "schedule", "steps"),
+        *("redis_values", "regular_files", "schedule", "steps", "threads"),
     },
     {"ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},

@@ -7,12 +7,12 @@ steps are taken from the call with the least work left, so that small calls do n
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.documents import TextReader
 from podium.schedule import Work, Workers
+from podium.threads import to_thread
 
 __all__ = ["read_texts", "reading_time"]
 
@@ -31,7 +31,7 @@ async def read_texts(reader: TextReader) -> None:
     if reading_time(documents, STEP_TIME) < STEP_TIME:
         reader.read(range(len(documents)))
         return
-    time_left = await asyncio.to_thread(reading_time, documents, MAX_TIME)
+    time_left = await to_thread(reading_time, documents, MAX_TIME)
     documents_per_step = max(1, len(documents) * STEP_TIME // time_left)
     steps = [range(begin, begin + documents_per_step) for begin in range(0, len(documents), documents_per_step)]
 

@@ -309,15 +309,14 @@ class Reranker:
             raise PodiumError(f"{self.model} returned a {type(scores).__name__}, not podium.types.Scores")
         _check_scores(scores, len(request.texts), self.model)
         no_text_score = min([NO_TEXT_SCORES[self._scorer.score_kind], *scores.values])
-        all_results = _results(request, scores, float(no_text_score))
-        results = _with_min_score(all_results, cut.min_score)
+        results = _results(request, scores, float(no_text_score), cut)
         return Ranking(
-            results=tuple(results[: cut.limit]),
+            results=tuple(results),
             model=self.model,
             revision=self._scorer.revision,
             score_kind=self._scorer.score_kind,
             usage=_usage(scores, len(request.texts), time.perf_counter() - began),
-            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores), *_cut_notes(all_results, results)),
+            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores), *_cut_notes(request, results)),
         )
 
 
@@ -347,38 +346,40 @@ def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partia
 
 def order(keys: Sequence[float]) -> list[int]:
     """Return the indices of `keys` from the highest key to the lowest; equal keys stay in input order."""
-    return sorted(range(len(keys)), key=lambda index: -keys[index])
+    return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)  # `reverse` keeps the order of equal keys
 
 
-def _results(request: _Request, scores: Scores, no_text_score: float) -> list[Result]:
-    """Return one Result per document: first those with text, by their scores, then those without, in input order."""
-    keys = scores.values if scores.raw is None else scores.raw
-    results = []
-    for rank, text_index in enumerate(order(keys), start=1):
-        index = request.text_indices[text_index]
-        tokens = None if scores.tokens is None else scores.tokens[text_index]
-        dropped = None if scores.dropped_tokens is None else scores.dropped_tokens[text_index]
-        document = request.documents[index]
-        score = float(scores.values[text_index])
-        has_no_text = False
-        results.append(Result(document, score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document)))
+def _results(request: _Request, scores: Scores, no_text_score: float, cut: _Cut) -> list[Result]:
+    """Return the results that the cut leaves: documents with text by their scores, then those without, in input order.
+
+    Ranks are those before the cut. Only documents with text can have the minimum score.
+    """
+    ranked_texts = list(enumerate(order(scores.values if scores.raw is None else scores.raw), start=1))
+    if cut.min_score is not None:
+        ranked_texts = [(rank, position) for rank, position in ranked_texts if scores.values[position] >= cut.min_score]
+    results = [_result_with_text(request, scores, rank, position) for rank, position in ranked_texts[: cut.limit]]
+    if cut.min_score is not None:
+        return results
     with_text = set(request.text_indices)
     without_text = [index for index in range(len(request.documents)) if index not in with_text]
-    for rank, index in enumerate(without_text, start=len(results) + 1):
+    for rank, index in enumerate(without_text, start=len(with_text) + 1):
+        if cut.limit is not None and rank > cut.limit:
+            break
         document = request.documents[index]
-        tokens = dropped = 0
-        has_no_text = True
-        results.append(
-            Result(document, no_text_score, rank, index, tokens, dropped, has_no_text, *source_score_and_rank(document))
-        )
+        tokens = dropped_tokens = 0
+        source = source_score_and_rank(document)
+        results.append(Result(document, no_text_score, rank, index, tokens, dropped_tokens, True, *source))
     return results
 
 
-def _with_min_score(results: list[Result], min_score: float | None) -> list[Result]:
-    """Return the results with text whose score is at least `min_score`. If that is None, return all results."""
-    if min_score is None:
-        return results
-    return [result for result in results if result.score >= min_score and not result.no_text]
+def _result_with_text(request: _Request, scores: Scores, rank: int, position: int) -> Result:
+    """Return the result of the text at a position in `request.texts`."""
+    index = request.text_indices[position]
+    document = request.documents[index]
+    tokens = None if scores.tokens is None else scores.tokens[position]
+    dropped_tokens = None if scores.dropped_tokens is None else scores.dropped_tokens[position]
+    source = source_score_and_rank(document)
+    return Result(document, float(scores.values[position]), rank, index, tokens, dropped_tokens, False, *source)
 
 
 def _check_scores(scores: Scores, count: int, model: str) -> None:
@@ -391,12 +392,13 @@ def _check_scores(scores: Scores, count: int, model: str) -> None:
     try:
         if len(scores.values) != count or any(column is not None and len(column) != count for column in columns):
             raise PodiumError(f"{model} returned {len(scores.values)} scores for {count} texts, so they cannot be ranked")
-        is_finite = all(math.isfinite(value) for column in columns[:2] if column is not None for value in column)
+        is_finite = all(all(map(math.isfinite, column)) for column in columns[:2] if column is not None)
     except (TypeError, ValueError, OverflowError):  # for strings, None, and integers too large for a float
         is_finite = False
     if not is_finite:
         raise PodiumError(f"{model} returned a score that is not a finite number; its weights or its reply are damaged")
-    if not all(tokens is None or hasattr(tokens, "__index__") for column in token_counts for tokens in column or ()):
+    count_types = {count_type for column in token_counts for count_type in map(type, column or ())} - {type(None)}
+    if not all(hasattr(count_type, "__index__") for count_type in count_types):
         raise PodiumError(f"{model} returned a number of tokens that is not a whole number; it must be an int or None")
 
 
@@ -408,7 +410,7 @@ def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
     return Usage(
         pairs=pairs,
         tokens=tokens,
-        truncated=None if scores.dropped_tokens is None else sum(1 for dropped in scores.dropped_tokens if dropped),
+        truncated=None if scores.dropped_tokens is None else sum(map(bool, scores.dropped_tokens)),
         billed=scores.billed,
         seconds=seconds,
         remembered=scores.remembered,
@@ -427,14 +429,14 @@ def _query_notes(scores: Scores) -> Iterator[str]:
 
 def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
     document_count = len(request.documents)
-    if unread := sum(1 for tokens in scores.tokens or () if tokens == 0):
+    if unread := list(scores.tokens or ()).count(0):
         yield f"{unread} of {len(request.texts)} texts have no token that the model knows; their scores mean little"
-    if truncated := sum(1 for dropped in scores.dropped_tokens or () if dropped):
+    if truncated := sum(map(bool, scores.dropped_tokens or ())):
         yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"
     if without_text := document_count - len(request.texts):
         yield f"{without_text} of {document_count} documents have no text; they are at the bottom, without a score"
 
 
-def _cut_notes(all_results: Sequence[Result], results: Sequence[Result]) -> Iterator[str]:
-    if all_results and not results:
-        yield f"none of {len(all_results)} documents reached the minimum score, so there is no result"
+def _cut_notes(request: _Request, results: Sequence[Result]) -> Iterator[str]:
+    if request.documents and not results:
+        yield f"none of {len(request.documents)} documents reached the minimum score, so there is no result"

@@ -13,6 +13,7 @@ from typing import Any
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput
+from podium.threads import to_thread
 from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
 
 __all__ = ["BaseScorer", "as_scorer"]
@@ -83,9 +84,7 @@ class BaseScorer(ABC):
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         """Do what `score` does without blocking the event loop."""
-        import asyncio  # half of podium's import time, so only for async callers
-
-        return await asyncio.to_thread(self.score, query, texts)
+        return await to_thread(self.score, query, texts)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None

@@ -21,6 +21,7 @@ from podium.inputs import (
 )
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
+from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
 __all__ = ["Search", "cut", "search_source"]
@@ -160,13 +161,12 @@ async def search_source(source: Source, query: str, candidates: int, offset: int
     options: dict[str, Any] = {"offset": offset} if offset else {}
     if isinstance(source, AsyncSource):
         return await source.asearch(query, candidates, **options)
-    import asyncio  # half of podium's import time, so only for async callers
 
     def search() -> list[Any]:
         documents = source.search(query, candidates, **options)
         return documents.counted() if isinstance(documents, Candidates) else documents
 
-    return await asyncio.to_thread(search)
+    return await to_thread(search)
 
 
 def _checked_candidates(candidates: Any) -> int:

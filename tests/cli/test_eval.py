@@ -177,3 +177,16 @@ def test_ids_with_spaces_are_refused_before_scoring_if_runs_are_written(folder, 
     code, out, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--runs", tmp_path / "runs")
     assert (code, out) == (2, "")
     assert "the id 'd 1' has white space" in err
+
+
+@pytest.mark.parametrize("name", ["ceiling", "first stage"])
+def test_model_with_the_name_of_another_row_is_refused(folder, name):
+    code, out, err = run_in_process("eval", folder, "--reranker", name)
+    assert (code, out) == (2, "")
+    assert f"two rows of the table would be named '{name}'" in err
+
+
+def test_runs_that_would_have_one_file_are_refused_before_scoring(folder, tmp_path):
+    code, out, err = run_in_process("eval", folder, "--reranker", "./m a", "--reranker", "./m-a", "--runs", tmp_path / "runs")
+    assert (code, out) == (2, "")
+    assert "--runs: ./m a and ./m-a would be written to the same file, .-m-a.run" in err

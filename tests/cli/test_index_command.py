@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -278,3 +279,12 @@ def test_field_that_no_document_has_is_refused(tmp_path, nested_records):
 def test_all_fields_that_no_document_has_are_named(tmp_path, nested_records):
     code, _, err = run_in_process("index", nested_records, "--to", tmp_path / "index", "--text", "body.text,b,a")
     assert (code, "has the field a or b; check the names" in err) == (2, True)
+
+
+def test_pipe_is_refused(tmp_path):
+    """A pipe can be read only once. Opening a named pipe would wait until another process writes to it."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    code, _, err = run_in_process("index", tmp_path / "pipe.jsonl", "--to", tmp_path / "index")
+    assert code == 2
+    assert "pipe.jsonl is not a regular file" in err
+    assert not (tmp_path / "index").exists()

@@ -180,3 +180,13 @@ def test_hosted_model_is_used(text_file):
         code, out, _ = run_in_process(*arguments, COHERE_API_KEY="k")
     assert code == 0
     assert "a ripe red apple" in out.splitlines()[1]
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb", 'a"b', "a,b"], ids=ascii)
+def test_csv_has_each_text_in_one_cell(tmp_path, text):
+    (tmp_path / "d.jsonl").write_text(json.dumps({"text": text}) + '\n{"text": "c"}\n')
+    code, out, _ = run_in_process("rank", "a", tmp_path / "d.jsonl", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert code == 0
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as run_in_process reads the output
+    assert sorted(row["text"] for row in rows) == sorted([text, "c"])

@@ -144,3 +144,20 @@ def test_failed_store_is_a_note(rerank, inner):
 def test_listwise_model_cannot_be_cached():
     with pytest.raises(InvalidInput, match="scores documents relative to each other"):
         podium.load("jina:jina-reranker-v3", api_key="k", cache="redis://127.0.0.1")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "0.5"], ids=lambda value: repr(value)[:5])
+def test_score_that_is_not_a_finite_number_is_not_stored(rerank, value):
+    values = [value]
+    scorer = FunctionScorer(lambda texts: Scores(values * len(texts)))
+    reranker = podium.Reranker(CachedScorer(scorer, MemoryStore()))
+    with pytest.raises(PodiumError, match="a score that is not a finite number"):
+        rerank(reranker, "q", ["a", "b"])
+    values = [0.5]
+    assert [result.score for result in rerank(reranker, "q", ["a", "b"])] == [0.5, 0.5]
+
+
+def test_wrong_number_of_scores_is_an_error(rerank):
+    reranker = podium.Reranker(CachedScorer(FunctionScorer(lambda texts: Scores([0.5])), MemoryStore()))
+    with pytest.raises(PodiumError, match="returned 1 scores for 2 texts"):
+        rerank(reranker, "q", ["a", "b"])

@@ -45,3 +45,20 @@ def test_metrics_with_parameters_are_computed():
 def test_metric_that_cannot_be_computed_is_refused(name):
     with pytest.raises(InvalidInput, match=r"cutoff|rel |cannot compute|knows no metric"):
         checked_metrics([name])
+
+
+@pytest.mark.parametrize("suffix", ["\0", "\0x", "\ud800", "é" * 5000, " "], ids=ascii)
+def test_ids_can_have_any_characters(suffix):
+    """trec_eval would end the process, or read ids only to the first NUL."""
+
+    def renamed(grades_by_query):
+        return {
+            query + suffix: {document + suffix: grade for document, grade in grades.items()}
+            for query, grades in grades_by_query.items()
+        }
+
+    metrics = ("nDCG@10", "AP", "RR@10")
+    plain = metric_values(metrics, QRELS, RUN)
+    assert metric_values(metrics, renamed(QRELS), renamed(RUN)) == {
+        name: {query + suffix: value for query, value in values.items()} for name, values in plain.items()
+    }

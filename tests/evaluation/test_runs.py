@@ -64,3 +64,10 @@ def test_run_that_cannot_be_written_leaves_no_file(tmp_path):
     process = subprocess.run([sys.executable, "-c", script, tmp_path / "x.run"], capture_output=True, text=True, timeout=120)
     assert "cannot write" in process.stdout, process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_documents_without_text_are_written_with_finite_scores(tmp_path):
+    write_run(tmp_path / "a.run", {"q": {"a": 2.0, "b": -np.inf, "c": -np.inf}}, "name")
+    scores = read_run(tmp_path / "a.run")["q"]
+    assert list(scores) == ["a", "b", "c"]
+    assert len({np.float32(score) for score in scores.values()}) == 3

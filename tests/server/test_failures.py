@@ -50,9 +50,10 @@ def test_error_of_podium_determines_the_status(error, status, retry_after):
         assert reply.json()["message"] == "no"
 
 
-def test_unexpected_error_is_500_without_message(caplog):
+@pytest.mark.parametrize("error_type", [RuntimeError, StopIteration])  # a future cannot have the second as its exception
+def test_unexpected_error_is_500_without_message(caplog, error_type):
     def fail(texts):
-        raise RuntimeError(f"could not read {texts}")
+        raise error_type(f"could not read {texts}")
 
     with caplog.at_level(logging.INFO, "podium"), ServerThread(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
         reply = server.post("/v2/rerank", REQUEST | {"model": "failing", "documents": ["a secret"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+import podium
 from loopback import wait_until
 from serving import REQUEST, ServerProcess, ServerThread, failed_start, rerankers
 
@@ -175,3 +177,28 @@ def test_ctrl_c_drains_workers(server_with_workers):
         os.killpg(server_with_workers.process.pid, signal.SIGINT)
         assert future.result().status_code == 200
         assert server_with_workers.process.wait(120) == 0
+
+
+def test_replacement_that_cannot_start_is_tried_again(server_with_workers):
+    """The limit of open files is too low for a new process, until it is raised again."""
+    parent = server_with_workers.process.pid
+    limit = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, (8, limit[1]))
+    os.kill(max(child_processes(server_with_workers)), signal.SIGKILL)
+    wait_until(lambda: "worker_not_started" in server_with_workers.log)
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, limit)
+    wait_until(lambda: ready_workers(server_with_workers) == 3)
+    server_with_workers.process.send_signal(signal.SIGTERM)
+    assert server_with_workers.process.wait(120) == 0
+
+
+def test_replacement_that_fails_does_not_end_the_server(tmp_path):
+    podium.EmbeddedIndex.create(tmp_path / "index").add(["a red fruit"])
+    with ServerProcess("--workers", "2", "--index", str(tmp_path / "index"), start_new_session=True) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        (tmp_path / "index").rename(tmp_path / "moved")
+        os.kill(max(child_processes(server)), signal.SIGKILL)
+        wait_until(lambda: server.log.count("worker_died") >= 2)  # the killed worker, and its first replacement
+        (tmp_path / "moved").rename(tmp_path / "index")
+        wait_until(lambda: ready_workers(server) == 3)
+        assert server.client.get("/ready").status_code == 200

@@ -30,6 +30,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
+@pytest.mark.parametrize("operation", ["delete", "replace"])
+def test_writer_continues_after_one_that_was_killed_before_its_commit(folder, operation):
+    """The killed writer left a file of deleted documents. The next writer would give its own file the same name."""
+
+    def write():
+        index = podium.EmbeddedIndex.open(folder)
+        if operation == "delete":
+            index.delete(["d1"])
+        else:
+            index.add([{"text": "apples"}], ids=["d1"])
+        return len(index)
+
+    before = {path: path.read_bytes() for path in (folder / "text").iterdir()}
+    expected = write()
+    for path, content in before.items():  # the state before the commit, but with the new files
+        path.write_bytes(content)
+    assert len(podium.EmbeddedIndex.open(folder)) == 39
+    assert write() == expected
+
+
 def test_named_pipe_is_an_error(folder, tmp_path):
     """Opening a named pipe would wait until another process writes to it."""
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import threading
 from dataclasses import replace
 
@@ -321,3 +322,21 @@ def test_number_beside_a_control_character_is_a_number():
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "red", "year": "1990\x1f"}], ids=["a"])
     assert [document["source_key"] for document in index.search("red", 5, filter="@year:[1990 1990]")] == ["a"]
+
+
+def test_space_at_the_end_of_a_prefix_is_part_of_it():
+    index = podium.EmbeddedIndex.create(None, language=None)
+    index.add([{"text": "a", "place": "New York"}, {"text": "a", "place": "newspaper"}], ids=["city", "paper"])
+    assert source_keys(index.search("a", 9, filter=r"@place:{new\ *}")) == ["city"]
+    assert sorted(source_keys(index.search("a", 9, filter="@place:{new*}"))) == ["city", "paper"]
+
+
+class Kind(str, enum.Enum):
+    BOOK = "book"
+
+
+def test_member_of_an_enum_is_filtered_as_it_is_stored():
+    index = podium.EmbeddedIndex.create(None, language=None)
+    index.add([{"text": "a", "kind": Kind.BOOK}], ids=["book"])
+    assert index.get(["book"])["book"]["kind"] == "book"
+    assert source_keys(index.search("a", 9, filter="@kind:{book}")) == ["book"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,6 +313,17 @@ def test_drop_deletes_the_index_and_keeps_files_of_the_user(folder, is_damaged):
     (folder / "graph-x").mkdir()
     assert drop(folder) == (None if is_damaged else 4)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*user_files, "graph-x", "graph-7.usearch"])
+
+
+@pytest.mark.parametrize("has_text_index", [True, False])
+def test_drop_continues_after_one_that_was_killed(folder, has_text_index):
+    (folder / "podium-index.json").rename(folder / "podium-index.dropped")
+    if not has_text_index:
+        shutil.rmtree(folder / "text")
+    with pytest.raises(SourceError, match="was not dropped completely; run podium index --drop"):
+        podium.EmbeddedIndex.create(folder)
+    assert drop(folder) is None
+    assert not folder.exists()
 
 
 def test_drop_through_a_symbolic_link_deletes_folder_and_link(folder, tmp_path):

@@ -137,3 +137,24 @@ os.waitpid(children[0], 0)
 @pytest.mark.skipif(sys.platform != "linux", reason="locks of the parent are closed on Linux only")
 def test_process_forked_by_an_embedder_does_not_keep_the_index_locked(tmp_path):
     assert output_of(WORKER, tmp_path / "index") == "2\n"
+
+
+ASYNC_EMBEDDER = """
+import os, signal, podium
+
+async def embed(texts):
+    return [[float(len(text)), 1.0] for text in texts]
+
+index = podium.EmbeddedIndex.create(None, embed=embed)
+index.add(["apple", "a pear"])
+child = os.fork()
+if not child:
+    signal.alarm(60)  # ends a child that hangs
+    os._exit(len(index.search("apple", 2)) != 2)
+print(os.waitpid(child, 0)[1], flush=True)
+os._exit(0)
+"""
+
+
+def test_forked_process_can_call_an_async_embedder():
+    assert output_of(ASYNC_EMBEDDER) == "0\n"

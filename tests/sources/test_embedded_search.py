@@ -231,3 +231,21 @@ def test_bm25_is_as_good_as_published_on_test_collections(collection, published_
 def _dcg(gains):
     """Return the discounted cumulative gain of the first ten results."""
     return sum(gain / np.log2(i + 2) for i, gain in enumerate(gains[:10]))
+
+
+@pytest.mark.parametrize("error", [SystemExit("no key"), KeyboardInterrupt()], ids=repr)
+def test_async_embedder_that_ends_the_program_does_not_block_later_calls(error):
+    is_failing = False
+
+    async def embed(texts):
+        if is_failing:
+            raise error
+        return [[float(len(text)), 1.0] for text in texts]
+
+    index = podium.EmbeddedIndex.create(None, embed=embed)
+    index.add(["apple", "a pear"])
+    is_failing = True
+    with pytest.raises(type(error)):
+        index.search("apple", 2)
+    is_failing = False
+    assert len(index.search("apple", 2)) == 2

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from podium.errors import InvalidInput
-from podium.sources.fusion import Hit, fuse
+from podium.sources.fusion import Hit, fuse, fused_hits, hybrid_depth
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
 from podium.steps import adrive, drive, immediate, result_of
 
@@ -146,3 +146,18 @@ def test_result_of_raises_the_error_of_an_immediate_function():
 def test_result_of_refuses_a_generator_with_steps():
     with pytest.raises(TypeError, match="has steps"):
         result_of(RemoteSource().text_hits(None, 0, 1))
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_pages_are_parts_of_one_ranking(fusion):
+    text_hits = [Hit(number, 1000.0 - i) for i, number in enumerate(range(0, 600, 2))]
+    vector_hits = [Hit(number * 7 % 600, 1 - number / 600) for number in range(600)]  # all keys, in another order
+
+    def page(offset, count):
+        depth = hybrid_depth(offset + count)
+        return fused_hits(fusion, text_hits[:depth], vector_hits[:depth], 0.3)[offset : offset + count]
+
+    keys = [hit.key for offset in range(0, 600, 20) for hit in page(offset, 20)]
+    assert sorted(keys) == list(range(600))
+    assert page(0, 100) == fuse(fusion, text_hits[:100], vector_hits[:100], 0.3)[:100]
+    assert [hit.key for hit in page(70, 230)] == keys[70:300]

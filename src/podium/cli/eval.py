@@ -20,9 +20,19 @@ from podium.cli.options import candidates_option, model_options, options_for
 from podium.cli.source_options import source_options as add_source_options
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
-from podium.errors import Argument, PodiumError
+from podium.errors import Argument, InvalidInput, PodiumError
 from podium.evaluation.collections import Collection, read_collection
-from podium.evaluation.evaluate import Evaluation, System, ceiling, compare_systems, first_stage_run, rerank_run
+from podium.evaluation.evaluate import (
+    CEILING,
+    FIRST_STAGE,
+    Evaluation,
+    System,
+    ceiling,
+    check_names,
+    compare_systems,
+    first_stage_run,
+    rerank_run,
+)
 from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import check_ids, write_run
 from podium.inputs import comma_list
@@ -74,10 +84,11 @@ def evaluate(
     the last row the best possible order. The options of a search are for --in. Without --in, --embed adds a search by vectors
     to BM25.
     """
+    check_names([FIRST_STAGE, *names, CEILING])
     metric_names = checked_metrics(comma_list(metrics))
     options_by_name = {name: options_for(load_options, name, names) for name in names}  # raises InvalidInput before models load
     collection = read_collection(data, queries=queries, qrels=qrels)
-    _check_outputs(collection, runs_folder, report_file)
+    _check_outputs(collection, names, runs_folder, report_file)
     with (
         first_stage(collection, run_file, place, source_options) as stage,
         bar(len(collection.queries), is_shown=True, what="searching") as advance,
@@ -107,11 +118,17 @@ def _system(
             return rerank_run(collection, baseline.run, reranker, name, advance)
 
 
-def _check_outputs(collection: Collection, runs_folder: str | None, report_file: str | None) -> None:
+def _check_outputs(collection: Collection, names: Sequence[str], runs_folder: str | None, report_file: str | None) -> None:
     """Raise PodiumError if an output cannot be written, before anything is computed. The folder for runs is created."""
     if runs_folder:
         check_ids(collection.queries)
         check_ids(collection.documents)
+        names_by_file: dict[str, str] = {}
+        for name in (FIRST_STAGE, *names):
+            other = names_by_file.setdefault(_run_file_name(name), name)
+            if other != name:
+                problem = f": {other} and {name} would be written to the same file, {_run_file_name(name)}; rename a folder"
+                raise InvalidInput(Argument("runs"), problem)
         try:
             Path(runs_folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -133,9 +150,12 @@ def _check_writable(option: str, folder: str) -> None:
 def _write_runs(folder: Path, evaluation: Evaluation) -> None:
     """Write a run for each system, except the best possible order, which no system computed."""
     for system in (evaluation.baseline, *evaluation.systems):
-        if system.name != "ceiling":
-            file_name = re.sub(r"[^\w.-]", "-", system.name)
-            write_run(folder / f"{file_name}.run", system.run, system.name)
+        if system.is_compared:
+            write_run(folder / _run_file_name(system.name), system.run, system.name)
+
+
+def _run_file_name(system_name: str) -> str:
+    return re.sub(r"[^\w.-]", "-", system_name) + ".run"
 
 
 def _facts(evaluation: Evaluation, first_stage: str) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -95,6 +96,7 @@ def index(
     if sum((file is not None, list_indexes, bool(ids_to_delete), compact, drop)) != 1:
         raise InvalidInput("name one FILE to index, or one of --list, --delete, --compact and --drop")
     if file is not None:
+        _check_regular(file)
         options = IndexOptions(
             sample=_first_document(file, format_name),
             text=weights(text_fields),
@@ -121,6 +123,15 @@ def index(
         print(f"{bytes_before / 1e6:.1f} MB before, {bytes_after / 1e6:.1f} MB now")
     else:
         _drop_index(place)
+
+
+def _check_regular(file: str) -> None:
+    """Raise InvalidInput for a pipe or a device. It can be read once only, and podium index reads a file several times."""
+    path = Path(file)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInput(
+            f"{file} is not a regular file, and podium index reads it more than once; save the documents to a file"
+        )
 
 
 def _first_document(file: str, format_name: str | None) -> Any:

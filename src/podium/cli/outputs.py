@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -50,9 +50,18 @@ def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int,
             row = result.to_dict()
             print(json.dumps({"rank": row.pop("rank"), "id": id_of(result.document), **row}, ensure_ascii=False))
     else:
-        rows = csv.writer(sys.stdout, lineterminator="\n")
-        rows.writerow((*COLUMNS, "text"))
+        print(_csv_line((*COLUMNS, "text")))
         for result in ranking:
             row = {**result.to_dict(), "id": id_of(result.document)}
-            rows.writerow((*(row[name] for name in COLUMNS), valid_unicode(texts[result.index] or "")))
+            print(_csv_line((*(row[name] for name in COLUMNS), valid_unicode(texts[result.index] or ""))))
     print_notes(ranking)
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    """Return a row of CSV without the end of the line.
+
+    csv quotes a value with "\\r" only if that is part of the end of a line, as it is by default.
+    """
+    row = io.StringIO()
+    csv.writer(row).writerow(values)
+    return row.getvalue().removesuffix("\r\n")

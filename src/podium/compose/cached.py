@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podium.compose.stores import Row, Store
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
+from podium.threads import to_thread
 from podium.types import Progress, Scorer, Scores
 
 __all__ = ["CachedScorer"]
@@ -58,9 +59,9 @@ class CachedScorer(WrappedScorer):
         return self._merge(lookup, fresh)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        lookup = await asyncio.to_thread(self._lookup, query, texts)
+        lookup = await to_thread(self._lookup, query, texts)
         fresh = await self.scorer.ascore(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return await asyncio.to_thread(self._merge, lookup, fresh)
+        return await to_thread(self._merge, lookup, fresh)
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -83,15 +84,22 @@ class CachedScorer(WrappedScorer):
         return _Lookup(keys, stored_rows, missing, notes)
 
     def _merge(self, lookup: _Lookup, fresh: Scores) -> Scores:
-        """Store `fresh`, the scores of the missing texts, and return the scores of all texts in order."""
+        """Store `fresh`, the scores of the missing texts, and return the scores of all texts in order.
+
+        Scores that are not finite numbers are not stored: the ranking refuses them, and they may be an error that passes.
+        Raises PodiumError if there is not one score per missing text.
+        """
+        if len(fresh.values) != len(lookup.missing):
+            raise PodiumError(f"{self.model} returned {len(fresh.values)} scores for {len(lookup.missing)} texts")
         rows = dict(zip(lookup.missing, _rows(fresh), strict=True))
         notes = [*fresh.notes, *lookup.notes]
         remembered = sum(1 for key in lookup.keys if key in lookup.stored_rows)
         if remembered:
             notes.append(f"{remembered} of {len(lookup.keys)} scores were remembered")
-        if rows and not lookup.notes:  # a store that has just failed is not tried again
+        finite_rows = {key: row for key, row in rows.items() if _is_finite(row)}
+        if finite_rows and not lookup.notes:  # a store that has just failed is not tried again
             try:
-                self._store.put(rows)
+                self._store.put(finite_rows)
             except PodiumError as error:
                 notes.append(f"{error}; scores were not stored")
         all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
@@ -101,6 +109,13 @@ class CachedScorer(WrappedScorer):
         """Return a hash of 20 bytes. Every hashed part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
         parts = (part.encode("utf-8", "replace") for part in (self._key_prefix, query, text))
         return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).digest()
+
+
+def _is_finite(row: Row) -> bool:
+    try:
+        return math.isfinite(row.value) and (row.raw is None or math.isfinite(row.raw))
+    except (TypeError, OverflowError):  # for a string, or an integer that is too large for a float
+        return False
 
 
 def _rows(scores: Scores) -> list[Row]:

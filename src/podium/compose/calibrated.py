@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import json
 import math
@@ -17,6 +16,7 @@ from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
+from podium.threads import to_thread
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
 __all__ = ["CalibratedScorer", "Calibration", "read_calibration", "write_calibration"]
@@ -74,7 +74,7 @@ class CalibratedScorer(WrappedScorer):
         return self._calibrated(self.scorer.score(query, texts))
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        return await asyncio.to_thread(self._calibrated, await self.scorer.ascore(query, texts))
+        return await to_thread(self._calibrated, await self.scorer.ascore(query, texts))
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,18 +17,23 @@ from podium.ranking import Reranker
 from podium.types import Progress, Usage
 
 __all__ = [
+    "CEILING",
+    "FIRST_STAGE",
     "Cost",
     "Evaluation",
     "FirstStage",
     "Movement",
     "System",
     "ceiling",
+    "check_names",
     "combined_notes",
     "compare_systems",
     "first_stage_run",
     "movements",
     "rerank_run",
 ]
+
+FIRST_STAGE, CEILING = "first stage", "ceiling"  # the names of the systems that podium eval adds
 
 FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 """A function from (query id, query text, number of documents) to (document id, score) pairs, best first."""
@@ -66,7 +72,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A run, its name and its cost. If the system is a reranker, `score_kind`, `notes` and `revision` are filled, too."""
+    """A run, its name and its cost. If the system is a reranker, `score_kind`, `notes` and `revision` are filled, too.
+
+    `is_compared`: whether its metrics are compared with the baseline's, as those of the ceiling are not.
+    """
 
     name: str
     run: Run
@@ -74,6 +83,7 @@ class System:
     score_kind: str = ""
     notes: tuple[str, ...] = ()
     revision: str | None = None
+    is_compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ def first_stage_run(collection: Collection, first_stage: FirstStage, candidates:
         usages.append(Usage(pairs=len(scores), seconds=time.perf_counter() - began))
         run[query_id] = dict(scores)
         advance(1)
-    return System("first stage", run, Cost.total(usages))
+    return System(FIRST_STAGE, run, Cost.total(usages))
 
 
 def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: str, advance: Progress) -> System:
@@ -192,7 +202,7 @@ def ceiling(collection: Collection, baseline: Run) -> System:
         grades = collection.qrels[query_id]
         best_order = sorted(scores, key=lambda document_id: -grades.get(document_id, 0))
         run[query_id] = {document_id: float(-rank) for rank, document_id in enumerate(best_order)}
-    return System("ceiling", run)
+    return System(CEILING, run, is_compared=False)
 
 
 def compare_systems(
@@ -200,19 +210,29 @@ def compare_systems(
 ) -> Evaluation:
     """Return every metric of every system, and compare the systems with the baseline in the first metric.
 
-    A system named "ceiling" is not compared. Raises InvalidInput if a metric cannot be computed.
+    Raises InvalidInput if two systems have the same name, or if a metric cannot be computed.
     """
     systems = tuple(systems)
+    check_names([system.name for system in (baseline, *systems)])
     values = {system.name: metric_values(metrics, collection.qrels, system.run) for system in (baseline, *systems)}
     differences = {
         system.name: difference(values[system.name][metrics[0]], values[baseline.name][metrics[0]])
         for system in systems
-        if system.name != "ceiling"
+        if system.is_compared
     }
     p_values = [comparison.p for comparison in differences.values()]
     corrected_p = dict(zip(differences, holm(p_values), strict=True))
     shares = {system.name: mean(judged_shares(collection.qrels, system.run)) for system in (baseline, *systems)}
     return Evaluation(collection, metrics, baseline, systems, values, differences, corrected_p, shares)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise InvalidInput if two systems have the same name, which could be a row that every table of podium eval has."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidInput(
+                f"two rows of the table would be named {name!r:.80}; name each model once, or a folder as ./{name:.80}"
+            )
 
 
 def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[Movement], list[Movement]]:

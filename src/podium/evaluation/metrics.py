@@ -26,7 +26,7 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """
     checked = tuple(str(_measure(name)) for name in names)
     for name in checked:
-        metric_values((name,), {"1": {"a": 1, "b": 0}}, {"1": {"a": 1.0, "b": 0.5}})  # some metrics need a number as query id
+        metric_values((name,), {"query": {"a": 1, "b": 0}}, {"query": {"a": 1.0, "b": 0.5}})
     return checked
 
 
@@ -34,12 +34,12 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
     """Return values by metric and query id. They are 0 for a judged query that is not in the run. Raises InvalidInput."""
     library = import_optional("ir_measures", "eval")
     measures = {_measure(name): name for name in metrics}
+    query_ids = list(qrels)
+    numbered_qrels, numbered_run = _with_numbers_as_ids(qrels, run)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     try:
-        for result in library.iter_calc(
-            list(measures), {query_id: dict(grades) for query_id, grades in qrels.items()}, _scores_by_rank(run)
-        ):
-            values[measures[result.measure]][result.query_id] = float(result.value)
+        for result in library.iter_calc(list(measures), numbered_qrels, numbered_run):
+            values[measures[result.measure]][query_ids[int(result.query_id)]] = float(result.value)
     except Exception as error:  # ir_measures calls several packages, each with its own exceptions
         raise InvalidInput(
             f"ir_measures cannot compute {', '.join(metrics)[:80]} ({type(error).__name__}: {str(error)[:120]}); "
@@ -62,11 +62,20 @@ def mean(values: PerQuery) -> float:
     return sum(values.values()) / len(values) if values else 0.0
 
 
-def _scores_by_rank(run: Run) -> dict[str, dict[str, float]]:
-    """Return the run with scores that decrease by 1. trec_eval would order documents with equal scores by their ids."""
-    return {
-        query_id: {document_id: float(-rank) for rank, document_id in enumerate(scores)} for query_id, scores in run.items()
-    }
+def _with_numbers_as_ids(qrels: Qrels, run: Run) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
+    """Return the judgments and the judged queries of the run, with numbers as ids and with scores that decrease by 1.
+
+    trec_eval reads an id only to its first NUL, ends the process at some others, and orders equal scores by ids.
+    """
+    numbered_qrels: dict[str, dict[str, int]] = {}
+    numbered_run: dict[str, dict[str, float]] = {}
+    for number, (query_id, grades) in enumerate(qrels.items()):
+        scores = run.get(query_id, {})
+        numbers = {document_id: str(i) for i, document_id in enumerate(dict.fromkeys([*grades, *scores]))}
+        numbered_qrels[str(number)] = {numbers[document_id]: grade for document_id, grade in grades.items()}
+        if query_id in run:
+            numbered_run[str(number)] = {numbers[document_id]: float(-rank) for rank, document_id in enumerate(scores)}
+    return numbered_qrels, numbered_run
 
 
 def _measure(name: str) -> Any:

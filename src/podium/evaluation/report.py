@@ -101,7 +101,7 @@ def _system_section(evaluation: Evaluation, system: System) -> str:
 def _recall_plot(evaluation: Evaluation) -> str:
     longest = max((len(scores) for scores in evaluation.baseline.run.values()), default=1)
     depths = [depth for depth in DEPTHS if depth <= longest] or [1]
-    systems = [system for system in (evaluation.baseline, *evaluation.systems) if system.name != "ceiling"]
+    systems = [system for system in (evaluation.baseline, *evaluation.systems) if system.is_compared]
     series = [(system.name, [(depth, _recall(evaluation, system, depth)) for depth in depths]) for system in systems]
     return lines(
         "Relevant documents among the first …", series, x_name="documents read", y_name="share", x_range=(1, depths[-1])

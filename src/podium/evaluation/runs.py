@@ -13,6 +13,7 @@ from podium.errors import InvalidInput, PodiumError, unreadable
 
 __all__ = ["Run", "check_ids", "read_run", "write_run"]
 
+LOWEST_SCORE = np.float32(-1e30)  # the lowest score that is written
 Run = Mapping[str, Mapping[str, float]]
 """Query id → document id → score. The documents of a query are in the order of the ranking, so scores never increase."""
 
@@ -80,7 +81,9 @@ def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[s
 def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
     previous = np.float32(np.inf)
     for score in scores:
-        previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+        # A document without text has a score of minus infinity if the model's scores have no lower limit.
+        finite_score = max(np.float32(score), LOWEST_SCORE)
+        previous = min(finite_score, np.nextafter(previous, np.float32(-np.inf)))
         yield float(previous)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import weakref
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from podium.hosted.providers import Provider, find_provider
 from podium.hosted.retries import Policy, Request
 from podium.hosted.transport import asend_all, send_all
 from podium.scorers import BaseScorer
+from podium.threads import to_thread
 from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
@@ -100,9 +100,9 @@ class HostedScorer(BaseScorer):
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         # JSON, which may have megabytes, is written and parsed in a thread, so that it does not block the event loop.
-        ranges, requests = await asyncio.to_thread(self._requests, query, texts)
+        ranges, requests = await to_thread(self._requests, query, texts)
         contents = await asend_all(requests, await self._async_clients.client(), self._policy)
-        return await asyncio.to_thread(self._scores, contents, ranges)
+        return await to_thread(self._scores, contents, ranges)
 
     def renew(self) -> None:
         """Replace all connections. In a forked process, the old ones could receive replies to the parent's requests.

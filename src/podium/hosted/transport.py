@@ -18,6 +18,7 @@ from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
 from podium.hosted.connections import Connection, ConnectionPool
 from podium.hosted.retries import Policy, Request, Response, attempts, deadline_exceeded
 from podium.steps import adrive, drive
+from podium.threads import to_thread
 
 __all__ = ["asend_all", "send_all"]
 
@@ -168,7 +169,7 @@ async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -
     if http_response.is_success and not http_response.headers.get("Content-Encoding"):
         return Response(http_response.status_code, http_response.headers, body, None)
     # Decoding megabytes, or looking for repeated documents in an error, would block the event loop.
-    return await asyncio.to_thread(_response, request, http_response, body)
+    return await to_thread(_response, request, http_response, body)
 
 
 async def _aresponse_and_body(

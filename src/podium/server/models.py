@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from podium.ranking import Reranker
 from podium.server.dialects.call import Refusal
 from podium.server.settings import Settings
 from podium.server.threads import close_source, reranker_with_threads, source_with_threads
+from podium.threads import to_thread
 from podium.types import Source
 
 __all__ = ["Models"]
@@ -72,11 +72,11 @@ class Models:
         for name, arguments in settings.models.items():
             same = next((other for other in rerankers if settings.models[other] == arguments), None)
             if same is None:
-                rerankers[name] = reranker_with_threads(await asyncio.to_thread(_load_reranker, arguments, settings.cache))
+                rerankers[name] = reranker_with_threads(await to_thread(_load_reranker, arguments, settings.cache))
             else:
                 rerankers[name] = rerankers[same]
         if settings.index is not None:
-            self.source = source_with_threads(await asyncio.to_thread(load_source, settings.index, settings.source))
+            self.source = source_with_threads(await to_thread(load_source, settings.index, settings.source))
             self._owns_source = True
         self.rerankers = rerankers
         self.is_loaded = True

@@ -35,6 +35,7 @@ ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row; only after t
 LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
 EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
 LOADING_EXIT_SECONDS = 5  # used instead of EXIT_SECONDS while models are loading, because no client waits for a reply
+REPLACEMENT_SECONDS = 1  # time between the end of a worker and the start of the one that replaces it
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most load balancers, which then close idle connections before the server does
 
 
@@ -149,25 +150,34 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, handle_signal)
-        workers += [start_worker() for _ in range(settings.workers)]
-        exit_code = _replace_dead_workers(workers, start_worker, stop)
-        _terminate(workers, settings.drain_timeout + 10)  # a worker drains, then exits within some seconds
-    return exit_code
+        try:
+            workers += [start_worker() for _ in range(settings.workers)]
+            return _replace_dead_workers(workers, start_worker, stop)
+        finally:
+            _terminate(workers, settings.drain_timeout + 10)  # a worker drains, then exits within some seconds
 
 
 def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
-    """Replace workers that were killed by a signal. Return 0 when `stop` is set, or the exit code of a worker that failed."""
+    """Replace workers that end until `stop` is set, and return 0.
+
+    If one of the first workers fails by itself, for example because a model cannot be loaded, others would fail, too. Then this
+    returns its exit code. A replacement that fails is replaced again, because the cause may be temporary.
+    """
+    first_workers = list(workers)
     while not stop.is_set():
         connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # the time limit, because `stop` may be set
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
-            if worker.exitcode > 0:  # it ended by itself, because a model could not be loaded; a new one would fail, too
+            if worker.exitcode > 0 and worker in first_workers:
                 return worker.exitcode
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
-            time.sleep(0.5)  # so that this is not a busy loop if every new worker is killed
-            workers[index] = start_worker()
+            stop.wait(REPLACEMENT_SECONDS)  # so that this is not a busy loop if every new worker ends
+            try:
+                workers[index] = start_worker()
+            except OSError as error:  # too many processes or open files; the dead worker is found again in the next round
+                logs.log("worker_not_started", level=logging.ERROR, error=error.strerror or type(error).__name__)
     return 0
 
 

@@ -13,6 +13,7 @@ from podium.local.cpu import cores
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 from podium.sources.embedded.index import EmbeddedIndex
+from podium.threads import convert_stop_iteration
 from podium.types import AsyncSource, Candidates, Scorer, Scores, Source
 
 __all__ = ["ThreadPool", "close_source", "reranker_with_threads", "source_with_threads"]
@@ -42,7 +43,7 @@ class ThreadPool:
 
         await self._free_threads.acquire()
         try:
-            future = self._pool.submit(contextvars.copy_context().run, function, *arguments)
+            future = self._pool.submit(contextvars.copy_context().run, convert_stop_iteration(function), *arguments)
         except BaseException:
             self._free_threads.release()
             raise

@@ -6,12 +6,13 @@ An embedder is podium's Embedder, a vectorizer of redisvl, or any function from 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
 from podium.errors import PodiumError, SourceError
+from podium.forks import renew_after_fork
+from podium.threads import to_thread
 from podium.types import Embed
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _call(embed: Any, texts: Any) -> Any:
     try:
         vectors = embed(texts)
         if inspect.isawaitable(vectors):
-            return asyncio.run_coroutine_threadsafe(_awaited(vectors), _background_loop()).result()
+            return _background_loop.result(vectors)
         return vectors
     except PodiumError:
         raise
@@ -111,7 +112,7 @@ def _call(embed: Any, texts: Any) -> Any:
 async def _acall(embed: Any, texts: Any) -> Any:
     """Do what `_call` does without blocking the event loop."""
     if not inspect.iscoroutinefunction(embed):
-        return await asyncio.to_thread(_call, embed, texts)
+        return await to_thread(_call, embed, texts)
     try:
         return await embed(texts)
     except PodiumError:
@@ -120,20 +121,45 @@ async def _acall(embed: Any, texts: Any) -> Any:
         raise _embedder_error(error) from error
 
 
-async def _awaited(awaitable: Any) -> Any:
-    """Return the result of any awaitable. run_coroutine_threadsafe takes only coroutines."""
-    return await awaitable
-
-
-@functools.cache
-def _background_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop that blocking calls run async embedders on.
+class _BackgroundLoop:
+    """The event loop that blocking calls run async embedders on.
 
     All calls use the same loop, because an HTTP client of an embedder belongs to the loop in which it was first used.
     """
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True, name="podium-embed").start()
-    return loop
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Start without a loop in a forked process, which does not have the thread that runs its parent's loop."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def result(self, awaitable: Any) -> Any:
+        """Return the result of any awaitable. Raises the exceptions that it raises."""
+        result, interrupt = asyncio.run_coroutine_threadsafe(_result_or_interrupt(awaitable), self._running_loop()).result()
+        if interrupt:
+            raise interrupt
+        return result
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True, name="podium-embed").start()
+            return self._loop
+
+
+_background_loop = _BackgroundLoop()
+
+
+async def _result_or_interrupt(awaitable: Any) -> tuple[Any, BaseException | None]:
+    """Return the result of an awaitable, or the SystemExit or KeyboardInterrupt that it raised, which would end the loop."""
+    try:
+        return await awaitable, None
+    except (SystemExit, KeyboardInterrupt) as interrupt:
+        return None, interrupt
 
 
 def _embedder_error(error: Exception) -> SourceError:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from podium.encodings import EncodingStore
 from podium.errors import Argument, InvalidInput
-from podium.sources.fusion import HYBRID_DEPTH, MODES, Fusion, Hit, Mode, check_fusion, fuse
+from podium.sources.fusion import MODES, Fusion, Hit, Mode, check_fusion, fused_hits, hybrid_depth
 from podium.types import Candidates, Embed
 
 __all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
@@ -159,10 +159,10 @@ class HybridSource(ABC, Generic[Request]):
         `total` is that of the search by vectors, which ranks all documents.
         """
         end = request.offset + request.count
-        depth = max(end, HYBRID_DEPTH)
+        depth = hybrid_depth(end)
         by_text = yield from self.text_hits(request, 0, depth)
         by_vector = yield from self.vector_hits(request, 0, depth)
-        fused = fuse(self.fusion, by_text.hits, by_vector.hits, self.text_weight)
+        fused = fused_hits(self.fusion, by_text.hits, by_vector.hits, self.text_weight)
         return Hits(fused[request.offset : end], by_vector.total)
 
     def _hits(self, request: Request) -> Steps[Hits]:

@@ -7,7 +7,6 @@ perform the steps with `_BlockingPerformer`, asynchronous ones with `LateInterac
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import itertools
@@ -33,6 +32,7 @@ from podium.local.scorer import ModelScorer
 from podium.local.tokenizer import Encoded
 from podium.schedule import FEW_TEXTS, Work, off_loop
 from podium.steps import adrive, drive
+from podium.threads import to_thread
 from podium.types import Progress, Scores
 
 __all__ = ["LateInteraction"]
@@ -185,7 +185,7 @@ class LateInteraction(ModelScorer):
         if isinstance(step, _EncodeStep):
             return await self._loaded_model.arun(step.inputs)
         if step.waits:
-            return await asyncio.to_thread(step.function)
+            return await to_thread(step.function)
         return await off_loop(step.text_count > FEW_TEXTS, step.function)
 
     def _scores(
@@ -253,10 +253,11 @@ class LateInteraction(ModelScorer):
 
         A stored value that does not have the layout of this model's encodings is treated as missing.
         """
-        keys = [self._key_maker.key(text) for text in texts]
+        keys = self._key_maker.keys(texts)
         unique_keys = list(dict.fromkeys(keys))
         stored = self.store.get(unique_keys)
-        return keys, {key: encoding for key, encoding in stored.items() if self._layout.fits(encoding)}
+        fits = self._layout.fits
+        return keys, {key: encoding for key, encoding in stored.items() if fits(encoding)}
 
     def _compare_chunk(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from podium.server.endpoints.sizes import document_size
 from podium.server.http.memory import request_memory
 from podium.server.state import State
 from podium.sources.memory import limited_by
+from podium.threads import to_thread
 from podium.types import Candidates
 
 __all__ = ["FIELDS", "search"]
@@ -68,7 +68,7 @@ async def search(request: Request, state: State, record: Record) -> Response:
                 lambda: search_source(source, query, candidates, offset), request, state.settings
             )
         seconds = time.perf_counter() - start
-    reply_bytes = await asyncio.to_thread(_reply_bytes, documents)
+    reply_bytes = await to_thread(_reply_bytes, documents)
     memory.grow(reply_bytes - expected_bytes)  # now the size is known, it replaces the reservation
     reply: dict[str, Any] = {
         "documents": documents,
@@ -79,7 +79,7 @@ async def search(request: Request, state: State, record: Record) -> Response:
     }
     if isinstance(documents, Candidates):  # a user's source may return a list
         reply |= {"total": documents.total, "notes": list(documents.notes)}
-    return await asyncio.to_thread(_response, reply)
+    return await to_thread(_response, reply)
 
 
 def _reply_bytes(documents: Sequence[Any]) -> int:

@@ -103,7 +103,7 @@ def _query(condition: Condition, snapshot: Snapshot) -> Any:
     match condition:
         case Tag():
             terms = [tag_term(condition.field, _valid_tag(value)) for value in condition.values]
-            patterns = [tag_pattern(condition.field, _valid_tag(prefix)) for prefix in condition.prefixes]
+            patterns = [tag_pattern(condition.field, _valid_prefix(prefix)) for prefix in condition.prefixes]
             queries = [query.regex_query(snapshot.schema, TERMS, pattern) for pattern in patterns]
             if terms:
                 queries.append(query.term_set_query(snapshot.schema, TERMS, terms))
@@ -132,6 +132,12 @@ def _without(query: Any) -> Any:
     """Return the query for all documents that `query` does not match."""
     occur = tantivy().Occur
     return tantivy().Query.boolean_query([(occur.Must, tantivy().Query.all_query()), (occur.MustNot, query)])
+
+
+def _valid_prefix(value: str) -> str:
+    """Return the beginning of a value as that of a tag. White space at its end is part of it, unlike that of a value."""
+    tag = _valid_tag(value)
+    return tag + " " if value[-1:].isspace() else tag
 
 
 def _valid_tag(value: str) -> str:

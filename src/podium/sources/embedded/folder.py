@@ -22,6 +22,7 @@ from podium.sources.embedded.texts import TEXT_FOLDER
 __all__ = ["checked_folder", "delete_index", "loading", "new_folder"]
 
 LOCK_FILE = "podium-index.lock"
+DROPPED_FILE = "podium-index.dropped"  # the description's name while the other files of an index are deleted
 
 
 def checked_folder(path: Any) -> Path:
@@ -44,6 +45,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()  # because a folder cannot be renamed to "." or to a symbolic link
     if is_index(folder):
         raise SourceError(f"{folder} is an index already; open it, or delete the folder first")
+    if (folder / DROPPED_FILE).exists():
+        raise SourceError(f"{folder} was not dropped completely; run podium index --drop --to {folder} again")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SourceError(f"{folder} exists and is not an index of podium; name a folder that is empty or does not exist")
     unfinished = folder.parent / f".{folder.name[:40]}-{uuid.uuid4().hex[:12]}"
@@ -61,9 +64,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def loading(folder: Path) -> Iterator[None]:
     """Prevent other processes from loading or dropping the index in a folder.
 
-    A process that is killed leaves nothing locked. Raises SourceError if the folder is not an index, or is in use.
+    A process that is killed leaves nothing locked. Raises SourceError if the folder is in use, or neither is an index nor was
+    dropped in part.
     """
-    if not is_index(folder):
+    if not is_index(folder) and not (folder / DROPPED_FILE).exists():
         raise SourceError(
             f"{folder} is not an index of podium, so nothing was done; podium index --list --to FOLDER lists those in a folder"
         )
@@ -86,11 +90,14 @@ def delete_index(folder: Path) -> None:
     """Delete the files of an index, and the folder if nothing else is in it. Raises SourceError."""
     target = folder.resolve()
     try:
-        (target / DESCRIPTION_FILE).unlink()  # first: without it the folder is not an index
-        shutil.rmtree(target / TEXT_FOLDER)
+        with contextlib.suppress(FileNotFoundError):  # a process that was killed has renamed it
+            os.replace(target / DESCRIPTION_FILE, target / DROPPED_FILE)  # first: without it the folder is not an index
+        if (target / TEXT_FOLDER).exists():
+            shutil.rmtree(target / TEXT_FOLDER)
         shutil.rmtree(target / ENCODINGS_FOLDER, ignore_errors=True)
         delete_generations(target)
         (target / LOCK_FILE).unlink(missing_ok=True)
+        (target / DROPPED_FILE).unlink(missing_ok=True)
         if not any(target.iterdir()):
             target.rmdir()
             if folder.is_symlink():

@@ -51,6 +51,7 @@ from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
 from podium.sources.memory import reserve_for_json
 from podium.steps import immediate, result_of
+from podium.threads import to_thread
 from podium.types import Candidates, Embed
 
 __all__ = ["LANGUAGES", "EmbeddedIndex", "is_index"]
@@ -240,7 +241,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         documents = checked_documents(documents)
         valid_ids = document_ids(ids, len(documents))
         stored = [self._stored_json(document, number) for number, document in enumerate(documents)]
-        terms = [filter_terms(self._record(document)) for document in documents]
+        # Of the stored documents, because JSON converts values that filters should find, such as members of an Enum.
+        terms = [filter_terms(self._document(content)) for content in stored]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
         with self._writing:
             with self._writer() as writer:
@@ -349,9 +351,8 @@ class EmbeddedIndex(HybridSource[_Request]):
         self, query: str, limit: int | None, *, offset: int = 0, mode: Mode | None = None, filter: Filter = None
     ) -> Candidates:
         """Do what `search` does on a thread, without blocking the event loop."""
-        import asyncio  # half of podium's import time, so only for async callers
 
-        return await asyncio.to_thread(lambda: self.search(query, limit, offset=offset, mode=mode, filter=filter).counted())
+        return await to_thread(lambda: self.search(query, limit, offset=offset, mode=mode, filter=filter).counted())
 
     @immediate
     def text_hits(self, request: _Request, offset: int, count: int) -> Hits:
@@ -439,9 +440,6 @@ class EmbeddedIndex(HybridSource[_Request]):
 
     def _stored_json(self, document: Any, number: int) -> bytes:
         return stored_json(document, number, self._field_of_strings)
-
-    def _record(self, document: Any) -> Mapping[str, Any]:
-        return {self._field_of_strings: document} if isinstance(document, str) else document
 
     @property
     def _field_of_strings(self) -> str:

@@ -6,6 +6,7 @@ A damaged segment file can end the process when it is searched, or return wrong 
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,12 +17,13 @@ from podium.errors import SourceError
 from podium.json_values import parse_json
 from podium.regular_files import open_regular_file
 
-__all__ = ["FileIdentity", "are_unchanged", "check_segments"]
+__all__ = ["FileIdentity", "are_unchanged", "check_segments", "delete_uncommitted"]
 
 FOOTER_END = struct.Struct("<II")  # the length of the footer's JSON, which is before these numbers, and MAGIC
 MAGIC = 1337
 CHUNK_BYTES = 1 << 20
 MAX_FOOTER_BYTES = 10_000
+DELETIONS_FILE = re.compile(r"[0-9a-f]{32}\.(?P<operation>[0-9]+)\.del")  # the deleted documents of a segment
 
 FileIdentity = tuple[str, int, int, int]
 """A file's name, inode, size in bytes, and time of the last change in nanoseconds."""
@@ -49,6 +51,20 @@ def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
             continue
     _intact_files[folder] = frozenset(files)
     return _intact_files[folder]
+
+
+def delete_uncommitted(folder: Path, meta: bytes) -> None:
+    """Delete the lists of deleted documents that a killed writer wrote and did not commit. Only for the writer.
+
+    tantivy names such a list after the number of operations so far, and never overwrites one. So the next writer could not
+    commit if it did the same operations again.
+    """
+    committed = set(_segment_files(folder, meta))
+    last_operation = int(parse_json(meta)["opstamp"])
+    for name in os.listdir(folder):
+        match = DELETIONS_FILE.fullmatch(name)
+        if match and name not in committed and int(match["operation"]) > last_operation:
+            (folder / name).unlink(missing_ok=True)
 
 
 def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:

@@ -206,18 +206,20 @@ class RedisSource(HybridSource[RedisRequest]):
         query_words = words(request.query)
         if not query_words:  # the query has only punctuation
             return Hits([], 0)
-        options = self._command_options(request, offset, count)
+        options = self._command_options(request, offset, min(count, MAX_RESULTS - offset))
         reply = yield from complete_reply(text_command(options, query_words), options)
         return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
     def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
         field = request.info.fields[self._options.vector]
-        options = self._command_options(request, offset, count)
+        options = self._command_options(request, offset, min(count, MAX_RESULTS - offset))
         reply = yield from complete_reply(vector_command(options, field, request.vector), options)
         return Hits(_hits(replies.nearest_documents(reply, field.metric)), _vector_total(request))
 
     def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
-        if self.fusion == "rrf" and self._has_hybrid is not False and words(request.query):
+        # FT.HYBRID fuses one number of hits of each ranking, so it cannot continue a ranking of 100 documents.
+        is_one_stage = request.offset + request.count <= HYBRID_DEPTH
+        if self.fusion == "rrf" and is_one_stage and self._has_hybrid is not False and words(request.query):
             try:
                 hits = yield from self._server_fused_hits(request)
                 return Hits(hits, _vector_total(request))
@@ -233,9 +235,8 @@ class RedisSource(HybridSource[RedisRequest]):
     def _server_fused_hits(self, request: RedisRequest) -> Steps[list[Hit]]:
         """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
         options = self._command_options(request, request.offset, request.count)
-        depth = max(request.offset + request.count, HYBRID_DEPTH)
         field = request.info.fields[self._options.vector]
-        command = hybrid_command(options, words(request.query), field, request.vector, depth)
+        command = hybrid_command(options, words(request.query), field, request.vector, HYBRID_DEPTH)
         hits = _hits(replies.hybrid_documents((yield from complete_reply(command, options))))
         self._has_hybrid = True
         if self._options.return_fields is not None or not hits:
