@@ -10,12 +10,12 @@ import environment  # noqa: F401  before podium: it keeps tests away from the us
 import podium
 from podium.cli.examples import DOCUMENTS, QUERY
 
-collect_ignore = ["support"]  # looking for doctests there would import the environment a second time, with another cache
+collect_ignore = ["support"]  # pytest would look for doctests there, and import the environment again, with another cache
 
 
 @pytest.fixture(scope="session")
 def mini() -> Iterator[podium.Reranker]:
-    """podium-mini without stored encodings, so that `usage` does not depend on the tests before."""
+    """podium-mini without stored encodings, so that its `usage` does not depend on earlier tests."""
     with podium.load("podium-mini", keep=0) as reranker:
         yield reranker
 

@@ -96,9 +96,9 @@ def test_one_field_is_read_as_its_text_and_several_as_yaml_in_their_order():
 
 
 def test_yaml_does_not_fold_long_text():
-    long = "word " * 500 + "end"
-    (text,) = texts_of([{"a": long, "b": "x"}], ("a", "b"))
-    assert text == f"a: {long}\nb: x\n"
+    long_text = "word " * 500 + "end"
+    (text,) = texts_of([{"a": long_text, "b": "x"}], ("a", "b"))
+    assert text == f"a: {long_text}\nb: x\n"
 
 
 def test_strings_among_records_are_not_changed():
@@ -135,7 +135,7 @@ def test_field_that_yaml_cannot_write_is_an_error():
 
 
 @pytest.mark.parametrize("rank_by", ["", [], [""], ["a", "a"], 5, {"a"}, [5], ["a", None], b"a"], ids=repr)
-def test_rank_by_is_a_field_name_or_a_list_of_them(rank_by):
+def test_rank_by_must_be_a_field_name_or_a_list_of_them(rank_by):
     with pytest.raises(InvalidInput, match="rank_by"):
         checked_fields(rank_by)
 
@@ -190,7 +190,7 @@ def test_field_that_cannot_be_read_is_an_error(value, fields):
         texts_of([{"content": value, "b": "x"}], fields)
 
 
-@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1], ids=["at the limit", "above it"])
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1], ids=["at the limit", "above the limit"])
 def test_depth_of_fields_is_limited(depth):
     value = "a"
     for _ in range(depth - 1):
@@ -226,14 +226,14 @@ print(texts_of(documents), texts_of(documents, ("text", "tags", "deep")), as_jso
 
 
 def test_sets_are_read_in_the_same_order_in_every_process():
-    def output(hash_seed: int) -> str:
+    def printed(hash_seed: int) -> str:
         environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
         command = [sys.executable, "-c", SETS_SCRIPT]
         return subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
 
-    first, *others = map(output, range(4))
-    assert others == [first] * 3
-    assert "- apple\\n- pear\\n- sea\\n" in first
+    outputs = [printed(hash_seed) for hash_seed in range(4)]
+    assert outputs == [outputs[0]] * 4
+    assert "- apple\\n- pear\\n- sea\\n" in outputs[0]
 
 
 def test_fields_of_a_data_frame_row_are_its_columns():
@@ -256,7 +256,7 @@ def test_missing_values_of_a_data_frame_have_no_text():
 
 
 def test_only_a_few_field_names_are_suggested():
-    """If every unknown name was compared with every known one, thousands of names would take minutes."""
+    """Comparing every unknown name with every known one would take minutes if there are thousands of each."""
     record = {f"field_number_{number}": "x" for number in range(5000)}
     with pytest.raises(InvalidInput, match="did you mean") as caught:
         texts_of([record], tuple(f"fieldXnumber_{number}y" for number in range(5000)))

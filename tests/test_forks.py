@@ -1,4 +1,4 @@
-"""What happens to threads and locks when the process forks."""
+"""no_fork: a fork waits for calls in other threads, and calls wait for a fork."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def fork_status():
 
 def test_fork_waits_for_a_call_in_another_thread():
     events = []
-    in_call, may_return = threading.Event(), threading.Event()
+    in_call = threading.Event()
+    may_return = threading.Event()
 
     def call_library():
         with no_fork, no_fork:  # nested, like a call that makes another call
@@ -53,7 +54,7 @@ def test_fork_waits_for_a_call_in_another_thread():
 
 
 def test_fork_within_a_call_does_not_wait_for_itself():
-    """A signal handler may fork while its thread is in a call."""
+    """A signal handler can fork while its thread is in a call."""
     with no_fork:
         assert fork_status() == 0
     assert fork_status() == 0

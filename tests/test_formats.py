@@ -167,12 +167,13 @@ def write_parquet(tmp_path):
     return write
 
 
-REPEATED = arrow.array(["x" * 1_000_000]), arrow.array([0] * 2_000, arrow.int32())
+LONG_STRING = arrow.array(["x" * 1_000_000])
+INDICES = arrow.array([0] * 2_000, arrow.int32())  # 2,000 times the long string
 
 
 @pytest.mark.parametrize(
     "column",
-    [REPEATED[0].take(REPEATED[1]), arrow.DictionaryArray.from_arrays(REPEATED[1], REPEATED[0])],
+    [LONG_STRING.take(INDICES), arrow.DictionaryArray.from_arrays(INDICES, LONG_STRING)],
     ids=["strings", "dictionary"],
 )
 def test_parquet_that_expands_to_gigabytes_is_refused(write_parquet, column):
@@ -185,7 +186,7 @@ def test_parquet_that_expands_to_gigabytes_is_refused(write_parquet, column):
 
 
 def test_compressed_parquet_is_limited_by_the_size_of_the_compressed_file(tmp_path):
-    """The file that was compressed is so large that it may expand to more than its documents have."""
+    """Without compression, the file is so large that its documents are within the limit."""
     columns = {"padding": ["x" * 10_000_000] + [""] * 599, "text": ["x" * 1_000_000] * 600}
     compression = {"padding": "none", "text": "zstd"}
     parquet.write_table(arrow.table(columns), tmp_path / "d.parquet", compression=compression, use_dictionary=False)

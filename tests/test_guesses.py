@@ -1,4 +1,4 @@
-"""Arguments that users of other libraries try first, rerankers in other processes, and rankings in a notebook."""
+"""Arguments that users guess from other libraries, rerankers in other processes, and rankings in a notebook."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_query_and_documents_in_the_wrong_order_are_refused_with_their_order(min
         mini.rerank("q", None)
 
 
-def test_reranker_of_a_model_name_is_refused_and_podium_load_is_suggested():
+def test_name_instead_of_a_scorer_is_refused_with_the_call_that_loads_it():
     with pytest.raises(InvalidInput, match=r"use podium.load\('podium-mini'\)"):
         podium.Reranker("podium-mini")
 
@@ -83,7 +83,7 @@ def test_object_that_is_not_a_scorer_is_refused():
         podium.Reranker(object())
 
 
-def test_constructor_of_an_index_is_refused_and_the_right_calls_are_suggested(tmp_path):
+def test_constructor_of_an_index_is_refused_with_the_calls_that_return_an_index(tmp_path):
     with pytest.raises(InvalidInput, match=r"EmbeddedIndex.create\(path\).*EmbeddedIndex.open\(path\)"):
         podium.EmbeddedIndex(tmp_path / "i")
 

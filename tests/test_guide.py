@@ -137,19 +137,19 @@ def test_code_of_the_guide_runs_with_only_the_import_changed(tmp_path):
     assert len(lines) == 12
     assert all(scores[start : start + 3] == sorted(scores[start : start + 3], reverse=True) for start in (0, 3, 6, 9))
     assert all(document.startswith("{'content'") for document in documents[:3])
-    best = documents[3::3]
+    best = documents[3::3]  # the first of three results of each ranking, except that of the local model with random weights
     assert all(document.startswith("Washington, D.C.") or "'Washington, D.C." in document for document in best)
 
 
-def test_notebook_prints_what_it_shows():
-    shown = nbformat.read(NOTEBOOK, as_version=4)
-    executed = nbformat.from_dict(shown)
+def test_notebook_prints_the_output_that_it_contains():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    executed = nbformat.from_dict(notebook)
     resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
     NotebookClient(executed, timeout=120, coalesce_streams=True, resources=resources).execute()
-    assert _printed(executed) == _printed(shown)
+    assert _printed(executed) == _printed(notebook)
 
 
 def _printed(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return what the cells print, without stderr, which has the log with facts about this machine."""
+    """Return the output of the cells without stderr, which has a log that depends on the machine."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [output.get("text", "") for output in outputs if output.get("name") != "stderr"]

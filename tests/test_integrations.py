@@ -1,4 +1,4 @@
-"""The adapters with the real packages: ids and metadata are preserved, and scores are where each package expects them."""
+"""The adapters with the real packages: ids and metadata are preserved, and scores are in the attributes of each package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from podium.integrations.frames import rerank_frame
 
-with warnings.catch_warnings():  # warnings of these packages' imports would be errors
+with warnings.catch_warnings():  # importing these packages causes warnings, which would be errors
     warnings.simplefilter("ignore")
     langchain_documents = importlib.import_module("langchain_core.documents")
     llama_schema = importlib.import_module("llama_index.core.schema")
@@ -43,26 +43,26 @@ def expected(mini):
 
 
 @pytest.fixture
-def langchain_texts():
+def langchain_input():
     return [
         langchain_documents.Document(page_content=text, id=f"d{index}", metadata={"index": index})
         for index, text in enumerate(TEXTS)
     ]
 
 
-def test_langchain_returns_copies_with_scores(mini, expected, langchain_texts):
+def test_langchain_returns_copies_with_scores(mini, expected, langchain_input):
     compressor = for_langchain.PodiumReranker(reranker=mini)
-    documents = compressor.compress_documents(langchain_texts, QUERY)
+    documents = compressor.compress_documents(langchain_input, QUERY)
     scores = [(document.metadata["index"], document.metadata["relevance_score"]) for document in documents]
     assert scores == expected
     assert [document.id for document in documents] == [f"d{index}" for index, _ in expected]
-    assert all("relevance_score" not in document.metadata for document in langchain_texts)
-    assert asyncio.run(compressor.acompress_documents(langchain_texts, QUERY)) == documents
+    assert all("relevance_score" not in document.metadata for document in langchain_input)
+    assert asyncio.run(compressor.acompress_documents(langchain_input, QUERY)) == documents
     assert compressor.compress_documents([], QUERY) == []
 
 
-def test_langchain_limits_documents(mini, expected, langchain_texts):
-    (document,) = for_langchain.PodiumReranker(reranker=mini, limit=1).compress_documents(langchain_texts, QUERY)
+def test_langchain_limits_documents(mini, expected, langchain_input):
+    (document,) = for_langchain.PodiumReranker(reranker=mini, limit=1).compress_documents(langchain_input, QUERY)
     assert document.metadata["index"] == expected[0][0]
 
 
@@ -101,28 +101,28 @@ def test_llama_index_needs_a_query(mini, nodes):
 
 
 @pytest.fixture
-def haystack_texts():
+def haystack_input():
     return [
         haystack.Document(id=f"d{index}", content=text, meta={"index": index}, score=0.1) for index, text in enumerate(TEXTS)
     ]
 
 
-def test_haystack_returns_copies_with_scores(expected, haystack_texts):
+def test_haystack_returns_copies_with_scores(expected, haystack_input):
     ranker = for_haystack.PodiumReranker()
-    documents = ranker.run(query=QUERY, documents=haystack_texts)["documents"]
+    documents = ranker.run(query=QUERY, documents=haystack_input)["documents"]
     assert [(document.meta["index"], document.score) for document in documents] == expected
     assert [document.id for document in documents] == [f"d{index}" for index, _ in expected]
-    assert [document.score for document in haystack_texts] == [0.1] * 4
-    assert asyncio.run(ranker.run_async(query=QUERY, documents=haystack_texts))["documents"] == documents
+    assert [document.score for document in haystack_input] == [0.1] * 4
+    assert asyncio.run(ranker.run_async(query=QUERY, documents=haystack_input))["documents"] == documents
 
 
-def test_haystack_limits_documents_by_count_and_by_score(mini, expected, haystack_texts):
+def test_haystack_limits_documents_by_count_and_by_score(mini, expected, haystack_input):
     ranker = for_haystack.PodiumReranker(reranker=mini, top_k=2)
-    documents = ranker.run(query=QUERY, documents=haystack_texts)["documents"]
+    documents = ranker.run(query=QUERY, documents=haystack_input)["documents"]
     assert [(document.meta["index"], document.score) for document in documents] == expected[:2]
-    assert len(ranker.run(query=QUERY, documents=haystack_texts, top_k=1)["documents"]) == 1
+    assert len(ranker.run(query=QUERY, documents=haystack_input, top_k=1)["documents"]) == 1
     best_index, best_score = expected[0]
-    (document,) = ranker.run(query=QUERY, documents=haystack_texts, score_threshold=best_score)["documents"]
+    (document,) = ranker.run(query=QUERY, documents=haystack_input, score_threshold=best_score)["documents"]
     assert document.meta["index"] == best_index
 
 

@@ -39,7 +39,7 @@ def test_file_that_is_not_utf8_is_a_value_error(tmp_path):
 
 def test_file_that_does_not_fit_into_memory_is_a_value_error(tmp_path):
     (tmp_path / "file.json").touch()
-    os.truncate(tmp_path / "file.json", 1 << 38)  # sparse
+    os.truncate(tmp_path / "file.json", 1 << 38)  # a sparse file, which takes no space
     with pytest.raises(ValueError, match=r"file.json is larger than 100,000,000 bytes"):
         load_json(tmp_path / "file.json")
 
@@ -49,9 +49,9 @@ def test_missing_file_is_an_os_error(tmp_path):
         load_json(tmp_path / "file.json")
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["named pipe", "folder"])
-def test_path_of_another_kind_is_an_os_error(tmp_path, make):
-    """Opening a named pipe would wait for another process."""
-    make(tmp_path / "file.json")
+@pytest.mark.parametrize("create", [os.mkfifo, os.mkdir], ids=["named pipe", "folder"])
+def test_path_that_is_not_a_regular_file_is_an_os_error(tmp_path, create):
+    """Opening a named pipe would wait until another process writes to it."""
+    create(tmp_path / "file.json")
     with pytest.raises(OSError, match=r"file.json"):
         load_json(tmp_path / "file.json")

@@ -22,7 +22,7 @@ LARGE_RECORD = {"text": {str(number): number for number in range(400)}}
 
 
 class BlockingDocument:
-    """A document whose text cannot be read before `release` is set. `begun` is set when a thread begins to read it."""
+    """A document whose text cannot be read before `release` is set. `begun` is set when a thread begins to read the text."""
 
     def __init__(self):
         self.begun = threading.Event()
@@ -64,11 +64,11 @@ def test_short_strings_do_not_wait_for_other_calls(reranker):
 
 
 def test_small_call_ends_before_a_large_one_that_began_first(reranker):
-    ended = []
+    finished_calls = []
 
     async def rank(name, documents):
         await reranker.arerank("a", documents)
-        ended.append(name)
+        finished_calls.append(name)
 
     async def rank_both():
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
@@ -81,7 +81,7 @@ def test_small_call_ends_before_a_large_one_that_began_first(reranker):
         await asyncio.gather(large_call, small_call)
 
     asyncio.run(rank_both())
-    assert ended == ["small", "large"]
+    assert finished_calls == ["small", "large"]
 
 
 def test_error_is_that_of_the_first_invalid_document(reranker):
@@ -96,7 +96,7 @@ class Document:
 
 
 def test_refused_documents_are_released_at_once(reranker):
-    """If the error and the work referred to each other, the documents would use memory until garbage is collected."""
+    """If the error and the work referred to each other, the documents would stay in memory until garbage is collected."""
 
     async def is_released():
         document = Document()
@@ -118,8 +118,7 @@ def test_refused_documents_are_released_at_once(reranker):
         gc.enable()
 
 
-def test_field_that_only_a_later_document_has_is_accepted(reranker):
-    """The documents are read in several steps. Only after the last step is it known whether a document has the field."""
+def test_field_that_only_a_later_document_has_is_known(reranker):
     documents = [*[{"title": {"a": 1}}] * 1000, {"body": "red"}]
     ranking = asyncio.run(reranker.arerank("red", documents, rank_by=["title", "body"]))
     assert ranking[0].index == 1000

@@ -134,7 +134,7 @@ def test_scores_are_python_floats_if_the_scorer_returns_numpy():
     assert [type(result.score) for result in ranking] == [float, float]
 
 
-def test_no_documents_are_an_empty_ranking(reranker):
+def test_ranking_of_no_documents_is_empty(reranker):
     assert list(reranker.rerank("q", [])) == []
     assert reranker.rank("q", []) == ([], [])
     assert reranker.rank("q", (), return_score=False) == []
@@ -169,7 +169,7 @@ def test_fields_apply_to_the_records_among_strings(overlap):
 
 
 def test_default_fields_do_not_refuse_strings():
-    """A server's model, for example, has one setting for requests with strings and with records."""
+    """For example, a server's model has one setting for requests with strings and for requests with records."""
     assert len(podium.Reranker(WordOverlap(), rank_by="title").rerank("red", ["red"])) == 1
 
 
@@ -209,12 +209,12 @@ def test_invalid_scores_are_an_error(scores):
 
 
 def test_scorer_that_omits_queries_is_an_error():
-    class Lazy(WordOverlap):
+    class OmittingScorer(WordOverlap):
         def score_many(self, queries, texts_per_query, *, progress=None):
             return []
 
     with pytest.raises(PodiumError, match="0 of 1 queries"):
-        podium.Reranker(Lazy()).rerank("q", ["a"])
+        podium.Reranker(OmittingScorer()).rerank("q", ["a"])
 
 
 def test_exception_of_a_scorer_is_not_changed():
@@ -226,7 +226,7 @@ def test_exception_of_a_scorer_is_not_changed():
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True, False, math.nan], ids=repr)
-def test_limit_is_a_positive_whole_number(overlap, limit):
+def test_limit_must_be_a_positive_whole_number(overlap, limit):
     with pytest.raises(InvalidInput, match="limit"):
         podium.Reranker(WordOverlap(), limit=limit)
     with pytest.raises(InvalidInput, match="limit"):
@@ -236,13 +236,13 @@ def test_limit_is_a_positive_whole_number(overlap, limit):
 
 
 @pytest.mark.parametrize("query", [None, 5, b"q", ["q"], "", "  "], ids=repr)
-def test_query_is_a_string_with_text(overlap, query):
+def test_query_must_be_a_string_with_text(overlap, query):
     with pytest.raises(InvalidInput, match="query"):
         overlap.rank(query, ["a"])
 
 
 @pytest.mark.parametrize("docs", ["one string", b"bytes", {"content": "x"}, None, 5], ids=repr)
-def test_docs_is_a_list(overlap, docs):
+def test_docs_must_be_a_list(overlap, docs):
     with pytest.raises(InvalidInput, match="docs"):
         overlap.rank("q", docs)
 
@@ -328,16 +328,16 @@ def test_eight_threads_can_share_a_reranker(reranker):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the test forks a process with threads on purpose
 def test_reranker_works_in_a_forked_process(reranker):
-    """Some servers load before they fork. In the child, threads do not run and connections are the parent's."""
+    """Some servers load models before they fork. The child has no threads, and shares connections with its parent."""
     expected = reranker.score("red", ["a red apple", "the sea"])
-    reading, writing = os.pipe()
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        with os.fdopen(writing, "w") as pipe:
+        with os.fdopen(write_end, "w") as pipe:
             json.dump(reranker.score("red", ["a red apple", "the sea"]), pipe)
         os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
         readable, _, _ = select.select([pipe], [], [], 120)
         assert readable, "the forked process hangs"
         assert json.load(pipe) == pytest.approx(expected, abs=1e-6)
@@ -392,7 +392,7 @@ def test_methods_of_a_string_subclass_are_not_called(mini):
     assert mini.score(BrokenString("a red fruit"), ["a"]) == mini.score("a red fruit", ["a"])
 
 
-def stop(*_):
+def raise_stop_iteration(*_):
     raise StopIteration
 
 
@@ -400,7 +400,7 @@ def stop(*_):
 def test_stop_iteration_in_a_thread_is_an_error_and_not_a_hang(method):
     async def call():
         if method == "arerank":
-            await podium.Reranker(FunctionScorer(stop)).arerank("q", ["a"])
+            await podium.Reranker(FunctionScorer(raise_stop_iteration)).arerank("q", ["a"])
         else:
             await podium.Search(StoppingSource(), podium.Reranker(WordOverlap())).asearch("q")
 

@@ -22,7 +22,7 @@ EXAMPLES = ("example", "searched")
 
 
 def without_speeds(text):
-    """Replace times and speeds, which differ in every run, and the widths of their columns."""
+    """Return the text without times and speeds, which differ in every run, and without the widths of their columns."""
     replaced = re.sub(r"[0-9]+ ms|(?<=podium-mini ) +[0-9]+ +0\.[0-9]+ +0\.[0-9]+", "…", text)
     return re.sub(r" +", " ", replaced)
 
@@ -41,7 +41,7 @@ def test_example_prints_the_same_in_an_empty_folder(tmp_path, name):
 
 
 def test_podium_is_not_installed_from_an_index():
-    """podium is not published, so such a command would install another package."""
+    """podium is not published there, so such a command would install another package."""
     for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")):
         assert not re.search(r"pip install ['\"]?podium", file.read_text(encoding="utf-8")), file
 

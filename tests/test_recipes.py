@@ -1,7 +1,7 @@
 """Tests of the recipes in CONTRIBUTING.
 
-For what each recipe adds (provider, dialect, model family, source, command), a made-up one works without a change to the
-package. The files that the recipes name exist.
+The tests add a made-up entry of each kind (provider, dialect, model family, source, command) without a change to the package,
+and check that the files that the recipes name exist.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from podium.sources.loading import load_into, with_ids
 from podium.sources.place import PlaceKind
 from podium.steps import immediate, result_of
 from podium.types import Candidates
-from serving import Serving, rerankers
+from serving import ServerThread, rerankers
 
 CONTRIBUTING = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
 QUERY_TEXT = "red fruit"
@@ -68,7 +68,7 @@ def provider_reply(request: Request):
     return as_json({"reply": {"order": results, "tokens": 7}})
 
 
-def test_provider_needs_only_a_provider_object():
+def test_provider_needs_only_a_row():
     with Loopback(provider_reply) as server:
         scorer = HostedScorer(PROVIDER, "m1", api_key="k", base_url=server.url)
         ranking = podium.Reranker(scorer).rerank(QUERY_TEXT, TEXTS)
@@ -107,11 +107,11 @@ DIALECT = Dialect(
 
 @pytest.fixture(scope="module")
 def server():
-    with Serving(rerankers=rerankers(), dialects=(*DIALECTS, DIALECT)) as server:
+    with ServerThread(rerankers=rerankers(), dialects=(*DIALECTS, DIALECT)) as server:
         yield server
 
 
-def test_dialect_needs_only_a_dialect_object(server):
+def test_dialect_needs_only_a_row(server):
     response = server.post("/made-up/order", {"query": QUERY_TEXT, "items": TEXTS, "most": 2})
     assert (response.status_code, response.json()) == (200, {"order": [1, 2]})
 
@@ -183,11 +183,11 @@ def checkpoint(tmp_path_factory):
     head_config = {"activation_fn": "torch.nn.modules.linear.Identity"}
     config = {"model_type": "bag-of-words", "vocab_size": len(WORDS), "sentence_transformers": head_config}
     (folder / "config.json").write_text(json.dumps(config))
-    random = np.random.default_rng(0)
+    draw = np.random.default_rng(0)
     weights = {
-        "bag.words.weight": random.normal(size=(len(WORDS), 16)).astype(np.float32),
-        "classifier.weight": random.normal(size=(1, 16)).astype(np.float32),
-        "classifier.bias": random.normal(size=1).astype(np.float32),
+        "bag.words.weight": draw.normal(size=(len(WORDS), 16)).astype(np.float32),
+        "classifier.weight": draw.normal(size=(1, 16)).astype(np.float32),
+        "classifier.bias": draw.normal(size=1).astype(np.float32),
     }
     save_file(weights, folder / "model.safetensors")
     return folder, weights
@@ -210,11 +210,11 @@ def test_family_needs_only_a_family_and_an_architecture(checkpoint, runtime):
 # A source
 
 SHELVES: dict[str, dict[str, str]] = {}
-"""The address of each shelf, an index of the made-up search system → its texts by document id."""
+"""The indexes of a made-up search system: the address of a shelf → its texts by document id."""
 
 
 class ShelfSource(HybridSource[SearchRequest]):
-    """Finds texts that have a word of the query."""
+    """A source that finds the texts of a shelf that have a word of the query."""
 
     text_fields = None
 

@@ -1,4 +1,4 @@
-"""The order in which texts are computed, errors, cancelling, closing, forks."""
+"""Workers: the order in which they run items, errors, cancelled calls, closing, and forks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from podium.schedule import Work, Workers, job
 
 
 class Blocked:
-    """Workers with one thread, which is blocked until the block ends or `release` is set."""
+    """In a `with` block: workers with one thread, which is busy until `release` is set or the block ends."""
 
     def __enter__(self):
         self.workers = Workers(1)
@@ -39,45 +39,45 @@ class Blocked:
 
 
 def test_longest_item_is_first_and_each_runs_once():
-    done = []
-    Workers(1).run(Work([3, 9, 1, 9], done.append))
-    assert done == [[1], [3], [0], [2]]
+    steps = []
+    Workers(1).run(Work([3, 9, 1, 9], steps.append))
+    assert steps == [[1], [3], [0], [2]]
 
 
 def test_short_items_run_together():
-    done = []
-    Workers(1).run(Work([5] * 40, done.append, at_once=10, workers=1))
-    assert {len(items) for items in done[:-4]} == {2}
-    assert sum(map(len, done)) == 40
+    steps = []
+    Workers(1).run(Work([5] * 40, steps.append, at_once=10, workers=1))
+    assert {len(items) for items in steps[:-4]} == {2}  # two items have at most 10 tokens; the last steps may be smaller
+    assert sum(map(len, steps)) == 40
 
 
 def test_fewer_items_run_together_towards_the_end():
-    done = []
-    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], done.append, at_once=10, workers=2))
-    assert done[0] == [0]
-    assert done[1] == [1]  # 22 tokens are left, and a quarter of that is too little for a second item
-    assert sorted(item for items in done for item in items) == list(range(9))
+    steps = []
+    Workers(1).run(Work([50, 4, 3, 3, 3, 3, 2, 2, 2], steps.append, at_once=10, workers=2))
+    assert steps[0] == [0]
+    assert steps[1] == [1]  # 22 tokens are left, and a quarter of that is too little for a second item
+    assert sorted(item for items in steps for item in items) == list(range(9))
 
 
 def test_small_call_passes_a_large_one():
-    """It waits for one step of the large call, not for its end."""
+    """The small call waits for one step of the large call, and not for its end."""
     order = []
     with Blocked() as blocked, ThreadPoolExecutor(2) as threads:
         large = Work([1] * 60, lambda items: order.append("large"))
         small = Work([1] * 3, lambda items: order.append("small"))
-        calls = [threads.submit(blocked.workers.run, large)]
+        futures = [threads.submit(blocked.workers.run, large)]
         wait_until(lambda: large.job.tokens_waiting == 60)
-        calls.append(threads.submit(blocked.workers.run, small))
+        futures.append(threads.submit(blocked.workers.run, small))
         wait_until(lambda: small.job.tokens_waiting == 3)
         blocked.release.set()
-        for call in calls:
-            call.result(60)
+        for future in futures:
+            future.result(60)
     assert order[:5].count("small") == 3  # every fourth step is for the oldest call
     assert len(order) == 63
 
 
 def test_small_calls_do_not_starve_a_large_one():
-    """The large call gets every fourth step, not only what the small ones leave."""
+    """The large call gets every fourth step, even if small calls are waiting."""
     order = []
 
     async def main(blocked):
@@ -87,7 +87,7 @@ def test_small_calls_do_not_starve_a_large_one():
 
         large = asyncio.create_task(blocked.workers.arun(Work([1] * 50, lambda items: order.append("large"))))
         streams = [asyncio.create_task(stream()) for _ in range(3)]
-        await asyncio.sleep(0)  # all of them are in the queue
+        await asyncio.sleep(0)  # now all calls are in the queue
         blocked.release.set()
         await large
         for task in streams:
@@ -100,9 +100,9 @@ def test_small_calls_do_not_starve_a_large_one():
     assert order.count("small") < 4 * 2 * 50
 
 
-@pytest.mark.parametrize(("calls", "tokens_to_come"), [(40, 0), (2, 5000)], ids=["begun", "to-come"])
-def test_many_calls_of_one_job_do_not_pass_a_smaller_call(calls, tokens_to_come):
-    """Each of the job's calls is smaller than the other call; together they are larger, begun or still to come."""
+@pytest.mark.parametrize(("call_count", "tokens_to_come"), [(40, 0), (2, 5000)], ids=["begun", "to-come"])
+def test_many_calls_of_one_job_do_not_pass_a_smaller_call(call_count, tokens_to_come):
+    """Each call of the job is smaller than the other call, but the job is larger. Some of its calls may not have begun."""
     order = []
 
     async def main(blocked):
@@ -110,9 +110,9 @@ def test_many_calls_of_one_job_do_not_pass_a_smaller_call(calls, tokens_to_come)
             return asyncio.create_task(blocked.workers.arun(Work(lengths, lambda items: order.append(name))))
 
         with job(tokens_to_come):
-            large = [call([10], "large") for _ in range(calls)]
+            large = [call([10], "large") for _ in range(call_count)]
         small = call([10] * 5, "small")
-        await asyncio.sleep(0)  # all of them are in the queue
+        await asyncio.sleep(0)  # now all calls are in the queue
         blocked.release.set()
         await asyncio.gather(small, *large)
 
@@ -156,8 +156,9 @@ def test_equal_calls_end_in_the_order_in_which_they_began():
     assert order == sorted(order)
 
 
-def test_call_with_one_item_runs_on_its_own_thread():
-    workers, threads = Workers(2), []
+def test_call_with_one_item_runs_on_the_thread_of_its_caller():
+    workers = Workers(2)
+    threads = []
     for lengths in ([1], [1, 1]):
         workers.run(Work(lengths, lambda items: threads.append(threading.current_thread())))
     assert threads[0] is threading.current_thread()
@@ -165,17 +166,19 @@ def test_call_with_one_item_runs_on_its_own_thread():
 
 
 def test_call_with_one_item_waits_for_a_worker_while_another_call_runs():
-    threads = []
-    with Blocked() as blocked, ThreadPoolExecutor(1) as caller:
-        call = caller.submit(blocked.workers.run, Work([1], lambda items: threads.append(threading.current_thread().name)))
+    thread_names = []
+    with Blocked() as blocked, ThreadPoolExecutor(1) as pool:
+        work = Work([1], lambda items: thread_names.append(threading.current_thread().name))
+        future = pool.submit(blocked.workers.run, work)
         wait_until(lambda: len(blocked.workers._calls) == 1)
         blocked.release.set()
-        call.result(60)
-    assert threads[0].startswith("podium")
+        future.result(60)
+    assert thread_names[0].startswith("podium")  # the name of a worker
 
 
 def test_interrupted_call_does_not_stop_later_ones():
-    workers, threads = Workers(1), []
+    workers = Workers(1)
+    threads = []
 
     def interrupt(items):
         raise KeyboardInterrupt
@@ -185,7 +188,7 @@ def test_interrupted_call_does_not_stop_later_ones():
             workers.run(Work([1], interrupt))
         workers.run(Work([1], lambda items: threads.append(threading.current_thread())))
         workers.run(Work([1, 1], lambda items: threads.append(threading.current_thread())))
-    assert threads.count(threading.current_thread()) == 2
+    assert threads.count(threading.current_thread()) == 2  # for the two calls with one item
     assert len(threads) == 6
 
 
@@ -202,7 +205,8 @@ def test_first_error_stops_the_rest():
 
 
 def test_cancelling_stops_items_that_have_not_begun():
-    begun, release = [], threading.Event()
+    begun = []
+    release = threading.Event()
 
     def block(items):
         begun.append(items)
@@ -235,9 +239,12 @@ def test_arun_does_not_block_the_event_loop():
     assert from_loop.is_set()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8, 64])  # with many, a close is likely between starting one and the next
-def test_close_lets_a_running_call_finish(threads):
-    workers, begun, release, done = Workers(threads), threading.Event(), threading.Event(), []
+@pytest.mark.parametrize("thread_count", [1, 2, 8, 64])  # with many threads, some are still being started during `close`
+def test_close_lets_a_running_call_finish(thread_count):
+    workers = Workers(thread_count)
+    begun = threading.Event()
+    release = threading.Event()
+    done = []
 
     def block(items):
         begun.set()
@@ -270,7 +277,8 @@ sys.setswitchinterval(1e-6)
 for _ in range(60):
     child = os.fork()
     if not child:
-        ready, ended = threading.Barrier(12), []
+        ready = threading.Barrier(12)
+        ended = []
         def call():
             ready.wait()
             workers.run(Work([1, 2, 3], lambda items: None))

@@ -76,7 +76,7 @@ def test_ranks_that_are_not_numbers_are_ignored(reranker):
     assert [(result.source_rank, result.source_score) for result in ranking] == [(None, None)] * 2
 
 
-def test_source_rank_is_the_position_if_the_source_gives_none(reranker):
+def test_source_rank_is_the_position_if_the_source_returns_no_rank(reranker):
     source = FixedSource(["x", "a b", "a"])
     ranking = podium.Search(source, reranker, candidates=3, limit=1).search("a b")
     assert [(result.document, result.rank, result.source_rank, result.source_score) for result in ranking] == [
@@ -85,7 +85,7 @@ def test_source_rank_is_the_position_if_the_source_gives_none(reranker):
     assert source.searches == [("a b", 3)]
 
 
-def test_note_if_reranking_cannot_change_which_documents_are_returned(index, reranker):
+def test_ranking_has_a_note_if_reranking_cannot_change_which_documents_are_returned(index, reranker):
     note = "the limit is 3: reranking could change their order, but not which"
     too_few = podium.Search(index, reranker, candidates=3, limit=3).search("capital city")
     assert any(note in text for text in too_few.notes)
@@ -93,7 +93,7 @@ def test_note_if_reranking_cannot_change_which_documents_are_returned(index, rer
         assert podium.Search(index, reranker, candidates=3, limit=limit).search("capital city").notes == ()
 
 
-def test_note_if_the_source_finds_nothing(index, reranker):
+def test_ranking_has_a_note_if_the_source_finds_nothing(index, reranker):
     ranking = podium.Search(index, reranker).search("nothing like it")
     assert (len(ranking), ranking.notes) == (0, ("the source found no documents for this query, so nothing was reranked",))
 

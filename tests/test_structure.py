@@ -1,4 +1,4 @@
-"""The rules of the code base that can be checked: imports, names, duplicates, optional packages."""
+"""Rules of the code base that a program can check: imports, names, repeated lines, optional packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
-        *("redis_values", "regular_files", "schedule", "steps"),
+        *("redis_values", "regular_files", "schedule", "steps", "threads"),
     },
     {"ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
@@ -68,7 +68,9 @@ def syntax_tree(path: Path) -> ast.Module:
 
 
 def imports() -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, its package, an imported package) for every import of podium's own modules, also inside functions."""
+    """For every import of a module of podium, also inside functions, yield the file, the file's package, and the package
+    of the imported module.
+    """
     for path in SOURCE.rglob("*.py"):
         if path == SOURCE / "__init__.py":
             continue
@@ -252,7 +254,7 @@ def test_extra_named_all_has_every_extra(project):
 
 def test_requirements_of_an_extra_include_those_of_the_extras_in_it(project):
     assert "ir-measures>=0.3.7" in requirements("eval")
-    assert "tantivy>=0.24" in requirements("eval")  # of the extra index
+    assert "tantivy>=0.24" in requirements("eval")  # a requirement of the extra index
     for name in project["optional-dependencies"]:
         assert not any(requirement.startswith("podium") for requirement in requirements(name))
 

@@ -8,7 +8,7 @@ from fruit import write_fruit
 
 
 @pytest.fixture
-def texts(tmp_path):
+def text_file(tmp_path):
     """A file with one document per line."""
     path = tmp_path / "docs.txt"
     path.write_text("the sea at night\n\na ripe red apple\r\nnothing\n", encoding="utf-8")

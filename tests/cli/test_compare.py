@@ -12,7 +12,7 @@ from fruit import QRELS, QUERIES, write_json_lines
 
 @pytest.fixture
 def written_runs(folder, tmp_path):
-    """The output of podium eval and the runs that it wrote. The qrels also judge 50 queries that are missing."""
+    """The output of podium eval, and the files of the runs that it wrote. The collection has judgments of other queries."""
     write_json_lines(folder / "queries.jsonl", QUERIES[:2])
     (folder / "qrels.tsv").write_text(QRELS + "".join(f"other{n}\td1\t1\n" for n in range(50)), encoding="utf-8")
     runs = tmp_path / "runs"

@@ -13,7 +13,7 @@ from fruit import write_json_lines
 from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.evaluation.collections import Collection
 from redisearch import NAME, TEXT_INFO, answering
-from resp import Fake
+from resp import FakeRedis
 
 
 def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
@@ -28,10 +28,10 @@ def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):
     }
     qrels = {"q1": {"d1": 2, "d3": 1, "d4": 0}, "q2": {"d2": 1}}
     metrics = [ir_measures.nDCG @ 10, ir_measures.AP]
-    for name, row in (("first-stage", "first"), ("podium-mini", "podium-mini")):
-        written = list(ir_measures.read_trec_run(str(tmp_path / "runs" / f"{name}.run")))
-        reference = ir_measures.calc_aggregate(metrics, qrels, written)
-        assert [f"{reference[metric]:.4f}" for metric in metrics] == table[row]
+    for run_name, first_word in (("first-stage", "first"), ("podium-mini", "podium-mini")):
+        run = list(ir_measures.read_trec_run(str(tmp_path / "runs" / f"{run_name}.run")))
+        reference = ir_measures.calc_aggregate(metrics, qrels, run)
+        assert [f"{reference[metric]:.4f}" for metric in metrics] == table[first_word]
     assert "95 % interval" in out
     assert "better/same/worse" in out
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -53,7 +53,7 @@ def test_report_has_every_part_and_loads_nothing(folder, tmp_path):
     assert page.count("<svg") == page.count("</svg>")
 
 
-def test_report_tells_how_it_was_made(folder, tmp_path):
+def test_report_has_its_date_command_and_rerankers(folder, tmp_path):
     report = tmp_path / "r.html"
     code, _, err = run_in_process("eval", folder, "--reranker", "podium-mini", "--max-length", "64", "--report", report)
     assert code == 0, err
@@ -89,7 +89,7 @@ def test_first_stage_can_be_an_index(folder, tmp_path):
     assert re.search(r"first stage +0\.7500", out)
 
 
-class ClosingServer(Fake):
+class ClosingServer(FakeRedis):
     """A server with an index of one document, `a:b`. `is_closed` is set when a connection is closed."""
 
     def __init__(self):
@@ -127,10 +127,11 @@ def test_unjudged_candidates_are_counted(tmp_path):
 
 def test_stored_scores_are_not_computed_again(folder, tmp_path):
     arguments = ("eval", folder, "--reranker", "podium-mini", "--metrics", "RR@10", "--scores", tmp_path / "scores")
-    first, second = (run_in_process(*arguments) for _ in range(2))
-    assert re.search(r"^podium-mini +\d+ +0\.\d+", first[1], re.MULTILINE)
-    assert re.search(r"^podium-mini +remembered", second[1], re.MULTILINE)
-    assert "scores were remembered (in 2 of 2 queries)" in second[2]
+    _, out, _ = run_in_process(*arguments)
+    assert re.search(r"^podium-mini +\d+ +0\.\d+", out, re.MULTILINE)
+    _, out, err = run_in_process(*arguments)
+    assert re.search(r"^podium-mini +remembered", out, re.MULTILINE)
+    assert "scores were remembered (in 2 of 2 queries)" in err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""podium index into a folder: load, continue, list, delete, drop. Redis is in tests/sources/redis."""
+"""podium index into a folder: load, continue, list, delete, drop. Tests of indexes on Redis are in tests/sources/redis."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ def folder(file, tmp_path):
 
 def test_only_new_and_changed_documents_are_added(folder, tmp_path):
     changed = [DOCUMENTS[0] | {"body": "changed"}, *DOCUMENTS[1:], {"n": 5, "title": "new"}]
-    more = write_json_lines(tmp_path / "more.jsonl", changed)
-    first = run_in_process("index", more, "--to", folder, "--id", "n")
-    assert first[1].startswith("2 documents indexed, 3 were in the index already"), first
-    again = run_in_process("index", more, "--to", folder, "--text", "title,body", "--id", "n", "--language", "english")
-    assert again[1].startswith("0 documents indexed, 5 were in the index already"), again
+    file = write_json_lines(tmp_path / "more.jsonl", changed)
+    _, out, err = run_in_process("index", file, "--to", folder, "--id", "n")
+    assert out.startswith("2 documents indexed, 3 were in the index already"), err
+    options = ("--text", "title,body", "--id", "n", "--language", "english")
+    _, out, err = run_in_process("index", file, "--to", folder, *options)
+    assert out.startswith("0 documents indexed, 5 were in the index already"), err
     index = podium.EmbeddedIndex.open(folder)
     assert len(index) == 5
     assert index.get(["1"])["1"]["body"] == "changed"
@@ -281,7 +282,7 @@ def test_all_fields_that_no_document_has_are_named(tmp_path, nested_records):
 
 
 def test_pipe_is_refused(tmp_path):
-    """It can be read once only. Opening a named pipe that no process writes to would wait forever."""
+    """A pipe can be read only once. Opening a named pipe would wait until another process writes to it."""
     os.mkfifo(tmp_path / "pipe.jsonl")
     code, _, err = run_in_process("index", tmp_path / "pipe.jsonl", "--to", tmp_path / "index")
     assert code == 2

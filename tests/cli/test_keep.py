@@ -32,24 +32,25 @@ def folder(file, tmp_path):
     return folder
 
 
-def encoded_by_search(folder, *options):
+def encoded_count(folder, *options):
+    """Search the index, and return how many texts were encoded for that."""
     code, out, err = run_in_subprocess("search", "the capital", "--in", folder, "--json", *options)
     assert code == 0, err
     return json.loads(out)["usage"]["encoded"]
 
 
 def test_search_encodes_no_document(folder):
-    assert encoded_by_search(folder) == 0
-    assert encoded_by_search(folder, "--by", "title") > 0
+    assert encoded_count(folder) == 0
+    assert encoded_count(folder, "--by", "title") > 0
 
 
 def test_existing_documents_are_encoded(file, tmp_path):
     folder = tmp_path / "index"
     run_in_subprocess("index", file, "--to", folder, "--text", "title,body")
-    assert encoded_by_search(folder) > 0
+    assert encoded_count(folder) > 0
     out = run_in_subprocess("index", file, "--to", folder, "--keep", "podium-mini")[1]
     assert out.startswith("0 documents indexed, 3 were in the index already, 3 texts encoded by podium-mini; ")
-    assert encoded_by_search(folder) == 0
+    assert encoded_count(folder) == 0
 
 
 def test_documents_added_without_encodings_are_noted(folder, tmp_path):
@@ -65,7 +66,7 @@ def test_documents_added_without_encodings_are_noted(folder, tmp_path):
 
 
 def test_note_about_missing_encodings_names_a_command_for_each_model(file, folder, tmp_path):
-    """The option --keep takes one model, so the note names one command after the other."""
+    """A command takes --keep only once."""
     second_model = PARITY_MODELS / "late"
     assert run_in_process("index", file, "--to", folder, "--id", "n", "--keep", second_model)[0] == 0
     more = write_json_lines(tmp_path / "more.jsonl", [{"title": "Bread", "body": "Flour and water.", "n": 4}])
@@ -81,7 +82,7 @@ def test_compaction_frees_the_space_of_deleted_documents(folder):
     assert (code, err) == (0, "")
     assert out.endswith(" MB now\n")
     assert (folder / "encodings" / "1.data").stat().st_size < size / 2
-    assert encoded_by_search(folder) == 0
+    assert encoded_count(folder) == 0
 
 
 def test_index_is_dropped_with_its_encodings(folder):

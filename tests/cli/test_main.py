@@ -81,7 +81,7 @@ main(["rank", "q", "-"])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system may not limit a process's memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="not every other system can limit the memory of a process")
 def test_input_that_does_not_fit_into_memory_is_an_error():
     with open("/dev/zero", "rb") as endless:
         process = subprocess.run(
@@ -103,18 +103,18 @@ def test_process_exits_with_the_code(arguments, expected_code):
     assert "Traceback" not in err
 
 
-def test_full_disk_is_an_error_of_one_line(texts):
+def test_full_disk_is_an_error_of_one_line(text_file):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    script = f'"{sys.executable}" -m podium rank "a red fruit" "{texts}" > /dev/full'
+    script = f'"{sys.executable}" -m podium rank "a red fruit" "{text_file}" > /dev/full'
     process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60)
     assert process.returncode == 1
     assert process.stderr.decode().startswith("podium: cannot write: ")
     assert len(process.stderr.splitlines()) == 1
 
 
-def test_reader_that_closes_the_pipe_is_not_an_error(texts):
-    script = f'set -o pipefail; "{sys.executable}" -m podium rank "a red fruit" "{texts}" | head -n 1'
+def test_reader_that_closes_the_pipe_is_not_an_error(text_file):
+    script = f'set -o pipefail; "{sys.executable}" -m podium rank "a red fruit" "{text_file}" | head -n 1'
     process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"})
     assert b"Traceback" not in process.stderr
 
@@ -130,13 +130,13 @@ class Finder:
 class Stderr:
     def write(self, text):
         os.write(2, text.encode())
-        if {twice}:
+        if {is_repeated}:
             os.kill(os.getpid(), signal.SIGINT)
 
     def flush(self):
         pass
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore the signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background and their children ignore it
 sys.meta_path.insert(0, Finder())
 sys.stderr = Stderr()
 from podium.__main__ import main
@@ -144,10 +144,11 @@ main()
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-@pytest.mark.parametrize(("twice", "code"), [(False, 130), (True, -2)], ids=["once", "twice"])
-def test_interrupt_during_start_prints_no_traceback(twice, code):
-    script = INTERRUPTED.format(twice=twice)
+@pytest.mark.skipif(os.name == "nt", reason="only POSIX has this signal")
+@pytest.mark.parametrize(("is_repeated", "code"), [(False, 130), (True, -2)], ids=["once", "twice"])
+def test_interrupt_during_start_prints_no_traceback(is_repeated, code):
+    """The script interrupts itself while podium.cli is imported, and again while the message is written."""
+    script = INTERRUPTED.format(is_repeated=is_repeated)
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (process.returncode, "Traceback" in process.stderr) == (code, False)
     assert process.stderr.startswith("podium: interrupted")

@@ -1,4 +1,4 @@
-"""Options that several commands have: which models each applies to, and --calibration in every command that takes a model."""
+"""Options that several commands have: which models they are for, and --calibration in every command that takes a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_calibration_for_several_models_is_refused():
 
 
 @pytest.fixture
-def judged(tmp_path):
+def judgments_file(tmp_path):
     rows = [f"a red fruit {n},a ripe red apple {n},1\na red fruit {n},the sea at night {n},0" for n in range(4)]
     path = tmp_path / "judged.csv"
     path.write_text("\n".join(["query,document,grade", *rows]))
@@ -33,13 +33,13 @@ def judged(tmp_path):
 
 
 @pytest.fixture(params=["rank", "search", "eval", "calibrate", "check"])
-def arguments(request, texts, judged, tmp_path):
+def arguments(request, text_file, judgments_file, tmp_path):
     """The arguments of a valid call, for each command that takes a model."""
     return {
-        "rank": ["rank", "a red fruit", texts, "--json"],
-        "search": ["search", "a red apple", "--in", texts, "--json"],
-        "eval": ["eval", judged, "--reranker", "podium-mini", "--metrics", "nDCG@10"],
-        "calibrate": ["calibrate", "podium-mini", "--data", judged, "--out", tmp_path / "new.json"],
+        "rank": ["rank", "a red fruit", text_file, "--json"],
+        "search": ["search", "a red apple", "--in", text_file, "--json"],
+        "eval": ["eval", judgments_file, "--reranker", "podium-mini", "--metrics", "nDCG@10"],
+        "calibrate": ["calibrate", "podium-mini", "--data", judgments_file, "--out", tmp_path / "new.json"],
         "check": ["check", "podium-mini"],
     }[request.param]
 
@@ -72,7 +72,7 @@ def test_option_of_hosted_apis_is_refused_for_a_local_model(arguments):
     assert (code, "--base-url" in err) == (2, True)
 
 
-def test_error_names_the_option_as_the_command_line_writes_it(texts):
-    _, _, err = run_in_process("rank", "q", texts, "--model", "cohere:m", "--max-length", "3")
+def test_error_names_the_option_as_the_command_line_writes_it(text_file):
+    _, _, err = run_in_process("rank", "q", text_file, "--model", "cohere:m", "--max-length", "3")
     assert "--max-length" in err
     assert "max_length" not in err

@@ -12,8 +12,8 @@ import loopback
 from commands import run_in_process, run_in_subprocess
 
 
-def test_table_is_printed(texts):
-    code, out, err = run_in_subprocess("rank", "a red fruit", texts)
+def test_table_is_printed(text_file):
+    code, out, err = run_in_subprocess("rank", "a red fruit", text_file)
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0].split() == ["rank", "score", "moved", "document"]
@@ -23,8 +23,8 @@ def test_table_is_printed(texts):
     assert len(lines) == 4
 
 
-def test_json_is_printed(texts):
-    code, out, _ = run_in_process("rank", "a red fruit", texts, "--json", "--limit", "1")
+def test_json_is_printed(text_file):
+    code, out, _ = run_in_process("rank", "a red fruit", text_file, "--json", "--limit", "1")
     ranking = json.loads(out)
     assert code == 0
     assert [result["document"] for result in ranking["results"]] == ["a ripe red apple"]
@@ -95,13 +95,13 @@ def test_empty_standard_input_gives_an_empty_ranking():
     assert run_in_process("rank", "q", "-") == (0, "", "note: there are no documents to rank\n")
 
 
-def test_minimum_score_that_no_document_reaches_is_noted(texts):
+def test_minimum_score_that_no_document_reaches_is_noted(text_file):
     note = "note: none of 3 documents reached the minimum score, so there is no result\n"
-    assert run_in_process("rank", "q", texts, "--min-score", "2") == (0, "", note)
+    assert run_in_process("rank", "q", text_file, "--min-score", "2") == (0, "", note)
 
 
-def test_fields_of_a_text_file_are_refused(texts):
-    code, out, err = run_in_process("rank", "q", texts, "--by", "title")
+def test_fields_of_a_text_file_are_refused(text_file):
+    code, out, err = run_in_process("rank", "q", text_file, "--by", "title")
     assert (code, out) == (2, "")
     assert err == "podium: --by names fields, but every document is a string, which has none; leave it out\n"
 
@@ -169,14 +169,14 @@ def test_document_without_text_is_noted_beside_json_lines():
     assert "have no text" in err
 
 
-def test_only_one_output_can_be_chosen(texts):
-    code, _, err = run_in_process("rank", "q", texts, "--json", "--csv")
+def test_only_one_output_can_be_chosen(text_file):
+    code, _, err = run_in_process("rank", "q", text_file, "--json", "--csv")
     assert (code, "--json and --csv cannot be used together" in err) == (2, True)
 
 
-def test_hosted_model_is_used(texts):
+def test_hosted_model_is_used(text_file):
     with loopback.Loopback(loopback.cohere) as server:
-        arguments = ("rank", "red apple", texts, "--model", "cohere:m", "--base-url", server.url)
+        arguments = ("rank", "red apple", text_file, "--model", "cohere:m", "--base-url", server.url)
         code, out, _ = run_in_process(*arguments, COHERE_API_KEY="k")
     assert code == 0
     assert "a ripe red apple" in out.splitlines()[1]

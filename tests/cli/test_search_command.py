@@ -11,7 +11,7 @@ import podium
 from commands import run_in_process
 from podium.cli import podium as podium_command
 from podium.places import SourceOptions
-from resp import Fake, reply
+from resp import FakeRedis, encode_reply
 
 DOCUMENTS = [
     {"title": "Nevada", "body": "Carson City is the capital city of Nevada."},
@@ -120,14 +120,14 @@ def test_options_of_a_source_reach_redis():
     }
     replies = {"FT.INFO": info, "FT.SEARCH": [1, "i:1", "2.5", ["title", "red"]]}
     options = ("--text", "title^2", "--filter", "@year:[2000 +inf]", "--return-fields", "title", "--timeout", "100")
-    with Fake(lambda words: reply(replies[words[0]], 3)) as fake:
+    with FakeRedis(lambda words: encode_reply(replies[words[0]], 3)) as fake:
         code, _, err = run_in_process("search", "red", "--in", f"{fake.url}/i", "--json", *options)
         assert code == 0, err
-        (sent,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
-    assert "@title:(red) => { $weight: 2.0 }" in sent[2]
-    assert "@year:[2000 +inf]" in sent[2]
-    assert sent[sent.index("RETURN") :][:3] == ("RETURN", "1", "title")
-    assert int(sent[sent.index("TIMEOUT") + 1]) > 10_000
+        (command,) = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+    assert "@title:(red) => { $weight: 2.0 }" in command[2]
+    assert "@year:[2000 +inf]" in command[2]
+    assert command[command.index("RETURN") :][:3] == ("RETURN", "1", "title")
+    assert int(command[command.index("TIMEOUT") + 1]) > 10_000  # the default would be 10 seconds
 
 
 @pytest.mark.parametrize(

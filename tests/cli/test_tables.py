@@ -47,8 +47,8 @@ def test_ids_and_documents_are_cut_at_the_terminals_width(long_document):
 
 
 @pytest.mark.parametrize("width", ["1", "12", "39"])
-def test_very_narrow_terminal_shows_every_column(texts, width):
-    _, out, err = run_in_process("rank", "a red fruit", texts, COLUMNS=width)
+def test_very_narrow_terminal_shows_every_column(text_file, width):
+    _, out, err = run_in_process("rank", "a red fruit", text_file, COLUMNS=width)
     assert (out.splitlines()[0].split(), err) == (["rank", "score", "moved", "document"], "")
     assert "▲1" in out.splitlines()[1]
 
@@ -71,8 +71,8 @@ def test_lines_fit_the_terminal(tmp_path, model):
     [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0"}],
     ids=["PYTHONIOENCODING", "locale"],
 )
-def test_ascii_terminal_shows_plus_and_minus_for_arrows(texts, variables):
-    code, out, err = run_in_subprocess("rank", "a red fruit", texts, **variables)
+def test_ascii_terminal_shows_plus_and_minus_for_arrows(text_file, variables):
+    code, out, err = run_in_subprocess("rank", "a red fruit", text_file, **variables)
     assert (code, err) == (0, "")
     assert [line.split()[2] for line in out.splitlines()[1:]] == ["+1", "-1", "="]
     assert "a ripe red apple" in out

@@ -1,6 +1,6 @@
-"""Servers for clients in other environments, and the scores that they should return.
+"""Servers for clients that are installed in other environments than podium, and the scores that the clients should return.
 
-PODIUM_PYTHON is the Python that has podium, PODIUM_CLIENTS the name of the list of clients in this environment.
+PODIUM_PYTHON is the Python that has podium. PODIUM_CLIENTS is the name of the list of the clients in this environment.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Server:
                 self.url = match[1]
             if "ready models=" in line:
                 break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # else its log would fill the pipe
+        # If nothing read the log, it would fill the pipe and block the server.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
     def stop(self) -> None:
         self.process.terminate()
@@ -50,7 +51,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def base():
+def server_url():
     """The URL of a server without keys."""
     server = Server()
     assert httpx.get(f"{server.url}/ready").status_code == 200
@@ -59,7 +60,7 @@ def base():
 
 
 @pytest.fixture(scope="session")
-def small():
+def small_server_url():
     """The URL of a server that accepts at most two documents, so that a request can be too large."""
     server = Server("--max-documents", "2")
     yield server.url
@@ -67,7 +68,7 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def keyed(tmp_path_factory):
+def url_and_key(tmp_path_factory):
     """The URL of a server that requires a key, and the key."""
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
     command = [PYTHON, "-m", "podium", "key", "clients", "--file", str(path)]
@@ -78,7 +79,7 @@ def keyed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def offline():
+def expected():
     """podium's own ranking of TEXTS: indices and scores, best first."""
     script = (
         "import json, sys, podium; query, texts = json.load(sys.stdin); "
@@ -90,6 +91,6 @@ def offline():
 
 
 @pytest.fixture
-def offline_texts(offline):
+def expected_texts(expected):
     """podium's own ranking of TEXTS: texts and scores, best first."""
-    return [(TEXTS[index], score) for index, score in offline]
+    return [(TEXTS[index], score) for index, score in expected]

@@ -1,4 +1,4 @@
-"""JavaScript clients, run by Node.js, return the offline scores. They are called in javascript/rerank.mjs."""
+"""JavaScript clients, run by Node.js, return the expected scores. They are called in javascript/rerank.mjs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ CLIENTS = [
 
 
 def run(client, url, key=KEY):
+    """Rerank TEXTS with a client of javascript/rerank.mjs. Return the index and score of each result."""
     command = ["node", "rerank.mjs", client, url, key]
     request = json.dumps({"query": QUERY, "texts": TEXTS})
     process = subprocess.run(command, cwd=FOLDER, input=request, capture_output=True, text=True)
@@ -34,19 +35,19 @@ def run(client, url, key=KEY):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_client_returns_the_offline_scores(base, offline, client):
-    assert [tuple(result) for result in run(client, base)] == offline
+def test_client_returns_the_expected_scores(server_url, expected, client):
+    assert [tuple(result) for result in run(client, server_url)] == expected
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_client_sends_its_key(keyed, offline, client):
-    url, key = keyed
-    assert [tuple(result) for result in run(client, url, key)] == offline
+def test_client_sends_its_key(url_and_key, expected, client):
+    url, key = url_and_key
+    assert [tuple(result) for result in run(client, url, key)] == expected
 
 
-def test_cohere_checks_a_key(base, keyed):
-    assert run("cohere-ai checkApiKey", base) is True
-    assert run("cohere-ai checkApiKey", *keyed) is True
+def test_cohere_checks_a_key(server_url, url_and_key):
+    assert run("cohere-ai checkApiKey", server_url) is True
+    assert run("cohere-ai checkApiKey", *url_and_key) is True
 
 
 def test_every_client_of_the_script_is_tested():

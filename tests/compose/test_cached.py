@@ -47,25 +47,25 @@ def rerank(request: pytest.FixtureRequest) -> Callable[[podium.Reranker, str, Se
 
 
 def recording_scorer() -> FunctionScorer:
-    """Return a scorer of word overlap with the query "red" that records its calls."""
+    """Return a scorer that records its calls. Its scores are those of WordOverlap for the query "red"."""
     return FunctionScorer(lambda texts: WordOverlap().score("red", texts))
 
 
 def test_pair_is_scored_once_and_the_ranking_has_a_note():
     inner = recording_scorer()
     reranker = podium.Reranker(CachedScorer(inner, MemoryStore()))
-    first = reranker.rerank("red", TEXTS)
+    first_ranking = reranker.rerank("red", TEXTS)
     assert inner.calls == [["a red apple", "the sea", "red"]]
-    assert first.notes == ()
-    second = reranker.rerank("red", [*TEXTS, "new red"])
+    assert first_ranking.notes == ()
+    second_ranking = reranker.rerank("red", [*TEXTS, "new red"])
     assert inner.calls[1:] == [["new red"]]
-    assert second.notes == ("4 of 5 scores were remembered",)
+    assert second_ranking.notes == ("4 of 5 scores were remembered",)
     uncached = podium.Reranker(recording_scorer()).rerank("red", [*TEXTS, "new red"])
-    assert [(result.index, result.score) for result in second] == [(result.index, result.score) for result in uncached]
+    assert [(result.index, result.score) for result in second_ranking] == [(result.index, result.score) for result in uncached]
 
 
 LONG = "apple " * 1000
-UNKNOWN = "\u0301"  # no token of the model
+UNKNOWN = "\u0301"  # the model has no token for it
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_notes_are_the_same_for_cached_scores(mini, rerank, query, texts):
 )
 def test_key_depends_on_identity_query_and_text(identity, query, text):
     store = MemoryStore()
-    first = recording_scorer()
-    first.identity = "a"
-    second = recording_scorer()
-    second.identity = identity
-    CachedScorer(first, store).score("q", ["t"])
-    CachedScorer(second, store).score(query, [text])
-    assert second.calls == [[text]]
+    first_scorer = recording_scorer()
+    first_scorer.identity = "a"
+    second_scorer = recording_scorer()
+    second_scorer.identity = identity
+    CachedScorer(first_scorer, store).score("q", ["t"])
+    CachedScorer(second_scorer, store).score(query, [text])
+    assert second_scorer.calls == [[text]]
 
 
 def test_cached_scores_equal_computed_ones(mini, score):

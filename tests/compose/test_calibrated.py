@@ -142,7 +142,7 @@ def test_calibration_of_another_model_is_refused():
         CalibratedScorer(WordOverlap(), ISOTONIC)
 
 
-def test_calibration_of_a_hosted_model_is_valid_on_every_server_but_for_no_other_model():
+def test_calibration_of_a_hosted_model_depends_on_the_model_and_not_on_the_server():
     def scorer(model: str, port: int) -> HostedScorer:
         return HostedScorer("tei", model, base_url=f"http://127.0.0.1:{port}")
 

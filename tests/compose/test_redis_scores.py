@@ -11,11 +11,12 @@ import pytest
 import redis
 
 import podium
+from fakes import row_with_value
 from podium.compose.stores import Row
 from podium.compose.stores.redis import PREFIX, RedisScores
 from podium.errors import InvalidInput, PodiumError
 from redis_server import NEEDS_REDIS, running_redis
-from serving import Process
+from serving import ServerProcess
 
 TEXTS = ["a red apple", "the sea", "a red apple", "red"]
 
@@ -31,9 +32,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_stored_rows_are_returned(url):
     store = RedisScores(url)
     rows = {
-        b"k1": Row(0.25, -1.5, 7, 0, 3, 0),
-        b"k2": Row(1.0, None, None, None, None, None),
-        b"k3": Row(-3.4e38, 0.0, 0, 12, 0, 5),
+        b"k1": Row(value=0.25, raw=-1.5, tokens=7, dropped_tokens=0, query_tokens=3, query_dropped_tokens=0),
+        b"k2": row_with_value(1.0),
+        b"k3": Row(value=-3.4e38, raw=0.0, tokens=0, dropped_tokens=12, query_tokens=0, query_dropped_tokens=5),
     }
     store.put(rows)
     assert store.get([b"k1", b"missing", b"k2", b"k3"]) == rows
@@ -45,7 +46,8 @@ def test_stored_rows_are_returned(url):
 @NEEDS_REDIS
 def test_row_of_an_earlier_version_is_read(url):
     redis.Redis.from_url(url).set(PREFIX + b"old".hex(), struct.pack("<ddii", 0.5, -1.0, 7, 2))
-    assert RedisScores(url).get([b"old"]) == {b"old": Row(0.5, -1.0, 7, 2, None, None)}
+    expected = row_with_value(0.5)._replace(raw=-1.0, tokens=7, dropped_tokens=2)
+    assert RedisScores(url).get([b"old"]) == {b"old": expected}
 
 
 @NEEDS_REDIS
@@ -63,12 +65,12 @@ def test_key_of_another_type_is_ignored(url):
 
 @NEEDS_REDIS
 def test_processes_share_cached_scores(url):
-    first = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
-    with Process("--cache", url) as server:
+    ranking = podium.load("podium-mini", cache=url).rerank("a shared query", TEXTS)
+    with ServerProcess("--cache", url) as server:
         reply = server.client.post("/v2/rerank", json={"query": "a shared query", "documents": TEXTS}).json()
         assert reply["meta"]["warnings"] == ["4 of 4 scores were remembered"]
         results = [(result["index"], result["relevance_score"]) for result in reply["results"]]
-        assert results == [(result.index, result.score) for result in first]
+        assert results == [(result.index, result.score) for result in ranking]
         assert server.client.get("/info").json()["max_input_length"] == 512
     keys = redis.Redis.from_url(url).keys("*")
     assert keys

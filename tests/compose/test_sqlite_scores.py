@@ -7,13 +7,13 @@ import sqlite3
 
 import pytest
 
-from fakes import FunctionScorer
+from fakes import FunctionScorer, row_with_value
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import PodiumError
 from podium.types import Scores
 
-ROW = (0.5, None, None, None, None, None)
+ROW = row_with_value(0.5)
 
 
 def test_stored_scores_are_not_computed_again(tmp_path):
@@ -29,11 +29,11 @@ def test_stored_scores_are_not_computed_again(tmp_path):
         return CachedScorer(function, store)
 
     store = SqliteScores(tmp_path / "scores.db")
-    first = scorer("a", store).score("q", ["aa", "b", "aa"])
-    assert (list(first.values), first.remembered) == ([2.0, 1.0, 2.0], 0)
+    first_scores = scorer("a", store).score("q", ["aa", "b", "aa"])
+    assert (list(first_scores.values), first_scores.remembered) == ([2.0, 1.0, 2.0], 0)
     assert calls == [["aa", "b"]]
-    second = scorer("a", store).score("q", ["b", "ccc"])
-    assert (list(second.values), second.remembered) == ([1.0, 3.0], 1)
+    second_scores = scorer("a", store).score("q", ["b", "ccc"])
+    assert (list(second_scores.values), second_scores.remembered) == ([1.0, 3.0], 1)
     assert calls[1:] == [["ccc"]]
     assert list(scorer("b", store).score("q", ["b"]).values) == [1.0]
     assert list(scorer("a", SqliteScores(tmp_path / "scores.db")).score("other", ["b"]).values) == [1.0]
@@ -75,6 +75,8 @@ def test_file_of_an_earlier_version_is_read(tmp_path):
         file.execute("INSERT INTO scores VALUES (?, 0.5, 1.5, 3, 4)", (b"a",))
     file.close()
     store = SqliteScores(tmp_path / "old")
-    store.put({b"b": (1.0, None, None, None, 2, 3)})
-    assert store.get([b"a", b"b"]) == {b"a": (0.5, 1.5, 3, 4, None, None), b"b": (1.0, None, None, None, 2, 3)}
+    old_row = row_with_value(0.5)._replace(raw=1.5, tokens=3, dropped_tokens=4)
+    new_row = row_with_value(1.0)._replace(query_tokens=2, query_dropped_tokens=3)
+    store.put({b"b": new_row})
+    assert store.get([b"a", b"b"]) == {b"a": old_row, b"b": new_row}
     store.close()

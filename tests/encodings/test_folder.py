@@ -1,4 +1,4 @@
-"""FolderEncodings: encodings are never lost or mixed up, also if processes are killed or files are damaged."""
+"""FolderEncodings: encodings are never lost or confused, even if processes are killed or files are damaged."""
 
 from __future__ import annotations
 
@@ -30,33 +30,38 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 
 def key(number: int) -> bytes:
+    """Return the key of a test's encoding. The multiplication spreads keys over all values, as hashes are."""
     return b"%016x" % (number * 0x9E3779B97F4A7C15 % 2**64)
 
 
 def encoding(number: int) -> bytes:
+    """Return a test's encoding, whose length depends on its number."""
     return b"%d." % number * (1 + number % 50)
 
 
 def numbered(*numbers: int) -> dict[bytes, bytes]:
+    """Return the encodings with these numbers, by their keys."""
     return {key(number): encoding(number) for number in numbers}
 
 
 def patient_store(folder: Path) -> FolderEncodings:
-    """Return a store that waits as long as it takes on a busy machine."""
+    """Return a store that waits up to a minute until it can write, because the machine may be busy."""
     return FolderEncodings(folder, put_seconds=60)
 
 
 def contents(store: FolderEncodings, *numbers: int) -> dict[bytes, bytes]:
+    """Return those of the encodings with these numbers that the store has, by their keys."""
     return {key: bytes(value) for key, value in store.get([key(number) for number in numbers]).items()}
 
 
 def test_encodings_are_returned_by_every_store_on_the_folder(tmp_path):
-    writer, reader = FolderEncodings(tmp_path / "e"), FolderEncodings(tmp_path / "e")
-    assert contents(reader, 1) == {}
-    writer.put(numbered(1, 2))
-    assert contents(reader, 1, 2, 3) == numbered(1, 2)
-    reader.put(numbered(2, 3))
-    assert contents(writer, 1, 2, 3) == numbered(1, 2, 3)
+    first_store = FolderEncodings(tmp_path / "e")
+    second_store = FolderEncodings(tmp_path / "e")
+    assert contents(second_store, 1) == {}
+    first_store.put(numbered(1, 2))
+    assert contents(second_store, 1, 2, 3) == numbered(1, 2)
+    second_store.put(numbered(2, 3))
+    assert contents(first_store, 1, 2, 3) == numbered(1, 2, 3)
     assert contents(FolderEncodings(tmp_path / "e"), 1, 2, 3) == numbered(1, 2, 3)
 
 
@@ -66,9 +71,9 @@ def test_many_keys_are_found_before_and_after_they_are_sorted(tmp_path):
     for start in range(0, count, 2_000):
         store.put(numbered(*range(start, min(start + 2_000, count))))
     store.put(numbered(count, count + 1))
-    everything = numbered(*range(count + 2))
-    for opened in (store, FolderEncodings(tmp_path)):
-        assert contents(opened, *range(count + 10)) == everything
+    expected = numbered(*range(count + 2))
+    for reader in (store, FolderEncodings(tmp_path)):
+        assert contents(reader, *range(count + 10)) == expected
 
 
 def test_stored_encoding_is_not_written_again(tmp_path):
@@ -113,7 +118,7 @@ def test_files_of_another_program_are_ignored(tmp_path):
 
 @pytest.mark.parametrize("name", ["0.data", "0.keys"])
 def test_named_pipe_is_not_opened(tmp_path, name):
-    """Opening it would wait for another process."""
+    """Opening a named pipe would wait until another process writes to it."""
     FolderEncodings(tmp_path).put(numbered(1))
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
@@ -136,7 +141,7 @@ def test_new_generation_does_not_overwrite_the_target_of_a_link(tmp_path, name):
 
 
 def test_files_that_replace_those_of_an_open_store_are_read_instead(tmp_path):
-    """Records of the old files must not be looked up in the new ones."""
+    """The store must not use positions in the old files to read the new ones."""
     store = FolderEncodings(tmp_path / "store")
     store.put(numbered(*range(10)))
     assert len(contents(store, *range(10))) == 10
@@ -150,14 +155,14 @@ def test_files_that_replace_those_of_an_open_store_are_read_instead(tmp_path):
 def test_records_of_a_file_that_grew_are_ignored_and_overwritten(tmp_path):
     FolderEncodings(tmp_path).put(numbered(*range(10)))
     size = (tmp_path / "0.keys").stat().st_size
-    os.truncate(tmp_path / "0.keys", 1 << 38)  # sparse
+    os.truncate(tmp_path / "0.keys", 1 << 38)  # a sparse file, which takes no space
     store = FolderEncodings(tmp_path)
     for _ in range(3):
         assert contents(store, *range(20)) == numbered(*range(10))
     store.put(numbered(*range(20)))
     assert (tmp_path / "0.keys").stat().st_size < 3 * size
-    for opened in (store, FolderEncodings(tmp_path)):
-        assert contents(opened, *range(20)) == numbered(*range(20))
+    for reader in (store, FolderEncodings(tmp_path)):
+        assert contents(reader, *range(20)) == numbered(*range(20))
 
 
 def test_encodings_of_a_file_that_was_truncated_are_missing(tmp_path):
@@ -169,14 +174,15 @@ def test_encodings_of_a_file_that_was_truncated_are_missing(tmp_path):
 
 
 def test_compaction_keeps_live_encodings_also_for_open_readers(tmp_path):
-    store, reader = FolderEncodings(tmp_path), FolderEncodings(tmp_path)
+    store = FolderEncodings(tmp_path)
+    reader = FolderEncodings(tmp_path)
     store.put(numbered(*range(100)))
     assert contents(reader, 5) == numbered(5)
     live = {key(number) for number in range(0, 100, 10)}
-    before, after = store.compact(live)
-    assert after < before / 5
-    for opened in (store, reader, FolderEncodings(tmp_path)):
-        assert contents(opened, *range(100)) == numbered(*range(0, 100, 10))
+    bytes_before, bytes_after = store.compact(live)
+    assert bytes_after < bytes_before / 5
+    for each_store in (store, reader, FolderEncodings(tmp_path)):
+        assert contents(each_store, *range(100)) == numbered(*range(0, 100, 10))
     reader.put(numbered(101))
     assert contents(store, 101) == numbered(101)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lock") == ["1.data", "1.keys"]
@@ -197,8 +203,8 @@ def test_compaction_deletes_the_file_of_an_incomplete_generation(tmp_path, name)
     store = FolderEncodings(tmp_path)
     store.put(numbered(1, 2))
     (tmp_path / name).write_bytes(MAGIC + bytes(1_000))
-    before, after = store.compact({key(1)})
-    assert after < before - 1_000
+    bytes_before, bytes_after = store.compact({key(1)})
+    assert bytes_after < bytes_before - 1_000
     assert contents(FolderEncodings(tmp_path), 1, 2) == numbered(1)
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "4.data", "4.keys"}
 
@@ -228,7 +234,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 @contextlib.contextmanager
 def killed_process(work: Callable[[], object]) -> Iterator[None]:
-    """Do the same work again and again in a forked process, which is killed at the end of the block."""
+    """Repeat the work in a forked process, until the process is killed at the end of the block."""
     process = os.fork()
     if not process:
         with contextlib.suppress(BaseException):
@@ -244,9 +250,11 @@ def killed_process(work: Callable[[], object]) -> Iterator[None]:
 
 @needs_fork
 def test_killed_writer_leaves_every_finished_encoding(tmp_path):
-    draw, count = random.Random(1), 0
+    draw = random.Random(1)
+    count = 0
     for _ in range(20):
-        writer, next_numbers = FolderEncodings(tmp_path), itertools.count(count, 7)
+        writer = FolderEncodings(tmp_path)
+        next_numbers = itertools.count(count, 7)
 
         def write() -> None:
             start = next(next_numbers)  # noqa: B023  called in the process that is forked next
@@ -264,7 +272,7 @@ def test_killed_writer_leaves_every_finished_encoding(tmp_path):
 
 @needs_fork
 def test_killed_compaction_loses_nothing(tmp_path):
-    """A process is killed while it compacts; the files of one generation or the other are complete."""
+    """A process is killed while it compacts. Either the old files or the new ones are complete."""
     live = numbered(*range(0, 3_000, 2))
     FolderEncodings(tmp_path).put(numbered(*range(3_000)))
     draw = random.Random(2)
@@ -276,7 +284,7 @@ def test_killed_compaction_loses_nothing(tmp_path):
     assert len([path for path in tmp_path.iterdir() if path.suffix in (".data", ".keys")]) == 2
 
 
-def test_processes_write_at_once(tmp_path):
+def test_processes_can_write_at_the_same_time(tmp_path):
     writers = [start_writer(tmp_path, start, start + 400) for start in (0, 200, 1_000)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert contents(FolderEncodings(tmp_path), *range(2_000)) == numbered(*range(600), *range(1_000, 1_400))
@@ -299,16 +307,16 @@ def test_thread_reads_while_another_waits_to_write(tmp_path):
     store = patient_store(tmp_path)
     store.put(numbered(1))
     with ThreadPoolExecutor(1) as pool, filelock.FileLock(tmp_path / "lock"):
-        writing = pool.submit(store.put, numbered(2))
+        future = pool.submit(store.put, numbered(2))
         for _ in range(20):
             assert contents(store, 1) == numbered(1)
-        assert not writing.done()
+        assert not future.done()
         assert contents(store, 2) == {}
     assert contents(store, 2) == numbered(2)
 
 
 def test_threads_wait_for_a_held_lock_only_once(tmp_path):
-    """Otherwise each of the 1,600 calls would wait a fifth of a second."""
+    """If every call waited, each of the 1,600 calls would take a fifth of a second."""
     store = FolderEncodings(tmp_path, put_seconds=0.2)
     store.put(numbered(1))
 
@@ -319,10 +327,10 @@ def test_threads_wait_for_a_held_lock_only_once(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         with filelock.FileLock(tmp_path / "lock"):
-            calls = [pool.submit(put, first) for first in range(1_000, 2_600, 200)]
-            unfinished = wait(calls, timeout=30).not_done
+            futures = [pool.submit(put, first) for first in range(1_000, 2_600, 200)]
+            unfinished = wait(futures, timeout=30).not_done
         assert not unfinished
-        assert [call.result() for call in calls] == [None] * 8
+        assert [future.result() for future in futures] == [None] * 8
 
     def is_written() -> bool:
         store.put(numbered(2))
@@ -343,17 +351,18 @@ def test_error_names_a_lock_that_is_not_a_file(tmp_path, caplog):
 
 @needs_fork
 def test_forked_process_reads_and_writes(tmp_path):
-    """Another thread of the parent is writing during the fork, so its locks may be held."""
+    """Another thread of the parent writes during the fork, and can hold the store's locks."""
     store = patient_store(tmp_path)
     store.put(numbered(*range(10)))
-    stopped, may_write = threading.Event(), threading.Event()
+    stopped = threading.Event()
+    may_write = threading.Event()
 
     def write() -> None:
         number = 1_000
         while not stopped.is_set():
             store.put(numbered(number))
             number += 1
-            may_write.wait()  # else it would hardly ever leave the lock to the child
+            may_write.wait()  # otherwise this thread would hold the lock nearly all the time, and the child would wait
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -433,7 +442,7 @@ def test_path_that_is_not_a_folder_stores_nothing(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_encodings_are_aligned(tmp_path):
+def test_encodings_are_aligned_to_16_bytes(tmp_path):
     store = FolderEncodings(tmp_path)
     store.put(numbered(*range(20)))
     addresses = [np.frombuffer(value, np.uint8).ctypes.data for value in store.get(list(numbered(*range(20)))).values()]

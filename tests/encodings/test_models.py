@@ -1,4 +1,4 @@
-"""podium-mini with stored encodings: the same scores, bit for bit, wherever they are stored."""
+"""podium-mini with stored encodings: its scores are the same to the last bit, wherever the encodings are stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import podium
 from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 from redis_server import NEEDS_REDIS, running_redis
-from serving import Process
+from serving import ServerProcess
 
 TEXTS = [
     "a ripe red apple",
@@ -22,6 +22,7 @@ TEXTS = [
     "red, red, red",
     "a ripe red apple",
 ]
+"""Five texts, of which four are different."""
 QUERY = "a red fruit"
 
 
@@ -34,28 +35,30 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def expected() -> list[float]:
-    """Scores without any store."""
+    """The scores of TEXTS without a store."""
     return podium.load("podium-mini", keep=0).score(QUERY, TEXTS)
 
 
 def check_shared(keep: str | Path, expected: list[float]) -> None:
-    first, second = podium.load("podium-mini", keep=keep), podium.load("podium-mini", keep=keep)
-    for reranker, encoded in ((first, 4), (first, 0), (second, 0)):
+    """Check that a second reranker uses the encodings that the first one stored."""
+    first = podium.load("podium-mini", keep=keep)
+    second = podium.load("podium-mini", keep=keep)
+    for reranker, encoded_count in ((first, 4), (first, 0), (second, 0)):
         ranking = reranker.rerank(QUERY, TEXTS)
-        assert ranking.usage.encoded == encoded
+        assert ranking.usage.encoded == encoded_count
         assert [result.score for result in sorted(ranking, key=lambda result: result.index)] == expected
 
 
-def test_folder_is_shared(tmp_path, expected):
+def test_rerankers_share_a_folder(tmp_path, expected):
     check_shared(tmp_path / "encodings", expected)
 
 
 @NEEDS_REDIS
-def test_redis_is_shared(url, expected):
+def test_rerankers_share_a_redis(url, expected):
     check_shared(url, expected)
 
 
-def test_memory_is_the_default(expected):
+def test_encodings_are_stored_in_memory_by_default(expected):
     reranker = podium.load("podium-mini")
     assert reranker.rerank_many([QUERY, "sea"], [TEXTS, TEXTS])[0].usage.encoded == 4
     assert reranker.rerank(QUERY, TEXTS[:2]).usage.encoded == 0
@@ -87,10 +90,10 @@ def test_search_in_a_folder_encodes_nothing(tmp_path):
     reranker = podium.load("podium-mini")
     index = podium.EmbeddedIndex.create(tmp_path / "index", text=["title", "body"])
     index.add([{"title": f"Part {number}", "body": text} for number, text in enumerate(TEXTS)], keep=reranker)
-    fresh = podium.load("podium-mini", keep=0)
-    stored = podium.Search(podium.EmbeddedIndex.open(tmp_path / "index"), fresh).search("a ripe red part")
+    without_store = podium.load("podium-mini", keep=0)
+    stored = podium.Search(podium.EmbeddedIndex.open(tmp_path / "index"), without_store).search("a ripe red part")
     assert stored.usage.encoded == 0
-    computed = fresh.rerank("a ripe red part", [result.document for result in stored], rank_by=["title", "body"])
+    computed = without_store.rerank("a ripe red part", [result.document for result in stored], rank_by=["title", "body"])
     assert computed.usage.encoded > 0
     assert [result.score for result in computed] == [result.score for result in stored]
 
@@ -108,7 +111,7 @@ def test_invalid_keep_is_refused(keep):
         podium.load("podium-mini", keep=keep)
 
 
-def test_reranker_with_a_folder_is_pickled(tmp_path, expected):
+def test_reranker_with_a_folder_can_be_pickled(tmp_path, expected):
     reranker = pickle.loads(pickle.dumps(podium.load("podium-mini", keep=tmp_path)))
     assert reranker.score(QUERY, TEXTS) == expected
     assert list(tmp_path.glob("*.data"))
@@ -120,7 +123,7 @@ def test_reranker_with_a_password_is_not_pickled():
 
 
 def test_server_encodes_a_text_once(tmp_path):
-    with Process("--keep", str(tmp_path / "encodings")) as server:
+    with ServerProcess("--keep", str(tmp_path / "encodings")) as server:
         bodies = [{"query": query, "documents": TEXTS} for query in (QUERY, "the sea")]
         replies = [server.client.post("/v2/rerank", json=body).json() for body in bodies]
         assert [len(reply["results"]) for reply in replies] == [5, 5]

@@ -69,7 +69,7 @@ def test_key_of_another_type_is_missing(url, client):
 
 
 @NEEDS_REDIS
-def test_memory_in_front_answers_without_redis(url, client):
+def test_store_for_a_redis_also_keeps_encodings_in_memory(url, client):
     redis_encodings(url).put({KEYS[0]: b"one"})
     store = store_for(url)
     assert store.get(KEYS[:1]) == {KEYS[0]: b"one"}
@@ -102,11 +102,11 @@ def test_redis_that_is_down_stores_nothing(caplog):
 def test_calls_wait_for_a_silent_redis_only_once():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = redis_encodings(f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        began = time.monotonic()
+        start = time.monotonic()
         for _ in range(20):
             assert store.get(KEYS) == {}
             store.put({KEYS[0]: b"one"})
-        assert time.monotonic() - began < 5  # Otherwise each of the 40 calls would take half a second.
+        assert time.monotonic() - start < 5  # If each of the 40 calls waited half a second, they would take 20 seconds.
 
 
 def test_other_urls_are_refused():

@@ -1,4 +1,4 @@
-"""Memory and layered stores, and the argument `keep`."""
+"""Stores in memory, stores in front of others, and the argument `keep`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_layers_are_read_in_order_and_written_together():
     assert front.get([b"3"]) == back.get([b"3"]) == {b"3": b"three"}
 
 
-def test_mapped_encodings_are_not_copied_to_memory(tmp_path):
+def test_encodings_of_a_folder_are_not_copied_to_memory(tmp_path):
     front, back = MemoryEncodings(10_000), FolderEncodings(tmp_path)
     back.put({bytes(16): b"one"})
     assert LayeredEncodings(front, back).get([bytes(16)]) == {bytes(16): b"one"}
@@ -69,18 +69,18 @@ def test_read_only_store_is_not_written():
     assert reader.get([b"1"]) == {b"1": b"one"}
 
 
-@pytest.mark.parametrize("make", [str, Path], ids=["str", "Path"])
-def test_keep_is_a_folder(tmp_path, make):
-    store = store_for(make(tmp_path / "new" / "folder"))
+@pytest.mark.parametrize("path_type", [str, Path], ids=["str", "Path"])
+def test_keep_can_be_a_folder(tmp_path, path_type):
+    store = store_for(path_type(tmp_path / "new" / "folder"))
     store.put({bytes(16): b"one"})
     assert FolderEncodings(tmp_path / "new" / "folder").get([bytes(16)]) == {bytes(16): b"one"}
 
 
-def test_keep_is_a_number_of_bytes():
-    for keep, count in ((0, 0), (10_000, 1), ("0", 0), ("10000", 1)):
+def test_keep_can_be_a_number_of_bytes():
+    for keep, stored_count in ((0, 0), (10_000, 1), ("0", 0), ("10000", 1)):
         store = store_for(keep)
         store.put({bytes(16): b"one"})
-        assert len(store.get([bytes(16)])) == count
+        assert len(store.get([bytes(16)])) == stored_count
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,9 @@ def test_missing_file_is_named(tmp_path, name, message):
 
 
 def test_damaged_gzip_file_is_refused(folder):
-    packed = gzip.compress((folder / "corpus.jsonl").read_bytes())
+    compressed = gzip.compress((folder / "corpus.jsonl").read_bytes())
     (folder / "corpus.jsonl").unlink()
-    (folder / "corpus.jsonl.gz").write_bytes(packed[:20] + bytes(20) + packed[40:])
+    (folder / "corpus.jsonl.gz").write_bytes(compressed[:20] + bytes(20) + compressed[40:])
     with pytest.raises(InvalidInput, match=r"cannot read .*corpus.jsonl.gz"):
         read_collection(folder)
 

@@ -1,4 +1,4 @@
-"""Evaluations: systems, their costs and notes, and what changed for single queries."""
+"""Evaluations: systems, their costs and notes, and the queries for which a reranker changes most."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_reranker_and_ceiling_order_the_candidates(collection, baseline, reranke
     assert list(ceiling(collection, baseline.run).run["q1"]) == ["d1", "d3", "d4"]
 
 
-def test_comparison_has_the_expected_means_and_movements(collection, baseline, reranked):
+def test_evaluation_equals_one_computed_by_hand(collection, baseline, reranked):
     evaluation = compare_systems(collection, baseline, [reranked, ceiling(collection, baseline.run)], ("nDCG@10",))
     means = [evaluation.mean(name, "nDCG@10") for name in ("first stage", "fruit", "ceiling")]
     assert means == sorted(set(means))
@@ -94,11 +94,15 @@ def test_interrupted_evaluation_continues_without_scoring_twice(collection, base
 
 
 def test_counts_in_notes_are_added_up():
-    cut = "documents are longer than the model reads; see dropped_tokens"
+    truncation = "documents are longer than the model reads; see dropped_tokens"
     long_queries = [f"the query is longer than the model reads; {count} of its tokens were dropped" for count in (3, 295)]
-    notes = [(f"2 of 100 {cut}", "100 of 100 scores were remembered", long_queries[0]), (f"1 of 90 {cut}",), (long_queries[1],)]
-    assert combined_notes(notes) == (
-        f"3 of 190 {cut} (in 2 of 3 queries)",
+    notes_of_queries = [
+        (f"2 of 100 {truncation}", "100 of 100 scores were remembered", long_queries[0]),
+        (f"1 of 90 {truncation}",),
+        (long_queries[1],),
+    ]
+    assert combined_notes(notes_of_queries) == (
+        f"3 of 190 {truncation} (in 2 of 3 queries)",
         "100 of 100 scores were remembered (in 1 of 3 queries)",
         f"{long_queries[0]} (in 2 of 3 queries)",
     )

@@ -1,4 +1,4 @@
-"""TREC run files are written so that every tool reads the same order, and are checked when they are read."""
+"""TREC run files: every tool reads the same order from them, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_run_with_equal_scores_is_read_in_the_order_in_which_it_was_written(tmp_
 
 
 @pytest.mark.parametrize(
-    "line",
+    "content",
     ["q1 Q0 d1", "q1 Q0 d1 first 2.0 x", "q1 Q0 d1 1 nan x", "q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x"],
     ids=["too few cells", "rank", "score", "document twice"],
 )
-def test_damaged_run_is_refused(tmp_path, line):
-    (tmp_path / "a.run").write_text(line)
+def test_damaged_run_is_refused(tmp_path, content):
+    (tmp_path / "a.run").write_text(content)
     with pytest.raises(InvalidInput, match=r"line 1|a document twice"):
         read_run(tmp_path / "a.run")
 
@@ -54,7 +54,7 @@ def test_id_with_white_space_is_not_written(tmp_path, run):
 
 
 def test_run_that_cannot_be_written_leaves_no_file(tmp_path):
-    """The run is written in another process, because the limit on the size of files applies to a whole process."""
+    """The script runs in another process, because a limit on the size of files applies to all threads of a process."""
     script = (
         "import resource, sys, podium\nfrom podium.evaluation.runs import write_run\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"

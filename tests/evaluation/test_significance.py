@@ -45,10 +45,10 @@ def test_random_tests_are_reproducible():
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_keeps_the_order_and_lowers_no_p(ps):
-    corrected = holm(ps)
-    assert all(p <= higher <= 1 for p, higher in zip(ps, corrected, strict=True))
-    order = np.argsort(ps, kind="stable")
+def test_holm_keeps_the_order_and_lowers_no_p(p_values):
+    corrected = holm(p_values)
+    assert all(p <= corrected_p <= 1 for p, corrected_p in zip(p_values, corrected, strict=True))
+    order = np.argsort(p_values, kind="stable")
     assert [corrected[index] for index in order] == sorted(corrected)
 
 

@@ -34,6 +34,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def gzipped_zeros(megabytes: int) -> bytes:
+    """Return that many megabytes of zero bytes, compressed to a small part of their size."""
     compressor = zlib.compressobj(9, wbits=31)
     return b"".join([*(compressor.compress(bytes(1 << 20)) for _ in range(megabytes)), compressor.flush()])
 
@@ -41,6 +42,7 @@ def gzipped_zeros(megabytes: int) -> bytes:
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_compressed_reply_takes_limited_memory(server, mode, layers):
+    """The second of two replies would be 400 MB. It is compressed once or several times."""
     content = gzipped_zeros(400)
     for _ in range(layers - 1):
         content = gzip.compress(content)
@@ -53,7 +55,7 @@ def test_compressed_reply_takes_limited_memory(server, mode, layers):
     assert int(kilobytes) < 180_000, "the call took more memory than twice the maximum of 64 MB and a reserve"
 
 
-def test_no_compression_is_requested_and_one_gzip_is_decoded(server, rerank):
+def test_gzip_is_decoded_although_no_compression_is_requested(server, rerank):
     server.answer = lambda request: Answer(200, gzip.compress(REPLY), {"Content-Encoding": "gzip"})
     assert [result.index for result in rerank(COHERE.load(server.url), QUERY, TEXTS)] == [1, 2, 0]
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
@@ -69,7 +71,7 @@ def test_no_compression_is_requested_and_one_gzip_is_decoded(server, rerank):
     ],
     ids=["brotli", "gzip twice", "not gzip", "incomplete gzip"],
 )
-def test_other_encodings_are_bad_responses(server, rerank, encoding, content, message):
+def test_other_compression_is_a_bad_response(server, rerank, encoding, content, message):
     server.answer = lambda request: Answer(200, content, {"Content-Encoding": encoding})
     with pytest.raises(BadResponse, match=message):
         rerank(COHERE.load(server.url), QUERY, TEXTS)

@@ -1,4 +1,4 @@
-"""Connections are reused, closed when a call is abandoned, and can be those of a client that the user passes."""
+"""Connections: when they are reused and closed, and clients that the user passes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contracts import COHERE
 from loopback import Answer, wait_until
 from podium.errors import InvalidInput, ProviderError
 from podium.hosted.connections import MAX_CONNECTIONS
+from podium.hosted.transport import MAX_CONCURRENT_REQUESTS
 
 
 def test_connection_is_reused(server):
@@ -25,22 +26,23 @@ def test_connection_is_reused(server):
 
 
 def test_connections_of_abandoned_calls_are_closed(server):
-    """The calls send more requests than the pool has connections, so a connection that is not returned would be noticed.
+    """The headers of each reply take five minutes to arrive, and every call ends after half a second.
 
-    The headers of each reply take five minutes to arrive, and every call ends after half a second.
+    Together, the calls send more requests than the pool has connections. So the last calls would fail if the connections of
+    abandoned calls stayed in use.
     """
     server.answer = lambda request: Answer(200, b"{}", {"X-Padding": "x" * 3000}, drip_headers=0.1)
-    requests_per_call = 8
-    call_count = MAX_CONNECTIONS // requests_per_call + 2
+    texts = [f"text {number}" for number in range(MAX_CONCURRENT_REQUESTS)]
+    call_count = MAX_CONNECTIONS // len(texts) + 2
     with COHERE.load(server.url, timeout=0.5, max_documents=1) as reranker:
         for _ in range(call_count):
-            with pytest.raises(ProviderError):  # its class depends on whether a request or the whole call times out first
-                reranker.rerank("q", list("abcdefgh"))
+            with pytest.raises(ProviderError):  # which subclass depends on whether a request or the whole call times out first
+                reranker.rerank("q", texts)
         wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "podium-request"], seconds=60)
-        assert server.finished == 0, "a call waited for the end of a slow reply"
+        assert server.finished_count == 0, "a call waited for the end of a slow reply"
     with COHERE.load(server.url, max_documents=1) as reranker:
         server.answer = loopback.cohere
-        assert len(reranker.rerank("q", list("abcdefgh"))) == 8
+        assert len(reranker.rerank("q", texts)) == len(texts)
 
 
 def test_running_call_survives_close(server):

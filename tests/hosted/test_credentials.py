@@ -1,4 +1,4 @@
-"""API keys and logins: where they come from. Neither they nor documents appear in errors, logs or reprs."""
+"""API keys and logins: where they come from. Keys, logins and documents appear in no error, log or repr."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_message_without_key_and_documents_is_quoted(server):
     ],
     ids=["both ends", "last four", "spaced", "capitals", "middle"],
 )
-def test_part_of_a_key_is_not_quoted(server, rerank, message):
+def test_message_with_part_of_a_key_is_not_quoted(server, rerank, message):
     server.answer = lambda request: as_json({"message": message}, 401)
     with pytest.raises(KeyRejected) as caught:
         rerank(COHERE.load(server.url, api_key=LONG_KEY), QUERY, TEXTS)

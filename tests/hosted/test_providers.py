@@ -1,4 +1,4 @@
-"""Every provider's requests and replies are the documented ones."""
+"""The requests that podium sends to each provider, and the replies that it reads, are those that the provider documents."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_documents_without_text_are_not_sent(contract, server):
     assert '""' not in body.replace('"model": ""', "")
 
 
-def test_no_field_is_null(contract, server):
+def test_request_contains_no_null(contract, server):
     server.answer = lambda request: as_json(contract.reply)
     contract.load(server.url).rerank(QUERY, TEXTS, limit=2)
     assert b"null" not in server.requests[0].content

@@ -1,4 +1,4 @@
-"""Replies that are not the documented ones, and the errors of HTTP statuses."""
+"""Replies that differ from the documented ones, and the errors for HTTP statuses."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_body_that_is_not_a_reply_is_bad_response(contract, server, body):
 
 
 def test_reply_of_five_megabytes_is_read(contract, server, rerank):
-    reply = json.loads(contract.reply_with(SCORES))
-    if isinstance(reply, list):
-        reply[0]["text"] = "x" * 5_000_000
+    payload = json.loads(contract.reply_with(SCORES))
+    if isinstance(payload, list):
+        payload[0]["text"] = "x" * 5_000_000
     else:
-        reply["padding"] = "x" * 5_000_000
-    server.answer = lambda request: as_json(reply)
+        payload["padding"] = "x" * 5_000_000
+    server.answer = lambda request: as_json(payload)
     assert [result.index for result in rerank(contract.load(server.url), QUERY, TEXTS)] == [1, 2, 0]
 
 
@@ -108,7 +108,7 @@ def test_large_reply_that_is_damaged_is_bad_response(server, body):
         COHERE.load(server.url).rerank(QUERY, TEXTS)
 
 
-STATUSES = {
+ERROR_TYPES = {
     301: RequestRejected,
     400: RequestRejected,
     401: KeyRejected,
@@ -125,13 +125,15 @@ STATUSES = {
     503: ProviderUnavailable,
     529: ProviderUnavailable,
 }
+"""HTTP status → the type of its error."""
 RETRIED = {429, 500, 503, 529}
+"""The statuses of ERROR_TYPES after which a request is sent again."""
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", ERROR_TYPES)
 def test_status_decides_error_and_retries(contract, server, rerank, status):
     server.answer = lambda request: Answer(status, b"{}", {"Retry-After": "0"})
-    with pytest.raises(STATUSES[status], match=f"answered {status}") as caught:
+    with pytest.raises(ERROR_TYPES[status], match=f"answered {status}") as caught:
         rerank(contract.load(server.url, retries=2), QUERY, TEXTS)
     assert caught.value.status == status
     assert len(server.requests) == (3 if status in RETRIED else 1)
@@ -147,14 +149,14 @@ ERROR_BODIES = {
 
 
 @pytest.mark.parametrize("body", ERROR_BODIES.values(), ids=ERROR_BODIES)
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", ERROR_TYPES)
 def test_body_of_an_error_does_not_change_its_type(server, rerank, status, body):
     server.answer = lambda request: Answer(status, body)
-    with pytest.raises(STATUSES[status]):
+    with pytest.raises(ERROR_TYPES[status]):
         rerank(COHERE.load(server.url), QUERY, TEXTS)
     for row in PROVIDERS:
         error = error_for(row, status, body, [QUERY, *TEXTS])
-        assert (type(error), error.status) == (STATUSES[status], status), row.name
+        assert (type(error), error.status) == (ERROR_TYPES[status], status), row.name
         assert str(status) in str(error), row.name
 
 
@@ -190,7 +192,7 @@ def test_error_status_is_reported_even_if_its_body_cannot_be_decoded(server, rer
 
 
 def test_one_failed_request_of_several_fails_the_call(server, rerank):
-    good = COHERE.reply_with([0.5])
-    server.answer = lambda request: Answer(400, b"{}") if request.json["documents"] == ["bad"] else Answer(200, good)
+    success = COHERE.reply_with([0.5])
+    server.answer = lambda request: Answer(400, b"{}") if request.json["documents"] == ["bad"] else Answer(200, success)
     with pytest.raises(ProviderError, match="answered 400"):
         rerank(COHERE.load(server.url, max_documents=1), "q", ["a", "bad", "c", "d"])

@@ -1,4 +1,4 @@
-"""Calls with several requests, and several calls at once."""
+"""Calls that send several requests, and several calls at the same time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import podium
 from contracts import COHERE
 from loopback import Answer, Loopback, as_json, wait_until
 from podium.errors import InvalidInput
+from podium.hosted.transport import MAX_CONCURRENT_REQUESTS
 
 
 def test_request_over_the_limit_is_split_and_merged(server, rerank):
@@ -20,7 +21,7 @@ def test_request_over_the_limit_is_split_and_merged(server, rerank):
         return as_json(results[::-1])
 
     server.answer = answer
-    texts = [str((number * 37) % 101) for number in range(101)]
+    texts = [str((number * 37) % 101) for number in range(101)]  # the numbers from 0 to 100, shuffled
     ranking = rerank(podium.load("tei:", base_url=server.url), "q", texts)
     assert sorted(len(request.json["texts"]) for request in server.requests) == [5, 32, 32, 32]
     assert [result.document for result in ranking] == sorted(texts, key=int, reverse=True)
@@ -34,7 +35,7 @@ def test_request_is_split_by_characters(server):
     assert ranking.usage.tokens == 5, "the tokens of the requests were not added up"
 
 
-def test_eight_requests_of_a_call_run_at_once(server, rerank):
+def test_some_requests_of_a_call_run_at_the_same_time(server, rerank):
     lock = threading.Lock()
     running = 0
     peak = 0
@@ -44,14 +45,14 @@ def test_eight_requests_of_a_call_run_at_once(server, rerank):
         with lock:
             running += 1
             peak = max(peak, running)
-        wait_until(lambda: peak >= 8, seconds=60)
+        wait_until(lambda: peak >= MAX_CONCURRENT_REQUESTS, seconds=60)
         with lock:
             running -= 1
         return loopback.cohere(request)
 
     server.answer = answer
     rerank(COHERE.load(server.url, max_documents=1, timeout=60.0), "q", [f"text {number}" for number in range(24)])
-    assert peak == 8
+    assert peak == MAX_CONCURRENT_REQUESTS
 
 
 def test_listwise_model_is_not_split(server):
@@ -70,14 +71,14 @@ def test_hundred_calls_at_once_return_their_own_results(server):
             calls = [reranker.arank(f"w{number}", texts) for number, texts in enumerate(texts_per_call)]
             return await asyncio.gather(*calls)
 
-    for number, (results, scores) in enumerate(asyncio.run(rank_all())):
-        assert results[0] == f"x w{number}"
+    for number, (documents, scores) in enumerate(asyncio.run(rank_all())):
+        assert documents[0] == f"x w{number}"
         assert scores == sorted(scores, reverse=True)
     assert len(server.connections) <= 100
 
 
 def test_reranker_can_be_used_in_several_event_loops(server):
-    """Nothing is closed between the loops, and a connection that stays open would be a warning, which is an error here."""
+    """The reranker is not closed between the loops. A connection that stayed open would be a warning and fail the test."""
     server.answer = loopback.cohere
     reranker = COHERE.load(server.url)
     for _ in range(3):

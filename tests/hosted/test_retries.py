@@ -15,19 +15,21 @@ import loopback
 from contracts import COHERE, QUERY, TEXTS
 from loopback import Answer, Loopback, as_json, wait_until
 from podium.errors import DeadlineExceeded, ProviderError, ProviderUnavailable, RateLimited
-from podium.hosted.retries import RETRIED_STATUSES, advised_wait, jittered_wait
+from podium.hosted.connections import MAX_CONNECTIONS
+from podium.hosted.retries import LONGEST_WAIT, RETRIED_STATUSES, advised_wait, jittered_wait
+from podium.hosted.transport import MAX_CONCURRENT_REQUESTS
 
 REPLY = json.dumps(COHERE.reply).encode()
 
 
 def after(*failures: Answer, reply: Answer):
-    """Return a Loopback's `answer` that sends the failures first, then always the reply."""
+    """Return an `answer` for Loopback: it sends each failure once, and then always the reply."""
     remaining = iter(failures)
     return lambda request: next(remaining, reply)
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED_STATUSES))
-def test_request_succeeds_after_statuses_that_may_pass(contract, server, rerank, status):
+def test_temporary_failure_is_retried(contract, server, rerank, status):
     failure = Answer(status, b"<html>", {"Retry-After": "0"})
     server.answer = after(failure, failure, reply=as_json(contract.reply))
     assert [result.index for result in rerank(contract.load(server.url, retries=3), QUERY, TEXTS)] == [1, 2, 0]
@@ -82,11 +84,11 @@ def test_advised_wait_can_be_a_date_or_a_unix_time():
 def test_waits_are_random_and_bounded():
     waits = [jittered_wait(attempt) for attempt in range(12) for _ in range(50)]
     assert min(waits) >= 0
-    assert max(waits) <= 8
-    assert len(set(waits)) > 500
+    assert max(waits) <= LONGEST_WAIT
+    assert len(set(waits)) > 500  # there are 600 waits
 
 
-def test_advised_wait_is_waited(server, rerank):
+def test_request_is_retried_after_the_advised_wait(server, rerank):
     server.answer = after(Answer(429, b"{}", {"retry-after-ms": "300"}), reply=as_json(COHERE.reply))
     start = time.monotonic()
     rerank(COHERE.load(server.url, retries=1), QUERY, TEXTS)
@@ -117,28 +119,29 @@ def test_slow_server_does_not_delay_the_deadline(server, rerank, answer):
     server.answer = lambda request: answer
     with pytest.raises((DeadlineExceeded, ProviderUnavailable)):
         rerank(COHERE.load(server.url, timeout=0.6, retries=3), QUERY, TEXTS)
-    assert server.finished == 0
+    assert server.finished_count == 0
 
 
 def test_slow_server_does_not_keep_the_process_alive(server):
-    server.answer = lambda request: Answer(200, b"{}", drip_headers=10)  # minutes in all
+    server.answer = lambda request: Answer(200, b"{}", drip_headers=10)  # 10 seconds per byte: minutes in all
     script = f"import podium; podium.load('cohere:m', base_url={server.url!r}, timeout=0.5).rank('q', ['a'])"
     assert b"DeadlineExceeded" in subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120).stderr
-    assert server.finished == 0
+    assert server.finished_count == 0
 
 
 def test_interrupt_ends_the_call_and_sends_nothing_more(server):
     server.answer = lambda request: Answer(200, b"{}", seconds=100)
     script = (
         "import signal, podium\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a child of a background process
+        # If the tests run in the background, the shell makes them and their child processes ignore SIGINT.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"podium.load('cohere:m', base_url={server.url!r}, max_documents=1).rank('q', [str(n) for n in range(40)])\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as process:
         wait_until(lambda: server.requests)
         process.send_signal(signal.SIGINT)
         assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
-    assert len(server.requests) <= 8
+    assert len(server.requests) <= MAX_CONCURRENT_REQUESTS
 
 
 def test_deadline_covers_all_requests_of_a_call(server, rerank):
@@ -149,21 +152,22 @@ def test_deadline_covers_all_requests_of_a_call(server, rerank):
     assert len(server.requests) < 100
 
 
-def test_reranker_works_again_when_its_server_does(server):
-    answers = [lambda request: Answer(200, b"{}", {"X": "x" * 3000}, drip_headers=0.1)]
-    server.answer = lambda request: answers[-1](request)
+def test_reranker_recovers_when_its_server_recovers(server):
+    """Requests that timed out do not keep their connections of the pool."""
+    server.answer = lambda request: Answer(200, b"{}", {"X": "x" * 3000}, drip_headers=0.1)
+    texts = [f"text {number}" for number in range(MAX_CONCURRENT_REQUESTS)]
     with COHERE.load(server.url, timeout=0.4, max_documents=1) as reranker:
-        for _ in range(14):
-            with pytest.raises(ProviderError):  # its class depends on whether a request or the whole call times out first
-                reranker.scorer.score("q", list("abcdefgh"))
-        answers.append(loopback.cohere)
+        for _ in range(MAX_CONNECTIONS // len(texts) + 2):  # more requests than the pool has connections
+            with pytest.raises(ProviderError):  # which subclass depends on whether a request or the whole call times out first
+                reranker.scorer.score("q", texts)
+        server.answer = loopback.cohere
 
-        def works() -> bool:
+        def is_working() -> bool:
             try:
                 return len(reranker.rerank("q", ["a"])) == 1
-            except ProviderError:  # a busy machine may need longer
+            except ProviderError:  # on a busy machine, a good reply can be too late
                 return False
 
-        wait_until(works, seconds=60)
+        wait_until(is_working, seconds=60)
         # The client can have a reply before the server counts it.
-        wait_until(lambda: server.finished > 0, seconds=60)
+        wait_until(lambda: server.finished_count > 0, seconds=60)

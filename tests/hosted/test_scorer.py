@@ -1,4 +1,4 @@
-"""HostedScorer: its options, its identity in a cache, and an event loop that is not blocked."""
+"""HostedScorer: its options, its identity in a cache, and work that must not be done on the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from podium.hosted.scorer import HostedScorer
 
 
 def server_with_score(score: float) -> Loopback:
-    """Return a server that gives one text this score, in the format of TEI or Cohere, whichever the request is in."""
+    """Return a server that replies with this score for one text, in the format of the request: TEI's or Cohere's."""
     results = [{"index": 0, "score": score, "relevance_score": score}]
     return Loopback(lambda request: as_json(results if "texts" in request.json else {"results": results}))
 
@@ -33,6 +33,7 @@ def test_cached_scores_of_one_server_are_not_used_for_another(provider, model):
     store = MemoryStore()
 
     def cached_score(url: str) -> tuple[float, int]:
+        """Return the score of a text, and how many scores were in the store: 0 or 1."""
         scores = CachedScorer(HostedScorer(provider, model, base_url=url), store).score("q", ["a"])
         return scores.values[0], scores.remembered
 
@@ -43,7 +44,7 @@ def test_cached_scores_of_one_server_are_not_used_for_another(provider, model):
 
 
 @pytest.mark.parametrize("row", [row for row in PROVIDERS if row.url], ids=lambda row: row.name)
-def test_identity_at_the_public_address_is_that_address(row):
+def test_identity_of_a_public_server_begins_with_its_address(row):
     scorer = HostedScorer(row.name, "m", api_key="k")
     assert scorer.identity.startswith(f"{row.url}/")
     assert HostedScorer(row.name, "m", api_key="other", base_url=f"{row.url}/").identity == scorer.identity
@@ -101,7 +102,7 @@ class ThreadRecordingTexts(Sequence[str]):
 
 
 class ThreadRecordingText(str):
-    """A text that records which threads call `lower`, which is done to compare it with an error message."""
+    """A text that records which threads call `lower`. podium calls it to compare the text with an error message."""
 
     threads: ClassVar[set[str]] = set()
 
@@ -111,7 +112,7 @@ class ThreadRecordingText(str):
 
 
 class ThreadRecordingUnits(Mapping[str, str]):
-    """The attribute `billed` of a Provider. It records which threads iterate over it, which is done to read a reply."""
+    """The attribute `billed` of a Provider. It records which threads iterate over it. podium does that to read a reply."""
 
     def __init__(self) -> None:
         self.threads: set[str] = set()

@@ -32,14 +32,15 @@ ALL_VARIANTS = [NATIVE, NATIVE_INT8, ONNX, ONNX_INT8]
 def spec(tmp_path, request):
     """A model that no other test has measured."""
     folder = shutil.copytree(PARITY_MODELS / "electra", tmp_path / "model")
-    bias = np.float32(zlib.crc32(request.node.name.encode()))  # other weights in each test, so that nothing is stored for them
+    # Each test has its own weights, because measurements are stored by the weights.
+    bias = np.float32(zlib.crc32(request.node.name.encode()))
     replace_weights(folder, {"classifier.dense.bias": lambda x: x + bias})
     return read_spec(folder)
 
 
 @pytest.fixture
 def measurements_path(spec):
-    """The file with the measurements of `spec`."""
+    """The file that has the stored measurements of `spec`."""
     before = set((cache_folder() / "chosen").glob("*"))
     choose(spec, FLOAT32_VARIANTS, load)
     (path,) = set((cache_folder() / "chosen").glob("*")) - before
@@ -54,17 +55,17 @@ def test_all_variants_are_measured(spec):
 
 def test_measurements_are_stored(spec, measurements_path):
     modified_ns = measurements_path.stat().st_mtime_ns
-    from_file = choose(spec, FLOAT32_VARIANTS, load)
-    assert set(from_file.measured) == set(FLOAT32_VARIANTS)
-    assert choose(spec, FLOAT32_VARIANTS, load) == from_file
+    choice = choose(spec, FLOAT32_VARIANTS, load)
+    assert set(choice.measured) == set(FLOAT32_VARIANTS)
+    assert choose(spec, FLOAT32_VARIANTS, load) == choice
     assert measurements_path.stat().st_mtime_ns == modified_ns
 
 
 def test_only_missing_variants_are_measured(spec, measurements_path):
-    from_file = choose(spec, FLOAT32_VARIANTS, load)
+    choice_of_two = choose(spec, FLOAT32_VARIANTS, load)
     choice_of_all = choose(spec, ALL_VARIANTS, load)
     assert set(choice_of_all.measured) == set(ALL_VARIANTS)
-    assert choice_of_all.measured.items() >= from_file.measured.items()
+    assert choice_of_all.measured.items() >= choice_of_two.measured.items()
     assert set(json.loads(measurements_path.read_text())) == {str(variant) for variant in ALL_VARIANTS}
 
 

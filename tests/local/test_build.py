@@ -56,7 +56,8 @@ def test_every_activation_runs(model):
         assert LocalScorer(from_folder(model)).score("rank", ["query"]).values
 
 
-def without(name):
+# Each of the next functions returns a function that damages the model in a folder.
+def without_tensor(name):
     return lambda folder: edit_weights(folder, lambda weights: weights.pop(name))
 
 
@@ -77,9 +78,9 @@ def with_tokenizer(**changes):
 
 
 DAMAGE = {
-    "no-classifier-bias": without("classifier.bias"),
-    "no-pooler-bias": without("bert.pooler.dense.bias"),
-    "no-norm-bias": without("bert.embeddings.LayerNorm.bias"),
+    "no-classifier-bias": without_tensor("classifier.bias"),
+    "no-pooler-bias": without_tensor("bert.pooler.dense.bias"),
+    "no-norm-bias": without_tensor("bert.embeddings.LayerNorm.bias"),
     "short-norm": first_row_only("bert.embeddings.LayerNorm.weight"),
     "short-bias": first_row_only("bert.encoder.layer.0.output.dense.bias"),
     "short-positions": first_row_only("bert.embeddings.position_embeddings.weight"),
@@ -96,7 +97,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_model_that_would_score_differently_is_refused(model, damage):
-    """Sizes that could be broadcast, parts that could be left out: each gave other scores without an error."""
+    """Without a check, each damage would change the scores: a size could be broadcast, or a part left out."""
     damage(model)
     with pytest.raises(ModelError):
         podium.load(model)

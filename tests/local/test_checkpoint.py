@@ -1,4 +1,4 @@
-"""Safetensors files that are missing, damaged, or do not have what config.json says."""
+"""Safetensors files that are missing or damaged, or that do not fit config.json."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from podium.errors import ModelError, ModelNotFound
 
 @pytest.fixture
 def sharded(tmp_path):
+    """A copy of a model whose weights are in two files."""
     return shutil.copytree(PARITY_MODELS / "bert-float16-sharded", tmp_path / "model")
 
 
@@ -41,13 +42,13 @@ def test_damaged_index_is_refused(sharded, content):
 
 
 @pytest.mark.parametrize(
-    "content",
+    "damage",
     [lambda content: b"x" * 100, lambda content: content[:-500], lambda content: b""],
     ids=["other-content", "cut", "empty"],
 )
-def test_damaged_file_is_refused(model, content):
-    file = model / "model.safetensors"
-    file.write_bytes(content(file.read_bytes()))
+def test_damaged_file_is_refused(model, damage):
+    path = model / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match="damaged"):
         podium.load(model)
 
@@ -58,14 +59,14 @@ def test_damaged_file_is_refused(model, content):
     + [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)],
 )
 def test_named_pipe_is_refused(sharded, name):
-    """Opening it would wait for another process."""
+    """Opening a named pipe would wait until another process writes to it."""
     (sharded / name).unlink()
     os.mkfifo(sharded / name)
     with pytest.raises(ModelError, match=re.escape(name)):
         podium.load(sharded)
 
 
-def test_weights_with_nan_are_refused(model):
+def test_nan_is_refused(model):
     replace_weights(model, {"classifier.weight": lambda x: np.full_like(x, np.nan)})
     with pytest.raises(ModelError, match="NaN"):
         podium.load(model)

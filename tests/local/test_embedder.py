@@ -1,4 +1,4 @@
-"""The vectors of sentence-transformers 6.2, for every family, and the checks of an embedder."""
+"""Embedders: for every family, their vectors are those of sentence-transformers 6.2, and wrong arguments are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PROMPTS = PARITY_MODELS / "embedders" / "xlm-roberta-prompts"
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
-def fixture(request):
+def embedder_and_expected(request):
+    """An embedder, and the results of sentence-transformers in its expected.json.gz."""
     expected = json.loads(gzip.decompress((request.param / "expected.json.gz").read_bytes()))
     embedder = podium.Embedder(request.param)
     yield embedder, expected
@@ -41,21 +42,22 @@ def cosines(a, b):
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def test_every_family_has_a_fixture():
+def test_every_family_is_tested():
     types = {json.loads((folder / "config.json").read_text())["model_type"] for folder in FOLDERS}
-    types.add("podium-late")  # which has no vector for a whole text
+    types.add("podium-late")  # a model with late interaction has no vector for a complete text
     assert all(set(family.model_types) & types for family in FAMILIES)
 
 
 @pytest.mark.parametrize("kind", ["embed", "query", "document"])
-def test_vectors_are_those_of_the_reference(fixture, kind):
-    embedder, expected = fixture
+def test_vectors_are_those_of_sentence_transformers(embedder_and_expected, kind):
+    embedder, expected = embedder_and_expected
     functions = {
         "embed": embedder.embed,
         "query": lambda texts: np.stack([embedder.embed_query(text) for text in texts]),
         "document": embedder.embed_documents,
     }
-    vectors, reference = functions[kind](expected["texts"]), np.array(expected[kind], np.float32)
+    vectors = functions[kind](expected["texts"])
+    reference = np.array(expected[kind], np.float32)
     assert embedder.max_length == expected["max_length"]
     assert (vectors.shape, vectors.dtype) == (reference.shape, np.float32)
     np.testing.assert_allclose(cosines(vectors, reference), 1, atol=1e-5)
@@ -79,12 +81,10 @@ def test_no_texts_give_no_vectors(embedder):
 
 
 def test_truncated_texts_are_counted(embedder):
-    short, long = embedder.dropped_tokens(["a", "x " * 300])
-    assert short == 0
-    assert long == 300 - (embedder.max_length - 2)
+    assert embedder.dropped_tokens(["a", "x " * 300]) == [0, 300 - (embedder.max_length - 2)]  # 2: [CLS] and [SEP]
     before = embedder.truncated
     embedder.embed(["a", "x " * 300, "x " * 300, "y " * 300])
-    assert embedder.truncated == before + 2
+    assert embedder.truncated == before + 2  # equal texts are counted once
 
 
 @pytest.mark.parametrize("texts", ["one string", 7, None, [None], [b"a"], [["a"]]], ids=str)
@@ -113,7 +113,7 @@ def test_public_methods_are_those_of_the_documentation():
     }
 
 
-def test_int8_is_close(embedder):
+def test_int8_vectors_are_close(embedder):
     quantised = podium.Embedder(MEAN, precision="int8")
     texts = ["the capital of the north", "a letter"]
     assert cosines(quantised.embed(texts), embedder.embed(texts)).min() > 0.97
@@ -157,7 +157,7 @@ def test_other_pooling_is_refused(tmp_path, pooling, message):
 # Any function from texts to vectors can be used as an embedder.
 
 
-def test_function_is_an_embedder():
+def test_function_can_be_an_embedder():
     assert document_vectors(lambda texts: [[1, 2]] * len(texts), ["a", "b"]).tolist() == [[1.0, 2.0]] * 2
     assert query_vector(lambda texts: [[1, 2]], "a").tolist() == [1.0, 2.0]
 
@@ -200,7 +200,7 @@ EMBEDDERS = pytest.mark.parametrize("embed", [Vectorizer(), embed_asynchronously
 
 
 @EMBEDDERS
-def test_redisvl_vectorizer_and_async_function_embed(embed):
+def test_redisvl_vectorizer_and_async_function_can_be_embedders(embed):
     assert document_vectors(embed, ["a", "abc"]).tolist() == [[1, 1], [3, 1]]
     assert query_vector(embed, "ab").tolist() == [2, 1]
 

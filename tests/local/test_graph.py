@@ -1,4 +1,4 @@
-"""Operations that a Graph refuses, because they would be computed wrongly."""
+"""Operations that a Graph refuses, because it would compute them wrongly."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_selecting_the_last_row_is_refused(graph):
         graph.select(x, "last")
 
 
-def test_selecting_all_rows_adds_no_operation(graph):
+def test_selecting_all_rows_returns_the_same_value(graph):
     x = graph.lookup("words", graph.token_ids())
     assert graph.select(x, "all") == x
 
 
 @pytest.mark.parametrize("heads", [0, 3], ids=["none", "remainder"])
-def test_heads_must_share_the_width(graph, heads):
+def test_number_of_heads_must_divide_the_width(graph, heads):
     x = graph.lookup("words", graph.token_ids())
     with pytest.raises(UnsupportedModel, match="attention heads"):
         graph.attention(x, ["qkv"], Attention(heads, 4), bias=False)
@@ -59,7 +59,7 @@ def test_heads_must_share_the_width(graph, heads):
     ids=["two-segments", "segments-last", "two-positions"],
 )
 def test_native_core_refuses_other_sums_of_embeddings(checkpoint, tables):
-    """It adds words, segments and positions in this order; another order would change the last bit of a sum."""
+    """The native core adds words, segments and positions in this order. Another order would change the last bit of a sum."""
     graph = native_graph(checkpoint)
     ids = {"segments": graph.segment_ids(), "positions": graph.positions("counted")}
     first, second = (graph.lookup(table, ids[table]) for table in tables)

@@ -27,7 +27,7 @@ FOLDERS = {
     "acme/stanford": PARITY_MODELS / "late-interaction" / "stanford-bert",
     "BAAI/bge-reranker-base": PARITY_MODELS / "xlm-roberta-bfloat16",
 }
-LOAD = """
+LOAD_SCRIPT = """
 import json, sys, podium
 options = json.loads(sys.argv[2])
 try:
@@ -46,14 +46,15 @@ class HubCase:
         self.server, self.hub, self.home = server, hub, home
 
     def load(self, name: str, *, offline: bool = False, **options: Any) -> dict[str, Any]:
-        """Load a model in another process; return its scores, or its error."""
+        """Load a model in another process. Return its revision, name and scores, or the type and message of the error."""
         environment = os.environ | {"HF_ENDPOINT": self.server.url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_XET": "1"}
         environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
-        command = [sys.executable, "-c", LOAD, name, json.dumps(options)]
+        command = [sys.executable, "-c", LOAD_SCRIPT, name, json.dumps(options)]
         process = subprocess.run(command, env=environment, capture_output=True, timeout=240, check=True)
         return dict(json.loads(process.stdout))
 
     def requested_files(self) -> set[str]:
+        """Return the names of the files that were requested so far, relative to their repository."""
         paths = [request.path for request in self.server.requests if "/resolve/" in request.path]
         return {path.rpartition("/resolve/")[2].partition("/")[2] for path in paths}
 
@@ -67,14 +68,14 @@ def case(tmp_path: Path) -> Iterator[HubCase]:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_model_is_downloaded_once(case, name):
-    first = case.load(name)
-    assert first["model"] == name
-    assert first["revision"] == case.hub.commit(name)
-    requests = len(case.server.requests)
-    assert requests > 0
-    assert case.load(name) == first
-    assert case.load(name, offline=True) == first
-    assert len(case.server.requests) == requests, "a cached model made a request"
+    outcome = case.load(name)
+    assert outcome["model"] == name
+    assert outcome["revision"] == case.hub.commit(name)
+    request_count = len(case.server.requests)
+    assert request_count > 0
+    assert case.load(name) == outcome
+    assert case.load(name, offline=True) == outcome
+    assert len(case.server.requests) == request_count, "a request was sent for a cached model"
 
 
 def test_only_needed_files_are_downloaded(case):
@@ -87,19 +88,19 @@ def test_only_needed_files_are_downloaded(case):
 
 
 def test_missing_files_are_listed_offline(case):
-    reply = case.load("acme/bert", offline=True)
-    assert reply["error"] == "ModelNotFound"
-    assert "HF_HUB_OFFLINE" in reply["message"]
-    assert "config.json, tokenizer.json, model.safetensors" in reply["message"]
-    assert "hf download acme/bert" in reply["message"]
+    outcome = case.load("acme/bert", offline=True)
+    assert outcome["error"] == "ModelNotFound"
+    assert "HF_HUB_OFFLINE" in outcome["message"]
+    assert "config.json, tokenizer.json, model.safetensors" in outcome["message"]
+    assert "hf download acme/bert" in outcome["message"]
     assert case.server.requests == []
 
 
 def test_interrupted_download_is_continued(case):
     case.hub.failing.add("model.safetensors")
-    reply = case.load("acme/bert")
-    assert reply["error"] == "ModelError"
-    assert "acme/bert" in reply["message"]
+    outcome = case.load("acme/bert")
+    assert outcome["error"] == "ModelError"
+    assert "acme/bert" in outcome["message"]
     assert "Missing: model.safetensors" in case.load("acme/bert", offline=True)["message"]
     case.hub.failing.clear()
     case.server.requests.clear()
@@ -125,8 +126,8 @@ def test_token_is_sent_but_never_in_a_message(case):
 
 
 def test_cache_dir_and_revision(case, tmp_path):
-    reply = case.load("acme/bert", cache_dir=str(tmp_path / "mine"), revision="v1.0")
-    assert reply["revision"] == case.hub.commit("acme/bert")
+    outcome = case.load("acme/bert", cache_dir=str(tmp_path / "mine"), revision="v1.0")
+    assert outcome["revision"] == case.hub.commit("acme/bert")
     assert (tmp_path / "mine" / "models--acme--bert").is_dir()
     assert any("/revision/v1.0" in request.path for request in case.server.requests)
     assert "scores" in case.load("acme/bert", cache_dir=str(tmp_path / "mine"), revision="v1.0", offline=True)
@@ -137,22 +138,22 @@ def test_cache_dir_and_revision(case, tmp_path):
     [("ettin", "config_sentence_transformers.json"), ("ettin", "modules.json"), ("stanford", "artifact.metadata")],
 )
 def test_partly_cached_model_is_completed(case, model, name):
-    """transformers caches the encoder without what sentence-transformers or Stanford's code adds to it."""
-    first = case.load(f"acme/{model}")
+    """transformers downloads only the encoder's files, without those of sentence-transformers or of Stanford's code."""
+    outcome = case.load(f"acme/{model}")
     (snapshot,) = (case.home / "hub" / f"models--acme--{model}" / "snapshots").iterdir()
     (snapshot / name).unlink()
-    assert case.load(f"acme/{model}") == first
+    assert case.load(f"acme/{model}") == outcome
 
 
-def test_address_of_the_hub_that_is_not_a_url_is_an_error(case):
+def test_hub_address_that_is_not_a_url_is_an_error(case):
     case.server.url = "http://[::1"
-    error = case.load(next(iter(FOLDERS)))
-    assert error["error"] == "InvalidInput"
-    assert "HF_ENDPOINT is not a valid URL; unset it" in error["message"]
+    outcome = case.load("acme/bert")
+    assert outcome["error"] == "InvalidInput"
+    assert "HF_ENDPOINT is not a valid URL; unset it" in outcome["message"]
 
 
 def test_unreachable_hub_is_an_error(case):
     case.server.__exit__()
-    reply = case.load("acme/bert")
-    assert reply["error"] == "ModelError"
-    assert "check the connection" in reply["message"]
+    outcome = case.load("acme/bert")
+    assert outcome["error"] == "ModelError"
+    assert "check the connection" in outcome["message"]

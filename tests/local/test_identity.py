@@ -1,4 +1,4 @@
-"""ModelScorer.identity, part of the keys of score caches: it changes whenever a score could change."""
+"""ModelScorer.identity, which is part of the keys of cached scores: it changes whenever a score could change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
 
 
-def lowercase_off(folder):
+def disable_lowercase(folder):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["normalizer"]["lowercase"] = False
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -27,7 +27,7 @@ CHANGES = {
     "activation": ("bert", lambda folder: edit_json(folder / "config.json", sentence_transformers={"activation_fn": TANH})),
     "bm25": ("late", lambda folder: edit_json(folder / "config.json", bm25_k1=0.5)),
     "hidden-activation": ("bert", lambda folder: edit_json(folder / "config.json", hidden_act="relu")),
-    "tokenizer": ("bert", lowercase_off),
+    "tokenizer": ("bert", disable_lowercase),
     "truncation": ("bert", lambda folder: edit_json(folder / "tokenizer_config.json", truncation_side="left")),
     "module": ("ettin", lambda folder: edit_json(folder / "2_Dense" / "config.json", activation_function=TANH)),
     "pooling": ("ettin", lambda folder: (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')),
@@ -37,9 +37,9 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES)
-def test_identity_changes_with_every_file(tmp_path, name, change):
-    folder = shutil.copytree(PARITY_MODELS / name, tmp_path / "model")
+@pytest.mark.parametrize(("model_name", "change"), CHANGES.values(), ids=CHANGES)
+def test_identity_changes_with_every_file(tmp_path, model_name, change):
+    folder = shutil.copytree(PARITY_MODELS / model_name, tmp_path / "model")
     before = local_scorer(folder).identity
     assert local_scorer(folder).identity == before
     change(folder)
@@ -58,18 +58,18 @@ def test_identity_changes_with_options(options):
 
 def test_identity_changes_with_the_weights_of_a_module(ettin):
     before = LocalScorer(from_folder(ettin))
-    identity = before.identity
+    identity_before = before.identity  # computed now, because it is computed from the files
     replace_weights(ettin / "4_Dense", {"linear.weight": lambda x: x * 2})
     after = LocalScorer(from_folder(ettin))
     assert after.score("rank", ["query"]).raw != before.score("rank", ["query"]).raw
-    assert after.identity != identity
+    assert after.identity != identity_before
 
 
 def test_cached_score_is_not_used_after_the_activation_changed(model, tmp_path):
-    def cached_score():
+    def cached_scores():
         return CachedScorer(LocalScorer(from_folder(model)), SqliteScores(tmp_path / "scores")).score("rank", ["query"])
 
-    logit = cached_score().values[0]
-    assert cached_score().remembered == 1
+    logit = cached_scores().values[0]
+    assert cached_scores().remembered == 1
     edit_json(model / "config.json", sentence_transformers={"activation_fn": TANH})
-    assert cached_score().values[0] != logit
+    assert cached_scores().values[0] != logit

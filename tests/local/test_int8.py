@@ -19,8 +19,10 @@ from podium.local.runtimes.int8 import Int8Weights, quantise
 from podium.local.runtimes.onnx.graph import OnnxGraph
 from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
-NATIVE = ("bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "modernbert", "ettin", "late")
+NATIVE_MODELS = ("bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "modernbert", "ettin", "late")
+"""Models that the native core can run."""
 CACHES = [("onnx", "int8"), pytest.param("native", "native", marks=NEEDS_CORE)]
+"""Runtimes, each with the folder of its cached weights."""
 
 
 def test_quantised_weights_are_close_and_do_not_overflow():
@@ -32,12 +34,12 @@ def test_quantised_weights_are_close_and_do_not_overflow():
     assert np.abs(quantised.T * scale[:, None] - weight).max() <= np.abs(weight).max() / 127 / 2 + 1e-7
 
 
-@pytest.mark.parametrize("signed", [True, False], ids=["int8", "uint8"])
-def test_products_are_exact_with_signed_and_unsigned_weights(signed, tmp_path):
-    """The processor decides which of them is used."""
+@pytest.mark.parametrize("is_signed", [True, False], ids=["int8", "uint8"])
+def test_products_are_close_with_signed_and_unsigned_weights(is_signed, tmp_path):
+    """Which of the two is used depends on the processor."""
     weight = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
     save_file({"dense.weight": weight}, tmp_path / "x.safetensors")
-    graph = OnnxGraph(Checkpoint([tmp_path / "x.safetensors"]), Int8Weights("none"), signed=signed)
+    graph = OnnxGraph(Checkpoint([tmp_path / "x.safetensors"]), Int8Weights("none"), signed=is_signed)
     rows = np.random.default_rng(2).standard_normal((3, 64)).astype(np.float32) * 30
     row = graph.op("Gather", graph.constant(rows, "rows"), graph.token_ids())
     total = graph.op("ReduceSum", graph.op("Abs", graph.linear(row, "dense", bias=False)), keepdims=1)
@@ -49,12 +51,12 @@ def test_products_are_exact_with_signed_and_unsigned_weights(signed, tmp_path):
 @pytest.mark.parametrize(
     ("name", "runtime"),
     [
-        *((name, "onnx") for name in (*NATIVE, "deberta-v3")),
-        *(pytest.param(name, "native", marks=NEEDS_CORE) for name in NATIVE),
+        *((name, "onnx") for name in (*NATIVE_MODELS, "deberta-v3")),
+        *(pytest.param(name, "native", marks=NEEDS_CORE) for name in NATIVE_MODELS),
     ],
 )
 def test_scores_are_close_to_float32(name, runtime):
-    """These weights are spread much wider than trained ones, so the scores only correlate."""
+    """The weights of these models are spread much wider than trained ones, so the scores only correlate."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]
     with podium.load(PARITY_MODELS / name, runtime=runtime) as reranker:
         expected = reranker.scorer.score("rank the query", texts).raw
@@ -63,7 +65,7 @@ def test_scores_are_close_to_float32(name, runtime):
 
 
 def test_bundled_model_ranks_washington_first(question, passages, mini):
-    """The best document has a logit of 0.82, the next −0.01: int8 must not change any by much."""
+    """The best document has a logit of 0.82, and the next one −0.01. int8 must not change a logit by 0.2 or more."""
     with podium.load("podium-mini", precision="int8") as quantised:
         expected, scores = mini.scorer.score(question, passages).raw, quantised.scorer.score(question, passages).raw
     assert int(np.argmax(scores)) == 3
@@ -76,7 +78,8 @@ def set_bias(folder, value):
 
 @pytest.mark.parametrize(("runtime", "folder"), CACHES)
 def test_weights_are_cached_and_replaced_after_damage(model, runtime, folder):
-    def cached():
+    def cached_files():
+        """Return the modification times of the files in the cache, by name."""
         return {path.name: path.stat().st_mtime_ns for path in (cache_folder() / folder).glob("*")}
 
     def score():
@@ -84,16 +87,16 @@ def test_weights_are_cached_and_replaced_after_damage(model, runtime, folder):
             return reranker.score("rank", ["query"])
 
     set_bias(model, 0.123)
-    before = cached()
-    first = score()
-    (name,) = set(cached()) - set(before)
-    written = cached()[name]
-    assert score() == first
-    assert cached()[name] == written, "written again although it was complete"
+    before = cached_files()
+    first_score = score()
+    (name,) = set(cached_files()) - set(before)
+    modified_ns = cached_files()[name]
+    assert score() == first_score
+    assert cached_files()[name] == modified_ns, "the file was written again although it was complete"
     (cache_folder() / folder / name).write_bytes(b"damaged")
-    assert score() == first
+    assert score() == first_score
     set_bias(model, 0.5)
-    assert score() != first, "other weights, same cache"
+    assert score() != first_score, "the cached weights were used after the weights had changed"
 
 
 @pytest.mark.parametrize(("runtime", "folder"), CACHES)
@@ -119,13 +122,13 @@ def test_unwritable_cache_is_ignored(model, tmp_path, runtime):
 
 def test_damaged_file_is_not_used():
     weight = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
-    first = Int8Weights("damaged")
-    quantised, _ = first.add("a", weight)
-    first.save()
+    weights = Int8Weights("damaged")
+    quantised, _ = weights.add("a", weight)
+    weights.save()
     cached = Int8Weights("damaged").get("a", 32, 64)
     assert cached is not None
     assert (cached[0] == quantised).all()
-    content = bytearray(first.path.read_bytes())
-    content[-100] ^= 4
-    first.path.write_bytes(content)
+    content = bytearray(weights.path.read_bytes())
+    content[-100] ^= 4  # one bit of a weight
+    weights.path.write_bytes(content)
     assert Int8Weights("damaged").get("a", 32, 64) is None

@@ -41,7 +41,7 @@ os._exit(0)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_while_another_thread_computes():
-    """ONNX Runtime's locks must not be held during a fork: they would stay locked in the new process."""
+    """If a lock of ONNX Runtime is held during a fork, it stays locked in the new process."""
     command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_COMPUTING, PARITY_MODELS / "bert"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert process.returncode == 0, process.stderr

@@ -1,4 +1,4 @@
-"""The logits of sentence-transformers 6.2, for every family, from 1 token to the maximum length and beyond."""
+"""For every family, logits are those of sentence-transformers 6.2, from 1 token to the maximum length and beyond."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def model_type_of(name):
     return json.loads((PARITY_MODELS / name / "config.json").read_text())["model_type"]
 
 
-def fixtures():
-    """Yield each cross-encoder with each runtime that can run it. tests/local/late has the tests of late interaction."""
+def cases():
+    """Yield (name of a cross-encoder, runtime that can run it). The tests of late interaction are in tests/local/late."""
     for name in FIXTURES:
         if model_type_of(name) == "podium-late":
             continue
@@ -32,8 +32,9 @@ def fixtures():
             yield pytest.param((name, "native"), id=f"{name}-native", marks=NEEDS_CORE)
 
 
-@pytest.fixture(scope="module", params=fixtures())
-def fixture(request):
+@pytest.fixture(scope="module", params=cases())
+def scorer_and_expected(request):
+    """A scorer, and the results of sentence-transformers in its expected.json.gz."""
     name, runtime = request.param
     expected = json.loads(gzip.decompress((PARITY_MODELS / name / "expected.json.gz").read_bytes()))
     scorer = LocalScorer(from_folder(PARITY_MODELS / name), runtime=runtime)
@@ -41,13 +42,13 @@ def fixture(request):
     scorer.close()
 
 
-def test_every_family_has_a_fixture():
+def test_every_family_is_tested():
     types = {model_type_of(name) for name in FIXTURES}
     assert all(set(family.model_types) & types for family in FAMILIES)
 
 
-def test_logits_scores_and_lengths_are_those_of_the_reference(fixture):
-    scorer, expected = fixture
+def test_logits_scores_and_lengths_are_those_of_sentence_transformers(scorer_and_expected):
+    scorer, expected = scorer_and_expected
     queries, texts = zip(*expected["pairs"], strict=True)
     scores = scorer.score_many(queries, [[text] for text in texts])
     assert scorer.max_length == expected["max_length"]
@@ -56,8 +57,8 @@ def test_logits_scores_and_lengths_are_those_of_the_reference(fixture):
     np.testing.assert_allclose([pair.values[0] for pair in scores], expected["scores"], atol=1e-4, rtol=0)
 
 
-def test_score_does_not_depend_on_other_texts_or_their_order(fixture):
-    scorer, expected = fixture
+def test_score_does_not_depend_on_other_texts_or_their_order(scorer_and_expected):
+    scorer, expected = scorer_and_expected
     query = expected["pairs"][4][0]
     texts = [text for _, text in expected["pairs"]]
     together = scorer.score(query, texts).raw
@@ -66,17 +67,17 @@ def test_score_does_not_depend_on_other_texts_or_their_order(fixture):
     assert together == alone == backwards
 
 
-def test_every_token_is_counted_as_read_or_dropped(fixture):
-    scorer, expected = fixture
-    query, texts = expected["pairs"][0][0], [text for _, text in expected["pairs"]]
-    scores = scorer.score(query, texts)
+def test_every_token_is_counted_as_read_or_dropped(scorer_and_expected):
+    scorer, expected = scorer_and_expected
+    texts = [text for _, text in expected["pairs"]]
+    scores = scorer.score(expected["pairs"][0][0], texts)
     lengths = [len(ids) for ids in scorer.tokenizer._tokenise(texts)]
     assert [read + dropped for read, dropped in zip(scores.tokens, scores.dropped_tokens, strict=True)] == lengths
     assert any(scores.dropped_tokens)
 
 
-def test_ranking_reports_truncated_texts(fixture):
-    scorer, expected = fixture
+def test_ranking_reports_truncation(scorer_and_expected):
+    scorer, expected = scorer_and_expected
     longest = max((text for _, text in expected["pairs"]), key=len)
     ranking = podium.Reranker(scorer).rerank("rank", [longest, "short"])
     assert ranking.usage.truncated == 1

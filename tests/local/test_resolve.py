@@ -1,4 +1,4 @@
-"""Names of models, and the options that belong to each kind of name."""
+"""The names of models, and the options that each kind of model has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LocalScorer: options, scores, cancelling, closing, memory."""
+"""LocalScorer: its options and scores, cancelled calls, closing, and memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_max_length_can_only_be_shortened(max_length, tokens):
 
 
 @pytest.mark.parametrize(("option", "threads"), [(None, cores()), (3, 3)], ids=["default", "option"])
-def test_number_of_threads(option, threads):
+def test_number_of_threads_is_that_of_the_option_or_of_the_cores(option, threads):
     with podium.load(PARITY_MODELS / "bert", threads=option) as reranker:
         assert reranker.scorer.threads == threads
 
@@ -79,7 +79,7 @@ def test_progress_counts_every_text():
     assert sum(counts) == 4
 
 
-def test_many_queries_give_the_scores_of_single_ones():
+def test_score_many_returns_the_scores_of_single_calls():
     scorer = LocalScorer(from_folder(PARITY_MODELS / "bert"))
     queries = ["rank", "query", "rank"]
     texts = [[f"query {index}" for index in range(100)], ["list"], []]
@@ -92,15 +92,15 @@ def test_close_lets_running_calls_finish(question, passages):
     texts = [f"{passage} {index}" for index in range(10) for passage in passages]
     with podium.load("podium-mini", threads=1) as reranker, ThreadPoolExecutor(1) as thread:
         running = threading.Event()
-        call = thread.submit(reranker.scorer.score_many, [question], [texts], progress=lambda count: running.set())
+        future = thread.submit(reranker.scorer.score_many, [question], [texts], progress=lambda count: running.set())
         assert running.wait(60)
         reranker.close()
-        (scores,) = call.result(60)
-    assert len(scores.values) == 50
+        (scores,) = future.result(60)
+    assert len(scores.values) == len(texts)
 
 
-class Signalling(BaseScorer):
-    """Another scorer, and an event that is set when `ascore` has begun."""
+class SignallingScorer(BaseScorer):
+    """A scorer that passes calls to another one, and sets the event `begun` as soon as an `ascore` has begun."""
 
     def __init__(self, scorer):
         self._scorer = scorer
@@ -123,7 +123,7 @@ def test_cancelled_arank_leaves_the_reranker_usable(mini, question, passages):
     texts = [f"{passage} {index}" for index in range(40) for passage in passages]
 
     async def main():
-        scorer = Signalling(mini.scorer)
+        scorer = SignallingScorer(mini.scorer)
         task = asyncio.create_task(podium.Reranker(scorer).arank(question, texts))
         await scorer.begun.wait()
         task.cancel()
@@ -157,7 +157,7 @@ def test_many_texts_are_prepared_outside_the_event_loop():
     scorer.close()
 
 
-PEAK_MEMORY = """
+PEAK_MEMORY_SCRIPT = """
 import random, sys
 import podium
 
@@ -172,8 +172,8 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_documents():
-    def peak(count):
-        command = [sys.executable, "-c", PEAK_MEMORY, PARITY_MODELS / "bert", str(count)]
+    def peak_kilobytes(document_count):
+        command = [sys.executable, "-c", PEAK_MEMORY_SCRIPT, PARITY_MODELS / "bert", str(document_count)]
         return int(subprocess.run(command, check=True, capture_output=True).stdout)
 
-    assert peak(10_000) <= 1.3 * peak(100)
+    assert peak_kilobytes(10_000) <= 1.3 * peak_kilobytes(100)

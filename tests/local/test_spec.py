@@ -1,4 +1,4 @@
-"""What the JSON files in a model's folder may say, and what is refused."""
+"""The settings in the JSON files of a model's folder: how podium reads them, and which ones it refuses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_activation_that_could_change_the_order_is_refused(model, activation):
     ],
     ids=["new-key", "old-key", "default", "foreign"],
 )
-def test_activation_is_read_as_in_the_reference(model, config, kind):
+def test_activation_is_read_as_in_sentence_transformers(model, config, kind):
     edit_json(model / "config.json", **config)
     with podium.load(model) as reranker:
         assert reranker.rerank("q", ["a"]).score_kind == kind
@@ -104,11 +104,11 @@ def test_damaged_model_is_refused(model, damage, error, message):
 
 
 @pytest.mark.parametrize("content", ["[]", "5", "null", '"x"', "[" * 100_000], ids=["list", "number", "null", "string", "deep"])
-@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "modules.json", "tokenizer.json", "vocab.txt"])
-def test_nonsense_in_a_file_is_a_model_error(model, file, content):
-    (model / file).write_text(content)
-    if file == "vocab.txt":
-        (model / "tokenizer.json").unlink()
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "modules.json", "tokenizer.json", "vocab.txt"])
+def test_nonsense_in_a_file_is_ignored_or_a_model_error(model, name, content):
+    (model / name).write_text(content)
+    if name == "vocab.txt":
+        (model / "tokenizer.json").unlink()  # only then is vocab.txt read
     with contextlib.suppress(ModelError), podium.load(model) as reranker:
         assert reranker.rerank("rank", ["query"]).usage.pairs == 1
 
@@ -131,10 +131,10 @@ def test_nonsense_in_config_is_a_model_error(model, key, value):
     ],
     ids=["deberta-attention", "rope", "layer-types", "pooling"],
 )
-def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
-    values = json.loads((PARITY_MODELS / name / "config.json").read_text()) | changes
+def test_unsupported_setting_is_refused(name, changes, message):
+    config = json.loads((PARITY_MODELS / name / "config.json").read_text()) | changes
     with pytest.raises(UnsupportedModel, match=message):
-        family_of(values["model_type"], FAMILIES).architecture.from_json(values)
+        family_of(config["model_type"], FAMILIES).architecture.from_json(config)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_setting_that_podium_does_not_have_is_refused(name, changes, message):
     ids=["float", "boolean", "string", "null"],
 )
 def test_setting_of_another_type_is_refused(changes, message):
-    values = json.loads((PARITY_MODELS / "bert" / "config.json").read_text()) | changes
+    config = json.loads((PARITY_MODELS / "bert" / "config.json").read_text()) | changes
     with pytest.raises(UnsupportedModel, match=message):
-        family_of("bert", FAMILIES).architecture.from_json(values)
+        family_of("bert", FAMILIES).architecture.from_json(config)
 
 
 @pytest.mark.parametrize("model_type", [model_type for family in FAMILIES for model_type in family.model_types])
@@ -160,7 +160,7 @@ def test_missing_setting_is_refused(model_type):
 
 
 def test_deberta_reads_attention_terms_of_older_configs(tmp_path):
-    """Older configs join them with "|"; transformers splits them, and a string without a split has no terms at all."""
+    """Older configs have one string with "|" between the terms, which has to be split, as transformers does."""
     folder = shutil.copytree(PARITY_MODELS / "deberta-v3", tmp_path / "model")
     expected = LocalScorer(from_folder(folder)).score("rank", ["query list"]).raw
     edit_json(folder / "config.json", pos_att_type="p2c|c2p")
@@ -191,10 +191,10 @@ def test_other_pooling_is_refused(ettin, config):
 
 
 @pytest.mark.parametrize(
-    ("setting", "precision"), [({"precision": "int8"}, "int8"), ({}, "float32"), (None, "float32")], ids=str
+    ("podium_config", "precision"), [({"precision": "int8"}, "int8"), ({}, "float32"), (None, "float32")], ids=str
 )
-def test_default_precision_is_that_of_config_json(model, setting, precision):
-    edit_json(model / "config.json", podium=setting)
+def test_config_json_can_have_the_default_precision(model, podium_config, precision):
+    edit_json(model / "config.json", podium=podium_config)
     with podium.load(model) as reranker:
         assert reranker.scorer.precision == precision
     with podium.load(model, precision="float32") as reranker:

@@ -1,4 +1,4 @@
-"""Truncation, which podium implements itself: it is that of Hugging Face tokenizers."""
+"""Tokenizers: truncation, which podium implements itself, the tokenizer's settings, and rules that are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pair_tokenizer(folder, max_length):
 
 @settings(deadline=None)
 @given(query=WORDS, text=WORDS, max_length=st.integers(5, 70))
-def test_pairs_are_those_of_the_tokenizer_itself(query, text, max_length):
+def test_pairs_are_truncated_as_hugging_face_does(query, text, max_length):
     reference = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     reference.enable_truncation(max_length, strategy="longest_first")
     expected = reference.encode(query, text)
@@ -40,7 +40,7 @@ def test_pairs_are_those_of_the_tokenizer_itself(query, text, max_length):
 
 @settings(deadline=None)
 @given(text=WORDS, max_length=st.integers(4, 70))
-def test_texts_are_those_of_the_tokenizer_itself(text, max_length):
+def test_texts_are_truncated_as_hugging_face_does(text, max_length):
     reference = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     reference.enable_truncation(max_length)
     tokenizer = TextTokenizer(FOLDER, max_length)
@@ -49,24 +49,23 @@ def test_texts_are_those_of_the_tokenizer_itself(text, max_length):
     assert not tokenizer.segment_ids(encoded).any()
 
 
-@given(st.integers(0, 600), st.integers(0, 600), st.integers(2, 512))
-def test_truncated_lengths_fit_exactly(first, second, length):
-    lengths = truncated_lengths(first, second, length)
-    assert lengths[0] <= first
-    assert lengths[1] <= second
-    assert sum(lengths) == min(first + second, length)
+@given(query_length=st.integers(0, 600), text_length=st.integers(0, 600), max_length=st.integers(2, 512))
+def test_truncated_lengths_use_the_maximum(query_length, text_length, max_length):
+    lengths = truncated_lengths(query_length, text_length, max_length)
+    assert lengths[0] <= query_length
+    assert lengths[1] <= text_length
+    assert sum(lengths) == min(query_length + text_length, max_length)
 
 
 def test_queries_of_one_call_can_differ():
     tokenizer = pair_tokenizer(FOLDER, 64)
     pairs = [("rank", "query"), ("query list", "red"), ("rank", "red")]
-    together = tokenizer.encode(pairs)
-    for pair, encoded in zip(pairs, together, strict=True):
+    for pair, encoded in zip(pairs, tokenizer.encode(pairs), strict=True):
         np.testing.assert_array_equal(encoded.ids, tokenizer.encode([pair])[0].ids)
 
 
 @pytest.mark.parametrize(
-    ("settings", "has_segments"),
+    ("tokenizer_config", "has_segments"),
     [
         ({"tokenizer_class": "BertTokenizerFast"}, True),
         ({"tokenizer_class": "PreTrainedTokenizerFast"}, False),
@@ -76,9 +75,10 @@ def test_queries_of_one_call_can_differ():
     ],
     ids=["class", "generic-class", "default", "inputs-without", "inputs-with"],
 )
-def test_segments_are_those_of_the_reference(tmp_path, settings, has_segments):
+def test_tokenizer_config_decides_whether_pairs_have_segments(tmp_path, tokenizer_config, has_segments):
+    """transformers decides in the same way, by the names of the model's inputs and by the class."""
     shutil.copy(FOLDER / "tokenizer.json", tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
     tokenizer = pair_tokenizer(tmp_path, 64)
     (pair,) = tokenizer.encode([("rank", "query")])
     assert bool(tokenizer.segment_ids(pair).any()) == has_segments
@@ -95,7 +95,7 @@ def test_truncation_can_be_from_the_left(tmp_path):
     np.testing.assert_array_equal(left.ids[left.text_start : -1], text[-left.text_tokens :])
 
 
-def test_vocab_txt_is_enough_for_bert(tmp_path):
+def test_bert_without_tokenizer_json_is_read_from_vocab_txt(tmp_path):
     vocabulary = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).get_vocab()
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)), encoding="utf-8")
     (expected,) = pair_tokenizer(FOLDER, 64).encode([("rank the", "query Café")])
@@ -114,28 +114,30 @@ def test_damaged_tokenizer_is_an_error(tmp_path):
         pair_tokenizer(tmp_path, 64)
 
 
-@pytest.mark.parametrize(("tokenizer", "max_length"), [(pair_tokenizer, 4), (TextTokenizer, 2)], ids=["pair", "text"])
-def test_max_length_that_leaves_no_tokens_is_an_error(tokenizer, max_length):
+@pytest.mark.parametrize(("make_tokenizer", "max_length"), [(pair_tokenizer, 4), (TextTokenizer, 2)], ids=["pair", "text"])
+def test_max_length_with_room_for_special_tokens_only_is_an_error(make_tokenizer, max_length):
     with pytest.raises(UnsupportedModel, match=f"max_length={max_length}"):
-        tokenizer(FOLDER, max_length)
+        make_tokenizer(FOLDER, max_length)
 
 
 REPLACE_A = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
 ANY_CHARACTER = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False}
 
 
-def charsmap(longest_text):
-    """Return a character map of sentencepiece without a trie, whose texts are "a" and `longest_text`."""
+def sentencepiece_charsmap(longest_text):
+    """Return sentencepiece's character map in base64, with an empty trie and two texts: "a" and `longest_text`."""
     return base64.b64encode(b"\0\0\0\0a\0" + longest_text.encode() + b"\0").decode()
 
 
 def write_tokenizer(folder, **changes):
+    """Write the tokenizer.json of the model in FOLDER, with changed values, into another folder."""
     tokenizer = json.loads((FOLDER / "tokenizer.json").read_text()) | changes
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
 
 
-def sequence(name, rules):
-    return {"type": "Sequence", name: rules}
+def sequence(key, rules):
+    """Return a rule that applies several rules in order. `key` is "normalizers" or "pretokenizers"."""
+    return {"type": "Sequence", key: rules}
 
 
 @pytest.mark.parametrize(
@@ -145,14 +147,14 @@ def sequence(name, rules):
         {"normalizer": sequence("normalizers", [sequence("normalizers", [REPLACE_A] * 4), {"type": "Lowercase"}])},
         {"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "a" * 200}},
         {"normalizer": sequence("normalizers", [{"type": "Replace", "pattern": {"Regex": "b*"}, "content": "bb"}] * 5)},
-        {
+        {  # a Unicode form of U+FDFA has 18 letters, among them U+0644, and the second rule replaces each of these again
             "normalizer": sequence(
                 "normalizers", [{"type": "Replace", "pattern": {"String": "\u0644"}, "content": "\ufdfa"}] * 2
             )
         },
         {"normalizer": sequence("normalizers", [{"type": "Prepend", "prepend": "a"}] * 8)},
         {"normalizer": sequence("normalizers", [{"type": "ByteLevel"}] * 4)},
-        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": charsmap("a" * 201)}},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": sentencepiece_charsmap("a" * 201)}},
         {
             "normalizer": None,
             "pre_tokenizer": sequence(
@@ -177,17 +179,18 @@ def sequence(name, rules):
 )
 @pytest.mark.parametrize("is_escaped", [False, True], ids=["plain", "escaped"])
 def test_tokenizer_that_makes_texts_much_longer_is_refused(tmp_path, changes, is_escaped):
+    """The rules are also recognized if the names in the file are written with JSON's escapes."""
     write_tokenizer(tmp_path, **changes)
-    file = tmp_path / "tokenizer.json"
+    path = tmp_path / "tokenizer.json"
     if is_escaped:
         for name in ("normalizer", "pre_tokenizer"):
-            file.write_text(file.read_text().replace(f'"{name}"', f'"\\u00{ord(name[0]):x}{name[1:]}"'))
+            path.write_text(path.read_text().replace(f'"{name}"', f'"\\u00{ord(name[0]):x}{name[1:]}"'))
     with pytest.raises(UnsupportedModel, match=r"can make a text [\d,]+ times longer, and podium allows 200; download"):
         TextTokenizer(tmp_path, 64)
 
 
 def test_rules_are_checked_before_they_are_applied_to_added_tokens(tmp_path):
-    """Loading a tokenizer normalizes its added tokens."""
+    """When the tokenizers library loads a tokenizer, it already applies the rules to the added tokens."""
     vocabulary = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).get_vocab()
     token = {"id": len(vocabulary), "content": "a" * 300, "normalized": True, "special": False}
     token |= {"single_word": False, "lstrip": False, "rstrip": False}
@@ -198,7 +201,8 @@ def test_rules_are_checked_before_they_are_applied_to_added_tokens(tmp_path):
 
 SPACES = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-PRECOMPILED = {"type": "Precompiled", "precompiled_charsmap": charsmap("صلى الله عليه وسلم")}  # the longest text of nmt_nfkc
+LONGEST_TEXT_OF_NMT_NFKC = "صلى الله عليه وسلم"  # 18 characters
+PRECOMPILED = {"type": "Precompiled", "precompiled_charsmap": sentencepiece_charsmap(LONGEST_TEXT_OF_NMT_NFKC)}
 
 
 @pytest.mark.parametrize(
@@ -229,11 +233,11 @@ def test_rules_of_real_tokenizers_are_allowed(normalizers, pre_tokenizers):
         "normalizer": sequence("normalizers", normalizers),
         "pre_tokenizer": sequence("pretokenizers", pre_tokenizers),
     }
-    assert max_expansion(json.dumps(rules, ensure_ascii=False)) <= 72
+    assert max_expansion(json.dumps(rules, ensure_ascii=False)) <= 18 * 2 * 2  # PRECOMPILED, SPACES and METASPACE
 
 
 def test_rule_that_fails_on_a_text_is_an_error(tmp_path):
-    """The rule's regular expression takes exponential time on this text, so its library gives up and panics."""
+    """The rule's regular expression would take exponential time on this text, so the tokenizers library gives up and panics."""
     pattern = {"type": "Split", "pattern": {"Regex": "(a|a)+$"}, "behavior": "Isolated", "invert": False}
     write_tokenizer(tmp_path, pre_tokenizer=pattern)
     tokenizer = TextTokenizer(tmp_path, 64)
@@ -241,7 +245,8 @@ def test_rule_that_fails_on_a_text_is_an_error(tmp_path):
         tokenizer.encode(["a" * 30 + "c"])
 
 
-def test_unknown_word_without_an_unknown_token_is_an_error(tmp_path):
+def test_unknown_word_is_an_error_without_an_unknown_token(tmp_path):
+    """The vocabulary has neither the word nor the token that would replace it."""
     model = json.loads((FOLDER / "tokenizer.json").read_text())["model"]
     write_tokenizer(tmp_path, model=model | {"unk_token": "[no such token]"})
     tokenizer = TextTokenizer(tmp_path, 64)

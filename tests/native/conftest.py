@@ -1,4 +1,4 @@
-"""The native core is missing if podium was installed without a C++ compiler; its tests are skipped then."""
+"""Fixtures of the tests of the native core. If podium was installed without a C++ compiler, the tests are skipped."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from environment import CORE, PARITY_MODELS
+from environment import HAS_CORE, PARITY_MODELS
 
-collect_ignore_glob = [] if CORE else ["test_*.py"]
+collect_ignore_glob = [] if HAS_CORE else ["test_*.py"]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ print(first.scorer.runtime, second.scorer.runtime, len(first.rerank("q", ["one",
 
 
 def run(script, *, check=True):
+    """Run a script in another process. With `check`, an error of the script is an error of the test."""
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=check, timeout=240)
 
 
@@ -60,7 +61,8 @@ def hold(reranker):
     ranked.set()
     threading.Event().wait()
 
-ranked, reranker = threading.Event(), podium.load("podium-mini", runtime="native")
+ranked = threading.Event()
+reranker = podium.load("podium-mini", runtime="native")
 threading.Thread(target=hold, args=[reranker], daemon=True).start()
 ranked.wait()
 """

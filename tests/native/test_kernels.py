@@ -1,4 +1,4 @@
-"""The native core's kernels, compared with numpy in float64 on every instruction set of this machine."""
+"""The kernels of the native core, compared with numpy in float64 on every instruction set of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from podium import _native
 from podium.local.runtimes.native.packed import pack_float32, pack_int8
 
 INSTRUCTION_SETS = _native.instruction_sets()
-# Rows, inputs and outputs near the sizes of tiles and panels, and far from them.
+# Each shape is (rows, inputs, outputs). Some numbers are near the sizes of the tiles and panels of the kernels, others are not.
 SHAPES = [
     (1, 1, 1),
     (1, 384, 384),
@@ -25,7 +25,7 @@ SHAPES = [
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
-def kernels(request):
+def instruction_set(request):
     return request.param
 
 
@@ -33,18 +33,19 @@ def random(*shape, scale=1.0):
     return (np.random.default_rng(sum(shape)).standard_normal(shape) * scale).astype(np.float32)
 
 
-def multiply(x, weight, kernels, bias=None, activation="none", added=None):
+def multiply(x, weight, instruction_set, bias=None, activation="none", added=None):
+    """Return activation(x · weightᵀ + bias) + added."""
     y = np.full((len(x), len(weight)), np.nan, np.float32)
     _native.multiply(
-        x=x, packed=pack_float32(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=kernels
+        x=x, packed=pack_float32(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=instruction_set
     )
     return y
 
 
-def multiply_int8(x, weight, kernels):
+def multiply_int8(x, weight, instruction_set):
     y = np.full((len(x), len(weight)), np.nan, np.float32)
     packed, scales, sums = pack_int8(weight)
-    _native.multiply_int8(x=x, packed=packed, scales=scales, sums=sums, y=y, instruction_set=kernels)
+    _native.multiply_int8(x=x, packed=packed, scales=scales, sums=sums, y=y, instruction_set=instruction_set)
     return y
 
 
@@ -57,75 +58,76 @@ def test_portable_kernels_are_always_available():
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_product(kernels, shape):
+def test_product_is_close(instruction_set, shape):
     rows, inputs, outputs = shape
     x, weight = random(rows, inputs), random(outputs, inputs)
     bias, added = random(outputs), random(rows, outputs)
     exact = exact_product(x, weight)
     tolerance = 1e-6 * exact_product(np.abs(x), np.abs(weight)).max() + 1e-6
-    np.testing.assert_allclose(multiply(x, weight, kernels), exact, atol=tolerance, rtol=0)
-    y = multiply(x, weight, kernels, bias, "relu", added)
+    np.testing.assert_allclose(multiply(x, weight, instruction_set), exact, atol=tolerance, rtol=0)
+    y = multiply(x, weight, instruction_set, bias=bias, activation="relu", added=added)
     np.testing.assert_allclose(y, np.maximum(exact + bias, 0) + added, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e12], ids=["tiny", "huge"])
-def test_product_of_tiny_and_huge_numbers(kernels, scale):
+def test_product_of_tiny_and_huge_numbers_is_close(instruction_set, scale):
     x, weight = random(9, 100, scale=scale), random(70, 100)
     exact = exact_product(x, weight)
     tolerance = 1e-6 * exact_product(np.abs(x), np.abs(weight)).max()
-    np.testing.assert_allclose(multiply(x, weight, kernels), exact, atol=tolerance, rtol=0)
-    assert np.abs(multiply_int8(x, weight, kernels) - exact).max() < 0.03 * np.abs(exact).max()
+    np.testing.assert_allclose(multiply(x, weight, instruction_set), exact, atol=tolerance, rtol=0)
+    assert np.abs(multiply_int8(x, weight, instruction_set) - exact).max() < 0.03 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_int8_product_of_integers_is_exact(kernels, shape):
+def test_int8_product_of_integers_is_exact(instruction_set, shape):
     """The integers include the largest, which an instruction that saturates would get wrong."""
     rows, inputs, outputs = shape
     draw = np.random.default_rng(inputs)
     weight = draw.choice([-127, 127], (outputs, inputs)).astype(np.float32)
     x = draw.choice([0, 255], (rows, inputs)).astype(np.float32)
-    x[:, 0] = 255  # so that a quantisation step is 1
+    x[:, 0] = 255  # the largest number of each row, so that a quantisation step is 1
     x[0] = 255
     if rows > 1:
         x[1] = draw.integers(0, 256, inputs)
         x[1, 0] = 255
     exact = (x.astype(np.int64) @ weight.astype(np.int64).T).astype(np.float32)
-    np.testing.assert_allclose(multiply_int8(x, weight, kernels), exact, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(multiply_int8(x, weight, instruction_set), exact, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_int8_product_is_close(kernels, shape):
+def test_int8_product_is_close(instruction_set, shape):
+    """Rounding to int8 changes each number by at most half a quantisation step."""
     rows, inputs, outputs = shape
     x, weight = random(rows, inputs), random(outputs, inputs)
     steps = (np.maximum(x.max(axis=1), 0) - np.minimum(x.min(axis=1), 0)) / 255
     weight_steps = np.abs(weight).max(axis=1) / 127
     tolerance = steps[:, None] * np.abs(weight).sum(axis=1) / 2 + np.abs(x).sum(axis=1)[:, None] * weight_steps / 2
     tolerance += inputs * steps[:, None] * weight_steps / 4 + 1e-5
-    assert (np.abs(multiply_int8(x, weight, kernels) - exact_product(x, weight)) <= tolerance * 1.01).all()
+    assert (np.abs(multiply_int8(x, weight, instruction_set) - exact_product(x, weight)) <= tolerance * 1.01).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 3.5, -3.5])
-def test_int8_product_of_constant_rows(kernels, value):
+def test_int8_product_of_constant_rows_is_close(instruction_set, value):
     x, weight = np.full((4, 48), value, np.float32), random(10, 48)
     exact = exact_product(x, weight)
-    np.testing.assert_allclose(multiply_int8(x, weight, kernels), exact, atol=0.03 * max(np.abs(exact).max(), 1e-9))
+    np.testing.assert_allclose(multiply_int8(x, weight, instruction_set), exact, atol=0.03 * max(np.abs(exact).max(), 1e-9))
 
 
 @pytest.mark.parametrize("product", [multiply, multiply_int8], ids=["float32", "int8"])
-def test_row_does_not_depend_on_the_number_of_rows(kernels, product):
+def test_row_does_not_depend_on_the_number_of_rows(instruction_set, product):
     x, weight = random(31, 130), random(150, 130)
-    together = product(x, weight, kernels)
+    together = product(x, weight, instruction_set)
     for count in (1, 2, 5, 6, 7, 13):
-        assert (product(x[:count], weight, kernels) == together[:count]).all()
-        assert (product(np.ascontiguousarray(x[-count:]), weight, kernels) == together[-count:]).all()
+        assert (product(x[:count], weight, instruction_set) == together[:count]).all()
+        assert (product(np.ascontiguousarray(x[-count:]), weight, instruction_set) == together[-count:]).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("product", [multiply, multiply_int8], ids=["float32", "int8"])
-def test_product_of_a_number_that_is_not_finite_is_not_finite(kernels, product, value):
+def test_product_of_a_number_that_is_not_finite_is_not_finite(instruction_set, product, value):
     x, weight = random(8, 70), np.abs(random(5, 70)) + 1
     x[3, 11] = value
-    y = product(x, weight, kernels)
+    y = product(x, weight, instruction_set)
     assert not np.isfinite(y[3]).any()
     assert np.isfinite(np.delete(y, 3, axis=0)).all()
 
@@ -141,35 +143,36 @@ EXACT_ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("name", EXACT_ACTIVATIONS)
-def test_activation(kernels, name):
+def test_activation_is_close(instruction_set, name):
     x = np.concatenate([np.linspace(-12, 12, 10_001), [0, -0.0, 1e-30, -1e-30, 88, -88, 500, -500]])[None].astype(np.float32)
     y = np.empty_like(x)
-    _native.activate(x=x, activation=name, y=y, instruction_set=kernels)
+    _native.activate(x=x, activation=name, y=y, instruction_set=instruction_set)
     np.testing.assert_allclose(y, EXACT_ACTIVATIONS[name](x.astype(np.float64)), atol=1e-6, rtol=5e-7)
-    _native.activate(x=np.full_like(x, np.nan), activation=name, y=y, instruction_set=kernels)
+    _native.activate(x=np.full_like(x, np.nan), activation=name, y=y, instruction_set=instruction_set)
     assert np.isnan(y).all() or name == "relu"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 16), (7, 384), (4, 1023)], ids=str)
 @pytest.mark.parametrize("mean", [0.0, 100.0])
-def test_norm(kernels, shape, mean):
+def test_norm_is_close(instruction_set, shape, mean):
     x, weight, bias = random(*shape) + np.float32(mean), random(shape[1]), random(shape[1])
     y = np.empty_like(x)
-    _native.normalise(x=x, weight=weight, bias=bias, epsilon=1e-5, y=y, instruction_set=kernels)
+    _native.normalise(x=x, weight=weight, bias=bias, epsilon=1e-5, y=y, instruction_set=instruction_set)
     wide = x.astype(np.float64)
     exact = (wide - wide.mean(axis=1, keepdims=True)) / np.sqrt(wide.var(axis=1, keepdims=True) + 1e-5) * weight + bias
     np.testing.assert_allclose(y, exact, atol=2e-5 * (1 + mean))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 384)], ids=str)
-def test_norm_of_constant_rows_is_zero(kernels, shape):
+def test_norm_of_constant_rows_is_zero(instruction_set, shape):
     x = np.full(shape, 3.0, np.float32)
     y = np.empty_like(x)
-    _native.normalise(x=x, weight=random(shape[1]), bias=None, epsilon=1e-5, y=y, instruction_set=kernels)
+    _native.normalise(x=x, weight=random(shape[1]), bias=None, epsilon=1e-5, y=y, instruction_set=instruction_set)
     np.testing.assert_allclose(y, 0, atol=1e-4)
 
 
 def exact_attention(qkv, heads, size, window):
+    """Return the attention of rows with query, key and value side by side. If `window` is 0, tokens attend to all others."""
     tokens = len(qkv)
     query, key, value = (
         part.reshape(tokens, heads, size).transpose(1, 0, 2) for part in np.split(qkv.astype(np.float64), 3, axis=1)
@@ -186,33 +189,37 @@ def exact_attention(qkv, heads, size, window):
 @pytest.mark.parametrize("tokens", [1, 2, 23, 24, 25, 63, 64, 65, 130, 511])
 @pytest.mark.parametrize(("heads", "size"), [(2, 32), (1, 64), (3, 5), (1, 72)])
 @pytest.mark.parametrize("window", [0, 1, 64])
-def test_attention(kernels, tokens, heads, size, window):
-    qkv, width = random(tokens, 3 * heads * size), heads * size
-    shape = {"heads": heads, "scale": size**-0.5, "window": window, "instruction_set": kernels}
-    y, first = np.full((tokens, width), np.nan, np.float32), np.empty((1, width), np.float32)
-    _native.attend(qkv=qkv, y=y, **shape)
+def test_attention_is_close(instruction_set, tokens, heads, size, window):
+    """If the result has only one row, only the first token's attention is computed."""
+    width = heads * size
+    qkv = random(tokens, 3 * width)
+    options = {"heads": heads, "scale": size**-0.5, "window": window, "instruction_set": instruction_set}
+    y = np.full((tokens, width), np.nan, np.float32)
+    _native.attend(qkv=qkv, y=y, **options)
     np.testing.assert_allclose(y, exact_attention(qkv, heads, size, window), atol=1e-5)
-    _native.attend(qkv=qkv, y=first, **shape)
-    assert (first == y[:1]).all()
+    first_row = np.empty((1, width), np.float32)
+    _native.attend(qkv=qkv, y=first_row, **options)
+    assert (first_row == y[:1]).all()
 
 
 @pytest.mark.parametrize("tokens", [1, 15, 17, 31, 64, 130])
 @pytest.mark.parametrize("width", [5, 16, 40, 72, 384, 391])
 def test_sums_are_the_same_on_every_instruction_set_that_fuses_products_and_sums(tokens, width):
     x, weight = random(tokens, width), random(width)
-    qkv, results = random(tokens, 3 * width), []
-    for kernels in INSTRUCTION_SETS[:-1]:
+    qkv = random(tokens, 3 * width)
+    results = []
+    for instruction_set in INSTRUCTION_SETS[:-1]:  # the last one, "portable", does not fuse them
         normal, attended = np.empty_like(x), np.empty_like(x)
-        _native.normalise(x=x, weight=weight, bias=None, epsilon=1e-5, y=normal, instruction_set=kernels)
-        _native.attend(qkv=qkv, y=attended, heads=1, scale=width**-0.5, window=0, instruction_set=kernels)
-        results.append((normal.tobytes(), attended.tobytes(), multiply_int8(x, qkv[:, :width], kernels).tobytes()))
+        _native.normalise(x=x, weight=weight, bias=None, epsilon=1e-5, y=normal, instruction_set=instruction_set)
+        _native.attend(qkv=qkv, y=attended, heads=1, scale=width**-0.5, window=0, instruction_set=instruction_set)
+        results.append((normal.tobytes(), attended.tobytes(), multiply_int8(x, qkv[:, :width], instruction_set).tobytes()))
     assert len(set(results)) <= 1
 
 
-def test_every_finite_float16_becomes_the_same_float32(kernels):
+def test_every_finite_float16_becomes_the_same_float32(instruction_set):
     halves = np.arange(1 << 16, dtype=np.uint16)
     halves = halves[np.isfinite(halves.view(np.float16))]
     y = np.empty(len(halves), np.float32)
-    _native.widen(halves=halves, y=y, instruction_set=kernels)
+    _native.widen(halves=halves, y=y, instruction_set=instruction_set)
     assert (y == halves.view(np.float16).astype(np.float32)).all()
-    _native.widen(halves=halves[:3], y=y[:3], instruction_set=kernels)
+    _native.widen(halves=halves[:3], y=y[:3], instruction_set=instruction_set)

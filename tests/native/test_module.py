@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from environment import CORE
+from environment import HAS_CORE
 
-if not CORE:
+if not HAS_CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium import _native
@@ -15,7 +15,10 @@ from podium.local.runtimes.native.packed import PANEL, pack_float32, pack_int8
 
 WIDTH = 12
 OVERFLOW = 2**64  # one more than the largest std::size_t of C++
-IDS, SEGMENTS, OFFSETS = np.arange(5, dtype=np.int32), np.zeros(5, np.int32), np.array([0, 2, 5], np.int64)
+# Two texts, of 2 and 3 tokens.
+IDS = np.arange(5, dtype=np.int32)
+SEGMENTS = np.zeros(5, np.int32)
+OFFSETS = np.array([0, 2, 5], np.int64)
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -30,11 +33,19 @@ def network():
 @pytest.fixture
 def tokens(network):
     """The slot of the token embeddings."""
-    return network.embed(np.arange(10 * WIDTH, dtype=np.float32).reshape(10, WIDTH), None, False, None, "counted", 0)
+    words = np.arange(10 * WIDTH, dtype=np.float32).reshape(10, WIDTH)
+    return network.embed(words=words, segments=None, by_segment=False, places=None, positions="counted", padding=0)
+
+
+def attend(network, slot, **options):
+    """Add a step in which the rows of a slot attend to each other. Return its slot, whose rows have 4 columns."""
+    columns = {"query_column": 0, "key_column": 4, "value_column": 8}
+    return network.attend(queries=slot, keys=slot, **columns, heads=1, size=4, scale=1.0, **options)
 
 
 @pytest.fixture
 def finished(network, tokens):
+    """A network that can run: it returns the mean of a text's token embeddings."""
     network.finish(network.mean(tokens))
     return network
 
@@ -63,18 +74,20 @@ def test_attention_beyond_the_columns_is_refused_if_the_sum_overflows(
         network.attend(tokens, query_column, tokens, key_column, value_column, heads, size, 1.0)
 
 
-@pytest.mark.parametrize("kernels", _native.instruction_sets())
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
 @pytest.mark.parametrize("window", [6, 2**63, OVERFLOW - 1])
-def test_window_beyond_the_text_is_no_window(kernels, window):
+def test_window_larger_than_the_text_has_no_effect(instruction_set, window):
     qkv = np.random.default_rng(0).standard_normal((5, 3 * WIDTH)).astype(np.float32)
+    options = {"heads": 2, "scale": 0.5, "instruction_set": instruction_set}
     unlimited, limited = np.empty((5, WIDTH), np.float32), np.empty((5, WIDTH), np.float32)
-    _native.attend(qkv, unlimited, 2, 0.5, 0, kernels)
-    _native.attend(qkv, limited, 2, 0.5, window, kernels)
+    _native.attend(qkv=qkv, y=unlimited, window=0, **options)
+    _native.attend(qkv=qkv, y=limited, window=window, **options)
     assert (limited == unlimited).all()
 
 
 @pytest.mark.parametrize("inputs", [65_000, 65_001])
-def test_int8_inputs_are_limited_to_what_fits_an_int32(inputs):
+def test_number_of_int8_inputs_is_limited(inputs):
+    """The sum of 65,000 products is the largest that fits into an int32."""
     x, weight, y = np.full((1, inputs), 255, np.float32), ones(1, inputs), np.empty((1, 1), np.float32)
     x[0, 0] = 0
     if inputs > 65_000:
@@ -85,7 +98,7 @@ def test_int8_inputs_are_limited_to_what_fits_an_int32(inputs):
         np.testing.assert_allclose(y, 255 * (inputs - 1), rtol=1e-6)
 
 
-# Arrays that would be converted to a copy
+# Arrays that the bindings would have to copy because of their type or layout
 
 
 @pytest.mark.parametrize(
@@ -135,24 +148,23 @@ def test_ids_do_not_wrap_to_other_ids(finished):
 def test_half_of_the_rotary_positions_is_refused(network, tokens, missing):
     tables = {"cos": ones(9, 2), "sin": ones(9, 2)} | {missing: None}
     with pytest.raises(ValueError, match="both cos and sin"):
-        network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, **tables)
+        attend(network, tokens, **tables)
 
 
 def test_rows_that_rotary_positions_changed_cannot_be_read_again(network, tokens):
-    network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, cos=ones(9, 2), sin=ones(9, 2))
+    attend(network, tokens, cos=ones(9, 2), sin=ones(9, 2))
     with pytest.raises(ValueError, match="overwritten by the rotary positions"):
         network.mean(tokens)
 
 
 def test_text_longer_than_the_rotary_positions_is_refused(network, tokens):
-    rows = network.attend(tokens, 0, tokens, 4, 8, 1, 4, 1.0, cos=ones(2, 2), sin=ones(2, 2))
-    network.finish(network.mean(rows))
+    network.finish(network.mean(attend(network, tokens, cos=ones(2, 2), sin=ones(2, 2))))
     with pytest.raises(IndexError, match="a text has 3 tokens: the model has 2 positions"):
         network.run(IDS, SEGMENTS, OFFSETS, ones(2, 4))
 
 
-def test_network_is_finished_once(network, tokens):
-    """Assigning buffers again would take them from a run on another thread."""
+def test_network_cannot_be_finished_twice(network, tokens):
+    """`finish` assigns buffers. A second time, it would take them from a run on another thread."""
     mean = network.mean(tokens)
     network.finish(mean)
     with pytest.raises(ValueError, match="the network is finished"):

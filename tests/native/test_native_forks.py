@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-RANK = """
+FORK_WHILE_RANKING = """
 import os, signal, threading
 import podium
 
@@ -40,6 +40,6 @@ os._exit(0)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_process_forked_while_the_core_computes_can_compute():
-    """The network's lock would stay locked in the new process if a fork did not wait until no thread has it."""
-    done = subprocess.run([sys.executable, "-c", RANK], capture_output=True, text=True, timeout=300)
-    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
+    """A fork waits until no thread holds the network's lock. Otherwise the lock would stay locked in the new process."""
+    process = subprocess.run([sys.executable, "-c", FORK_WHILE_RANKING], capture_output=True, text=True, timeout=300)
+    assert (process.stdout, process.returncode) == ("0\n", 0), process.stderr

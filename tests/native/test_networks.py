@@ -1,4 +1,4 @@
-"""Networks of the native core: equal results on all instruction sets and threads, and what the core refuses."""
+"""Networks of the native core: equal results on all instruction sets and threads, and networks that the core refuses."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from podium.local.runtimes.native.runtime import NativeRuntime
 from podium.local.spec import read_spec
 from podium.local.tokenizer import PairTokenizer
 
+INSTRUCTION_SETS = _native.instruction_sets()
 TEXTS = ["red", "a list of words " * 9, "query " * 40, "rank", "x " * 500]
 
 
@@ -29,7 +30,7 @@ def random(*shape):
 
 
 def native_scores(folder, precision, instruction_set):
-    """Return the logits of a model, which must be the same for all pairs at once and one at a time."""
+    """Return the logits of a model. Checks that a pair has the same logit alone as together with the others."""
     spec = read_spec(folder)
     checkpoint = Checkpoint(spec.weights, spec.family.prefix)
     graph = NativeGraph(checkpoint, Packed("tests", precision), precision, instruction_set=instruction_set)
@@ -40,7 +41,7 @@ def native_scores(folder, precision, instruction_set):
     ids, segments = [pair.ids for pair in pairs], [tokenizer.segment_ids(pair) for pair in pairs]
     together = runtime.run(ids, segments)[:, 0]
     alone = [runtime.run([ids[index]], [segments[index]])[0, 0] for index in range(len(pairs))]
-    assert together.tolist() == alone, "a score depends on its neighbours"
+    assert together.tolist() == alone, "a score depends on the other pairs"
     return together
 
 
@@ -48,7 +49,7 @@ def native_scores(folder, precision, instruction_set):
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
 def test_instruction_sets_agree(name, precision, tolerance):
     """All sets but "portable", which does not fuse products and sums, give the same scores to the last bit."""
-    *fused, portable = (native_scores(PARITY_MODELS / name, precision, kernels) for kernels in _native.instruction_sets())
+    *fused, portable = (native_scores(PARITY_MODELS / name, precision, kernels) for kernels in INSTRUCTION_SETS)
     for scores in fused:
         assert scores.tolist() == fused[0].tolist()
         np.testing.assert_allclose(portable, scores, atol=tolerance, rtol=0)
@@ -107,8 +108,14 @@ def test_weights_of_other_sizes_are_refused(model, name, change):
         podium.load(model, runtime="native")
 
 
+# Two texts, of 2 and 4 tokens.
+IDS = np.arange(6, dtype=np.int32)
+SEGMENTS = np.zeros(6, np.int32)
+OFFSETS = np.array([0, 2, 6])
+
+
 @pytest.fixture
-def network():
+def network_and_words():
     """A network, and the number of its first step, which has width 8."""
     network = _native.Network()
     words = network.embed(words=random(10, 8), segments=None, by_segment=False, places=None, positions="counted", padding=0)
@@ -137,83 +144,78 @@ WRONG_STEPS = {
 
 
 @pytest.mark.parametrize("add_step", WRONG_STEPS.values(), ids=WRONG_STEPS)
-def test_wrong_step_is_refused(network, add_step):
+def test_wrong_step_is_refused(network_and_words, add_step):
     with pytest.raises(ValueError, match=r"\w"):
-        add_step(*network)
+        add_step(*network_and_words)
 
 
 @pytest.fixture
-def finished(network):
+def finished(network_and_words):
     """A network with two outputs per text."""
-    network, words = network
+    network, words = network_and_words
     mean = network.mean(x=words)
     network.finish(result=network.linear(x=mean, packed=pack_float32(random(2, 8)), outputs=2, bias=None))
     return network
 
 
-def test_result_can_have_a_row_per_token(network):
-    network, words = network
+def test_result_can_have_a_row_per_token(network_and_words):
+    network, words = network_and_words
     doubled = network.join(inputs=[words, network.add(x=words, y=words)])
     network.finish(result=doubled)
     assert not network.per_text(x=doubled)
     result = np.zeros((6, 16), np.float32)
-    network.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
-    assert (result[:, :8] == random(10, 8)[:6]).all()
+    network.run(ids=IDS, segments=SEGMENTS, offsets=OFFSETS, result=result)
+    assert (result[:, :8] == random(10, 8)[:6]).all()  # the vectors of the words
     assert (result[:, 8:] == 2 * result[:, :8]).all()
     with pytest.raises(ValueError, match="one row per text or per token"):
-        network.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=np.zeros((2, 16), np.float32))
-
-
-IDS, SEGMENTS = np.arange(6, dtype=np.int32), np.zeros(6, np.int32)
+        network.run(ids=IDS, segments=SEGMENTS, offsets=OFFSETS, result=np.zeros((2, 16), np.float32))
 
 
 def test_finished_network_runs(finished):
     result = np.zeros((2, 2), np.float32)
-    finished.run(ids=IDS, segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
+    finished.run(ids=IDS, segments=SEGMENTS, offsets=OFFSETS, result=result)
     assert result.any()
 
 
 @pytest.mark.parametrize(
-    ("offsets", "segments", "texts"),
+    ("offsets", "segment_count", "result_count"),
     [([0, 2, 7], 6, 2), ([0, 6, 6], 6, 2), ([0, 7, 6], 6, 2), ([1, 2, 6], 6, 2), ([0, 2, 6], 3, 2), ([0, 2, 6], 6, 1)],
     ids=["beyond-the-end", "empty-text", "decreasing", "not-from-zero", "few-segments", "few-results"],
 )
-def test_wrong_texts_are_refused(finished, offsets, segments, texts):
-    result = np.zeros((texts, 2), np.float32)
+def test_wrong_texts_are_refused(finished, offsets, segment_count, result_count):
+    result = np.zeros((result_count, 2), np.float32)
     with pytest.raises(ValueError, match=r"\w"):
-        finished.run(ids=IDS, segments=SEGMENTS[:segments], offsets=np.array(offsets), result=result)
+        finished.run(ids=IDS, segments=SEGMENTS[:segment_count], offsets=np.array(offsets), result=result)
 
 
 @pytest.mark.parametrize("token", [10, -1, 2**31 - 1])
 def test_unknown_token_is_refused(finished, token):
     result = np.zeros((2, 2), np.float32)
     with pytest.raises(IndexError, match="token id"):
-        finished.run(ids=np.full(6, token, np.int32), segments=SEGMENTS, offsets=np.array([0, 2, 6]), result=result)
+        finished.run(ids=np.full(6, token, np.int32), segments=SEGMENTS, offsets=OFFSETS, result=result)
 
 
-def attended(x, visible, window, heads):
-    """Return the exact attention of x, whose rows have query, key and value side by side.
-
-    Only the first `visible` rows are attended to.
-    """
+def exact_attention(x, visible_count, window, heads):
+    """Return the attention of rows with query, key and value side by side. They attend only to the first `visible_count`."""
     queries, keys, values = (
         part.reshape(len(x), heads, -1).transpose(1, 0, 2) for part in np.split(x.astype(np.float64), 3, 1)
     )
     products = queries @ keys.transpose(0, 2, 1)
     distances = np.abs(np.subtract.outer(np.arange(len(x)), np.arange(len(x))))
-    can_attend = (np.arange(len(x)) < visible) & (distances <= (window or len(x)))
+    can_attend = (np.arange(len(x)) < visible_count) & (distances <= (window or len(x)))
     powers = np.where(can_attend, np.exp(products - products.max(-1, keepdims=True)), 0)
     weights = powers / np.maximum(powers.sum(-1, keepdims=True), 1e-300)
     return (weights @ values).transpose(1, 0, 2).reshape(len(x), -1)
 
 
-@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 @pytest.mark.parametrize("window", [0, 8, 70])
-@pytest.mark.parametrize(("visible", "hidden"), [(5, 0), (5, 3), (70, 40), (3, 200), (90, 70), (1, 1)])
-def test_no_token_attends_to_hidden_ones(instruction_set, window, visible, hidden):
-    """ColBERT expands queries with such tokens. A hidden token whose window has only hidden tokens attends to nothing."""
-    tokens, heads = visible + hidden, 2
-    words = random(tokens, 24)
+@pytest.mark.parametrize(("visible_count", "hidden_count"), [(5, 0), (5, 3), (70, 40), (3, 200), (90, 70), (1, 1)])
+def test_no_token_attends_to_hidden_ones(instruction_set, window, visible_count, hidden_count):
+    """ColBERT expands queries with hidden tokens. If a token has only hidden tokens in its window, it attends to none."""
+    token_count = visible_count + hidden_count
+    heads = 2
+    words = random(token_count, 24)
     network = _native.Network(instruction_set)
     x = network.embed(words=words, segments=None, by_segment=False, places=None, positions="counted", padding=0)
     y = network.attend(
@@ -221,9 +223,10 @@ def test_no_token_attends_to_hidden_ones(instruction_set, window, visible, hidde
         hides_segment_1=True,
     )  # fmt: skip
     network.finish(result=y)
-    ids = np.concatenate([np.arange(tokens), [0]]).astype(np.int32)  # two texts
-    segments = np.concatenate([np.arange(tokens) >= visible, [0]]).astype(np.int32)
-    result = np.empty((tokens + 1, 8), np.float32)
-    network.run(ids=ids, segments=segments, offsets=np.array([0, tokens, tokens + 1]), result=result)
-    np.testing.assert_allclose(result[:-1], attended(words, visible, window, heads), atol=1e-5, rtol=1e-4)
+    ids = np.concatenate([np.arange(token_count), [0]]).astype(np.int32)  # the second text has one token
+    segments = np.concatenate([np.arange(token_count) >= visible_count, [0]]).astype(np.int32)
+    result = np.empty((token_count + 1, 8), np.float32)
+    network.run(ids=ids, segments=segments, offsets=np.array([0, token_count, token_count + 1]), result=result)
+    expected = exact_attention(words, visible_count, window, heads)
+    np.testing.assert_allclose(result[:-1], expected, atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(result[-1], words[0, 16:], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The cache of packed weights: damage is noticed, and the file is written again."""
+"""The cache of packed weights: a damaged file is not used, and is written again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def raw_scores(folder):
 
 
 def copy_of_bert(name):
-    """A copy that all examples of a test share."""
+    """Return a folder with a copy of a small BERT, which all examples of a test share."""
     folder = SCRATCH / name
     if not folder.exists():
         shutil.copytree(PARITY_MODELS / "bert", folder)
@@ -40,10 +40,11 @@ def test_damaged_cache_is_written_again(data):
     expected = raw_scores(folder)
     path = Packed(read_spec(folder).digest, "float32").path
     content = path.read_bytes()
-    last = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))
+    # Half of the examples damage only the header and the bytes after it.
+    last_offset = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))
     damaged = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, last))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(0, last_offset))] = data.draw(st.integers(0, 255))
     length = data.draw(st.one_of(st.none(), st.integers(0, len(content))))
     path.write_bytes(bytes(damaged[:length]))
     try:
@@ -62,17 +63,17 @@ DAMAGED_PAGES = {
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("damage", DAMAGED_PAGES.values(), ids=DAMAGED_PAGES)
 def test_damaged_page_is_noticed(precision, damage):
-    def loaded():
+    def load_scorer():
         return podium.load("podium-mini", runtime="native", precision=precision).scorer
 
-    expected = loaded().score("a red fruit", ["a ripe apple", "the sea"]).raw
-    path = Packed(loaded().spec.digest, precision).path
+    expected = load_scorer().score("a red fruit", ["a ripe apple", "the sea"]).raw
+    path = Packed(load_scorer().spec.digest, precision).path
     content = path.read_bytes()
     middle = len(content) // 2 // 4096 * 4096
     pages = damage(content[middle : middle + 4096], content[middle + 4096 : middle + 8192])
     with atomic_write(path) as file:  # a new file: rerankers of other tests have the old one mapped
         file.write(content[:middle] + pages + content[middle + 8192 :])
-    assert loaded().score("a red fruit", ["a ripe apple", "the sea"]).raw == expected
+    assert load_scorer().score("a red fruit", ["a ripe apple", "the sea"]).raw == expected
     assert path.read_bytes() == content, "the damaged file was not written again"
 
 

@@ -1,4 +1,6 @@
-"""Print where PyLate differs from what make_late.py recorded of sentence-transformers. podium/local/late/spec.py explains each.
+"""Print where PyLate differs from the results of sentence-transformers that make_late.py recorded.
+
+podium/local/late/spec.py explains each difference.
 
 PyLate needs another version of sentence-transformers, and thus an environment of its own:
 

@@ -3,8 +3,8 @@
     python -m venv reference && reference/bin/pip install torch sentence-transformers==6.2.0 onnx onnxscript snowballstemmer
     reference/bin/python tests/parity/make.py [name …]
 
-The tests do not run this file, they read what it wrote. Weights are spread much wider than trained ones, so that a wrong
-operator, segment id or position changes the logits by much more than 1e-4.
+The tests do not run this file, but read the files that it wrote. Weights are spread much wider than trained ones, so that a
+wrong operator, segment id or position changes the logits by much more than 1e-4.
 """
 
 import gzip
@@ -22,11 +22,13 @@ from sentence_transformers.sentence_transformer.modules import LayerNorm, Normal
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "training"))  # for podium's own family
+sys.path.insert(0, str(HERE.parents[1] / "training"))  # the modules of podium's own family
 WORDS = (HERE / "words.txt").read_text(encoding="utf-8").split()
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-WEIGHTS, OFFSET = torch.tensor([1.0, 1.5, 0.7, 2.0]), -0.5  # of the comparisons of late interaction
+# podium's own family: the logit is the sum of the weighted features of a comparison, and an offset.
+WEIGHTS = torch.tensor([1.0, 1.5, 0.7, 2.0])
+OFFSET = -0.5
 SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -36,6 +38,7 @@ def corpus():
 
 
 def template(cls, sep, *, doubled=False, pair_type=1):
+    """Return a function from a tokenizer to its template of special tokens. `pair_type` is the second text's segment."""
     middle = f"{sep}:0 {sep}:0" if doubled else f"{sep}:0"
     pair = f"{cls}:0 $A:0 {middle} $B:{pair_type} {sep}:{pair_type}"
     return lambda tokenizer: processors.TemplateProcessing(
@@ -43,6 +46,7 @@ def template(cls, sep, *, doubled=False, pair_type=1):
     )
 
 
+# Each of the next functions returns a tokenizer, its class in transformers, and the names of its special tokens.
 def wordpiece():
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -126,7 +130,7 @@ def write_tokenizer(folder, tokenizer_parts, model_max_length):
 
 
 def classic(model, tokenizer, *, model_max_length=64, dtype=torch.float32, activation=None, sharded=False):
-    """A checkpoint as transformers saves it."""
+    """Return a function that writes a checkpoint as transformers saves it."""
 
     def write(folder):
         size = len(tokenizer[0].get_vocab())
@@ -140,7 +144,7 @@ def classic(model, tokenizer, *, model_max_length=64, dtype=torch.float32, activ
 
 
 def modular(config, tokenizer, *, pooling="cls", activation="torch.nn.modules.linear.Identity"):
-    """A checkpoint in the layout of the ettin rerankers, saved by sentence-transformers."""
+    """Return a function that writes a checkpoint in the layout of the ettin rerankers, saved by sentence-transformers."""
 
     def write(folder):
         scratch = folder / "scratch"
@@ -165,7 +169,7 @@ def modular(config, tokenizer, *, pooling="cls", activation="torch.nn.modules.li
 
 
 def resaved(write):
-    """A classic checkpoint as sentence-transformers 6 saves it: with a modules.json of one Transformer."""
+    """Return a function that writes a classic checkpoint as sentence-transformers 6 saves it, with a modules.json."""
 
     def write_and_save(folder):
         scratch = folder / "scratch"
@@ -178,7 +182,7 @@ def resaved(write):
 
 
 def exported(model, tokenizer):
-    """A model of a family that podium does not have: config.json, a tokenizer and onnx/model.onnx."""
+    """Return a function that writes a model of a family that podium does not have, with onnx/model.onnx."""
 
     def write(folder):
         classic(model, tokenizer)(folder)
@@ -190,13 +194,13 @@ def exported(model, tokenizer):
             model, kwargs=inputs, f=str(folder / "onnx" / "model.onnx"), dynamo=True, dynamic_shapes=dynamic,
             input_names=list(inputs), output_names=["logits"], external_data=False, verbose=False,
         )  # fmt: skip
-        strip(folder / "onnx" / "model.onnx")
+        remove_notes(folder / "onnx" / "model.onnx")
 
     return write
 
 
-def strip(path):
-    """Remove the exporter's notes on where each node came from, which are twice as large as the model."""
+def remove_notes(path):
+    """Remove the exporter's notes about the origin of each node. They are twice as large as the model."""
     import onnx
 
     model = onnx.load(path)
@@ -241,7 +245,7 @@ def roberta(positions=66, **changes):
 
 
 def bi_encoder(model, tokenizer, *, pooling="mean", normalised=True, dense=0, prompts=None, default=None, max_length=64):
-    """An embedder as sentence-transformers saves it."""
+    """Return a function that writes an embedder as sentence-transformers saves it."""
 
     def write(folder):
         scratch = folder / "scratch"
@@ -282,13 +286,14 @@ def embedders():
         "electra-mean": bi_encoder(randomised(hf.ElectraModel(electra), 26), wordpiece()),
         "deberta-v3-mean": bi_encoder(randomised(deberta().deberta, 27), deberta_unigram()),
         "modernbert-default-prompt": bi_encoder(
-            randomised(hf.ModernBertModel(modern), 28), byte_bpe(bpe_special, False), pooling="cls", prompts=prompts,
+            randomised(hf.ModernBertModel(modern), 28), byte_bpe(bpe_special, roberta=False), pooling="cls", prompts=prompts,
             default="query", max_length=160,
         ),
     }  # fmt: skip
 
 
 def record_vectors(folder):
+    """Record the vectors of sentence-transformers for the embedder in a folder."""
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     texts = [text for pair in pairs(model.max_seq_length) for text in pair] + ["", " "]
     expected = {"max_length": model.max_seq_length, "texts": texts}
@@ -300,7 +305,7 @@ def record_vectors(folder):
     print(f"{folder.name:28s} max length {model.max_seq_length:4d}  {encoded['embed'].shape}")
 
 
-def fixtures():
+def rerankers():
     identity = "torch.nn.modules.linear.Identity"
     electra = hf.ElectraConfig(**SIZE, vocab_size=300, embedding_size=16, max_position_embeddings=64, num_labels=1)
     xlm = hf.XLMRobertaConfig(
@@ -328,22 +333,22 @@ def fixtures():
                     position_biased_input=True, type_vocab_size=2),
             deberta_unigram(),
         ),
-        "modernbert": classic(modernbert(), byte_bpe(bpe_special, False), model_max_length=160),
+        "modernbert": classic(modernbert(), byte_bpe(bpe_special, roberta=False), model_max_length=160),
         "modernbert-mean": classic(
             modernbert(classifier_pooling="mean", norm_bias=True, attention_bias=True, mlp_bias=True, classifier_bias=True),
-            byte_bpe(bpe_special, False), model_max_length=160,
+            byte_bpe(bpe_special, roberta=False), model_max_length=160,
         ),
-        "ettin": modular(modernbert_config(), byte_bpe(bpe_special, False)),
+        "ettin": modular(modernbert_config(), byte_bpe(bpe_special, roberta=False)),
         "ettin-mean-sigmoid": modular(
-            modernbert_config(), byte_bpe(bpe_special, False), pooling="mean",
+            modernbert_config(), byte_bpe(bpe_special, roberta=False), pooling="mean",
             activation="torch.nn.modules.activation.Sigmoid",
         ),
         "exported-albert": exported(randomised(hf.AlbertForSequenceClassification(albert), 11), wordpiece()),
     }  # fmt: skip
 
 
-def late(folder):
-    """Write podium's own family as training/ writes it, with the model in PyTorch as the reference."""
+def write_late(folder):
+    """Write a model of podium's own family as training/ writes it, and record the results of the model in PyTorch."""
     from export import write
     from model import Late
 
@@ -363,7 +368,7 @@ def late(folder):
 
 @torch.inference_mode()
 def record_late(folder, model):
-    """Record pairs of which both texts together have fewer than 64 tokens, so that neither is truncated."""
+    """Record the pairs with fewer than 64 tokens in both texts together, because neither of these texts is truncated."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     short_pairs, logits, lengths = [], [], []
     for pair in pairs(64):
@@ -380,7 +385,7 @@ def record_late(folder, model):
 
 
 def pairs(max_length):
-    """Return pairs from one word to far over the limit, with the query or the text longer, and with unusual characters."""
+    """Return pairs of all lengths: from one word to far above the limit, with longer queries or texts. Some are unusual."""
     draw = random.Random(1)
     text = lambda n: " ".join(draw.choices(WORDS, k=n))  # noqa: E731
     sizes = [(1, 1), (1, 2), (2, 1), (3, 7), (5, 20), (8, 31), (9, 45), (20, 20), (4, 3 * max_length), (3 * max_length, 2)]
@@ -391,6 +396,7 @@ def pairs(max_length):
 
 
 def record(folder):
+    """Record the logits, scores and lengths of sentence-transformers for the model in a folder."""
     model = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     texts = pairs(model.max_seq_length if model.max_seq_length < 1000 else 64)
     positions = getattr(model.config, "max_position_embeddings", 64)
@@ -419,18 +425,18 @@ def write_expected(folder, expected):
 
 
 def main(names):
-    for name, write in fixtures().items():
+    for name, write in rerankers().items():
         if not names or name in names:
             record(make_folder(HERE / name, write))
     if not names or "late" in names:
-        make_folder(HERE / "late", late)
+        make_folder(HERE / "late", write_late)
     for name, write in embedders().items():
         if not names or name in names:
             record_vectors(make_folder(HERE / "embedders" / name, write))
 
 
 def make_folder(folder, write):
-    """Return the folder after writing it from nothing."""
+    """Empty the folder, call `write` with it, and return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write(folder)

@@ -4,8 +4,8 @@ and scores of sentence-transformers' MultiVectorEncoder.
     python -m venv reference && reference/bin/pip install torch==2.13.0 sentence-transformers==6.2.0
     reference/bin/python tests/parity/make_late.py [name …]
 
-The tests do not run this file, they read what it wrote. PyLate's and Stanford's files are written here as those packages write
-them; sentence-transformers saves its own. Weights are stored in float16, and computed in float32.
+The tests do not run this file, but read the files that it wrote. This file writes PyLate's and Stanford's files as those
+packages write them. sentence-transformers saves its own files. Weights are stored in float16, and results computed in float32.
 """
 
 import json
@@ -58,7 +58,7 @@ def with_markers(tokenizer_parts, *markers, special=False, normalized=True):
 
 
 def with_pieces(tokenizer_parts, *pieces):
-    """Add pieces to the vocabulary as ordinary ones, such as BERT's [unused0]."""
+    """Add ordinary pieces to the vocabulary, such as BERT's [unused0]."""
     tokenizer, *rest = tokenizer_parts
     description = json.loads(tokenizer.to_str())
     vocabulary = description["model"]["vocab"]
@@ -78,7 +78,7 @@ def xlm_tokenizer(*markers):
 
 
 def modernbert_tokenizer(*markers):
-    return with_markers(byte_bpe(BERT_SPECIAL, False), *markers, special=True, normalized=False)
+    return with_markers(byte_bpe(BERT_SPECIAL, roberta=False), *markers, special=True, normalized=False)
 
 
 def bert(seed):
@@ -120,7 +120,7 @@ def dense(config, seed):
 
 
 def pylate(backbone, tokenizer, *, denses=ONE_DENSE, lower=False, **settings):
-    """The layout of PyLate 1.x: only the transformer and the Dense modules are listed."""
+    """Return a function that writes the layout of PyLate 1.x, which lists only the transformer and the Dense modules."""
 
     def write(folder):
         backbone.half().save_pretrained(folder)
@@ -140,7 +140,7 @@ def pylate(backbone, tokenizer, *, denses=ONE_DENSE, lower=False, **settings):
 
 
 def native(backbone, tokenizer, *, denses=ONE_DENSE, mask=None, similarity="maxsim", prompts=None, lower=False, **lengths):
-    """The layout of sentence-transformers 6, saved by itself."""
+    """Return a function that writes the layout of sentence-transformers 6, with its own code."""
 
     def write(folder):
         scratch = folder / "scratch"
@@ -158,7 +158,7 @@ def native(backbone, tokenizer, *, denses=ONE_DENSE, mask=None, similarity="maxs
 
 
 def stanford(backbone, tokenizer, prefix, metadata):
-    """The layout of the Stanford code: one file of weights with the projection in it, and artifact.metadata."""
+    """Return a function that writes the layout of Stanford's code: a file of all weights, and artifact.metadata."""
 
     def write(folder):
         backbone.config.architectures = ["HF_ColBERT"]
@@ -174,7 +174,7 @@ def stanford(backbone, tokenizer, prefix, metadata):
 
 
 def in_subfolder(write):
-    """Stanford's files at the root with modules.json beside them, whose transformer is in a folder of its own."""
+    """Return a function that writes Stanford's files, and a modules.json whose transformer is in a subfolder."""
 
     def write_both(folder):
         write(folder)
@@ -182,7 +182,7 @@ def in_subfolder(write):
         subfolder.mkdir()
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(folder / name, subfolder)
-        (folder / "model.safetensors").rename(subfolder / "model.safetensors")  # real ones have both
+        (folder / "model.safetensors").rename(subfolder / "model.safetensors")  # real checkpoints have both files
         config = ONE_DENSE[0] | {"module_input_name": "token_embeddings"}
         write_json(folder / "1_Dense" / "config.json", config)
         save_file({"linear.weight": dense(config, 61).linear.weight.detach().half()}, folder / "1_Dense" / "model.safetensors")
@@ -259,6 +259,7 @@ DOCUMENTS = texts([1, 3, 8, 21, 60, 150], 2, ODD_DOCUMENTS)
 
 
 def tokens_of(texts, features):
+    """Return the token ids of each text, and which of its tokens are compared."""
     return [
         {"text": text, "ids": row["input_ids"].tolist(), "scored": row["attention_mask"].int().tolist()}
         for text, row in zip(texts, features, strict=True)
@@ -266,6 +267,7 @@ def tokens_of(texts, features):
 
 
 def record(folder):
+    """Record the tokens and scores of sentence-transformers for the model in a folder."""
     model = MultiVectorEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     model.float()
     queries = model.encode_query(QUERIES, batch_size=1, output_value=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import socket
 import time
 
@@ -15,13 +16,13 @@ from loopback import wait_until
 from podium.server import process as process_module
 from podium.server.http.protocol import Protocol
 from podium.server.settings import Settings
-from serving import REQUEST, Serving, WaitingScorer, connect, http_request, received_until_closed, rerankers
+from serving import REQUEST, ServerThread, WaitingScorer, connect, http_request, received_until_closed, rerankers
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n"
 LAST_HEALTH = HEALTH + b"Connection: close\r\n\r\n"
 MALFORMED_BODY = b"POST /rank HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
 LARGE_REQUEST = {"query": "a", "documents": [{"text": "a", "padding": "b" * 900_000}] * 10, "return_documents": True}
-"""A request whose reply has 18 MB, because it contains every document twice."""
+"""Its reply has more than 18,000,000 bytes, because it contains the documents twice: in `results` and in `data`."""
 
 
 class ShortHeadTimeout(Protocol):
@@ -53,7 +54,7 @@ def statuses(replies):
     ids=["nothing", "an empty line", "half a head", "half a second head", "half a body", "half of the trailers"],
 )
 def test_connection_with_an_unfinished_request_is_closed(data):
-    with Serving(rerankers=rerankers(), protocol=ShortHeadTimeout) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers(), protocol=ShortHeadTimeout) as server, connect(server) as connection:
         connection.sendall(data)
         received_until_closed(connection)
 
@@ -66,7 +67,7 @@ def test_connection_is_closed_if_its_head_arrives_too_slowly():
             return False
         return True
 
-    with Serving(rerankers=rerankers(), protocol=ShortHeadTimeout) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers(), protocol=ShortHeadTimeout) as server, connect(server) as connection:
         connection.sendall(b"POST /v2/rerank HTTP/1.1\r\nHost:")
         wait_until(lambda: not takes_another_byte(), 60)
 
@@ -74,7 +75,7 @@ def test_connection_is_closed_if_its_head_arrives_too_slowly():
 def test_connection_is_closed_if_its_reply_is_not_read():
     """The memory of the reply is released, too."""
     with (
-        Serving(rerankers=rerankers(), protocol=ShortReplyTimeout) as server,
+        ServerThread(rerankers=rerankers(), protocol=ShortReplyTimeout) as server,
         connect(server, receive_buffer=4096) as connection,
     ):
         connection.sendall(http_request(LARGE_REQUEST))
@@ -85,7 +86,7 @@ def test_connection_is_closed_if_its_reply_is_not_read():
 
 
 def test_memory_of_reply_is_counted_until_it_is_read():
-    with Serving(rerankers=rerankers()) as server, connect(server, receive_buffer=4096) as connection:
+    with ServerThread(rerankers=rerankers()) as server, connect(server, receive_buffer=4096) as connection:
         connection.sendall(http_request(LARGE_REQUEST))
         assert connection.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: server.state.admission.used_bytes > 18_000_000)
@@ -96,15 +97,17 @@ def test_memory_of_reply_is_counted_until_it_is_read():
 # Heads
 
 
-@pytest.mark.parametrize("count", [Protocol.head_fields - 1, Protocol.head_fields], ids=["at the limit", "above it"])
-def test_number_of_header_fields_is_limited(count):
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
-        connection.sendall(HEALTH + b"a:\r\n" * (count - 1) + b"Connection: close\r\n\r\n")
-        assert statuses(received_until_closed(connection)) == [200 if count < Protocol.head_fields else 431]
+@pytest.mark.parametrize(("field_count", "status"), [(Protocol.head_fields, 200), (Protocol.head_fields + 1, 431)])
+def test_number_of_header_fields_is_limited(field_count, status):
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
+        empty_fields = b"a:\r\n" * (field_count - 2)  # there are also Host and Connection
+        connection.sendall(HEALTH + empty_fields + b"Connection: close\r\n\r\n")
+        assert statuses(received_until_closed(connection)) == [status]
 
 
 def live_requests():
-    return [item for item in gc.get_objects() if isinstance(item, RequestResponseCycle)]
+    """Return the objects of uvicorn for single requests that are still in memory."""
+    return [value for value in gc.get_objects() if isinstance(value, RequestResponseCycle)]
 
 
 @pytest.mark.parametrize(
@@ -118,15 +121,15 @@ def live_requests():
 )
 def test_size_of_head_is_limited(head):
     """The limit also holds for a head that arrives in one read."""
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(head + b"Connection: close\r\n\r\n")
-        assert statuses(received_until_closed(connection)) in ([431], [])  # closed without a reply if it arrives in parts
+        assert statuses(received_until_closed(connection)) in ([431], [])  # no reply if the head arrives in parts
 
 
 @pytest.mark.parametrize("is_reset", [False, True], ids=["idle", "reset"])
 def test_answered_head_is_freed_without_garbage_collection(is_reset):
-    """uvicorn itself keeps the last head of a connection, and keeps a connection that the client resets until a timer ends."""
-    with Serving(rerankers=rerankers()) as server, contextlib.ExitStack() as stack:
+    """uvicorn's own protocol keeps the last head of a connection. It also keeps a reset connection until a timer ends."""
+    with ServerThread(rerankers=rerankers()) as server, contextlib.ExitStack() as stack:
         gc.collect()
         gc.disable()
         try:
@@ -147,8 +150,8 @@ def test_answered_head_is_freed_without_garbage_collection(is_reset):
     ids=["one question", "several questions"],
 )
 def test_failed_request_is_freed_without_garbage_collection(path, content):
-    """An exception refers to the frames that it passed. These must not refer to the exception."""
-    with Serving(rerankers=rerankers()) as server:
+    """An exception refers to the frames that it passed. If one of them referred to the exception, that would be a cycle."""
+    with ServerThread(rerankers=rerankers()) as server:
         gc.collect()
         gc.disable()
         try:
@@ -163,14 +166,16 @@ def test_failed_request_is_freed_without_garbage_collection(path, content):
 
 def test_pipelined_requests_are_answered_in_order():
     contents = [REQUEST | {"top_n": limit} for limit in (1, 2, 1)]
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(b"".join(map(http_request, contents)) + LAST_HEALTH)
         replies = received_until_closed(connection)
+    # Each result is in `results` and in `data`. The last reply is that of /health.
     assert [part.count(b"relevance_score") for part in replies.split(b"HTTP/1.1 200")[1:]] == [2, 4, 2, 0]
 
 
 def test_number_of_pipelined_requests_is_limited():
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+    """The server closes a connection with too many."""
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall((HEALTH + b"\r\n") * 2000)
         received_until_closed(connection)
 
@@ -179,14 +184,14 @@ def test_number_of_pipelined_requests_is_limited():
     "pipelined", [b"", http_request(REQUEST), http_request(REQUEST)[:-5]], ids=["none", "one", "unfinished"]
 )
 def test_request_is_cancelled_when_its_client_disconnects(pipelined):
-    """The request is also cancelled if the client has sent further requests in the meantime."""
+    """The request is also cancelled if its client has sent further requests in the meantime."""
     scorer = WaitingScorer()
-    with Serving(rerankers=rerankers(waiting=scorer)) as server:
+    with ServerThread(rerankers=rerankers(waiting=scorer)) as server:
         with connect(server) as connection:
             connection.sendall(http_request(REQUEST | {"model": "waiting"}))
-            wait_until(lambda: scorer.started == 1)
+            wait_until(lambda: scorer.started_count == 1)
             connection.sendall(pipelined)
-        wait_until(lambda: scorer.cancelled == 1 and server.state.admission.request_count == 0)
+        wait_until(lambda: scorer.cancelled_count == 1 and server.state.admission.request_count == 0)
 
 
 @pytest.mark.parametrize(
@@ -199,13 +204,14 @@ def test_request_is_cancelled_when_its_client_disconnects(pipelined):
     ids=["a body", "heads", "fields"],
 )
 def test_size_of_pipelined_requests_is_limited(pipelined):
+    """The server closes the connection, and cancels the request that it is answering."""
     scorer = WaitingScorer()
-    with Serving(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
         connection.sendall(http_request(REQUEST | {"model": "waiting"}))
-        wait_until(lambda: scorer.started == 1)
+        wait_until(lambda: scorer.started_count == 1)
         connection.sendall(pipelined * 4)
         assert received_until_closed(connection) == b""
-        wait_until(lambda: scorer.cancelled == 1)
+        wait_until(lambda: scorer.cancelled_count == 1)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +222,10 @@ def test_size_of_pipelined_requests_is_limited(pipelined):
 @pytest.mark.parametrize("is_one_read", [True, False], ids=["in one read", "later"])
 def test_request_before_a_malformed_request_is_answered(malformed, is_one_read):
     scorer = WaitingScorer()
-    with Serving(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
-        connection.sendall(http_request(REQUEST | {"model": "waiting"}) + malformed * is_one_read)
-        wait_until(lambda: scorer.started == 1)
+    with ServerThread(rerankers=rerankers(waiting=scorer)) as server, connect(server) as connection:
+        request = http_request(REQUEST | {"model": "waiting"})
+        connection.sendall(request + malformed if is_one_read else request)
+        wait_until(lambda: scorer.started_count == 1)
         if not is_one_read:
             connection.sendall(malformed)
         connection.sendall(b"ignored" * 20_000)
@@ -226,8 +233,8 @@ def test_request_before_a_malformed_request_is_answered(malformed, is_one_read):
         assert statuses(received_until_closed(connection)) == [200, 400]
 
 
-def test_malformed_body_is_answered():
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+def test_malformed_body_is_400():
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(MALFORMED_BODY)
         assert statuses(received_until_closed(connection)) == [400]
         wait_until(lambda: server.state.admission.used_bytes == 0)
@@ -236,9 +243,9 @@ def test_malformed_body_is_answered():
 # Bodies and upgrades
 
 
-@pytest.mark.parametrize("parts", [1, 2, 7], ids=["one read", "two reads", "many reads"])
+@pytest.mark.parametrize("part_count", [1, 2, 7], ids=["one read", "two reads", "many reads"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_upgrade_of_request_with_body_is_ignored(framing, parts):
+def test_upgrade_of_request_with_body_is_ignored(framing, part_count):
     """Java's HttpClient sends such a request first on every connection. Its body must not be parsed as a request."""
     body = json.dumps(REQUEST).encode()
     upgrade = b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
@@ -249,10 +256,10 @@ def test_upgrade_of_request_with_body_is_ignored(framing, parts):
         head = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + upgrade
         request = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     data = request * 2 + LAST_HEALTH
-    size = -(-len(data) // parts)
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
-        for start in range(0, len(data), size):
-            connection.sendall(data[start : start + size])
+    part_size = math.ceil(len(data) / part_count)
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
+        for start in range(0, len(data), part_size):
+            connection.sendall(data[start : start + part_size])
             time.sleep(0.05)  # the server should read the parts separately
         replies = received_until_closed(connection)
     assert statuses(replies) == [200, 200, 200]
@@ -262,13 +269,13 @@ def test_upgrade_of_request_with_body_is_ignored(framing, parts):
 def test_body_of_single_byte_chunks_is_read():
     head = b"POST /v2/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in json.dumps(REQUEST).encode()) + b"0\r\n\r\n"
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
         assert statuses(received_until_closed(connection)) == [200]
 
 
 def test_path_with_line_break_is_404():
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         assert server.client.post("/rank%0A", json=REQUEST).status_code == 404
 
 

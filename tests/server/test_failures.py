@@ -23,7 +23,7 @@ from podium.errors import (
 from podium.server.settings import Settings
 from podium.server.threads import THREADS_PER_POOL
 from podium.types import Scores
-from serving import REQUEST, BlockingScorer, Serving, post_with_short_timeout, rerankers
+from serving import REQUEST, BlockingScorer, ServerThread, post_with_short_timeout, rerankers
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ from serving import REQUEST, BlockingScorer, Serving, post_with_short_timeout, r
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_status_of_errors(error, status, retry_after):
+def test_error_of_podium_determines_the_status(error, status, retry_after):
     def fail(texts):
         raise error
 
-    with Serving(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
+    with ServerThread(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
         reply = server.post("/v2/rerank", REQUEST | {"model": "failing"})
         assert (reply.status_code, reply.headers.get("retry-after")) == (status, retry_after)
         assert reply.json()["message"] == "no"
@@ -55,7 +55,7 @@ def test_unexpected_error_is_500_without_message(caplog, error_type):
     def fail(texts):
         raise error_type(f"could not read {texts}")
 
-    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
+    with caplog.at_level(logging.INFO, "podium"), ServerThread(rerankers=rerankers(failing=FunctionScorer(fail))) as server:
         reply = server.post("/v2/rerank", REQUEST | {"model": "failing", "documents": ["a secret"]})
         assert reply.status_code == 500
         assert reply.json()["message"].startswith("the server failed (RuntimeError); see its log for request ")
@@ -67,13 +67,13 @@ def test_unexpected_error_is_500_without_message(caplog, error_type):
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], [1.0, 2.0, 3.0]], ids=["too few", "not a number", "too many"])
 def test_wrong_scores_are_500(scores):
-    with Serving(rerankers=rerankers(wrong=FunctionScorer(lambda texts: Scores(scores)))) as server:
+    with ServerThread(rerankers=rerankers(wrong=FunctionScorer(lambda texts: Scores(scores)))) as server:
         assert server.post("/v2/rerank", REQUEST | {"model": "wrong"}).status_code == 500
 
 
 def test_blocked_scorer_does_not_delay_other_models():
     scorer = BlockingScorer()
-    with Serving(rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(10) as pool:
+    with ServerThread(rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(10) as pool:
         request = REQUEST | {"model": "blocked"}
         futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(10)]
         assert server.post("/v2/rerank", REQUEST).status_code == 200
@@ -82,15 +82,17 @@ def test_blocked_scorer_does_not_delay_other_models():
 
 
 def test_blocked_model_takes_neither_all_threads_nor_all_requests():
-    """There are eight times as many requests as threads. A thread stays in use after its request has timed out."""
+    """A thread stays in use after its request has timed out."""
     scorer = BlockingScorer()
     request = REQUEST | {"model": "blocked"}
-    with Serving(Settings(max_requests=128), rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(128) as pool:
-        futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(128)]
-        wait_until(lambda: scorer.started == THREADS_PER_POOL)
+    count = 8 * THREADS_PER_POOL
+    settings = Settings(max_requests=count)
+    with ServerThread(settings, rerankers=rerankers(blocked=scorer)) as server, ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(post_with_short_timeout, server, "/v2/rerank", request) for _ in range(count)]
+        wait_until(lambda: scorer.started_count == THREADS_PER_POOL)
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert {future.result().status_code for future in futures} <= {429, 504}
-        assert scorer.started == THREADS_PER_POOL  # these threads are still in use
+        assert scorer.started_count == THREADS_PER_POOL  # these threads are still in use
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         assert post_with_short_timeout(server, "/v2/rerank", request).status_code == 504
         scorer.release.set()
@@ -98,7 +100,7 @@ def test_blocked_model_takes_neither_all_threads_nor_all_requests():
 
 
 class BlockingSource:
-    """A source that blocks its threads until `release`."""
+    """A source whose searches block their threads until `release` is set."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -110,8 +112,9 @@ class BlockingSource:
 
 def test_blocked_source_does_not_delay_models():
     source = BlockingSource()
-    with Serving(rerankers=rerankers(), source=source) as server, ThreadPoolExecutor(70) as pool:
-        futures = [pool.submit(post_with_short_timeout, server, "/search", {"query": "a"}) for _ in range(70)]
+    count = 4 * THREADS_PER_POOL
+    with ServerThread(rerankers=rerankers(), source=source) as server, ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(post_with_short_timeout, server, "/search", {"query": "a"}) for _ in range(count)]
         assert {future.result().status_code for future in futures} == {504}
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         source.release.set()

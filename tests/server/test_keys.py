@@ -14,19 +14,19 @@ from commands import run_in_process
 from loopback import wait_until
 from podium.errors import InvalidInput
 from podium.server.http.keys import Keys, add_key
-from serving import REQUEST, Process
+from serving import REQUEST, ServerProcess
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "Bearer wrong", "Bearer", "a part"], ids=["none", "wrong", "without a key", "part of the key"]
+    "authorization",
+    [None, "Bearer wrong", "Bearer", "Bearer {part}"],
+    ids=["none", "wrong", "without a key", "part of the key"],
 )
 def test_request_without_valid_key_is_401(server_with_key, authorization):
     server, _, key = server_with_key
-    if authorization == "a part":
-        authorization = key[:-1]
-    headers = {} if authorization is None else {"authorization": authorization}
-    requests = {"/v2/rerank": REQUEST, "/rerank": {"query": "a", "texts": ["b"]}, "/score": {}, "/search": {}}
-    for path, body in requests.items():
+    headers = {} if authorization is None else {"authorization": authorization.format(part=key[:-1])}
+    bodies = {"/v2/rerank": REQUEST, "/rerank": {"query": "a", "texts": ["b"]}, "/score": {}, "/search": {}}
+    for path, body in bodies.items():
         reply = server.client.post(path, json=body, headers=headers)
         assert reply.status_code == 401
         assert reply.headers["www-authenticate"] == "Bearer"
@@ -98,7 +98,8 @@ def test_change_of_same_size_and_time_is_noticed(server_with_key):
     server, path, key = server_with_key
     stat = path.stat()
     text = path.read_text()
-    path.write_text(text[:-2] + ("0" if text[-2] != "0" else "1") + "\n")
+    other_digit = "1" if text[-2] == "0" else "0"
+    path.write_text(text[:-2] + other_digit + "\n")  # the last digit of the key's hash is changed
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size
     assert server.post("/v2/rerank", REQUEST, authorization=f"Bearer {key}").status_code == 401
@@ -117,7 +118,7 @@ def test_names_in_the_file_are_unique(tmp_path):
 @pytest.mark.parametrize(
     "name", ["", "two words", "#x", "x" * 65, "a\nb"], ids=["empty", "two words", "comment", "long", "two lines"]
 )
-def test_name_of_key_is_one_word(tmp_path, name):
+def test_name_of_key_must_be_one_word(tmp_path, name):
     with pytest.raises(InvalidInput, match="one word"):
         add_key(tmp_path / "keys.txt", name)
 
@@ -127,9 +128,10 @@ def test_file_must_exist(tmp_path):
         Keys(tmp_path / "none.txt")
 
 
-def podium_key(folder, file):
+def create_key(folder, file):
+    """Run `podium key` in a folder, and return the key that it prints."""
     command = [sys.executable, "-m", "podium", "key", "team", "--file", file]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
 
 
 def test_command_needs_an_existing_folder(tmp_path):
@@ -139,9 +141,9 @@ def test_command_needs_an_existing_folder(tmp_path):
 
 
 def test_command_creates_a_key_for_the_server(tmp_path):
-    key = podium_key(tmp_path, "keys.txt").stdout.strip()
+    key = create_key(tmp_path, "keys.txt")
     assert Keys(tmp_path / "keys.txt").key_name(f"Bearer {key}") == "team"
-    with Process("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
+    with ServerProcess("--api-keys-file", "keys.txt", "--host", "0.0.0.0", cwd=tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/v2/rerank"
         assert httpx.post(url, json=REQUEST).status_code == 401
         assert httpx.post(url, json=REQUEST, headers={"authorization": f"Bearer {key}"}).status_code == 200

@@ -18,40 +18,41 @@ import podium
 from loopback import wait_until
 from podium.server.http.keys import add_key
 from podium.server.http.protocol import Protocol
-from serving import REQUEST, Process, connect, http_request, received_until_closed
+from serving import REQUEST, ServerProcess, connect, http_request, received_until_closed
 
 
 def bytes_accepted(connection, block, *, limit):
-    """Send a block repeatedly, until the server closes the connection or `limit` bytes are sent. Return how many were sent."""
-    count = 0
+    """Send a block repeatedly, until the server closes the connection or `limit` bytes are sent. Return the number of bytes."""
+    byte_count = 0
     try:
-        while count < limit:
-            count += connection.send(block)
+        while byte_count < limit:
+            byte_count += connection.send(block)
     except ConnectionError:
         pass
-    return count
+    return byte_count
 
 
 def is_idle(server):
     return "podium_requests_in_progress 0.0" in server.client.get("/metrics").text
 
 
-def test_large_head_is_closed():
-    with Process() as server, connect(server) as connection:
+def test_connection_with_a_large_head_is_closed():
+    with ServerProcess() as server, connect(server) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nA: ")
         assert bytes_accepted(connection, b"a" * 10_000, limit=50_000_000) < 50_000_000
 
 
 @pytest.mark.parametrize(
-    "count", [Protocol.head_fields - 2, 12_000], ids=["as many fields as allowed", "as many fields as fit in a head"]
+    "field_count", [Protocol.head_fields - 2, 12_000], ids=["as many fields as allowed", "as many fields as fit in a head"]
 )
-def test_heads_of_idle_connections_take_no_memory(count):
-    """The heads of 400 connections would take 30 MB, or 540 MB as Python objects."""
-    fields = (b"a: %b\r\n" % (b"x" * (60_000 // count - 5))) * count
-    with Process() as server, contextlib.ExitStack() as stack:
+def test_heads_of_idle_connections_take_no_memory(field_count):
+    """400 heads would take 30 MB, or 540 MB as Python objects."""
+    value_length = 60_000 // field_count - len(b"a: \r\n")
+    fields = (b"a: %b\r\n" % (b"x" * value_length)) * field_count
+    with ServerProcess() as server, contextlib.ExitStack() as stack:
 
-        def send_heads(number):
-            for _ in range(number):
+        def send_heads(head_count):
+            for _ in range(head_count):
                 connection = stack.enter_context(connect(server))
                 connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
                 assert connection.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 431")
@@ -72,9 +73,9 @@ def test_heads_of_idle_connections_take_no_memory(count):
     ids=["trailers", "trailers after the reply", "chunk extension"],
 )
 def test_trailers_take_no_memory(unfinished, tmp_path):
-    """Trailers are read before the request's key is checked."""
+    """Trailers are read before the key of their request is checked."""
     add_key(tmp_path / "keys.txt", "team")
-    with Process("--api-keys-file", str(tmp_path / "keys.txt")) as server:
+    with ServerProcess("--api-keys-file", str(tmp_path / "keys.txt")) as server:
         before = server.resident_bytes()
         with connect(server) as connection:
             connection.sendall(unfinished)
@@ -89,8 +90,8 @@ def test_memory_of_all_requests_and_replies_is_bounded():
     large = json.dumps({"query": "a", "documents": [document] * 20, "return_documents": True}).encode()
     many_values = b'{"query":"a","documents":[' + b"{}," * 300_000 + b"{}]}"
     limit = 100_000_000
-    with Process("--max-memory", str(limit)) as server, contextlib.ExitStack() as stack:
-        for body in (many_values, large):  # loads and reserves what every request of this kind needs
+    with ServerProcess("--max-memory", str(limit)) as server, contextlib.ExitStack() as stack:
+        for body in (many_values, large):  # only the first requests import modules and create caches
             server.client.post("/v2/rerank", content=body, headers={"Content-Type": "application/json"})
         before = server.resident_bytes()
         peak = 0
@@ -104,7 +105,7 @@ def test_memory_of_all_requests_and_replies_is_bounded():
         peak = max(peak, server.resident_bytes())
         stack.close()
         expected = {b"HTTP/1.1 200", b"HTTP/1.1 429"}
-        assert expected <= replies <= expected | {b"HTTP/1.1 400"}  # 400: decoded, then too many documents
+        assert expected <= replies <= expected | {b"HTTP/1.1 400"}  # 400: the request was decoded, and has too many documents
         assert peak - before < 2 * limit  # Python's own allocator keeps some memory, too
         assert server.client.post("/v2/rerank", json=REQUEST).status_code == 200
 
@@ -114,7 +115,7 @@ def test_memory_of_searches_is_bounded(tmp_path):
     index = podium.EmbeddedIndex.create(tmp_path / "index")
     index.add([{"text": "apple", "padding": "b" * 1_000_000}] * 100)
     limit = 100_000_000
-    with Process("--index", str(tmp_path / "index"), "--max-memory", str(limit), "--max-body", "1000000") as server:
+    with ServerProcess("--index", str(tmp_path / "index"), "--max-memory", str(limit), "--max-body", "1000000") as server:
         small = {"query": "apple", "candidates": 4}
         server.client.post("/search", json=small)
         server.client.post("/search", json={"query": "apple", "candidates": 100})  # fills the cache of the index
@@ -131,8 +132,8 @@ def test_memory_of_searches_is_bounded(tmp_path):
 
 
 def test_idle_connections_do_not_use_up_the_open_files():
-    """300 silent connections with a limit of 128 open files: the oldest are closed, others are answered."""
-    with Process(open_files=128) as server, contextlib.ExitStack() as stack:
+    """The server may open 128 files, and has 300 silent connections. It closes the oldest of them and accepts others."""
+    with ServerProcess(open_files=128) as server, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connect(server)) for _ in range(300)]
         assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
         wait_until(lambda: "connections_full connections=64" in server.log)
@@ -143,7 +144,7 @@ def test_idle_connections_do_not_use_up_the_open_files():
 
 
 def test_half_closed_connection_counts_as_disconnected():
-    with Process() as server:
+    with ServerProcess() as server:
         for _ in range(20):
             with connect(server) as connection:
                 connection.sendall(http_request(REQUEST))
@@ -159,11 +160,12 @@ def test_a_thousand_killed_clients_leave_no_requests():
     body = json.dumps({"query": "sea", "documents": documents}).encode()
     request = http_request(body)
     script = "import httpx, json, sys; httpx.post(sys.argv[1], timeout=60, content=sys.stdin.read())"
-    with Process() as server:
+    with ServerProcess() as server:
         for number in range(1000):
             with connect(server) as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.sendall(request if number % 2 else request[: -number - 1])
+                is_complete = number % 2 == 1
+                connection.sendall(request if is_complete else request[: -number - 1])
                 time.sleep(0.002 if number % 10 else 0.02)  # so that some requests have begun when their client disconnects
         command = [sys.executable, "-c", script, f"{server.url}/v2/rerank"]
         clients = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]

@@ -13,8 +13,8 @@ from podium.server.dialects.call import Refusal
 from podium.server.models import Models
 from podium.server.settings import Settings
 from redisearch import TEXT_INFO, answering
-from resp import Fake
-from serving import REQUEST, Serving, WaitingScorer, connect, http_request, rerankers
+from resp import FakeRedis
+from serving import REQUEST, ServerThread, WaitingScorer, connect, http_request, rerankers
 
 
 def test_concurrent_requests_get_the_offline_scores(mini):
@@ -23,7 +23,7 @@ def test_concurrent_requests_get_the_offline_scores(mini):
         {"query": f"fruit {number}", "documents": [f"{word} apple {number}" for word in words[: number % 3 + 1]]}
         for number in range(64)
     ]
-    with Serving(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
+    with ServerThread(rerankers={"podium-mini": mini}) as server, ThreadPoolExecutor(64) as pool:
         replies = list(pool.map(lambda body: server.post("/v2/rerank", body), requests))
     for request, reply in zip(requests, replies, strict=True):
         expected = [(result.index, result.score) for result in mini.rerank(request["query"], request["documents"])]
@@ -34,41 +34,41 @@ def test_concurrent_requests_get_the_offline_scores(mini):
 def test_small_request_is_answered_before_a_large_one(mini, path):
     text = "the sea at night " * 20
     texts = [f"{number} {text}" for number in range(1000)]
-    large = {
+    large_bodies = {
         "/score": {"text_1": [f"question {number}" for number in range(1000)], "text_2": texts},
         "/rank": {"query": "question", "documents": texts},
     }
-    with Serving(rerankers={"podium-mini": mini}) as server:
+    with ServerThread(rerankers={"podium-mini": mini}) as server:
         with connect(server) as connection:
-            connection.sendall(http_request(large[path], path))
+            connection.sendall(http_request(large_bodies[path], path))
             wait_until(lambda: server.state.admission.request_count == 1)
             documents = [f"a red fruit {text}{number}" for number in range(5)]
             assert server.post("/v2/rerank", {"query": "red fruit", "documents": documents}).status_code == 200
-            assert server.state.admission.request_count == 1  # the large one
+            assert server.state.admission.request_count == 1  # the large request
         wait_until(lambda: server.state.admission.request_count == 0)
 
 
 def test_draining_answers_accepted_requests_and_refuses_others():
     scorer = WaitingScorer()
-    with Serving(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
+    with ServerThread(rerankers=rerankers(waiting=scorer)) as server, ThreadPoolExecutor(2) as pool:
         future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=REQUEST | {"model": "waiting"}, timeout=30)
-        wait_until(lambda: scorer.started == 1)
-        drained = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
+        wait_until(lambda: scorer.started_count == 1)
+        drain_future = asyncio.run_coroutine_threadsafe(server.state.admission.drain(), server.loop)
         wait_until(lambda: server.state.admission.is_draining)
-        refused = server.post("/v2/rerank", REQUEST)
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        reply = server.post("/v2/rerank", REQUEST)
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert server.client.get("/ready").json() == {"status": "draining"}
         assert server.client.get("/health").status_code == 200
-        assert not drained.done()
+        assert not drain_future.done()
         scorer.release.set()
         assert future.result().status_code == 200
-        drained.result(10)
+        drain_future.result(10)
 
 
 def test_names_with_the_same_options_share_a_model():
     """The shared model is loaded once, with one set of threads."""
     options = {"name": "podium-mini"}
-    with Serving(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
+    with ServerThread(Settings(models={"mini": options, "*": options, "short": options | {"max_length": 16}})) as server:
         mini, wildcard, short = server.state.models.rerankers.values()
         assert mini is wildcard
         assert mini is not short
@@ -92,23 +92,23 @@ def test_closing_closes_the_index(tmp_path):
 
 
 def test_closing_closes_the_connections_of_the_index():
-    """A search after that opens a new connection."""
+    """A search after closing opens a new connection."""
 
     async def search_after_close(fake):
         models = Models({})
         await models.load(Settings(models={"mini": {"name": "podium-mini"}}, index=f"{fake.url}/docs"))
         await models.source.asearch("apple", 10)
         await models.source.asearch("apple", 10)
-        connections = fake.connections
+        connections_before = fake.connection_count
         await models.close()
         await models.source.asearch("apple", 10)
-        return fake.connections - connections
+        return fake.connection_count - connections_before
 
-    with Fake(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [0]}, 2)) as fake:
+    with FakeRedis(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [0]}, 2)) as fake:
         assert asyncio.run(search_after_close(fake)) == 1
 
 
 def test_requests_are_503_while_models_load():
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Refusal) as caught:
         Models({}).served_name(None)
-    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    assert (caught.value.status, caught.value.retry_after) == (503, 1)

@@ -1,4 +1,4 @@
-"""The OpenAPI description, and requests that schemathesis makes from it: no reply is undescribed."""
+"""The OpenAPI description, and requests that schemathesis generates from it: the description covers every reply."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import podium
 from fakes import WordOverlap
 from podium.server.dialects import DIALECTS
 from podium.server.endpoints.openapi import openapi_document
-from serving import Serving
+from serving import ServerThread
 
-EXAMPLES = 60
+EXAMPLES = 60  # the number of generated requests for each path
 
 
 @pytest.fixture(scope="module")
-def served():
+def server():
     index = podium.EmbeddedIndex.create(None)
     index.add(["a green apple", "the red sea at night"])
-    with Serving(rerankers={"words": podium.Reranker(WordOverlap())}, source=index) as server:
+    with ServerThread(rerankers={"words": podium.Reranker(WordOverlap())}, source=index) as server:
         yield server
 
 
@@ -33,10 +33,10 @@ schema = schemathesis.openapi.from_dict(openapi_document(needs_key=False))
 
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_every_reply_is_described(case, served):
-    # Left out: that every request that fits the schema is accepted. A schema cannot express that a query has visible
-    # characters, that two lists have the same length, or that a document has one of the fields that are read.
-    case.call_and_validate(base_url=served.url, timeout=30, excluded_checks=[positive_data_acceptance])
+def test_every_reply_is_described(case, server):
+    # positive_data_acceptance would check that every request that fits the schema is accepted. But a schema cannot express
+    # that a query has visible characters, that two lists have the same length, or that a document has a field that is read.
+    case.call_and_validate(base_url=server.url, timeout=30, excluded_checks=[positive_data_acceptance])
 
 
 def test_schemathesis_has_the_important_checks():
@@ -44,8 +44,8 @@ def test_schemathesis_has_the_important_checks():
     assert {"not_a_server_error", "status_code_conformance", "response_schema_conformance"} <= names
 
 
-def test_every_path_is_described(served):
-    document = httpx.get(f"{served.url}/openapi.json").json()
+def test_every_path_is_described(server):
+    document = httpx.get(f"{server.url}/openapi.json").json()
     rerank_paths = {path for dialect in DIALECTS for path in dialect.paths}
     other_paths = {
         "/search", "/v1/check-api-key", "/v1/models", "/info", "/meta",
@@ -55,7 +55,7 @@ def test_every_path_is_described(served):
     assert document == json.loads(json.dumps(openapi_document(needs_key=False)))
 
 
-def test_description_says_whether_a_key_is_needed():
+def test_key_is_described_if_it_is_needed():
     assert "401" not in json.dumps(openapi_document(needs_key=False))
     operation = openapi_document(needs_key=True)["paths"]["/rerank"]["post"]
     assert operation["security"] == [{"key": []}]

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from podium.server.settings import Settings
-from serving import REQUEST, Serving, connect, received_until_closed, rerankers
+from serving import REQUEST, ServerThread, connect, received_until_closed, rerankers
 
 
 @pytest.mark.parametrize("host", ["a b", "[", "x:y:z", "", "[::1", "\\"])
 def test_invalid_host_is_not_a_server_error(host):
-    with Serving(rerankers=rerankers()) as server, connect(server) as connection:
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         reply = received_until_closed(connection)
         assert reply.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")), reply
@@ -48,8 +48,9 @@ def test_invalid_host_is_not_a_server_error(host):
     ],
 )
 def test_server_without_keys_refuses_foreign_pages(headers, status):
-    with Serving(rerankers=rerankers()) as server:
-        reply = server.client.post("/rank", content=json.dumps(REQUEST), headers={"content-type": "application/json"} | headers)
+    headers = {"content-type": "application/json"} | headers
+    with ServerThread(rerankers=rerankers()) as server:
+        reply = server.client.post("/rank", content=json.dumps(REQUEST), headers=headers)
         assert reply.status_code == status, reply.text
         assert "access-control-allow-origin" not in reply.headers
         if status == 403 and "host" in headers:
@@ -58,7 +59,7 @@ def test_server_without_keys_refuses_foreign_pages(headers, status):
 
 def test_settings_allow_hosts_and_origins():
     settings = Settings(allowed_hosts=("rerank.example.com",), cors_origins=("http://friend",))
-    with Serving(settings, rerankers=rerankers()) as server:
+    with ServerThread(settings, rerankers=rerankers()) as server:
         assert server.post("/v2/rerank", REQUEST, host="rerank.example.com").status_code == 200
         assert server.post("/v2/rerank", REQUEST, host="evil.example").status_code == 403
         friend = server.post("/v2/rerank", REQUEST, origin="http://friend")
@@ -67,7 +68,7 @@ def test_settings_allow_hosts_and_origins():
 
 
 def test_settings_allow_all_hosts_and_origins():
-    with Serving(Settings(allowed_hosts=("*",), cors_origins=("*",)), rerankers=rerankers()) as server:
+    with ServerThread(Settings(allowed_hosts=("*",), cors_origins=("*",)), rerankers=rerankers()) as server:
         reply = server.post("/v2/rerank", REQUEST, host="any.example", origin="http://elsewhere")
         assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "*")
 

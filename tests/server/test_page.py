@@ -18,8 +18,8 @@ from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
-from podium.types import ScoreKind, Scores
-from serving import Serving
+from podium.types import Scores
+from serving import ServerThread
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,7 +30,7 @@ QUERY = "a red fruit"
 
 
 @pytest.fixture(scope="module")
-def served(mini):
+def server(mini):
     index = podium.EmbeddedIndex.create(None, text=["title", "content"])
     index.add([{"title": "Apples", "content": "a ripe red apple"}, {"title": "Seas", "content": "the sea at night"}])
 
@@ -46,7 +46,7 @@ def served(mini):
         "unavailable": podium.Reranker(FunctionScorer(fail)),
         "billed": podium.Reranker(FunctionScorer(bill, "sigmoid")),
     }
-    with Serving(rerankers=rerankers, source=index) as server:
+    with ServerThread(rerankers=rerankers, source=index) as server:
         yield server
 
 
@@ -59,7 +59,7 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, served):
+def page(browser, server):
     """The playground. The test fails if the page logs an error, or requests anything from another host."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], viewport={"width": 1200, "height": 900})
     page = context.new_page()
@@ -68,15 +68,16 @@ def page(browser, served):
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: urls.append(request.url))
-    page.goto(served.url)
+    page.goto(server.url)
     expect(page.locator("#models input")).to_have_count(4)
     yield page
     assert [text for text in messages if "the server responded with a status of" not in text] == []
-    assert all(url.startswith((served.url, "data:", "blob:")) for url in urls), urls
+    assert all(url.startswith((server.url, "data:", "blob:")) for url in urls), urls
     context.close()
 
 
 def rank(page, documents=DOCUMENTS, query=QUERY, models=("podium-mini",)):
+    """Fill in the form, select the models, click on Rank, and wait for the results."""
     page.fill("#query", query)
     page.fill("#documents", "\n".join(documents))
     for box in page.locator("#models input").all():
@@ -86,11 +87,13 @@ def rank(page, documents=DOCUMENTS, query=QUERY, models=("podium-mini",)):
     expect(page.locator("#status")).to_contain_text(re.compile("ranked in|failed"))
 
 
-def texts(page, column=0):
+def shown_texts(page, column=0):
+    """Return the documents' texts in a column, in order."""
     return page.locator("#columns section").nth(column).locator(".text").all_text_contents()
 
 
 def save_judgements(page, path):
+    """Save the page's judgements in a file, and return the collection that podium reads from it."""
     with page.expect_download() as download:
         page.click("text=Save judgements as CSV")
     download.value.save_as(path)
@@ -103,13 +106,16 @@ def save_judgements(page, path):
 def test_results_show_order_scores_and_movement(page, mini):
     rank(page)
     ranking = mini.rerank(QUERY, DOCUMENTS)
-    assert texts(page) == [result.document for result in ranking]
+    assert shown_texts(page) == [result.document for result in ranking]
     for result, item in zip(ranking, page.locator(".result").all(), strict=True):
         item_text = item.inner_text()
         assert f"{result.score:.4f}" in item_text
         assert f"{result.tokens} tokens read" in item_text
         ranks_up = result.index + 1 - result.rank
-        assert (f"▲{ranks_up}" if ranks_up > 0 else f"▼{-ranks_up}" if ranks_up else "=") in item_text
+        if ranks_up == 0:
+            assert "=" in item_text
+        else:
+            assert f"▲{ranks_up}" in item_text if ranks_up > 0 else f"▼{-ranks_up}" in item_text
     facts = page.locator(".facts").inner_text()
     assert f"{ranking.usage.tokens} tokens · nothing billed · scores are between 0 and 1, not calibrated" in facts
 
@@ -118,10 +124,10 @@ def test_rerankers_are_shown_side_by_side_even_if_one_fails(page):
     rank(page, models=("podium-mini", "unavailable", "billed"))
     sections = page.locator("#columns section")
     assert "the provider is unavailable; try again later" in sections.nth(1).inner_text()
-    assert len(texts(page, 0)) == len(texts(page, 2)) == 4
+    assert len(shown_texts(page, 0)) == len(shown_texts(page, 2)) == 4
     assert "2 search units billed" in sections.nth(2).inner_text()
-    tops = [sections.nth(column).bounding_box()["y"] for column in range(3)]
-    assert max(tops) - min(tops) < 1
+    top_edges = [sections.nth(column).bounding_box()["y"] for column in range(3)]
+    assert max(top_edges) - min(top_edges) < 1  # pixel
     expect(page.locator("#status")).to_have_text("1 of 3 rerankers failed")
 
 
@@ -155,7 +161,7 @@ def test_truncated_and_empty_documents_are_marked(page):
 def test_documents_are_never_markup(page):
     malicious = ["<img src=x onerror=alert(1)>", "<script>document.title = 'changed'</script>", '{"text": "<b>bold</b>"}']
     rank(page, malicious)
-    assert sorted(texts(page)) == sorted([*malicious[:2], "<b>bold</b>"])
+    assert sorted(shown_texts(page)) == sorted([*malicious[:2], "<b>bold</b>"])
     assert page.title() == "podium"
     assert page.locator("#columns img, #columns script, #columns b").count() == 0
 
@@ -171,7 +177,7 @@ def test_explanation_marks_sentences_and_the_best_passage(page, mini):
     assert item.locator("mark.s4").get_attribute("title") == f"scored separately: {best:.4f} (sigmoid)"
     assert sentences[1] in item.locator("mark.best").all_inner_texts()
     assert 1 < item.locator("mark.best").count() < 6
-    assert "".join(texts(page)[0].split()) == "".join(" ".join(sentences).split())
+    assert "".join(shown_texts(page)[0].split()) == "".join(" ".join(sentences).split())
 
 
 def test_explanation_of_a_single_sentence(page):
@@ -185,11 +191,12 @@ def test_explanation_of_a_single_sentence(page):
 
 def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
     rank(page, models=("podium-mini", "words"))
-    apple = texts(page).index("a ripe red apple")
-    first = page.locator("#columns section").first
-    first.locator('[aria-label="relevant"]').nth(apple).click()
-    first.locator('[aria-label="not relevant"]').nth(3).click()
-    assert page.locator(".ndcg").first.inner_text() == "1.000 (input order: 0.631)"  # 1 / log2(3): it was second
+    apple_index = shown_texts(page).index("a ripe red apple")
+    first_column = page.locator("#columns section").first
+    first_column.locator('[aria-label="relevant"]').nth(apple_index).click()
+    first_column.locator('[aria-label="not relevant"]').nth(3).click()
+    # In the input, the apple is second, so its nDCG is 1 / log2(3).
+    assert page.locator(".ndcg").first.inner_text() == "1.000 (input order: 0.631)"
     judged = page.locator('#columns section:nth-child(2) .result[data-judged="1"] .text')
     assert judged.all_inner_texts() == ["a ripe red apple"]
     collection = save_judgements(page, tmp_path / "judged.csv")
@@ -203,7 +210,7 @@ def test_judgements_give_ndcg_and_a_file_for_podium_eval(page, tmp_path):
 
 
 def test_records_show_their_id_and_title(page, tmp_path):
-    """The page shows the ids of the records, and saves them with the judgements."""
+    """Judgements are saved with the ids of the records."""
     records = [
         {"_id": "MED-1", "title": "Seas", "text": "the sea"},
         {"id": 7, "text": "a <b>red</b> apple"},
@@ -254,7 +261,7 @@ def test_file_can_be_opened_or_dropped(page, name, content, expected_texts):
     page.fill("#query", QUERY)
     page.click("#rank")
     expect(page.locator(".result")).to_have_count(2)
-    assert [text.replace("\n", " ") for text in texts(page)] == [text.replace("\n", " ") for text in expected_texts]
+    assert [text.replace("\n", " ") for text in shown_texts(page)] == [text.replace("\n", " ") for text in expected_texts]
     page.fill("#documents", "")
     page.evaluate(
         """([name, content]) => {
@@ -296,7 +303,7 @@ def test_index_can_be_searched(page):
     assert page.input_value("#fields") == "title,content"
     document = json.loads(page.input_value("#documents"))
     assert (list(document), document["title"]) == (["id", "title", "content"], "Apples")
-    assert texts(page) == ["title: Apples\ncontent: a ripe red apple\n"]  # the text that was read
+    assert shown_texts(page) == ["title: Apples\ncontent: a ripe red apple\n"]  # the text that was read
     page.fill("#query", "zzz")
     page.click("#search")
     expect(page.locator("#status")).to_have_text("the index has no documents for this query")
@@ -323,7 +330,7 @@ def test_keyboard_shortcuts(page):
 
 def test_key_is_requested_if_the_server_needs_one(browser, tmp_path):
     key = add_key(tmp_path / "keys.txt", "me")
-    with Serving(Settings(keys_file=tmp_path / "keys.txt"), rerankers={"words": podium.Reranker(WordOverlap())}) as server:
+    with ServerThread(Settings(keys_file=tmp_path / "keys.txt"), rerankers={"words": podium.Reranker(WordOverlap())}) as server:
         page = browser.new_page()
         page.goto(server.url)
         expect(page.locator("#status")).to_contain_text("no valid API key")
@@ -375,9 +382,9 @@ def test_request_can_be_copied_as_python(page, special_ranking):
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (800, "dark"), (1600, "light")])
 @pytest.mark.parametrize("path", ["/", "/docs"], ids=["playground", "docs"])
-def test_page_fits_the_screen(browser, served, path, width, scheme):
+def test_page_fits_the_screen(browser, server, path, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.goto(served.url + path)
+    page.goto(server.url + path)
     if path == "/":
         expect(page.locator("#models input")).to_have_count(4)
         rank(page, ["a" * 300, *DOCUMENTS], models=("podium-mini", "words"))
@@ -385,24 +392,24 @@ def test_page_fits_the_screen(browser, served, path, width, scheme):
         expect(page.locator("h2").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colors = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
-    brightness = [sum(map(int, color[4:-1].split(","))) for color in colors]  # of the text and of the background
-    assert (brightness[0] > brightness[1]) == (scheme == "dark")
+    text_brightness, background_brightness = (sum(map(int, color[len("rgb(") : -1].split(","))) for color in colors)
+    assert (text_brightness > background_brightness) == (scheme == "dark")
     page.close()
 
 
-def test_second_column_is_beside_the_first_on_a_phone(browser, served):
+def test_second_column_is_beside_the_first_on_a_phone(browser, server):
     page = browser.new_page(viewport={"width": 390, "height": 800})
-    page.goto(served.url)
+    page.goto(server.url)
     expect(page.locator("#models input")).to_have_count(4)
     rank(page, models=("podium-mini", "words"))
     first, second = (page.locator("#columns section").nth(column).bounding_box() for column in range(2))
     assert first["y"] == second["y"]
-    assert second["x"] < 390  # its edge is visible
+    assert second["x"] < 390  # its left edge is visible
     page.close()
 
 
-def test_documentation_shows_every_path(page, served):
-    page.goto(f"{served.url}/docs")
+def test_documentation_shows_every_path(page, server):
+    page.goto(f"{server.url}/docs")
     expect(page.locator("h2").first).to_have_text("POST /v2/rerank")
     content = page.locator("main").inner_text()
     for path in ("/v1/rerank", "/rerank", "/score", "/rank", "/search", "/v1/models", "/info", "/health", "/ready"):

@@ -16,20 +16,22 @@ import pytest
 
 import podium
 from loopback import wait_until
-from serving import REQUEST, Process, Serving, failed_start, rerankers
+from serving import REQUEST, ServerProcess, ServerThread, failed_start, rerankers
 
 
-def long_request(documents, repeats):
+def long_request(document_count, repeats):
+    """Return a request that takes long to compute. Each document repeats a sentence."""
     text = "a red fruit at sea " * repeats
-    return {"query": "red fruit", "documents": [f"{number} {text}" for number in range(documents)]}
+    return {"query": "red fruit", "documents": [f"{number} {text}" for number in range(document_count)]}
 
 
 def is_computing(server):
+    """Whether the server has exactly one request in progress."""
     return "podium_requests_in_progress 1.0" in server.client.get("/metrics").text
 
 
 def test_server_answers_and_stops():
-    with Process() as server:
+    with ServerProcess() as server:
         assert server.client.post("/v2/rerank", json=REQUEST).json()["results"][0]["index"] == 1
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(120) == 0
@@ -37,10 +39,10 @@ def test_server_answers_and_stops():
 
 
 def test_second_signal_stops_without_a_traceback():
-    with Process() as server:
+    with ServerProcess() as server:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in server.log)
-        server.process.send_signal(signal.SIGTERM)  # may arrive after the server has stopped
+        server.process.send_signal(signal.SIGTERM)  # it can arrive after the server has stopped
         assert server.process.wait(120) in (0, 1)
         wait_until(lambda: "stopped" in server.log)
     assert "Traceback" not in server.log
@@ -48,10 +50,10 @@ def test_second_signal_stops_without_a_traceback():
 
 def test_sigterm_under_load_loses_no_request():
     """Every accepted request is answered. All others get a 503 or no connection, and none of them hangs."""
-    body = long_request(20, 20)
+    body = long_request(20, repeats=20)
 
     def outcome(client):
-        """Send one request. Return the status of the reply or, if there was no reply, the name of the error."""
+        """Send one request. Return the status of its reply or, if there was no reply, the name of the error."""
         try:
             reply = client.post("/v2/rerank", json=body)
         except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError) as error:
@@ -59,29 +61,29 @@ def test_sigterm_under_load_loses_no_request():
         assert reply.status_code == 503 or len(reply.json()["results"]) == 20
         return reply.status_code
 
-    def last_outcome(_):
-        """Send requests until the outcome is not 200, and return that outcome."""
+    def first_failure():
+        """Send requests until one fails, and return the outcome of that request."""
         with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:
-            while (newest_outcome := outcome(client)) == 200:
+            while (failure := outcome(client)) == 200:
                 pass
-            return newest_outcome
+            return failure
 
-    with Process() as server, ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(last_outcome, number) for number in range(8)]
+    with ServerProcess() as server, ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(first_failure) for _ in range(8)]
         wait_until(lambda: server.log.count("status=200") >= 8)
         server.process.send_signal(signal.SIGTERM)
-        last_outcomes = {future.result() for future in futures}
+        failures = {future.result() for future in futures}
         assert server.process.wait(120) == 0
         wait_until(lambda: "stopped" in server.log)
-    accepted_count = int(re.findall(r"draining requests=(\d+)", server.log)[0])
+    accepted_count = int(re.findall(r"draining requests=(\d+)", server.log)[0])  # the requests in progress at the signal
     assert accepted_count > 0
     assert server.log.partition("draining")[2].count("status=200") == accepted_count
-    assert last_outcomes <= {503, "ConnectError", "ReadError", "RemoteProtocolError"}
-    assert 503 in last_outcomes
+    assert failures <= {503, "ConnectError", "ReadError", "RemoteProtocolError"}
+    assert 503 in failures
 
 
 def test_server_stops_while_a_model_is_loading():
-    """A download cannot be interrupted, so the process exits during it. Before that, requests are answered with 503."""
+    """While the server downloads a model, it answers requests with 503. SIGTERM ends it without waiting for the download."""
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
         variables = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{silent_hub.getsockname()[1]}"}
         command = [sys.executable, "-m", "podium", "serve", "--port", "0", "--model", "org/model"]
@@ -89,15 +91,15 @@ def test_server_stops_while_a_model_is_loading():
             url = re.search(r"url=(\S+)/ ", process.stderr.readline())[1]
             wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
             assert httpx.get(f"{url}/ready").json() == {"status": "loading"}
-            refused = httpx.post(f"{url}/v2/rerank", json=REQUEST)
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            reply = httpx.post(f"{url}/v2/rerank", json=REQUEST)
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
             process.send_signal(signal.SIGTERM)
             process.wait(120)
 
 
 def test_request_that_exceeds_the_drain_timeout_is_503():
-    with Process("--drain-timeout", "0.2") as server, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=long_request(2000, 60), timeout=60)
+    with ServerProcess("--drain-timeout", "0.2") as server, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(httpx.post, f"{server.url}/v2/rerank", json=long_request(2000, repeats=60), timeout=60)
         wait_until(lambda: is_computing(server))
         server.process.send_signal(signal.SIGTERM)
         reply = future.result()
@@ -107,7 +109,7 @@ def test_request_that_exceeds_the_drain_timeout_is_503():
 
 
 def test_second_server_on_a_port_is_refused():
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         code, output = failed_start("--port", str(server.port))
         assert code == 2
         assert f"cannot listen on 127.0.0.1:{server.port} (Address already in use); choose another --port" in output
@@ -118,8 +120,9 @@ def test_second_server_on_a_port_is_refused():
 
 
 @pytest.fixture
-def two_workers():
-    with Process("--workers", "2", start_new_session=True) as server:
+def server_with_workers():
+    """A server with two workers, in its own process group."""
+    with ServerProcess("--workers", "2", start_new_session=True) as server:
         wait_until(lambda: ready_workers(server) == 2)
         yield server
 
@@ -143,58 +146,59 @@ def is_refused(server):
     return False
 
 
-def test_workers_share_a_port_and_metrics(two_workers):
+def test_workers_share_a_port_and_metrics(server_with_workers):
     for _ in range(20):
-        assert httpx.post(f"{two_workers.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
-    metrics = two_workers.client.get("/metrics").text
+        assert httpx.post(f"{server_with_workers.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
+    metrics = server_with_workers.client.get("/metrics").text
     assert 'podium_requests_total{dialect="cohere",model="podium-mini",status="200"} 20.0' in metrics
-    two_workers.process.send_signal(signal.SIGTERM)
-    assert two_workers.process.wait(120) == 0
+    server_with_workers.process.send_signal(signal.SIGTERM)
+    assert server_with_workers.process.wait(120) == 0
 
 
-def test_killed_worker_is_replaced(two_workers):
-    youngest = max(child_processes(two_workers))  # the first child is multiprocessing's resource tracker
-    os.kill(youngest, signal.SIGKILL)
-    wait_until(lambda: "worker_died" in two_workers.log and ready_workers(two_workers) == 3)
-    assert httpx.post(f"{two_workers.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
+def test_killed_worker_is_replaced(server_with_workers):
+    worker = max(child_processes(server_with_workers))  # the lowest process id is that of multiprocessing's resource tracker
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: "worker_died" in server_with_workers.log and ready_workers(server_with_workers) == 3)
+    assert httpx.post(f"{server_with_workers.url}/v2/rerank", json=REQUEST, timeout=30).status_code == 200
 
 
-def test_workers_end_when_the_parent_is_killed(two_workers):
-    two_workers.process.kill()
-    two_workers.process.wait(120)
-    wait_until(lambda: is_refused(two_workers))
+def test_workers_end_when_the_parent_is_killed(server_with_workers):
+    server_with_workers.process.kill()
+    server_with_workers.process.wait(120)
+    wait_until(lambda: is_refused(server_with_workers))
 
 
-def test_ctrl_c_drains_workers(two_workers):
-    """A terminal sends the signal to the whole process group: a worker could get it from the terminal and its parent."""
+def test_ctrl_c_drains_workers(server_with_workers):
+    """A terminal sends SIGINT to the process group, so a worker could get it from the terminal and from its parent."""
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(httpx.post, f"{two_workers.url}/v2/rerank", json=long_request(60, 40), timeout=60)
-        wait_until(lambda: is_computing(two_workers))
-        os.killpg(two_workers.process.pid, signal.SIGINT)
+        body = long_request(60, repeats=40)
+        future = pool.submit(httpx.post, f"{server_with_workers.url}/v2/rerank", json=body, timeout=60)
+        wait_until(lambda: is_computing(server_with_workers))
+        os.killpg(server_with_workers.process.pid, signal.SIGINT)
         assert future.result().status_code == 200
-        assert two_workers.process.wait(120) == 0
+        assert server_with_workers.process.wait(120) == 0
 
 
-def test_replacement_that_cannot_start_is_tried_again(two_workers):
-    """A file limit that is too low for a new process is a cause that can end."""
-    parent = two_workers.process.pid
+def test_replacement_that_cannot_start_is_tried_again(server_with_workers):
+    """The limit of open files is too low for a new process, until it is raised again."""
+    parent = server_with_workers.process.pid
     limit = resource.prlimit(parent, resource.RLIMIT_NOFILE)
     resource.prlimit(parent, resource.RLIMIT_NOFILE, (8, limit[1]))
-    os.kill(max(child_processes(two_workers)), signal.SIGKILL)
-    wait_until(lambda: "worker_not_started" in two_workers.log)
+    os.kill(max(child_processes(server_with_workers)), signal.SIGKILL)
+    wait_until(lambda: "worker_not_started" in server_with_workers.log)
     resource.prlimit(parent, resource.RLIMIT_NOFILE, limit)
-    wait_until(lambda: ready_workers(two_workers) == 3)
-    two_workers.process.send_signal(signal.SIGTERM)
-    assert two_workers.process.wait(120) == 0
+    wait_until(lambda: ready_workers(server_with_workers) == 3)
+    server_with_workers.process.send_signal(signal.SIGTERM)
+    assert server_with_workers.process.wait(120) == 0
 
 
 def test_replacement_that_fails_does_not_end_the_server(tmp_path):
     podium.EmbeddedIndex.create(tmp_path / "index").add(["a red fruit"])
-    with Process("--workers", "2", "--index", str(tmp_path / "index"), start_new_session=True) as server:
+    with ServerProcess("--workers", "2", "--index", str(tmp_path / "index"), start_new_session=True) as server:
         wait_until(lambda: ready_workers(server) == 2)
         (tmp_path / "index").rename(tmp_path / "moved")
         os.kill(max(child_processes(server)), signal.SIGKILL)
-        wait_until(lambda: server.log.count("worker_died") >= 2)  # also the first replacement
+        wait_until(lambda: server.log.count("worker_died") >= 2)  # the killed worker, and its first replacement
         (tmp_path / "moved").rename(tmp_path / "index")
         wait_until(lambda: ready_workers(server) == 3)
         assert server.client.get("/ready").status_code == 200

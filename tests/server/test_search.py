@@ -18,15 +18,15 @@ from podium.server.settings import Settings
 from podium.server.threads import ThreadPool
 from podium.sources.memory import is_limited, limited_by
 from redisearch import TEXT_INFO, answering, source_at
-from resp import Fake
-from serving import REQUEST, Process, Serving, rerankers
+from resp import FakeRedis
+from serving import REQUEST, ServerProcess, ServerThread, rerankers
 
 
 @pytest.fixture(scope="module")
 def server_with_index():
     index = podium.EmbeddedIndex.create(None)
     index.add(["a green apple", "the red sea at night", "a ripe red apple"])
-    with Serving(rerankers=rerankers(), source=index) as server:
+    with ServerThread(rerankers=rerankers(), source=index) as server:
         yield server
 
 
@@ -41,8 +41,8 @@ def test_search_continues_after_the_offset(server_with_index):
     pages = [
         server_with_index.post("/search", {"query": "red apple", "candidates": 1, "offset": offset}).json() for offset in (0, 1)
     ]
-    both = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()
-    assert [document for page in pages for document in page["documents"]] == both["documents"]
+    one_page = server_with_index.post("/search", {"query": "red apple", "candidates": 2}).json()
+    assert [document for page in pages for document in page["documents"]] == one_page["documents"]
     assert [page["total"] for page in pages] == [3, 3]
 
 
@@ -64,29 +64,32 @@ def test_invalid_search_is_400(server_with_index, request_body, message):
 
 
 def test_search_without_index_is_404():
-    with Serving(rerankers=rerankers()) as server:
-        refused = server.post("/search", {"query": "a"})
-        assert refused.status_code == 404
-        assert "--index" in refused.text
+    with ServerThread(rerankers=rerankers()) as server:
+        reply = server.post("/search", {"query": "a"})
+        assert reply.status_code == 404
+        assert "--index" in reply.text
 
 
 class BlockingEmbedder:
-    """An embedder that cannot embed "wait" before `release` is set. `most` is how many threads were in it at once."""
+    """An embedder that embeds "wait" only after `release` is set.
+
+    `running_count` calls embed "wait" at this time, and at most `max_running_count` did so at the same time.
+    """
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.running = 0
-        self.most = 0
+        self.running_count = 0
+        self.max_running_count = 0
         self._lock = threading.Lock()
 
     def __call__(self, texts):
         if "wait" in texts:
             with self._lock:
-                self.running += 1
-                self.most = max(self.most, self.running)
+                self.running_count += 1
+                self.max_running_count = max(self.max_running_count, self.running_count)
             self.release.wait(60)
             with self._lock:
-                self.running -= 1
+                self.running_count -= 1
         return [[1.0, 2.0] for _ in texts]
 
 
@@ -96,16 +99,16 @@ def test_embedded_index_has_no_more_threads_than_processors():
     index = podium.EmbeddedIndex.create(None, embed=embedder)
     index.add(["a green apple"])
     count = cores() + 8
-    with Serving(rerankers=rerankers(), source=index) as server, ThreadPoolExecutor(count) as pool:
+    with ServerThread(rerankers=rerankers(), source=index) as server, ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(httpx.post, f"{server.url}/search", json={"query": "wait"}, timeout=60) for _ in range(count)]
-        wait_until(lambda: server.state.admission.request_count == count and embedder.running >= cores())
+        wait_until(lambda: server.state.admission.request_count == count and embedder.running_count >= cores())
         assert server.post("/v2/rerank", REQUEST).status_code == 200
         embedder.release.set()
         assert [future.result().status_code for future in futures] == [200] * count
-    assert embedder.most == cores()
+    assert embedder.max_running_count == cores()
 
 
-def test_pool_of_threads_keeps_the_limit_on_memory():
+def test_limit_on_memory_also_holds_on_threads_of_a_pool():
     async def is_limited_on_thread():
         with limited_by(lambda count: None):
             return await ThreadPool(1).run(is_limited)
@@ -114,10 +117,10 @@ def test_pool_of_threads_keeps_the_limit_on_memory():
 
 
 class RecordingSource:
-    """A source that records how many bytes of memory are counted while it is searched."""
+    """A source that records how many bytes of memory the server has counted when it is searched."""
 
     def __init__(self) -> None:
-        self.admission = None
+        self.admission = None  # set by the test, because it belongs to the server
         self.used_bytes = 0
 
     def search(self, query, limit):
@@ -126,9 +129,9 @@ class RecordingSource:
 
 
 def test_memory_is_counted_before_the_search():
-    """Documents of a user's source are in memory before their size is known, so memory is reserved for them."""
+    """The size of a user's documents is only known when they are in memory, so memory is reserved for them before."""
     source = RecordingSource()
-    with Serving(Settings(max_memory=1_000_000), rerankers=rerankers(), source=source) as server:
+    with ServerThread(Settings(max_memory=1_000_000), rerankers=rerankers(), source=source) as server:
         source.admission = server.state.admission
         assert server.post("/search", {"query": "a", "candidates": 50}).status_code == 200
         assert source.used_bytes > 500_000
@@ -145,16 +148,16 @@ def test_search_that_outlives_its_request_loads_no_more_documents():
     assert admission.used_bytes == 0
 
 
-def test_number_that_json_does_not_have_is_null_in_the_reply():
+def test_nan_and_infinity_are_null_in_the_reply():
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "apple", "x": float("inf"), "y": [float("nan")]}])
-    with Serving(rerankers=rerankers(), source=index) as server:
+    with ServerThread(rerankers=rerankers(), source=index) as server:
         [document] = server.post("/search", {"query": "apple"}).json()["documents"]
         assert (document["x"], document["y"]) == (None, [None])
 
 
 class DeepSource:
-    """A source that returns a document with 900 levels of lists, as another program may have stored it."""
+    """A source that returns a document with 900 levels of lists. Another program could have stored such a document."""
 
     def search(self, query, limit):
         value = []
@@ -163,18 +166,18 @@ class DeepSource:
         return [{"text": "a", "x": value, "source_key": "docs:7"}]
 
 
-def test_document_that_is_nested_too_deeply_is_named():
-    with Serving(rerankers=rerankers(), source=DeepSource()) as server:
+def test_error_names_the_document_that_is_nested_too_deeply():
+    with ServerThread(rerankers=rerankers(), source=DeepSource()) as server:
         reply = server.post("/search", {"query": "apple"})
         assert reply.status_code == 503
         assert "document 'docs:7' of the index is nested too deeply" in reply.json()["message"]
 
 
-def test_reply_is_counted_besides_the_documents():
-    """Twenty of these documents fit into the memory, but not their reply, whose characters are counted as escapes."""
+def test_memory_of_the_reply_is_counted_in_addition_to_the_documents():
+    """Twenty of these documents fit into the memory, but not their reply, for which every character counts as an escape."""
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "apple", "padding": "b" * 20_000}] * 20)
-    with Serving(Settings(max_memory=1_500_000), rerankers=rerankers(), source=index) as server:
+    with ServerThread(Settings(max_memory=1_500_000), rerankers=rerankers(), source=index) as server:
         assert server.post("/search", {"query": "apple", "candidates": 2}).status_code == 200
         assert server.post("/search", {"query": "apple", "candidates": 20}).status_code == 413
         wait_until(lambda: server.state.admission.used_bytes == 0)
@@ -183,9 +186,9 @@ def test_reply_is_counted_besides_the_documents():
 def test_large_reply_of_redis_is_413():
     hits = [part for number in range(5) for part in (f"k:{number}", "2.5", ["content", "a" * 200_000])]
     with (
-        Fake(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [5, *hits]}, 2)) as fake,
+        FakeRedis(answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": [5, *hits]}, 2)) as fake,
         source_at(fake.url, connection={"protocol": 2}) as source,
-        Serving(Settings(max_memory=1_500_000), rerankers=rerankers(), source=source) as server,
+        ServerThread(Settings(max_memory=1_500_000), rerankers=rerankers(), source=source) as server,
     ):
         reply = server.post("/search", {"query": "apple"})
         assert reply.status_code == 413
@@ -195,7 +198,7 @@ def test_large_reply_of_redis_is_413():
 
 def test_search_reads_the_fields_of_the_option_text(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"title": "sourdough", "content": "bread"}\n{"title": "sea", "content": "water"}\n')
-    with Process("--index", str(tmp_path / "a.jsonl"), "--text", "title,content") as server:
+    with ServerProcess("--index", str(tmp_path / "a.jsonl"), "--text", "title,content") as server:
         reply = server.client.post("/search", json={"query": "sourdough"}).json()
         assert [document["content"] for document in reply["documents"]] == ["bread"]
         assert reply["fields"] == ["title", "content"]
@@ -203,6 +206,6 @@ def test_search_reads_the_fields_of_the_option_text(tmp_path):
 
 def test_search_is_filtered_by_the_option_filter(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"content": "bread", "year": 1990}\n{"content": "bread", "year": 2000}\n')
-    with Process("--index", str(tmp_path / "a.jsonl"), "--filter", "@year>1995") as server:
+    with ServerProcess("--index", str(tmp_path / "a.jsonl"), "--filter", "@year>1995") as server:
         reply = server.client.post("/search", json={"query": "bread"}).json()
         assert [document["year"] for document in reply["documents"]] == [2000]

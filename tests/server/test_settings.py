@@ -13,14 +13,14 @@ from loopback import Loopback, cohere
 from podium.errors import InvalidInput
 from podium.places import SourceOptions
 from podium.server.settings import OPTIONS, SOURCE_OPTIONS, Settings
-from serving import REQUEST, Process, failed_start
+from serving import REQUEST, ServerProcess, failed_start
 
 
 @pytest.fixture
 def used_port():
-    """A port that is in use. If a server starts by mistake in the test's own process, it ends with another error."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
+    """A port that is in use. A server that starts by mistake in the test's own process fails to listen, so the test ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_file_contains_options_and_models(tmp_path, monkeypatch):
             max_length = 16
             """
         )
-        with Process("--config", str(file)) as server:
+        with ServerProcess("--config", str(file)) as server:
             assert model_names(server) == ["best", "short", "mini"]
             assert server.client.post("/v2/rerank", json=REQUEST | {"documents": ["a"] * 3}).status_code == 400
             reply = server.client.post("/v2/rerank", json=REQUEST | {"model": "best"})
             assert reply.json()["results"][0]["index"] == 1
             lines = [json.loads(line) for line in server.log.splitlines()]
-        with Process("--config", str(file), "--model", "podium-mini", "--max-documents", "3") as server:
+        with ServerProcess("--config", str(file), "--model", "podium-mini", "--max-documents", "3") as server:
             assert model_names(server) == ["podium-mini"]  # the command line replaces the models of the file
             assert server.client.post("/v2/rerank", json=REQUEST | {"documents": ["a"] * 3}).status_code == 200
     assert [line["event"] for line in lines[:2]] == ["listening", "ready"]
@@ -109,7 +109,7 @@ def model_names(server):
     return [model["id"] for model in server.client.get("/v1/models").json()["data"]]
 
 
-def test_file_sets_every_option(tmp_path):
+def test_file_sets_options_of_every_type(tmp_path):
     file = tmp_path / "serve.toml"
     file.write_text(
         """
@@ -176,8 +176,8 @@ def test_server_with_an_invalid_file_does_not_listen(tmp_path, used_port):
 
 
 def test_every_setting_is_an_option_except_four():
-    others = {"models", "model_options", "source", "read_timeout"}
-    assert {row.attribute for row in OPTIONS} == {row.name for row in fields(Settings)} - others
+    exceptions = {"models", "model_options", "source", "read_timeout"}
+    assert {option.attribute for option in OPTIONS} == {field.name for field in fields(Settings)} - exceptions
 
 
 def test_every_option_of_a_source_is_an_option_of_the_server():

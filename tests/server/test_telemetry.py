@@ -10,12 +10,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serving import REQUEST, Serving, rerankers
+from serving import REQUEST, ServerThread, rerankers
 
 
 def test_content_of_requests_is_not_logged(mini, caplog):
     request = {"query": "my secret question", "documents": ["my secret text", {"text": "secret too"}], "user": "secret me"}
-    with caplog.at_level(logging.DEBUG), Serving(rerankers={"podium-mini": mini}) as server:
+    with caplog.at_level(logging.DEBUG), ServerThread(rerankers={"podium-mini": mini}) as server:
         for path in ("/v2/rerank", "/rank"):
             server.post(path, request, authorization="Bearer secret-key")
         server.client.post("/v2/rerank?key=secret", content=b'{"query": "secret')
@@ -28,7 +28,7 @@ def test_content_of_requests_is_not_logged(mini, caplog):
 
 
 def test_request_id_of_the_client_is_used():
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         reply = server.post("/v2/rerank", REQUEST, x_request_id="trace-1234.A")
         assert reply.headers["x-request-id"] == reply.json()["id"] == "trace-1234.A"
 
@@ -37,7 +37,7 @@ def test_request_id_of_the_client_is_used():
     "request_id", ["a b", "x" * 129, "<script>", ""], ids=["two words", "too long", "unsafe characters", "empty"]
 )
 def test_unsafe_request_id_is_replaced(request_id):
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         assert len(server.post("/v2/rerank", REQUEST, x_request_id=request_id).headers["x-request-id"]) == 32
 
 
@@ -55,7 +55,7 @@ def test_unsafe_request_id_is_replaced(request_id):
     ids=["line break", "GET to a POST path", "POST to a GET path", "long path", "null byte", "parent folder", "not an asset"],
 )
 def test_request_without_endpoint_has_an_id_and_a_log_line(caplog, method, path, status, logged_path):
-    with caplog.at_level(logging.INFO, "podium"), Serving(rerankers=rerankers()) as server:
+    with caplog.at_level(logging.INFO, "podium"), ServerThread(rerankers=rerankers()) as server:
         reply = server.client.request(method, path)
         assert reply.status_code == status
         assert reply.json()["id"] == reply.headers["x-request-id"] != ""
@@ -63,7 +63,7 @@ def test_request_without_endpoint_has_an_id_and_a_log_line(caplog, method, path,
 
 
 def test_metrics_count_requests_and_documents():
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         server.post("/v2/rerank", REQUEST)
         server.post("/rerank", {"query": "a", "texts": ["b"] * 3})
         server.post("/v2/rerank", REQUEST | {"model": "x" * 50})
@@ -81,7 +81,7 @@ def test_request_is_a_span_of_the_clients_trace():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    with Serving(rerankers=rerankers()) as server:
+    with ServerThread(rerankers=rerankers()) as server:
         server.post("/v2/rerank", REQUEST, traceparent=parent)
     (span,) = exporter.get_finished_spans()
     assert span.name == "POST /v2/rerank"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import podium
-from capitals import keys
+from capitals import source_keys
 from environment import ROOT
 from fakes import Letters
 from podium.errors import SourceError
@@ -19,7 +19,8 @@ from podium.sources.embedded.generations import Generations
 from podium.sources.embedded.place import LOCAL, drop
 
 SEARCHES = [{"mode": mode, "filter": condition} for mode in ("text", "vector", "hybrid") for condition in (None, "@kind:{map}")]
-SMALL = 5_000  # rows, from which a test lets a graph be built, because that of 100,000 takes seconds
+SMALL = 5_000
+"""Number of rows from which a test lets a graph be built. Outside of tests it is 100,000, for which a graph takes seconds."""
 
 
 def documents_of(numbers):
@@ -51,7 +52,7 @@ def folder(tmp_path):
 
 
 def results(index):
-    """Return the ids and scores of several searches."""
+    """Return the ids and scores of the documents that each of SEARCHES finds."""
     pages = [index.search("number 17 of a map", None, **options) for options in SEARCHES]
     return [[(hit["source_key"], pytest.approx(hit["source_score"], abs=1e-6)) for hit in page] for page in pages]
 
@@ -61,6 +62,7 @@ def row_count(index):
 
 
 def file_states(folder):
+    """Return the path, inode and modification time of each file. If they are equal, no file was written."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
 
@@ -79,9 +81,9 @@ def test_documents_are_added_replaced_and_deleted_after_a_compaction(index):
     index.add(["a map of pears"], ids=["d3"])
     index.delete(["d4"])
     for _ in range(2):
-        assert keys(index.search("apples", 1, mode="vector")) == ["apples"]
-        assert keys(index.search("a map of pears", 1, mode="vector")) == ["d3"]
-        assert "d4" not in keys(index.search("number", None, mode="vector"))
+        assert source_keys(index.search("apples", 1, mode="vector")) == ["apples"]
+        assert source_keys(index.search("a map of pears", 1, mode="vector")) == ["d3"]
+        assert "d4" not in source_keys(index.search("number", None, mode="vector"))
         assert len(index.search("number", None, mode="vector")) == len(index) == 60
         index.delete(ids_of(range(20, 60)))
         index.compact()
@@ -98,18 +100,20 @@ def test_compacted_folder_can_be_opened(folder):
 
 
 def test_space_is_reported_and_freed(folder):
-    before, after = LOCAL.compact(str(folder))
-    row_bytes, number_bytes = 8 * 4, 8
-    assert before - after > 90 * row_bytes - 61 * number_bytes - 100  # 100 for checksums
-    assert (folder / "vectors-1" / "vectors.f32").stat().st_size == 60 * 8 * 4
-    assert LOCAL.compact(str(folder)) == (after, after)
+    """The rows of 90 documents are freed. A file of 61 numbers is added: those of 60 rows, and the next number."""
+    bytes_before, bytes_after = LOCAL.compact(str(folder))
+    row_bytes = 8 * 4  # 8 dimensions as float32
+    number_bytes = 8
+    assert bytes_before - bytes_after > 90 * row_bytes - 61 * number_bytes - 100  # up to 100 for checksums
+    assert (folder / "vectors-1" / "vectors.f32").stat().st_size == 60 * row_bytes
+    assert LOCAL.compact(str(folder)) == (bytes_after, bytes_after)
 
 
-@pytest.mark.parametrize("deleted", [0, 1, 9])
-def test_index_with_few_unused_rows_is_not_changed(tmp_path, deleted):
+@pytest.mark.parametrize("deleted_count", [0, 1, 9])
+def test_index_with_few_unused_rows_is_not_changed(tmp_path, deleted_count):
     index = podium.EmbeddedIndex.create(tmp_path / "index", embed=Letters())
     index.add(documents_of(range(100)), ids=ids_of(range(100)))
-    index.delete(ids_of(range(deleted)))
+    index.delete(ids_of(range(deleted_count)))
     before = file_states(index.path)
     index.compact()
     assert file_states(index.path) == before
@@ -130,11 +134,11 @@ def test_index_without_documents_is_compacted(index):
     assert row_count(index) == 0
     assert index.search("map", 5) == []
     index.add(["apples"], ids=["apples"])
-    assert keys(index.search("apples", 5, mode="vector")) == ["apples"]
+    assert source_keys(index.search("apples", 5, mode="vector")) == ["apples"]
 
 
-class Compacting(Letters):
-    """An embedder that changes and compacts an index when it is first called with a query."""
+class CompactingEmbedder(Letters):
+    """An embedder that changes and compacts an index in the first call after a test sets `is_done` to False."""
 
     def __init__(self, index):
         super().__init__()
@@ -155,18 +159,18 @@ class Compacting(Letters):
 @pytest.mark.parametrize("has_searched", [False, True], ids=["first-search", "mapped"])
 @pytest.mark.parametrize("location", ["memory", "folder"])
 def test_search_during_a_compaction_returns_the_documents_after_it(tmp_path, mode, condition, has_searched, location):
-    """The files that the reader has mapped, or is about to map, are deleted while it embeds the query."""
+    """While the reader embeds the query, the files that it has mapped, or is about to map, are deleted."""
     index = index_with_unused_rows(None if location == "memory" else tmp_path / "index")
     reader = index if location == "memory" else podium.EmbeddedIndex.open(index.path, embed=Letters())
     if has_searched:
-        assert "d17" in keys(reader.search("number 17 of a map", None, mode=mode, filter=condition))
-    embed = Compacting(index)
+        assert "d17" in source_keys(reader.search("number 17 of a map", None, mode=mode, filter=condition))
+    embed = CompactingEmbedder(index)
     reader.embed = embed
     embed.is_done = False
     candidates = reader.search("number 17 of a map", None, mode=mode, filter=condition)
     assert embed.is_done
     expected = {f"d{number}" for number in range(60) if number != 17 and (condition is None or number % 3)}
-    assert set(keys(candidates)) == expected | (set() if condition else {"new"})
+    assert set(source_keys(candidates)) == expected | (set() if condition else {"new"})
     assert candidates.total == len(candidates)
 
 
@@ -230,7 +234,7 @@ def compact(operations_before_kill):
     sys.addaudithook(kill)
     index.compact()
 
-def check():
+def checked_folders():
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
     nearest = index.search("number 17 of a map", None, mode="vector")
     assert {hit["source_key"] for hit in nearest} == {f"d{number}" for number in range(60)}
@@ -245,25 +249,27 @@ while True:
         compact(len(names))
         os._exit(0)
     status = os.waitpid(process, 0)[1]
-    names.append(check())
+    names.append(checked_folders())
     podium.EmbeddedIndex.open(folder, embed=Letters()).compact()
-    assert len(check()) == 1, check()
+    assert len(checked_folders()) == 1, checked_folders()
     shutil.rmtree(folder)
     if status == 0:
         break
 for folders in names:
     print(*folders)
 """
-"""Kills a process that compacts before its first operation on files, then another before its second, and so on."""
+"""Starts processes that compact. It kills the first before its first operation on files, the second before its second …"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_killed_compaction_leaves_a_working_index(folder, tmp_path):
     """The next compaction deletes what a killed one left."""
     arguments = [str(folder), str(tmp_path / "copy"), str(ROOT / "tests" / "support")]
-    done = subprocess.run([sys.executable, "-c", KILLED_COMPACTIONS, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    states = done.stdout.splitlines()
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED_COMPACTIONS, *arguments], capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr
+    states = process.stdout.splitlines()
     assert states[0] == "vectors.checksums vectors.f32"
     assert "vectors-1.unfinished vectors.checksums vectors.f32" in states
     assert "vectors-1 vectors.checksums vectors.f32" in states
@@ -320,10 +326,10 @@ except podium.SourceError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of files there")
 def test_full_disk_changes_nothing(folder):
-    """A limit on the size of files stands for a full disk."""
+    """For the index, a limit on the size of files has the same effect as a full disk."""
     before = file_states(folder)
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, timeout=120)
-    assert "free some disk space" in done.stdout, done.stderr
+    process = subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, timeout=120)
+    assert "free some disk space" in process.stdout, process.stderr
     assert file_states(folder) == before
 
 
@@ -342,7 +348,7 @@ def test_files_of_the_user_are_not_used_and_not_deleted(folder):
     for _ in range(2):
         index.compact()
         index.add(documents_of(range(60)), ids=ids_of(range(60)))
-        assert sorted(keys(index.search("map", None, mode="vector"))) == sorted(ids_of(range(60)))
+        assert sorted(source_keys(index.search("map", None, mode="vector"))) == sorted(ids_of(range(60)))
     assert drop(folder) == 60
     assert sorted(path.name for path in folder.iterdir()) == ["vectors-5", "vectors-7", "vectors-x"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import InvalidInput, SourceError
 
@@ -16,7 +16,7 @@ class Unserializable:
 
 
 def nested(depth):
-    """Return a list in a list in a list, `depth` of them."""
+    """Return lists inside each other, `depth` of them."""
     value = []
     for _ in range(depth - 1):
         value = [value]
@@ -40,7 +40,7 @@ def test_document_that_is_nested_more_deeply_is_refused(index, depth):
 
 
 def test_document_with_nan_is_recognized_as_unchanged(index):
-    """NaN does not equal NaN."""
+    """NaN is not equal to itself, so podium cannot compare the values."""
     document = {"text": "a", "x": float("nan"), "y": [float("inf"), -1.5]}
     index.add([document], ids=["numbers"])
     assert index.get(["numbers"])["numbers"]["y"] == [float("inf"), -1.5]
@@ -52,16 +52,16 @@ def test_document_replaces_the_one_with_its_id(index):
     index.add([{"text": "rye"}], ids=["b"])
     assert len(index) == 4
     assert index.get(["b", "unknown"]) == {"b": {"text": "rye"}}
-    assert keys(index.search("flour", 5, mode="text")) == []
-    assert keys(index.search("rye", 5, mode="text")) == ["b"]
-    assert sorted(keys(index.search("rye", 9, mode="vector"))) == sorted(IDS)
+    assert source_keys(index.search("flour", 5, mode="text")) == []
+    assert source_keys(index.search("rye", 5, mode="text")) == ["b"]
+    assert sorted(source_keys(index.search("rye", 9, mode="vector"))) == sorted(IDS)
 
 
 def test_deleted_document_is_not_found(index):
     assert index.delete(["n", "unknown", "n"]) == 1
     assert len(index) == 3
     for mode in ("text", "vector", "hybrid"):
-        assert "n" not in keys(index.search("the capital city of Nevada", 9, mode=mode))
+        assert "n" not in source_keys(index.search("the capital city of Nevada", 9, mode=mode))
     assert len(index.search("x", 3, mode="vector")) == 3
     assert index.delete([]) == 0
 
@@ -71,8 +71,8 @@ def test_documents_are_deleted_without_the_embedder(tmp_path):
     assert podium.EmbeddedIndex.open(tmp_path / "index").delete(["n", "c"]) == 2
     reopened = podium.EmbeddedIndex.open(tmp_path / "index", embed=Letters())
     for mode in ("text", "vector", "hybrid"):
-        assert set(keys(reopened.search("the capital flour", 9, mode=mode))) <= {"s", "b"}
-    assert sorted(keys(reopened.search("x", 9, mode="vector"))) == ["b", "s"]
+        assert set(source_keys(reopened.search("the capital flour", 9, mode=mode))) <= {"s", "b"}
+    assert sorted(source_keys(reopened.search("x", 9, mode="vector"))) == ["b", "s"]
     assert reopened.get(IDS).keys() == {"s", "b"}
 
 
@@ -83,7 +83,7 @@ def test_all_documents_are_deleted_and_added_again(index):
         assert index.search("capital", 9, mode=mode) == []
         assert index.search("capital", 9, mode=mode, filter="@year:[1 2]") == []
     index.add(CAPITALS, ids=IDS)
-    assert sorted(keys(index.search("x", 9, mode="vector"))) == sorted(IDS)
+    assert sorted(source_keys(index.search("x", 9, mode="vector"))) == sorted(IDS)
 
 
 def test_many_documents_are_deleted_by_any_ids(index):
@@ -91,7 +91,7 @@ def test_many_documents_are_deleted_by_any_ids(index):
     ids = [*unusual, *(f"number {n}" for n in range(2_000))]
     index.add(["a cat"] * len(ids), ids=ids)
     assert index.delete(ids[1:]) == len(ids) - 1
-    assert sorted(keys(index.search("cat", 9, mode="text"))) == ["a b"]
+    assert sorted(source_keys(index.search("cat", 9, mode="text"))) == ["a b"]
     assert len(index) == len(IDS) + 1
 
 
@@ -123,9 +123,9 @@ def test_string_is_stored_as_the_first_searched_field(mini):
     ],
 )
 def test_invalid_document_is_refused_and_nothing_is_added(index, documents, message):
-    for refuse in (index.add, index.check):
+    for method in (index.add, index.check):
         with pytest.raises(InvalidInput, match=message):
-            refuse(documents)
+            method(documents)
     assert len(index) == 4
 
 
@@ -156,9 +156,9 @@ def test_invalid_ids_of_new_documents_are_refused(index, ids, message):
 
 @pytest.mark.parametrize("ids", ["n", 5, [5], [None]], ids=str)
 def test_invalid_ids_are_refused(index, ids):
-    for refuse in (index.delete, index.get):
+    for method in (index.delete, index.get):
         with pytest.raises(InvalidInput, match="ids must be a list of strings"):
-            refuse(ids)
+            method(ids)
 
 
 def test_id_that_is_not_unicode_is_not_found(index):
@@ -170,7 +170,7 @@ def test_nothing_is_added_if_the_embedder_fails(tmp_path):
 
     def embed(texts):
         calls.append(texts)
-        if len(calls) > 2:
+        if len(calls) > 2:  # the first call checks the embedder, the second is that of "one"
             raise RuntimeError("out of memory")
         return Letters()(texts)
 

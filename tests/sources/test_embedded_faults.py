@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import SourceError
 from podium.sources.embedded.description import DESCRIPTION_FILE
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("operation", ["delete", "replace"])
 def test_writer_continues_after_one_that_was_killed_before_its_commit(folder, operation):
-    """The killed writer left a list of deleted documents, whose name the next writer would use, too."""
+    """The killed writer left a file of deleted documents. The next writer would give its own file the same name."""
 
     def write():
         index = podium.EmbeddedIndex.open(folder)
@@ -51,7 +51,7 @@ def test_writer_continues_after_one_that_was_killed_before_its_commit(folder, op
 
 
 def test_named_pipe_is_an_error(folder, tmp_path):
-    """Opening it would wait for another process."""
+    """Opening a named pipe would wait until another process writes to it."""
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert len(names) > 5
     for number, name in enumerate(names):
@@ -69,10 +69,11 @@ from pathlib import Path
 import podium
 
 intact, folder = Path(sys.argv[1]), Path(sys.argv[2])
-draw, refused = random.Random(5), 0
+draw = random.Random(5)
+refused_count = 0
 for name in sorted(path.relative_to(intact) for path in intact.rglob("*") if path.is_file()):
     for attempt in range(8):
-        # Always a new folder: threads of tantivy may still be writing to the last one.
+        # Each attempt has its own folder, because threads of tantivy can still be writing to the previous one.
         damaged = folder / f"{name.as_posix().replace('/', '-')}-{attempt}"
         shutil.copytree(intact, damaged)
         content = bytearray((intact / name).read_bytes())
@@ -88,21 +89,21 @@ for name in sorted(path.relative_to(intact) for path in intact.rglob("*") if pat
             index.add(["new"], ids=["d5"])
             index.search("new", 20)
         except podium.SourceError:
-            refused += 1
-print(refused)
+            refused_count += 1
+print(refused_count)
 """
 
 
 def test_damaged_file_is_a_source_error(folder, tmp_path):
-    """Runs in a process of its own, because tantivy prints errors."""
+    """The script runs in another process, because tantivy prints errors."""
     script = [sys.executable, "-c", DAMAGE, str(folder), str(tmp_path / "damaged")]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 10
+    process = subprocess.run(script, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert int(process.stdout) > 10
 
 
 def flip_bit(file: Path, position: str) -> None:
-    """Flip a bit of a segment file before its footer, whose length is eight bytes before the end."""
+    """Flip a bit in the content of a segment file. The length of the footer that follows is eight bytes before the end."""
     content = bytearray(file.read_bytes())
     end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     content[{"first": 0, "middle": end // 2, "last": end - 1}[position]] ^= 1
@@ -112,14 +113,14 @@ def flip_bit(file: Path, position: str) -> None:
 @pytest.mark.parametrize("ending", [".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"])
 @pytest.mark.parametrize("position", ["first", "middle", "last"])
 def test_flipped_bit_of_a_segment_file_is_a_source_error(folder, ending, position):
-    """Without the comparison of checksums, some of these bits would end the process, and others would change results."""
+    """Without checksums, some of these bits would end the process, and others would change results."""
     flip_bit(next((folder / "text").glob(f"*{ending}")), position)
     with pytest.raises(SourceError, match=rf"{ending} is damaged: its checksum does not match; index the documents again"):
         podium.EmbeddedIndex.open(folder)
 
 
 def test_segment_that_is_damaged_when_it_is_added_is_a_source_error(folder):
-    """An index that is open compares the files of later commits, too."""
+    """An open index also checks the checksums of files that are added later."""
     reader = podium.EmbeddedIndex.open(folder)
     podium.EmbeddedIndex.open(folder).add(["plums"])
     newest = max((folder / "text").glob("*.store"), key=lambda path: path.stat().st_mtime_ns)
@@ -164,7 +165,7 @@ def test_damaged_json_is_a_source_error(folder, name, content):
 
 @pytest.mark.parametrize("name", [DESCRIPTION_FILE, "text/meta.json"])
 def test_json_file_that_does_not_fit_into_memory_is_a_source_error(folder, name):
-    os.truncate(folder / name, 1 << 38)  # sparse
+    os.truncate(folder / name, 1 << 38)  # a sparse file, which takes no space
     with pytest.raises(SourceError, match="cannot be used"):
         podium.EmbeddedIndex.open(folder)
 
@@ -201,10 +202,10 @@ for file in sorted(Path(sys.argv[1], "text").glob("*.*")):
 
 
 def test_file_that_is_truncated_under_an_open_index_is_a_source_error(folder):
-    """Runs in a process of its own, because reading a truncated file would end the process."""
-    done = subprocess.run([sys.executable, "-c", TRUNCATED, str(folder)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert {*done.stdout.split()} >= {".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"}
+    """The script runs in another process, because reading a truncated file could end the process."""
+    process = subprocess.run([sys.executable, "-c", TRUNCATED, str(folder)], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert {*process.stdout.split()} >= {".store", ".idx", ".term", ".pos", ".fieldnorm", ".fast", ".del"}
 
 
 def test_folder_without_a_description_is_not_an_index(folder):
@@ -220,13 +221,13 @@ def test_unknown_layout_is_refused(folder):
         podium.EmbeddedIndex.open(folder)
 
 
-def test_index_of_an_earlier_version_has_no_id(folder):
+def test_index_of_an_earlier_version_without_an_id_can_be_used(folder):
     description = json.loads((folder / DESCRIPTION_FILE).read_text())
     del description["id"]
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description))
     index = podium.EmbeddedIndex.open(folder)
     index.add(["plums"], ids=["p"])
-    assert keys(index.search("plums", 1)) == ["p"]
+    assert source_keys(index.search("plums", 1)) == ["p"]
 
 
 def test_field_of_a_later_version_in_the_description_is_ignored(folder):
@@ -235,7 +236,8 @@ def test_field_of_a_later_version_in_the_description_is_ignored(folder):
     assert len(podium.EmbeddedIndex.open(folder)) == 39
 
 
-def with_vectors(folder: Path) -> Path:
+def create_with_vectors(folder: Path) -> Path:
+    """Create an index with vectors of DOCUMENTS in a folder, and return the folder."""
     index = podium.EmbeddedIndex.create(folder, embed=Letters())
     index.add(DOCUMENTS[:20])
     index.add(DOCUMENTS[20:])
@@ -245,7 +247,7 @@ def with_vectors(folder: Path) -> Path:
 @pytest.mark.parametrize("name", ["vectors.f32", "vectors.checksums"])
 @pytest.mark.parametrize("position", [0, 250, -1], ids=["first", "middle", "last"])
 def test_damaged_vectors_are_refused(tmp_path, name, position):
-    file = with_vectors(tmp_path / "index") / name
+    file = create_with_vectors(tmp_path / "index") / name
     content = bytearray(file.read_bytes())
     content[position if abs(position) < len(content) else len(content) // 2] ^= 0x10
     file.write_bytes(content)
@@ -255,15 +257,15 @@ def test_damaged_vectors_are_refused(tmp_path, name, position):
 
 
 def test_checksums_that_do_not_fit_into_memory_are_refused(tmp_path):
-    folder = with_vectors(tmp_path / "index")
-    os.truncate(folder / "vectors.checksums", 1 << 38)  # sparse
+    folder = create_with_vectors(tmp_path / "index")
+    os.truncate(folder / "vectors.checksums", 1 << 38)  # a sparse file, which takes no space
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
     with pytest.raises(SourceError, match="its checksums do not match"):
         index.search("apples", 5)
 
 
 def test_index_with_fewer_vectors_than_documents_is_refused(tmp_path):
-    folder = with_vectors(tmp_path / "index")
+    folder = create_with_vectors(tmp_path / "index")
     content = (folder / "vectors.f32").read_bytes()
     (folder / "vectors.f32").write_bytes(content[:-1])
     with pytest.raises(SourceError, match="fewer vectors than documents"):
@@ -272,9 +274,9 @@ def test_index_with_fewer_vectors_than_documents_is_refused(tmp_path):
     podium.EmbeddedIndex.open(folder)
 
 
-def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
-    """A killed writer may leave a part of a row, rows without a checksum, or a part of a checksum's record."""
-    folder = with_vectors(tmp_path / "index")
+def test_incomplete_rows_of_a_killed_writer_are_ignored(tmp_path):
+    """A writer that is killed can leave a part of a row, rows without a checksum, or a part of a checksum's record."""
+    folder = create_with_vectors(tmp_path / "index")
     with open(folder / "vectors.f32", "ab") as file:
         file.write(b"\1" * 40)
     with open(folder / "vectors.checksums", "ab") as file:
@@ -282,22 +284,22 @@ def test_incomplete_rows_of_a_killed_writer_are_no_damage(tmp_path):
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
     assert len(index.search("apples and pears number 3", 5)) == 5
     index.add(["aaaa"], ids=["new"])
-    for opened in (index, podium.EmbeddedIndex.open(folder, embed=Letters())):
-        assert keys(opened.search("aaaa", 1)) == ["new"]
+    for reader in (index, podium.EmbeddedIndex.open(folder, embed=Letters())):
+        assert source_keys(reader.search("aaaa", 1)) == ["new"]
 
 
 def test_vectors_without_checksums_are_searched(tmp_path):
     """Earlier versions of podium wrote vectors without checksums."""
-    folder = with_vectors(tmp_path / "index")
+    folder = create_with_vectors(tmp_path / "index")
     (folder / "vectors.checksums").unlink()
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
     index.add(["aaaa"], ids=["new"])
-    assert keys(podium.EmbeddedIndex.open(folder, embed=Letters()).search("aaaa", 1)) == ["new"]
+    assert source_keys(podium.EmbeddedIndex.open(folder, embed=Letters()).search("aaaa", 1)) == ["new"]
 
 
 def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
     reader = index_of_capitals(tmp_path / "index")
-    assert keys(reader.search("capital", 1, mode="vector"))
+    assert source_keys(reader.search("capital", 1, mode="vector"))
     file = tmp_path / "index" / "vectors.f32"
     content = file.read_bytes()
     file.unlink()  # a file that is mapped must not be truncated in place
@@ -308,13 +310,13 @@ def test_vectors_cut_short_under_an_open_index_are_refused(tmp_path):
 
 
 def test_open_index_reads_files_that_replace_its_own(tmp_path):
-    """This is how a backup is restored."""
+    """Restoring a backup replaces files like this."""
     reader = index_of_capitals(tmp_path / "index")
-    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
+    assert source_keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
     other = podium.EmbeddedIndex.create(tmp_path / "other", embed=Letters())
     other.add(CAPITALS[::-1], ids=IDS[::-1])
     for name in ("text", "vectors.f32", "vectors.checksums"):
         path = tmp_path / "index" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         (tmp_path / "other" / name).rename(path)
-    assert keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]
+    assert source_keys(reader.search(CAPITALS[0]["text"], 1, mode="vector")) == ["n"]

@@ -1,4 +1,4 @@
-"""EmbeddedIndex with filters: which documents are returned in every mode. Scores and the order do not change."""
+"""EmbeddedIndex with filters: which documents are returned in every mode. Filters change no scores and no order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.filter_queries import checked_filter, selection
@@ -18,7 +18,7 @@ from podium.sources.embedded.vector_search import ALL_COMPARED, nearest_document
 from podium.sources.embedded.vectors import Vectors
 
 MODES = ("text", "vector", "hybrid")
-COUNT = 60
+DOCUMENT_COUNT = 60
 DOCUMENTS = [
     {
         "text": f"cat number {n}",
@@ -29,7 +29,7 @@ DOCUMENTS = [
         "author": {"name": f"Ann {n % 5}", "born": None if n % 2 else -n},
         "is_new": n > 50,
     }
-    for n in range(COUNT)
+    for n in range(DOCUMENT_COUNT)
 ]
 
 
@@ -39,13 +39,14 @@ def index(request, tmp_path_factory):
     index = podium.EmbeddedIndex.create(folder, embed=Letters())
     index.add(DOCUMENTS[:40], ids=map(str, range(40)))
     index.add([{"text": "cat to delete", "kind": "book", "deleted": 1}], ids=["deleted"])
-    index.add(DOCUMENTS[40:], ids=map(str, range(40, COUNT)))
+    index.add(DOCUMENTS[40:], ids=map(str, range(40, DOCUMENT_COUNT)))
     index.delete(["deleted"])
     return index if folder is None else podium.EmbeddedIndex.open(folder, embed=Letters())
 
 
-def numbers(candidates):
-    return sorted(map(int, keys(candidates)))
+def document_numbers(candidates):
+    """Return the numbers of the documents in ascending order. They are the ids."""
+    return sorted(map(int, source_keys(candidates)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -80,12 +81,12 @@ def numbers(candidates):
     ],
 )
 def test_all_documents_that_match_and_no_others_are_returned(index, mode, expression, is_match):
-    expected = [n for n in range(COUNT) if is_match(n)]
+    expected = [n for n in range(DOCUMENT_COUNT) if is_match(n)]
     candidates = index.search("cat", None, mode=mode, filter=expression)
-    assert numbers(candidates) == expected
+    assert document_numbers(candidates) == expected
     assert candidates.total == len(expected)
     page = index.search("cat", 3, offset=2, mode=mode, filter=expression)
-    assert keys(page) == keys(candidates)[2:5]
+    assert source_keys(page) == source_keys(candidates)[2:5]
     assert page.total == len(expected)
 
 
@@ -93,7 +94,7 @@ def test_all_documents_that_match_and_no_others_are_returned(index, mode, expres
 def test_filter_changes_no_score_and_no_order(index, mode):
     unfiltered = [hit for hit in index.search("cat number 7", None, mode=mode) if hit["kind"] == "map"]
     filtered = index.search("cat number 7", None, mode=mode, filter="@kind:{map}")
-    assert keys(filtered) == keys(unfiltered)
+    assert source_keys(filtered) == source_keys(unfiltered)
     assert [hit["source_score"] for hit in filtered] == pytest.approx([hit["source_score"] for hit in unfiltered], rel=1e-6)
     assert [hit["source_rank"] for hit in filtered] == list(range(1, len(filtered) + 1))
 
@@ -104,18 +105,18 @@ def test_filter_of_the_constructor_is_replaced_by_that_of_a_search(index):
     try:
         assert {hit["kind"] for hit in index.search("cat", 99)} == {"map"}
         assert {hit["kind"] for hit in index.search("cat", 99, filter="@kind:{book}")} == {"Book"}
-        assert len(index.search("cat", 99, filter="*")) == COUNT
+        assert len(index.search("cat", 99, filter="*")) == DOCUMENT_COUNT
     finally:
         index.filter = None
 
 
-@pytest.mark.parametrize("opened", ["create", "open"])
-def test_index_is_created_and_opened_with_a_filter(tmp_path, opened):
+@pytest.mark.parametrize("method", ["create", "open"])
+def test_index_is_created_and_opened_with_a_filter(tmp_path, method):
     index = podium.EmbeddedIndex.create(tmp_path / "index", filter="@year:[1800 1900]")
     index.add(CAPITALS, ids=IDS)
-    if opened == "open":
+    if method == "open":
         index = podium.EmbeddedIndex.open(tmp_path / "index", filter="@year:[1800 1900]")
-    assert keys(index.search("capital", 9)) == ["n"]
+    assert source_keys(index.search("capital", 9)) == ["n"]
     assert len(index) == 4
 
 
@@ -162,18 +163,18 @@ def test_value_that_no_document_can_have_is_refused(index, value, message):
         index.search("cat", 9, filter=f"@kind:{{{value}}}")
 
 
-def test_note_if_some_values_are_too_long_to_be_filtered_by():
+def test_candidates_have_a_note_if_some_values_are_too_long_for_the_filter():
     index = podium.EmbeddedIndex.create(None)
     index.add([{"text": "cat", "url": "a" * 201}, {"text": "cat", "url": "b" * 200}], ids=["long", "short"])
     candidates = index.search("cat", 9, filter="@url:{b*}")
-    assert keys(candidates) == ["short"]
+    assert source_keys(candidates) == ["short"]
     assert list(candidates.notes) == [
         "the filter does not find values of 'url' with more than 200 characters; some documents have one"
     ]
-    assert keys(index.search("cat", 9, filter="-ismissing(@url)")) == ["long", "short"]
+    assert source_keys(index.search("cat", 9, filter="-ismissing(@url)")) == ["long", "short"]
 
 
-def test_every_filter_finds_nothing_in_an_empty_index():
+def test_empty_index_can_be_filtered_by_any_field():
     index = podium.EmbeddedIndex.create(None, embed=Letters())
     for mode in MODES:
         assert index.search("cat", 9, mode=mode, filter="@year:[1 2]") == []
@@ -187,23 +188,23 @@ def test_replaced_document_is_filtered_by_its_new_fields():
         assert index.search("flour", 9, mode=mode, filter="@year==2001")[0]["source_key"] == "n"
 
 
-def test_string_is_filtered_as_its_field():
+def test_string_is_filtered_as_a_value_of_the_first_text_field():
     index = podium.EmbeddedIndex.create(None, text=["title", "body"])
     index.add(["a cat", {"title": "dog", "body": "cat"}], ids=["a", "b"])
-    assert keys(index.search("cat", 9, filter="@title:{A Cat}")) == ["a"]
+    assert source_keys(index.search("cat", 9, filter="@title:{A Cat}")) == ["a"]
 
 
 def test_redisvl_expression_is_a_filter(index):
     filters = pytest.importorskip("redisvl.query.filter")
     kind, year = filters.Tag("kind"), filters.Num("year")
-    assert numbers(index.search("cat", 99, filter=(kind == ["book", "wall map"]) & (year > 2000))) == [
-        n for n in range(COUNT) if n % 4 in (0, 2) and n > 10
+    assert document_numbers(index.search("cat", 99, filter=(kind == ["book", "wall map"]) & (year > 2000))) == [
+        n for n in range(DOCUMENT_COUNT) if n % 4 in (0, 2) and n > 10
     ]
-    assert numbers(index.search("cat", 99, filter=(kind != "map") | (year == 1991))) == [
-        n for n in range(COUNT) if n % 4 != 1 or n == 1
+    assert document_numbers(index.search("cat", 99, filter=(kind != "map") | (year == 1991))) == [
+        n for n in range(DOCUMENT_COUNT) if n % 4 != 1 or n == 1
     ]
-    assert numbers(index.search("cat", 99, filter=year.between(1995, 2000, "neither"))) == [6, 7, 8, 9]
-    assert numbers(index.search("cat", 99, filter=kind % "wa*")) == [n for n in range(COUNT) if n % 4 == 2]
+    assert document_numbers(index.search("cat", 99, filter=year.between(1995, 2000, "neither"))) == [6, 7, 8, 9]
+    assert document_numbers(index.search("cat", 99, filter=kind % "wa*")) == [n for n in range(DOCUMENT_COUNT) if n % 4 == 2]
     with pytest.raises(InvalidInput, match="whole values, not words"):
         index.search("cat", 99, filter=filters.Text("text") == "cat")
 
@@ -211,10 +212,10 @@ def test_redisvl_expression_is_a_filter(index):
 def test_asearch_takes_a_filter_and_counts_on_its_thread(index):
     candidates = asyncio.run(index.asearch("cat", 3, offset=1, mode="text", filter="@kind:{map}"))
     assert list(candidates) == list(index.search("cat", 3, offset=1, mode="text", filter="@kind:{map}"))
-    assert candidates.total == COUNT // 4
+    assert candidates.total == DOCUMENT_COUNT // 4
 
 
-def test_search_of_podium_uses_the_filter_of_its_source(mini):
+def test_podium_search_uses_the_filter_of_its_source(mini):
     index = podium.EmbeddedIndex.create(None, filter="@year:[1995 1997]")
     index.add(DOCUMENTS)
     ranking = podium.Search(index, mini).search("cat", limit=10)
@@ -224,7 +225,7 @@ def test_search_of_podium_uses_the_filter_of_its_source(mini):
 
 def test_threads_filter_while_another_adds(tmp_path):
     index = podium.EmbeddedIndex.create(tmp_path / "index", embed=Letters())
-    index.add(DOCUMENTS, ids=map(str, range(COUNT)))
+    index.add(DOCUMENTS, ids=map(str, range(DOCUMENT_COUNT)))
     problems = []
     is_done = threading.Event()
 
@@ -232,7 +233,7 @@ def test_threads_filter_while_another_adds(tmp_path):
         try:
             while not is_done.is_set():
                 candidates = index.search("cat", None, mode=mode, filter="@kind:{map}")
-                assert len(candidates) == candidates.total >= COUNT // 4
+                assert len(candidates) == candidates.total >= DOCUMENT_COUNT // 4
                 assert {hit["kind"] for hit in candidates} == {"map"}
         except Exception as error:
             problems.append(error)
@@ -240,37 +241,38 @@ def test_threads_filter_while_another_adds(tmp_path):
     threads = [threading.Thread(target=search, args=(mode,)) for mode in ("text", "vector")]
     for thread in threads:
         thread.start()
-    for start in range(COUNT, COUNT + 40, 4):
+    for start in range(DOCUMENT_COUNT, DOCUMENT_COUNT + 40, 4):
         index.add([{"text": f"cat {start}", "kind": kind} for kind in ("map", "book", "map", "x")])
     is_done.set()
     for thread in threads:
         thread.join()
     assert not problems
-    assert len(index.search("cat", None, filter="@kind:{map}")) == COUNT // 4 + 20
+    assert len(index.search("cat", None, filter="@kind:{map}")) == DOCUMENT_COUNT // 4 + 20
 
 
 def selected(index, expression, **changes):
-    """Return what a filter selects in an index, with changed attributes."""
+    """Return a snapshot of an index, and the filter's Selection of its documents with changed attributes."""
     snapshot = index._snapshot()
     return snapshot, replace(selection(checked_filter(expression), snapshot), **changes)
 
 
-@pytest.mark.parametrize("count", [1, 5, 15, 99])
+@pytest.mark.parametrize("limit", [1, 5, 15, 99])
 @pytest.mark.parametrize("query", ["cat", "number 17", "zzz"])
-def test_large_selection_is_searched_with_the_same_result_as_a_small_one(index, query, count):
-    """More documents than are all compared: the nearest of all rows are searched until enough of them are selected."""
+def test_large_selection_is_searched_with_the_same_result_as_a_small_one(index, query, limit):
+    """All documents of a small selection are compared. For a large one, the nearest of all rows are read until enough fit."""
     snapshot, small = selected(index, "@kind:{map}")
     assert small.count <= ALL_COMPARED
     large = replace(small, count=ALL_COMPARED + 1)
     vectors = index._vectors.current()
-    hits = [nearest_documents(vectors, index.embed, snapshot, query, count, part) for part in (small, large)]
-    assert [hit.key for hit in hits[0]] == [hit.key for hit in hits[1]]
-    assert [hit.score for hit in hits[0]] == pytest.approx([hit.score for hit in hits[1]], abs=1e-6)
-    assert len(hits[0]) == min(count, COUNT // 4)
+    hits_of_small = nearest_documents(vectors, index.embed, snapshot, query, limit, small)
+    hits_of_large = nearest_documents(vectors, index.embed, snapshot, query, limit, large)
+    assert [hit.key for hit in hits_of_small] == [hit.key for hit in hits_of_large]
+    assert [hit.score for hit in hits_of_small] == pytest.approx([hit.score for hit in hits_of_large], abs=1e-6)
+    assert len(hits_of_small) == min(limit, DOCUMENT_COUNT // 4)
 
 
 class GraphThatFindsTwo(Vectors):
-    """Vectors with a graph in which a search reaches two rows only."""
+    """Vectors whose searches return at most two rows, as a graph in which the others cannot be reached."""
 
     def nearest(self, query, count):
         return super().nearest(query, min(count, 2))
@@ -284,14 +286,14 @@ def test_no_result_is_lost_if_a_graph_returns_too_few():
     vectors.append(generation.vectors.rows())
     snapshot, large = selected(index, "@kind:{map}", count=ALL_COMPARED + 1)
     hits = nearest_documents(replace(generation, vectors=vectors), index.embed, snapshot, "cat", 99, large)
-    assert len(hits) == COUNT // 4
+    assert len(hits) == DOCUMENT_COUNT // 4
 
 
 def test_document_without_a_vector_is_found_by_text_only():
     index = podium.EmbeddedIndex.create(None, text=["title", "text"], embed=Letters())
     index.add([{"title": "cat", "text": "", "n": 1}, {"title": " ", "text": " ", "n": 2}], ids=["a", "blank"])
     candidates = index.search("cat", 9, mode="vector", filter="@n:[1 2]")
-    assert keys(candidates) == ["a"]
+    assert source_keys(candidates) == ["a"]
     assert candidates.total == 2
     assert index.search("cat", 9, mode="vector", filter="@n==2") == []
 
@@ -313,7 +315,7 @@ def test_ranges_are_exact_for_all_numbers(numbers_in_index):
 @pytest.mark.parametrize("mode", MODES)
 def test_many_values_of_a_filter(index, mode):
     years = " | ".join(map(str, range(-20_000, 20_000)))
-    assert len(index.search("cat", None, mode=mode, filter=f"@year:{{{years}}}")) == COUNT
+    assert len(index.search("cat", None, mode=mode, filter=f"@year:{{{years}}}")) == DOCUMENT_COUNT
 
 
 def test_number_beside_a_control_character_is_a_number():
@@ -325,8 +327,8 @@ def test_number_beside_a_control_character_is_a_number():
 def test_space_at_the_end_of_a_prefix_is_part_of_it():
     index = podium.EmbeddedIndex.create(None, language=None)
     index.add([{"text": "a", "place": "New York"}, {"text": "a", "place": "newspaper"}], ids=["city", "paper"])
-    assert keys(index.search("a", 9, filter=r"@place:{new\ *}")) == ["city"]
-    assert sorted(keys(index.search("a", 9, filter="@place:{new*}"))) == ["city", "paper"]
+    assert source_keys(index.search("a", 9, filter=r"@place:{new\ *}")) == ["city"]
+    assert sorted(source_keys(index.search("a", 9, filter="@place:{new*}"))) == ["city", "paper"]
 
 
 class Kind(str, enum.Enum):
@@ -337,4 +339,4 @@ def test_member_of_an_enum_is_filtered_as_it_is_stored():
     index = podium.EmbeddedIndex.create(None, language=None)
     index.add([{"text": "a", "kind": Kind.BOOK}], ids=["book"])
     assert index.get(["book"])["book"]["kind"] == "book"
-    assert keys(index.search("a", 9, filter="@kind:{book}")) == ["book"]
+    assert source_keys(index.search("a", 9, filter="@kind:{book}")) == ["book"]

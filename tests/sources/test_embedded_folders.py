@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from environment import ROOT
 from fakes import Letters
 from loopback import wait_until
@@ -112,9 +112,9 @@ def test_index_with_vectors_is_searched_by_text_without_its_embedder(folder):
     index = podium.EmbeddedIndex.open(folder)
     assert (index.mode, index.embedder) == ("text", "letters-0")
     assert index.search("capital", 1)
-    for refuse in (lambda: index.search("capital", 1, mode="vector"), lambda: index.add(["x"])):
+    for use in (lambda: index.search("capital", 1, mode="vector"), lambda: index.add(["x"])):
         with pytest.raises(InvalidInput, match="open it with embed="):
-            refuse()
+            use()
 
 
 def test_index_without_vectors_takes_no_embedder(tmp_path):
@@ -128,14 +128,14 @@ def test_index_without_vectors_takes_no_embedder(tmp_path):
 def test_threads_search_while_one_adds(folder):
     index = podium.EmbeddedIndex.open(folder, embed=Letters())
 
-    def found_in_every_mode(_):
-        return all("n" in keys(index.search("capital", 4, mode=mode)) for mode in ("text", "hybrid"))
+    def is_nevada_found():
+        return all("n" in source_keys(index.search("capital", 4, mode=mode)) for mode in ("text", "hybrid"))
 
     with ThreadPoolExecutor(4) as threads:
-        results = [threads.submit(found_in_every_mode, i) for i in range(40)]
+        futures = [threads.submit(is_nevada_found) for _ in range(40)]
         for i in range(10):
             index.add([f"flour {i}"], ids=[f"f{i}"])
-        assert all(result.result() for result in results)
+        assert all(future.result() for future in futures)
     assert len(index) == 14
 
 
@@ -187,7 +187,7 @@ for line in sys.stdin:
     os.waitpid(writer, 0)
     print("ended", flush=True)
 """
-"""Starts a process that writes for each line of its input. Forks of one process need not import podium again."""
+"""For each line of its input, forks a process that writes documents. Forked processes need not import podium again."""
 
 
 def test_killed_writer_leaves_its_last_commit(tmp_path, request):
@@ -195,7 +195,7 @@ def test_killed_writer_leaves_its_last_commit(tmp_path, request):
     folder = tmp_path / "index"
     podium.EmbeddedIndex.create(folder, embed=Letters())
     draw = random.Random(0)
-    count = 0
+    document_count = 0
     writers = subprocess.Popen(
         [sys.executable, "-c", WRITERS, str(folder), str(ROOT / "tests" / "support")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True,
@@ -205,22 +205,23 @@ def test_killed_writer_leaves_its_last_commit(tmp_path, request):
         writers.stdin.write("\n")
         writer = int(writers.stdout.readline())
         reader = podium.EmbeddedIndex.open(folder, embed=Letters())
-        wait_until(lambda reader=reader, count=count: len(reader) > count, 120)
+        wait_until(lambda reader=reader, document_count=document_count: len(reader) > document_count)
         time.sleep(draw.random() * 0.15)
         os.kill(writer, signal.SIGKILL)
         assert writers.stdout.readline() == "ended\n"
         index = podium.EmbeddedIndex.open(folder, embed=Letters())
-        assert len(index) % 7 == 0
-        assert len(index) > count
-        count = len(index)
-        check_numbers(index, count)
+        assert len(index) % 7 == 0  # a batch has 7 documents
+        assert len(index) > document_count
+        document_count = len(index)
+        check_documents(index, document_count)
 
 
-def check_numbers(index, count):
-    expected = {f"d{n}" for n in range(count)}
+def check_documents(index, document_count):
+    """Check that an index has the documents from d0, that both modes find all of them, and that vectors fit the texts."""
+    expected = {f"d{n}" for n in range(document_count)}
     assert set(index.get(expected)) == expected
-    assert set(keys(index.search("number", count, mode="text"))) == expected
-    assert set(keys(index.search("number", count, mode="vector"))) == expected
+    assert set(source_keys(index.search("number", document_count, mode="text"))) == expected
+    assert set(source_keys(index.search("number", document_count, mode="vector"))) == expected
     for document in index.search("number 3", 3, mode="vector"):
         vector, query = Letters()([document["text"], "number 3"])
         cosine = vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
@@ -289,21 +290,21 @@ def test_open_index_is_refused_after_it_was_dropped(folder):
 
 
 def test_open_index_survives_a_copy_of_its_description(folder):
-    """A restored backup has such a copy: another file with the same content."""
+    """After a backup is restored, the description is another file with the same content."""
     index = podium.EmbeddedIndex.open(folder)
     description = folder / "podium-index.json"
     content = description.read_bytes()
     description.unlink()
     description.write_bytes(content)
-    assert keys(index.search("Nevada", 1)) == ["n"]
+    assert source_keys(index.search("Nevada", 1)) == ["n"]
 
 
 @pytest.mark.parametrize("is_damaged", [False, True], ids=["intact", "damaged"])
 def test_drop_deletes_the_index_and_keeps_files_of_the_user(folder, is_damaged):
     if is_damaged:
         (folder / "podium-index.json").write_text("{")
-    own_files = ["graph-5.usearch", "graph-5-0a1b2c3d.usearch", "graph-5-0a1b2c3d.hnsw", "graph-5.unfinished"]
-    for name in own_files:
+    podium_files = ["graph-5.usearch", "graph-5-0a1b2c3d.usearch", "graph-5-0a1b2c3d.hnsw", "graph-5.unfinished"]
+    for name in podium_files:
         (folder / name).write_text("of podium")
     user_files = ["notes.txt", "vectors.txt", "vectors.csv", "graph-notes.md", "graph-x.usearch"]
     for name in user_files:
@@ -333,15 +334,16 @@ def test_drop_through_a_symbolic_link_deletes_folder_and_link(folder, tmp_path):
 
 
 def test_drop_is_refused_while_documents_are_added(tmp_path):
-    adding, may_continue = threading.Event(), threading.Event()
+    adding = threading.Event()
+    may_continue = threading.Event()
 
-    def slow(texts):
+    def embed_slowly(texts):
         adding.set()
         may_continue.wait(60)
         return Letters()(texts)
 
     index = podium.EmbeddedIndex.create(tmp_path / "index", embed=Letters())
-    index.embed = slow
+    index.embed = embed_slowly
     thread = threading.Thread(target=index.add, args=(["apples"],))
     thread.start()
     adding.wait(60)
@@ -360,7 +362,7 @@ def test_drop_is_refused_while_a_file_is_loaded(folder):
 
 READER = """
 import os, sys, podium
-podium.EmbeddedIndex.open(sys.argv[2]).search("capital", 10)  # imports all that is needed
+podium.EmbeddedIndex.open(sys.argv[2]).search("capital", 10)  # imports everything while this user can still read it
 if os.geteuid() == 0:  # root may write everywhere
     os.setgroups([])
     os.setgid(65534)
@@ -376,9 +378,10 @@ except podium.SourceError as error:
 """
 
 
-def set_modes(folder: Path, of_folders: int) -> None:
+def set_modes(folder: Path, folder_mode: int) -> None:
+    """Set the permissions of a folder and of the folders in it. All files can be read by everyone."""
     for path in (folder, *folder.rglob("*")):
-        os.chmod(path, of_folders if path.is_dir() else 0o644)
+        os.chmod(path, folder_mode if path.is_dir() else 0o644)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions work differently there")
@@ -389,7 +392,8 @@ def test_read_only_folder_can_be_searched(folder):
         shared = Path(public) / "index"
         owner = podium.EmbeddedIndex.create(shared)
         owner.add(CAPITALS, ids=IDS)
-        read_only = 0o755 if os.geteuid() == 0 else 0o555  # the reader is another user, or this one without the right
+        # If this process is root, the reader becomes another user. Otherwise this user must not write to the folders.
+        read_only = 0o755 if os.geteuid() == 0 else 0o555
         set_modes(shared, read_only)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         reader = subprocess.Popen([sys.executable, "-c", READER, str(shared), str(folder)], text=True, **pipes)
@@ -415,8 +419,8 @@ except podium.SourceError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of files there")
 def test_index_that_cannot_be_written_is_a_source_error(tmp_path):
-    """A limit on the size of files stands for a full disk."""
+    """For the index, a limit on the size of files has the same effect as a full disk."""
     script = [sys.executable, "-c", FULL_DISK, str(tmp_path / "index")]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
-    assert done.stdout == "refused\n", done.stderr
+    process = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    assert process.stdout == "refused\n", process.stderr
     assert list(tmp_path.iterdir()) == []

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 def output_of(script, *arguments):
-    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 FORKS = """
@@ -39,7 +39,7 @@ for _ in range(60):
 print(failed, flush=True)
 os._exit(0)
 """
-"""Three threads call `search` of the script before this one, while processes are forked that call it once."""
+"""The script before this one defines `search`. Three threads call it while processes are forked, which call it once each."""
 
 SEARCH = """
 import os, signal, sys, threading, podium
@@ -85,7 +85,8 @@ def embed(texts):
         may_continue.wait(60)
     return [[float(len(text)), 1.0] for text in texts]
 
-adding, may_continue = threading.Event(), threading.Event()
+adding = threading.Event()
+may_continue = threading.Event()
 index = podium.EmbeddedIndex.create(sys.argv[1], embed=embed)
 thread = threading.Thread(target=index.add, args=(["slow"],))
 thread.start()
@@ -104,7 +105,7 @@ thread.join()
 
 
 def test_add_in_a_process_forked_during_an_add_is_refused(tmp_path):
-    """The forked process does not wait until the parent has added its documents, which may take minutes."""
+    """The forked process does not wait until the parent has added its documents, because that can take minutes."""
     assert "another process is adding" in output_of(ADD, tmp_path / "index")
     assert len(podium.EmbeddedIndex.open(tmp_path / "index")) == 1
 
@@ -118,7 +119,7 @@ children = []
 def embed(texts):
     if texts == ["first"]:
         children.append(os.fork())
-        if not children[-1]:  # a worker that lives as long as its parent wants
+        if not children[-1]:  # the worker, which ends when its parent closes the pipe
             os.close(pipe[1])
             os.read(pipe[0], 1)
             os._exit(0)

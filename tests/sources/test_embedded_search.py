@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from capitals import CAPITALS, IDS, index_of_capitals, keys
+from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from environment import SHARED
 from fakes import Letters
 from podium.documents import texts_of
@@ -30,7 +30,7 @@ def index(request, tmp_path):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_search_returns_whole_documents_best_first(index, mode):
+def test_search_returns_complete_documents_best_first(index, mode):
     documents = index.search("the capital cities", 3, mode=mode)
     scores = [document["source_score"] for document in documents]
     assert scores == sorted(scores, reverse=True)
@@ -41,7 +41,7 @@ def test_search_returns_whole_documents_best_first(index, mode):
 
 
 def test_only_documents_with_a_word_of_the_query_match_by_text(index):
-    assert keys(index.search("the capital cities", 3, mode="text"))[0] == "n"
+    assert source_keys(index.search("the capital cities", 3, mode="text"))[0] == "n"
     assert len(index.search("anything", 10, mode="vector")) == 4
 
 
@@ -57,10 +57,10 @@ def test_source_score_of_vector_search_is_cosine(index):
 def test_rows_of_replaced_documents_do_not_hide_current_ones(index):
     for _ in range(30):
         index.add(CAPITALS, ids=IDS)
-    assert sorted(keys(index.search("capital", 4, mode="vector"))) == sorted(IDS)
+    assert sorted(source_keys(index.search("capital", 4, mode="vector"))) == sorted(IDS)
     assert index.delete(["n", "s"]) == 2
     assert len(index.search("capital", 1, mode="vector")) == 1
-    assert sorted(keys(index.search("capital", 9, mode="vector"))) == ["b", "c"]
+    assert sorted(source_keys(index.search("capital", 9, mode="vector"))) == ["b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_rows_of_replaced_documents_do_not_hide_current_ones(index):
     ],
 )
 def test_any_text_is_a_query(index, query, expected):
-    assert set(keys(index.search(query, 5, mode="text"))) == expected
+    assert set(source_keys(index.search(query, 5, mode="text"))) == expected
     assert len(index.search(query, 2)) == 2
 
 
@@ -105,31 +105,31 @@ def test_any_text_can_be_added_and_searched(text):
 def test_search_covers_the_fields_of_the_index(text, expected):
     index = podium.EmbeddedIndex.create(None, text=text)
     index.add(CAPITALS, ids=IDS)
-    assert set(keys(index.search("capital", 9))) == expected
+    assert set(source_keys(index.search("capital", 9))) == expected
 
 
 def test_weight_of_a_field_multiplies_its_score():
     index = podium.EmbeddedIndex.create(None, text={"title": 9, "text": 1})
     index.add(CAPITALS, ids=IDS)
-    assert keys(index.search("capital", 9))[0] == "c"
+    assert source_keys(index.search("capital", 9))[0] == "c"
     assert index.text_fields == ["title", "text"]
     assert "title × 9" in index.explain()
 
 
-def test_document_may_lack_some_fields_but_not_all():
+def test_document_needs_one_of_the_text_fields():
     index = podium.EmbeddedIndex.create(None, text=["title", "text"])
     with pytest.raises(InvalidInput, match="document 1 has no field"):
         index.add([{"title": "x"}, {"body": "y"}])
     assert len(index) == 0
     index.add([{"title": "only a title"}], ids=["t"])
-    assert keys(index.search("title", 9)) == ["t"]
+    assert source_keys(index.search("title", 9)) == ["t"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_language_has_a_stemmer_and_stop_words(language):
     index = podium.EmbeddedIndex.create(None, language=language)
     index.add(["x"])
-    assert keys(index.search("x", 1))
+    assert source_keys(index.search("x", 1))
 
 
 def test_without_a_language_words_match_exactly():
@@ -148,15 +148,15 @@ def test_repeated_words_of_a_query_count_and_cost_little():
     """A repeated word is one clause of the query. A clause for each repetition would take memory."""
     index = podium.EmbeddedIndex.create(None)
     index.add(["a red apple", "the sea", "a red red sea"])
-    once = {hit["source_rank"]: hit["source_score"] for hit in index.search("red", 3)}
-    twice = {hit["source_rank"]: hit["source_score"] for hit in index.search("red red", 3)}
-    assert twice == {rank: pytest.approx(2 * score) for rank, score in once.items()}
-    many = index.search("red " * 100_000 + "apple", 3)
-    assert many[0]["source_score"] == pytest.approx(100_000 * once[1], rel=1e-3)
+    scores = [hit["source_score"] for hit in index.search("red", 3)]
+    scores_for_two_words = [hit["source_score"] for hit in index.search("red red", 3)]
+    assert scores_for_two_words == [pytest.approx(2 * score) for score in scores]
+    best = index.search("red " * 100_000 + "apple", 3)[0]
+    assert best["source_score"] == pytest.approx(100_000 * scores[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_pages_are_parts_of_the_whole_ranking(index, mode):
+def test_pages_are_parts_of_the_complete_ranking(index, mode):
     query = "capital of the United States"
     ranking = index.search(query, None, mode=mode)
     pages = [index.search(query, 1, offset=offset, mode=mode) for offset in range(len(ranking))]
@@ -177,21 +177,21 @@ from pathlib import Path
 def embed(texts):
     return [[float(len(text)), 1.0] for text in texts]
 
-def peak():
+def peak_kilobytes():
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 index = podium.EmbeddedIndex.open(sys.argv[1], embed=embed)
 index.search("apple", 10, mode=sys.argv[2])
-before = peak()
+before = peak_kilobytes()
 assert len(index.search("apple", 10, offset=9_000, mode=sys.argv[2])) == 10
-print(peak() - before)
+print(peak_kilobytes() - before)
 """
 
 
 @pytest.fixture(scope="module")
 def large_documents(tmp_path_factory):
-    """An index of 10,000 documents, 80 MB in memory."""
+    """The folder of an index of 10,000 documents. In memory, the documents would take 80 MB."""
     folder = tmp_path_factory.mktemp("large") / "index"
     index = podium.EmbeddedIndex.create(folder, embed=lambda texts: [[float(len(text)), 1.0] for text in texts])
     index.add({"text": f"apple {n}", "body": f"{n:08}" * 1000} for n in range(10_000))
@@ -202,20 +202,20 @@ def large_documents(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_late_page_loads_only_its_own_documents(large_documents, mode):
     script = [sys.executable, "-c", LATE_PAGE, str(large_documents), mode]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 40_000  # KB
+    process = subprocess.run(script, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) < 40_000
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the test collections are not beside this repository")
-@pytest.mark.parametrize(("collection", "at_least"), [("scifact", 0.665), ("nfcorpus-preprocessed", 0.31)])
-def test_bm25_is_as_good_as_published_on_test_collections(collection, at_least):
+@pytest.mark.parametrize(("collection", "published_ndcg"), [("scifact", 0.665), ("nfcorpus-preprocessed", 0.31)])
+def test_bm25_is_as_good_as_published_on_test_collections(collection, published_ndcg):
     with gzip.open(DATA / collection / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
     grades = {}
     for line in (DATA / collection / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        grades.setdefault(query, {})[document] = int(float(grade))
+        query_id, document_id, grade = line.split("\t")
+        grades.setdefault(query_id, {})[document_id] = int(float(grade))
     index = podium.EmbeddedIndex.create(None, text=["title", "text"])
     index.add(documents, ids=[document["_id"] for document in documents])
     ndcgs = []
@@ -223,12 +223,13 @@ def test_bm25_is_as_good_as_published_on_test_collections(collection, at_least):
         query = json.loads(line)
         ideal = sorted(grades.get(query["_id"], {}).values(), reverse=True)
         if any(ideal):
-            gains = [grades[query["_id"]].get(key, 0) for key in keys(index.search(query["text"], 10))]
+            gains = [grades[query["_id"]].get(key, 0) for key in source_keys(index.search(query["text"], 10))]
             ndcgs.append(_dcg(gains) / _dcg(ideal))
-    assert np.mean(ndcgs) >= at_least
+    assert np.mean(ndcgs) >= published_ndcg
 
 
 def _dcg(gains):
+    """Return the discounted cumulative gain of the first ten results."""
     return sum(gain / np.log2(i + 2) for i, gain in enumerate(gains[:10]))
 
 

@@ -1,4 +1,4 @@
-"""Text search in scripts that are written without spaces, and in indexes that were created before they were segmented."""
+"""Text search in scripts without spaces, whose texts are segmented, and in indexes from before segmentation (layout 1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from capitals import keys
+from capitals import source_keys
 from environment import ROOT
 from podium.errors import SourceError
 from podium.sources.embedded.description import Description
@@ -35,7 +35,7 @@ SENTENCES = {  # a sentence, a word in it, another sentence
 
 
 def index_of(texts, *, layout=2, language="english"):
-    """Return an index in memory of a layout. The ids are 0, 1, …"""
+    """Return an index of texts in memory. Layout 1 is that of earlier versions of podium. The ids are 0, 1, …"""
     description = Description(fields=None, language=language, layout=layout)
     index = podium.EmbeddedIndex(None, description, Texts(None, description))
     index.add(texts, ids=[str(i) for i in range(len(texts))])
@@ -45,8 +45,8 @@ def index_of(texts, *, layout=2, language="english"):
 @pytest.mark.parametrize(("sentence", "word", "other"), SENTENCES.values(), ids=list(SENTENCES))
 def test_word_inside_a_sentence_without_spaces_matches(sentence, word, other):
     texts = [other, sentence, "an English sentence"]
-    assert keys(index_of(texts).search(word, 9))[0] == "1"
-    assert "2" not in keys(index_of(texts).search(word, 9))
+    assert source_keys(index_of(texts).search(word, 9))[0] == "1"
+    assert "2" not in source_keys(index_of(texts).search(word, 9))
 
 
 def test_layout_1_does_not_find_words_inside_chinese_text():
@@ -71,14 +71,14 @@ def test_layout_1_does_not_find_words_inside_chinese_text():
         pytest.param("手机 pipe", {"0", "1"}, id="both"),
     ],
 )
-def test_text_of_mixed_scripts_is_found_by_each_script(query, expected):
+def test_text_in_several_scripts_can_be_searched(query, expected):
     index = index_of(["最好的iPhone手机壳，2024年", "ガスpipe"])
-    assert set(keys(index.search(query, 9))) == expected
+    assert set(source_keys(index.search(query, 9))) == expected
 
 
 def test_more_pairs_of_the_query_score_higher():
     index = index_of(["東京の天気", "京都の天気と東京都", "東の京"])
-    assert keys(index.search("東京都", 9)) == ["1", "0"]
+    assert source_keys(index.search("東京都", 9)) == ["1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_pairs_and_characters_of_a_document():
 
 
 @pytest.mark.parametrize(
-    ("text", "count"),
+    ("text", "letter_count"),
     [
         pytest.param("น้ำ", 2, id="thai-vowel-and-tone-mark"),
         pytest.param("ခ္မ", 1, id="burmese-stacked-letter"),
@@ -103,9 +103,10 @@ def test_pairs_and_characters_of_a_document():
         pytest.param("か\u3099", 1, id="voiced-kana-of-two-code-points"),
     ],
 )
-def test_signs_belong_to_the_letter_before_them(text, count):
-    assert len(segmented_query(text).split()) == max(1, count - 1)
-    assert len(segmented(text).split()) == 2 * count - 1
+def test_signs_belong_to_the_letter_before_them(text, letter_count):
+    """A query has the pairs of letters, or a single letter. A document has the pairs and the letters."""
+    assert len(segmented_query(text).split()) == max(1, letter_count - 1)
+    assert len(segmented(text).split()) == letter_count - 1 + letter_count
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,10 +130,10 @@ def english_lines():
 def test_results_and_scores_of_english_text_do_not_depend_on_the_layout():
     lines = english_lines()
     assert len(lines) > 500
-    before, after = (index_of(lines, layout=layout) for layout in (1, 2))
+    indexes = [index_of(lines, layout=layout) for layout in (1, 2)]
     for query in lines[::10]:
-        hits = [[(hit["source_key"], hit["source_score"]) for hit in index.search(query, 50)] for index in (before, after)]
-        assert hits[0] == hits[1]
+        results = [[(hit["source_key"], hit["source_score"]) for hit in index.search(query, 50)] for index in indexes]
+        assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +153,12 @@ def layout_1(tmp_path):
 
 def test_index_of_an_earlier_version_works_as_before(layout_1):
     index = podium.EmbeddedIndex.open(layout_1)
-    assert keys(index.search("flour", 9)) == ["1"]
-    assert keys(index.search("東京", 9)) == ["1"]
+    assert source_keys(index.search("flour", 9)) == ["1"]
+    assert source_keys(index.search("東京", 9)) == ["1"]
     index.add([{"title": "Kyoto", "text": "京都 is a city 市場"}], ids=["3"])
     index.delete(["1"])
     reopened = podium.EmbeddedIndex.open(layout_1)
-    assert keys(reopened.search("city 京都", 9)) == ["3"]
+    assert source_keys(reopened.search("city 京都", 9)) == ["3"]
     assert len(reopened) == 2
     assert json.loads((layout_1 / "podium-index.json").read_text())["layout"] == 1
 
@@ -185,13 +186,13 @@ def test_index_of_another_layout_is_refused(layout_1, layout):
 
 
 def test_new_index_is_not_read_by_versions_that_know_layout_1_only(tmp_path):
-    """Those versions would index text without spaces as whole words."""
+    """Such versions would index a sentence without spaces as one word."""
     podium.EmbeddedIndex.create(tmp_path / "index")
     assert json.loads((tmp_path / "index" / "podium-index.json").read_text())["layout"] == 2
 
 
 def test_long_runs_of_marks_are_read_in_parts():
-    """Normalizing this text as a whole would take an hour: the time grows with the square of the length of a run of marks."""
+    """Normalizing this text at once would take an hour: the time grows with the square of the number of successive marks."""
     marks = "\u0e48\u0e38" * 1_000_000
     assert segmented("\u0e01" + marks).strip()
     assert len(tag_of("a" + "\u0301\u0316" * 1_000_000)) > 1_000_000

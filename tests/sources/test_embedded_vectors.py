@@ -1,4 +1,4 @@
-"""Vectors: the nearest rows, exact and by an HNSW graph, and graphs whose files are damaged."""
+"""Vectors: the nearest rows, found exactly or with an HNSW graph, and graphs whose files are damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from podium.sources.embedded.vectors import EXACT_BELOW, Vectors
 
-SMALL = 5_000  # rows, from which a test lets Vectors build a graph, because that of 100,000 takes seconds
+SMALL = 5_000
+"""Number of rows from which a test lets a graph be built. Outside of tests it is 100,000, for which a graph takes seconds."""
 
 
 def random_vectors(seed, count, dimensions):
@@ -32,20 +33,21 @@ def test_graph_finds_nearly_all_of_the_nearest(tmp_path, location, exact_below):
     for reader in [vectors] if folder is None else [vectors, Vectors(folder, dimensions)]:
         check_recall(reader, rows)
     if folder is not None:
-        assert len(list(folder.glob("graph-*"))) == 1, "the graph before this one is deleted"
+        assert len(list(folder.glob("graph-*"))) == 1, "the earlier graph was not deleted"
 
 
 def check_recall(vectors, rows):
+    """Check that searches find nearly all of the 50 nearest rows of 20 queries, with the right similarities."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    matches = 0
+    match_count = 0
     for query in random_vectors(1, 20, rows.shape[1]):
         exact = np.argsort(-(unit @ query))[:50]
         nearest = vectors.nearest(query, 50)
-        matches += len({row for row, _ in nearest} & set(exact.tolist()))
+        match_count += len({row for row, _ in nearest} & set(exact.tolist()))
         for row, similarity in nearest:
             assert similarity == pytest.approx(unit[row] @ query / np.linalg.norm(query), abs=1e-5)
         assert [similarity for _, similarity in nearest] == sorted((similarity for _, similarity in nearest), reverse=True)
-    assert matches > 0.97 * 20 * 50
+    assert match_count > 0.97 * 20 * 50
 
 
 DAMAGED_GRAPH = """
@@ -57,7 +59,8 @@ folder, seed = Path(sys.argv[1]), int(sys.argv[2])
 vectors = Vectors(folder, 16, exact_below=5_000)
 rows = np.array(vectors.rows())
 (graph,) = folder.glob("graph-*")
-intact, rng = graph.read_bytes(), np.random.default_rng(seed)
+intact = graph.read_bytes()
+rng = np.random.default_rng(seed)
 for _ in range(15):
     damaged = bytearray(intact)
     for position in rng.integers(64, len(intact), rng.integers(1, 50)):
@@ -71,20 +74,20 @@ writer = Vectors(folder, 16, exact_below=5_000)
 writer.improve()
 (graph,) = folder.glob("graph-*")
 assert writer._current_graph().row_count == Vectors(folder, 16)._current_graph().row_count == len(rows)
-print("held")
+print("all exact")
 """
 
 
 def test_damaged_graph_is_not_used_and_built_again(tmp_path):
-    """Runs in a process of its own, because searching a damaged graph may end the process."""
+    """The script runs in another process, because searching a damaged graph could end the process."""
     vectors = Vectors(tmp_path, 16, exact_below=SMALL)
     vectors.append(random_vectors(1, SMALL, 16))
     vectors.improve()
     script = [sys.executable, "-c", DAMAGED_GRAPH, str(tmp_path), "7"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "held\n"
-    assert "is damaged; searches are exact but slower" in done.stderr
+    process = subprocess.run(script, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "all exact\n"
+    assert "is damaged; searches are exact but slower" in process.stderr
 
 
 def test_graph_of_an_earlier_version_is_not_used(tmp_path):
@@ -126,6 +129,7 @@ def test_vectors_near_the_limits_of_float32_keep_their_directions(scale):
 
 
 def rows_half_equal(count):
+    """Return rows of which each second one equals the first."""
     rows = random_vectors(0, count, 8)
     rows[::2] = rows[0]
     return rows

@@ -1,4 +1,4 @@
-"""Encodings of the documents of an EmbeddedIndex: a search finds those that were stored while the documents were indexed."""
+"""Encodings that are stored with the documents of an EmbeddedIndex, so that searches need not compute them."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def folder_index(tmp_path):
     return podium.EmbeddedIndex.create(tmp_path / "index", text=["title", "body"])
 
 
-def computed_by_search(index, scorer=None, **options) -> int:
-    """Return how many texts a search encodes whose reranker has no encodings of its own."""
+def computed_count(index, scorer=None, **options) -> int:
+    """Search with a reranker that has no encodings of its own, and return how many texts it encodes."""
     scorer = scorer or LetterCounts()
     ranking = podium.Search(index, podium.Reranker(scorer), **options).search(QUERY)
     assert len(ranking) > 0
     return len(scorer.computed)
 
 
-class Compacting(LetterCounts):
-    """Before it encodes texts, this opens an index and tries to compact it. `errors` are the errors of that."""
+class CompactingScorer(LetterCounts):
+    """A scorer that tries to compact an index before it encodes texts. `errors` are the messages of failed attempts."""
 
     def __init__(self, folder):
         super().__init__()
@@ -76,7 +76,7 @@ def stored_bytes(folder) -> int:
 def test_search_does_not_encode_documents_again(index, reranker, scorer):
     index.add(DOCUMENTS, ids=IDS, keep=reranker)
     assert len(scorer.computed) == 4
-    assert computed_by_search(index) == 0
+    assert computed_count(index) == 0
 
 
 def test_scores_are_the_same_with_and_without_stored_encodings(index, reranker):
@@ -97,12 +97,12 @@ def test_asearch_does_not_encode_documents_again(index, reranker):
 def test_search_of_documents_without_encodings_computes_them(index, reranker):
     index.add(DOCUMENTS[:2], keep=reranker)
     index.add(DOCUMENTS[2:])
-    assert computed_by_search(index) == 2
+    assert computed_count(index) == 2
 
 
 def test_search_does_not_write_to_the_index(folder_index, tmp_path):
     folder_index.add(DOCUMENTS)
-    assert computed_by_search(folder_index) == 4
+    assert computed_count(folder_index) == 4
     assert not (tmp_path / "index" / "encodings").exists()
 
 
@@ -117,7 +117,7 @@ def test_search_remembers_what_it_computed(index, scorer, reranker):
 def test_documents_with_one_of_the_fields_are_encoded_as_that_field_alone(index, reranker):
     """No candidate has a title, so Search scores the body alone."""
     index.add([DOCUMENTS[3], {"body": "another capital"}], keep=reranker)
-    assert computed_by_search(index) == 0
+    assert computed_count(index) == 0
 
 
 def test_fields_of_the_reranker_are_encoded(index):
@@ -126,7 +126,7 @@ def test_fields_of_the_reranker_are_encoded(index):
     podium.Search(index, podium.Reranker(scorer, rank_by="body")).search(QUERY)
     podium.Search(index, podium.Reranker(scorer), rank_by=["body"]).search(QUERY)
     assert scorer.computed == []
-    assert computed_by_search(index) == 3
+    assert computed_count(index) == 3
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_fields_of_the_reranker_are_encoded(index):
     ["the capital", {"text": "the capital"}, {"passage": "the capital", "year": 1}, {"content": {"the": ["capital", 1.5]}}],
     ids=["string", "text", "passage", "nested"],
 )
-def test_own_text_of_a_document_is_encoded(document, reranker, tmp_path):
+def test_text_of_a_document_is_encoded_if_the_index_has_no_text_fields(document, reranker, tmp_path):
     index = podium.EmbeddedIndex.create(tmp_path / "index")
     index.add([document], keep=reranker)
-    assert computed_by_search(index) == 0
+    assert computed_count(index) == 0
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_own_text_of_a_document_is_encoded(document, reranker, tmp_path):
 )
 def test_texts_are_those_of_documents_as_they_are_stored(document, index, reranker):
     index.add([document, DOCUMENTS[0]], keep=reranker)
-    assert computed_by_search(index) == 0
+    assert computed_count(index) == 0
 
 
 @pytest.mark.parametrize("method", ["add", "keep"])
 def test_no_compaction_runs_while_documents_are_encoded(method, folder_index):
-    """It would remove the encodings of documents that are not committed yet."""
-    scorer = Compacting(folder_index.path)
+    """A compaction would remove the encodings of documents that are not committed yet."""
+    scorer = CompactingScorer(folder_index.path)
     reranker = podium.Reranker(scorer)
     if method == "add":
         folder_index.add(DOCUMENTS, keep=reranker)
@@ -165,17 +165,17 @@ def test_no_compaction_runs_while_documents_are_encoded(method, folder_index):
         folder_index.add(DOCUMENTS)
         folder_index.keep(DOCUMENTS, reranker)
     assert ["another process is adding" in error for error in scorer.errors] == [True]
-    assert computed_by_search(folder_index) == 0
+    assert computed_count(folder_index) == 0
 
 
-class Failing(LetterCounts):
+class FailingScorer(LetterCounts):
     def encode(self, texts, *, progress=None):
         raise ValueError("no memory on the device")
 
 
 def test_error_of_an_encoder_is_not_an_error_of_the_index(folder_index):
     with pytest.raises(ValueError, match="no memory on the device"):
-        folder_index.add(DOCUMENTS, keep=podium.Reranker(Failing()))
+        folder_index.add(DOCUMENTS, keep=podium.Reranker(FailingScorer()))
     assert len(folder_index) == 0
     folder_index.add(DOCUMENTS)
 
@@ -183,7 +183,7 @@ def test_error_of_an_encoder_is_not_an_error_of_the_index(folder_index):
 def test_changed_documents_get_new_encodings(folder_index, reranker, tmp_path):
     folder_index.add(DOCUMENTS, ids=IDS, keep=reranker)
     folder_index.add([{"title": "Nevada", "body": "is a state; its capital is Carson City"}], ids=["n"], keep=reranker)
-    assert computed_by_search(folder_index) == 0
+    assert computed_count(folder_index) == 0
 
 
 def test_compaction_removes_encodings_of_documents_that_are_gone(folder_index, reranker, tmp_path):
@@ -194,7 +194,7 @@ def test_compaction_removes_encodings_of_documents_that_are_gone(folder_index, r
     assert stored_bytes(tmp_path / "index") > size
     folder_index.compact()
     assert stored_bytes(tmp_path / "index") < size
-    assert computed_by_search(podium.EmbeddedIndex.open(tmp_path / "index")) == 0
+    assert computed_count(podium.EmbeddedIndex.open(tmp_path / "index")) == 0
     folder_index.compact()
 
 
@@ -203,13 +203,13 @@ def test_compaction_keeps_the_encodings_of_each_model(folder_index, tmp_path):
         folder_index.keep(DOCUMENTS, podium.Reranker(LetterCounts(model)))
     folder_index.add(DOCUMENTS, ids=IDS)
     folder_index.compact()
-    assert [computed_by_search(folder_index, LetterCounts(model)) for model in ("one", "two", "three")] == [0, 0, 4]
+    assert [computed_count(folder_index, LetterCounts(model)) for model in ("one", "two", "three")] == [0, 0, 4]
 
 
 def test_compaction_without_encodings_does_nothing(index):
     index.add(DOCUMENTS)
     index.compact()
-    assert computed_by_search(index) == 4
+    assert computed_count(index) == 4
 
 
 @pytest.mark.parametrize("content", ["[{}]", "5", "[" * 200_000], ids=["no model", "number", "nested"])
@@ -218,7 +218,7 @@ def test_compaction_leaves_encodings_if_their_models_are_unknown(folder_index, r
     (tmp_path / "index" / "encodings" / "models.json").write_text(content)
     assert folder_index.kept_models == []
     folder_index.compact()
-    assert computed_by_search(folder_index) == 0
+    assert computed_count(folder_index) == 0
 
 
 def test_lock_that_is_not_a_file_is_named(folder_index, reranker, tmp_path, caplog):
@@ -234,10 +234,10 @@ def test_damaged_encodings_are_computed(folder_index, reranker, tmp_path):
     folder_index.add(DOCUMENTS, keep=reranker)
     path = tmp_path / "index" / "encodings" / "0.data"
     path.write_bytes(path.read_bytes()[:40] + bytes(path.stat().st_size - 40))
-    assert computed_by_search(podium.EmbeddedIndex.open(tmp_path / "index")) == 4
+    assert computed_count(podium.EmbeddedIndex.open(tmp_path / "index")) == 4
     folder_index = podium.EmbeddedIndex.open(tmp_path / "index")
     folder_index.keep(DOCUMENTS, reranker)
-    assert computed_by_search(folder_index) == 0
+    assert computed_count(folder_index) == 0
 
 
 def test_drop_deletes_encodings(folder_index, reranker, tmp_path):
@@ -282,7 +282,9 @@ def test_closed_reranker_stays_closed(index, reranker):
 
 
 def test_models_are_recorded_by_name():
-    old, new, other = KeptModel("m", "1", None), KeptModel("m", "2", ("title",)), KeptModel("o", "1", None)
+    old = KeptModel("m", "1", None)
+    new = KeptModel("m", "2", ("title",))
+    other = KeptModel("o", "1", None)
     models = new.added_to(other.added_to(old.added_to(())))
     assert models == (other, new)
     assert models_from_json(models_to_json(models)) == models

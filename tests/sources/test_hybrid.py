@@ -1,4 +1,4 @@
-"""HybridSource: a source whose searches are steps, with and without an event loop. Fusion of rankings."""
+"""HybridSource, whose searches are generators of steps, with and without an event loop. Fusion of rankings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ TEXT = [Hit("a", 8.0, "A"), Hit("b", 4.0, "B")]
 NEAREST = [Hit("b", 0.9), Hit("c", 0.5)]
 
 
-class Remote(HybridSource[SearchRequest]):
-    """A source whose server replies to the commands "text" and "vector" with hits, and to a key with a document."""
+class RemoteSource(HybridSource[SearchRequest]):
+    """A source whose server answers the commands "text" and "vector" with hits, and a key with its document.
+
+    `sent` are the commands so far.
+    """
 
     text_fields = None
 
@@ -70,7 +73,7 @@ class Remote(HybridSource[SearchRequest]):
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
 def test_documents_get_key_score_and_rank(is_async):
-    source = Remote(mode="text")
+    source = RemoteSource(mode="text")
     documents = asyncio.run(source.asearch("q", 1, offset=1)) if is_async else source.search("q", 1, offset=1)
     assert list(documents) == [{"name": "b", "source_key": "key:b", "source_score": 4.0, "source_rank": 2}]
     assert (documents.total, documents.notes) == (2, ("searched for q",))
@@ -82,7 +85,7 @@ def test_documents_get_key_score_and_rank(is_async):
     [pytest.param("rrf", ["b", "a", "c"], id="rrf"), pytest.param("weighted", ["b", "c", "a"], id="weighted")],
 )
 def test_hybrid_search_fuses_both_rankings(fusion, expected):
-    source = Remote(fusion=fusion)
+    source = RemoteSource(fusion=fusion)
     documents = source.search("q", 9)
     assert [document["name"] for document in documents] == expected
     assert documents.total == 3
@@ -90,8 +93,8 @@ def test_hybrid_search_fuses_both_rankings(fusion, expected):
     assert [document["name"] for document in source.search("q", 1, offset=2)] == expected[2:]
 
 
-def test_mode_can_be_chosen_for_each_search():
-    source = Remote()
+def test_mode_can_differ_between_searches():
+    source = RemoteSource()
     assert source.mode == "hybrid"
     assert [document["name"] for document in source.search("q", 9, mode="vector")] == ["b", "c"]
     assert [document["name"] for document in source.search("q", 9, mode="text")] == ["a", "b"]
@@ -99,10 +102,10 @@ def test_mode_can_be_chosen_for_each_search():
 
 def test_invalid_modes_are_refused():
     with pytest.raises(InvalidInput, match="mode must be text, vector or hybrid, not 'fuzzy'"):
-        Remote(mode="fuzzy")
+        RemoteSource(mode="fuzzy")
     with pytest.raises(InvalidInput, match=r"mode='vector' needs vectors of queries; pass an embedder as embed="):
-        Remote(embed=None).search("q", 1, mode="vector")
-    assert Remote(embed=None).mode == "text"
+        RemoteSource(embed=None).search("q", 1, mode="vector")
+    assert RemoteSource(embed=None).mode == "text"
 
 
 @pytest.mark.parametrize(
@@ -116,10 +119,11 @@ def test_invalid_modes_are_refused():
     ids=["text", "vector", "rrf", "weighted"],
 )
 def test_explain_describes_the_mode(options, expected):
-    assert Remote(**options).explain() == expected
+    assert RemoteSource(**options).explain() == expected
 
 
-def test_fused_scores():
+def test_fuse_returns_hits_with_fused_scores():
+    """For "weighted", the scores of each ranking are first divided by the best: b has 0.3 × 4 / 8 + 0.7 × 0.9."""
     assert fuse("weighted", TEXT, NEAREST, 0.3) == [
         Hit("b", pytest.approx(0.78), "B"),
         Hit("c", pytest.approx(0.35)),
@@ -141,19 +145,19 @@ def test_result_of_raises_the_error_of_an_immediate_function():
 
 def test_result_of_refuses_a_generator_with_steps():
     with pytest.raises(TypeError, match="has steps"):
-        result_of(Remote().text_hits(None, 0, 1))
+        result_of(RemoteSource().text_hits(None, 0, 1))
 
 
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 def test_pages_are_parts_of_one_ranking(fusion):
-    texts = [Hit(n, 1000.0 - i) for i, n in enumerate(range(0, 600, 2))]
-    vectors = [Hit(n * 7 % 600, 1 - i / 600) for i, n in enumerate(range(600))]
+    text_hits = [Hit(number, 1000.0 - i) for i, number in enumerate(range(0, 600, 2))]
+    vector_hits = [Hit(number * 7 % 600, 1 - number / 600) for number in range(600)]  # all keys, in another order
 
     def page(offset, count):
         depth = hybrid_depth(offset + count)
-        return fused_hits(fusion, texts[:depth], vectors[:depth], 0.3)[offset : offset + count]
+        return fused_hits(fusion, text_hits[:depth], vector_hits[:depth], 0.3)[offset : offset + count]
 
     keys = [hit.key for offset in range(0, 600, 20) for hit in page(offset, 20)]
     assert sorted(keys) == list(range(600))
-    assert page(0, 100) == fuse(fusion, texts[:100], vectors[:100], 0.3)[:100]
+    assert page(0, 100) == fuse(fusion, text_hits[:100], vector_hits[:100], 0.3)[:100]
     assert [hit.key for hit in page(70, 230)] == keys[70:300]

@@ -13,7 +13,7 @@ from podium.places import KINDS, IndexOptions, SourceOptions, index_target, kind
 from podium.sources.redis.place import split_url
 
 DOCUMENTS = [{"title": "Nevada", "body": "the capital city"}, {"title": "Bread", "body": "flour and water"}]
-SECRET = "s3c"
+SECRET = "s3c"  # the beginning of the passwords below
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_every_option_of_a_kind_exists():
         assert set(kind.source_options) <= set(SourceOptions.__dataclass_fields__)
 
 
-def test_names_are_separated_by_commas():
+def test_comma_list_ignores_spaces_and_empty_names():
     assert comma_list(" a, ,b ") == ["a", "b"]
 
 

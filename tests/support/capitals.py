@@ -1,4 +1,4 @@
-"""A few documents about capitals and bread, in an embedded index."""
+"""A few documents about capitals and bread, and an embedded index of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ IDS = ["n", "s", "c", "b"]
 
 
 def index_of_capitals(path: Path | None) -> podium.EmbeddedIndex:
+    """Return a new index of CAPITALS in the folder `path`. None means in memory."""
     index = podium.EmbeddedIndex.create(path, embed=Letters())
     index.add(CAPITALS, ids=IDS)
     return index
 
 
-def keys(documents: list[dict]) -> list[str]:
+def source_keys(documents: list[dict]) -> list[str]:
     return [document["source_key"] for document in documents]

@@ -15,14 +15,17 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def edit_weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Call `change` with the tensors by name, which it may change, and write them."""
+    """Read a model's tensors, call `change` with the dict of tensors by name, and write the changed dict."""
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors")
 
 
 def replace_weights(folder: Path, changes: Mapping[str, Callable[[Any], Any]]) -> None:
-    """Replace tensors. `changes`: end of a name → function from the first tensor with such a name to the new tensor."""
+    """Replace tensors. `changes`: the end of a name → a function that returns the new tensor for the old one.
+
+    If several names have this end, the first tensor is replaced.
+    """
 
     def change(weights: dict[str, Any]) -> None:
         for suffix, function in changes.items():

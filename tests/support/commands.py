@@ -1,4 +1,4 @@
-"""Run the podium command as users run it, in its own process, or in the process of the tests, which is faster."""
+"""Run the podium command: in its own process, as users do, or in the process of the tests, which is faster."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def run_in_subprocess(*arguments: object, stdin: bytes = b"", **environment: str
 
 
 def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Do what `run_in_subprocess` does in this process, for tests of results and messages.
+    """Run podium in this process, with lines of 80 characters. Return the exit code, stdout and stderr.
 
-    It does not test how the command starts, how it exits, or its real streams.
+    This is for tests of results and messages. It does not test the command's start, its exit or its real streams.
     """
     with _environment({"COLUMNS": "80"} | environment), _streams(stdin) as (stdout, stderr):
         try:
@@ -41,7 +41,7 @@ def run_in_process(*arguments: object, stdin: bytes = b"", **environment: str) -
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
-    level = logging.getLogger("podium").level  # restored below, because the command line changes it
+    level = logging.getLogger("podium").level  # the command changes it
     os.environ.update(variables)
     try:
         yield

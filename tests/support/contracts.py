@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,8 @@ OWN_SERVER = "http://your-server"  # for providers that users run themselves
 class Contract:
     """The request that ranks TEXTS for QUERY with the key KEY, and a reply with the SCORES of TEXTS, best first.
 
-    - `url`: the documented URL of the request. `header`: the header with the key.
+    - `url`: the documented URL of the request.
+    - `header`: the name and value of the header with the key.
     - `tokens`, `billed`: the usage that the reply contains.
     """
 
@@ -45,12 +47,13 @@ class Contract:
 
     def reply_with(self, scores: list[Any], indices: list[Any] | None = None) -> bytes:
         """Return the reply's body with these scores, in this order. By default their indices are 0, 1, 2 …"""
-        payload = json.loads(json.dumps(self.reply))
+        payload = copy.deepcopy(self.reply)
         lists = [payload] if isinstance(payload, list) else [value for value in payload.values() if isinstance(value, list)]
         results = lists[0]
         score_key = find_provider(self.provider).score_key
-        numbered = zip(range(len(scores)) if indices is None else indices, scores, strict=True)
-        results[:] = [{"index": index, score_key: score} for index, score in numbered]
+        if indices is None:
+            indices = list(range(len(scores)))
+        results[:] = [{"index": index, score_key: score} for index, score in zip(indices, scores, strict=True)]
         return json.dumps(payload).encode()
 
 

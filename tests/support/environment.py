@@ -1,4 +1,4 @@
-"""The environment of every test: no network, and neither the user's caches nor keys. It must be imported before podium."""
+"""The environment of every test: no network, and none of the user's caches and keys. It must be imported before podium."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"  # data that is not in the repository; tests that need missing data are skipped
+SHARED = ROOT.parent / "shared"  # data that is not in the repository; if it is missing, the tests that read it are skipped
 PARITY_MODELS = ROOT / "tests" / "parity"  # small models whose scores are compared with those of other libraries
 SCRATCH = Path(tempfile.mkdtemp(prefix="podium-tests-"))
 
@@ -21,6 +21,6 @@ for variable in list(os.environ):
     if variable.endswith(("_API_KEY", "_BASE_URL")) or variable in ("HF_TOKEN", "HF_HUB_OFFLINE"):
         del os.environ[variable]
 
-CORE = importlib.util.find_spec("podium._native") is not None
-NEEDS_CORE = pytest.mark.skipif(not CORE, reason="podium was installed without its native core: no C++ compiler")
+HAS_CORE = importlib.util.find_spec("podium._native") is not None
+NEEDS_CORE = pytest.mark.skipif(not HAS_CORE, reason="podium was installed without its native core: no C++ compiler")
 RUNTIMES = ["onnx", pytest.param("native", marks=NEEDS_CORE)]

@@ -16,7 +16,7 @@ from podium.types import Progress, ScoreKind, Scores
 
 
 class WordOverlap:
-    """Scores a text by the number of the query's words in it. There are many ties, which tests need."""
+    """A scorer that counts the query's words in a text. Tests rely on its many ties."""
 
     model, revision = "word-overlap", "1"
     score_kind: ScoreKind = "logit"
@@ -33,29 +33,31 @@ class AsyncWordOverlap(WordOverlap):
 
 
 class FunctionScorer:
-    """Returns the scores that a function computes for the texts, even invalid ones. `calls` has the texts of each call."""
+    """A scorer that calls a function with the texts. The scores may be invalid. `calls` has the texts of each call."""
 
     model, revision = "function", None
 
-    def __init__(self, scores: Callable[[Sequence[str]], Scores], score_kind: ScoreKind = "logit") -> None:
-        self._scores, self.score_kind = scores, score_kind
+    def __init__(self, function: Callable[[Sequence[str]], Scores], score_kind: ScoreKind = "logit") -> None:
+        self._function = function
+        self.score_kind = score_kind
         self.calls: list[list[str]] = []
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         self.calls.append(list(texts))
-        return self._scores(texts)
+        return self._function(texts)
 
 
 class LetterCounts(BaseScorer):
-    """A scorer with encodings: the numbers of letters in a text, compared by their dot product.
+    """A scorer with encodings: an encoding has the number of each letter in a text, and a score is their dot product.
 
-    `computed` are the texts that were encoded, in order, by this scorer and by copies of it with another store.
+    `computed` are the texts that were encoded, in order, by this scorer and by its copies with other stores.
     """
 
     score_kind: ScoreKind = "similarity"
 
     def __init__(self, model: str = "letter-counts", store: EncodingStore | None = None) -> None:
-        self._model, self.store = model, store or MemoryEncodings(1_000_000)
+        self._model = model
+        self.store = store or MemoryEncodings(1_000_000)
         self.computed: list[str] = []
 
     @property
@@ -84,10 +86,13 @@ class LetterCounts(BaseScorer):
         return len(self.computed) - before
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        counts = [np.frombuffer(encoding, "<u2").astype(float) for encoding in self._encodings(texts)]
-        return Scores([float(row @ np.frombuffer(_letter_counts(query), "<u2")) / 1e6 for row in counts])
+        query_counts = np.frombuffer(_letter_counts(query), "<u2").astype(float)
+        text_counts = [np.frombuffer(encoding, "<u2") for encoding in self._encodings(texts)]
+        # The product is divided so that the similarity of short texts is below 1.
+        return Scores([float(counts @ query_counts) / 1e6 for counts in text_counts])
 
     def _encodings(self, texts: Sequence[str]) -> list[Buffer]:
+        """Return the encodings of the texts. Those that the store does not have are computed and stored."""
         keys = [self.encoding_key(text) for text in texts]
         stored = self.store.get(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
@@ -103,7 +108,7 @@ def _letter_counts(text: str) -> bytes:
 
 
 class Letters:
-    """An embedder that adds up a random vector per byte. Another `seed` makes a different embedder of the same size."""
+    """An embedder that adds up the random vectors of a text's bytes. `seed` determines the vectors and the model's name."""
 
     def __init__(self, seed=0, dimensions=8):
         self.model = f"letters-{seed}"
@@ -111,6 +116,11 @@ class Letters:
 
     def __call__(self, texts):
         return np.stack([self._rows[list(text.encode() or b" ")].sum(0) for text in texts])
+
+
+def row_with_value(value: float) -> Row:
+    """Return a row of a store of scores in which only the value is known."""
+    return Row(value, raw=None, tokens=None, dropped_tokens=None, query_tokens=None, query_dropped_tokens=None)
 
 
 class MemoryStore:

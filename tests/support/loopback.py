@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that use the real wire formats over real sockets, and can misbehave."""
+"""HTTP servers on loopback: of a rerank API or a model hub, in their real formats, and with the faults that a test sets."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Request:
 
 @dataclass
 class Answer:
-    """A response.
+    """A response of Loopback, and its faults.
 
-    - `drop`: close the connection instead.
+    - `drop`: close the connection instead of sending a response.
     - `seconds`: the time before the response.
     - `drip`: the seconds before each byte of the body. `drip_headers`: the seconds before each byte of the head.
-    - `length`: the Content-Length, which may be wrong; None for the right length.
+    - `length`: the Content-Length, which may be wrong. By default it is right.
     """
 
     status: int = 200
@@ -63,7 +63,7 @@ class Loopback:
         self.answer = answer
         self.requests: list[Request] = []
         self.connections: set[Any] = set()
-        self.finished = 0  # responses that were sent completely
+        self.finished_count = 0  # responses that were sent completely
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -105,7 +105,7 @@ class Loopback:
         with contextlib.suppress(OSError):  # the client closed the connection
             self._send(handler, answer, with_body=request.method != "HEAD")
             with self._lock:
-                self.finished += 1
+                self.finished_count += 1
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer, *, with_body: bool) -> None:
         if answer.drop:
@@ -128,7 +128,7 @@ class Loopback:
         handler.close_connection = answer.length is not None
 
     def _drip(self, handler: BaseHTTPRequestHandler, content: bytes, seconds: float) -> None:
-        """Send the bytes one by one, and wait some seconds before each byte."""
+        """Send the content byte by byte, with a wait before each byte."""
         for byte in content:
             if self._stopped.wait(seconds):
                 return
@@ -170,9 +170,11 @@ def _best_results(body: dict[str, Any], limit_key: str) -> list[dict[str, Any]]:
 
 
 class Hub:
-    """An `answer` for Loopback: a model hub. `folders`: name of a repository → folder. It serves lists of files, and files.
+    """An `answer` for Loopback: a model hub, which serves the list of a repository's files, and the files.
 
-    Repositories in `gated` cannot be accessed. Downloads of the files in `failing` are interrupted.
+    - `folders`: the name of a repository → the folder with its files.
+    - `gated`: the names of repositories that cannot be accessed.
+    - `failing`: files whose download is interrupted.
     """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
@@ -211,7 +213,7 @@ class Hub:
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:
-    """Wait until the condition is true. The time limit is generous, because the machine may be busy."""
+    """Wait until the condition is true, at most `seconds`. The default is long, because the machine may be busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"the condition was not true within {seconds:g} s"

@@ -1,7 +1,7 @@
-"""A small index on Redis for tests: documents, an embedder, the replies of a search module, and functions to use them.
+"""A small index on Redis for tests: documents, an embedder, the replies of a search module, and functions for these.
 
-PODIUM_TEST_REDIS_URL names a real server. Its indexes and keys whose names begin with podium-test are deleted.
-If PODIUM_RECORD is set, too, the recordings are written again.
+PODIUM_TEST_REDIS_URL is the URL of a real server. Its indexes and keys whose names begin with podium-test are deleted.
+If PODIUM_RECORD is also set, the recordings are written again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import redis
 
 import podium
 from podium.sources.redis.index import RedisIndex
-from resp import Answer, Keys, reply
+from resp import Answer, Keyspace, encode_reply
 
 RECORDINGS = Path(__file__).parents[1] / "sources" / "redis" / "recordings"
 REAL = os.environ.get("PODIUM_TEST_REDIS_URL", "")
@@ -55,8 +55,9 @@ INFO = {
     "indexing": 0,
 }
 TEXT_INFO = INFO | {"attributes": [TEXT_FIELD]}
+"""INFO and TEXT_INFO are replies to FT.INFO."""
 ONE_HIT = [1, "k:1", "2.5", ["content", "red"]]
-"""Replies to FT.INFO, and to FT.SEARCH for one document."""
+"""The reply to an FT.SEARCH that returns one document."""
 
 REDISVL_SCHEMA = {
     "index": {"name": NAME, "prefix": NAME, "storage_type": "hash"},
@@ -68,7 +69,7 @@ REDISVL_SCHEMA = {
 
 
 def embed(texts: list[str]) -> Any:
-    """Return the numbers of four letters as vectors. They are whole numbers, so that every machine sends the same bytes."""
+    """Return vectors of four letter counts. They are whole numbers, so that every machine sends the same bytes."""
     return np.array([[text.count(letter) + 1 for letter in "acsi"] for text in texts], np.float32)
 
 
@@ -94,7 +95,7 @@ class RedisUnderTest:
         return self._stack.enter_context(contextlib.closing(index))
 
     def load(self, documents: Any = DOCUMENTS, ids: Any = IDS, name: str = NAME, **options: Any) -> RedisIndex:
-        """Load documents into an index, and return it. Afterwards other processes may load it."""
+        """Load documents into an index, and return the index, closed, so that another process can load it."""
         index = self.index(name, **options)
         index.prepare(len(documents))
         index.add(documents, ids)
@@ -103,8 +104,8 @@ class RedisUnderTest:
         return index
 
     def source(self, name: str = NAME, **options: Any) -> podium.RedisSource:
-        settings = {"embed": embed, "connection": {"protocol": self.protocol}} | options
-        return self._stack.enter_context(contextlib.closing(podium.RedisSource.from_url(self.url, index=name, **settings)))
+        options = {"embed": embed, "connection": {"protocol": self.protocol}} | options
+        return self._stack.enter_context(contextlib.closing(podium.RedisSource.from_url(self.url, index=name, **options)))
 
     def client(self, **options: Any) -> redis.Redis:
         client = redis.Redis.from_url(self.url, **{"protocol": self.protocol} | options)
@@ -119,12 +120,12 @@ def exclusive_server() -> Iterator[str]:
     """Yield the URL of the real server, without data of other tests. Other test processes wait until it is released."""
     with open(Path(tempfile.gettempdir()) / "podium-test-redis.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _clean(REAL)
+        _delete_test_data(REAL)
         yield REAL
-        _clean(REAL)
+        _delete_test_data(REAL)
 
 
-def _clean(url: str) -> None:
+def _delete_test_data(url: str) -> None:
     with redis.Redis.from_url(url) as client:
         for name in client.execute_command("FT._LIST"):
             if name.decode().startswith(NAME):
@@ -138,21 +139,25 @@ class Turns(list[Any]):
 
 
 def answering(replies: dict[str, Any], protocol: int = 3) -> Answer:
-    """Return an answer for Fake. `replies`: first word of a command → reply, or several as Turns. None ends the connection."""
+    """Return an `answer` for FakeRedis. `replies`: first word of a command → its reply, or several replies as Turns.
+
+    None closes the connection, except for GET: then it is the reply.
+    """
     defaults = {"GET": None, "SET": b"+OK\r\n", "PTTL": -2, "DEL": 1, "INFO": "maxmemory_policy:noeviction"}
     turns = {name: value if isinstance(value, Turns) else Turns([value]) for name, value in (defaults | replies).items()}
 
     def answer(words: tuple[str, ...]) -> bytes | None:
         values = turns[words[0]]
         value = values.pop(0) if len(values) > 1 else values[0]
-        closes = value is None and words[0] != "GET"
-        return value if closes or isinstance(value, bytes) else reply(value, protocol)
+        if value is None and words[0] != "GET":
+            return None
+        return value if isinstance(value, bytes) else encode_reply(value, protocol)
 
     return answer
 
 
-class LoadingServer(Keys):
-    """The keys of a server, and an index of its hashes. `info` replaces parts of the reply to FT.INFO."""
+class LoadingServer(Keyspace):
+    """A Keyspace with an index of its hashes. `info` replaces parts of the reply to FT.INFO."""
 
     def __init__(self, **info: Any) -> None:
         super().__init__()

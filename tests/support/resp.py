@@ -1,7 +1,7 @@
-"""Redis servers on loopback that speak RESP: one replays a recording, one records, and one has the replies of a test.
+"""Servers on loopback that speak Redis's protocol: one replays a recording, one records, and one sends the replies of a test.
 
-A recording is a JSON file of [words of the command, bytes of the reply] pairs, both as latin-1. It is written by running the
-tests against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/redis
+A recording is a JSON file of [words of a command, bytes of its reply] pairs, both as latin-1. The tests write the recordings if
+they run against a real server: PODIUM_TEST_REDIS_URL=redis://… PODIUM_RECORD=1 pytest tests/sources/redis
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Words = tuple[str, ...]
 Answer = Callable[[Words], bytes | None]
 HANDSHAKE = ("HELLO", "CLIENT", "AUTH", "SELECT", "PING", "COMMAND")
 HELLO = {"server": "redis", "version": "7.4.1", "proto": 3, "id": 1, "mode": "standalone", "role": "master", "modules": []}
-TOKEN = "0" * 32  # stands in recordings for the random token of a lease
+TOKEN = "0" * 32  # replaces the random token of a lease in recordings
 
 
 def read_command(file: Any) -> Words | None:
@@ -52,8 +52,8 @@ def read_reply(file: Any) -> bytes:
     return line
 
 
-def reply(value: Any, protocol: int = 2) -> bytes:
-    """Return a value in a server's format: a dict as a map (in protocol 2 as a flat list), an exception as an error."""
+def encode_reply(value: Any, protocol: int = 2) -> bytes:
+    """Return a value as the bytes of a reply: a dict as a map (in protocol 2 as a flat list), an exception as an error."""
     if value is None:
         return b"_\r\n" if protocol == 3 else b"$-1\r\n"
     if isinstance(value, Exception):
@@ -61,25 +61,25 @@ def reply(value: Any, protocol: int = 2) -> bytes:
     if isinstance(value, bool | int):
         return b":%d\r\n" % value
     if isinstance(value, float):
-        return b",%r\r\n" % value if protocol == 3 else reply(repr(value))
+        return b",%r\r\n" % value if protocol == 3 else encode_reply(repr(value))
     if isinstance(value, str | bytes):
         data = value.encode() if isinstance(value, str) else value
         return b"$%d\r\n%s\r\n" % (len(data), data)
     if isinstance(value, dict):
         parts = [part for pair in value.items() for part in pair]
         head = b"%%%d\r\n" % len(value) if protocol == 3 else b"*%d\r\n" % len(parts)
-        return head + b"".join(reply(part, protocol) for part in parts)
-    return b"*%d\r\n" % len(value) + b"".join(reply(part, protocol) for part in value)
+        return head + b"".join(encode_reply(part, protocol) for part in parts)
+    return b"*%d\r\n" % len(value) + b"".join(encode_reply(part, protocol) for part in value)
 
 
 def is_lease_request(words: Words) -> bool:
     return words[0] == "SET" and words[1].endswith(".podium-lease")
 
 
-def recorded(words: Words) -> Words:
-    """Return a command as recordings contain it: words of more than 500 letters as digests.
+def recorded_command(words: Words) -> Words:
+    """Return a command in the form that recordings have: a digest instead of each word of more than 500 letters.
 
-    The milliseconds that a search has left and the token of a lease, which differ between runs, are replaced.
+    Two values that differ between runs are replaced: the milliseconds that a search has left, and the token of a lease.
     """
     if is_lease_request(words):
         words = (*words[:2], "token", *words[3:])
@@ -90,28 +90,31 @@ def recorded(words: Words) -> Words:
 
 
 def handshake_reply(words: Words) -> bytes:
-    """Return the reply to a command of HANDSHAKE. These are not recorded, because they differ between versions of redis-py."""
+    """Return the reply to a command of HANDSHAKE. These commands are not recorded: they differ between versions of redis-py."""
     if words[0] == "HELLO" and words[1:2] == ("3",):
-        return reply(HELLO, 3)
+        return encode_reply(HELLO, 3)
     if words[0] == "COMMAND":
-        return reply([])
+        return encode_reply([])
     return b"+PONG\r\n" if words[0] == "PING" else b"+OK\r\n"
 
 
-class Fake:
-    """A server on loopback. `answer` returns the bytes of the reply to a command, None to close the connection instead."""
+class FakeRedis:
+    """A server on loopback. `answer` returns the bytes of the reply to a command, or None to close the connection instead.
+
+    `commands` are the commands so far, without those of HANDSHAKE.
+    """
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.commands: list[Words] = []
-        self.connections = 0
+        self.connection_count = 0
 
-    def __enter__(self) -> Fake:
+    def __enter__(self) -> FakeRedis:
         fake = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                fake.connections += 1
+                fake.connection_count += 1
                 with contextlib.suppress(OSError):
                     fake._serve(self.rfile, self.wfile)
 
@@ -129,7 +132,7 @@ class Fake:
         self._server.shutdown()
         self._server.server_close()
 
-    def names(self) -> list[str]:
+    def command_names(self) -> list[str]:
         """Return the first word of each command so far."""
         return [words[0] for words in self.commands]
 
@@ -139,14 +142,14 @@ class Fake:
                 wfile.write(handshake_reply(words))
                 continue
             self.commands.append(words)
-            answer = self.answer(words)
-            if answer is None:
+            content = self.answer(words)
+            if content is None:
                 return
-            wfile.write(answer)
+            wfile.write(content)
 
 
-class SlowReplies(Fake):
-    """A server that sends `reply` one byte after the other, so that no read takes long, but the reply takes 10 seconds."""
+class SlowReplies(FakeRedis):
+    """A server that sends `reply` byte by byte within 10 seconds, so that each read of a client takes only a short time."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__(lambda words: reply)
@@ -167,27 +170,27 @@ class SlowReplies(Fake):
                 raise
 
 
-class Replay(Fake):
-    """A server that replies as the recorded one did. The last reply to a command is repeated."""
+class Replay(FakeRedis):
+    """A server that sends the replies of a recording. The last recorded reply to a command is repeated."""
 
     def __init__(self, recording: Path) -> None:
         self._replies: dict[Words, list[bytes]] = {}
         self._token = TOKEN
         for words, content in json.loads(recording.read_text(encoding="utf-8")):
-            self._replies.setdefault(recorded(tuple(words)), []).append(content.encode("latin-1"))
-        super().__init__(self._next)
+            self._replies.setdefault(recorded_command(tuple(words)), []).append(content.encode("latin-1"))
+        super().__init__(self._next_reply)
 
-    def _next(self, words: Words) -> bytes:
+    def _next_reply(self, words: Words) -> bytes:
         if is_lease_request(words):
             self._token = words[2]
-        replies = self._replies.get(recorded(words))
+        replies = self._replies.get(recorded_command(words))
         if replies is None:
-            return reply(Exception(f"ERR not in this recording: {' '.join(words)[:200]!r}"))
+            return encode_reply(Exception(f"ERR not in this recording: {' '.join(words)[:200]!r}"))
         content = replies.pop(0) if len(replies) > 1 else replies[0]
         return content.replace(TOKEN.encode(), self._token.encode())
 
 
-class Recorder(Fake):
+class Recorder(FakeRedis):
     """A proxy in front of a real server that records commands and replies."""
 
     def __init__(self, host: str, port: int, recording: Path) -> None:
@@ -213,7 +216,7 @@ class Recorder(Fake):
                 self._tokens.add(words[2])
             for token in self._tokens:
                 content = content.replace(token, TOKEN)
-            self._exchanges.append((recorded(words), content))
+            self._exchanges.append((recorded_command(words), content))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -224,7 +227,7 @@ class Recorder(Fake):
 
 
 class Gate:
-    """An answer that waits until the gate is opened, and then closes the connection."""
+    """An `answer` for FakeRedis that waits until the gate is opened, and then closes the connection."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()
@@ -236,14 +239,14 @@ class Gate:
         self._opened.set()
 
 
-class Keys:
-    """Replies to commands on strings and hashes, and to transactions, in protocol 3. Time passes only when a test sets `now`.
+class Keyspace:
+    """An `answer` for FakeRedis: commands on strings and hashes, and transactions, in protocol 3.
 
-    The connections of the fake server each have a thread, so what a connection watches and queues is thread-local.
+    FakeRedis has one thread per connection, so the watched keys and queued commands of a connection are stored by thread.
     """
 
     def __init__(self) -> None:
-        self.now = 0
+        self.now = 0  # milliseconds; time passes only if a test changes this
         self.values: dict[str, Any] = {}
         self.expirations: dict[str, int] = {}
         self._versions: Counter[str] = Counter()
@@ -257,7 +260,7 @@ class Keys:
             if queue is not None and words[0] != "EXEC":
                 queue.append(words)
                 return b"+QUEUED\r\n"
-            return reply(self._value(words), 3)
+            return encode_reply(self._value(words), 3)
 
     def _value(self, words: Words) -> Any:
         for key in [key for key, expiration in self.expirations.items() if expiration <= self.now]:

@@ -1,4 +1,4 @@
-"""podium's own server for tests: in a thread, with a test's rerankers, or as the process that users start."""
+"""podium's own server for tests: in a thread, with a test's rerankers, or as a process, as users start it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class QuickServer(uvicorn.Server):
             await asyncio.sleep(0.01)
 
 
-class Serving:
-    """The application in a thread, which listens on a real socket. `state` is the State of the application.
+class ServerThread:
+    """The server in a thread of this process, on a free port. `state` is the application's State.
 
-    `options` are those of create_app.
+    `options` are arguments of create_app.
     """
 
     def __init__(self, settings: Settings | None = None, *, protocol: type[Protocol] = Protocol, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Serving:
         self._server = QuickServer(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> ServerThread:
         self._thread.start()
         wait_until(lambda: self._server.started and self.state.models.is_loaded)
         self.loop = self._server.servers[0].get_loop()
@@ -72,8 +72,8 @@ class Serving:
         return self.client.post(path, json=body, headers=http_headers)
 
 
-class Process:
-    """The process `podium serve` on a free port. `log` is what it has logged so far. `open_files` limits its open files."""
+class ServerProcess:
+    """The process `podium serve` on a free port. `log` is its log so far. `open_files` is its limit of open files."""
 
     def __init__(
         self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
@@ -88,7 +88,7 @@ class Process:
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> ServerProcess:
         wait_until(lambda: "listening" in self.log or self.process.poll() is not None)
         match = re.search(r'url["=: ]+(http://[^/\s"]+)', self.log)
         assert match, self.log
@@ -113,7 +113,7 @@ class Process:
                 self.process.stderr.close()
 
     def resident_bytes(self) -> int:
-        """Return how much memory the process uses now."""
+        """Return the bytes of memory that the process uses at this time."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
@@ -128,7 +128,7 @@ class Process:
 
 
 def failed_start(*options: str) -> tuple[int, str]:
-    """Run a `podium serve` that cannot start. Return its exit code, and its output on stderr."""
+    """Run a `podium serve` that cannot start. Return its exit code and its output on stderr."""
     command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return process.returncode, process.stderr
@@ -138,50 +138,50 @@ REQUEST = {"query": "red fruit", "documents": ["the sea", "a red fruit"]}
 
 
 class WaitingScorer(WordOverlap):
-    """An asynchronous scorer that waits for `release`, and counts how many calls started and were cancelled."""
+    """An asynchronous scorer whose calls wait for `release`. `started_count` and `cancelled_count` are numbers of calls."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.started = 0
-        self.cancelled = 0
+        self.started_count = 0
+        self.cancelled_count = 0
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        self.started += 1
+        self.started_count += 1
         try:
             while not self.release.is_set():
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.cancelled_count += 1
             raise
         return self.score(query, texts)
 
 
 class BlockingScorer(WordOverlap):
-    """A scorer that blocks its threads until `release`, and counts how many calls started."""
+    """A scorer whose calls block their threads until `release` is set. `started_count` is the number of calls."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
-        self.started = 0
+        self.started_count = 0
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        self.started += 1
+        self.started_count += 1
         self.release.wait(30)
         return super().score(query, texts)
 
 
 def rerankers(**scorers: Any) -> dict[str, podium.Reranker]:
-    """Return rerankers by name: first "words", with a WordOverlap, then one for each scorer."""
+    """Return a reranker for each scorer, by name. Before them there is "words", which has a WordOverlap."""
     return {"words": podium.Reranker(WordOverlap()), **{name: podium.Reranker(scorer) for name, scorer in scorers.items()}}
 
 
 def http_request(content: Any, path: str = "/v2/rerank", *, headers: bytes = b"") -> bytes:
-    """Return a POST request as bytes. `content` is a JSON value, or bytes."""
+    """Return a POST request as bytes. `content` is a JSON value, or the bytes of the body. `headers` are complete lines."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%b" % (path.encode(), headers)
     return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def connect(server: Serving | Process, *, receive_buffer: int | None = None) -> socket.socket:
+def connect(server: ServerThread | ServerProcess, *, receive_buffer: int | None = None) -> socket.socket:
     """Return a new connection to the server. With a small `receive_buffer`, the server has to keep unread replies."""
     connection = socket.socket()
     connection.settimeout(60)
@@ -202,6 +202,6 @@ def received_until_closed(connection: socket.socket) -> bytes:
     return bytes(received)
 
 
-def post_with_short_timeout(server: Serving, path: str, request: Any) -> httpx.Response:
-    """Post a request on a new connection, with a time limit of half a second, after which the server answers 504."""
+def post_with_short_timeout(server: ServerThread, path: str, request: Any) -> httpx.Response:
+    """Post a request on a new connection. The server answers 504 if it is not done after half a second."""
     return httpx.post(f"{server.url}{path}", json=request, headers={"x-request-timeout": "0.5"}, timeout=60, verify=False)

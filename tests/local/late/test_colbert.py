@@ -1,4 +1,4 @@
-"""ColBERT checkpoints of three layouts: the token ids and scores of sentence-transformers 6.2, and what a ranking says."""
+"""ColBERT checkpoints of three layouts: token ids and scores are those of sentence-transformers 6.2; notes and options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import podium
 from checkpoints import edit_json
-from environment import NEEDS_CORE, PARITY_MODELS
+from environment import PARITY_MODELS, RUNTIMES
 from podium.errors import InvalidInput
 from podium.local.files.folder import from_folder
 from podium.local.late.kinds import is_late, late_model
@@ -24,8 +24,8 @@ LATE = PARITY_MODELS / "late-interaction"
 FOLDERS = sorted(path.parent for path in LATE.glob("*/expected.json.gz"))
 BERT = LATE / "pylate-bert"
 MEAN = LATE / "native-modernbert-mean"
-PER_TOKEN = {"float32": 1e-4, "float16": 2e-3, "int8": 0.02}
-"""The largest difference of a score, for each vector of the query."""
+TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "int8": 0.02}
+"""Precision of the encodings → by how much a score may differ, for each vector of the query."""
 
 
 def expected_of(folder):
@@ -33,6 +33,7 @@ def expected_of(folder):
 
 
 def texts_of(expected, side):
+    """Return the texts of a side: "queries" or "documents"."""
     return [entry["text"] for entry in expected[side]]
 
 
@@ -42,9 +43,16 @@ def scores_of(scorer, expected):
     return np.array([scores.values for scores in scorer.score_many(queries, [documents] * len(queries))])
 
 
-def query_vectors(expected):
-    """Return the number of vectors of each query, shape (queries, 1), or 1 if scores are means."""
+def query_vector_counts(expected):
+    """Return the number of vectors of each query, shape (queries, 1)."""
     return np.array([[sum(entry["scored"])] for entry in expected["queries"]])
+
+
+def score_differences(scorer, folder):
+    """Return how far each score is from the expected one, divided by the number of vectors that were summed for it."""
+    expected = expected_of(folder)
+    summed = 1 if read_late_spec(folder).score == "mean" else query_vector_counts(expected)
+    return np.abs(scores_of(scorer, expected) - expected["scores"]) / summed
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
@@ -60,7 +68,7 @@ def bert():
 
 
 @pytest.mark.parametrize("side", ["queries", "documents"])
-def test_tokens_are_those_of_the_reference(folder, side):
+def test_tokens_are_those_of_sentence_transformers(folder, side):
     expected = expected_of(folder)
     model = late_model(folder)
     tokenizer = model.tokenizer(model.spec, model.spec.max_length)
@@ -69,24 +77,18 @@ def test_tokens_are_those_of_the_reference(folder, side):
     assert [text.is_compared.astype(int).tolist() for text in encoded] == [entry["scored"] for entry in expected[side]]
 
 
-@pytest.mark.parametrize("encoding", PER_TOKEN)
-@pytest.mark.parametrize("runtime", ["onnx", pytest.param("native", marks=NEEDS_CORE)])
-def test_scores_are_those_of_the_reference(folder, runtime, encoding):
-    expected = expected_of(folder)
+@pytest.mark.parametrize("encoding", TOLERANCES)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_scores_are_those_of_sentence_transformers(folder, runtime, encoding):
     scorer = LateInteraction(from_folder(folder), runtime=runtime, encoding=encoding)
-    vectors = 1 if read_late_spec(folder).score == "mean" else query_vectors(expected)
-    differences = np.abs(scores_of(scorer, expected) - expected["scores"]) / vectors
-    assert differences.max() <= PER_TOKEN[encoding]
+    assert score_differences(scorer, folder).max() <= TOLERANCES[encoding]
     scorer.close()
 
 
-@pytest.mark.parametrize("runtime", ["onnx", pytest.param("native", marks=NEEDS_CORE)])
-def test_int8_network_is_close(folder, runtime):
-    expected = expected_of(folder)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_scores_of_int8_network_are_close(folder, runtime):
     scorer = LateInteraction(from_folder(folder), runtime=runtime, precision="int8")
-    vectors = 1 if read_late_spec(folder).score == "mean" else query_vectors(expected)
-    differences = np.abs(scores_of(scorer, expected) - expected["scores"]) / vectors
-    assert differences.mean() < 0.1
+    assert score_differences(scorer, folder).mean() < 0.1
     scorer.close()
 
 
@@ -100,15 +102,16 @@ def test_score_does_not_depend_on_other_texts_or_their_order(bert):
 
 def test_mean_is_the_sum_divided_by_the_vectors_of_the_query():
     expected = expected_of(BERT)
-    total = LateInteraction(from_folder(BERT), encoding="float32")
-    mean = LateInteraction(from_folder(BERT), encoding="float32", score="mean")
-    np.testing.assert_allclose(scores_of(mean, expected) * query_vectors(expected), scores_of(total, expected), rtol=1e-6)
-    assert (total.score_kind, mean.score_kind) == ("similarity_sum", "similarity")
-    assert total.identity != mean.identity
-    assert total.encoding_key("a") == mean.encoding_key("a")
+    sum_scorer = LateInteraction(from_folder(BERT), encoding="float32")
+    mean_scorer = LateInteraction(from_folder(BERT), encoding="float32", score="mean")
+    sums_from_means = scores_of(mean_scorer, expected) * query_vector_counts(expected)
+    np.testing.assert_allclose(sums_from_means, scores_of(sum_scorer, expected), rtol=1e-6)
+    assert (sum_scorer.score_kind, mean_scorer.score_kind) == ("similarity_sum", "similarity")
+    assert sum_scorer.identity != mean_scorer.identity
+    assert sum_scorer.encoding_key("a") == mean_scorer.encoding_key("a")
 
 
-def test_ranking_has_the_kind_of_score_and_a_note_about_sums():
+def test_ranking_has_the_score_kind_and_a_note_about_sums():
     with podium.load(BERT) as reranker:
         ranking = reranker.rerank("rank", ["query list", "red"])
     assert ranking.score_kind == "similarity_sum"
@@ -130,14 +133,14 @@ def test_long_documents_are_reported(bert):
 
 def test_long_queries_are_reported(bert):
     scores = bert.score("red " * 40, ["red"])
-    assert (scores.query_tokens, scores.query_dropped_tokens) == ([13], [27])
+    assert (scores.query_tokens, scores.query_dropped_tokens) == ([13], [27])  # 16 tokens, less [CLS], [Q] and [SEP]
     assert any("query is longer" in note for note in podium.Reranker(bert).rerank("red " * 40, ["red"]).notes)
 
 
-def test_max_length_is_of_documents():
+def test_max_length_limits_only_documents():
     scorer = LateInteraction(from_folder(BERT), max_length=10)
     assert scorer.max_length == 10
-    assert scorer.score("rank", ["red " * 100]).tokens == [7]
+    assert scorer.score("rank", ["red " * 100]).tokens == [7]  # 10 tokens, less [CLS], [D] and [SEP]
     assert scorer.score("red " * 12, ["red"]).query_tokens == [12]
 
 
@@ -155,6 +158,7 @@ def test_document_of_skiplist_words_only_has_a_score(tmp_path):
     ids=lambda value: str(value).rpartition("/")[2],
 )
 def test_layout_is_recognised(name, is_recognised):
+    """podium's own layout ("late") is recognised as late interaction, but not as ColBERT."""
     assert is_colbert(LATE / name) is is_recognised
     assert is_late(LATE / name) is (is_recognised or name == "../late")
 
@@ -166,7 +170,8 @@ def test_older_pylate_layout_is_recognised(tmp_path):
     del settings["model_type"]
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
     assert is_colbert(folder)
-    scorer, expected = LateInteraction(from_folder(folder), encoding="float32"), expected_of(BERT)
+    expected = expected_of(BERT)
+    scorer = LateInteraction(from_folder(folder), encoding="float32")
     np.testing.assert_allclose(scores_of(scorer, expected), expected["scores"], atol=1e-3)
 
 

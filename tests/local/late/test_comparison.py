@@ -22,26 +22,30 @@ LEXICAL = Lexical(
     b=0.4,
     average_tokens=130.0,
 )
-# Vectors of the query and of texts, and dimensions, near the sizes of tiles and far from them.
+# Each shape is (number of the query's vectors, numbers of vectors of the texts, dimensions). The native core compares vectors
+# in tiles: some numbers are near the sizes of tiles, others are not.
 SHAPES = [(1, [1], 1), (5, [3, 8, 9], 16), (16, [64, 65], 96), (17, [83, 1, 200], 128), (32, [84] * 3, 48), (7, [5, 30], 50)]
 
 
-def encoding(vectors, dimensions, precision, *, seed, is_query=False, mean_dimensions=20):
+def encoding(vector_count, dimensions, precision, *, seed, is_query=False, mean_dimensions=20):
+    """Return an encoding of random numbers. Only that of a query has weights."""
     draw = np.random.default_rng(seed)
-    rows = draw.standard_normal((vectors, dimensions)).astype(np.float32)
-    weights = draw.dirichlet(np.ones(vectors)).astype(np.float32) if is_query else None
-    ids = draw.integers(0, VOCABULARY, vectors)
+    rows = draw.standard_normal((vector_count, dimensions)).astype(np.float32)
+    weights = draw.dirichlet(np.ones(vector_count)).astype(np.float32) if is_query else None
+    ids = draw.integers(0, VOCABULARY, vector_count)
     mean = draw.standard_normal(mean_dimensions).astype(np.float32)
-    return pack(rows, precision, tokens=vectors, ids=ids, weights=weights, mean=mean)
+    return pack(rows, precision, tokens=vector_count, ids=ids, weights=weights, mean=mean)
 
 
 def encodings(shape, precision):
-    query_vectors, text_vectors, dimensions = shape
-    query = encoding(query_vectors, dimensions, precision, seed=1, is_query=True)
-    return query, [encoding(count, dimensions, precision, seed=count + 7 * i) for i, count in enumerate(text_vectors)]
+    """Return the encoding of a query, and the encodings of texts, with one of SHAPES."""
+    query_count, text_counts, dimensions = shape
+    query = encoding(query_count, dimensions, precision, seed=1, is_query=True)
+    return query, [encoding(count, dimensions, precision, seed=count + 7 * i) for i, count in enumerate(text_counts)]
 
 
 def native_features(query, documents, instruction_set):
+    """Return the four features that the native core computes for each document."""
     result = np.full((len(documents), 4), np.nan, np.float32)
     core.late_features(
         query=query,
@@ -81,7 +85,7 @@ def test_int8_results_are_equal_on_all_instruction_sets(shape):
 
 
 @NEEDS_CORE
-def test_largest_and_smallest_numbers_are_multiplied_exactly():
+def test_largest_and_smallest_int8_numbers_are_multiplied_exactly():
     rows = np.ones((3, 1040), np.float32)
     query, documents = pack(rows, "int8", tokens=3), [pack(sign * rows, "int8", tokens=3) for sign in (1, -1)]
     expected = MaxSim(native=False).compare(query, documents)
@@ -108,10 +112,11 @@ class TestEveryImplementation:
         query, documents = encodings(SHAPES[3], precision)
         comparison = LateFeatures(LEXICAL, native=native)
         together = comparison.compare(query, documents)
-        assert all((comparison.compare(query, [one])[0] == row).all() for one, row in zip(documents, together, strict=True))
+        for document, features in zip(documents, together, strict=True):
+            assert (comparison.compare(query, [document])[0] == features).all()
         assert (comparison.compare(query, documents[::-1])[::-1] == together).all()
 
-    def test_bytes_may_lie_anywhere(self, native, precision):
+    def test_encodings_need_not_be_aligned(self, native, precision):
         query, documents = encodings(SHAPES[3], precision)
         comparison = LateFeatures(LEXICAL, native=native)
         shifted = [memoryview(b"x" + document)[1:] for document in documents]
@@ -136,7 +141,7 @@ class TestEveryImplementation:
         query, (document, *_) = encodings(SHAPES[3], precision)
         comparison = LateFeatures(LEXICAL, native=native)
         other_precision = "int8" if precision == "float32" else "float32"
-        others = [
+        unfitting = [
             encoding(5, 64, precision, seed=1),
             encoding(5, 128, other_precision, seed=1),
             encoding(5, 128, precision, seed=1, mean_dimensions=19),
@@ -144,9 +149,9 @@ class TestEveryImplementation:
             pack(np.ones((5, 128), np.float32), precision, tokens=5, ids=np.full(5, -1), mean=np.ones(20)),
             pack(np.ones((5, 128), np.float32), precision, tokens=5, mean=np.ones(20)),
         ]
-        for other in others:
+        for other_document in unfitting:
             with pytest.raises(ValueError, match="encoding"):
-                comparison.compare(query, [other])
+                comparison.compare(query, [other_document])
         with pytest.raises(ValueError, match="weights"):
             comparison.compare(document, [document])
 

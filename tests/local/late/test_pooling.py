@@ -12,21 +12,21 @@ from podium.local.late.encoding import normalised
 from podium.local.late.pooling import MAX_ROWS, cluster_numbers, pooled
 
 
-def random_rows(count, dimensions=16):
-    return np.random.default_rng(count).standard_normal((count, dimensions)).astype(np.float32)
+def random_rows(row_count, dimensions=16):
+    return np.random.default_rng(row_count).standard_normal((row_count, dimensions)).astype(np.float32)
 
 
-@pytest.mark.parametrize("count", [2, 3, 10, 83])
+@pytest.mark.parametrize("row_count", [2, 3, 10, 83])
 @pytest.mark.parametrize("factor", [2, 3])
-def test_clusters_are_those_of_scipy(count, factor):
-    rows = normalised(random_rows(count))
-    number = max(count // factor, 1)
-    condensed = (1 - rows @ rows.T)[np.triu_indices(count, 1)]
-    expected = fcluster(linkage(condensed, method="ward"), number, criterion="maxclust")
-    labels = cluster_numbers(rows, number)
-    same = labels[:, None] == labels
-    assert (same == (expected[:, None] == expected)).all()
-    assert sorted(set(labels.tolist())) == list(range(number))
+def test_clusters_are_those_of_scipy(row_count, factor):
+    """The clusters may have other numbers than scipy's, so the test compares which rows share a cluster."""
+    rows = normalised(random_rows(row_count))
+    cluster_count = max(row_count // factor, 1)
+    distances = (1 - rows @ rows.T)[np.triu_indices(row_count, 1)]  # of each pair of rows, in the order that scipy reads
+    expected = fcluster(linkage(distances, method="ward"), cluster_count, criterion="maxclust")
+    labels = clusters(rows, cluster_count)
+    assert ((labels[:, None] == labels) == (expected[:, None] == expected)).all()
+    assert sorted(set(labels.tolist())) == list(range(cluster_count))
 
 
 def test_pooled_row_is_the_normalised_mean_of_its_cluster():
@@ -40,12 +40,12 @@ def test_pooled_row_is_the_normalised_mean_of_its_cluster():
 def test_protected_rows_are_not_pooled():
     rows = normalised(random_rows(9))
     result = pooled(rows, 2, protected=2)
-    assert len(result) == 2 + 7 // 2
+    assert len(result) == 2 + 7 // 2  # 7 of the 9 rows are not protected
     np.testing.assert_allclose(result[:2], rows[:2], atol=1e-6)
 
 
 def test_long_text_is_pooled_in_parts_with_bounded_memory():
-    """All distances of its rows would take 270 MB at once."""
+    """The distances between all of the text's rows would take 270 MB."""
     rows = random_rows(MAX_ROWS + 1000, 8)
     tracemalloc.start()
     result = pooled(rows, 3, protected=1)
@@ -56,6 +56,6 @@ def test_long_text_is_pooled_in_parts_with_bounded_memory():
     np.testing.assert_array_equal(result[1:], np.concatenate([pooled(first, 3), pooled(second, 3)]))
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_rows_are_not_pooled(count):
-    assert len(pooled(random_rows(count), 3)) == count
+@pytest.mark.parametrize("row_count", [0, 1])
+def test_zero_rows_and_one_row_are_not_pooled(row_count):
+    assert len(pooled(random_rows(row_count), 3)) == row_count

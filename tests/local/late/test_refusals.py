@@ -1,4 +1,4 @@
-"""ColBERT checkpoints that podium cannot score as their reference does: each is refused with a remedy."""
+"""ColBERT checkpoints for which podium would compute other scores than their own libraries: refused with a remedy."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from podium.local.late.spec import read_late_spec
 LATE = PARITY_MODELS / "late-interaction"
 
 
+# Each of the next functions changes the model in a folder, or returns a function that does.
 def edit_settings(file, **changes):
     return lambda folder: edit_json(folder / file, **changes)
 
 
 def change_all(*changes):
-    def change(folder):
-        for part in changes:
-            part(folder)
+    def change_folder(folder):
+        for change in changes:
+            change(folder)
 
-    return change
+    return change_folder
 
 
 def only_pickled(path):
-    """Replace a file of weights by a pickle."""
+    """Rename a file of weights, so that it has the name of a pickle."""
 
     def change(folder):
         (folder / path / "model.safetensors").rename(folder / path / "pytorch_model.bin")
@@ -43,7 +44,7 @@ def only_exported(folder):
 
 
 def with_module(kind, **config):
-    """Add a module after the others."""
+    """Add a module at the end of modules.json."""
 
     def change(folder):
         entries = json.loads((folder / "modules.json").read_text())
@@ -67,12 +68,12 @@ def without_projection(folder):
     edit_weights(folder, lambda weights: weights.pop("linear.weight"))
 
 
-REMOTE = {"AutoModel": "modeling.Model"}
+REMOTE_CODE = {"AutoModel": "modeling.Model"}
 REFUSED = {
-    "remote-code": ("pylate-bert", edit_settings("config.json", auto_map=REMOTE), "auto_map.*GTE-ModernColBERT"),
+    "remote-code": ("pylate-bert", edit_settings("config.json", auto_map=REMOTE_CODE), "auto_map.*GTE-ModernColBERT"),
     "remote-code-in-a-subfolder": (
         "stanford-and-modules",
-        edit_settings("0_Transformer/config.json", auto_map=REMOTE),
+        edit_settings("0_Transformer/config.json", auto_map=REMOTE_CODE),
         "auto_map.*GTE-ModernColBERT",
     ),
     "language-model": ("pylate-bert", edit_settings("config.json", model_type="lfm2"), "'lfm2'.*not language models.*bert"),
@@ -141,7 +142,7 @@ def test_length_without_room_for_text_is_refused():
 
 
 def test_unattended_expansion_of_deberta_is_refused(tmp_path):
-    """Its attention is another one: an expansion token would not attend to anything."""
+    """In DeBERTa's kind of attention, an expansion token could not attend to any token."""
     folder = shutil.copytree(PARITY_MODELS / "embedders" / "deberta-v3-mean", tmp_path / "model")
     settings = {"model_type": "ColBERT", "query_prefix": "", "document_prefix": ""}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))

@@ -1,8 +1,9 @@
-"""LateInteraction: its scores, stored encodings and options, and that a score depends on query and text only."""
+"""LateInteraction: its scores, which depend only on query and text, its stored encodings and its options."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
 import struct
@@ -34,6 +35,7 @@ ANY_TEXT = st.lists(st.sampled_from([*WORDS[:30], "zzz", "café", "!", "東"]), 
 
 
 def late(**options):
+    """Return a scorer for the model in FOLDER. By default it runs on ONNX Runtime."""
     return LateInteraction(from_folder(FOLDER), **{"runtime": "onnx"} | options)
 
 
@@ -49,7 +51,7 @@ def scorer(runtime):
     scorer.close()
 
 
-def test_logits_scores_and_lengths_are_those_of_the_reference(runtime):
+def test_logits_scores_and_lengths_are_the_expected_ones(runtime):
     scorer = late(runtime=runtime, encoding="float32")
     queries, texts = zip(*EXPECTED["pairs"], strict=True)
     scores = scorer.score_many(queries, [[text] for text in texts])
@@ -65,50 +67,57 @@ def test_smaller_encodings_change_scores_little(encoding, tolerance):
     np.testing.assert_allclose(late(encoding=encoding).score("rank the query", TEXTS).raw, expected, atol=tolerance, rtol=0)
 
 
-def test_sizes_of_encodings():
-    sizes = {}
+def encoded(scorer, text):
+    """Encode a text, and return the bytes that are stored for it."""
+    scorer.encode([text])
+    key = scorer.encoding_key(text)
+    return scorer.store.get([key])[key]
+
+
+def test_lower_precision_and_pooling_make_encodings_smaller():
+    sizes = []
     for options in ({"encoding": "float32"}, {"encoding": "float16"}, {}, {"pooling": 2}, {"pooling": 3}):
-        scorer = late(**options)
-        scorer.encode([TEXTS[4]])
-        sizes[json.dumps(options)] = sum(map(len, scorer.store.get([scorer.encoding_key(TEXTS[4])]).values()))
-    assert sorted(sizes.values(), reverse=True) == list(sizes.values())
+        sizes.append(len(encoded(late(**options), TEXTS[4])))
+    assert sorted(sizes, reverse=True) == sizes
 
 
 def test_pooled_text_has_fewer_vectors_and_all_ids():
-    scorer = late(pooling=3)
-    scorer.encode([TEXTS[4]])
-    encoding = unpack(scorer.store.get([scorer.encoding_key(TEXTS[4])])[scorer.encoding_key(TEXTS[4])])
+    encoding = unpack(encoded(late(pooling=3), TEXTS[4]))
     assert len(encoding.rows) == len(encoding.ids) // 3
     assert len(encoding.ids) == encoding.tokens + 1  # [SEP]
 
 
 def test_stored_texts_are_not_encoded_again(scorer):
-    first, second = scorer.score("rank", TEXTS), scorer.score("query", [*TEXTS, TEXTS[0], "new"])
-    assert (first.encoded, second.encoded) == (len(TEXTS), 1)
-    assert second.total_tokens < first.total_tokens
+    first_scores = scorer.score("rank", TEXTS)
+    second_scores = scorer.score("query", [*TEXTS, TEXTS[0], "new"])
+    assert (first_scores.encoded, second_scores.encoded) == (len(TEXTS), 1)
+    assert second_scores.total_tokens < first_scores.total_tokens
     assert scorer.encode(TEXTS) == 0
     assert scorer.encode(["newer", "newer", *TEXTS]) == 1
 
 
+@functools.cache
+def shared_scorer(**options):
+    """Return a scorer with these options, which is loaded only once, because the next test has many examples."""
+    return late(threads=1, **options)
+
+
 @settings(max_examples=40, deadline=None)
-@given(query=ANY_TEXT, texts=st.lists(ANY_TEXT, min_size=1, max_size=9), stored=st.integers(0, 9), pooling=st.integers(1, 3))
+@given(
+    query=ANY_TEXT, texts=st.lists(ANY_TEXT, min_size=1, max_size=9), stored_count=st.integers(0, 9), pooling=st.integers(1, 3)
+)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_score_does_not_depend_on_other_texts_or_on_the_store(runtime, precision, query, texts, stored, pooling):
-    options = {"runtime": runtime, "precision": precision, "threads": 1, "pooling": pooling}
-    model = LOADED.setdefault(tuple(options.items()), late(**options))
-    without, with_some = (model.with_store(store) for store in (MemoryEncodings(0), MemoryEncodings(10**6)))
-    model.store = MemoryEncodings(0)
-    alone = [without.score(query, [text]).raw[0] for text in texts]
-    with_some.encode(texts[:stored])
-    together = with_some.score(query, texts)
-    assert together.raw == alone
-    assert with_some.score(query, texts[::-1]).raw[::-1] == alone
-    assert [scores.raw for scores in without.score_many(["other", query], [texts[:2], texts])][1] == alone
-    assert asyncio.run(with_some.ascore(query, texts)).raw == alone
-
-
-LOADED: dict[tuple, LateInteraction] = {}
+def test_score_does_not_depend_on_other_texts_or_on_the_store(runtime, precision, query, texts, stored_count, pooling):
+    scorer = shared_scorer(runtime=runtime, precision=precision, pooling=pooling)
+    without_store = scorer.with_store(MemoryEncodings(0))
+    with_store = scorer.with_store(MemoryEncodings(10**6))
+    alone = [without_store.score(query, [text]).raw[0] for text in texts]
+    with_store.encode(texts[:stored_count])
+    assert with_store.score(query, texts).raw == alone
+    assert with_store.score(query, texts[::-1]).raw[::-1] == alone
+    assert without_store.score_many(["other", query], [texts[:2], texts])[1].raw == alone
+    assert asyncio.run(with_store.ascore(query, texts)).raw == alone
 
 
 def test_many_texts_are_compared_in_parts(scorer):
@@ -145,7 +154,7 @@ def test_every_token_is_counted_as_read_or_dropped(scorer):
 
 
 def test_max_length_applies_to_texts():
-    assert late(max_length=16).score("rank", [TEXTS[5]]).tokens == [14]
+    assert late(max_length=16).score("rank", [TEXTS[5]]).tokens == [14]  # 16 tokens, less [CLS] and [SEP]
 
 
 def test_usage_counts_encoded_texts(scorer, tmp_path):
@@ -166,36 +175,34 @@ def test_foreign_bytes_in_the_store_are_replaced(scorer, damage):
     expected = scorer.score("rank", ["query"]).raw
     store = MemoryEncodings(10**6)
     store.put({scorer.encoding_key("query"): damage})
-    other = late(runtime=scorer.runtime, store=store)
-    scores = other.score("rank", ["query"])
+    other_scorer = late(runtime=scorer.runtime, store=store)
+    scores = other_scorer.score("rank", ["query"])
     assert scores.raw == expected
     assert scores.encoded == 1
 
 
 def test_encodings_of_another_layout_are_computed_again(scorer):
-    other = late(runtime=scorer.runtime, encoding="float16")
-    assert other.encoding_key("query") != scorer.encoding_key("query")
-    other.encode(["query"])
-    encoding = other.store.get([other.encoding_key("query")])[other.encoding_key("query")]
-    scorer.store.put({scorer.encoding_key("query"): encoding})
+    other_scorer = late(runtime=scorer.runtime, encoding="float16")
+    assert other_scorer.encoding_key("query") != scorer.encoding_key("query")
+    scorer.store.put({scorer.encoding_key("query"): encoded(other_scorer, "query")})
     assert scorer.score("rank", ["query"]).encoded == 1
 
 
 def test_scorer_with_another_store_does_not_use_the_first_store(scorer):
     store = MemoryEncodings(10**6)
-    other = scorer.with_store(store)
-    assert other.encode(["a text of this test"]) == 1
+    other_scorer = scorer.with_store(store)
+    assert other_scorer.encode(["a text of this test"]) == 1
     assert set(store.get([scorer.encoding_key("a text of this test")])) == {scorer.encoding_key("a text of this test")}
-    assert other.score("rank", ["a text of this test"]).encoded == 0
+    assert other_scorer.score("rank", ["a text of this test"]).encoded == 0
     assert scorer.score("rank", ["a text of this test"]).encoded == 1
 
 
-def test_closing_a_scorer_ends_the_threads_of_both_that_share_a_model():
-    first = late()
-    second = first.with_store(MemoryEncodings(10**6))
-    first.close()
+def test_closing_a_scorer_closes_the_scorer_that_shares_its_model():
+    first_scorer = late()
+    second_scorer = first_scorer.with_store(MemoryEncodings(10**6))
+    first_scorer.close()
     with pytest.raises(PodiumError, match="was closed during the call"):
-        second.score("rank", ["red"])
+        second_scorer.score("rank", ["red"])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +227,7 @@ def test_wrong_option_is_refused(options):
 
 
 @pytest.mark.parametrize("options", [{"encoding": "int8"}, {"pooling": 2}], ids=str)
-def test_cross_encoder_does_not_have_the_options(options):
+def test_cross_encoder_does_not_have_the_options_of_encodings(options):
     with pytest.raises(InvalidInput, match=next(iter(options))):
         podium.load(PARITY_MODELS / "bert", **options)
 
@@ -244,6 +251,7 @@ def test_scorer_can_be_shared_between_threads(scorer):
 
 
 def with_number(encoding: bytes, number_format: str, offset: int, number: float) -> bytes:
+    """Return an encoding in which the number at an offset is replaced."""
     damaged = bytearray(encoding)
     struct.pack_into(number_format, damaged, offset, number)
     return bytes(damaged)
@@ -256,7 +264,7 @@ def ids_offset(encoding: bytes) -> int:
 
 def without_ids(encoding: bytes) -> bytes:
     ids_start = ids_offset(encoding)
-    header = with_number(encoding[:ids_start], "<I", HEADER.size - 4, 0)  # The count of ids is the last number of the header.
+    header = with_number(encoding[:ids_start], "<I", HEADER.size - 4, 0)  # the last number of the header is that of the ids
     return header + encoding[ids_start + 4 * len(unpack(encoding).ids) :]
 
 
@@ -285,7 +293,7 @@ def test_stored_encoding_that_cannot_be_compared_is_computed_again(runtime, dama
 
 
 class BlockingStore(MemoryEncodings):
-    """A store of which the second read blocks the workers of a scorer until `release` is set."""
+    """A store whose reads, once `workers` is set, keep these workers busy until `release` is set."""
 
     def __init__(self) -> None:
         super().__init__(10_000_000)
@@ -304,7 +312,7 @@ class BlockingStore(MemoryEncodings):
 
 
 def test_comparing_many_texts_does_not_block_the_event_loop():
-    """More than 256 texts are compared by the workers, which may be busy with other calls."""
+    """More than 256 texts are compared by the workers, which can be busy with other calls."""
     store = BlockingStore()
     scorer = late(threads=1, store=store)
     texts = [f"{word} {number}" for number, word in zip(range(300), WORDS * 300, strict=False)]

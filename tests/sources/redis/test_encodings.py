@@ -14,7 +14,7 @@ from podium.sources.redis.description import encoding_prefix
 from podium.sources.redis.encodings import index_encodings
 from podium.sources.redis.server import Server
 from redisearch import DOCUMENTS, IDS, NAME, ONE_HIT, TEXT_INFO, answering, source_at
-from resp import Fake, Gate
+from resp import FakeRedis, Gate
 
 QUERY = "the capital of the United States"
 PREFIX = encoding_prefix(f"{NAME}:")
@@ -28,20 +28,20 @@ def no_progress(count: int) -> None:
 def load(server):
     """A function that loads documents and their encodings. It returns how many were added, skipped and encoded."""
 
-    def load(documents=DOCUMENTS, ids=IDS, reranker=None, **options):
+    def load_with_encodings(documents=DOCUMENTS, ids=IDS, reranker=None, **options):
         index = server.index(text=["title", "content"], embed=None, **options)
         index.prepare(len(documents))
         reranker = reranker or podium.Reranker(LetterCounts())
-        numbers = load_into(index, list(zip(ids, documents, strict=True)), no_progress, reranker)
+        counts = load_into(index, list(zip(ids, documents, strict=True)), no_progress, reranker)
         index.finish()
         index.close()
-        return numbers
+        return counts
 
-    return load
+    return load_with_encodings
 
 
-def computed_by_search(server, **options) -> int:
-    """Return how many texts a search encodes whose reranker has no encodings of its own."""
+def computed_count(server, **options) -> int:
+    """Search with a reranker that has no encodings of its own, and return how many texts it encodes."""
     scorer = LetterCounts()
     source = server.source(text=None, embed=None)
     assert len(podium.Search(source, podium.Reranker(scorer), **options).search(QUERY)) == 4
@@ -55,8 +55,8 @@ def encoding_keys(client: redis.Redis) -> list[bytes]:
 @pytest.mark.recording("encodings")
 def test_search_does_not_encode_documents_again(server, load):
     assert load() == (5, 0, 5)
-    assert computed_by_search(server) == 0
-    assert computed_by_search(server, rank_by="title") == 4
+    assert computed_count(server) == 0
+    assert computed_count(server, rank_by="title") == 4
     assert load() == (0, 5, 0)
 
 
@@ -66,9 +66,9 @@ def test_documents_that_are_indexed_already_are_encoded(server, load):
     index.prepare(5)
     index.add(DOCUMENTS, IDS)
     index.close()
-    assert computed_by_search(server) == 4
+    assert computed_count(server) == 4
     assert load() == (0, 5, 5)
-    assert computed_by_search(server) == 0
+    assert computed_count(server) == 0
 
 
 @pytest.mark.recording("encodings-changed")
@@ -81,7 +81,7 @@ def test_encodings_of_changed_and_deleted_documents_are_deleted(server, load):
     after = encoding_keys(client)
     assert len(after) == len(before) == 5
     assert len({*after} - {*before}) == 1
-    assert computed_by_search(server) == 0
+    assert computed_count(server) == 0
     assert admin.delete(server.url, NAME, ["d0", "d4", "none"]) == 2
     assert len(encoding_keys(client)) == 3
     assert admin.drop(server.url, NAME) == 3
@@ -94,9 +94,9 @@ def test_damaged_encodings_are_computed(server, load):
     client = server.client()
     for key in encoding_keys(client):
         client.set(key, "damaged")
-    assert computed_by_search(server) == 4
+    assert computed_count(server) == 4
     assert load() == (0, 5, 5)
-    assert computed_by_search(server) == 0
+    assert computed_count(server) == 0
 
 
 @pytest.mark.recording("encodings-one")
@@ -117,12 +117,12 @@ def test_id_of_an_encoding_is_refused(server, load):
 
 
 @pytest.mark.parametrize("failure", ["slow", "refused", "integer", "too many values"])
-def test_search_computes_if_redis_does_not_return_encodings(failure):
+def test_search_computes_encodings_that_redis_does_not_return(failure):
     gate = Gate()
     reply_to_mget = {"integer": 5, "too many values": ["x", "y"]}.get(failure, Exception("NOPERM no access"))
     answers = answering({"FT.INFO": TEXT_INFO, "FT.SEARCH": ONE_HIT, "MGET": reply_to_mget})
     with (
-        Fake(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
+        FakeRedis(lambda words: gate(words) if words[0] == "MGET" and failure == "slow" else answers(words)) as server,
         source_at(server.url) as source,
     ):
         scorer = LetterCounts()
@@ -131,7 +131,7 @@ def test_search_computes_if_redis_does_not_return_encodings(failure):
             assert len(search.search("red")) == 1
         gate.open()
         assert scorer.computed == ["red"]
-        assert server.names().count("MGET") == 1  # the second search finds the encoding in memory
+        assert server.command_names().count("MGET") == 1  # the second search finds the encoding in memory
 
 
 def test_failed_write_is_logged(caplog):

@@ -10,7 +10,7 @@ from redisvl.index import AsyncSearchIndex
 import podium
 from podium.errors import InvalidInput, SourceError
 from redisearch import INFO, NAME, REDISVL_SCHEMA, answering, source_at
-from resp import Fake
+from resp import FakeRedis
 
 
 def on_info(reply):
@@ -23,7 +23,7 @@ def on_search(reply):
     return {"FT.INFO": INFO, "FT.SEARCH": reply}
 
 
-# Name of a case → the replies of the server, and a pattern of the error's message.
+# The name of a case → the replies of the server, and a regular expression for the error's message.
 FAILURES = {
     "no module": (
         on_info(Exception("ERR unknown command 'FT.INFO', with args beginning with: 'x'")),
@@ -58,7 +58,7 @@ FAILURES = {
 
 @pytest.mark.parametrize(("replies", "message"), FAILURES.values(), ids=FAILURES)
 def test_failure_has_a_remedy_and_no_password(replies, message):
-    with Fake(answering(replies)) as fake, source_at(fake.url.replace("//", "//user:s3cret@")) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url.replace("//", "//user:s3cret@")) as source:
         with pytest.raises(SourceError, match=message) as caught:
             source.search("red", 5)
         assert "s3cret" not in f"{caught.value!r} {source!r} {source.explain()}"
@@ -66,7 +66,7 @@ def test_failure_has_a_remedy_and_no_password(replies, message):
             asyncio.run(source.asearch("red", 5))
 
 
-def test_unreachable_server():
+def test_unreachable_server_is_an_error():
     with (
         source_at("redis://127.0.0.1:9") as source,
         pytest.raises(SourceError, match=r"cannot reach Redis at 127.0.0.1:9: .*check that it runs"),
@@ -74,7 +74,7 @@ def test_unreachable_server():
         source.search("x", 1)
 
 
-def test_unreachable_server_of_an_asynchronous_index():
+def test_unreachable_server_of_an_asynchronous_index_is_an_error():
     index = AsyncSearchIndex.from_dict(REDISVL_SCHEMA, redis_url="redis://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:9"):
         asyncio.run(podium.RedisSource(index).asearch("red", 5))
@@ -91,7 +91,7 @@ def test_object_that_is_not_an_index_is_refused():
         podium.RedisSource(object())
 
 
-def test_unknown_connection_option():
+def test_unknown_connection_option_is_an_error():
     with (
         source_at("redis://127.0.0.1:9?nonsense=1") as source,
         pytest.raises(SourceError, match=r"^redis-py does not accept this URL or these connection options"),

@@ -27,7 +27,7 @@ from redisearch import (
     ids_of,
     index_at,
 )
-from resp import Fake, reply
+from resp import FakeRedis, encode_reply
 
 DIGEST_KEYS = f"{NAME}:[0-9a-f]*"  # the keys of documents whose ids are digests
 
@@ -112,7 +112,7 @@ def test_index_without_the_fields_is_refused(server):
 
 def test_loading_without_the_embedder_of_an_index_is_refused():
     with (
-        Fake(answering({"FT.INFO": INFO, "WATCH": b"+OK\r\n"})) as fake,
+        FakeRedis(answering({"FT.INFO": INFO, "WATCH": b"+OK\r\n"})) as fake,
         index_at(fake.url) as index,
         pytest.raises(SourceError, match=r"has vectors in 'embedding'; load with its embedder \(--embed\)"),
     ):
@@ -160,20 +160,20 @@ def test_id_that_podium_uses_for_itself_is_refused(document_id):
 def test_loading_waits_until_the_server_has_scanned_its_keys():
     scanning = INFO | {"indexing": 1}
     with (
-        Fake(answering({"FT.INFO": Turns([INFO, scanning, scanning, INFO])})) as fake,
+        FakeRedis(answering({"FT.INFO": Turns([INFO, scanning, scanning, INFO])})) as fake,
         index_at(fake.url, embed=embed) as index,
     ):
         index.prepare(1)
-        assert fake.names().count("FT.INFO") == 4
+        assert fake.command_names().count("FT.INFO") == 4
 
 
 def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
     redis_server = LoadingServer()
-    with Fake(redis_server) as fake, index_at(fake.url) as index:
+    with FakeRedis(redis_server) as fake, index_at(fake.url) as index:
         index.prepare(5)
-        before = fake.names().count("EXEC")
+        before = fake.command_names().count("EXEC")
         index.add([{"content": "x" * 400_000} for _ in IDS], IDS)
-        assert fake.names().count("EXEC") - before == 2
+        assert fake.command_names().count("EXEC") - before == 2
         assert all(f"{NAME}:{document_id}" in redis_server.values for document_id in IDS)
 
 
@@ -184,8 +184,8 @@ def test_documents_cannot_be_added_before_prepare():
 
 def test_error_does_not_contain_a_document():
     redis_server = LoadingServer()
-    refusal = reply(Exception("OOM command not allowed when used memory > 'maxmemory'."))
-    with Fake(lambda words: refusal if words[0] == "HSET" else redis_server(words)) as fake, index_at(fake.url) as index:
+    refusal = encode_reply(Exception("OOM command not allowed when used memory > 'maxmemory'."))
+    with FakeRedis(lambda words: refusal if words[0] == "HSET" else redis_server(words)) as fake, index_at(fake.url) as index:
         index.prepare(1)
         with pytest.raises(SourceError, match=r"is full \(maxmemory\)") as caught:
             index.add([{"content": "a secret"}], ["a"])
@@ -197,21 +197,21 @@ INFO_WITH_FAILURES = INFO | {"hash_indexing_failures": 2, "Index Errors": {"last
 
 def test_documents_that_the_server_could_not_index_are_an_error():
     replies = {"FT.INFO": Turns([INFO, INFO, INFO_WITH_FAILURES])}
-    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+    with FakeRedis(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         with pytest.raises(SourceError, match="could not index 2 of them: Invalid numeric value"):
             index.finish()
 
 
 def test_earlier_failures_are_not_reported():
-    with Fake(answering({"FT.INFO": INFO_WITH_FAILURES})) as fake, index_at(fake.url, embed=embed) as index:
+    with FakeRedis(answering({"FT.INFO": INFO_WITH_FAILURES})) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         index.finish()
 
 
 def test_index_that_was_dropped_meanwhile_is_an_error():
     replies = {"FT.INFO": Turns([INFO, INFO, Exception("Unknown index name")])}
-    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+    with FakeRedis(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         with pytest.raises(SourceError, match="was dropped meanwhile; index the file again"):
             index.finish()
@@ -231,7 +231,7 @@ def test_documents_that_vanished_while_loading_are_an_error(server):
 
 def test_eviction_policy_that_deletes_documents_is_noted():
     replies = {"FT.INFO": INFO, "INFO": "# Memory\r\nmaxmemory_policy:allkeys-lru\r\n"}
-    with Fake(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
+    with FakeRedis(answering(replies)) as fake, index_at(fake.url, embed=embed) as index:
         index.prepare(1)
         index.finish()
         assert "maxmemory-policy is allkeys-lru" in index.notes[0]

@@ -11,13 +11,13 @@ from podium.errors import SourceError
 from podium.sources.redis.lease import Lease
 from podium.sources.redis.server import Server
 from redisearch import LEASE, NAME, LoadingServer, Turns, answering, index_at
-from resp import Fake
+from resp import FakeRedis
 
 NEVER = 600.0  # seconds between renewals, for tests without a renewal
 
 
 class AdvancingClock(LoadingServer):
-    """A server whose clock advances by a second with every PTTL."""
+    """A server whose clock advances by a second with every PTTL command."""
 
     def pttl(self, key):
         self.now += 1000
@@ -26,13 +26,15 @@ class AdvancingClock(LoadingServer):
 
 @contextlib.contextmanager
 def lease_at(url, renewal_seconds=NEVER):
+    """Yield a Lease on the server at a URL. It is not acquired yet."""
     with contextlib.closing(Server.from_url(url, NAME, 10.0)) as server:
         yield Lease(server, LEASE, renewal_seconds=renewal_seconds)
 
 
 def test_lease_that_a_live_process_holds_is_refused():
+    """The remaining milliseconds of the lease increase, so a live process has renewed it."""
     with (
-        Fake(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
+        FakeRedis(answering({"SET": b"_\r\n", "PTTL": Turns([9000, 8800, 15000])})) as fake,
         lease_at(fake.url) as lease,
         pytest.raises(SourceError, match="another process is loading documents into index 'podium-test'"),
     ):
@@ -41,9 +43,9 @@ def test_lease_that_a_live_process_holds_is_refused():
 
 def test_lease_is_renewed_and_released():
     redis_server = LoadingServer()
-    with Fake(redis_server) as fake, lease_at(fake.url, renewal_seconds=0.01) as lease:
+    with FakeRedis(redis_server) as fake, lease_at(fake.url, renewal_seconds=0.01) as lease:
         lease.acquire()
-        wait_until(lambda: "PEXPIRE" in fake.names())
+        wait_until(lambda: "PEXPIRE" in fake.command_names())
         assert lease.write([("SET", "a", "1")]) == [True]
         lease.release()
         assert redis_server.values == {"a": "1"}
@@ -51,7 +53,7 @@ def test_lease_is_renewed_and_released():
 
 def test_lease_of_a_killed_process_is_taken_when_it_expires():
     redis_server = AdvancingClock()
-    with Fake(redis_server) as fake, lease_at(fake.url) as lease:
+    with FakeRedis(redis_server) as fake, lease_at(fake.url) as lease:
         redis_server.set(LEASE, "the killed process", "NX", "PX", "3000")
         lease.acquire()
         assert redis_server.now >= 3000
@@ -61,9 +63,9 @@ def test_lease_of_a_killed_process_is_taken_when_it_expires():
 def test_suspended_process_does_not_overwrite_what_another_one_loaded():
     """The lease of the suspended process expires, another process loads documents, and then the first one continues."""
     redis_server = LoadingServer()
-    with Fake(redis_server) as fake, index_at(fake.url) as suspended, index_at(fake.url) as other:
+    with FakeRedis(redis_server) as fake, index_at(fake.url) as suspended, index_at(fake.url) as other:
         for index, text in ((suspended, "first"), (other, "second")):
-            redis_server.now += 20_000
+            redis_server.now += 20_000  # more than the 15 seconds after which a lease expires
             index.prepare(1)
             index.add([{"content": text}], ["a"])
         other.finish()
@@ -75,9 +77,9 @@ def test_suspended_process_does_not_overwrite_what_another_one_loaded():
 
 
 def test_expired_lease_stays_lost():
-    """No other process has the lease now, but one may have had it and loaded documents."""
+    """No other process holds the lease, but one could have held it in the meantime and loaded documents."""
     redis_server = LoadingServer()
-    with Fake(redis_server) as fake, lease_at(fake.url) as lease:
+    with FakeRedis(redis_server) as fake, lease_at(fake.url) as lease:
         lease.acquire()
         redis_server.now += 20_000
         for _ in range(2):
@@ -95,7 +97,7 @@ def test_lease_that_is_lost_while_a_batch_is_sent_aborts_the_batch():
             redis_server.delete(LEASE)
         return redis_server(words)
 
-    with Fake(answer) as fake, lease_at(fake.url) as lease:
+    with FakeRedis(answer) as fake, lease_at(fake.url) as lease:
         lease.acquire()
         with pytest.raises(SourceError, match="lost the right to load documents"):
             lease.write([("SET", "a", "1")])
@@ -105,7 +107,7 @@ def test_lease_that_is_lost_while_a_batch_is_sent_aborts_the_batch():
 
 def test_lease_of_another_process_is_not_released():
     redis_server = LoadingServer()
-    with Fake(redis_server) as fake, lease_at(fake.url) as lease:
+    with FakeRedis(redis_server) as fake, lease_at(fake.url) as lease:
         lease.acquire()
         redis_server.set(LEASE, "another process")
         lease.release()
@@ -117,9 +119,9 @@ def test_batch_whose_connection_breaks_is_sent_again():
     redis_server = LoadingServer()
 
     def answer(words):
-        return None if words[0] == "MULTI" and fake.names().count("MULTI") == 1 else redis_server(words)
+        return None if words[0] == "MULTI" and fake.command_names().count("MULTI") == 1 else redis_server(words)
 
-    with Fake(answer) as fake, lease_at(fake.url) as lease:
+    with FakeRedis(answer) as fake, lease_at(fake.url) as lease:
         lease.acquire()
         assert lease.write([("SET", "a", "1")]) == [True]
         lease.release()

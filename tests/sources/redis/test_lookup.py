@@ -7,23 +7,23 @@ import pytest
 import podium
 from podium.errors import SourceError
 from redisearch import INFO, ONE_HIT, TEXT_FIELD, Turns, answering, embed, ids_of, other_embed, source_at
-from resp import Fake
+from resp import FakeRedis
 
 OTHER_FIELDS = INFO | {"attributes": [TEXT_FIELD | {"identifier": "body", "attribute": "body"}]}
 
 
 def test_index_is_described_again_after_an_error():
     replies = {"FT.INFO": Turns([OTHER_FIELDS, INFO]), "FT.SEARCH": ONE_HIT}
-    with Fake(answering(replies)) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         with pytest.raises(SourceError, match="text field 'content'"):
             source.search("red", 5)
         assert ids_of(source.search("red", 5)) == ["k:1"]
 
 
 def test_index_is_described_again_if_results_are_missing():
-    """The index may have been replaced by one with other fields since it was last described."""
+    """Results can be missing because the index was replaced by one with other fields after it was described."""
     replies = {"FT.INFO": Turns([INFO, OTHER_FIELDS]), "FT.SEARCH": Turns([ONE_HIT, [0]])}
-    with Fake(answering(replies)) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 1)) == ["k:1"]
         with pytest.raises(SourceError, match="text field 'content'"):
             source.search("red", 1)
@@ -33,7 +33,7 @@ def test_ranking_has_a_note_while_the_index_is_built(mini):
     building = INFO | {"indexing": 1, "percent_indexed": "0.25"}
     note = "index 'podium-test' is still being built (25% done): documents may be missing"
     replies = {"FT.INFO": Turns([building, INFO]), "FT.SEARCH": ONE_HIT}
-    with Fake(answering(replies)) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         search = podium.Search(source, mini)
         assert note in search.search("red").notes
         assert note not in search.search("red").notes
@@ -52,7 +52,7 @@ def test_another_embedder_is_refused(server):
         assert source.search("capital", 1, mode="text")
 
 
-def test_user_who_may_not_read_the_description_can_search():
+def test_user_without_permission_to_read_the_description_can_search():
     replies = {"FT.INFO": INFO, "GET": Exception("NOPERM no permission to access a key"), "FT.SEARCH": [0]}
-    with Fake(answering(replies)) as fake, source_at(fake.url, embed=embed, mode="vector") as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url, embed=embed, mode="vector") as source:
         assert "may not GET 'podium-test:.podium'" in source.search("red", 1).notes[0]

@@ -55,8 +55,9 @@ def test_invalid_argument_of_a_search_is_refused(query, limit, message):
 
 def test_both_constructors_have_the_options_with_the_same_defaults():
     names = [field.name for field in fields(RedisOptions)]
-    constructors = [inspect.signature(podium.RedisSource).parameters, inspect.signature(podium.RedisSource.from_url).parameters]
+    parameters = inspect.signature(podium.RedisSource).parameters
+    parameters_of_from_url = inspect.signature(podium.RedisSource.from_url).parameters
     for name in names:
-        assert constructors[0][name] == constructors[1][name]
-    assert set(constructors[1]) - set(names) == {"url", "index", "connection"}
-    assert set(constructors[0]) - set(names) == {"index"}
+        assert parameters[name] == parameters_of_from_url[name]
+    assert set(parameters_of_from_url) - set(names) == {"url", "index", "connection"}
+    assert set(parameters) - set(names) == {"index"}

@@ -13,7 +13,7 @@ import podium
 from environment import PARITY_MODELS
 from podium.integrations.redisvl import Vectorizer
 from redisearch import INFO, NAME, REDISVL_SCHEMA, answering
-from resp import Fake
+from resp import FakeRedis
 
 
 def test_redisvl_stores_and_searches_vectors_of_the_embedder():
@@ -22,7 +22,7 @@ def test_redisvl_stores_and_searches_vectors_of_the_embedder():
     replies = {"HSET": 2, "FT.SEARCH": row, "FT._LIST": [NAME], "FT.INFO": INFO}
     with (
         contextlib.closing(podium.Embedder(PARITY_MODELS / "embedders" / "bert-mean")) as embedder,
-        Fake(answering(replies, 2)) as fake,
+        FakeRedis(answering(replies, 2)) as fake,
         redis.Redis.from_url(fake.url, protocol=2) as client,
     ):
         vectorizer = Vectorizer(embedder)

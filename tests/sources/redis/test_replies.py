@@ -8,7 +8,7 @@ import pytest
 
 from podium.errors import InvalidInput, SourceError
 from redisearch import INFO, NAME, answering, ids_of, source_at
-from resp import Fake
+from resp import FakeRedis
 
 PATHS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
 
@@ -19,7 +19,7 @@ def test_json_index_returns_documents_without_their_vectors(path):
     info = INFO | {"index_definition": {"key_type": "JSON", "prefixes": [NAME]}, "attributes": fields}
     document = {"content": "red", "embedding": [1, 2, 3, 4], "nested": {"a": 1}}
     reply = [1, "k:1", "2.5", ["$", json.dumps(document)]]
-    with Fake(answering({"FT.INFO": info, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering({"FT.INFO": info, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
         assert source.search("red", 1) == [
             {"content": "red", "nested": {"a": 1}, "source_key": "k:1", "source_score": 2.5, "source_rank": 1}
         ]
@@ -35,9 +35,9 @@ def test_field_named_dollar_in_a_hash_is_a_field(server):
         index.check({"content": "a", "$": 1}, "a", 0)
 
 
-def test_document_that_was_deleted_meanwhile_is_left_out():
+def test_document_that_was_deleted_during_the_search_is_left_out():
     reply = [2, "k:0", "9.5", None, "k:1", "2.5", ["content", "red"]]
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 5)) == ["k:1"]
 
 
@@ -45,7 +45,7 @@ def test_incomplete_results_are_an_error():
     """`from_url` connects with RESP3, in which the reply has a warning if the server ran out of time."""
     reply = {"results": [], "total_results": 9, "warning": ["Timeout limit was reached"]}
     with (
-        Fake(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake,
+        FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": reply})) as fake,
         source_at(fake.url) as source,
         pytest.raises(SourceError, match="only a part of the results: Timeout limit was reached"),
     ):

@@ -14,8 +14,7 @@ from podium.sources.redis.storage import storage_for
 JSON_SCHEMA = checked_schema(text=["the text"], vector="embedding", tags=["tags"], numbers=["year"], storage="json")
 
 
-DEEP = []
-"""A list that is nested 900 levels deep."""
+DEEP = []  # a list that is nested 900 levels deep
 for _ in range(900):
     DEEP = [DEEP]
 
@@ -32,7 +31,7 @@ def test_json_index_has_paths_and_names():
     )
 
 
-def test_numbers_that_json_does_not_have_are_stored_as_null():
+def test_nan_and_infinity_are_stored_as_null():
     document = {"content": "a", "the text": "b", "more": [float("inf"), float("nan"), 1]}
     assert storage_for(JSON_SCHEMA).encode(document, 0)["more"] == [None, None, 1]
     assert hash_storage().encode(document, 0)["more"] == b"[null, null, 1]"
@@ -52,12 +51,12 @@ def test_json_documents_keep_their_types():
     assert write[:3] == ("JSON.SET", "x:1", "$")
     assert json.loads(write[3]) == fields | {"embedding": [1.0, 2.0]}
     assert storage.read_commands("x:1", fields) == [("JSON.GET", "x:1")]
-    assert storage.is_same([write[3].encode()], fields, True)
-    assert not storage.is_same([write[3].encode()], fields, False)
-    assert not storage.is_same([None], fields, True)
+    assert storage.is_same([write[3].encode()], fields, has_vector=True)
+    assert not storage.is_same([write[3].encode()], fields, has_vector=False)
+    assert not storage.is_same([None], fields, has_vector=True)
 
 
-def test_field_is_named_once():
+def test_field_that_is_named_twice_is_refused():
     with pytest.raises(InvalidInput, match="the field 'content' is named twice"):
         checked_schema(text="content", vector=None, tags=["content"])
 
@@ -77,7 +76,7 @@ def test_text_that_is_not_utf8_is_stored_as_it_is():
 
 
 def test_tag_that_contains_the_separator_is_refused():
-    """RediSearch would read two tags."""
+    """RediSearch would split such a tag into two."""
     document = {"content": "a", "kind": ["herbs", "salt, pepper"]}
     with pytest.raises(InvalidInput, match=r"has the tag 'salt, pepper' in 'kind', which the tag separator ',' would split"):
         hash_storage(tags=["kind"]).encode(document, 0)

@@ -20,12 +20,12 @@ from podium.sources.redis.commands import CommandOptions
 from podium.sources.redis.server import UNCOUNTED_REPLIES
 from podium.sources.redis.source import complete_reply
 from redisearch import INFO, NAME, ONE_HIT, REDISVL_SCHEMA, Turns, answering, embed, ids_of, source_at
-from resp import Fake, Gate
+from resp import FakeRedis, Gate
 
 
 @pytest.mark.recording("redisvl-index")
-def test_redisvl_index_whose_client_decodes_replies(server):
-    """The source gets bytes even from such a client. With an AsyncSearchIndex, only `asearch` works."""
+def test_redisvl_index_can_have_a_client_that_decodes_replies(server):
+    """The source gets bytes from such a client, too. With an AsyncSearchIndex, only `asearch` works."""
     server.load()
     expected = server.source().search("capital", 3)
     index = SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=server.client(decode_responses=True))
@@ -47,13 +47,13 @@ def test_redisvl_index_whose_client_decodes_replies(server):
 
 def test_command_whose_connection_breaks_is_sent_once_more():
     replies = {"FT.INFO": Turns([None, INFO]), "FT.SEARCH": Turns([None, ONE_HIT])}
-    with Fake(answering(replies)) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url) as source:
         assert ids_of(source.search("red", 5)) == ["k:1"]
-        assert fake.names() == ["FT.INFO", "FT.INFO", "FT.SEARCH", "FT.SEARCH"]
+        assert fake.command_names() == ["FT.INFO", "FT.INFO", "FT.SEARCH", "FT.SEARCH"]
 
 
 def test_command_is_not_sent_a_third_time():
-    with Fake(answering({"FT.INFO": None})) as fake, source_at(fake.url) as source:
+    with FakeRedis(answering({"FT.INFO": None})) as fake, source_at(fake.url) as source:
         with pytest.raises(SourceError):
             source.search("red", 5)
         assert len(fake.commands) == 2
@@ -69,14 +69,14 @@ async def search_asynchronously(url, **options):
         await client.aclose()
 
 
-def test_asynchronous_client():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
+def test_asynchronous_client_can_search():
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT, "FT._LIST": []}, 2)) as fake:
         assert ids_of(asyncio.run(search_asynchronously(fake.url))) == ["k:1"]
 
 
-def test_asynchronous_client_whose_connection_breaks():
+def test_broken_connection_of_an_asynchronous_client_is_an_error():
     with (
-        Fake(answering({"FT.INFO": INFO, "FT.SEARCH": None, "FT._LIST": []}, 2)) as fake,
+        FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": None, "FT._LIST": []}, 2)) as fake,
         pytest.raises(SourceError, match="cannot reach Redis at 127"),
     ):
         asyncio.run(search_asynchronously(fake.url))
@@ -87,7 +87,7 @@ def test_replies_are_counted_if_memory_is_limited(is_async):
     """A reply counts twice: as bytes, and as the string that is decoded from them."""
     counts = []
     hit = [1, "k:1", "2.5", ["content", "a" * 10_000]]
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": hit}, 2)) as fake, limited_by(counts.append):
         if is_async:
             asyncio.run(search_asynchronously(fake.url))
         else:
@@ -96,11 +96,12 @@ def test_replies_are_counted_if_memory_is_limited(is_async):
     assert 20_000 <= sum(counts) < 30_000
 
 
-def test_few_uncounted_replies_are_in_memory_at_once():
-    """The size of a reply is known only when the reply is in memory."""
+def test_few_uncounted_replies_are_in_memory_at_the_same_time():
+    """The size of a reply can be counted only when the reply is in memory."""
     answer = answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})
     lock = threading.Lock()
-    unfinished, counts = 0, []
+    unfinished = 0
+    counts = []
 
     def slow_answer(words):
         nonlocal unfinished
@@ -116,15 +117,15 @@ def test_few_uncounted_replies_are_in_memory_at_once():
         with limited_by(lambda count: None):
             return source.search("red", 5)
 
-    with Fake(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
-        searches = [pool.submit(limited_search) for _ in range(8)]
-        assert all(ids_of(search.result()) == ["k:1"] for search in searches)
+    with FakeRedis(slow_answer) as fake, source_at(fake.url) as source, ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(limited_search) for _ in range(8)]
+        assert all(ids_of(future.result()) == ["k:1"] for future in futures)
         assert max(counts) <= UNCOUNTED_REPLIES
 
 
 def test_server_that_does_not_answer_is_waited_for_until_the_timeout():
     gate = Gate()
-    with Fake(gate) as fake, source_at(fake.url, timeout=0.2) as source:
+    with FakeRedis(gate) as fake, source_at(fake.url, timeout=0.2) as source:
         with pytest.raises(SourceError, match="did not answer in time"):
             source.search("red", 5)
         assert len(fake.commands) == 1
@@ -133,7 +134,7 @@ def test_server_that_does_not_answer_is_waited_for_until_the_timeout():
 
 def test_timeout_applies_to_a_redisvl_index_whose_client_has_none():
     gate = Gate()
-    with Fake(gate) as fake, redis.Redis.from_url(fake.url, protocol=2, socket_timeout=None) as client:
+    with FakeRedis(gate) as fake, redis.Redis.from_url(fake.url, protocol=2, socket_timeout=None) as client:
         source = podium.RedisSource(SearchIndex.from_dict(REDISVL_SCHEMA, redis_client=client), timeout=0.2)
         with pytest.raises(SourceError, match="did not answer in time"):
             source.search("red", 5)
@@ -153,17 +154,17 @@ def test_all_commands_of_a_search_have_one_deadline():
         return answer(words)
 
     options = {"embed": embed, "fusion": "weighted", "timeout": 600}
-    with Fake(slow_answer) as fake, source_at(fake.url, **options) as source:
+    with FakeRedis(slow_answer) as fake, source_at(fake.url, **options) as source:
         source.search("red", 5)
-        searches = [words for words in fake.commands if words[0] == "FT.SEARCH"]
-        first, second = (int(words[words.index("TIMEOUT") + 1]) for words in searches)
-        assert first <= 600_000 - 50
-        assert second <= first - 50
+        search_commands = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+        first_timeout, second_timeout = (int(words[words.index("TIMEOUT") + 1]) for words in search_commands)
+        assert first_timeout <= 600_000 - 50  # the server takes 50 ms for each command
+        assert second_timeout <= first_timeout - 50
 
 
-def test_command_that_took_its_whole_timeout_is_incomplete():
+def test_reply_to_a_command_that_took_its_complete_timeout_is_an_error():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    options = CommandOptions(index=NAME, weights={"content": 1.0}, count=3, timeout_ms=1)
+    options = CommandOptions(NAME, {"content": 1.0}, count=3, filter=None, return_fields=None, ef_runtime=None, timeout_ms=1)
     steps = complete_reply(("FT.SEARCH",), options)
     next(steps)
     time.sleep(0.002)
@@ -171,7 +172,7 @@ def test_command_that_took_its_whole_timeout_is_incomplete():
         steps.send([0])
 
 
-class SlowStart(Fake):
+class SlowStart(FakeRedis):
     """A server whose first connection gets no reply, not even to the handshake, until it is released."""
 
     def __init__(self, answer):
@@ -180,7 +181,7 @@ class SlowStart(Fake):
         self.may_answer = threading.Event()
 
     def _serve(self, rfile, wfile):
-        if self.connections == 1:
+        if self.connection_count == 1:
             self.is_connected.set()
             self.may_answer.wait(60)
         super()._serve(rfile, wfile)
@@ -209,8 +210,8 @@ def test_process_forked_while_another_thread_connects_can_search():
         thread.join()
 
 
-def test_threads_that_connect_at_the_same_time():
-    with Fake(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
+def test_threads_can_connect_at_the_same_time():
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": ONE_HIT})) as fake, source_at(fake.url) as source:
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda _: source.search("red", 5), range(16)))
         assert all(ids_of(documents) == ["k:1"] for documents in results)

@@ -32,12 +32,13 @@ from redisearch import (
     ids_of,
     source_at,
 )
-from resp import Fake, Recorder
+from resp import FakeRedis, Recorder
 
 MODES = ("text", "vector", "hybrid")
 
 
 def is_in_order(documents):
+    """Whether scores descend, and ranks are 1, 2, …"""
     scores = [document["source_score"] for document in documents]
     ranks = [document["source_rank"] for document in documents]
     return scores == sorted(scores, reverse=True) and ranks == list(range(1, len(documents) + 1))
@@ -94,7 +95,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
     info = INFO | {"attributes": [*INFO["attributes"], kind]}
     options = {"embed": embed, "return_fields": ["content"], "connection": {"protocol": protocol}}
     with (
-        Fake(answering({"FT.INFO": info, "FT.HYBRID": reply}, protocol)) as fake,
+        FakeRedis(answering({"FT.INFO": info, "FT.HYBRID": reply}, protocol)) as fake,
         source_at(fake.url, **options) as source,
     ):
         documents = source.search("red | @x", 2, filter=Tag("kind") == "a")
@@ -103,7 +104,7 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
             {"content": "red", "source_key": "k:1", "source_score": 0.016, "source_rank": 2},
         ]
         assert "FT.HYBRID" in source.explain()
-        assert fake.names() == ["FT.INFO", "GET", "FT.HYBRID"]
+        assert fake.command_names() == ["FT.INFO", "GET", "FT.HYBRID"]
         command = fake.commands[2]
         assert command[2:4] == ("SEARCH", "@content:(red | x) (@kind:{a})")
         assert command[command.index("COMBINE") :][:7] == ("COMBINE", "RRF", "4", "CONSTANT", "60", "WINDOW", "100")
@@ -112,12 +113,12 @@ def test_ft_hybrid_takes_one_round_trip_with_named_fields(protocol):
 
 
 def test_documents_that_are_deleted_before_they_are_fetched_are_left_out():
-    """One of the documents was deleted between the two commands."""
+    """One document is deleted between FT.HYBRID, which returns keys, and FT.SEARCH, which returns documents."""
     rows = [{"__key": f"k:{i}", "__score": str(1 - i / 10)} for i in range(3)]
     reply = {"total_results": 3, "results": rows, "warnings": [], "execution_time": 0.4}
     documents = [2, "k:2", ["content", "green", "more", "kept"], "k:0", ["content", "red"]]
     replies = {"FT.INFO": INFO, "FT.HYBRID": reply, "FT.SEARCH": documents}
-    with Fake(answering(replies)) as fake, source_at(fake.url, embed=embed) as source:
+    with FakeRedis(answering(replies)) as fake, source_at(fake.url, embed=embed) as source:
         assert source.search("red", 3) == [
             {"content": "red", "source_key": "k:0", "source_score": 1.0, "source_rank": 1},
             {"content": "green", "more": "kept", "source_key": "k:2", "source_score": 0.8, "source_rank": 2},
@@ -149,10 +150,10 @@ def test_filters_apply_in_every_mode(server):
     server.load()
     source = server.source()
     for mode in MODES:
-        book = source.search("capital", 5, mode=mode, filter=Tag("kind") == "book")
-        assert set(ids_of(book)) == {"d1", "d3"}, mode
-        recent = source.search("capital", 5, mode=mode, filter=(Num("year") > 1800) & (Tag("kind") == "wiki"))
-        assert set(ids_of(recent)) == {"d0"}, mode
+        documents = source.search("capital", 5, mode=mode, filter=Tag("kind") == "book")
+        assert set(ids_of(documents)) == {"d1", "d3"}, mode
+        documents = source.search("capital", 5, mode=mode, filter=(Num("year") > 1800) & (Tag("kind") == "wiki"))
+        assert set(ids_of(documents)) == {"d0"}, mode
         assert source.search("capital", 5, mode=mode, filter="@year:[3000 +inf]") == [], mode
     source.filter = Tag("kind") == "book"
     assert set(ids_of(source.search("capital", 5, mode="text"))) == {"d1", "d3"}
@@ -171,11 +172,11 @@ def test_tags_of_a_filter_add_to_scores_unless_their_weight_is_zero(server):
 @pytest.mark.recording("text-fields")
 def test_text_fields_can_be_several_and_weighted(server):
     server.load()
-    content, weighted, all_fields = (
-        server.source(text=text, mode="text") for text in ("content", {"content": 1, "title": 50}, None)
-    )
+    content = server.source(text="content", mode="text")
     assert "d2" not in ids_of(content.search("capital", 5))
+    weighted = server.source(text={"content": 1, "title": 50}, mode="text")
     assert ids_of(weighted.search("capital", 5))[0] == "d2"
+    all_fields = server.source(text=None, mode="text")
     assert set(ids_of(all_fields.search("capital", 5))) == WITH_CAPITAL
     assert set(all_fields.text_fields) == {"content", "title"}
 
@@ -214,6 +215,7 @@ def test_distances_become_similarities(server):
 
 
 def similarity(metric, vector, other):
+    """Return the score of a document for a distance metric of RediSearch."""
     if metric == "l2":
         return 1 / (1 + ((vector - other) ** 2).sum())
     product = vector @ other
@@ -221,7 +223,7 @@ def similarity(metric, vector, other):
 
 
 @pytest.mark.recording("pages")
-def test_pages_and_totals(server):
+def test_pages_are_parts_of_the_complete_results_and_have_their_total(server):
     server.load()
     for mode, total in (("text", 3), ("vector", 5), ("hybrid", 5)):
         source = server.source(mode=mode)
@@ -311,7 +313,7 @@ def test_field_that_is_missing_or_of_another_kind_is_an_error(options, message):
     """Without this check, RediSearch would return no results and no error."""
     info = INFO | {"attributes": ATTRIBUTES}
     with (
-        Fake(answering({"FT.INFO": info})) as fake,
+        FakeRedis(answering({"FT.INFO": info})) as fake,
         source_at(fake.url, **{"embed": embed} | options) as source,
         pytest.raises(SourceError, match=message),
     ):
@@ -321,7 +323,7 @@ def test_field_that_is_missing_or_of_another_kind_is_an_error(options, message):
 def test_index_without_text_fields_cannot_be_searched_by_text():
     info = INFO | {"attributes": [TEXT_FIELD | {"type": "TAG"}]}
     with (
-        Fake(answering({"FT.INFO": info})) as fake,
+        FakeRedis(answering({"FT.INFO": info})) as fake,
         source_at(fake.url, text=None) as source,
         pytest.raises(SourceError, match="does not have a text field"),
     ):

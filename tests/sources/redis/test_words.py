@@ -1,4 +1,4 @@
-"""Words: texts are split as RediSearch does, and any text is a query."""
+"""Words: podium splits texts as RediSearch does, and any text can be a query."""
 
 from __future__ import annotations
 
