@@ -18,7 +18,7 @@ from fakes import FunctionScorer, WordOverlap
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
-from podium.types import Scores
+from podium.types import ScoreKind, Scores
 from serving import ServerThread
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
@@ -140,7 +140,7 @@ def test_at_most_three_rerankers_can_be_selected(page):
 def test_every_kind_of_score_is_described(browser):
     kinds = get_args(ScoreKind)
     scorers = {kind: FunctionScorer(lambda texts: Scores([0.5] * len(texts)), kind) for kind in kinds}
-    with Serving(rerankers={kind: podium.Reranker(scorer) for kind, scorer in scorers.items()}) as server:
+    with ServerThread(rerankers={kind: podium.Reranker(scorer) for kind, scorer in scorers.items()}) as server:
         page = browser.new_page()
         page.goto(server.url)
         expect(page.locator("#models input")).to_have_count(len(kinds))

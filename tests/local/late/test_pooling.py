@@ -24,7 +24,7 @@ def test_clusters_are_those_of_scipy(row_count, factor):
     cluster_count = max(row_count // factor, 1)
     distances = (1 - rows @ rows.T)[np.triu_indices(row_count, 1)]  # of each pair of rows, in the order that scipy reads
     expected = fcluster(linkage(distances, method="ward"), cluster_count, criterion="maxclust")
-    labels = clusters(rows, cluster_count)
+    labels = cluster_numbers(rows, cluster_count)
     assert ((labels[:, None] == labels) == (expected[:, None] == expected)).all()
     assert sorted(set(labels.tolist())) == list(range(cluster_count))
 

@@ -10,7 +10,7 @@ from redisearch import NAME
 
 
 def options_of(**weights):
-    return CommandOptions(NAME, weights, count=3, filter=None, return_fields=None, ef_runtime=None, timeout_ms=10_000)
+    return CommandOptions(index=NAME, weights=weights, count=3, timeout_ms=10_000)
 
 
 @pytest.mark.parametrize(

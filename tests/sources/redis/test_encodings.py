@@ -136,7 +136,7 @@ def test_search_computes_encodings_that_redis_does_not_return(failure):
 
 def test_failed_write_is_logged(caplog):
     """The store of encodings raises no error for it, so the log is the only place that names the reason."""
-    with Fake(answering({"SET": Exception("OOM command not allowed when used memory > 'maxmemory'.")})) as fake:
+    with FakeRedis(answering({"SET": Exception("OOM command not allowed when used memory > 'maxmemory'.")})) as fake:
         index_encodings(Server.from_url(fake.url, NAME, timeout=5.0), f"{NAME}:").put({b"key": b"encoding"})
     assert "encodings could not be written: Redis at" in caplog.text
     assert "is full (maxmemory)" in caplog.text

@@ -164,7 +164,7 @@ def test_all_commands_of_a_search_have_one_deadline():
 
 def test_reply_to_a_command_that_took_its_complete_timeout_is_an_error():
     """RESP2 has no other sign that the reply is only a part of the results."""
-    options = CommandOptions(NAME, {"content": 1.0}, count=3, filter=None, return_fields=None, ef_runtime=None, timeout_ms=1)
+    options = CommandOptions(index=NAME, weights={"content": 1.0}, count=3, timeout_ms=1)
     steps = complete_reply(("FT.SEARCH",), options)
     next(steps)
     time.sleep(0.002)
