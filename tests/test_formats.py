@@ -46,14 +46,14 @@ def test_format_is_recognised_by_the_first_character(content, format_name):
         "JSON object",
         "JSON array of a number",
         "CSV with a missing cell",
-        "CSV with another cell",
+        "CSV with an extra cell",
         "CSV with semicolons",
         "CSV with an unclosed quote",
         "CSV with a repeated column",
         "unknown format",
     ],
 )
-def test_damaged_file_is_refused(format_name, content, message):
+def test_content_that_is_not_documents_of_the_format_is_refused(format_name, content, message):
     with pytest.raises(InvalidInput, match=message):
         parse_documents(content, format_name, "docs")
 
@@ -69,7 +69,7 @@ def test_column_without_a_name_is_read():
     ids=["text", "JSON lines", "CSV"],
 )
 def test_line_that_is_too_long_is_refused_without_reading_its_rest(tmp_path, name, start, end):
-    """A gzip of a few kilobytes can have a line of gigabytes. This one is damaged at its end, which must not be read."""
+    """A gzip of a few megabytes can have a line of gigabytes. This one is damaged at its end, which must not be read."""
     content = gzip.compress(start + b"a" * (MAX_CHARACTERS + 100_000_000) + end, 1)
     (tmp_path / name).write_bytes(content[: len(content) - 8])
     line = 2 if "csv" in name else 1  # the first line of the CSV is its header
@@ -87,7 +87,7 @@ def test_cell_that_is_too_long_is_refused():
         parse_documents(b'text\n"' + (b"a" * 999 + b"\n") * (MAX_CHARACTERS // 1000 + 1), "csv", "docs")
 
 
-READ_WITHOUT_MEMORY = """
+READ_WITH_LITTLE_MEMORY = """
 import resource, sys
 import podium.formats
 resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
@@ -98,12 +98,12 @@ except podium.InvalidInput as error:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system may not limit a process's memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not always enforce RLIMIT_AS")
 def test_file_that_does_not_fit_into_memory_is_an_error(tmp_path):
     file = tmp_path / "d.json.gz"
     file.write_bytes(gzip.compress(b" " * 500_000_000, 1))
     process = subprocess.run(
-        [sys.executable, "-c", READ_WITHOUT_MEMORY, file], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", READ_WITH_LITTLE_MEMORY, file], capture_output=True, text=True, check=True, timeout=120
     )
     assert process.stdout == f"{file} does not fit into memory; split it into smaller files\n"
 
@@ -186,7 +186,7 @@ def test_parquet_that_expands_to_gigabytes_is_refused(write_parquet, column):
 
 
 def test_compressed_parquet_is_limited_by_the_size_of_the_compressed_file(tmp_path):
-    """Without compression, the file is so large that its documents are within the limit."""
+    """The Parquet file is more than a hundredth of the size of its documents, so it is read. Its gzip is smaller."""
     columns = {"padding": ["x" * 10_000_000] + [""] * 599, "text": ["x" * 1_000_000] * 600}
     compression = {"padding": "none", "text": "zstd"}
     parquet.write_table(arrow.table(columns), tmp_path / "d.parquet", compression=compression, use_dictionary=False)
@@ -226,15 +226,15 @@ def test_compressed_parquet_is_read(write_parquet, tmp_path):
     ],
     ids=["unknown time zone", "year after 9999", "not UTF-8"],
 )
-def test_value_of_parquet_that_python_does_not_have_is_an_error_with_the_column(write_parquet, column):
+def test_parquet_value_that_python_cannot_represent_is_an_error_that_names_the_column(write_parquet, column):
     with pytest.raises(
         InvalidInput, match=r"the column 'when', of type .*such as an unknown time zone, .*convert it to strings"
     ):
         read_documents(write_parquet(text=["a"], when=column))
 
 
-def test_nested_dictionaries_of_parquet_are_refused(write_parquet):
-    """The size of such dictionaries in memory is unknown before they are converted."""
+def test_nested_values_of_parquet_with_dictionary_encoding_are_refused(write_parquet):
+    """How much memory such values take is unknown before they are converted."""
     column = arrow.StructArray.from_arrays([arrow.array(["a"]).dictionary_encode()], ["name"])
     with pytest.raises(InvalidInput, match="the column 'record' has dictionaries in lists or records; write it as strings"):
         read_documents(write_parquet(record=column))

@@ -1,8 +1,11 @@
-"""Choose the share of the trained weights and the weights of the four comparisons, on collections for tuning.
+"""Measure mixtures of the trained and the parent model, and coefficients of the four comparisons, on collections for tuning.
 
-Prints nDCG@10 (its mean and its value for each collection) of the best weights and of the baselines. Also prints the scale and
-the offset of the logit, fitted by Platt scaling. For the fit, all relevant documents together count as much as all others
-together, so that 0.5 means even odds.
+A comparison is a number for a query and a document: the cosine of their means, their best-matching tokens, shared words, or
+shared runs of tokens. A document's score is the sum of its comparisons, each multiplied by its coefficient.
+
+Prints nDCG@10 (its mean and its value for each collection) of the best coefficients and of the baselines. Also prints the scale
+and the offset that turn scores into logits, fitted by Platt scaling. Both classes have the same total weight in this fit, so a
+probability of 0.5 does not depend on how rare relevant documents are.
 
 python training/choose.py --collections FOLDER --work FOLDER --parent FOLDER --shares 0 0.5 1
 """
@@ -25,11 +28,11 @@ from podium.cli.first_stages import first_stage
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.metrics import mean, metric_values
 
-# The weights that are tried for three of the comparisons. The weight of the cosine is 1.
-MATCH_WEIGHTS = (1.0, 1.5, 2.0, 3.0)
-WORD_WEIGHTS = (0.1, 0.2, 0.3)
-RUN_WEIGHTS = (1.0, 2.0, 3.0)
-EXPORTED_WEIGHTS = (1.5, 0.3, 3.0)  # the default of export.py
+# The coefficients that are tried for three of the comparisons. That of the cosine is 1.
+MATCH_COEFFICIENTS = (1.0, 1.5, 2.0, 3.0)
+WORD_COEFFICIENTS = (0.1, 0.2, 0.3)
+RUN_COEFFICIENTS = (1.0, 2.0, 3.0)
+EXPORTED_COEFFICIENTS = (1.5, 0.3, 3.0)  # the default of export.py
 QUERY_TOKENS = 64
 DOCUMENT_TOKENS = 400
 BATCH = 32
@@ -40,30 +43,29 @@ Judged = list[tuple[np.ndarray, bool]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--collections", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--parent", type=Path, required=True)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    parser.add_argument("--work", type=Path, required=True, help="folder in which train.py wrote kept.pt, the trained model")
+    parser.add_argument("--parent", type=Path, required=True, help="folder of the model that was trained further")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="of the trained model")
     parser.add_argument("--queries", type=int, default=40, help="per collection")
-    parser.add_argument("--names", nargs="+", default=DEV)
+    parser.add_argument("--names", nargs="+", default=DEV, help="of collections")
     arguments = parser.parse_args()
     for share in arguments.shares:
         parent = Late(arguments.parent)
         model = Late(arguments.parent)
-        if (arguments.work / "kept.pt").exists():
-            model.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
+        model.load_state_dict(torch.load(arguments.work / "kept.pt", weights_only=True)["model"])
         model = averaged(parent, model, share)
         judged: Judged = []
         tables = [_ndcg(model, arguments.collections / name, arguments.queries, judged) for name in arguments.names]
         means = {key: sum(table[key] for table in tables) / len(tables) for key in tables[0]}
-        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", EXPORTED_WEIGHTS]:
+        for key in [*sorted(means, key=means.__getitem__)[-4:], "BM25", "cosine", "fused", EXPORTED_COEFFICIENTS]:
             curve = "scale {:.2f} offset {:.2f}".format(*_curve(judged, key)) if isinstance(key, tuple) else ""
             row = " ".join(f"{table[key]:.3f}" for table in tables)
             print(f"{share:.2f} {key!s:12} {means[key]:.4f}  {row}  {curve}", flush=True)
 
 
-def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
-    """Return the scale and offset of the logistic curve from scores with these weights to relevance."""
-    scores = np.array([row @ np.array([1.0, *weights]) for row, _ in judged])
+def _curve(judged: Judged, coefficients: tuple[float, ...]) -> tuple[float, float]:
+    """Fit a logistic curve that predicts relevance from the scores with these coefficients. Return its scale and offset."""
+    scores = np.array([comparisons @ np.array([1.0, *coefficients]) for comparisons, _ in judged])
     regression = LogisticRegression(C=1e6, class_weight="balanced").fit(
         scores[:, None], [is_relevant for _, is_relevant in judged]
     )
@@ -72,7 +74,7 @@ def _curve(judged: Judged, weights: tuple[float, ...]) -> tuple[float, float]:
 
 @torch.inference_mode()
 def _ndcg(model: Late, folder: Path, query_count: int, judged: Judged) -> dict[object, float]:
-    """Return nDCG@10 on random queries of a collection, by (weights of matches, words, runs) or by the name of a baseline.
+    """Return nDCG@10 on random queries of a collection, by (coefficients of matches, words, runs) or by a baseline's name.
 
     Appends the comparisons of all candidates to `judged`.
     """
@@ -83,7 +85,7 @@ def _ndcg(model: Late, folder: Path, query_count: int, judged: Judged) -> dict[o
         candidates = {query_id: dict(bm25(query_id, collection.queries[query_id], 100)) for query_id in query_ids}
     document_ids = {document_id for bm25_scores in candidates.values() for document_id in bm25_scores}
     encodings = _encodings(model, collection, document_ids)
-    runs: dict[object, dict[str, dict[str, float]]] = {}
+    rankings: dict[object, dict[str, dict[str, float]]] = {}
     for query_id, bm25_scores in candidates.items():
         if not bm25_scores:
             continue
@@ -92,20 +94,23 @@ def _ndcg(model: Late, folder: Path, query_count: int, judged: Judged) -> dict[o
         grades = collection.qrels[query_id]
         for row, document_id in zip(comparisons.numpy(), bm25_scores, strict=True):
             judged.append((row, grades.get(document_id, 0) > 0))
-        first_scores = torch.tensor(list(bm25_scores.values()))
+        bm25_tensor = torch.tensor(list(bm25_scores.values()))
         cosines = comparisons[:, 0]
-        fused = 0.3 * _scaled(first_scores) + 0.7 * _scaled(cosines)
-        scores = {"BM25": first_scores, "cosine": cosines, "fused": fused}
-        for weights in itertools.product(MATCH_WEIGHTS, WORD_WEIGHTS, RUN_WEIGHTS):
-            scores[weights] = comparisons @ torch.tensor([1.0, *weights])
+        fused = 0.3 * _scaled(bm25_tensor) + 0.7 * _scaled(cosines)
+        scores = {"BM25": bm25_tensor, "cosine": cosines, "fused": fused}
+        for coefficients in itertools.product(MATCH_COEFFICIENTS, WORD_COEFFICIENTS, RUN_COEFFICIENTS):
+            scores[coefficients] = comparisons @ torch.tensor([1.0, *coefficients])
         for key, values in scores.items():
-            runs.setdefault(key, {})[query_id] = best_first(bm25_scores, values.tolist())
+            rankings.setdefault(key, {})[query_id] = best_first(bm25_scores, values.tolist())
     qrels = {query_id: collection.qrels[query_id] for query_id in query_ids}
-    return {key: mean(metric_values(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in runs.items()}
+    return {key: mean(metric_values(["nDCG@10"], qrels, run)["nDCG@10"]) for key, run in rankings.items()}
 
 
 def _encodings(model: Late, collection: Collection, document_ids: set[str]) -> dict[str, list[torch.Tensor]]:
-    """Return [ids, mask, rows] without padding, by the document's id. Documents of similar length are encoded together."""
+    """Return, for each document id, the document's [token ids, mask, token vectors] without padding.
+
+    Documents of similar length are encoded together.
+    """
     by_length = sorted(document_ids, key=lambda document_id: len(collection.documents[document_id]))
     encodings = {}
     for start in range(0, len(by_length), BATCH):

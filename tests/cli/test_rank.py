@@ -140,7 +140,7 @@ def test_unknown_field_is_refused_with_a_suggestion(fields, message):
     assert message in err
 
 
-def test_record_without_a_usual_text_field_is_refused_with_the_option_to_use():
+def test_record_without_a_usual_text_field_is_refused_and_the_error_suggests_by():
     code, _, err = run_in_process("rank", "q", "-", "--format", "csv", stdin=b"id,Title,Body\n1,a,b\n")
     assert code == 2
     assert err.rstrip().endswith("Name the fields to read, for example with --by Title,Body")
@@ -188,5 +188,5 @@ def test_csv_has_each_text_in_one_cell(tmp_path, text):
     code, out, _ = run_in_process("rank", "a", tmp_path / "d.jsonl", "--csv")
     rows = list(csv.DictReader(io.StringIO(out, newline="")))
     assert code == 0
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as run_in_process reads the output
-    assert sorted(row["text"] for row in rows) == sorted([text, "c"])
+    expected_text = text.replace("\r\n", "\n").replace("\r", "\n")  # run_in_process turns every end of a line into \n
+    assert sorted(row["text"] for row in rows) == sorted([expected_text, "c"])

@@ -479,8 +479,8 @@ def test_invalid_request_is_400_for_cohere_and_voyage(server, request_body):
         ({"rank_fields": [1]}, "rank_fields must be a list of strings, not a list with other values"),
     ],
 )
-def test_message_describes_a_list_that_is_refused(served, fields, message):
-    assert served.post("/v2/rerank", REQUEST | fields).json()["message"] == message
+def test_message_describes_a_list_that_is_refused(server, fields, message):
+    assert server.post("/v2/rerank", REQUEST | fields).json()["message"] == message
 
 
 TEI_REQUEST = {"query": QUERY, "texts": TEXTS}

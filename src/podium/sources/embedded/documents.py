@@ -30,7 +30,7 @@ def stored_json(document: Any, number: int, text_field: str) -> bytes:
 
 
 def searched_texts(document: Any, number: int, fields: Mapping[str, float] | None) -> tuple[str | None, ...]:
-    """Return the text of each of the fields, None for a field that the document lacks.
+    """Return the text of each field in `fields`, which maps names to weights; None for a field that the document lacks.
 
     If `fields` is None, return the document's own text, as a tuple of one. If the document is a string, that
     string is the text of every field. Raises InvalidInput if a document has none of the fields.
@@ -52,7 +52,7 @@ def _field_text(document: Any, number: int, name: str) -> str | None:
 def document_ids(ids: Any, count: int) -> list[str]:
     """Return the ids of `count` new documents, or random ids if `ids` is None.
 
-    Raises InvalidInput if an id is not valid or repeated, or if there are not `count` of them.
+    Raises InvalidInput if an id is invalid or repeated, or if there are not `count` ids.
     """
     if ids is None:
         return [uuid.uuid4().hex for _ in range(count)]
@@ -66,9 +66,10 @@ def document_ids(ids: Any, count: int) -> list[str]:
 
 
 def checked_ids(ids: Any) -> list[str]:
-    """Return the ids as a list. Raises InvalidInput if they are not strings, or one is empty or too long."""
-    is_list = isinstance(ids, Iterable) and not isinstance(ids, str | bytes)
-    values: list[Any] = list(ids) if is_list else [None]  # None is refused below
+    """Return the ids as a list, with unpaired surrogates replaced. Raises InvalidInput for an empty or too long one."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidInput(f"ids must be a list of strings, not {ids!r:.40}")
+    values = list(ids)
     if not all(isinstance(value, str) and value for value in values):
         raise InvalidInput("ids must be a list of strings, none of them empty")
     if too_long := next((value for value in values if len(value) > LONGEST_ID), None):

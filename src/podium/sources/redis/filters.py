@@ -15,10 +15,11 @@ from podium.sources.redis.replies import IndexInfo
 
 __all__ = ["checked_filter", "missing_field"]
 
-# The values in a filter: quoted strings, and text between { and }. They are removed before fields are searched, because an @
-# in a value does not begin a field.
+# The values in a filter: quoted strings, and text between { and }. They are removed before the names of fields are looked for,
+# because an @ in a value does not begin a name.
 VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
 FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
+# Group 1 is "a", or "a | b" for several fields. Group 2 is the operator after the names, if there is one.
 CLAUSE = re.compile(rf"(?<!\\)@({FIELD_NAME_PATTERN}(?:\s*\|\s*{FIELD_NAME_PATTERN})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
 # The operator after a field's name → the kinds of fields that it applies to, and what it compares a field with.
 OPERATOR_KINDS = {
@@ -30,7 +31,7 @@ COMPARISON_KINDS = (("NUMERIC",), "a number")  # for the other operators: == != 
 
 
 def checked_filter(value: Any) -> str | None:
-    """Return a filter as a string, None if it matches every document. Raises InvalidInput."""
+    """Return a filter as a string, None if it matches every document. Raises InvalidInput if it names no field."""
     text = filter_text(value)
     if text is None:
         return None
@@ -43,21 +44,21 @@ def checked_filter(value: Any) -> str | None:
 
 
 def missing_field(
-    info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, conditions: str | None
+    info: IndexInfo, text_fields: list[str] | None, vector_field: str | None, filter_string: str | None
 ) -> str | None:
     """Return a phrase for the first field that a search needs and the index lacks, such as "the text field 'body'".
 
-    Returns None if the index has all fields of the search. `conditions` is the filter. An argument is None if the search does
-    not use fields of that kind.
+    Returns None if the index has all fields of the search. An argument is None if the search does not use fields of that kind.
+    `text_fields` is empty if the search uses all text fields and the index has none.
     """
-    if text_fields == []:  # a search of all text fields in an index that has none
+    if text_fields == []:
         return "a text field"
     for name in text_fields or ():
         if name not in info.names_of_kind("TEXT"):
             return f"the text field {name!r}"
     if vector_field is not None and vector_field not in info.names_of_kind("VECTOR"):
         return f"the vector field {vector_field!r}"
-    for name, operator in _clauses(conditions or ""):
+    for name, operator in _clauses(filter_string or ""):
         kinds, compared_with = OPERATOR_KINDS.get(operator, COMPARISON_KINDS) if operator else ((), "")
         if name not in info.fields:
             return f"the field {name!r} of the filter"
@@ -67,8 +68,8 @@ def missing_field(
     return None
 
 
-def _clauses(filter_text: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of each field in a filter, and the operator after it, "" without one."""
-    for clause in CLAUSE.finditer(VALUES.sub("", filter_text)):
+def _clauses(filter_string: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each field in a filter, and the operator after it, or "" if there is none."""
+    for clause in CLAUSE.finditer(VALUES.sub("", filter_string)):
         for name in re.split(r"(?<!\\)\|", clause[1]):
             yield re.sub(r"\\(.)", r"\1", name.strip()), re.sub(r"\s", "", clause[2] or "")
