@@ -42,8 +42,9 @@ def document_text(number: int) -> str:
 def encodings_by_key(scorer: LateInteraction, document_count: int) -> Iterator[dict[bytes, bytes]]:
     """Yield the encodings of passages under the keys of `document_count` documents, in batches."""
     memory_scorer = scorer.with_store(MemoryEncodings(MEMORY_BYTES))
+    # The number makes the passages different from each other.
     passages = [f"{text} {number}" for number, text in enumerate(work.passages("short", PASSAGE_COUNT))]
-    memory_scorer.encode(passages)
+    memory_scorer.encode(passages)  # puts the encodings into its store
     passage_keys = [memory_scorer.encoding_key(text) for text in passages]
     encodings = [bytes(encoding) for encoding in memory_scorer.store.get(passage_keys).values()]
     for start in range(0, document_count, BATCH_DOCUMENTS):
@@ -58,7 +59,10 @@ def memory_megabytes() -> dict[str, int]:
 
 
 def ranking_milliseconds(scorer: LateInteraction, document_count: int, candidate_count: int) -> list[float]:
-    """Return the sorted milliseconds of rankings of random documents. Every call chooses the same documents."""
+    """Return the sorted milliseconds of rankings of random documents.
+
+    The documents differ from query to query, but a second call of this function with the same counts ranks the same ones.
+    """
     reranker = podium.Reranker(scorer)
     generator = random.Random(1)
     times = []
@@ -76,25 +80,25 @@ def measure(folder: Path, document_count: int) -> None:
     scorer = local_scorer("podium-mini", threads=THREADS, keep=0)
     assert isinstance(scorer, LateInteraction)
     store = FolderEncodings(folder)
-    seconds = 0.0
+    write_seconds = 0.0
     for batch in encodings_by_key(scorer, document_count):
         began = time.perf_counter()
         store.put(batch)
-        seconds += time.perf_counter() - began
+        write_seconds += time.perf_counter() - began
     store.close()
     size = sum(path.stat().st_size for path in folder.iterdir())
-    figures = f"written in {seconds:.0f} s, {size / 1e9:.2f} GB, {size / document_count / 1000:.1f} KB per document"
+    figures = f"written in {write_seconds:.0f} s, {size / 1e9:.2f} GB, {size / document_count / 1000:.1f} KB per document"
     print(f"{document_count:,} documents: {figures}")
     memory_before = memory_megabytes()
-    scorer = scorer.with_store(FolderEncodings(folder))
+    folder_scorer = scorer.with_store(FolderEncodings(folder))
     began = time.perf_counter()
-    podium.Reranker(scorer).rerank(work.QUERY, [document_text(0)])
-    seconds = time.perf_counter() - began
+    podium.Reranker(folder_scorer).rerank(work.QUERY, [document_text(0)])
+    open_seconds = time.perf_counter() - began
     growth = memory_megabytes()["RssAnon"] - memory_before["RssAnon"]
-    print(f"opened in {seconds:.2f} s, which takes {growth} MB of memory besides mapped files")
+    print(f"opened, and one document ranked, in {open_seconds:.2f} s; this took {growth} MB of memory besides mapped files")
     for candidate_count in CANDIDATE_COUNTS:
         for name in ("first", "again"):  # The second time, the system has the pages of these documents in memory.
-            times = ranking_milliseconds(scorer, document_count, candidate_count)
+            times = ranking_milliseconds(folder_scorer, document_count, candidate_count)
             median = statistics.median(times)
             percentile_95 = times[int(0.95 * len(times))]
             print(f"{candidate_count:5} documents, {name}: median {median:.2f} ms, p95 {percentile_95:.2f} ms")
@@ -105,7 +109,7 @@ def measure(folder: Path, document_count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where to create a temporary folder, by default where the system does")
+    parser.add_argument("--folder", type=Path, help="folder in which the temporary folder is created (default: the system's)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         measure(Path(folder) / "encodings", arguments.documents)

@@ -1,9 +1,9 @@
-"""Compare logits with sentence-transformers for models of full size, of MiniLM-L6's, XLM-R-base's and DeBERTa-v3-base's shapes.
+"""Compare podium's logits with sentence-transformers', for random models as large as MiniLM-L6, XLM-R-base and DeBERTa-v3-base.
 
     .bench/reference/bin/python bench/parity.py write && .venv/dev/bin/python bench/parity.py compare
 
 The first command runs in an environment that `make bench` creates. It writes random checkpoints (2 GB) under .bench/, and the
-logits that sentence-transformers computes with them. The second command compares podium's logits with them. The texts have
+logits that sentence-transformers computes with them. The second command compares podium's logits with those. The texts have
 lengths from a few tokens to more than the maximum.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HOME = ROOT / ".bench" / "parity"
-PARITY = ROOT / "tests" / "parity"
-WORDS = (PARITY / "words.txt").read_text(encoding="utf-8").split()
+OUTPUT = ROOT / ".bench" / "parity"
+SMALL_MODELS = ROOT / "tests" / "parity"
+WORDS = (SMALL_MODELS / "words.txt").read_text(encoding="utf-8").split()
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 # The name of a model → the small model in tests/parity whose config and tokenizer it gets, and the settings that it changes.
 SHAPES = {
@@ -27,7 +27,8 @@ SHAPES = {
     "xlm-r-base": ("xlm-roberta-bfloat16", BASE),
     "deberta-v3-base": ("deberta-v3", BASE | {"pooler_hidden_size": 768, "position_buckets": 256}),
 }
-POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}  # by model_type; texts use 512 of them
+POSITIONS = {"bert": 512, "xlm-roberta": 514, "deberta-v2": 512}
+"""The numbers of position embeddings, by model_type. XLM-R does not use the first two, so all read 512 tokens."""
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -47,9 +48,9 @@ def write() -> None:
     import torch
     from sentence_transformers import CrossEncoder
 
-    for name, (source, shape) in SHAPES.items():
-        folder = HOME / name
-        write_checkpoint(folder, PARITY / source, shape)
+    for name, (small_model, shape) in SHAPES.items():
+        folder = OUTPUT / name
+        write_checkpoint(folder, SMALL_MODELS / small_model, shape)
         reference = CrossEncoder(str(folder), device="cpu")
         logits = [reference.predict([pair], activation_fn=torch.nn.Identity()).item() for pair in pairs()]
         (folder / "logits.json").write_text(json.dumps(logits))
@@ -67,7 +68,7 @@ def write_checkpoint(folder: Path, source: Path, shape: dict[str, int]) -> None:
     torch.manual_seed(0)
     model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(**settings))
     with torch.no_grad():
-        # Random parameters get about the spread of trained ones, so that the logits differ.
+        # Random parameters get about the spread of trained ones, so that different texts get clearly different logits.
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(2.0)
@@ -86,12 +87,12 @@ def compare() -> None:
     from podium.local.spec import read_spec
 
     for name in SHAPES:
-        expected = json.loads((HOME / name / "logits.json").read_text())
+        expected = json.loads((OUTPUT / name / "logits.json").read_text())
         title = f"{name:16s} {len(expected)} pairs, logits from {min(expected):+.2f} to {max(expected):+.2f}: max |Δ|"
-        for variant in variants_for(read_spec(HOME / name)):
-            with podium.load(HOME / name, runtime=variant.runtime) as reranker:
-                scores = [reranker.scorer.score(query, [text]).raw for query, text in pairs()]
-            difference = max(abs(score - logit) for (score,), logit in zip(scores, expected, strict=True))
+        for variant in variants_for(read_spec(OUTPUT / name)):
+            with podium.load(OUTPUT / name, runtime=variant.runtime) as reranker:
+                logits = [reranker.scorer.score(query, [text]).raw[0] for query, text in pairs()]
+            difference = max(abs(logit - other) for logit, other in zip(logits, expected, strict=True))
             print(f"{title} {difference:.1e} ({variant.runtime})")
 
 

@@ -19,7 +19,7 @@ from podium.scorers import BaseScorer
 MODEL = Path(__file__).parents[1] / ".bench" / "model"
 PAIR_TOKENS = (16, 32, 64, 128, 256, 512)
 DOCUMENT_COUNTS = (1, 2, 5, 10, 100, 1000)
-USUAL_PAIR_TOKENS = 64  # how many tokens a pair has in the table by documents
+USUAL_PAIR_TOKENS = 64  # the tokens of each pair in the second table, whose rows have different numbers of documents
 QUERY = "how are results ordered"
 WORDS = ("search", "results", "in", "order", "of", "relevance", "to", "what", "was", "read")  # Each word is one token.
 MAX_CALLS = 5
@@ -27,7 +27,10 @@ MAX_SECONDS = 10
 
 
 def milliseconds(scorer: BaseScorer, texts: list[str]) -> float:
-    """Return the median time of up to MAX_CALLS calls within MAX_SECONDS, after one call to warm up."""
+    """Return the median time of a call, in milliseconds.
+
+    Call once to warm up, then MAX_CALLS times, but stop after a call if all calls together took longer than MAX_SECONDS.
+    """
     times = []
     for call in range(MAX_CALLS + 1):
         began = time.perf_counter()

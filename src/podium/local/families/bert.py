@@ -15,7 +15,7 @@ WORDS, SEGMENTS, POSITIONS = (f"embeddings.{kind}_embeddings.weight" for kind in
 
 @dataclass(frozen=True, slots=True)
 class PartNames:
-    """The names of a layer's parts in a checkpoint."""
+    """The names of a layer's parts in a checkpoint. `layer` is what all names of a layer begin with, {} being its number."""
 
     layer: str = "encoder.layer.{}."
     query: str = "attention.self.query"
@@ -42,13 +42,17 @@ class Bert(Architecture):
     names: ClassVar[PartNames] = PartNames()
 
     def encode(self, graph: Graph, rows: Rows) -> Value:
+        """Return the last layer's output. `rows` are the tokens that have one; the layers before compute all tokens."""
         x = self.embed(graph)
         for index in range(self.num_hidden_layers):
             x = self.layer(graph, x, index, rows if index == self.num_hidden_layers - 1 else "all")
         return x
 
     def embed(self, graph: Graph) -> Value:
-        """Add words, segments and positions, in this order: float32 sums depend on it in the last bit."""
+        """Return the normalized sum of the embeddings of words, segments and positions.
+
+        They are added in the order of the reference, because another order changes the last bit of a float32 sum.
+        """
         graph.expect_rows(POSITIONS, self.max_position_embeddings)
         x = graph.lookup(WORDS, graph.token_ids())
         segments = self.segments(graph)
@@ -61,9 +65,11 @@ class Bert(Architecture):
         return graph.segment_ids()
 
     def positions(self, graph: Graph) -> Value:
+        """Return the positions of the tokens in their text: 0, 1, 2, …"""
         return graph.positions("counted")
 
     def layer(self, graph: Graph, x: Value, index: int, rows: Rows) -> Value:
+        """Return a layer's output for the tokens that `rows` selects."""
         names = self.names
         prefix = names.layer.format(index)
         attention = Attention(self.num_attention_heads, self.hidden_size, rows=rows)
@@ -79,6 +85,7 @@ class Bert(Architecture):
         return graph.attention(x, [prefix + name for name in (names.query, names.key, names.value)], attention)
 
     def head(self, graph: Graph, x: Value) -> Value:
+        # Exact products are computed in float32 even if the network is int8.
         pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), "tanh")
         return graph.linear(pooled, "classifier", exact=True)
 

@@ -88,7 +88,7 @@ def download_plan(name: str, *, revision: str | None = None, token: str | bool |
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
-    """A hub model that is complete in the cache."""
+    """A hub model that is complete in the cache. `revision` is the hash of its commit."""
 
     name: str
     revision: str
@@ -152,10 +152,11 @@ def _mark_absent(folder: Path, names: set[str]) -> None:
 
 
 def _may_lack_head_files(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
-    """Whether the repository may have files about the layers after the encoder that the cache does not have.
+    """Whether the cache may lack files about the layers after the encoder that the repository has.
 
     Another program may have downloaded only the encoder. False for a classifier without modules.json, which needs no such
-    files. Otherwise True if such a file is neither in the cache nor marked there as absent from the repository.
+    files, and if config.json cannot be read. Otherwise True if such a file is neither in the cache nor marked there as absent
+    from the repository.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -229,7 +230,7 @@ def _is_offline() -> bool:
 
 
 def _with_own_errors(name: str, call: Callable[[], Reply]) -> Reply:
-    """Return the result of a call to the hub's client. Every error becomes a ModelError or ModelNotFound with a remedy."""
+    """Return the result of a call to the hub's client. Errors of the client become ModelErrors with a remedy."""
     from huggingface_hub import errors
 
     try:
@@ -246,12 +247,12 @@ def _with_own_errors(name: str, call: Callable[[], Reply]) -> Reply:
         raise ModelNotFound(
             f"there is no model {name} on the hub, or it is private; check the name, or set HF_TOKEN"
         ) from error
-    except OSError as error:  # such as a full disk or no connection; also the errors of requests and httpx
+    except OSError as error:  # a full disk, no connection, or an error of requests, which the client used before httpx
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, the disk, and HF_ENDPOINT if it "
             "is set"
         ) from error
-    except Exception as error:  # an error of the HTTP library, which depends on the version of the hub's client
+    except Exception as error:  # such as an error of httpx, which is not an OSError
         raise ModelError(
             f"{name} could not be downloaded ({type(error).__name__}); check the connection, and HF_ENDPOINT if it is set, or "
             "download its files yourself and pass the path of their folder"
