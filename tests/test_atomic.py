@@ -28,6 +28,26 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_target_of_a_symbolic_link_is_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for content in (b"first", b"second"):
+        with atomic_write(tmp_path / "link") as file:
+            file.write(content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_bytes() == content
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(tmp_path / "pipe") as file:
+        file.write(b"content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="only POSIX has file modes")
 def test_file_has_the_mode_of_any_new_file(tmp_path):
     """Other users may read runs and calibrations. A file of tempfile would be readable only by its owner."""

@@ -17,8 +17,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that replaces `path` when the block ends without an exception.
 
     The content is on the disk before the file gets this name, so a power failure leaves either the old file or the new one. If
-    several processes write at once, the last one wins. If the block raises, the temporary file is deleted. Raises OSError.
+    several processes write at once, the last one wins. If the block raises, the temporary file is deleted. Of a symbolic link,
+    the target is replaced. A pipe or a device is written to directly. Raises OSError.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open(path, "wb") as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{secrets.token_hex(8)}.unfinished")
     file = open(temporary, "xb")  # noqa: SIM115  closed below; a file of tempfile would be readable only by its owner
