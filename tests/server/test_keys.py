@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -113,6 +114,18 @@ def test_names_in_the_file_are_unique(tmp_path):
     path.write_text(path.read_text() * 2)
     with pytest.raises(InvalidInput, match=r"line 2: a second key is named team; rename or delete one of them"):
         Keys(path)
+
+
+def test_one_of_several_equal_names_is_added(tmp_path):
+    def added(_):
+        try:
+            return bool(add_key(tmp_path / "keys.txt", "team"))
+        except InvalidInput:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(added, range(40))) == 1
+    Keys(tmp_path / "keys.txt")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ A line of the file is a name and the SHA-256 of a key. Keys have 256 random bits
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -12,6 +13,7 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import TextIO
 
 from podium.errors import InvalidInput
 from podium.server.dialects.call import Refusal
@@ -65,17 +67,26 @@ def add_key(path: Path, name: str) -> str:
     """
     if not re.fullmatch(r"[^\s#]\S{0,63}", name):  # a line that begins with # is a comment
         raise InvalidInput("the name of a key must be one word of at most 64 characters, for example the team that will use it")
-    if path.exists() and name in _read_hashes(path):
-        raise InvalidInput(f"{path} already has a key named {name}; delete its line first")
-    separator = "" if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n") else "\n"  # ends an unfinished last line
     key = f"podium-{secrets.token_urlsafe(32)}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}; name a file in an existing folder") from error
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        _lock(file)  # until it is closed; another process could add a key of the same name
+        if name in _read_hashes(path):
+            raise InvalidInput(f"{path} already has a key named {name}; delete its line first")
+        separator = "" if path.read_bytes()[-1:] in (b"", b"\n") else "\n"  # ends an unfinished last line
         file.write(f"{separator}{name} {_hash_of(key)}\n")
     return key
+
+
+def _lock(file: TextIO) -> None:
+    """Wait until no other process has locked the file, and lock it. Does nothing on Windows, which has no such locks."""
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _key_in(authorization: str | None) -> str:
