@@ -22,6 +22,8 @@ from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from environment import ROOT
 from fakes import Letters
 from loopback import wait_until
+from podium.encodings import KEY_BYTES
+from podium.encodings.keep import store_for
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.folder import loading
 from podium.sources.embedded.place import drop
@@ -424,3 +426,17 @@ def test_index_that_cannot_be_written_is_a_source_error(tmp_path):
     process = subprocess.run(script, capture_output=True, text=True, timeout=120)
     assert process.stdout == "refused\n", process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_index_and_stored_encodings_stay_in_their_folders_after_chdir(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    index = podium.EmbeddedIndex.create("index")
+    opened = podium.EmbeddedIndex.open("index")
+    store = store_for("encodings")
+    monkeypatch.chdir("other")
+    index.add(["an apple"])
+    store.put({b"k" * KEY_BYTES: b"encoding"})
+    assert len(opened.search("apple", 1)) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"index", "encodings", "other"}
+    assert list((tmp_path / "other").iterdir()) == []

@@ -48,7 +48,7 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
     folder = checked_path(os.fspath(keep))
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(Argument("keep", str(folder)), " is a file; name a folder, which is created if it does not exist")
-    return FolderEncodings(folder)
+    return FolderEncodings(folder.absolute())  # so that os.chdir does not change it
 
 
 def _invalid(keep: object) -> InvalidInput:

@@ -144,7 +144,7 @@ class EmbeddedIndex(HybridSource[_Request]):
             ids_from=ids_from,
             id=uuid.uuid4().hex,
         )
-        folder = None if path is None else checked_folder(path)
+        folder = None if path is None else checked_folder(path).absolute()  # so that os.chdir does not change it
         options: dict[str, Any] = {"embed": embed, "mode": mode, "fusion": fusion, "text_weight": text_weight, "filter": filter}
         # Create an index in memory first: its constructor checks all arguments before the folder is created.
         index = cls(None, description, Texts(None, description), **options)
@@ -173,7 +173,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         name of the model it was created with. Raises SourceError if the folder is not an index, is damaged, or was created
         with another embedder.
         """
-        folder = checked_folder(path)
+        folder = checked_folder(path).absolute()
         description = descriptions.read(folder)
         descriptions.check_embedder(folder, description, embed)
         texts = Texts(folder, description)
