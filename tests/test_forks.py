@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -75,3 +77,42 @@ def test_calls_wait_while_the_process_forks():
     no_fork.after_fork_in_parent()
     thread.join()
     assert entered.is_set()
+
+
+INTERRUPTS = """
+import random, signal, threading, time
+from podium.forks import no_fork
+
+class Interrupt(Exception):
+    pass
+
+def interrupt(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+for _ in range(3_000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-6, 4e-5))
+        for _ in range(3):
+            with no_fork:
+                pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Interrupt:
+        pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+def enter():
+    with no_fork:
+        print("entered", flush=True)
+
+thread = threading.Thread(target=enter, daemon=True)
+thread.start()
+thread.join(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
+def test_interrupts_leave_nothing_locked():
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", INTERRUPTS], capture_output=True, text=True, timeout=120)
+        assert done.stdout == "entered\n", done.stderr

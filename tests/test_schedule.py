@@ -28,7 +28,8 @@ class Blocked:
             running.set()
             self.release.wait(60)
 
-        self._thread = threading.Thread(target=self.workers.run, args=(Work([1], block),))
+        # A call with one item would run on its own thread, and leave the worker free.
+        self._thread = threading.Thread(target=self.workers.run, args=(Work([1, 0], block),))
         self._thread.start()
         assert running.wait(60)
         return self
@@ -170,10 +171,29 @@ def test_call_with_one_item_waits_for_a_worker_while_another_call_runs():
     with Blocked() as blocked, ThreadPoolExecutor(1) as pool:
         work = Work([1], lambda items: thread_names.append(threading.current_thread().name))
         future = pool.submit(blocked.workers.run, work)
-        wait_until(lambda: len(blocked.workers._calls) == 1)
+        wait_until(lambda: work in blocked.workers._calls)
         blocked.release.set()
         future.result(60)
     assert thread_names[0].startswith("podium")  # the name of a worker
+
+
+class InterruptedWork(Work):
+    """An interrupt arrives after an item was taken and before it runs."""
+
+    def run_items(self, items):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_interrupt_before_an_item_runs_does_not_stop_later_calls(count):
+    workers = Workers(count)
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(InterruptedWork([1], lambda items: None))
+    done = []
+    thread = threading.Thread(target=lambda: [workers.run(Work([1, 1, 1], done.extend)) for _ in range(5)], daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(done) == 15
 
 
 def test_interrupted_call_does_not_stop_later_ones():

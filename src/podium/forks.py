@@ -42,10 +42,13 @@ class ForkBarrier:
         self.reset()
 
     def reset(self) -> None:
-        """Create the locks, and count only the current thread. A forked process has no other thread."""
-        self._thread_count = 1 if self._depth else 0  # the number of threads in the context
+        """Create the locks, and count only the current thread. A new process has no other."""
+        self._thread_ids = {threading.get_ident()} if self._depth else set()  # the threads in the context
         self._is_forking = False
-        self._changed = threading.Condition()
+        # This lock is used instead of the condition's own methods: in those, which are written in Python, an interrupt could
+        # leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._fork_lock = threading.Lock()
 
     @property
@@ -54,30 +57,37 @@ class ForkBarrier:
         return getattr(self._thread_local, "depth", 0)
 
     def __enter__(self) -> None:
-        if self._depth == 0:
-            with self._changed:
-                while self._is_forking:
-                    self._changed.wait()
-                self._thread_count += 1
-        self._thread_local.depth = self._depth + 1
+        thread_id = threading.get_ident()
+        depth = self._depth
+        if depth == 0:
+            try:
+                with self._lock:
+                    while self._is_forking:
+                        self._changed.wait()
+                    self._thread_ids.add(thread_id)
+            except BaseException:  # an interrupt
+                self._thread_ids.discard(thread_id)
+                raise
+        self._thread_local.depth = depth + 1  # last, because after it no interrupt can prevent the call of __exit__
 
     def __exit__(self, *error: object) -> None:
-        self._thread_local.depth -= 1
-        if self._depth == 0:
-            with self._changed:
-                self._thread_count -= 1
+        depth = self._depth - 1
+        self._thread_local.depth = depth
+        if depth == 0:
+            with self._lock:
+                self._thread_ids.discard(threading.get_ident())
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
         """Wait for other threads to leave the context, and let none enter it until the fork has ended."""
         self._fork_lock.acquire()
-        own_count = 1 if self._depth else 0  # a signal handler can fork while the interrupted thread is in the context
-        with self._changed:
+        own_id = {threading.get_ident()}  # a signal handler can fork while the thread that it interrupted is in the context
+        with self._lock:
             self._is_forking = True
-            self._changed.wait_for(lambda: self._thread_count <= own_count, MAX_WAIT_SECONDS)
+            self._changed.wait_for(lambda: self._thread_ids <= own_id, MAX_WAIT_SECONDS)
 
     def after_fork_in_parent(self) -> None:
-        with self._changed:
+        with self._lock:
             self._is_forking = False
             self._changed.notify_all()
         self._fork_lock.release()

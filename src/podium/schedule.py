@@ -156,11 +156,13 @@ class Workers:
     """A fixed number of threads that all calls share, so that many calls at once do not overload the processor.
 
     If no other call is running, a blocking call with one item runs it on its own thread, because waking another thread takes a
-    tenth of a millisecond.
+    tenth of a millisecond. Workers do not wait for such a call: an interrupt can end it at any moment, even before it counts as
+    ended.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._alone: Work | None = None  # the last call that began on its own thread
         self.renew()
         renew_after_fork(self)
 
@@ -173,6 +175,8 @@ class Workers:
                 self._start(work)
             work.end.result()
         finally:
+            if self._alone is work:
+                self._alone = None
             work.cancel()
 
     async def arun(self, work: Work) -> None:
@@ -194,14 +198,13 @@ class Workers:
         self._is_closed = False
         self._lock = threading.Lock()
         self._serving_count = 0  # the number of threads in `_serve`
-        self._alone: Work | None = None  # the last call that began on its own thread
+        self._alone = None
         self._calls: list[Work] = []  # the calls with items that have not begun, the oldest first
         self._steps = itertools.count(1)
 
     def _begins_alone(self, work: Work) -> bool:
         """Return whether no other call is running or waiting. Then the calling thread must run the items of `work`."""
         with self._lock:
-            # A call that was interrupted has ended, too: `run` cancels it.
             has_alone = self._alone is not None and not self._alone.end.done()
             is_idle = not (self._is_closed or self._calls or self._serving_count or has_alone)
             if is_idle:
@@ -224,9 +227,6 @@ class Workers:
         """Run steps of all calls until none are left."""
         with self._lock:
             self._serving_count += 1
-            alone = self._alone if self._serving_count == self.count else None
-        if alone:  # With it, more than `count` threads would run items.
-            alone.end.exception()  # waits for the end
         while step := self._next_step():
             work, items = step
             work.run_items(items)

@@ -304,7 +304,8 @@ class BlockingStore(MemoryEncodings):
     def get(self, keys):
         if self.workers is not None:
             running = threading.Event()
-            work = Work([1], lambda items: (running.set(), self.release.wait(10)))
+            # With one item, the call would run on its own thread, and leave the worker free.
+            work = Work([1, 1], lambda items: (running.set(), self.release.wait(10)))
             threading.Thread(target=self.workers.run, args=[work]).start()
             running.wait(60)
             self.is_blocked.set()
