@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from podium.batch import BatchResult, batch
 from podium.errors import (
     BadResponse,
     DeadlineExceeded,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadResponse",
+    "BatchResult",
     "CohereReranker",
     "DeadlineExceeded",
     "EmbeddedIndex",
@@ -79,6 +81,7 @@ __all__ = [
     "VoyageAIReranker",
     "WrongType",
     "__version__",
+    "batch",
     "load",
 ]
 

@@ -1,0 +1,85 @@
+"""Batch jobs: rerank the queries of files of any size, in parts that are computed independently and exactly once.
+
+Only this module is imported with podium; the others, which need pyarrow, are imported when a job runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from podium.batch.results import BatchResult
+from podium.inputs import refuse_unknown_names
+from podium.ranking import Reranker
+
+__all__ = ["PART_SIZE", "BatchResult", "batch"]
+
+PART_SIZE = 50_000
+"""About how many pairs a part has by default."""
+
+
+@refuse_unknown_names
+def batch(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    to: str | os.PathLike[str],
+    *,
+    reranker: Reranker | str = "podium-mini",
+    layout: Literal["lists", "pairs"] | None = None,
+    columns: Mapping[str, str] | None = None,
+    rank_by: str | list[str] | None = None,
+    copy: Iterable[str] = (),
+    limit: int | None = None,
+    output: Literal["parquet"] = "parquet",
+    format_name: str | None = None,
+    part_size: int = PART_SIZE,
+    strict: bool = False,
+    restart: bool = False,
+    progress: bool = False,
+) -> BatchResult:
+    """Rerank the queries of files, write the results to the folder `to`, and return the counts.
+
+    The input is divided into parts. The output of a part appears in the folder when it is complete. If the job is
+    interrupted, the same call continues it: complete parts are neither read nor computed again. Bad rows are written to
+    `rejected.parquet` with the reason.
+
+    - `inputs`: files, globs, folders and URLs (s3://, gs://, hf://) of Parquet, Arrow, JSON lines, CSV and TSV. The last three
+      may be compressed (.gz, .zst).
+    - `reranker`: a Reranker, or the name of a model as for podium.load.
+    - `layout`: "lists" for a row per query with a list of documents, "pairs" for a row per query and document. By default it
+      is recognized by the names of the columns. In pairs, the rows of a query are adjacent.
+    - `columns`: the names of columns that are not the usual ones, such as {"query": "question", "document": "body"}.
+    - `rank_by`: the fields of a document that are read. In pairs, these can be columns.
+    - `copy`: columns of the input that are copied to the output.
+    - `limit`: the number of results per query, None for the reranker's default.
+    - `output`: "parquet" for Parquet files with a row per result.
+    - `format_name`: the format of all inputs: "parquet", "arrow", "jsonl", "csv" or "tsv". By default, names of files tell it.
+    - `part_size`: about how many pairs a part has. A compressed file and a CSV are one part.
+    - `strict`: raise InvalidInput for the first bad row.
+    - `restart`: delete the output of another job in the folder, and start.
+    - `progress`: show a progress bar on stderr.
+
+    Raises InvalidInput, also if the folder has the output of another job or another job is running; MissingPackage; and the
+    errors of the reranker.
+    """
+    from podium.batch.jobs import JobRequest, run_job
+    from podium.load import load
+
+    names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    request = JobRequest(
+        inputs=names,
+        layout=layout,
+        columns=dict(columns or {}),
+        rank_by=rank_by,
+        copied=list(copy),
+        limit=limit,
+        output=output,
+        part_size=part_size,
+        format_name=format_name,
+    )
+    options = {"is_strict": strict, "restart": restart, "shows_progress": progress}
+    if isinstance(reranker, Reranker):
+        return run_job(request, Path(to), reranker, **options)
+    with load(reranker) as loaded:
+        return run_job(request, Path(to), loaded, **options)

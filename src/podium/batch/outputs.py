@@ -1,0 +1,134 @@
+"""Kinds of output of batch jobs: Parquet with a row per result, TREC runs, and replies to batch requests."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any
+
+from podium.batch.layouts import Query
+from podium.errors import InvalidInput
+from podium.extras import import_optional
+from podium.types import Result
+
+__all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
+
+ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a PartWriter writes to: the file of a part, its input file's path, and the copied columns with their types."""
+
+    file: IO[bytes]
+    input_path: str
+    model: str
+    copied_types: Mapping[str, Any]
+
+
+class PartWriter(ABC):
+    """Writes the results of a part's queries. It is a context manager, and completes the file if there was no error."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @abstractmethod
+    def write(self, query: Query, results: list[Result]) -> None:
+        """Write the results of a query, best first. `results[i].index` is a position in the query's list of documents."""
+
+    def close(self) -> None:  # noqa: B027  most writers have nothing to complete
+        """Complete the file."""
+
+    def abandon(self) -> None:  # noqa: B027  as above
+        """Release what is in memory, after an error."""
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+
+class ParquetResults(PartWriter):
+    """Columns of identification, the result, its position in the input, and then the copied columns."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._arrow = import_optional("pyarrow", "batch")
+        parquet = import_optional("pyarrow.parquet", "batch")
+        types = {name: self._arrow.type_for_alias(type_name) for name, type_name in RESULT_COLUMNS.items()}
+        self._schema = self._arrow.schema(list({**types, **target.copied_types}.items()))
+        self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        self._rows: list[tuple[Any, ...]] = []
+
+    def write(self, query: Query, results: list[Result]) -> None:
+        for result in results:
+            document = query.documents[result.index]
+            counts = (result.tokens, result.dropped_tokens, result.no_text)
+            origin = (self.target.input_path, document.position)
+            ids = (query.id, document.id, document.index)
+            copied = map(_copied_value, document.copied, self.target.copied_types.values())
+            self._rows.append((*ids, result.rank, result.score, *counts, *origin, *copied))
+        if len(self._rows) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # or it would write the end of the file when it is deleted
+
+    def _flush(self) -> None:
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
+        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
+        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        self._rows = []
+
+
+def _copied_value(value: Any, arrow_type: Any) -> Any:
+    """Return the value of a copied column: a value of JSON that is not a string as its JSON text if the column has texts."""
+    is_text = value is None or isinstance(value, str) or str(arrow_type) != "string"
+    return value if is_text else json.dumps(value, ensure_ascii=False)
+
+
+RESULT_COLUMNS = {
+    "query_id": "string",
+    "id": "string",
+    "index": "int32",
+    "rank": "int32",
+    "score": "float64",
+    "tokens": "int32",
+    "dropped_tokens": "int32",
+    "no_text": "bool",
+    "file": "string",
+    "position": "int64",
+}
+"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A kind of output. `ending` ends the names of its files. `copies_columns`: whether it has columns of the input."""
+
+    name: str
+    ending: str
+    writer: type[PartWriter]
+    copies_columns: bool = False
+
+
+OUTPUTS = (Output(name="parquet", ending=".parquet", writer=ParquetResults, copies_columns=True),)
+
+
+def find_output(name: str) -> Output:
+    """Return the kind of output called `name`. Raises InvalidInput."""
+    for output in OUTPUTS:
+        if output.name == name:
+            return output
+    raise InvalidInput(f"there is no output {name!r:.60}; known: {', '.join(output.name for output in OUTPUTS)}")

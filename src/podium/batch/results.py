@@ -1,0 +1,35 @@
+"""BatchResult, the counts of a batch job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["BatchResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch job has done. Except for `computed_pairs` and `seconds`, the counts include earlier runs of the job.
+
+    - `folder`: the output folder. Its folder `parts` has the results, and `rejected.parquet` the bad rows, if there are any.
+    - `parts`, `complete_before`: number of parts, and how many of them were complete when this run began.
+    - `queries`, `pairs`: how many were scored; `computed_pairs`: how many of these pairs were scored in this run.
+    - `rejected`: number of bad rows, and of bad documents in lists.
+    - `truncated`: number of documents that were longer than the model reads. `tokens`: how many were computed or billed.
+    - `notes`: sentences that a user should read, with N for every number → how many queries they are about.
+    - `seconds`: the time of this run.
+    """
+
+    folder: Path
+    parts: int
+    complete_before: int
+    queries: int
+    pairs: int
+    computed_pairs: int
+    rejected: int
+    truncated: int
+    tokens: int
+    notes: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0

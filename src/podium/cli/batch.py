@@ -1,0 +1,97 @@
+"""podium batch: rerank the queries of files of any size, and verify the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from podium.batch import PART_SIZE, BatchResult
+from podium.batch import batch as run_batch
+from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
+from podium.errors import Argument, InvalidInput
+from podium.inputs import comma_list
+from podium.load import load
+
+__all__ = ["batch"]
+
+
+@click.command()
+@click.argument("inputs", metavar="IN…", nargs=-1, required=True)
+@click.option("--to", required=True, metavar="FOLDER", help="Folder for the results. The same command continues a job in it.")
+@by_option(default="content, text, page_content or passage of a record")
+@model_option
+@limit_option(None)
+@click.option(
+    "--layout",
+    type=click.Choice(["lists", "pairs"]),
+    help="A row per query with a list of documents, or per pair.  [default: by the names of the columns]",
+)
+@click.option(
+    "--columns", metavar="NAME=COLUMN,…", help="Columns that are not called query, document, documents, query_id or id."
+)
+@click.option("--copy", metavar="COLUMN,COLUMN", help="Columns that are copied to the results.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["parquet", "arrow", "jsonl", "csv", "tsv"]),
+    help="Format of all inputs.  [default: by their names]",
+)
+@click.option(
+    "--part-size", type=POSITIVE, default=PART_SIZE, show_default=True, metavar="N", help="Pairs per part of the output, about."
+)
+@click.option("--strict", is_flag=True, help="Stop at the first bad row.")
+@click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
+@model_options
+def batch(
+    inputs: Sequence[str],
+    to: str,
+    by: str | None,
+    model: str,
+    columns: str | None,
+    copy: str | None,
+    load_options: dict[str, Any],
+    **options: Any,
+) -> int:
+    """Rerank the queries of files.
+
+    IN is a file, a folder, a glob in quotes or a URL (s3://, gs://, hf://) of .parquet, .arrow, .jsonl, .csv or .tsv; the last
+    three also with .gz or .zst. The results of a part of the input appear in FOLDER/parts when they are complete. After an
+    interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there are any.
+    """
+    columns_by_name = _columns(columns)
+    with load(model, **load_options) as reranker:
+        result = run_batch(
+            inputs,
+            to,
+            reranker=reranker,
+            columns=columns_by_name,
+            copy=comma_list(copy),
+            rank_by=None if by is None else comma_list(by),
+            progress=True,
+            **options,
+        )
+    _print_result(result)
+    return 1 if result.rejected else 0
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """Return the columns in NAME=COLUMN,… by name. Raises InvalidInput."""
+    columns = dict(entry.partition("=")[::2] for entry in comma_list(text))
+    if not all(columns.values()):
+        raise InvalidInput(Argument("columns"), " has entries such as query=question, separated by commas")
+    return columns
+
+
+def _print_result(result: BatchResult) -> None:
+    before = f", {result.complete_before} of them earlier" if result.complete_before else ""
+    speed = result.computed_pairs / max(1e-9, result.seconds)
+    print(
+        f"{result.pairs:,} pairs of {result.queries:,} queries in {result.parts:,} parts{before}; "
+        f"{result.seconds:.1f} s, {speed:,.0f} pairs/s"
+    )
+    for note, count in result.notes.items():
+        click.echo(f"note: {note} ({count:,} queries)", err=True)
+    if result.rejected:
+        click.echo(f"note: {result.rejected:,} bad rows were not scored; see {result.folder / 'rejected.parquet'}", err=True)
