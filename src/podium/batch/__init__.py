@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from podium.batch.results import BatchResult
-from podium.inputs import refuse_unknown_names
+from podium.batch.results import BatchResult, Verification
+from podium.inputs import checked_limit, refuse_unknown_names
 from podium.ranking import Reranker
 
-__all__ = ["PART_SIZE", "BatchResult", "batch"]
+__all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
 
 PART_SIZE = 50_000
 """About how many pairs a part has by default."""
@@ -83,3 +83,28 @@ def batch(
         return run_job(request, Path(to), reranker, **options)
     with load(reranker) as loaded:
         return run_job(request, Path(to), loaded, **options)
+
+
+@refuse_unknown_names
+def verify_batch(
+    to: str | os.PathLike[str],
+    *,
+    sample: int = 20,
+    seed: int = 0,
+    reranker: Reranker | None = None,
+    progress: bool = False,
+) -> Verification:
+    """Compute random parts of the batch job in the folder `to` again, and compare them with its files.
+
+    A score does not depend on the other pairs that are computed with it, so a part has the same content whenever it is
+    computed. `sample` is the number of parts, and `seed` decides which. `reranker` is the job's; by default the job's model is
+    loaded without options. Raises InvalidInput if the model, its options or the input files are not those of the job.
+    """
+    from podium.batch.verification import job_model, verify_job
+    from podium.load import load
+
+    count = checked_limit(sample) or 1
+    if reranker is not None:
+        return verify_job(Path(to), reranker, sample=count, seed=seed, shows_progress=progress)
+    with load(job_model(Path(to))) as loaded:
+        return verify_job(Path(to), loaded, sample=count, seed=seed, shows_progress=progress)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -115,15 +116,40 @@ RESULT_COLUMNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A kind of output. `ending` ends the names of its files. `copies_columns`: whether it has columns of the input."""
+    """A kind of output.
+
+    - `ending`: the ending of the names of its files.
+    - `has_equal_content`: whether two of its files have the same content.
+    - `copies_columns`: whether it has columns of the input.
+    """
 
     name: str
     ending: str
     writer: type[PartWriter]
+    has_equal_content: Callable[[Path, Path], bool]
     copies_columns: bool = False
 
 
-OUTPUTS = (Output(name="parquet", ending=".parquet", writer=ParquetResults, copies_columns=True),)
+def _has_equal_table(path: Path, other: Path) -> bool:
+    """Whether two Parquet files have the same columns and rows, whichever version of pyarrow wrote them."""
+    arrow = import_optional("pyarrow", "batch")
+    parquet = import_optional("pyarrow.parquet", "batch")
+    try:
+        tables = [parquet.ParquetFile(file).read() for file in (path, other)]
+    except arrow.ArrowException:
+        return False
+    return bool(tables[0].equals(tables[1]))
+
+
+OUTPUTS = (
+    Output(
+        name="parquet",
+        ending=".parquet",
+        writer=ParquetResults,
+        has_equal_content=_has_equal_table,
+        copies_columns=True,
+    ),
+)
 
 
 def find_output(name: str) -> Output:

@@ -1,4 +1,4 @@
-"""BatchResult, the counts of a batch job."""
+"""BatchResult, the counts of a batch job, and Verification, the comparison of some of its parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["BatchResult"]
+__all__ = ["BatchResult", "Verification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +33,12 @@ class BatchResult:
     tokens: int
     notes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How many parts were computed again, how many are complete, and the files of those that are `different`."""
+
+    parts: int
+    complete: int
+    different: tuple[Path, ...] = ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from podium.batch import PART_SIZE, BatchResult
+from podium.batch import PART_SIZE, BatchResult, verify_batch
 from podium.batch import batch as run_batch
+from podium.batch.verification import job_model
 from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
@@ -17,7 +19,20 @@ from podium.load import load
 __all__ = ["batch"]
 
 
-@click.command()
+class _BatchGroup(click.Group):
+    """A group whose command `run` is also used without its name."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        named = arguments if arguments and arguments[0] in self.commands else ["run", *arguments]
+        return super().parse_args(context, named)
+
+
+@click.group(cls=_BatchGroup)
+def batch() -> None:
+    """Rerank the queries of files, and verify the results."""
+
+
+@batch.command(epilog="podium batch verify FOLDER computes parts of the results again, and compares them.")
 @click.argument("inputs", metavar="IN…", nargs=-1, required=True)
 @click.option("--to", required=True, metavar="FOLDER", help="Folder for the results. The same command continues a job in it.")
 @by_option(default="content, text, page_content or passage of a record")
@@ -44,7 +59,7 @@ __all__ = ["batch"]
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
 @click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
 @model_options
-def batch(
+def run(
     inputs: Sequence[str],
     to: str,
     by: str | None,
@@ -74,6 +89,25 @@ def batch(
         )
     _print_result(result)
     return 1 if result.rejected else 0
+
+
+@batch.command()
+@click.argument("folder")
+@click.option("--sample", type=POSITIVE, default=20, show_default=True, metavar="N", help="Number of parts, chosen at random.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random choice.")
+@model_options
+def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) -> int:
+    """Compute parts of the results in FOLDER again, and compare them.
+
+    The model is the one of the job; repeat the options with which it was loaded. The exit code is 1 if a part differs.
+    """
+    with load(job_model(Path(folder)), **load_options) as reranker:
+        result = verify_batch(folder, sample=sample, seed=seed, reranker=reranker, progress=True)
+    for path in result.different:
+        print(f"{path} differs")
+    equal_count = result.parts - len(result.different)
+    print(f"{equal_count:,} of {result.parts:,} parts are equal; {result.complete:,} are complete")
+    return 1 if result.different else 0
 
 
 def _columns(text: str | None) -> dict[str, str]:
