@@ -26,12 +26,13 @@ def batch(
     to: str | os.PathLike[str],
     *,
     reranker: Reranker | str = "podium-mini",
-    layout: Literal["lists", "pairs"] | None = None,
+    layout: Literal["lists", "pairs", "run", "requests"] | None = None,
     columns: Mapping[str, str] | None = None,
     rank_by: str | list[str] | None = None,
     copy: Iterable[str] = (),
     limit: int | None = None,
-    output: Literal["parquet"] = "parquet",
+    output: Literal["parquet", "run", "replies"] = "parquet",
+    collection: str | os.PathLike[str] | None = None,
     format_name: str | None = None,
     part_size: int = PART_SIZE,
     strict: bool = False,
@@ -44,17 +45,20 @@ def batch(
     interrupted, the same call continues it: complete parts are neither read nor computed again. Bad rows are written to
     `rejected.parquet` with the reason.
 
-    - `inputs`: files, globs, folders and URLs (s3://, gs://, hf://) of Parquet, Arrow, JSON lines, CSV and TSV. The last three
-      may be compressed (.gz, .zst).
+    - `inputs`: files, globs, folders and URLs (s3://, gs://, hf://) of Parquet, Arrow, JSON lines, CSV, TSV and TREC runs. Text
+      files may be compressed (.gz, .zst).
     - `reranker`: a Reranker, or the name of a model as for podium.load.
-    - `layout`: "lists" for a row per query with a list of documents, "pairs" for a row per query and document. By default it
-      is recognized by the names of the columns. In pairs, the rows of a query are adjacent.
+    - `layout`: "lists" for a row per query with a list of documents, "pairs" for a row per query and document, "run" for a
+      TREC run, "requests" for OpenAI's batch lines with requests for /v1/rerank. By default it is recognized by the names of
+      the columns. In pairs and runs, the rows of a query are adjacent.
     - `columns`: the names of columns that are not the usual ones, such as {"query": "question", "document": "body"}.
     - `rank_by`: the fields of a document that are read. In pairs, these can be columns.
     - `copy`: columns of the input that are copied to the output.
     - `limit`: the number of results per query, None for the reranker's default.
-    - `output`: "parquet" for Parquet files with a row per result.
-    - `format_name`: the format of all inputs: "parquet", "arrow", "jsonl", "csv" or "tsv". By default, names of files tell it.
+    - `output`: "parquet" for Parquet files with a row per result, "run" for a TREC run, "replies" for replies to requests.
+    - `collection`: a folder in BEIR's layout with the texts of a run. They are all in memory.
+    - `format_name`: the format of all inputs: "parquet", "arrow", "jsonl", "csv", "tsv" or "run". By default, the names
+      of files tell it.
     - `part_size`: about how many pairs a part has. A compressed file and a CSV are one part.
     - `strict`: raise InvalidInput for the first bad row.
     - `restart`: delete the output of another job in the folder, and start.
@@ -77,6 +81,7 @@ def batch(
         output=output,
         part_size=part_size,
         format_name=format_name,
+        collection=collection,
     )
     options = {"is_strict": strict, "restart": restart, "shows_progress": progress}
     if isinstance(reranker, Reranker):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
 from podium.batch.files import input_files
 from podium.batch.folder import JobFolder
@@ -42,6 +43,7 @@ class JobRequest:
     output: str
     part_size: int
     format_name: str | None
+    collection: str | os.PathLike[str] | None = None
 
 
 def run_job(
@@ -93,9 +95,13 @@ def prepared_manifest(request: JobRequest, folder: JobFolder, reranker: Reranker
 
 def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> Options:
     """Return the options of a request whose first input file has the columns `fields`. Raises InvalidInput."""
-    layout = find_layout(request.layout, fields)
+    layout = find_layout(request.layout, fields, has_collection=request.collection is not None)
+    if layout.needs_collection != (request.collection is not None):
+        raise InvalidInput(Argument("collection"), " is for a run, which needs one; name a folder in BEIR's layout with a run")
     rank_by = checked_fields(reranker.rank_by if request.rank_by is None else request.rank_by)
     output = find_output(request.output)
+    if output.needs_requests and not layout.has_requests:
+        raise InvalidInput(Argument("output", output.name), " is for batch requests, which the input does not have")
     copied = tuple(request.copied)
     if copied and not output.copies_columns:
         raise InvalidInput(Argument("copy"), f" is for the output parquet; the output {output.name} has no columns to copy to")
@@ -113,6 +119,7 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
         limit=reranker.limit if request.limit is None else checked_limit(request.limit),
         part_size=_checked_part_size(request.part_size),
         format_name=request.format_name,
+        collection=None if request.collection is None else collection_files(request.collection),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from podium.batch.files import InputFile
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
@@ -18,7 +19,8 @@ SCORE_VERSION = 1  # is increased if a new version of podium computes other scor
 class Options:
     """What a job reads and writes.
 
-    `columns` maps the values of the layout to columns. The other fields are the arguments of `podium.batch`.
+    `columns` maps the values of the layout to columns. `collection` has the files of queries and of documents of a collection.
+    The other fields are the arguments of `podium.batch`.
     """
 
     layout: str
@@ -29,16 +31,21 @@ class Options:
     limit: int | None = None
     part_size: int
     format_name: str | None = None
+    collection: tuple[InputFile, InputFile] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"rank_by": self.rank_by and list(self.rank_by), "copy": list(self.copy)}
+        values = asdict(self) | {"rank_by": self.rank_by and list(self.rank_by), "copy": list(self.copy)}
+        return values | {"collection": self.collection and [asdict(file) for file in self.collection]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Options:
         """Return the options that `to_json` described. Raises TypeError and KeyError if the description is damaged."""
         rank_by = values["rank_by"]
         options = {option.name: values[option.name] for option in fields(cls)}
-        return cls(**options | {"rank_by": rank_by and tuple(rank_by), "copy": tuple(values["copy"])})
+        options |= {"rank_by": rank_by and tuple(rank_by), "copy": tuple(values["copy"])}
+        if values["collection"] is not None:
+            options["collection"] = tuple(InputFile(**file) for file in values["collection"])
+        return cls(**options)
 
 
 def scorer_facts(reranker: Reranker) -> dict[str, Any]:

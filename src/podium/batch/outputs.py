@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import filecmp
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,8 +15,10 @@ from typing import IO, Any
 
 from podium.batch.layouts import Query
 from podium.errors import InvalidInput
+from podium.evaluation.runs import run_lines
 from podium.extras import import_optional
-from podium.types import Result
+from podium.server.dialects.cohere import DIALECT
+from podium.types import Ranking
 
 __all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
 
@@ -37,8 +42,8 @@ class PartWriter(ABC):
         self.target = target
 
     @abstractmethod
-    def write(self, query: Query, results: list[Result]) -> None:
-        """Write the results of a query, best first. `results[i].index` is a position in the query's list of documents."""
+    def write(self, query: Query, ranking: Ranking) -> None:
+        """Write the results of a query. The index of a result is a position in the query's list of documents."""
 
     def close(self) -> None:  # noqa: B027  most writers have nothing to complete
         """Complete the file."""
@@ -68,8 +73,8 @@ class ParquetResults(PartWriter):
         self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
 
-    def write(self, query: Query, results: list[Result]) -> None:
-        for result in results:
+    def write(self, query: Query, ranking: Ranking) -> None:
+        for result in ranking:
             document = query.documents[result.index]
             counts = (result.tokens, result.dropped_tokens, result.no_text)
             origin = (self.target.input_path, document.position)
@@ -91,6 +96,29 @@ class ParquetResults(PartWriter):
         arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
         self._rows = []
+
+
+class RunResults(PartWriter):
+    """Lines of a TREC run."""
+
+    def write(self, query: Query, ranking: Ranking) -> None:
+        document_ids = [query.documents[result.index].id or "" for result in ranking]
+        scores = [result.score for result in ranking]
+        for line in run_lines(query.id or "", document_ids, scores, self.target.model):
+            self.target.file.write(line.encode())
+
+
+class Replies(PartWriter):
+    """Lines of replies to batch requests, in the format of OpenAI's batch API."""
+
+    def write(self, query: Query, ranking: Ranking) -> None:
+        results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
+        identity = f"{self.target.input_path}:{query.position}:{query.id}"
+        request_id = f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+        body = DIALECT.reply(query.request, [dataclasses.replace(ranking, results=results)], request_id)
+        response = {"status_code": 200, "request_id": request_id, "body": body}
+        line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
+        self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _copied_value(value: Any, arrow_type: Any) -> Any:
@@ -121,6 +149,8 @@ class Output:
     - `ending`: the ending of the names of its files.
     - `has_equal_content`: whether two of its files have the same content.
     - `copies_columns`: whether it has columns of the input.
+    - `needs_ids`: whether queries and documents must have ids, without white space.
+    - `needs_requests`: whether the input must be batch requests.
     """
 
     name: str
@@ -128,6 +158,12 @@ class Output:
     writer: type[PartWriter]
     has_equal_content: Callable[[Path, Path], bool]
     copies_columns: bool = False
+    needs_ids: bool = False
+    needs_requests: bool = False
+
+
+def _has_equal_bytes(path: Path, other: Path) -> bool:
+    return filecmp.cmp(path, other, shallow=False)
 
 
 def _has_equal_table(path: Path, other: Path) -> bool:
@@ -149,6 +185,8 @@ OUTPUTS = (
         has_equal_content=_has_equal_table,
         copies_columns=True,
     ),
+    Output(name="run", ending=".run", writer=RunResults, has_equal_content=_has_equal_bytes, needs_ids=True),
+    Output(name="replies", ending=".jsonl", writer=Replies, has_equal_content=_has_equal_bytes, needs_requests=True),
 )
 
 

@@ -40,8 +40,9 @@ def batch() -> None:
 @limit_option(None)
 @click.option(
     "--layout",
-    type=click.Choice(["lists", "pairs"]),
-    help="A row per query with a list of documents, or per pair.  [default: by the names of the columns]",
+    type=click.Choice(["lists", "pairs", "run", "requests"]),
+    help="A row per query with a list of documents, a row per pair, a TREC run, or OpenAI's batch lines for /v1/rerank.  "
+    "[default: by the names of the columns]",
 )
 @click.option(
     "--columns", metavar="NAME=COLUMN,…", help="Columns that are not called query, document, documents, query_id or id."
@@ -50,9 +51,17 @@ def batch() -> None:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["parquet", "arrow", "jsonl", "csv", "tsv"]),
+    type=click.Choice(["parquet", "arrow", "jsonl", "csv", "tsv", "run"]),
     help="Format of all inputs.  [default: by their names]",
 )
+@click.option(
+    "--output",
+    type=click.Choice(["parquet", "run", "replies"]),
+    default="parquet",
+    show_default=True,
+    help="A row per result, a TREC run, or replies to batch requests.",
+)
+@click.option("--collection", metavar="FOLDER", help="Folder in BEIR's layout with the texts of a run.")
 @click.option(
     "--part-size", type=POSITIVE, default=PART_SIZE, show_default=True, metavar="N", help="Pairs per part of the output, about."
 )
@@ -71,9 +80,10 @@ def run(
 ) -> int:
     """Rerank the queries of files.
 
-    IN is a file, a folder, a glob in quotes or a URL (s3://, gs://, hf://) of .parquet, .arrow, .jsonl, .csv or .tsv; the last
-    three also with .gz or .zst. The results of a part of the input appear in FOLDER/parts when they are complete. After an
-    interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there are any.
+    IN is a file, a folder, a glob in quotes or a URL (s3://, gs://, hf://) of .parquet, .arrow, .jsonl, .csv, .tsv or .run;
+    the last four also with .gz or .zst. The results of a part of the input appear in FOLDER/parts when they are complete.
+    After an interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there
+    are any.
     """
     columns_by_name = _columns(columns)
     with load(model, **load_options) as reranker:

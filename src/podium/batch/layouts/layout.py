@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
+from podium.batch.collection import Collection
 from podium.batch.parts import Part
 from podium.batch.tables.row import BAD_ENCODING, TableFormat
 from podium.documents import id_of, texts_of
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 MAX_TEXT_CHARACTERS = 10_000_000  # a longer query or document is a bad row
+
+
+NO_COLLECTION = Collection({}, {})
 
 
 class BadRow(NamedTuple):
@@ -50,8 +54,9 @@ class Document:
 class Query:
     """A query with its documents, the unit that is ranked.
 
-    `limit` is the number of results that the input requests for this query, None if it requests none. `request` is the
-    request that the query comes from, in layouts that have requests.
+    `limit` is the number of results that the input requests for this query, None if it requests none. If a document is
+    truncated, a query that `refuses_truncation` is bad. `request` is the request that the query comes from, in layouts that
+    have requests.
     """
 
     position: int
@@ -59,6 +64,7 @@ class Query:
     text: str
     documents: list[Document] = field(default_factory=list)
     limit: int | None = None
+    refuses_truncation: bool = False
     request: Any = None
 
 
@@ -116,11 +122,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class PartInput:
-    """A part, the format of its file, and what is read from its rows."""
+    """A part, the format of its file, what is read from its rows, and the texts for layouts that need a collection."""
 
     part: Part
     table: TableFormat
     selection: Selection
+    collection: Collection = NO_COLLECTION
 
     def is_in_part(self, position: int) -> bool:
         return self.part.stop is None or position < self.part.stop
@@ -130,13 +137,14 @@ class Layout(ABC):
     """How queries and documents are found in rows.
 
     `names` has, for each value that the layout reads, the usual names of its column. The values in `required` must have a
-    column. `has_limits`: whether the input says how many results each query gets.
+    column. `needs_collection`: whether texts are looked up in a collection. `has_requests`: whether queries have requests.
     """
 
     name: ClassVar[str]
     names: ClassVar[Mapping[str, Sequence[str]]]
     required: ClassVar[Sequence[str]]
-    has_limits: ClassVar[bool] = False
+    needs_collection: ClassVar[bool] = False
+    has_requests: ClassVar[bool] = False
 
     def fits(self, fields: Sequence[str]) -> bool:
         """Whether each required value has a usual name among the columns `fields`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, checked_text, text_of_id
 from podium.batch.tables.row import Row
@@ -30,7 +30,7 @@ class Pairs(Layout):
         "query_id": ("query_id", "qid", "query-id"),
         "id": ("id", "_id", "document_id", "doc_id", "docid", "docno", "pid"),
     }
-    required = ("query",)
+    required: ClassVar[Sequence[str]] = ("query",)
 
     def columns_of(
         self, fields: Sequence[str], chosen_columns: Mapping[str, str], rank_by: Sequence[str] | None
@@ -68,30 +68,32 @@ class Pairs(Layout):
                 previous_key = None
                 group = _Group(key)
             try:
-                self._add(row, group, source.selection)
+                self._add(row, group, source)
             except ValueError as error:
                 yield BadRow(row.position, None, str(error))
         if group is not None and group.query is not None:
             yield group.query
 
-    def query_text(self, values: Mapping[str, Any], selection: Selection) -> str:
+    def query_text(self, values: Mapping[str, Any], source: PartInput) -> str:
         """Return the query of a row. Raises ValueError if it has none."""
-        return checked_text(values.get(selection.columns["query"]), "query")
+        return checked_text(values.get(source.selection.columns["query"]), "query")
 
-    def document(self, values: Mapping[str, Any], selection: Selection) -> Any:
+    def document(self, values: Mapping[str, Any], source: PartInput) -> Any:
         """Return the document of a row: the value of its column, or the row itself if `rank_by` names columns."""
+        selection = source.selection
         document = values.get(selection.columns.get("document", ""))
         return values if selection.rank_by is not None and not isinstance(document, Mapping) else document
 
-    def _add(self, row: Row, group: _Group, selection: Selection) -> None:
+    def _add(self, row: Row, group: _Group, source: PartInput) -> None:
         """Add a row to the query of its group. Raises ValueError if the row is bad."""
+        selection = source.selection
         index = group.row_count
         group.row_count += 1
-        text = self.query_text(row.values, selection)
+        text = self.query_text(row.values, source)
         query = group.query
         if query is not None and text != query.text:
             raise ValueError("the query is another one than in the rows before, which have the same query id")
-        document = self.document(row.values, selection)
+        document = self.document(row.values, source)
         document_text = selection.document_text(document)
         document_id = text_of_id(row.values.get(selection.columns.get("id", "")))
         copied = selection.copied_values(row.values)

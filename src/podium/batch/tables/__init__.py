@@ -9,6 +9,7 @@ from podium.batch.tables.delimited import DelimitedText
 from podium.batch.tables.json_lines import JsonLines
 from podium.batch.tables.parquet import ParquetFile
 from podium.batch.tables.row import TableFormat
+from podium.batch.tables.run_lines import RunLines
 from podium.errors import InvalidInput
 
 __all__ = ["TABLE_FORMATS", "table_format"]
@@ -19,10 +20,17 @@ TABLE_FORMATS: dict[str, TableFormat] = {
     "jsonl": JsonLines(),
     "csv": DelimitedText(),
     "tsv": DelimitedText("\t"),
+    "run": RunLines(),
 }
 """Name of a format → how it is read."""
-ENDINGS = {name: name for name in TABLE_FORMATS} | {"ndjson": "jsonl", "tab": "tsv", "feather": "arrow", "ipc": "arrow"}
-COMPRESSED = ("jsonl", "csv", "tsv")  # formats whose files may end in .gz or .zst
+ENDINGS = {name: name for name in TABLE_FORMATS} | {
+    "ndjson": "jsonl",
+    "tab": "tsv",
+    "feather": "arrow",
+    "ipc": "arrow",
+    "trec": "run",
+}
+COMPRESSED = ("jsonl", "csv", "tsv", "run")  # formats whose files may end in .gz or .zst
 
 
 def table_format(path: str, name: str | None = None) -> TableFormat:

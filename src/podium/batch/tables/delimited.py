@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator
 
 from podium.batch.files import InputFile, expansion_of
-from podium.batch.tables.json_lines import text_lines
+from podium.batch.tables.lines import text_lines
 from podium.batch.tables.row import BAD_ENCODING, Row, TableFormat
 from podium.errors import InvalidInput
 from podium.formats import DELIMITERS, MAX_CHARACTERS
