@@ -48,44 +48,49 @@ def make(count: str, path: str, collection: str = str(COLLECTION)) -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
-def overhead(path: str) -> None:
-    """Print the seconds of a job and of rerank_many, in turns, without stored encodings."""
+def overhead(path: str, pairs: str = str(SAMPLE_PAIRS)) -> None:
+    """Print the seconds of a job and of rerank_many, in turns, without stored encodings.
+
+    The processor's time is comparable also if other programs run.
+    """
     with tempfile.TemporaryDirectory() as folder, podium.load("podium-mini", keep=0) as reranker:
-        table = next(pq.ParquetFile(path).iter_batches(SAMPLE_PAIRS))
+        table = next(pq.ParquetFile(path).iter_batches(int(pairs)))
         sample = Path(folder) / "sample.parquet"
         pq.write_table(pa.Table.from_batches([table]), sample)
         groups = [list(rows) for _, rows in itertools.groupby(table.to_pylist(), lambda row: row["query_id"])]
         queries = [rows[0]["query"] for rows in groups]
         texts = [[row["text"] for row in rows] for rows in groups]
         for number in range(ROUNDS):
-            began = time.perf_counter()
+            began = (time.perf_counter(), time.process_time())
             reranker.rerank_many(queries, texts)
-            in_memory = time.perf_counter() - began
-            began = time.perf_counter()
+            between = (time.perf_counter(), time.process_time())
             podium.batch(sample, Path(folder) / str(number), reranker=reranker)
-            in_files = time.perf_counter() - began
-            print(f"{in_memory:.2f} s in memory, {in_files:.2f} s as a job: {in_files / in_memory - 1:+.1%}", flush=True)
+            ended = (time.perf_counter(), time.process_time())
+            for name, start, middle, end in zip(("elapsed", "processor"), began, between, ended, strict=True):
+                in_memory, in_files = middle - start, end - middle
+                change = in_files / in_memory - 1
+                print(f"{name}: {in_memory:.2f} s in memory, {in_files:.2f} s as a job, {change:+.1%}", flush=True)
 
 
-def job(path: str, out: str) -> None:
+def job(path: str, out: str, model: str = "podium-mini") -> None:
     """Run a job in this process, and print its time and its peak memory."""
-    result = podium.batch(path, out)
+    result = podium.batch(path, out, reranker=model)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     speed = result.computed_pairs / result.seconds
     print(f"{path}: {result.pairs:,} pairs, {result.seconds:.1f} s, {speed:,.0f} pairs/s, peak {peak:.0f} MB", flush=True)
 
 
-def memory(*paths: str) -> None:
+def memory(model: str, *paths: str) -> None:
     for path in paths:
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([sys.executable, __file__, "job", path, folder], check=True)
+            subprocess.run([sys.executable, __file__, "job", path, folder, model], check=True)
 
 
-def equal(path: str, out: str) -> None:
+def equal(path: str, out: str, model: str = "podium-mini") -> None:
     """Compare every result of the first 20,000 pairs with those of a loop over `rerank`."""
     rows = next(pq.ParquetFile(path).iter_batches(SAMPLE_PAIRS)).to_pylist()
     expected = []
-    with podium.load("podium-mini") as reranker:
+    with podium.load(model) as reranker:
         for query_id, group in itertools.groupby(rows, lambda row: row["query_id"]):
             pairs = list(group)
             for result in reranker.rerank(pairs[0]["query"], [pair["text"] for pair in pairs]):

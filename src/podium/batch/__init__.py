@@ -5,12 +5,14 @@ Only this module is imported with podium; the others, which need pyarrow, are im
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from podium.batch.results import BatchResult, Verification
+from podium.errors import Argument, InvalidInput
 from podium.inputs import checked_limit, refuse_unknown_names
 from podium.ranking import Reranker
 
@@ -38,6 +40,10 @@ def batch(
     strict: bool = False,
     restart: bool = False,
     progress: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    ray_actors: int | None = None,
+    ray_cpus: int = 1,
 ) -> BatchResult:
     """Rerank the queries of files, write the results to the folder `to`, and return the counts.
 
@@ -63,11 +69,15 @@ def batch(
     - `strict`: raise InvalidInput for the first bad row.
     - `restart`: delete the output of another job in the folder, and start.
     - `progress`: show a progress bar on stderr.
+    - `engine`: "local" for this machine, "ray" for a Ray cluster whose nodes have the files under the same paths.
+    - `ray_address`: the cluster, such as "auto"; None starts Ray on this machine. `ray_actors`: the maximum number of actors,
+      by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model.
 
     Raises InvalidInput, also if the folder has the output of another job or another job is running; MissingPackage; and the
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
+    from podium.batch.ray_engine import RayOptions
     from podium.load import load
 
     names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
@@ -83,11 +93,19 @@ def batch(
         format_name=format_name,
         collection=collection,
     )
-    options = {"is_strict": strict, "restart": restart, "shows_progress": progress}
-    if isinstance(reranker, Reranker):
-        return run_job(request, Path(to), reranker, **options)
-    with load(reranker) as loaded:
-        return run_job(request, Path(to), loaded, **options)
+    if engine not in ("local", "ray"):
+        raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
+    ray_options = RayOptions(ray_address, ray_actors, ray_cpus) if engine == "ray" else None
+    with contextlib.ExitStack() as stack:
+        return run_job(
+            request,
+            Path(to),
+            reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker)),
+            is_strict=strict,
+            restart=restart,
+            shows_progress=progress,
+            ray_options=ray_options,
+        )
 
 
 @refuse_unknown_names

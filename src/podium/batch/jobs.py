@@ -20,6 +20,7 @@ from podium.batch.options import Options, scorer_facts
 from podium.batch.outputs import RESULT_COLUMNS, find_output
 from podium.batch.parts import Part, divided
 from podium.batch.progress import JobProgress
+from podium.batch.ray_engine import RayOptions, parts_on_ray
 from podium.batch.results import BatchResult
 from podium.batch.summaries import Summary, write_rejected
 from podium.batch.tables import table_format
@@ -54,8 +55,12 @@ def run_job(
     is_strict: bool = False,
     restart: bool = False,
     shows_progress: bool = False,
+    ray_options: RayOptions | None = None,
 ) -> BatchResult:
-    """Compute the parts that are missing in the folder, and return the counts of all parts."""
+    """Compute the parts that are missing in the folder, and return the counts of all parts.
+
+    They are computed on this machine, or on a Ray cluster if there are `ray_options`.
+    """
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
     with folder.locked():
@@ -63,10 +68,14 @@ def run_job(
         complete = folder.complete(manifest.parts)
         missing = [part for part in manifest.parts if part not in complete]
         with JobProgress(manifest, missing, shows_progress) as progress:
-            for part in missing:
-                advance = functools.partial(progress.advance, part)
-                compute_part(part, manifest.options, reranker, folder, is_strict=is_strict, progress=advance)
-                progress.finish(part)
+            if ray_options is not None and missing:
+                for part, pairs in parts_on_ray(manifest, missing, reranker, folder, ray_options, is_strict=is_strict):
+                    progress.finish(part, pairs)
+            else:
+                for part in missing:
+                    advance = functools.partial(progress.advance, part)
+                    compute_part(part, manifest.options, reranker, folder, is_strict=is_strict, progress=advance)
+                    progress.finish(part)
         return _result(manifest, folder, len(complete), progress.pairs, time.perf_counter() - began)
 
 

@@ -35,7 +35,9 @@ class JobProgress(contextlib.ExitStack):
         share = (position - part.start) / max(1, end - part.start)
         self._set(part, int(min(1.0, share) * self._weights[part]))
 
-    def finish(self, part: Part) -> None:
+    def finish(self, part: Part, pairs: int = 0) -> None:
+        """Count a part that is complete, and those of its pairs that were not counted yet."""
+        self.pairs += pairs
         self._set(part, self._weights[part])
 
     def _set(self, part: Part, done: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,16 @@ def batch() -> None:
 @click.option(
     "--part-size", type=POSITIVE, default=PART_SIZE, show_default=True, metavar="N", help="Pairs per part of the output, about."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Ray cluster whose nodes have the files under the same paths.",
+)
+@click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
+@click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
+@click.option("--ray-cpus", type=POSITIVE, default=1, show_default=True, metavar="N", help="Processors of an actor.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
 @click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
 @model_options
@@ -86,7 +98,7 @@ def run(
     are any.
     """
     columns_by_name = _columns(columns)
-    with load(model, **load_options) as reranker:
+    with load(model, **load_options) as reranker, contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
         result = run_batch(
             inputs,
             to,
