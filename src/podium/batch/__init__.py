@@ -86,7 +86,7 @@ def batch(
         layout=layout,
         columns=dict(columns or {}),
         rank_by=rank_by,
-        copied=list(copy),
+        copy=list(copy),
         limit=limit,
         output=output,
         part_size=part_size,

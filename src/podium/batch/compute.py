@@ -19,7 +19,7 @@ from podium.errors import InvalidInput
 from podium.extras import import_optional
 from podium.ranking import Reranker
 
-__all__ = ["PartProgress", "compute_part", "location"]
+__all__ = ["PartProgress", "compute_part", "location", "part_queries"]
 
 PartProgress = Callable[[int, int], None]
 """A function that is called after each window with its number of pairs and the position of its last query."""
@@ -51,7 +51,7 @@ def compute_part(
         output = find_output(options.output)
         target = Target(file, part.file.path, reranker.model, _copied_types(part, options))
         with output.writer(target) as writer:
-            for window in windows(_good_queries(part, options, reject)):
+            for window in windows(part_queries(part, options, reject)):
                 for query, ranking in zip(window, ranked(window, reranker), strict=True):
                     if query.refuses_truncation and ranking.usage.truncated:
                         reject(BadRow(query.position, None, "a document is longer than the model reads"))
@@ -71,7 +71,7 @@ def location(part: Part, options: Options, position: int) -> str:
     return f"{part.file.path}, {table_format(part.file.path, options.format_name).unit} {position}"
 
 
-def _good_queries(part: Part, options: Options, reject: Callable[[BadRow], None]) -> Iterator[Query]:
+def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None]) -> Iterator[Query]:
     """Yield the queries of a part, and call `reject` with its bad rows."""
     selection = Selection(options.columns, options.rank_by, options.copy)
     source = PartInput(part, table_format(part.file.path, options.format_name), selection)

@@ -12,7 +12,7 @@ from typing import Any
 
 from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
-from podium.batch.files import input_files
+from podium.batch.files import InputFile, input_files
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import find_layout
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
@@ -28,7 +28,7 @@ from podium.errors import Argument, InvalidInput
 from podium.inputs import checked_fields, checked_limit
 from podium.ranking import Reranker
 
-__all__ = ["JobRequest", "prepared_manifest", "run_job"]
+__all__ = ["JobRequest", "new_manifest", "prepared_manifest", "run_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class JobRequest:
     layout: str | None
     columns: dict[str, str]
     rank_by: str | list[str] | None
-    copied: Sequence[str]
+    copy: Sequence[str]
     limit: int | None
     output: str
     part_size: int
@@ -76,6 +76,7 @@ def run_job(
                     advance = functools.partial(progress.advance, part)
                     compute_part(part, manifest.options, reranker, folder, is_strict=is_strict, progress=advance)
                     progress.finish(part)
+        folder.delete_unfinished()  # those of actors whose node was lost
         return _result(manifest, folder, len(complete), progress.pairs, time.perf_counter() - began)
 
 
@@ -89,17 +90,21 @@ def prepared_manifest(request: JobRequest, folder: JobFolder, reranker: Reranker
     if restart and folder.manifest.exists():
         folder.delete_output()
     existing = folder.read_manifest()
-    scorer = scorer_facts(reranker)
     if existing is not None:
         manifest = Manifest.from_json(existing)
         check_same_files(manifest, files)
-        check_same_job(manifest, _options(request, manifest.fields, reranker), scorer)
+        check_same_job(manifest, _options(request, manifest.fields, reranker), scorer_facts(reranker))
         return manifest
-    fields = table_format(files[0].path, request.format_name).fields(files[0])
-    options = _options(request, fields, reranker)
-    manifest = Manifest(options, scorer, fields, divided(files, options.format_name, options.part_size))
+    manifest = new_manifest(request, files, reranker)
     folder.write_manifest(manifest.to_json())
     return manifest
+
+
+def new_manifest(request: JobRequest, files: Sequence[InputFile], reranker: Reranker) -> Manifest:
+    """Return the manifest of a job that has not begun. Raises InvalidInput."""
+    fields = table_format(files[0].path, request.format_name).fields(files[0])
+    options = _options(request, fields, reranker)
+    return Manifest(options, scorer_facts(reranker), fields, divided(files, options.format_name, options.part_size))
 
 
 def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> Options:
@@ -111,7 +116,7 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
     output = find_output(request.output)
     if output.needs_requests and not layout.has_requests:
         raise InvalidInput(Argument("output", output.name), " is for batch requests, which the input does not have")
-    copied = tuple(request.copied)
+    copied = tuple(request.copy)
     if copied and not output.copies_columns:
         raise InvalidInput(Argument("copy"), f" is for the output parquet; the output {output.name} has no columns to copy to")
     for name in copied:

@@ -12,7 +12,7 @@ from podium.batch.parts import Part
 from podium.batch.tables import table_format
 from podium.progress import bar
 
-__all__ = ["JobProgress"]
+__all__ = ["JobProgress", "part_weights", "share_before"]
 
 
 class JobProgress(contextlib.ExitStack):
@@ -23,7 +23,7 @@ class JobProgress(contextlib.ExitStack):
         self.pairs = 0
         self._began = time.monotonic()
         self._format_name = manifest.options.format_name
-        self._weights = _weights(manifest.parts)
+        self._weights = part_weights(manifest.parts)
         self._done: Counter[Part] = Counter()
         total = sum(self._weights[part] for part in missing)
         self._advance = self.enter_context(bar(total, is_shown, "scoring", detail=self._speed))
@@ -31,9 +31,7 @@ class JobProgress(contextlib.ExitStack):
     def advance(self, part: Part, pairs: int, position: int) -> None:
         """Count the pairs of a window of a part. `position` is that of a row near its end."""
         self.pairs += pairs
-        end = part.stop or table_format(part.file.path, self._format_name).estimated_end(part.file)
-        share = (position - part.start) / max(1, end - part.start)
-        self._set(part, int(min(1.0, share) * self._weights[part]))
+        self._set(part, int(share_before(part, position, self._format_name) * self._weights[part]))
 
     def finish(self, part: Part, pairs: int = 0) -> None:
         """Count a part that is complete, and those of its pairs that were not counted yet."""
@@ -48,7 +46,13 @@ class JobProgress(contextlib.ExitStack):
         return f"{self.pairs / max(1e-9, time.monotonic() - self._began):,.0f} pairs/s"
 
 
-def _weights(parts: Iterable[Part]) -> dict[Part, int]:
+def share_before(part: Part, position: int, format_name: str | None) -> float:
+    """Return about which share of a part is before a position."""
+    end = part.stop or table_format(part.file.path, format_name).estimated_end(part.file)
+    return min(1.0, (position - part.start) / max(1, end - part.start))
+
+
+def part_weights(parts: Iterable[Part]) -> dict[Part, int]:
     """Return about how many bytes each part has: its share of its file."""
     ends: Counter[str] = Counter()
     for part in parts:

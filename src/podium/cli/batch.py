@@ -12,8 +12,11 @@ import click
 
 from podium.batch import PART_SIZE, BatchResult, verify_batch
 from podium.batch import batch as run_batch
+from podium.batch.jobs import JobRequest
+from podium.batch.planning import Plan, planned
 from podium.batch.verification import job_model
 from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
+from podium.cli.tables import print_rows
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
@@ -77,6 +80,7 @@ def batch() -> None:
 @click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
 @click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
 @click.option("--ray-cpus", type=POSITIVE, default=1, show_default=True, metavar="N", help="Processors of an actor.")
+@click.option("--plan", is_flag=True, help="Score a sample, and print the pairs and the time that the job would take.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
 @click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
 @model_options
@@ -87,6 +91,7 @@ def run(
     model: str,
     columns: str | None,
     copy: str | None,
+    plan: bool,
     load_options: dict[str, Any],
     **options: Any,
 ) -> int:
@@ -97,18 +102,19 @@ def run(
     After an interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there
     are any.
     """
-    columns_by_name = _columns(columns)
-    with load(model, **load_options) as reranker, contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
-        result = run_batch(
-            inputs,
-            to,
-            reranker=reranker,
-            columns=columns_by_name,
-            copy=comma_list(copy),
-            rank_by=None if by is None else comma_list(by),
-            progress=True,
-            **options,
-        )
+    options |= {
+        "columns": _columns(columns),
+        "copy": comma_list(copy),
+        "rank_by": None if by is None else comma_list(by),
+        "progress": True,
+    }
+    with load(model, **load_options) as reranker:
+        if plan:
+            request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
+            _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker))
+            return 0
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
+            result = run_batch(inputs, to, reranker=reranker, **options)
     _print_result(result)
     return 1 if result.rejected else 0
 
@@ -138,6 +144,19 @@ def _columns(text: str | None) -> dict[str, str]:
     if not all(columns.values()):
         raise InvalidInput(Argument("columns"), " has entries such as query=question, separated by commas")
     return columns
+
+
+def _print_plan(plan: Plan) -> None:
+    print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
+    print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
+    rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
+    print_rows(("machines like this one", "time"), rows)
+
+
+def _duration(seconds: float) -> str:
+    """Return a number of seconds in a unit that suits it."""
+    units = (("days", 86_400), ("hours", 3600), ("minutes", 60))
+    return next((f"{seconds / size:,.1f} {name}" for name, size in units if seconds >= 2 * size), f"{seconds:.0f} seconds")
 
 
 def _print_result(result: BatchResult) -> None:
