@@ -209,5 +209,7 @@ def test_missing_and_repeated_inputs_are_errors(tmp_path, out, reranker):
         podium.batch(tmp_path / "b*.jsonl", out, reranker=reranker)
     with pytest.raises(InvalidInput, match="is named twice"):
         podium.batch([path, tmp_path / "*.jsonl"], out, reranker=reranker)
+    with pytest.raises(InvalidInput, match="must not have a user or a key"):
+        podium.batch("s3://key:secret@bucket/a.jsonl", out, reranker=reranker)
     with pytest.raises(InvalidInput, match="cannot be opened"):
         podium.batch("nope://bucket/a.jsonl", out, reranker=reranker)

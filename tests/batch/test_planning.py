@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import podium
 from batches import as_lists, pairs, write_table
 from commands import run_in_process
 from podium.batch.jobs import JobRequest
@@ -15,12 +16,21 @@ REQUEST = {"layout": None, "columns": {}, "rank_by": None, "copy": [], "limit": 
 
 @pytest.mark.parametrize("sizes", [pytest.param((30,) * 200, id="equal"), pytest.param((10, 50) * 100, id="unequal")])
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.jsonl.gz", "in.csv"])
-def test_pairs_are_estimated_within_a_fifth(tmp_path, reranker, name, sizes):
+def test_pairs_are_estimated_within_a_fifth(tmp_path, mini, name, sizes):
     path = write_table(tmp_path / name, pairs(sizes), rows_per_group=500)
-    plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), reranker)
+    plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), mini)
     assert plan.pairs == pytest.approx(6000, rel=0.2)
     assert plan.sample_pairs < 3000
     assert plan.seconds == pytest.approx(plan.pairs / plan.pairs_per_second)
+    assert 10 * plan.pairs < 4 * plan.tokens < 60 * plan.pairs
+
+
+def test_hosted_model_is_not_called(tmp_path):
+    """Nothing listens on the port."""
+    path = write_table(tmp_path / "in.parquet", pairs((30,) * 4))
+    with podium.load("cohere:m", api_key="key", base_url="http://127.0.0.1:9") as hosted:
+        plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), hosted)
+    assert (plan.pairs, plan.seconds) == (120, None)
 
 
 def test_pairs_of_lists_are_estimated(tmp_path, reranker):

@@ -123,7 +123,8 @@ def _remote_files(url: str) -> Iterator[InputFile]:
     """Yield the files of a URL, which may have wildcards or name a folder."""
     fs = import_optional("pyarrow.fs", "batch")
     system, path = _file_system(url)
-    prefix = url[: len(url) - len(path)] if url.endswith(path) else f"{url.partition('://')[0]}://"
+    location, question_mark, options = url.partition("?")  # options of the storage, such as s3://bucket/a?region=eu-west-1
+    prefix = location.removesuffix(path)
     try:
         if wildcard := _WILDCARD.search(path):
             folder = path[: wildcard.start()].rpartition("/")[0]
@@ -137,7 +138,7 @@ def _remote_files(url: str) -> Iterator[InputFile]:
         raise unreadable(url, error) from error
     for entry in sorted(entries, key=lambda entry: entry.path):
         if entry.type == fs.FileType.File and not entry.base_name.startswith((".", "_")):
-            yield InputFile(f"{prefix}{entry.path}", entry.size, _remote_version(system, entry))
+            yield InputFile(f"{prefix}{entry.path}{question_mark}{options}", entry.size, _remote_version(system, entry))
 
 
 def _remote_version(system: Any, entry: Any) -> str:
@@ -155,6 +156,8 @@ def _file_system(path: str) -> tuple[Any, str]:
     fs = import_optional("pyarrow.fs", "batch")
     if not _URL.match(path):
         return fs.LocalFileSystem(), path
+    if "@" in path.partition("://")[2].partition("/")[0]:
+        raise InvalidInput("an input's URL must not have a user or a key, which would be in the results; use the environment")
     try:
         if path.startswith("hf://"):
             hub = import_optional("huggingface_hub", "batch")

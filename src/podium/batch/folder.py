@@ -50,14 +50,21 @@ class JobFolder:
         """Create the folder, and keep other jobs from writing to it during the block. Raises InvalidInput if one does."""
         import filelock
 
+        lock = filelock.FileLock(self.path / "lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path / "lock").acquire(timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except filelock.Timeout:
             raise InvalidInput(f"another job is writing to {self.path}; wait until it is done, or use another folder") from None
         except (FileExistsError, NotADirectoryError) as error:
             raise InvalidInput(Argument("to"), f": {self.path} is not a folder; name another") from error
+        except OSError as error:
+            problem = f": cannot write into {self.path} ({error.strerror or error}); name a folder that is writable"
+            raise PodiumError(Argument("to"), problem) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read_manifest(self) -> dict[str, Any] | None:
         """Return the manifest, None if there is none. Raises InvalidInput if the folder has something else, or is damaged."""

@@ -17,27 +17,34 @@ from podium.batch.progress import part_weights, share_before
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
 from podium.ranking import Reranker
+from podium.scorers import as_scorer
 
 __all__ = ["Plan", "planned"]
 
 SAMPLE_PARTS = 8  # parts at equal distances, of which the first queries are read
+CHARACTERS_PER_TOKEN = 4
 SAMPLE_PAIRS = 250  # about how many pairs of each of these parts are scored
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An estimate of a job: `pairs` and `seconds` are extrapolated from `sample_pairs` at `pairs_per_second`."""
+    """An estimate of a job, extrapolated from `sample_pairs` pairs.
+
+    `tokens` is estimated from the lengths of queries and texts, at four characters per token. `pairs_per_second` is None for a
+    hosted model, which is not called.
+    """
 
     files: int
     parts: int
     sample_pairs: int
     pairs: int
-    pairs_per_second: float
+    tokens: int
+    pairs_per_second: float | None
 
     @property
-    def seconds(self) -> float:
-        """The time on one machine like this one."""
-        return self.pairs / self.pairs_per_second
+    def seconds(self) -> float | None:
+        """The time on one machine like this one, None if it is unknown."""
+        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second
 
 
 def planned(request: JobRequest, reranker: Reranker) -> Plan:
@@ -50,14 +57,26 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
     pair_count = sum(len(query.documents) for _, queries in samples for query in queries)
     if not pair_count:
         raise InvalidInput("the sample of the input has no pair that can be scored; check the names of the columns")
-    ranked(samples[0][1][:1], reranker)  # the first call of a model is slower
-    began = time.perf_counter()
-    for _, queries in samples:
-        ranked(queries, reranker)
-    seconds = max(1e-9, time.perf_counter() - began)
+    characters = sum(
+        len(query.text) + len(document.text) for _, queries in samples for query in queries for document in query.documents
+    )
+    speed = None
+    if as_scorer(reranker.scorer).threads is not None:
+        ranked(samples[0][1][:1], reranker)  # the first call of a model is slower
+        began = time.perf_counter()
+        for _, queries in samples:
+            ranked(queries, reranker)
+        speed = pair_count / max(1e-9, time.perf_counter() - began)
     densities = [_pairs_per_weight(part, queries, weights[part], request.format_name) for part, queries in samples if queries]
-    pairs = sum(weights.values()) * sum(densities) / len(densities)
-    return Plan(len(files), len(manifest.parts), pair_count, max(pair_count, round(pairs)), pair_count / seconds)
+    pairs = max(pair_count, round(sum(weights.values()) * sum(densities) / len(densities)))
+    return Plan(
+        files=len(files),
+        parts=len(manifest.parts),
+        sample_pairs=pair_count,
+        pairs=pairs,
+        tokens=round(pairs * characters / pair_count / CHARACTERS_PER_TOKEN),
+        pairs_per_second=speed,
+    )
 
 
 def _first_queries(part: Part, options: Options) -> list[Query]:

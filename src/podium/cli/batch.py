@@ -148,6 +148,10 @@ def _columns(text: str | None) -> dict[str, str]:
 
 def _print_plan(plan: Plan) -> None:
     print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
+    print(f"about {plan.tokens:,} tokens, at four characters per token")
+    if plan.pairs_per_second is None or plan.seconds is None:
+        print("the model is hosted, so no request was sent and its speed is unknown")
+        return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
     rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
     print_rows(("machines like this one", "time"), rows)
