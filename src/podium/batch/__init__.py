@@ -6,14 +6,15 @@ Only this module is imported with podium; the others, which need pyarrow, are im
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from podium.batch.results import BatchResult, Verification
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_limit, refuse_unknown_names
+from podium.inputs import checked_limit, refuse, refuse_unknown_names
 from podium.ranking import Reranker
 
 __all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
@@ -44,6 +45,10 @@ def batch(
     ray_address: str | None = None,
     ray_actors: int | None = None,
     ray_cpus: int = 1,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    max_cost: float | None = None,
+    price: str | None = None,
 ) -> BatchResult:
     """Rerank the queries of files, write the results to the folder `to`, and return the counts.
 
@@ -73,12 +78,19 @@ def batch(
     - `ray_address`: the cluster, such as "auto"; None starts Ray on this machine. `ray_actors`: the maximum number of actors,
       by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model.
 
+    For hosted models on the engine "local", which get up to eight requests at once:
+
+    - `requests_per_minute`, `tokens_per_minute`: the provider's limits. Tokens are estimated, at four characters per token.
+    - `max_cost`: stop before this run could cost more US dollars than this. The cost is an estimate.
+    - `price`: the price of the model, such as "0.05/Mtokens" or "2/ksearches", if it is not in podium's list.
+
     Raises InvalidInput, also if the folder has the output of another job or another job is running; MissingPackage; and the
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
+    from podium.batch.limits import LimitedScorer, Limits, find_price
     from podium.batch.ray_engine import RayOptions
-    from podium.load import load
+    from podium.load import load, provider_of
 
     names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     request = JobRequest(
@@ -97,15 +109,31 @@ def batch(
         raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
     ray_options = RayOptions(ray_address, ray_actors, ray_cpus) if engine == "ray" else None
     with contextlib.ExitStack() as stack:
-        return run_job(
+        loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
+        limited = None
+        if engine == "local" and provider_of(loaded.model) is not None:
+            limits = Limits(
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                max_cost=max_cost,
+                price=find_price(loaded.model, price),
+            )
+            limited = LimitedScorer(loaded.scorer, limits)
+            loaded = loaded.with_scorer(limited)
+        else:
+            limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+            limit_options |= {"max_cost": max_cost, "price": price}
+            refuse(limit_options, "this option is for hosted models on the engine local:")
+        result = run_job(
             request,
             Path(to),
-            reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker)),
+            loaded,
             is_strict=strict,
             restart=restart,
             shows_progress=progress,
             ray_options=ray_options,
         )
+    return result if limited is None else dataclasses.replace(result, cost=limited.cost)
 
 
 @refuse_unknown_names

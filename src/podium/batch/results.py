@@ -11,7 +11,7 @@ __all__ = ["BatchResult", "Verification"]
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch job has done. Except for `computed_pairs` and `seconds`, the counts include earlier runs of the job.
+    """What a batch job has done. Except for `computed_pairs`, `seconds` and `cost`, the counts include earlier runs of the job.
 
     - `folder`: the output folder. Its folder `parts` has the results, and `rejected.parquet` the bad rows, if there are any.
     - `parts`, `complete_before`: number of parts, and how many of them were complete when this run began.
@@ -19,7 +19,7 @@ class BatchResult:
     - `rejected`: number of bad rows, and of bad documents in lists.
     - `truncated`: number of documents that were longer than the model reads. `tokens`: how many were computed or billed.
     - `notes`: sentences that a user should read, with N for every number → how many queries they are about.
-    - `seconds`: the time of this run.
+    - `seconds`: the time of this run. `cost`: its estimated cost in US dollars, None if it is unknown.
     """
 
     folder: Path
@@ -33,6 +33,7 @@ class BatchResult:
     tokens: int
     notes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import click
 from podium.batch import PART_SIZE, BatchResult, verify_batch
 from podium.batch import batch as run_batch
 from podium.batch.jobs import JobRequest
+from podium.batch.limits import Price, find_price
 from podium.batch.planning import Plan, planned
 from podium.batch.verification import job_model
 from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
@@ -80,6 +81,10 @@ def batch() -> None:
 @click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
 @click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
 @click.option("--ray-cpus", type=POSITIVE, default=1, show_default=True, metavar="N", help="Processors of an actor.")
+@click.option("--requests-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
+@click.option("--tokens-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
+@click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this run could cost more.")
+@click.option("--price", metavar="X/UNIT", help="For hosted APIs: 0.05/Mtokens or 2/ksearches.  [default: a list of prices]")
 @click.option("--plan", is_flag=True, help="Score a sample, and print the pairs and the time that the job would take.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
 @click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
@@ -111,7 +116,9 @@ def run(
     with load(model, **load_options) as reranker:
         if plan:
             request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
-            _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker))
+            _print_plan(
+                planned(JobRequest(inputs=inputs, **request_options), reranker), find_price(reranker.model, options["price"])
+            )
             return 0
         with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
             result = run_batch(inputs, to, reranker=reranker, **options)
@@ -146,11 +153,13 @@ def _columns(text: str | None) -> dict[str, str]:
     return columns
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, price: Price | None) -> None:
     print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
     print(f"about {plan.tokens:,} tokens, at four characters per token")
     if plan.pairs_per_second is None or plan.seconds is None:
         print("the model is hosted, so no request was sent and its speed is unknown")
+        if price is not None and price.unit == "Mtokens":
+            print(f"about {price.cost(plan.tokens, 0):,.2f} US dollars, estimated at {price}")
         return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
     rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
@@ -172,5 +181,7 @@ def _print_result(result: BatchResult) -> None:
     )
     for note, count in result.notes.items():
         click.echo(f"note: {note} ({count:,} queries)", err=True)
+    if result.cost is not None:
+        click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
     if result.rejected:
         click.echo(f"note: {result.rejected:,} bad rows were not scored; see {result.folder / 'rejected.parquet'}", err=True)
