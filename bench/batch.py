@@ -2,7 +2,8 @@
 
 python bench/batch.py make 1000000 large.parquet    # pairs of queries and passages of a collection in ../shared/data
 python bench/batch.py overhead large.parquet        # the time of a job and of one call of rerank_many, on 20,000 pairs
-python bench/batch.py memory small.parquet large.parquet     # the peak memory of jobs, each in its own process
+python bench/batch.py memory podium-mini small.parquet large.parquet    # the peak memory of jobs, each in a process
+.venv/ray/bin/python bench/batch.py cluster large.parquet OUT    # a job on three nodes, one is killed (after make test-ray)
 python bench/batch.py equal large.parquet OUT       # compare the first 20,000 rows of a job's output with a plain loop
 """
 
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -86,6 +88,28 @@ def memory(model: str, *paths: str) -> None:
             subprocess.run([sys.executable, __file__, "job", path, folder, model], check=True)
 
 
+def cluster(path: str, out: str, model: str = "podium-mini") -> None:
+    """Run a job on a Ray cluster of three nodes on this machine, and kill one of them when three parts are complete."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.2", "object_store_memory": 100_000_000}
+    nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    workers = [nodes.add_node(**node) for _ in range(2)]
+
+    def kill_a_node() -> None:
+        while len(list((Path(out) / "parts").glob("part-*"))) < 3:
+            time.sleep(1)
+        nodes.remove_node(workers[0], allow_graceful=False)
+        print("a node was killed", flush=True)
+
+    threading.Thread(target=kill_a_node, daemon=True).start()
+    result = podium.batch(path, out, reranker=model, engine="ray", ray_address=nodes.address)
+    print(f"{result.pairs:,} pairs in {result.parts} parts on three nodes, {result.seconds:.1f} s", flush=True)
+    ray.shutdown()
+    nodes.shutdown()
+
+
 def equal(path: str, out: str, model: str = "podium-mini") -> None:
     """Compare every result of the first 20,000 pairs with those of a loop over `rerank`."""
     rows = next(pq.ParquetFile(path).iter_batches(SAMPLE_PAIRS)).to_pylist()
@@ -107,4 +131,4 @@ def equal(path: str, out: str, model: str = "podium-mini") -> None:
 
 
 if __name__ == "__main__":
-    {function.__name__: function for function in (make, overhead, job, memory, equal)}[sys.argv[1]](*sys.argv[2:])
+    {function.__name__: function for function in (make, overhead, job, memory, cluster, equal)}[sys.argv[1]](*sys.argv[2:])

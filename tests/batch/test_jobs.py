@@ -203,6 +203,13 @@ def test_file_that_is_not_of_its_format_is_an_error(tmp_path, out, reranker, nam
         podium.batch(tmp_path / name, out, reranker=reranker)
 
 
+def test_file_without_the_columns_of_the_first_one_is_an_error(tmp_path, out, reranker):
+    write_table(tmp_path / "a.parquet", pairs([1]))
+    write_table(tmp_path / "b.parquet", [{"query_id": "q", "query": "a", "text": "b"}])
+    with pytest.raises(InvalidInput, match=r"b.parquet has no column 'id', which .*a.parquet has"):
+        podium.batch(tmp_path / "*.parquet", out, reranker=reranker)
+
+
 def test_missing_and_repeated_inputs_are_errors(tmp_path, out, reranker):
     path = write_table(tmp_path / "a.jsonl", pairs([1]))
     with pytest.raises(InvalidInput, match=r"there is no file .*b\*\.jsonl"):
@@ -213,3 +220,14 @@ def test_missing_and_repeated_inputs_are_errors(tmp_path, out, reranker):
         podium.batch("s3://key:secret@bucket/a.jsonl", out, reranker=reranker)
     with pytest.raises(InvalidInput, match="cannot be opened"):
         podium.batch("nope://bucket/a.jsonl", out, reranker=reranker)
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.arrow"])
+def test_file_that_is_damaged_in_the_middle_is_an_error_of_the_input(tmp_path, out, reranker, name):
+    """The beginning and the end are intact, so the damage is found while rows are read."""
+    path = write_table(tmp_path / name, pairs([20] * 20), rows_per_group=100)
+    content = bytearray(path.read_bytes())
+    content[200:-4000] = bytes(len(content) - 4200)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"{name} cannot be read as an? (Parquet|Arrow) file"):
+        podium.batch(path, out, reranker=reranker)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from podium.errors import InvalidInput, PodiumError, unreadable
 from podium.extras import import_optional
 
-__all__ = ["InputFile", "compression_of", "expansion_of", "input_files", "open_file", "open_stream"]
+__all__ = ["InputFile", "compression_of", "expansion_of", "file_name", "input_files", "open_file", "open_stream"]
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 """Ending of a file's name → its compression, as pyarrow names it."""
@@ -88,7 +88,12 @@ def expansion_of(file: InputFile) -> float:
 
 def compression_of(path: str) -> str | None:
     """Return the compression of a file by its name, None if it is not compressed."""
-    return COMPRESSIONS.get(os.path.splitext(path.lower())[1])
+    return COMPRESSIONS.get(os.path.splitext(file_name(path))[1])
+
+
+def file_name(path: str) -> str:
+    """Return a path or URL in lower case, without the options of a URL, to tell the kind of the file by its ending."""
+    return (path.partition("?")[0] if _URL.match(path) else path).lower()
 
 
 def _files_of(name: str) -> list[InputFile]:

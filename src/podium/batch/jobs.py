@@ -104,7 +104,18 @@ def new_manifest(request: JobRequest, files: Sequence[InputFile], reranker: Rera
     """Return the manifest of a job that has not begun. Raises InvalidInput."""
     fields = table_format(files[0].path, request.format_name).fields(files[0])
     options = _options(request, fields, reranker)
+    for file in files[1:]:
+        _check_columns(file, options, files[0])
     return Manifest(options, scorer_facts(reranker), fields, divided(files, options.format_name, options.part_size))
+
+
+def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
+    """Raise InvalidInput if a file does not have the columns that were found in the first one."""
+    table = table_format(file.path, options.format_name)
+    needed = [*options.columns.values(), *options.copy]
+    missing = [name for name in needed if name not in table.fields(file)] if table.has_columns else []
+    if missing:
+        raise InvalidInput(f"{file.path} has no column {missing[0]!r:.60}, which {first.path} has; rename it, or use two jobs")
 
 
 def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> Options:

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from podium.batch.files import InputFile, open_file
-from podium.batch.tables.arrow_rows import batch_rows, python_values
+from podium.batch.tables.arrow_rows import batch_rows, python_values, reading
 from podium.batch.tables.row import Range, Row, TableFormat
-from podium.errors import InvalidInput
 from podium.extras import import_optional
 
 __all__ = ["ArrowFile"]
@@ -67,12 +66,6 @@ def _batches(reader: Any) -> Iterator[tuple[int, Any]]:
 @contextlib.contextmanager
 def _opened(file: InputFile) -> Iterator[Any]:
     """Open a file for the block. Raises InvalidInput if it is damaged, also in the block."""
-    arrow = import_optional("pyarrow", "batch")
     ipc = import_optional("pyarrow.ipc", "batch")
-    try:
-        with open_file(file) as content, ipc.open_file(content) as reader:
-            yield reader
-    except MemoryError:  # pyarrow's own MemoryError is an ArrowException, too
-        raise
-    except arrow.ArrowException as error:
-        raise InvalidInput(f"{file.path} cannot be read as an Arrow file: {str(error)[:100]}; copy it again") from error
+    with reading(file, "an Arrow"), open_file(file) as content, ipc.open_file(content) as reader:
+        yield reader

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from podium.batch.files import InputFile
 from podium.batch.tables.row import BAD_ENCODING, Row
+from podium.errors import InvalidInput
+from podium.extras import import_optional
 
-__all__ = ["batch_rows", "python_values"]
+__all__ = ["batch_rows", "python_values", "reading"]
+
+
+@contextlib.contextmanager
+def reading(file: InputFile, kind: str) -> Iterator[None]:
+    """Turn errors of pyarrow in the block into InvalidInput, whose message has the kind of the file, such as "Parquet"."""
+    arrow = import_optional("pyarrow", "batch")
+    try:
+        yield
+    except MemoryError:  # pyarrow's own MemoryError is an ArrowException, too
+        raise
+    except (arrow.ArrowException, OSError) as error:
+        problem = f"{file.path} cannot be read as {kind} file: {str(error)[:100]}"
+        raise InvalidInput(f"{problem}; check that it is complete and reachable, or copy it again") from error
 
 
 def batch_rows(batch: Any, position: int) -> Iterator[Row]:

@@ -17,6 +17,7 @@ FIRST_LINES = 1000  # the keys are those of the first object in this many lines
 
 class JsonLines(LineFormat):
     bytes_per_pair = 1000
+    has_columns = False
 
     def fields(self, file: InputFile) -> list[str]:
         for row in itertools.islice(self.rows(file, 0, None), FIRST_LINES):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from podium.batch.files import InputFile, open_file
-from podium.batch.tables.arrow_rows import batch_rows, python_values
+from podium.batch.tables.arrow_rows import batch_rows, python_values, reading
 from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
 from podium.errors import InvalidInput
 from podium.extras import import_optional
@@ -104,11 +104,9 @@ def _group_rows(parquet: Any, group: int, group_start: int, start: int, columns:
 def _opened(file: InputFile) -> Iterator[Any]:
     """Open a file for the block. Raises InvalidInput if it is damaged, also in the block."""
     parquet = import_optional("pyarrow.parquet", "batch")
-    arrow = import_optional("pyarrow", "batch")
-    try:
-        with open_file(file) as content, parquet.ParquetFile(content, buffer_size=BUFFER_BYTES) as opened:
-            yield opened
-    except MemoryError:  # pyarrow's own MemoryError is an ArrowException, too
-        raise
-    except arrow.ArrowException as error:
-        raise InvalidInput(f"{file.path} cannot be read as a Parquet file: {str(error)[:100]}; copy it again") from error
+    with (
+        reading(file, "a Parquet"),
+        open_file(file) as content,
+        parquet.ParquetFile(content, buffer_size=BUFFER_BYTES) as opened,
+    ):
+        yield opened

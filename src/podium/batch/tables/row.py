@@ -35,9 +35,13 @@ class Row(NamedTuple):
 
 
 class TableFormat(ABC):
-    """How the rows of one kind of file are found. Positions increase from row to row; `unit` says what they count."""
+    """How the rows of one kind of file are found. Positions increase from row to row; `unit` says what they count.
+
+    `has_columns`: whether all rows of a file have the same columns.
+    """
 
     unit: ClassVar[str]
+    has_columns: ClassVar[bool] = True
 
     @abstractmethod
     def fields(self, file: InputFile) -> list[str]:
