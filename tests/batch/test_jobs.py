@@ -175,6 +175,9 @@ def test_bundled_model_gives_the_scores_of_a_plain_loop(tmp_path, out, mini):
         pytest.param({"part_size": 0}, "part_size must be a positive whole number", id="part-size"),
         pytest.param({"format_name": "xml"}, "there is no format 'xml'", id="format"),
         pytest.param({"limit": 0}, "limit must be a positive whole number", id="limit"),
+        pytest.param({"engine": "spark"}, "engine must be 'local' or 'ray', not 'spark'", id="engine"),
+        pytest.param({"ray_actors": 2}, "this option is for the engine ray: ray_actors", id="ray-option"),
+        pytest.param({"engine": "ray", "ray_cpus": 0}, "ray_cpus must be a positive whole number", id="ray-cpus"),
         pytest.param({"layuot": "lists"}, "did you mean layout", id="misspelled"),
     ],
 )

@@ -44,7 +44,7 @@ def batch(
     engine: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
     ray_actors: int | None = None,
-    ray_cpus: int = 1,
+    ray_cpus: int | None = None,
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
     max_cost: float | None = None,
@@ -76,7 +76,8 @@ def batch(
     - `progress`: show a progress bar on stderr.
     - `engine`: "local" for this machine, "ray" for a Ray cluster whose nodes have the files under the same paths.
     - `ray_address`: the cluster, such as "auto"; None starts Ray on this machine. `ray_actors`: the maximum number of actors,
-      by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model.
+      by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model,
+      by default 1.
 
     For hosted models on the engine "local", which get up to eight requests at once:
 
@@ -107,7 +108,12 @@ def batch(
     )
     if engine not in ("local", "ray"):
         raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
-    ray_options = RayOptions(ray_address, ray_actors, ray_cpus) if engine == "ray" else None
+    ray_options = None
+    if engine == "ray":
+        ray_options = RayOptions(ray_address, ray_actors, 1 if ray_cpus is None else ray_cpus)
+    else:
+        ray_only = {"ray_address": ray_address, "ray_actors": ray_actors, "ray_cpus": ray_cpus}
+        refuse(ray_only, "this option is for the engine ray:")
     with contextlib.ExitStack() as stack:
         loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
         limited = None

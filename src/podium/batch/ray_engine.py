@@ -18,7 +18,7 @@ from podium.batch.manifest import Manifest, check_same_job
 from podium.batch.options import scorer_facts
 from podium.batch.outputs import find_output
 from podium.batch.parts import Part
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import Argument, InvalidInput, PodiumError
 from podium.extras import import_optional
 from podium.inputs import checked_limit
 from podium.ranking import Reranker
@@ -49,7 +49,7 @@ class RayOptions:
     def __post_init__(self) -> None:
         checked_limit(self.actors)
         if isinstance(self.cpus, bool) or not isinstance(self.cpus, int) or self.cpus < 1:
-            raise InvalidInput(f"the number of processors of an actor must be a positive whole number, not {self.cpus!r:.40}")
+            raise InvalidInput(Argument("ray_cpus"), f" must be a positive whole number, not {self.cpus!r:.40}")
 
 
 class PartWorker:

@@ -80,7 +80,7 @@ def batch() -> None:
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
 @click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
-@click.option("--ray-cpus", type=POSITIVE, default=1, show_default=True, metavar="N", help="Processors of an actor.")
+@click.option("--ray-cpus", type=POSITIVE, metavar="N", help="Processors of an actor, and threads of its model.  [default: 1]")
 @click.option("--requests-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
 @click.option("--tokens-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
 @click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this run could cost more.")
