@@ -30,7 +30,7 @@ POLL_SECONDS = 1.0
 # A part is also given to another actor if it takes longer than this, and this many times as long as any part so far. Otherwise
 # a job would wait for a lost node whose actor cannot be restarted, because the cluster has no other node for it.
 SLOW_SECONDS = 30.0
-SLOW_FACTOR = 3.0
+SLOW_FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
