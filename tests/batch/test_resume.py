@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -98,6 +99,18 @@ def test_precision_of_the_model_is_part_of_a_job(path, out, mini):
         pytest.raises(InvalidInput, match="precision is float32, and was int8"),
     ):
         podium.batch(path, out, reranker=other)
+
+
+def test_other_instruction_set_is_refused(path, out, mini):
+    """It may change the last bits of scores, so a job is not continued on another kind of processor."""
+    podium.batch(path, out, reranker=mini)
+    manifest = json.loads((out / "manifest.json").read_text())
+    instruction_set = manifest["scorer"]["instruction_set"]
+    assert instruction_set
+    manifest["scorer"]["instruction_set"] = "abacus"
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidInput, match=f"instruction_set is {instruction_set}, and was abacus"):
+        podium.batch(path, out, reranker=mini)
 
 
 def test_changed_input_is_refused_and_shown(path, tmp_path, out, reranker):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from batches import as_lists, expected_results, pairs, results_in, write_table
@@ -70,3 +75,24 @@ def test_restart_is_an_option(path, tmp_path):
     assert run_in_process("batch", path, "--to", tmp_path / "out")[0] == 0
     assert run_in_process("batch", path, "--to", tmp_path / "out", "--limit", "1", "--restart")[0] == 0
     assert len(results_in(tmp_path / "out")) == 3
+
+
+def test_interrupt_leaves_complete_parts_only(tmp_path, mini):
+    rows = [{**row, "text": f"{row['text']} {row['id']}"} for row in pairs([20] * 100)]  # no two texts are equal
+    path = write_table(tmp_path / "in.parquet", rows)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "podium", "batch", path, "--to", out, "--part-size", "40"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while len(list((out / "parts").glob("part-*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "podium: interrupted" in stderr
+    assert not list(out.rglob("*.unfinished"))
+    complete = results_in(out)
+    assert 0 < len(complete) < len(rows)
+    assert complete == expected_results(rows[: len(complete)], mini)
