@@ -6,7 +6,7 @@ DEV    := .venv/dev
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients docs bench bench-late bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients test-ray docs bench bench-late bench-serve sanitize clean help
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -35,6 +35,12 @@ test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  
 			-c tests/clients/pytest.ini --ignore tests/clients/test_javascript.py tests/clients || exit 1; \
 	done
 	$(DEV)/bin/pytest -c tests/clients/pytest.ini tests/clients/test_javascript.py
+
+test-ray:        ## Test podium batch on a Ray cluster of three nodes, which loses its driver and a node
+	@cmp -s tests/ray/requirements.txt .venv/ray/installed || { $(PYTHON) -m venv .venv/ray && \
+		.venv/ray/bin/python -m pip install --quiet --editable . --requirement tests/ray/requirements.txt && \
+		cp tests/ray/requirements.txt .venv/ray/installed; }
+	.venv/ray/bin/python -m pytest -c tests/ray/pytest.ini tests/ray
 
 tests/clients/javascript/node_modules/installed: tests/clients/javascript/package.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -qy nodejs npm; }

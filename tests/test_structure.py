@@ -34,7 +34,7 @@ LEVELS = (
     {"ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
-    {"server", "cli", "__main__"},
+    {"batch", "server", "cli", "__main__"},
 )
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
 """A package or module of podium → its level.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from podium.batch import BatchResult, Verification, batch, verify_batch
 from podium.errors import (
     BadResponse,
     DeadlineExceeded,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadResponse",
+    "BatchResult",
     "CohereReranker",
     "DeadlineExceeded",
     "EmbeddedIndex",
@@ -76,10 +78,13 @@ __all__ = [
     "SourceError",
     "UnsupportedModel",
     "Usage",
+    "Verification",
     "VoyageAIReranker",
     "WrongType",
     "__version__",
+    "batch",
     "load",
+    "verify_batch",
 ]
 
 # Name → its module, which is imported on first use because it imports third-party packages.

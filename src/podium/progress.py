@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from podium.types import Progress
@@ -15,12 +15,13 @@ QUICK_SECONDS = 1.0  # work that ends within this time shows no bar
 
 
 @contextlib.contextmanager
-def bar(total: int, is_shown: bool, label: str = "scoring") -> Iterator[Progress]:
+def bar(total: int, is_shown: bool, label: str = "scoring", detail: Callable[[], str] | None = None) -> Iterator[Progress]:
     """Yield a function to call with the number of items done since its last call. It must be called from one thread only.
 
-    If `is_shown`, a bar appears after QUICK_SECONDS, with `label` on its left.
+    If `is_shown`, a bar appears after QUICK_SECONDS, with `label` on its left. On its right is the number of items, or a
+    percentage and what `detail` returns.
     """
-    late_bar = _LateBar(total, label)
+    late_bar = _LateBar(total, label, detail)
     try:
         yield late_bar.advance if is_shown else lambda count: None
     finally:
@@ -30,9 +31,10 @@ def bar(total: int, is_shown: bool, label: str = "scoring") -> Iterator[Progress
 class _LateBar:
     """A progress bar that appears after QUICK_SECONDS. It may not be used by several threads at once."""
 
-    def __init__(self, total: int, label: str) -> None:
+    def __init__(self, total: int, label: str, detail: Callable[[], str] | None) -> None:
         self._total = total
         self._label = label
+        self._detail = detail
         self._done_count = 0
         self._began = time.monotonic()
         self._bar: Any = None
@@ -44,7 +46,7 @@ class _LateBar:
         if self._bar is None and time.monotonic() - self._began > QUICK_SECONDS:
             self._start()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done_count)
+            self._bar.update(self._task, completed=self._done_count, detail=self._detail() if self._detail else "")
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -54,7 +56,9 @@ class _LateBar:
         from rich import progress
         from rich.console import Console
 
-        columns = (self._label, progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+        percentage = (progress.TaskProgressColumn(), progress.TextColumn("{task.fields[detail]}"))
+        count = percentage if self._detail else (progress.MofNCompleteColumn(),)
+        columns = (self._label, progress.BarColumn(), *count, progress.TimeRemainingColumn())
         self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(self._label, total=self._total)
+        self._task = self._bar.add_task(self._label, total=self._total, detail="")
         self._bar.start()

@@ -10,7 +10,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,17 @@ class Reranker:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
+
+    def load_call(self, **options: Any) -> Callable[[], Reranker]:
+        """Return a call that another process can use to load an equal reranker, with other `options` of podium.load.
+
+        If the reranker was not loaded, it is a call that returns the reranker itself. Raises InvalidInput if the reranker was
+        loaded with a secret.
+        """
+        if self._load_again is None:
+            return functools.partial(_same, self)
+        defaults = {"limit": self.limit, "rank_by": self.rank_by, "return_score": self.return_score}
+        return functools.partial(_picklable_call(self._load_again), **defaults, **options)
 
     @property
     def model(self) -> str:
@@ -326,6 +337,10 @@ def _request(query: str, reader: TextReader) -> _Request:
     texts = reader.texts
     text_indices = [index for index, text in enumerate(texts) if text is not None]
     return _Request(checked_query(query), list(reader.documents), [text for text in texts if text is not None], text_indices)
+
+
+def _same(reranker: Reranker) -> Reranker:
+    return reranker
 
 
 def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partial[Reranker]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from podium.cli.batch import batch
 from podium.cli.calibrate import calibrate
 from podium.cli.check import check
 from podium.cli.compare import compare
@@ -36,7 +37,7 @@ def podium() -> None:
     """Order search results by relevance."""
 
 
-for command in (rank, index, search, serve, key, evaluate, compare, calibrate, demo, models, check):
+for command in (rank, index, search, serve, key, batch, evaluate, compare, calibrate, demo, models, check):
     podium.add_command(command)
 
 

@@ -15,7 +15,10 @@ from podium.errors import InvalidInput, unreadable
 from podium.formats import csv_rows
 from podium.json_values import parse_json
 
-__all__ = ["LARGEST_GRADE", "Collection", "Qrels", "read_collection", "read_qrels", "read_queries"]
+__all__ = [
+    "CORPUS_FILES", "LARGEST_GRADE", "QUERIES_FILES", "Collection", "Qrels", "first_existing", "read_collection",
+    "read_corpus", "read_qrels", "read_queries",
+]  # fmt: skip
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id → document id → grade. A grade above 0 means relevant."""
@@ -59,9 +62,9 @@ def read_collection(path: str | Path, *, queries: str | Path | None = None, qrel
         raise InvalidInput(
             f"{folder} is neither a folder in BEIR's layout nor a .csv with the columns query, document and grade"
         )
-    judgments = read_qrels(qrels or _first_existing(folder, QRELS_FILES))
-    query_texts = read_queries(queries or _first_existing(folder, QUERIES_FILES))
-    documents = _corpus(_first_existing(folder, CORPUS_FILES))
+    judgments = read_qrels(qrels or first_existing(folder, QRELS_FILES))
+    query_texts = read_queries(queries or first_existing(folder, QUERIES_FILES))
+    documents = read_corpus(first_existing(folder, CORPUS_FILES))
     candidates = _candidates(folder / "candidates.tsv", query_texts, documents)
     return _answerable_queries_only(folder.resolve().name, documents, query_texts, judgments, candidates)
 
@@ -146,7 +149,7 @@ def _csv_collection(file: Path) -> Collection:
     return _answerable_queries_only(file.stem, documents, queries, qrels, candidate_ids)
 
 
-def _corpus(file: Path) -> dict[str, str]:
+def read_corpus(file: Path) -> dict[str, str]:
     """Return documents by id. A document is its `title`, a space and its `text`, as usual in evaluations on BEIR."""
     texts = []
     for location, document_id, record in _records(_numbered_lines(_lines(file), file)):
@@ -239,7 +242,8 @@ def _lines(file: Path) -> Iterable[str]:
         raise unreadable(file, error) from error
 
 
-def _first_existing(folder: Path, names: Sequence[str]) -> Path:
+def first_existing(folder: Path, names: Sequence[str]) -> Path:
+    """Return the first of these files that a folder has. Raises InvalidInput if it has none."""
     for name in names:
         if (folder / name).exists():
             return folder / name

@@ -11,7 +11,7 @@ import numpy as np
 from podium.atomic import atomic_write
 from podium.errors import InvalidInput, PodiumError, unreadable
 
-__all__ = ["Run", "check_ids", "read_run", "write_run"]
+__all__ = ["Run", "check_ids", "read_run", "run_lines", "write_run"]
 
 LOWEST_SCORE = np.float32(-1e30)  # the lowest score that is written
 Run = Mapping[str, Mapping[str, float]]
@@ -50,17 +50,19 @@ def write_run(path: str | Path, run: Run, name: str) -> None:
     check_ids(run)
     for scores in run.values():
         check_ids(scores)
-    tag = "-".join(name.split()) or "podium"
-    lines = [
-        f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n"
-        for query_id, scores in run.items()
-        for rank, (document_id, score) in enumerate(zip(scores, _strictly_decreasing(scores.values()), strict=True), start=1)
-    ]
+    lines = [line for query_id, scores in run.items() for line in run_lines(query_id, scores, scores.values(), name)]
     try:
         with atomic_write(Path(path)) as output:
             output.write("".join(lines).encode())
     except OSError as error:
         raise PodiumError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def run_lines(query_id: str, document_ids: Iterable[str], scores: Iterable[float], name: str) -> Iterator[str]:
+    """Yield the lines of a query in a run called `name`, for documents in the order of the ranking."""
+    tag = "-".join(name.split()) or "podium"
+    ranked = enumerate(zip(document_ids, _strictly_decreasing(scores), strict=True), start=1)
+    return (f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n" for rank, (document_id, score) in ranked)
 
 
 def check_ids(ids: Iterable[str]) -> None:

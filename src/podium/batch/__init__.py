@@ -1,0 +1,167 @@
+"""Batch jobs: rerank the queries of files of any size, in parts that are computed independently and exactly once.
+
+Only this module is imported with podium; the others, which need pyarrow, are imported when a job runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from podium.batch.results import BatchResult, Verification
+from podium.errors import Argument, InvalidInput
+from podium.inputs import checked_limit, refuse, refuse_unknown_names
+from podium.ranking import Reranker
+
+__all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
+
+PART_SIZE = 50_000
+"""About how many pairs a part has by default."""
+
+
+@refuse_unknown_names
+def batch(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    to: str | os.PathLike[str],
+    *,
+    reranker: Reranker | str = "podium-mini",
+    layout: Literal["lists", "pairs", "run", "requests"] | None = None,
+    columns: Mapping[str, str] | None = None,
+    rank_by: str | list[str] | None = None,
+    copy: Iterable[str] = (),
+    limit: int | None = None,
+    output: Literal["parquet", "run", "replies"] = "parquet",
+    collection: str | os.PathLike[str] | None = None,
+    format_name: str | None = None,
+    part_size: int = PART_SIZE,
+    strict: bool = False,
+    restart: bool = False,
+    progress: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    ray_actors: int | None = None,
+    ray_cpus: int | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    max_cost: float | None = None,
+    price: str | None = None,
+) -> BatchResult:
+    """Rerank the queries of files, write the results to the folder `to`, and return the counts.
+
+    The input is divided into parts. The output of a part appears in the folder when it is complete. If the job is
+    interrupted, the same call continues it: complete parts are neither read nor computed again. Bad rows are written to
+    `rejected.parquet` with the reason.
+
+    - `inputs`: files, globs, folders and URLs (s3://, gs://, hf://) of Parquet, Arrow, JSON lines, CSV, TSV and TREC runs. Text
+      files may be compressed (.gz, .zst).
+    - `reranker`: a Reranker, or the name of a model as for podium.load.
+    - `layout`: "lists" for a row per query with a list of documents, "pairs" for a row per query and document, "run" for a
+      TREC run, "requests" for OpenAI's batch lines with requests for /v1/rerank. By default it is recognized by the names of
+      the columns. In pairs and runs, the rows of a query are adjacent.
+    - `columns`: the names of columns that are not the usual ones, such as {"query": "question", "document": "body"}.
+    - `rank_by`: the fields of a document that are read. In pairs, these can be columns.
+    - `copy`: columns of the input that are copied to the output.
+    - `limit`: the number of results per query, None for the reranker's default.
+    - `output`: "parquet" for Parquet files with a row per result, "run" for a TREC run, "replies" for replies to requests.
+    - `collection`: a folder in BEIR's layout with the texts of a run. They are all in memory.
+    - `format_name`: the format of all inputs: "parquet", "arrow", "jsonl", "csv", "tsv" or "run". By default, the names
+      of files tell it.
+    - `part_size`: about how many pairs a part has. A compressed file and a CSV are one part.
+    - `strict`: raise InvalidInput for the first bad row.
+    - `restart`: delete the output of another job in the folder, and start.
+    - `progress`: show a progress bar on stderr.
+    - `engine`: "local" for this machine, "ray" for a Ray cluster whose nodes have the files under the same paths.
+    - `ray_address`: the cluster, such as "auto"; None starts Ray on this machine. `ray_actors`: the maximum number of actors,
+      by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model,
+      by default 1.
+
+    For hosted models on the engine "local", which get up to eight requests at once:
+
+    - `requests_per_minute`, `tokens_per_minute`: the provider's limits. Tokens are estimated, at four characters per token.
+    - `max_cost`: stop before this run could cost more US dollars than this. The cost is an estimate.
+    - `price`: the price of the model, such as "0.05/Mtokens" or "2/ksearches", if it is not in podium's list.
+
+    Raises InvalidInput, also if the folder has the output of another job or another job is running; MissingPackage; and the
+    errors of the reranker.
+    """
+    from podium.batch.jobs import JobRequest, run_job
+    from podium.batch.limits import LimitedScorer, Limits, find_price
+    from podium.batch.ray_engine import RayOptions
+    from podium.load import load, provider_of
+
+    names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    request = JobRequest(
+        inputs=names,
+        layout=layout,
+        columns=dict(columns or {}),
+        rank_by=rank_by,
+        copy=list(copy),
+        limit=limit,
+        output=output,
+        part_size=part_size,
+        format_name=format_name,
+        collection=collection,
+    )
+    if engine not in ("local", "ray"):
+        raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
+    ray_options = None
+    if engine == "ray":
+        ray_options = RayOptions(ray_address, ray_actors, 1 if ray_cpus is None else ray_cpus)
+    else:
+        ray_only = {"ray_address": ray_address, "ray_actors": ray_actors, "ray_cpus": ray_cpus}
+        refuse(ray_only, "this option is for the engine ray:")
+    with contextlib.ExitStack() as stack:
+        loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
+        limited = None
+        if engine == "local" and provider_of(loaded.model) is not None:
+            limits = Limits(
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                max_cost=max_cost,
+                price=find_price(loaded.model, price),
+            )
+            limited = LimitedScorer(loaded.scorer, limits)
+            loaded = loaded.with_scorer(limited)
+        else:
+            limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+            limit_options |= {"max_cost": max_cost, "price": price}
+            refuse(limit_options, "this option is for hosted models on the engine local:")
+        result = run_job(
+            request,
+            Path(to),
+            loaded,
+            is_strict=strict,
+            restart=restart,
+            shows_progress=progress,
+            ray_options=ray_options,
+        )
+    return result if limited is None else dataclasses.replace(result, cost=limited.cost)
+
+
+@refuse_unknown_names
+def verify_batch(
+    to: str | os.PathLike[str],
+    *,
+    sample: int = 20,
+    seed: int = 0,
+    reranker: Reranker | None = None,
+    progress: bool = False,
+) -> Verification:
+    """Compute random parts of the batch job in the folder `to` again, and compare them with its files.
+
+    A score does not depend on the other pairs that are computed with it, so a part has the same content whenever it is
+    computed. `sample` is the number of parts, and `seed` decides which. `reranker` is the job's; by default the job's model is
+    loaded without options. Raises InvalidInput if the model, its options or the input files are not those of the job.
+    """
+    from podium.batch.verification import job_model, verify_job
+    from podium.load import load
+
+    count = checked_limit(sample) or 1
+    if reranker is not None:
+        return verify_job(Path(to), reranker, sample=count, seed=seed, shows_progress=progress)
+    with load(job_model(Path(to))) as loaded:
+        return verify_job(Path(to), loaded, sample=count, seed=seed, shows_progress=progress)

@@ -1,0 +1,104 @@
+"""Compute one part of a batch job: read its rows, score its queries in windows, and write its results."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from podium.batch.collection import load_collection
+from podium.batch.folder import JobFolder
+from podium.batch.layouts import LAYOUTS, BadRow, PartInput, Query, Selection
+from podium.batch.options import Options
+from podium.batch.outputs import Target, find_output
+from podium.batch.parts import Part
+from podium.batch.scoring import ranked, windows
+from podium.batch.summaries import Summary
+from podium.batch.tables import table_format
+from podium.errors import InvalidInput
+from podium.extras import import_optional
+from podium.ranking import Reranker
+
+__all__ = ["PartProgress", "compute_part", "location", "part_queries"]
+
+PartProgress = Callable[[int, int], None]
+"""A function that is called after each window with its number of pairs and the position of its last query."""
+
+
+def compute_part(
+    part: Part,
+    options: Options,
+    reranker: Reranker,
+    folder: JobFolder,
+    *,
+    is_strict: bool = False,
+    progress: PartProgress | None = None,
+) -> Summary:
+    """Write the output and the summary of a part, and return the summary.
+
+    Raises InvalidInput if the input cannot be read, or for a bad row if `is_strict`; PodiumError if the output cannot be
+    written; and the errors of the scorer.
+    """
+    summary = Summary()
+
+    def reject(row: BadRow) -> None:
+        if is_strict:
+            document = "" if row.document is None else f", document {row.document}"
+            raise InvalidInput(f"{location(part, options, row.position)}{document}: {row.reason}; correct or remove it")
+        summary.rejected.append(row)
+
+    with folder.writing(folder.part_path(part)) as file:
+        output = find_output(options.output)
+        target = Target(file, part.file.path, reranker.model, _copied_types(part, options))
+        with output.writer(target) as writer:
+            for window in windows(part_queries(part, options, reject)):
+                for query, ranking in zip(window, ranked(window, reranker), strict=True):
+                    if query.refuses_truncation and ranking.usage.truncated:
+                        reject(BadRow(query.position, None, "a document is longer than the model reads"))
+                        continue
+                    summary.add(ranking)
+                    writer.write(query, dataclasses.replace(ranking, results=ranking.results[: query.limit or options.limit]))
+                if progress:
+                    pair_count = sum(len(query.documents) for query in window)
+                    progress(pair_count, window[-1].position)
+        with folder.writing(folder.summary_path(part)) as summary_file:
+            summary.write(summary_file)
+    return summary
+
+
+def location(part: Part, options: Options, position: int) -> str:
+    """Return the name of a file and a position in it, for a message."""
+    return f"{part.file.path}, {table_format(part.file.path, options.format_name).unit} {position}"
+
+
+def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None]) -> Iterator[Query]:
+    """Yield the queries of a part, and call `reject` with its bad rows."""
+    selection = Selection(options.columns, options.rank_by, options.copy)
+    source = PartInput(part, table_format(part.file.path, options.format_name), selection)
+    if options.collection is not None:
+        source = dataclasses.replace(source, collection=load_collection(options.collection))
+    needs_ids = find_output(options.output).needs_ids
+    for entry in LAYOUTS[options.layout].queries(source):
+        if isinstance(entry, BadRow):
+            reject(entry)
+        else:
+            yield _with_ids(entry, reject) if needs_ids else entry
+
+
+def _with_ids(query: Query, reject: Callable[[BadRow], None]) -> Query:
+    """Return a query with those documents that have an id without white space. Without a query id, it has none of them."""
+    with_ids = []
+    for document in query.documents:
+        if all(name is not None and name.split() == [name] for name in (query.id, document.id)):
+            with_ids.append(document)
+        else:
+            reason = "the query or the document has no id, or one with white space, and a run needs both ids"
+            reject(BadRow(document.position, document.index, reason))
+    return dataclasses.replace(query, documents=with_ids)
+
+
+def _copied_types(part: Part, options: Options) -> dict[str, Any]:
+    """Return the Arrow types of the copied columns. Columns of files without types are strings."""
+    arrow = import_optional("pyarrow", "batch")
+    table = table_format(part.file.path, options.format_name)
+    return {name: table.arrow_type(part.file, name) or arrow.string() for name in options.copy}

@@ -1,0 +1,175 @@
+"""Input files of a batch job: paths, globs, folders and URLs → files with an identity, opened for reading.
+
+Files are opened with pyarrow, which reads local files, s3://, gs:// and other file systems. hf:// uses the hub's client.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from podium.errors import InvalidInput, PodiumError, unreadable
+from podium.extras import import_optional
+
+__all__ = ["InputFile", "compression_of", "expansion_of", "file_name", "input_files", "open_file", "open_stream"]
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+"""Ending of a file's name → its compression, as pyarrow names it."""
+BUFFER_BYTES = 1 << 20
+SAMPLE_BYTES = 1 << 22  # the number of bytes that are decompressed to estimate the size of all content
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # at least two letters: C:\ is a drive of Windows
+_WILDCARD = re.compile(r"[*?[]")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """An input file and its identity: an absolute path or a URL, its size in bytes, and a version.
+
+    The version is the time of the last change, or the hash that the storage reports. A file whose size and version are
+    unchanged is not read again.
+    """
+
+    path: str
+    size: int
+    version: str
+
+
+def input_files(inputs: Iterable[str | os.PathLike[str]]) -> list[InputFile]:
+    """Return the files that paths, globs, folders and URLs name, in this order; those of a glob or folder sorted by name.
+
+    The files in a folder whose name begins with a dot or an underscore are left out, as other readers of Parquet do. Raises
+    InvalidInput if there is no such file, and if a file is named twice.
+    """
+    files = [file for name in inputs for file in _files_of(os.fspath(name))]
+    paths = [file.path for file in files]
+    if repeated := next((path for index, path in enumerate(paths) if path in paths[:index]), None):
+        raise InvalidInput(f"{repeated} is named twice as an input; name each file once")
+    if not files:
+        raise InvalidInput("there is no input; name at least one file")
+    return files
+
+
+def open_file(file: InputFile) -> Any:
+    """Return a pyarrow file for random access, without decompression. Raises InvalidInput."""
+    system, path = _file_system(file.path)
+    try:
+        return system.open_input_file(path)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+
+
+def open_stream(file: InputFile, start: int = 0) -> BinaryIO:
+    """Return the file's content from a byte on, decompressed if its name ends in .gz or .zst; then `start` must be 0."""
+    raw = open_file(file)
+    compression = compression_of(file.path)
+    if compression is not None:
+        raw = import_optional("pyarrow", "batch").CompressedInputStream(raw, compression)
+    elif start:
+        raw.seek(start)
+    return io.BufferedReader(raw, BUFFER_BYTES)
+
+
+def expansion_of(file: InputFile) -> float:
+    """Return about how many bytes of content a byte of a file expands to, measured at its beginning. 1 if not compressed."""
+    if compression_of(file.path) is None:
+        return 1.0
+    raw = open_file(file)
+    with raw, import_optional("pyarrow", "batch").CompressedInputStream(raw, compression_of(file.path)) as content:
+        length = len(content.read(SAMPLE_BYTES))
+        return float(length / max(1, raw.tell()))
+
+
+def compression_of(path: str) -> str | None:
+    """Return the compression of a file by its name, None if it is not compressed."""
+    return COMPRESSIONS.get(os.path.splitext(file_name(path))[1])
+
+
+def file_name(path: str) -> str:
+    """Return a path or URL in lower case, without the options of a URL, to tell the kind of the file by its ending."""
+    return (path.partition("?")[0] if _URL.match(path) else path).lower()
+
+
+def _files_of(name: str) -> list[InputFile]:
+    """Return the files of one input. Raises InvalidInput if there are none."""
+    files = list(_remote_files(name) if _URL.match(name) else _local_files(name))
+    if not files:
+        raise InvalidInput(f"there is no file {name}; check the name")
+    return files
+
+
+def _local_files(name: str) -> Iterator[InputFile]:
+    try:
+        paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
+        for path in map(Path, paths):
+            for file in _visible_files(path) if path.is_dir() else [path]:
+                stat = file.stat()
+                yield InputFile(str(file.absolute()), stat.st_size, str(stat.st_mtime_ns))
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from error
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """Return the files in a folder and in the folders in it, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    )
+
+
+def _remote_files(url: str) -> Iterator[InputFile]:
+    """Yield the files of a URL, which may have wildcards or name a folder."""
+    fs = import_optional("pyarrow.fs", "batch")
+    system, path = _file_system(url)
+    location, question_mark, options = url.partition("?")  # options of the storage, such as s3://bucket/a?region=eu-west-1
+    prefix = location.removesuffix(path)
+    try:
+        if wildcard := _WILDCARD.search(path):
+            folder = path[: wildcard.start()].rpartition("/")[0]
+            entries = system.get_file_info(fs.FileSelector(folder, recursive=True))
+            entries = [entry for entry in entries if fnmatch.fnmatch(entry.path, path)]
+        else:
+            entry = system.get_file_info(path)
+            is_folder = entry.type == fs.FileType.Directory
+            entries = system.get_file_info(fs.FileSelector(path, recursive=True)) if is_folder else [entry]
+    except OSError as error:
+        raise unreadable(url, error) from error
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        if entry.type == fs.FileType.File and not entry.base_name.startswith((".", "_")):
+            yield InputFile(f"{prefix}{entry.path}{question_mark}{options}", entry.size, _remote_version(system, entry))
+
+
+def _remote_version(system: Any, entry: Any) -> str:
+    """Return the hash that the storage reports for a file, or else the time of its last change."""
+    if system.type_name.startswith("py::fsspec"):
+        info = system.handler.fs.info(entry.path)
+        hashes = (info.get(name) for name in ("blob_id", "ETag", "etag", "sha"))
+        if known := next(filter(None, hashes), None):
+            return str(known)
+    return str(entry.mtime_ns or "")
+
+
+def _file_system(path: str) -> tuple[Any, str]:
+    """Return the pyarrow file system of a path or URL, and the path in it. Raises InvalidInput for a URL that is unknown."""
+    fs = import_optional("pyarrow.fs", "batch")
+    if not _URL.match(path):
+        return fs.LocalFileSystem(), path
+    if "@" in path.partition("://")[2].partition("/")[0]:
+        raise InvalidInput("an input's URL must not have a user or a key, which would be in the results; use the environment")
+    try:
+        if path.startswith("hf://"):
+            hub = import_optional("huggingface_hub", "batch")
+            return fs.PyFileSystem(fs.FSSpecHandler(hub.HfFileSystem())), path.removeprefix("hf://")
+        system, inner_path = fs.FileSystem.from_uri(path)
+    except PodiumError:
+        raise
+    except (OSError, ValueError, ImportError, NotImplementedError) as error:
+        raise InvalidInput(f"{path} cannot be opened: {str(error)[:200]}; check the URL") from error
+    return system, inner_path

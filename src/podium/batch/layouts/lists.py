@@ -1,0 +1,68 @@
+"""The layout with a row per query, which has a list of documents: strings or records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, checked_text, text_of_id
+from podium.batch.tables.row import Row
+from podium.documents import id_of
+
+__all__ = ["Lists"]
+
+
+class Lists(Layout):
+    """A document's id is in the list of ids, or else in its record (`_id` or `id`)."""
+
+    name = "lists"
+    names = {  # noqa: RUF012  not changed
+        "query": ("query", "question"),
+        "documents": ("documents", "passages", "texts"),
+        "query_id": ("query_id", "qid", "id", "_id"),
+        "ids": ("ids", "document_ids", "doc_ids"),
+    }
+    required = ("query", "documents")
+
+    def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
+        selection = source.selection
+        for row in source.table.rows(source.part.file, source.part.start, selection.needed_columns):
+            if not source.is_in_part(row.position):
+                return
+            try:
+                yield from self._query(row, source)
+            except ValueError as error:
+                yield BadRow(row.position, None, str(error))
+
+    def _query(self, row: Row, source: PartInput) -> Iterator[Query | BadRow]:
+        """Yield the bad documents of a row, and its query with the others. Raises ValueError if the row is bad."""
+        if row.problem is not None:
+            raise ValueError(row.problem)
+        selection = source.selection
+        values = {name: row.values.get(column) for name, column in selection.columns.items()}
+        query = Query(row.position, text_of_id(values.get("query_id")), checked_text(values["query"], "query"))
+        documents = values["documents"]
+        if not isinstance(documents, list):
+            raise ValueError(f"documents is {_type_name(documents)}, not a list")
+        ids = _ids(values.get("ids"), len(documents))
+        copied = selection.copied_values(row.values)
+        for index, document in enumerate(documents):
+            try:
+                text = selection.document_text(document)
+                document_id = id_of(document) if ids is None else text_of_id(ids[index])
+                query.documents.append(Document(row.position, index, document_id, text, document, copied))
+            except ValueError as error:
+                yield BadRow(row.position, index, str(error))
+        yield query
+
+
+def _ids(values: Any, count: int) -> Sequence[Any] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError("the list of ids does not have as many entries as the list of documents")
+    return values
+
+
+def _type_name(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,77 @@
+"""The layout of OpenAI's batch lines, with requests for /v1/rerank: the input of vLLM's run-batch and Voyage's batch API.
+
+A line has `custom_id`, `method`, `url` and `body`. The body is a request in Cohere's dialect of `podium serve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, checked_text, text_of_id
+from podium.batch.tables.row import Row
+from podium.documents import id_of
+from podium.inputs import checked_fields
+from podium.server.dialects.call import Call, Refusal
+from podium.server.dialects.cohere import DIALECT
+
+__all__ = ["Requests"]
+
+
+class Requests(Layout):
+    """The id of a query is its `custom_id`. The model that a request names is not used. A bad document makes a request bad."""
+
+    name = "requests"
+    names = {"custom_id": ("custom_id",), "body": ("body",), "url": ("url",)}  # noqa: RUF012  not changed
+    required = ("custom_id", "body")
+    has_requests = True
+
+    def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
+        for row in source.table.rows(source.part.file, source.part.start, None):
+            if not source.is_in_part(row.position):
+                return
+            try:
+                yield _query(row, source.selection)
+            except ValueError as error:
+                yield BadRow(row.position, None, str(error))
+
+
+def _query(row: Row, selection: Selection) -> Query:
+    """Return the query of a request. Raises ValueError if it is not valid."""
+    if row.problem is not None:
+        raise ValueError(row.problem)
+    values = {name: row.values.get(column) for name, column in selection.columns.items()}
+    custom_id = text_of_id(values["custom_id"])
+    if custom_id is None:
+        raise ValueError("the custom_id is missing")
+    call = _call(values)
+    (question,) = call.questions
+    fields = Selection({}, selection.rank_by if call.rank_by is None else checked_fields(call.rank_by))
+    copied = selection.copied_values(row.values)
+    query = Query(
+        row.position,
+        custom_id,
+        checked_text(question.query, "query"),
+        limit=call.limit,
+        refuses_truncation=not call.truncate,
+        request=call,
+    )
+    for index, document in enumerate(question.documents):
+        try:
+            text = fields.document_text(document)
+        except ValueError as error:
+            raise ValueError(f"document {index}: {error}") from error
+        query.documents.append(Document(row.position, index, id_of(document), text, document, copied))
+    return query
+
+
+def _call(values: Mapping[str, Any]) -> Call:
+    """Return the call in the body of a request. Raises ValueError."""
+    if values.get("url") not in (None, *DIALECT.paths):
+        raise ValueError(f"the url is none of {', '.join(DIALECT.paths)}")
+    if not isinstance(values["body"], Mapping):
+        raise ValueError("the body is not an object")
+    try:
+        return DIALECT.read_call(values["body"])
+    except Refusal as refusal:
+        raise ValueError(refusal.message) from refusal

@@ -1,0 +1,198 @@
+"""Limits of batch jobs with hosted models: requests and tokens per minute, and a maximum cost, shared by all threads.
+
+Costs are estimates: a provider may bill other numbers of tokens, and prices change.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from podium.compose.wrapped import WrappedScorer
+from podium.errors import Argument, InvalidInput, PodiumError
+from podium.types import Progress, Scorer, Scores
+
+__all__ = ["LimitedScorer", "Limits", "Price", "find_price", "parse_price"]
+
+CONCURRENT_CALLS = 8
+SECONDS_PER_MINUTE = 60.0
+DOCUMENTS_PER_SEARCH = 100
+CHARACTERS_PER_SEARCH_DOCUMENT = 2000  # a longer document counts as several, of about 500 tokens each
+MOST_TOKENS_PER_SEARCH_DOCUMENT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price in US dollars per `unit`, a key of UNITS. A search is a request with up to 100 documents.
+
+    `source` says where and when the price was listed.
+    """
+
+    dollars: float
+    unit: str
+    source: str = "the option price"
+
+    def __str__(self) -> str:
+        return f"{self.dollars:g} US dollars per {UNITS[self.unit]} ({self.source})"
+
+    def cost(self, tokens: float, searches: float) -> float:
+        return self.dollars * (tokens / 1e6 if self.unit == "Mtokens" else searches / 1e3)
+
+
+UNITS = {"Mtokens": "million tokens", "ksearches": "thousand searches"}
+"""Unit of a price, as in 0.05/Mtokens → its name."""
+
+PRICES = {
+    "voyage:rerank-2.5": Price(0.05, "Mtokens", "openrouter.ai/voyageai on 27 July 2026"),
+    "voyage:rerank-2.5-lite": Price(0.02, "Mtokens", "openrouter.ai/voyageai on 27 July 2026"),
+}
+"""Model → its list price. Only prices with a source and a date are listed."""
+
+
+def parse_price(text: str) -> Price:
+    """Return the price in a text such as 0.05/Mtokens or 2/ksearches. Raises InvalidInput."""
+    amount, _, unit = text.partition("/")
+    try:
+        dollars = float(amount)
+    except ValueError:
+        dollars = math.nan
+    if unit not in UNITS or not 0 <= dollars < math.inf:
+        raise InvalidInput(Argument("price"), f" is written as 0.05/Mtokens or 2/ksearches, not {text!r:.40}")
+    return Price(dollars, unit)
+
+
+def find_price(model: str, price: str | None) -> Price | None:
+    """Return the price that a user has named, or else the list price of a model, None if it is unknown."""
+    return PRICES.get(model) if price is None else parse_price(price)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """None means no limit. `max_cost` is in US dollars, for one run of a job. Raises InvalidInput."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    price: Price | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "max_cost"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
+            ):
+                raise InvalidInput(Argument(name), f" must be a positive number, not {value!r:.40}")
+        if self.max_cost is not None and self.price is None:
+            raise InvalidInput(
+                Argument("max_cost"),
+                " needs the price of the model, which is not listed; name it with ",
+                Argument("price", "0.05/Mtokens"),
+            )
+
+
+class _Rate:
+    """How much of something may be used per minute. What is not used in a minute is lost. Not safe for threads."""
+
+    def __init__(self, per_minute: float | None, now: float) -> None:
+        self._per_minute = per_minute
+        self._available = per_minute or 0.0
+        self._updated = now
+
+    def reserve(self, amount: float, now: float) -> float:
+        """Use an amount, and return how many seconds to wait before that."""
+        if self._per_minute is None:
+            return 0.0
+        gained = (now - self._updated) * self._per_minute / SECONDS_PER_MINUTE
+        self._available = min(self._per_minute, self._available + gained) - amount
+        self._updated = now
+        return max(0.0, -self._available * SECONDS_PER_MINUTE / self._per_minute)
+
+
+class LimitedScorer(WrappedScorer):
+    """A hosted scorer whose calls keep to limits. `score_many` sends up to eight queries at once.
+
+    A call is made only if the cost so far, the cost of calls that are running and its own cost do not exceed the maximum. For
+    calls that are not finished, a token per character is assumed, which is the most. `clock` and `sleep` are those of `time`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(scorer)
+        self._limits = limits
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._requests = _Rate(limits.requests_per_minute, clock())
+        self._tokens = _Rate(limits.tokens_per_minute, clock())
+        self._reserved_cost = 0.0  # of calls that are running
+        self._cost = 0.0
+
+    @property
+    def cost(self) -> float | None:
+        """The estimated cost of all calls in US dollars, None if the price is unknown."""
+        return None if self._limits.price is None else self._cost
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        characters = sum(len(query) + len(text) for text in texts)
+        most = self._estimated_cost(characters, _searches(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
+        with self._lock:
+            self._check_budget(most)
+            self._reserved_cost += most
+            now = self._clock()
+            # Rates are about what the provider counts, and it counts tokens, which are about four characters.
+            seconds = max(self._requests.reserve(1, now), self._tokens.reserve(characters / 4, now))
+        try:
+            if seconds:
+                self._sleep(seconds)
+            scores = self.scorer.score(query, texts)
+        except BaseException:  # the provider may have billed it
+            with self._lock:
+                self._reserved_cost -= most
+                self._cost += most
+            raise
+        tokens = characters / 4 if scores.total_tokens is None else scores.total_tokens
+        searches = scores.billed.get("search_units", _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT))
+        with self._lock:
+            self._reserved_cost -= most
+            self._cost += self._estimated_cost(tokens, searches)
+        return scores
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]:
+        with ThreadPoolExecutor(CONCURRENT_CALLS) as pool:
+            calls = [
+                pool.submit(self.score, query, texts) if texts else None
+                for query, texts in zip(queries, texts_per_query, strict=True)
+            ]
+            try:
+                return [Scores(()) if call is None else call.result() for call in calls]
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)  # after an error, calls that wait are not made
+
+    def _estimated_cost(self, tokens: float, searches: float) -> float:
+        return 0.0 if self._limits.price is None else self._limits.price.cost(tokens, searches)
+
+    def _check_budget(self, cost: float) -> None:
+        maximum = self._limits.max_cost
+        if maximum is not None and self._cost + self._reserved_cost + cost > maximum:
+            raise PodiumError(
+                f"the next request could exceed the maximum cost of {maximum:g} US dollars; about {self._cost:.2f} were spent. "
+                "Complete parts remain; to continue, run the job again with ",
+                Argument("max_cost"),
+            )
+
+
+def _searches(texts: Sequence[str], characters_per_document: int) -> float:
+    """Return the number of searches that are billed for texts, if a document has at most this many characters."""
+    return math.ceil(sum(max(1, math.ceil(len(text) / characters_per_document)) for text in texts) / DOCUMENTS_PER_SEARCH)

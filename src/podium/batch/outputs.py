@@ -1,0 +1,198 @@
+"""Kinds of output of batch jobs: Parquet with a row per result, TREC runs, and replies to batch requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import filecmp
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from podium.batch.layouts import Query
+from podium.errors import InvalidInput
+from podium.evaluation.runs import run_lines
+from podium.extras import import_optional
+from podium.server.dialects.cohere import DIALECT
+from podium.types import Ranking
+
+__all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
+
+ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a PartWriter writes to: the file of a part, its input file's path, and the copied columns with their types."""
+
+    file: IO[bytes]
+    input_path: str
+    model: str
+    copied_types: Mapping[str, Any]
+
+
+class PartWriter(ABC):
+    """Writes the results of a part's queries. It is a context manager, and completes the file if there was no error."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @abstractmethod
+    def write(self, query: Query, ranking: Ranking) -> None:
+        """Write the results of a query. The index of a result is a position in the query's list of documents."""
+
+    def close(self) -> None:  # noqa: B027  most writers have nothing to complete
+        """Complete the file."""
+
+    def abandon(self) -> None:  # noqa: B027  as above
+        """Release what is in memory, after an error."""
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+
+class ParquetResults(PartWriter):
+    """Columns of identification, the result, its position in the input, and then the copied columns."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._arrow = import_optional("pyarrow", "batch")
+        parquet = import_optional("pyarrow.parquet", "batch")
+        types = {name: self._arrow.type_for_alias(type_name) for name, type_name in RESULT_COLUMNS.items()}
+        self._schema = self._arrow.schema(list({**types, **target.copied_types}.items()))
+        self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        self._rows: list[tuple[Any, ...]] = []
+
+    def write(self, query: Query, ranking: Ranking) -> None:
+        for result in ranking:
+            document = query.documents[result.index]
+            counts = (result.tokens, result.dropped_tokens, result.no_text)
+            origin = (self.target.input_path, document.position)
+            ids = (query.id, document.id, document.index)
+            copied = map(_copied_value, document.copied, self.target.copied_types.values())
+            self._rows.append((*ids, result.rank, result.score, *counts, *origin, *copied))
+        if len(self._rows) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # or it would write the end of the file when it is deleted
+
+    def _flush(self) -> None:
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
+        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
+        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        self._rows = []
+
+
+class RunResults(PartWriter):
+    """Lines of a TREC run."""
+
+    def write(self, query: Query, ranking: Ranking) -> None:
+        document_ids = [query.documents[result.index].id or "" for result in ranking]
+        scores = [result.score for result in ranking]
+        for line in run_lines(query.id or "", document_ids, scores, self.target.model):
+            self.target.file.write(line.encode())
+
+
+class Replies(PartWriter):
+    """Lines of replies to batch requests, in the format of OpenAI's batch API."""
+
+    def write(self, query: Query, ranking: Ranking) -> None:
+        results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
+        identity = f"{self.target.input_path}:{query.position}:{query.id}"
+        request_id = f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+        body = DIALECT.reply(query.request, [dataclasses.replace(ranking, results=results)], request_id)
+        response = {"status_code": 200, "request_id": request_id, "body": body}
+        line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
+        self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _copied_value(value: Any, arrow_type: Any) -> Any:
+    """Return the value of a copied column: a value of JSON that is not a string as its JSON text if the column has texts."""
+    is_text = value is None or isinstance(value, str) or str(arrow_type) != "string"
+    return value if is_text else json.dumps(value, ensure_ascii=False)
+
+
+RESULT_COLUMNS = {
+    "query_id": "string",
+    "id": "string",
+    "index": "int32",
+    "rank": "int32",
+    "score": "float64",
+    "tokens": "int32",
+    "dropped_tokens": "int32",
+    "no_text": "bool",
+    "file": "string",
+    "position": "int64",
+}
+"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A kind of output.
+
+    - `ending`: the ending of the names of its files.
+    - `has_equal_content`: whether two of its files have the same content.
+    - `copies_columns`: whether it has columns of the input.
+    - `needs_ids`: whether queries and documents must have ids, without white space.
+    - `needs_requests`: whether the input must be batch requests.
+    """
+
+    name: str
+    ending: str
+    writer: type[PartWriter]
+    has_equal_content: Callable[[Path, Path], bool]
+    copies_columns: bool = False
+    needs_ids: bool = False
+    needs_requests: bool = False
+
+
+def _has_equal_bytes(path: Path, other: Path) -> bool:
+    return filecmp.cmp(path, other, shallow=False)
+
+
+def _has_equal_table(path: Path, other: Path) -> bool:
+    """Whether two Parquet files have the same columns and rows, whichever version of pyarrow wrote them."""
+    arrow = import_optional("pyarrow", "batch")
+    parquet = import_optional("pyarrow.parquet", "batch")
+    try:
+        tables = [parquet.ParquetFile(file).read() for file in (path, other)]
+    except arrow.ArrowException:
+        return False
+    return bool(tables[0].equals(tables[1]))
+
+
+OUTPUTS = (
+    Output(
+        name="parquet",
+        ending=".parquet",
+        writer=ParquetResults,
+        has_equal_content=_has_equal_table,
+        copies_columns=True,
+    ),
+    Output(name="run", ending=".run", writer=RunResults, has_equal_content=_has_equal_bytes, needs_ids=True),
+    Output(name="replies", ending=".jsonl", writer=Replies, has_equal_content=_has_equal_bytes, needs_requests=True),
+)
+
+
+def find_output(name: str) -> Output:
+    """Return the kind of output called `name`. Raises InvalidInput."""
+    for output in OUTPUTS:
+        if output.name == name:
+            return output
+    raise InvalidInput(f"there is no output {name!r:.60}; known: {', '.join(output.name for output in OUTPUTS)}")

@@ -1,0 +1,99 @@
+"""Plan a batch job: score a sample of its input, and extrapolate the number of pairs and the time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from podium.batch.compute import part_queries
+from podium.batch.files import input_files
+from podium.batch.jobs import JobRequest, new_manifest
+from podium.batch.layouts import Query
+from podium.batch.options import Options
+from podium.batch.parts import Part
+from podium.batch.progress import part_weights, share_before
+from podium.batch.scoring import ranked
+from podium.errors import InvalidInput
+from podium.ranking import Reranker
+from podium.scorers import as_scorer
+
+__all__ = ["Plan", "planned"]
+
+SAMPLE_PARTS = 8  # parts at equal distances, of which the first queries are read
+CHARACTERS_PER_TOKEN = 4
+SAMPLE_PAIRS = 250  # about how many pairs of each of these parts are scored
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An estimate of a job, extrapolated from `sample_pairs` pairs.
+
+    `tokens` is estimated from the lengths of queries and texts, at four characters per token. `pairs_per_second` is None for a
+    hosted model, which is not called.
+    """
+
+    files: int
+    parts: int
+    sample_pairs: int
+    pairs: int
+    tokens: int
+    pairs_per_second: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """The time on one machine like this one, None if it is unknown."""
+        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second
+
+
+def planned(request: JobRequest, reranker: Reranker) -> Plan:
+    """Score a sample of the input, and return the estimate. Nothing is written. Raises the errors of a job."""
+    files = input_files(request.inputs)
+    manifest = new_manifest(request, files, reranker)
+    weights = part_weights(manifest.parts)
+    step = max(1, len(manifest.parts) // SAMPLE_PARTS)
+    samples = [(part, _first_queries(part, manifest.options)) for part in manifest.parts[::step][:SAMPLE_PARTS]]
+    pair_count = sum(len(query.documents) for _, queries in samples for query in queries)
+    if not pair_count:
+        raise InvalidInput("the sample of the input has no pair that can be scored; check the names of the columns")
+    characters = sum(
+        len(query.text) + len(document.text) for _, queries in samples for query in queries for document in query.documents
+    )
+    speed = None
+    if as_scorer(reranker.scorer).threads is not None:
+        ranked(samples[0][1][:1], reranker)  # the first call of a model is slower
+        began = time.perf_counter()
+        for _, queries in samples:
+            ranked(queries, reranker)
+        speed = pair_count / max(1e-9, time.perf_counter() - began)
+    densities = [_pairs_per_weight(part, queries, weights[part], request.format_name) for part, queries in samples if queries]
+    pairs = max(pair_count, round(sum(weights.values()) * sum(densities) / len(densities)))
+    return Plan(
+        files=len(files),
+        parts=len(manifest.parts),
+        sample_pairs=pair_count,
+        pairs=pairs,
+        tokens=round(pairs * characters / pair_count / CHARACTERS_PER_TOKEN),
+        pairs_per_second=speed,
+    )
+
+
+def _first_queries(part: Part, options: Options) -> list[Query]:
+    """Return the first queries of a part, with about SAMPLE_PAIRS pairs together."""
+    counts = itertools.count()
+    queries: list[Query] = []
+    for query in part_queries(part, options, lambda row: None):
+        queries.append(query)
+        if sum(len(query.documents) for query in queries) >= SAMPLE_PAIRS or next(counts) >= SAMPLE_PAIRS:
+            break
+    return queries
+
+
+def _pairs_per_weight(part: Part, queries: Sequence[Query], weight: int, format_name: str | None) -> float:
+    """Return how many pairs a byte of the input has, from the distance between the first and the last of these queries."""
+    first, last = queries[0], queries[-1]
+    share = share_before(part, last.position, format_name) - share_before(part, first.position, format_name)
+    if share <= 0:  # there is only one query
+        return sum(len(query.documents) for query in queries) / max(1, weight)
+    return sum(len(query.documents) for query in queries[:-1]) / max(1e-9, share * weight)

@@ -1,0 +1,61 @@
+"""JobProgress, the progress bar of a batch job: the share of the input that was read, pairs per second, remaining time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from podium.batch.manifest import Manifest
+from podium.batch.parts import Part
+from podium.batch.tables import table_format
+from podium.progress import bar
+
+__all__ = ["JobProgress", "part_weights", "share_before"]
+
+
+class JobProgress(contextlib.ExitStack):
+    """Counts the `pairs` of the parts that are computed now, and shows a bar on stderr if `is_shown`. A context manager."""
+
+    def __init__(self, manifest: Manifest, missing: Iterable[Part], is_shown: bool) -> None:
+        super().__init__()
+        self.pairs = 0
+        self._began = time.monotonic()
+        self._format_name = manifest.options.format_name
+        self._weights = part_weights(manifest.parts)
+        self._done: Counter[Part] = Counter()
+        total = sum(self._weights[part] for part in missing)
+        self._advance = self.enter_context(bar(total, is_shown, "scoring", detail=self._speed))
+
+    def advance(self, part: Part, pairs: int, position: int) -> None:
+        """Count the pairs of a window of a part. `position` is that of a row near its end."""
+        self.pairs += pairs
+        self._set(part, int(share_before(part, position, self._format_name) * self._weights[part]))
+
+    def finish(self, part: Part, pairs: int = 0) -> None:
+        """Count a part that is complete, and those of its pairs that were not counted yet."""
+        self.pairs += pairs
+        self._set(part, self._weights[part])
+
+    def _set(self, part: Part, done: int) -> None:
+        self._advance(done - self._done[part])
+        self._done[part] = done
+
+    def _speed(self) -> str:
+        return f"{self.pairs / max(1e-9, time.monotonic() - self._began):,.0f} pairs/s"
+
+
+def share_before(part: Part, position: int, format_name: str | None) -> float:
+    """Return about which share of a part is before a position."""
+    end = part.stop or table_format(part.file.path, format_name).estimated_end(part.file)
+    return min(1.0, (position - part.start) / max(1, end - part.start))
+
+
+def part_weights(parts: Iterable[Part]) -> dict[Part, int]:
+    """Return about how many bytes each part has: its share of its file."""
+    ends: Counter[str] = Counter()
+    for part in parts:
+        ends[part.file.path] = max(ends[part.file.path], part.stop or 0)
+    shares = {part: 1.0 if part.stop is None else (part.stop - part.start) / max(1, ends[part.file.path]) for part in parts}
+    return {part: int(share * part.file.size) for part, share in shares.items()}

@@ -1,0 +1,153 @@
+"""Compute the parts of a batch job on a Ray cluster. All nodes must have the input and the output folder under the same paths.
+
+A part is a task of an actor, which has loaded the model. Ray restarts actors whose node is lost and runs their tasks again.
+That a part may be computed twice does no harm: its content is the same, and a file gets its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.batch.compute import compute_part
+from podium.batch.folder import JobFolder
+from podium.batch.manifest import Manifest, check_same_job
+from podium.batch.options import scorer_facts
+from podium.batch.outputs import find_output
+from podium.batch.parts import Part
+from podium.errors import Argument, InvalidInput, PodiumError
+from podium.extras import import_optional
+from podium.inputs import checked_limit
+from podium.ranking import Reranker
+from podium.scorers import as_scorer
+
+__all__ = ["RayOptions", "parts_on_ray"]
+
+POLL_SECONDS = 1.0
+# A part is also given to another actor if it takes longer than this, and this many times as long as any part so far. Otherwise
+# a job would wait for a lost node whose actor cannot be restarted, because the cluster has no other node for it.
+SLOW_SECONDS = 30.0
+SLOW_FACTOR = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """Where and how to run. Raises InvalidInput.
+
+    - `address`: the cluster, such as "auto" for the one of this node; None starts Ray on this machine.
+    - `actors`: the maximum number of actors, each with a loaded model; None for as many as the cluster's processors allow.
+    - `cpus`: the number of processors of an actor, which are also the threads of its model.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+    cpus: int = 1
+
+    def __post_init__(self) -> None:
+        checked_limit(self.actors)
+        if isinstance(self.cpus, bool) or not isinstance(self.cpus, int) or self.cpus < 1:
+            raise InvalidInput(Argument("ray_cpus"), f" must be a positive whole number, not {self.cpus!r:.40}")
+
+
+class PartWorker:
+    """An actor: a model and the description of a job."""
+
+    def __init__(self, load: Callable[[], Reranker], manifest: Mapping[str, Any], folder: str, is_strict: bool) -> None:
+        self._reranker = load()
+        self._manifest = Manifest.from_json(manifest)
+        self._folder = JobFolder(Path(folder), find_output(self._manifest.options.output).ending)
+        self._is_strict = is_strict
+        check_same_job(self._manifest, self._manifest.options, scorer_facts(self._reranker))
+
+    def start(self) -> None:
+        """Return when the model is loaded."""
+
+    def compute(self, number: int) -> int:
+        """Compute a part, unless it is complete, and return the number of its pairs."""
+        part = self._manifest.parts[number]
+        if self._folder.complete([part]):
+            return 0
+        return compute_part(part, self._manifest.options, self._reranker, self._folder, is_strict=self._is_strict).pairs
+
+
+def parts_on_ray(
+    manifest: Manifest, missing: Iterable[Part], reranker: Reranker, folder: JobFolder, options: RayOptions, *, is_strict: bool
+) -> Iterator[tuple[Part, int]]:
+    """Compute parts, and yield each with the number of its pairs when it is complete. Raises the errors of `compute_part`."""
+    ray = import_optional("ray", "ray")
+    if not ray.is_initialized():
+        try:
+            ray.init(address=options.address, include_dashboard=None if options.address else False, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise PodiumError(f"cannot connect to Ray: {str(error)[:200]}; check the address, and that Ray runs") from error
+    parts = list(missing)
+    actor_count = options.actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.cpus)
+    actor_class = ray.remote(num_cpus=options.cpus, max_restarts=-1, max_task_retries=-1)(PartWorker)
+    arguments = (_load_call(reranker, options.cpus), manifest.to_json(), str(folder.path.absolute()), is_strict)
+    actors = [actor_class.remote(*arguments) for _ in range(min(actor_count, len(parts)))]
+    try:
+        yield from _Pool(ray, actors, parts).completed()
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+class _Pool:
+    """Gives parts to actors that have started, and parts that take very long to a second one."""
+
+    def __init__(self, ray: Any, actors: Iterable[Any], parts: Iterable[Part]) -> None:
+        self._ray = ray
+        self._waiting = list(reversed(list(parts)))
+        self._left = set(self._waiting)
+        self._tasks: dict[Any, tuple[Any, Part | None, float]] = {}  # task → actor, part (None while it starts), start time
+        self._idle: list[Any] = []
+        self._longest = 0.0
+        for actor in actors:
+            self._tasks[actor.start.remote()] = (actor, None, time.monotonic())
+
+    def completed(self) -> Iterator[tuple[Part, int]]:
+        while self._left:
+            done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
+            for task in done:
+                actor, part, began = self._tasks.pop(task)
+                pairs = self._result(task)
+                self._idle.append(actor)
+                if part in self._left:
+                    self._left.remove(part)
+                    self._longest = max(self._longest, time.monotonic() - began)
+                    yield part, pairs
+            self._assign()
+
+    def _assign(self) -> None:
+        while self._idle and (part := self._waiting.pop() if self._waiting else self._slow_part()):
+            actor = self._idle.pop()
+            self._tasks[actor.compute.remote(part.number)] = (actor, part, time.monotonic())
+
+    def _slow_part(self) -> Part | None:
+        """Return a part that only one actor computes, and that takes very long; None if there is none."""
+        running = [(part, began) for _, part, began in self._tasks.values() if part in self._left]
+        limit = time.monotonic() - max(SLOW_SECONDS, SLOW_FACTOR * self._longest)
+        counts = [part for part, _ in running]
+        return next((part for part, began in running if began < limit and counts.count(part) == 1), None)
+
+    def _result(self, task: Any) -> Any:
+        try:
+            return self._ray.get(task)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, PodiumError):
+                raise error.cause from None
+            raise PodiumError(
+                f"a part failed on Ray: {str(error.cause)[:200]}; see Ray's logs, and run the job again"
+            ) from error
+        except self._ray.exceptions.RayError as error:
+            cause = error.__cause__ or error
+            raise PodiumError(f"an actor failed on Ray: {str(cause)[-300:]}; see Ray's logs, and run the job again") from error
+
+
+def _load_call(reranker: Reranker, threads: int) -> Callable[[], Reranker]:
+    """Return a call that loads an equal reranker with this number of threads. Raises InvalidInput if it has secrets."""
+    has_threads = as_scorer(reranker.scorer).threads is not None
+    return reranker.load_call(**({"threads": threads} if has_threads else {}))

@@ -1,0 +1,123 @@
+"""LineFormat, a format whose rows are lines. A file that is not compressed is divided into ranges of bytes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator
+from typing import Any, BinaryIO
+
+from podium.batch.files import InputFile, compression_of, expansion_of, open_stream
+from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
+from podium.errors import unreadable
+
+__all__ = ["LineFormat", "text_lines"]
+
+MAX_LINE_BYTES = 1 << 26
+BLOCK_BYTES = 1 << 16  # lines before a position are searched in blocks of this size
+UTF8_MARK = b"\xef\xbb\xbf"
+
+
+class LineFormat(TableFormat):
+    """Positions are bytes: where a line begins in the file, or in the decompressed content of a compressed one.
+
+    `bytes_per_pair` is about how long the lines are for each pair. Only the size of parts depends on it.
+    """
+
+    unit = "byte"
+    bytes_per_pair: int
+
+    @abstractmethod
+    def row(self, position: int, text: str) -> Row:
+        """Return the row of a line that is not blank."""
+
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+        for position, line in text_lines(file, start):
+            if line is None:
+                yield Row(position, {}, f"longer than {MAX_LINE_BYTES:,} bytes")
+            elif line.strip():
+                yield self._decoded_row(position, line)
+
+    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
+        if compression_of(file.path):
+            return [(0, None)]
+        return even_ranges(file.size, max(1, -(-file.size // (part_size * self.bytes_per_pair))))
+
+    def estimated_end(self, file: InputFile) -> int:
+        return int(file.size * expansion_of(file))
+
+    def values_before(self, file: InputFile, start: int, column: str) -> Iterator[Any]:
+        with open_stream(file) as content:
+            for line in _lines_before(content, _line_start(content, start)):
+                if line is None or line.strip():
+                    yield None if line is None else self._decoded_row(0, line).values.get(column)
+
+    def _decoded_row(self, position: int, line: bytes) -> Row:
+        try:
+            return self.row(position, (line.removeprefix(UTF8_MARK) if position == 0 else line).decode())
+        except UnicodeDecodeError:
+            return Row(position, {}, "not UTF-8")
+
+
+def text_lines(file: InputFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (position of its first byte, line) for the lines that begin at `start` or later. A line that is too long is None.
+
+    Raises InvalidInput if the file cannot be read or decompressed.
+    """
+    try:
+        with open_stream(file, max(0, start - 1)) as content:
+            position = start
+            if start and content.read(1) != b"\n":  # a line that begins before `start`
+                position += _skip_line(content)
+            yield from numbered_lines(content, position)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+
+
+def numbered_lines(content: BinaryIO, position: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (position, line) for each line of a stream whose next byte is at `position`. A line that is too long is None."""
+    while line := content.readline(MAX_LINE_BYTES):
+        length = len(line)
+        is_too_long = length == MAX_LINE_BYTES and not line.endswith(b"\n")
+        if is_too_long:
+            length += _skip_line(content)
+        yield position, None if is_too_long else line
+        position += length
+
+
+def _line_start(content: BinaryIO, position: int) -> int:
+    """Return where the first line that begins at `position` or later begins."""
+    if position == 0:
+        return 0
+    content.seek(position - 1)
+    return position - 1 + _skip_line(content)
+
+
+def _skip_line(content: BinaryIO) -> int:
+    """Read up to the end of a line, and return the number of bytes."""
+    count = 0
+    while part := content.readline(MAX_LINE_BYTES):
+        count += len(part)
+        if part.endswith(b"\n"):
+            break
+    return count
+
+
+def _lines_before(content: BinaryIO, end: int) -> Iterator[bytes | None]:
+    """Yield the lines before `end`, where a line begins, the last one first. A line that is too long is None."""
+    tail = b""  # the end of a line whose beginning has not been read
+    end -= 1  # the line break of the last line
+    block_bytes = BLOCK_BYTES
+    while end > 0:
+        start = max(0, end - block_bytes)
+        content.seek(start)
+        first, *lines = (content.read(end - start) + tail).split(b"\n")
+        yield from (_bounded(line) for line in reversed(lines))
+        tail = first[-MAX_LINE_BYTES:]
+        end = start
+        block_bytes = BLOCK_BYTES if lines else 2 * block_bytes
+    yield _bounded(tail)
+
+
+def _bounded(line: bytes) -> bytes | None:
+    """Return a line without its line break, None if it is longer than the lines that are read."""
+    return line if len(line) < MAX_LINE_BYTES else None

@@ -1,0 +1,187 @@
+"""podium batch: rerank the queries of files of any size, and verify the results."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from podium.batch import PART_SIZE, BatchResult, verify_batch
+from podium.batch import batch as run_batch
+from podium.batch.jobs import JobRequest
+from podium.batch.limits import Price, find_price
+from podium.batch.planning import Plan, planned
+from podium.batch.verification import job_model
+from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
+from podium.cli.tables import print_rows
+from podium.errors import Argument, InvalidInput
+from podium.inputs import comma_list
+from podium.load import load
+
+__all__ = ["batch"]
+
+
+class _BatchGroup(click.Group):
+    """A group whose command `run` is also used without its name."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        named = arguments if arguments and arguments[0] in self.commands else ["run", *arguments]
+        return super().parse_args(context, named)
+
+
+@click.group(cls=_BatchGroup)
+def batch() -> None:
+    """Rerank the queries of files, and verify the results."""
+
+
+@batch.command(epilog="podium batch verify FOLDER computes parts of the results again, and compares them.")
+@click.argument("inputs", metavar="IN…", nargs=-1, required=True)
+@click.option("--to", required=True, metavar="FOLDER", help="Folder for the results. The same command continues a job in it.")
+@by_option(default="content, text, page_content or passage of a record")
+@model_option
+@limit_option(None)
+@click.option(
+    "--layout",
+    type=click.Choice(["lists", "pairs", "run", "requests"]),
+    help="A row per query with a list of documents, a row per pair, a TREC run, or OpenAI's batch lines for /v1/rerank.  "
+    "[default: by the names of the columns]",
+)
+@click.option(
+    "--columns", metavar="NAME=COLUMN,…", help="Columns that are not called query, document, documents, query_id or id."
+)
+@click.option("--copy", metavar="COLUMN,COLUMN", help="Columns that are copied to the results.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["parquet", "arrow", "jsonl", "csv", "tsv", "run"]),
+    help="Format of all inputs.  [default: by their names]",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["parquet", "run", "replies"]),
+    default="parquet",
+    show_default=True,
+    help="A row per result, a TREC run, or replies to batch requests.",
+)
+@click.option("--collection", metavar="FOLDER", help="Folder in BEIR's layout with the texts of a run.")
+@click.option(
+    "--part-size", type=POSITIVE, default=PART_SIZE, show_default=True, metavar="N", help="Pairs per part of the output, about."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Ray cluster whose nodes have the files under the same paths.",
+)
+@click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
+@click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
+@click.option("--ray-cpus", type=POSITIVE, metavar="N", help="Processors of an actor, and threads of its model.  [default: 1]")
+@click.option("--requests-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
+@click.option("--tokens-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
+@click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this run could cost more.")
+@click.option("--price", metavar="X/UNIT", help="For hosted APIs: 0.05/Mtokens or 2/ksearches.  [default: a list of prices]")
+@click.option("--plan", is_flag=True, help="Score a sample, and print the pairs and the time that the job would take.")
+@click.option("--strict", is_flag=True, help="Stop at the first bad row.")
+@click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
+@model_options
+def run(
+    inputs: Sequence[str],
+    to: str,
+    by: str | None,
+    model: str,
+    columns: str | None,
+    copy: str | None,
+    plan: bool,
+    load_options: dict[str, Any],
+    **options: Any,
+) -> int:
+    """Rerank the queries of files.
+
+    IN is a file, a folder, a glob in quotes or a URL (s3://, gs://, hf://) of .parquet, .arrow, .jsonl, .csv, .tsv or .run;
+    the last four also with .gz or .zst. The results of a part of the input appear in FOLDER/parts when they are complete.
+    After an interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there
+    are any.
+    """
+    options |= {
+        "columns": _columns(columns),
+        "copy": comma_list(copy),
+        "rank_by": None if by is None else comma_list(by),
+        "progress": True,
+    }
+    with load(model, **load_options) as reranker:
+        if plan:
+            request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
+            _print_plan(
+                planned(JobRequest(inputs=inputs, **request_options), reranker), find_price(reranker.model, options["price"])
+            )
+            return 0
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
+            result = run_batch(inputs, to, reranker=reranker, **options)
+    _print_result(result)
+    return 1 if result.rejected else 0
+
+
+@batch.command()
+@click.argument("folder")
+@click.option("--sample", type=POSITIVE, default=20, show_default=True, metavar="N", help="Number of parts, chosen at random.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random choice.")
+@model_options
+def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) -> int:
+    """Compute parts of the results in FOLDER again, and compare them.
+
+    The model is the one of the job; repeat the options with which it was loaded. The exit code is 1 if a part differs.
+    """
+    with load(job_model(Path(folder)), **load_options) as reranker:
+        result = verify_batch(folder, sample=sample, seed=seed, reranker=reranker, progress=True)
+    for path in result.different:
+        print(f"{path} differs")
+    equal_count = result.parts - len(result.different)
+    print(f"{equal_count:,} of {result.parts:,} parts are equal; {result.complete:,} are complete")
+    return 1 if result.different else 0
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """Return the columns in NAME=COLUMN,… by name. Raises InvalidInput."""
+    columns = dict(entry.partition("=")[::2] for entry in comma_list(text))
+    if not all(columns.values()):
+        raise InvalidInput(Argument("columns"), " has entries such as query=question, separated by commas")
+    return columns
+
+
+def _print_plan(plan: Plan, price: Price | None) -> None:
+    print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
+    print(f"about {plan.tokens:,} tokens, at four characters per token")
+    if plan.pairs_per_second is None or plan.seconds is None:
+        print("the model is hosted, so no request was sent and its speed is unknown")
+        if price is not None and price.unit == "Mtokens":
+            print(f"about {price.cost(plan.tokens, 0):,.2f} US dollars, estimated at {price}")
+        return
+    print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
+    rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
+    print_rows(("machines like this one", "time"), rows)
+
+
+def _duration(seconds: float) -> str:
+    """Return a number of seconds in a unit that suits it."""
+    units = (("days", 86_400), ("hours", 3600), ("minutes", 60))
+    return next((f"{seconds / size:,.1f} {name}" for name, size in units if seconds >= 2 * size), f"{seconds:.0f} seconds")
+
+
+def _print_result(result: BatchResult) -> None:
+    before = f", {result.complete_before} of them earlier" if result.complete_before else ""
+    speed = result.computed_pairs / max(1e-9, result.seconds)
+    print(
+        f"{result.pairs:,} pairs of {result.queries:,} queries in {result.parts:,} parts{before}; "
+        f"{result.seconds:.1f} s, {speed:,.0f} pairs/s"
+    )
+    for note, count in result.notes.items():
+        click.echo(f"note: {note} ({count:,} queries)", err=True)
+    if result.cost is not None:
+        click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
+    if result.rejected:
+        click.echo(f"note: {result.rejected:,} bad rows were not scored; see {result.folder / 'rejected.parquet'}", err=True)

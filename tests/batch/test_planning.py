@@ -1,0 +1,55 @@
+"""The plan of a job is estimated from a sample of its input."""
+
+from __future__ import annotations
+
+import pytest
+
+import podium
+from batches import as_lists, pairs, write_table
+from commands import run_in_process
+from podium.batch.jobs import JobRequest
+from podium.batch.planning import planned
+from podium.errors import InvalidInput
+
+REQUEST = {"layout": None, "columns": {}, "rank_by": None, "copy": [], "limit": None, "output": "parquet", "format_name": None}
+
+
+@pytest.mark.parametrize("sizes", [pytest.param((30,) * 200, id="equal"), pytest.param((10, 50) * 100, id="unequal")])
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.jsonl.gz", "in.csv"])
+def test_pairs_are_estimated_within_a_fifth(tmp_path, mini, name, sizes):
+    path = write_table(tmp_path / name, pairs(sizes), rows_per_group=500)
+    plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), mini)
+    assert plan.pairs == pytest.approx(6000, rel=0.2)
+    assert plan.sample_pairs < 3000
+    assert plan.seconds == pytest.approx(plan.pairs / plan.pairs_per_second)
+    assert 10 * plan.pairs < 4 * plan.tokens < 60 * plan.pairs
+
+
+def test_hosted_model_is_not_called(tmp_path):
+    """Nothing listens on the port."""
+    path = write_table(tmp_path / "in.parquet", pairs((30,) * 4))
+    with podium.load("cohere:m", api_key="key", base_url="http://127.0.0.1:9") as hosted:
+        plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), hosted)
+    assert (plan.pairs, plan.seconds) == (120, None)
+
+
+def test_pairs_of_lists_are_estimated(tmp_path, reranker):
+    path = write_table(tmp_path / "in.parquet", as_lists(pairs((20,) * 300)), rows_per_group=20)
+    plan = planned(JobRequest(inputs=[path], part_size=400, **REQUEST), reranker)
+    assert (plan.files, plan.parts) == (1, 15)
+    assert plan.pairs == pytest.approx(6000, rel=0.2)
+
+
+def test_input_without_a_valid_pair_is_an_error(tmp_path, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"query": None, "text": "a"}])
+    with pytest.raises(InvalidInput, match="has no pair that can be scored"):
+        planned(JobRequest(inputs=[path], part_size=10, **REQUEST), reranker)
+
+
+def test_command_prints_the_plan_and_writes_nothing(tmp_path):
+    path = write_table(tmp_path / "in.jsonl", pairs((30,) * 4))
+    code, stdout, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--plan", "--limit", "3")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("120 pairs in 1 files and 1 parts, estimated from 120 pairs\n")
+    assert "machines like this one" in stdout
+    assert not (tmp_path / "out").exists()

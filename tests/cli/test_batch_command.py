@@ -1,0 +1,98 @@
+"""podium batch."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from batches import as_lists, expected_results, pairs, results_in, write_table
+from commands import run_in_process, run_in_subprocess
+
+ROWS = pairs([3, 2, 4])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_table(tmp_path / "in.jsonl", as_lists(ROWS))
+
+
+def test_results_are_written_and_counts_are_printed(path, tmp_path, mini):
+    code, stdout, stderr = run_in_subprocess("batch", path, "--to", tmp_path / "out")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("9 pairs of 3 queries in 1 parts; ")
+    assert results_in(tmp_path / "out") == expected_results(ROWS, mini)
+    code, stdout, _ = run_in_process("batch", path, "--to", tmp_path / "out")
+    assert code == 0
+    assert stdout.startswith("9 pairs of 3 queries in 1 parts, 1 of them earlier; ")
+
+
+def test_options_have_the_names_of_the_command_line(tmp_path):
+    rows = [{"q": "red", "a": "red", "b": "", "n": 1}, {"q": "red", "a": "", "b": "sea", "n": 2}]
+    path = write_table(tmp_path / "in.parquet", rows)
+    options = ("--columns", "query=q,id=n", "--by", "a,b", "--limit", "1", "--copy", "a", "--layout", "pairs")
+    code, *_ = run_in_process("batch", path, "--to", tmp_path / "out", *options)
+    assert code == 0
+    assert [row[:4] for row in results_in(tmp_path / "out")] == [(None, "1", 0, 1)]
+
+
+def test_bad_rows_are_a_note_and_exit_code_1(tmp_path):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red", "documents": ["sea", None]}])
+    code, stdout, stderr = run_in_process("batch", path, "--to", tmp_path / "out")
+    assert (code, stdout.split(" pairs")[0]) == (1, "1")
+    assert f"note: 1 bad rows were not scored; see {tmp_path / 'out' / 'rejected.parquet'}" in stderr.replace("\n", "")
+    code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "strict", "--strict")
+    assert code == 2
+    assert "byte 0, document 1: the document is null" in " ".join(stderr.split())
+
+
+def test_truncation_is_a_note(path, tmp_path):
+    code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--max-length", "5")
+    assert code == 0
+    assert "note: N of N documents are longer than the model reads; see dropped_tokens (3 queries)" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--limit", "3"], "limit is 3, and was not set", id="other-job"),
+        pytest.param(["--limit", "3"], "delete that output with --restart", id="remedy"),
+        pytest.param(["--columns", "query"], "--columns has entries such as query=question", id="columns"),
+        pytest.param(["--by", "title,title"], "--by must name at least one field, and each field once", id="by"),
+    ],
+)
+def test_errors_name_options(path, tmp_path, arguments, message):
+    assert run_in_process("batch", path, "--to", tmp_path / "out")[0] == 0
+    code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *arguments)
+    assert code == 2
+    assert message in " ".join(stderr.split())
+
+
+def test_restart_is_an_option(path, tmp_path):
+    assert run_in_process("batch", path, "--to", tmp_path / "out")[0] == 0
+    assert run_in_process("batch", path, "--to", tmp_path / "out", "--limit", "1", "--restart")[0] == 0
+    assert len(results_in(tmp_path / "out")) == 3
+
+
+def test_interrupt_leaves_complete_parts_only(tmp_path, mini):
+    rows = [{**row, "text": f"{row['text']} {row['id']}"} for row in pairs([20] * 100)]  # no two texts are equal
+    path = write_table(tmp_path / "in.parquet", rows)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "podium", "batch", path, "--to", out, "--part-size", "40"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while len(list((out / "parts").glob("part-*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "podium: interrupted" in stderr
+    assert not list(out.rglob("*.unfinished"))
+    complete = results_in(out)
+    assert 0 < len(complete) < len(rows)
+    assert complete == expected_results(rows[: len(complete)], mini)
