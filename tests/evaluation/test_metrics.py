@@ -62,3 +62,8 @@ def test_ids_can_have_any_characters(suffix):
     assert metric_values(metrics, renamed(QRELS), renamed(RUN)) == {
         name: {query + suffix: value for query, value in values.items()} for name, values in plain.items()
     }
+
+
+def test_two_names_of_one_metric_have_the_same_value():
+    values = metric_values(("MRR@10", "RR@10"), {"q": {"a": 1}}, {"q": {"a": 1.0}})
+    assert values == {"MRR@10": {"q": 1.0}, "RR@10": {"q": 1.0}}

@@ -340,3 +340,11 @@ def test_member_of_an_enum_is_filtered_as_it_is_stored():
     index.add([{"text": "a", "kind": Kind.BOOK}], ids=["book"])
     assert index.get(["book"])["book"]["kind"] == "book"
     assert source_keys(index.search("a", 9, filter="@kind:{book}")) == ["book"]
+
+
+@pytest.mark.parametrize("space", ["  ", "\t", "\u00a0"], ids=ascii)
+def test_white_space_at_the_end_of_a_prefix_is_exact(space):
+    index = podium.EmbeddedIndex.create(None, language=None)
+    index.add([{"text": "a", "place": "a b"}, {"text": "a", "place": f"a{space}b"}], ids=["space", "other"])
+    escaped = "".join(f"\\{character}" for character in space)
+    assert source_keys(index.search("a", 9, filter=f"@place:{{a{escaped}*}}")) == ["other"]

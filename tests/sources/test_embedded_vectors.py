@@ -166,3 +166,16 @@ def test_all_rows_are_results_of_a_graph_with_equal_rows():
     vectors.improve()
     assert len(vectors.nearest(rows[1], len(rows))) == len(rows)
     assert [row for row, _ in vectors.nearest(rows[0], 100)] == list(range(0, 200, 2)), "ties are in order of position"
+
+
+def test_result_of_a_smaller_search_is_the_beginning_of_a_larger_one():
+    """Otherwise, pages of a search would repeat rows and never show others."""
+    vectors = Vectors(None, 64, exact_below=SMALL)
+    vectors.append(random_vectors(0, SMALL, 64))
+    vectors.improve()
+    for query in random_vectors(1, 10, 64):
+        rows = [row for row, _ in vectors.nearest(query, 1_000)]
+        assert len(set(rows)) == 1_000
+        for count in (10, 100, 101, 150, 220, 400, 999):
+            assert [row for row, _ in vectors.nearest(query, count)] == rows[:count]
+    assert sorted(row for row, _ in vectors.nearest(query, SMALL + 1)) == list(range(SMALL))

@@ -33,13 +33,16 @@ def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
 def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
     """Return values by metric and query id. They are 0 for a judged query that is not in the run. Raises InvalidInput."""
     library = import_optional("ir_measures", "eval")
-    measures = {_measure(name): name for name in metrics}
+    names_by_measure: dict[Any, list[str]] = {}  # two names, such as RR@10 and MRR@10, can be one measure
+    for name in metrics:
+        names_by_measure.setdefault(_measure(name), []).append(name)
     query_ids = list(qrels)
     numbered_qrels, numbered_run = _with_numbers_as_ids(qrels, run)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     try:
-        for result in library.iter_calc(list(measures), numbered_qrels, numbered_run):
-            values[measures[result.measure]][query_ids[int(result.query_id)]] = float(result.value)
+        for result in library.iter_calc(list(names_by_measure), numbered_qrels, numbered_run):
+            for name in names_by_measure[result.measure]:
+                values[name][query_ids[int(result.query_id)]] = float(result.value)
     except Exception as error:  # ir_measures calls several packages, each with its own exceptions
         raise InvalidInput(
             f"ir_measures cannot compute {', '.join(metrics)[:80]} ({type(error).__name__}: {str(error)[:120]}); "

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from podium.errors import InvalidInput
 from podium.sources.redis.filters import checked_filter, missing_field
 from podium.sources.redis.replies import NO_INFO, Field
 
@@ -32,3 +33,14 @@ def test_filter_that_fits_the_index_is_accepted(filter_text):
 @pytest.mark.parametrize("value", [None, "", " * "])
 def test_filter_that_matches_everything_is_none(value):
     assert checked_filter(value) is None
+
+
+@pytest.mark.parametrize("value", ["@k:{b*}", "-@k:{book | b*}", r"@k:{\ *}", "@n:[1 2] @k:{ b* | c}"])
+def test_prefix_of_one_character_is_refused(value):
+    with pytest.raises(InvalidInput, match="a prefix of one character, with which Redis finds nothing"):
+        checked_filter(value)
+
+
+@pytest.mark.parametrize("value", ["@k:{bo*}", r"@k:{b\*}", "@k:{b}", "@k:{a | bo*}", '@t:"b*"', "@k:{*b*}"])
+def test_other_tags_are_not_refused(value):
+    assert checked_filter(value) == value

@@ -136,8 +136,7 @@ def _without(query: Any) -> Any:
 
 def _valid_prefix(value: str) -> str:
     """Return the beginning of a value as that of a tag. White space at its end is part of it, unlike that of a value."""
-    tag = _valid_tag(value)
-    return tag + " " if value[-1:].isspace() else tag
+    return _valid_tag(value) + value[len(value.rstrip()) :]
 
 
 def _valid_tag(value: str) -> str:

@@ -35,6 +35,7 @@ MAX_OUTSIDE_GRAPH = 0.2
 COPIED_AT_ONCE = 50_000  # how many rows are copied to memory at once
 # If a search requests more than this share of the rows, comparing all rows is faster, and exact.
 MAX_GRAPH_SHARE = 0.05
+FIRST_STAGE = 100  # how many rows are requested of a graph at least; deeper searches request 200, 400, …
 # float32 cannot hold the sum of the squares of a vector that is shorter or longer than these lengths.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
 
@@ -125,19 +126,26 @@ class Vectors:
         return self._rows  # type: ignore[no-any-return]
 
     def nearest(self, query: Rows, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` pairs (position of a row, cosine similarity), nearest first. Ties are in order of position."""
+        """Return at most `count` pairs (position of a row, cosine similarity), nearest first. Ties are in order of position.
+
+        The result for a smaller `count` is the beginning of that for a larger one, so that pages never repeat a row. A graph
+        may find nearer rows if it searches for more. Such rows come after those of the smaller search.
+        """
         import numpy as np
 
         self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
-        graph_row_count, graph_hits = self._graph_hits(unit, count)
-        positions = np.concatenate([graph_hits, np.arange(graph_row_count, len(rows))])
-        # The graph has float16 vectors, so similarities are computed from the rows.
-        similarities = np.concatenate([rows[graph_hits] @ unit, rows[graph_row_count:] @ unit])
-        best = _largest(similarities, count)
-        hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+        hits: dict[int, float] = {}
+        stage_count = FIRST_STAGE
+        while len(hits) < min(count, len(rows)):
+            in_graph, graph_hits = self._graph_hits(unit, stage_count, len(rows))
+            limit = stage_count if in_graph else max(count, stage_count)
+            for position, similarity in _nearest(rows, unit, graph_hits, in_graph, limit):
+                if len(hits) < limit:
+                    hits.setdefault(position, similarity)
+            stage_count *= 2
+        return list(hits.items())[:count]
 
     def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
         """Return what `nearest` would return if there were only the rows at these positions. It compares all these rows."""
@@ -184,15 +192,15 @@ class Vectors:
             self._compared_count = len(rows)
         return rows
 
-    def _graph_hits(self, unit: Rows, count: int) -> tuple[int, Positions]:
+    def _graph_hits(self, unit: Rows, count: int, row_count: int) -> tuple[int, Positions]:
         """Return the graph's number of rows, and positions of at least `count` of these, probably the nearest.
 
-        Returns (0, an empty array) if all rows must be compared.
+        Only the first `row_count` rows are considered. Returns (0, an empty array) if all of them must be compared.
         """
         import numpy as np
 
-        graph = self._current_graph() if len(self.rows()) >= self._exact_below else None
-        if graph is not None and count <= MAX_GRAPH_SHARE * graph.row_count:
+        graph = self._current_graph() if row_count >= self._exact_below else None
+        if graph is not None and count <= MAX_GRAPH_SHARE * graph.row_count <= MAX_GRAPH_SHARE * row_count:
             positions = graph.nearest(unit, count)
             if positions is not None:
                 return graph.row_count, positions
@@ -220,6 +228,18 @@ class Vectors:
                 self._damaged_graphs.add(file)
                 _log.warning("%s is damaged; searches are exact but slower until documents are next added", file.path)
         return None
+
+
+def _nearest(rows: Rows, unit: Rows, graph_hits: Positions, in_graph: int, count: int) -> list[tuple[int, float]]:
+    """Return the `count` nearest of the hits of a graph and of the rows from `in_graph` on, nearest first."""
+    import numpy as np
+
+    positions = np.concatenate([graph_hits, np.arange(in_graph, len(rows))])
+    # The graph has float16 vectors, so similarities are computed from the rows.
+    similarities = np.concatenate([rows[graph_hits] @ unit, rows[in_graph:] @ unit])
+    best = _largest(similarities, count)
+    hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
 
 def _largest(similarities: Rows, count: int) -> Positions:

@@ -19,6 +19,7 @@ from podium.sources.redis.server import Server
 __all__ = ["delete", "drop", "index_info", "index_infos", "indexes"]
 
 TIMEOUT_SECONDS = 30.0
+FOUND_AT_ONCE = 1_000  # keys of documents: the search for more of them could exceed the server's own timeout
 
 
 def indexes(url: str, name: str = "") -> list[tuple[str, str, str]]:
@@ -35,8 +36,10 @@ def delete(url: str, name: str, ids: Sequence[str]) -> int:
     """Delete documents of an index and return how many existed. Ids without a document in the index are ignored."""
     with _server(url, name) as server:
         info = _existing_info(server)
-        reply = server.execute(*keys_command(server.index, [info.key_prefix + document_id for document_id in ids]))
-        keys = replies.search_keys(reply)
+        keys: list[str] = []
+        for start in range(0, len(ids), FOUND_AT_ONCE):
+            possible_keys = [info.key_prefix + document_id for document_id in ids[start : start + FOUND_AT_ONCE]]
+            keys += replies.search_keys(server.execute(*keys_command(server.index, possible_keys)))
         models = _models(server, info)
         encoding_keys = possible_encoding_keys(server, info, keys, models) if models else set()
         count: int = sum(server.execute("DEL", key) for key in keys)

@@ -18,6 +18,8 @@ __all__ = ["checked_filter", "missing_field"]
 # The values in a filter: quoted strings, and text between { and }. They are removed before the names of fields are looked for,
 # because an @ in a value does not begin a name.
 VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
+TAGS = re.compile(r"(?<=\{)(?:\\.|[^}\\])*(?=\})")
+ONE_CHARACTER_PREFIX = re.compile(r"(?:^|(?<!\\)\|)\s*(?:\\.|[^\s|\\*])\*\s*(?:\||$)")
 FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
 # Group 1 is "a", or "a | b" for several fields. Group 2 is the operator after the names, if there is one.
 CLAUSE = re.compile(rf"(?<!\\)@({FIELD_NAME_PATTERN}(?:\s*\|\s*{FIELD_NAME_PATTERN})*)\s*(:\s*[\[{{]|:|[=!]=|[<>]=?)?")
@@ -31,7 +33,11 @@ COMPARISON_KINDS = (("NUMERIC",), "a number")  # for the other operators: == != 
 
 
 def checked_filter(value: Any) -> str | None:
-    """Return a filter as a string, None if it matches every document. Raises InvalidInput if it names no field."""
+    """Return a filter as a string, None if it matches every document.
+
+    Raises InvalidInput if it names no field, or has a prefix of one character, with which RediSearch finds nothing by default
+    (its option MINPREFIX is 2).
+    """
     text = filter_text(value)
     if text is None:
         return None
@@ -39,6 +45,11 @@ def checked_filter(value: Any) -> str | None:
         raise InvalidInput(
             f"the filter {text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] "
             "for a number, @field:{value} for a tag"
+        )
+    if any(ONE_CHARACTER_PREFIX.search(tags[0]) for tags in TAGS.finditer(text)):
+        raise InvalidInput(
+            f"the filter {text[:80]!r} has a prefix of one character, with which Redis finds nothing; write at least two "
+            "characters before the *"
         )
     return text
 

@@ -185,6 +185,7 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
 def search_keys(reply: Any) -> list[str]:
     """Return the keys of documents in a reply to FT.SEARCH with NOCONTENT."""
     if isinstance(reply, Mapping):
+        _refuse_warnings(_mapping(reply).get("warning", ()))
         return [as_string(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
     return [as_string(key) for key in reply[1:]]
 
