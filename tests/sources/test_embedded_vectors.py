@@ -179,3 +179,16 @@ def test_result_of_a_smaller_search_is_the_beginning_of_a_larger_one():
         for count in (10, 100, 101, 150, 220, 400, 999):
             assert [row for row, _ in vectors.nearest(query, count)] == rows[:count]
     assert sorted(row for row, _ in vectors.nearest(query, SMALL + 1)) == list(range(SMALL))
+
+
+def test_graph_in_memory_is_extended_after_an_interrupt():
+    """The interrupted call has added some of the rows to usearch's index."""
+    vectors = Vectors(None, 16, exact_below=SMALL)
+    rows = random_vectors(0, 2 * SMALL, 16)
+    vectors.append(rows[:SMALL])
+    vectors.improve()
+    vectors._current_graph()._index.add(np.arange(SMALL, SMALL + 10, dtype=np.uint64), rows[SMALL : SMALL + 10])
+    vectors.append(rows[SMALL:])
+    vectors.improve()
+    assert vectors._current_graph().row_count == 2 * SMALL
+    assert vectors.nearest(rows[SMALL + 5], 1)[0][0] == SMALL + 5

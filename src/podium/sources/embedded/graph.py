@@ -98,7 +98,10 @@ class Graph:
         distinct = np.flatnonzero(representatives == np.arange(len(rows)))
         for positions in _batches(distinct[distinct >= self.row_count]):
             with no_fork:
-                self._index.add(positions.astype(np.uint64), rows[positions])
+                # A graph in memory has some of them already if an earlier call was interrupted.
+                missing = positions[~np.atleast_1d(self._index.contains(positions.astype(np.uint64)))]
+                if len(missing):
+                    self._index.add(missing.astype(np.uint64), rows[missing])
         unreachable = np.zeros(len(rows), bool)
         unreachable[self._unreachable(rows, distinct)] = True
         return Graph(self._index, np.where(unreachable[representatives], UNREACHABLE, representatives).astype(np.int32))
