@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from podium.errors import InvalidInput
-from podium.sources.fusion import Hit, fuse, fused_hits, hybrid_depth
+from podium.sources.fusion import Hit, fuse, fused_hits
 from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.sources.stages import stage_for
 from podium.steps import adrive, drive, immediate, result_of
 
 TEXT = [Hit("a", 8.0, "A"), Hit("b", 4.0, "B")]
@@ -154,7 +155,7 @@ def test_pages_are_parts_of_one_ranking(fusion):
     vector_hits = [Hit(number * 7 % 600, 1 - number / 600) for number in range(600)]  # all keys, in another order
 
     def page(offset, count):
-        depth = hybrid_depth(offset + count)
+        depth = stage_for(offset + count)
         return fused_hits(fusion, text_hits[:depth], vector_hits[:depth], 0.3)[offset : offset + count]
 
     keys = [hit.key for offset in range(0, 600, 20) for hit in page(offset, 20)]

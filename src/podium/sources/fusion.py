@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, Literal, NamedTuple, get_args
 
 from podium.errors import InvalidInput
+from podium.sources.stages import staged
 
 __all__ = [
-    "HYBRID_DEPTH",
     "MODES",
     "RRF_CONSTANT",
     "TEXT_WEIGHT",
@@ -19,7 +20,6 @@ __all__ = [
     "check_fusion",
     "fuse",
     "fused_hits",
-    "hybrid_depth",
 ]
 
 Mode = Literal["text", "vector", "hybrid"]
@@ -28,7 +28,6 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 RRF_CONSTANT = 60  # the value in the paper that `_reciprocal_ranks` names
-HYBRID_DEPTH = 100  # the smallest number of hits of each ranking that are fused
 # Of the weights 0.3 to 0.6, this has the best mean nDCG@10 on four collections, with MiniLM and BM25 (bench/candidates.py).
 TEXT_WEIGHT = 0.3
 
@@ -56,32 +55,14 @@ def fuse(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight
     return sorted((Hit(key, score, fields[key]) for key, score in scores.items()), key=lambda hit: -hit.score)
 
 
-def hybrid_depth(count: int) -> int:
-    """Return how many hits of each ranking `fused_hits` needs for the `count` best documents: 100, 200, 400, …"""
-    depth = HYBRID_DEPTH
-    while depth < count:
-        depth *= 2
-    return depth
-
-
 def fused_hits(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], text_weight: float) -> list[Hit]:
-    """Return every document that is in one of the rankings, in an order whose beginning does not depend on their length.
+    """Return every document that is in one of the rankings, in an order whose beginning does not depend on their length."""
 
-    If a ranking gets longer, the fused scores of its documents change, and so does their order. So the first 100 documents are
-    those of the first 100 hits of each ranking; the next 100 are the best others of the first 200 hits of each, and so on.
-    Otherwise, a document could be on two pages of a search, and another one on none.
-    """
-    hits: dict[Any, Hit] = {}
-    depth = HYBRID_DEPTH
-    while True:
-        stage = fuse(fusion, text[:depth], vector[:depth], text_weight)
-        is_last = depth >= max(len(text), len(vector))
-        for hit in stage:
-            if is_last or len(hits) < depth:
-                hits.setdefault(hit.key, hit)
-        if is_last:
-            return list(hits.values())
-        depth *= 2
+    def stage(depth: int) -> tuple[Iterable[tuple[Any, Hit]], bool]:
+        hits = fuse(fusion, text[:depth], vector[:depth], text_weight)
+        return ((hit.key, hit) for hit in hits), depth >= max(len(text), len(vector))
+
+    return list(staged(stage, math.inf).values())
 
 
 def _reciprocal_ranks(text: Sequence[Hit], vector: Sequence[Hit]) -> dict[Any, float]:

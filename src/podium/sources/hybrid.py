@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from podium.encodings import EncodingStore
 from podium.errors import Argument, InvalidInput
-from podium.sources.fusion import MODES, Fusion, Hit, Mode, check_fusion, fused_hits, hybrid_depth
+from podium.sources.fusion import MODES, Fusion, Hit, Mode, check_fusion, fused_hits
+from podium.sources.stages import stage_for
 from podium.types import Candidates, Embed
 
 __all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
@@ -159,7 +160,7 @@ class HybridSource(ABC, Generic[Request]):
         `total` is that of the search by vectors, which ranks all documents.
         """
         end = request.offset + request.count
-        depth = hybrid_depth(end)
+        depth = stage_for(end)
         by_text = yield from self.text_hits(request, 0, depth)
         by_vector = yield from self.vector_hits(request, 0, depth)
         fused = fused_hits(self.fusion, by_text.hits, by_vector.hits, self.text_weight)

@@ -19,6 +19,7 @@ from podium.checksums import file_checksum
 from podium.extras import import_optional
 from podium.forks import no_fork
 from podium.regular_files import open_regular_file
+from podium.sources.stages import FIRST_STAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +34,7 @@ _log = logging.getLogger("podium")
 # Earlier versions of podium wrote graphs as `.usearch`. A process that was killed may have left an unfinished graph.
 FILE_NAME = re.compile(r"graph-(?P<rows>[0-9]+)(?:-(?P<checksum>[0-9a-f]{8})\.hnsw|(?:-[0-9a-f]{8})?\.usearch|\.unfinished)")
 BATCH_ROWS = 50_000  # how many rows are copied to memory and processed at once
-MIN_HITS = 100  # how many rows a search finds at least: as many as the candidates of a usual search
-EF_SEARCH = 200  # how many rows HNSW considers in such a search
+EF_FACTOR = 2  # how many rows HNSW considers in a search, for each row that it is to find
 # How many rows HNSW considers in a first, faster test of which rows it reaches. Other searches reach these rows, too.
 EF_TEST = 16
 UNREACHABLE = -1
@@ -113,10 +113,9 @@ class Graph:
         """
         import numpy as np
 
-        hit_count = max(count, MIN_HITS)
-        self._index.expansion_search = max(EF_SEARCH, 2 * hit_count)
+        self._index.expansion_search = EF_FACTOR * count
         with no_fork:
-            keys = self._index.search(unit, hit_count).keys.astype(np.int64)
+            keys = self._index.search(unit, count).keys.astype(np.int64)
         keys = keys[keys < self.row_count]  # in memory, another thread may be adding rows to the same index
         representatives = np.concatenate([[UNREACHABLE], keys])
         starts = np.searchsorted(self._sorted_representatives, representatives, "left")
@@ -129,7 +128,7 @@ class Graph:
         """Return those of the positions that a search for the row at the position does not find."""
         import numpy as np
 
-        for expansion, hit_count in ((EF_TEST, EF_TEST), (EF_SEARCH, MIN_HITS)):
+        for expansion, hit_count in ((EF_TEST, EF_TEST), (EF_FACTOR * FIRST_STAGE, FIRST_STAGE)):
             self._index.expansion_search = expansion
             missed = [batch[~self._finds(rows[batch], batch, hit_count)] for batch in _batches(positions)]
             positions = np.concatenate([positions[:0], *missed])  # with an empty array, because `missed` may be an empty list

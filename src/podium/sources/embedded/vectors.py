@@ -16,6 +16,7 @@ from podium.checksums import checksum
 from podium.errors import SourceError
 from podium.sources.embedded.graph import Graph, GraphFile, graph_files
 from podium.sources.embedded.row_checksums import DamagedRecord, RowChecksums, RowRange
+from podium.sources.stages import staged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,6 @@ MAX_OUTSIDE_GRAPH = 0.2
 COPIED_AT_ONCE = 50_000  # how many rows are copied to memory at once
 # If a search requests more than this share of the rows, comparing all rows is faster, and exact.
 MAX_GRAPH_SHARE = 0.05
-FIRST_STAGE = 100  # how many rows are requested of a graph at least; deeper searches request 200, 400, …
 # float32 cannot hold the sum of the squares of a vector that is shorter or longer than these lengths.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
 
@@ -128,24 +128,21 @@ class Vectors:
     def nearest(self, query: Rows, count: int) -> list[tuple[int, float]]:
         """Return at most `count` pairs (position of a row, cosine similarity), nearest first. Ties are in order of position.
 
-        The result for a smaller `count` is the beginning of that for a larger one, so that pages never repeat a row. A graph
-        may find nearer rows if it searches for more. Such rows come after those of the smaller search.
+        The result for a smaller `count` is the beginning of that for a larger one. A graph may find nearer rows if it searches
+        for more; such rows come after those of the smaller search.
         """
         import numpy as np
 
         self._check_dimensions(query)
         rows = self._verified_rows()
         unit = _unit(np.asarray(query, np.float32)[None])[0]
-        hits: dict[int, float] = {}
-        stage_count = FIRST_STAGE
-        while len(hits) < min(count, len(rows)):
+
+        def stage(stage_count: int) -> tuple[list[tuple[int, float]], bool]:
             in_graph, graph_hits = self._graph_hits(unit, stage_count, len(rows))
-            limit = stage_count if in_graph else max(count, stage_count)
-            for position, similarity in _nearest(rows, unit, graph_hits, in_graph, limit):
-                if len(hits) < limit:
-                    hits.setdefault(position, similarity)
-            stage_count *= 2
-        return list(hits.items())[:count]
+            is_exact = not in_graph
+            return _nearest(rows, unit, graph_hits, in_graph, count if is_exact else stage_count), is_exact
+
+        return list(staged(stage, count).items())[:count]
 
     def nearest_of(self, positions: NDArray[np.int64], query: Rows, count: int) -> list[tuple[int, float]]:
         """Return what `nearest` would return if there were only the rows at these positions. It compares all these rows."""
@@ -200,7 +197,7 @@ class Vectors:
         import numpy as np
 
         graph = self._current_graph() if row_count >= self._exact_below else None
-        if graph is not None and count <= MAX_GRAPH_SHARE * graph.row_count <= MAX_GRAPH_SHARE * row_count:
+        if graph is not None and graph.row_count <= row_count and count <= MAX_GRAPH_SHARE * graph.row_count:
             positions = graph.nearest(unit, count)
             if positions is not None:
                 return graph.row_count, positions

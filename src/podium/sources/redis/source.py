@@ -15,7 +15,7 @@ from podium.inputs import checked_limit, checked_offset, checked_query, refuse_u
 from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import weights_text
 from podium.sources.filters import Filter
-from podium.sources.fusion import HYBRID_DEPTH, TEXT_WEIGHT, Fusion, Hit, Mode
+from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
 from podium.sources.hybrid import Hits, HybridSource
 from podium.sources.redis import replies
 from podium.sources.redis.commands import (
@@ -34,6 +34,7 @@ from podium.sources.redis.options import RedisOptions
 from podium.sources.redis.replies import RawDocument
 from podium.sources.redis.server import Deadline, Server, Steps
 from podium.sources.redis.words import words
+from podium.sources.stages import FIRST_STAGE
 from podium.steps import immediate
 from podium.types import Candidates, Embed
 
@@ -219,7 +220,7 @@ class RedisSource(HybridSource[RedisRequest]):
 
     def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
         # FT.HYBRID fuses one number of hits of each ranking, so it cannot continue a ranking of 100 documents.
-        is_one_stage = request.offset + request.count <= HYBRID_DEPTH
+        is_one_stage = request.offset + request.count <= FIRST_STAGE
         if self.fusion == "rrf" and is_one_stage and self._has_hybrid is not False and words(request.query):
             try:
                 hits = yield from self._server_fused_hits(request)
@@ -237,7 +238,7 @@ class RedisSource(HybridSource[RedisRequest]):
         """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
         options = self._command_options(request, request.offset, request.count)
         field = request.info.fields[self._options.vector]
-        command = hybrid_command(options, words(request.query), field, request.vector, HYBRID_DEPTH)
+        command = hybrid_command(options, words(request.query), field, request.vector, FIRST_STAGE)
         hits = _hits(replies.hybrid_documents((yield from complete_reply(command, options))))
         self._has_hybrid = True
         if self._options.return_fields is not None or not hits:
