@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_write"]
+from podium.regular_files import is_pipe_or_device
+
+__all__ = ["UNFINISHED", "atomic_write"]
+
+UNFINISHED = ".unfinished"  # the ending of the names of temporary files
 
 
 @contextlib.contextmanager
@@ -21,12 +25,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     the target is replaced. A pipe or a device is written to directly. Raises OSError.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_pipe_or_device(path):
         with open(path, "wb") as file:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{secrets.token_hex(8)}.unfinished")
+    temporary = path.with_name(secrets.token_hex(8) + UNFINISHED)
     file = open(temporary, "xb")  # noqa: SIM115  closed below; a file of tempfile would be readable only by its owner
     try:
         with file:

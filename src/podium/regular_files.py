@@ -7,7 +7,30 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["open_regular_file"]
+__all__ = ["is_irregular", "is_pipe_or_device", "open_regular_file"]
+
+
+def is_pipe_or_device(path: Path) -> bool:
+    """Whether the path is, or links to, something that is neither a regular file nor a folder."""
+    mode = _mode(path)
+    return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_irregular(path: Path) -> bool:
+    """Whether the path is, or links to, something that is not a regular file, such as a folder, a named pipe or a device."""
+    mode = _mode(path)
+    return mode is not None and not stat.S_ISREG(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a path, None if there is nothing.
+
+    The system is called once only: between two calls, such as `exists` and `is_file`, another process can delete the file.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError for a name with a NUL
+        return None
 
 
 def open_regular_file(path: Path) -> BinaryIO:

@@ -18,9 +18,9 @@ from podium.batch.manifest import Manifest, check_same_job
 from podium.batch.options import scorer_facts
 from podium.batch.outputs import find_output
 from podium.batch.parts import Part
-from podium.errors import Argument, InvalidInput, PodiumError
+from podium.errors import PodiumError
 from podium.extras import import_optional
-from podium.inputs import checked_limit
+from podium.inputs import check_positive, checked_limit
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
@@ -48,8 +48,7 @@ class RayOptions:
 
     def __post_init__(self) -> None:
         checked_limit(self.actors)
-        if isinstance(self.cpus, bool) or not isinstance(self.cpus, int) or self.cpus < 1:
-            raise InvalidInput(Argument("ray_cpus"), f" must be a positive whole number, not {self.cpus!r:.40}")
+        check_positive("ray_cpus", self.cpus)
 
 
 class PartWorker:
@@ -68,7 +67,7 @@ class PartWorker:
     def compute(self, number: int) -> int:
         """Compute a part, unless it is complete, and return the number of its pairs."""
         part = self._manifest.parts[number]
-        if self._folder.complete([part]):
+        if self._folder.is_complete(part):
             return 0
         return compute_part(part, self._manifest.options, self._reranker, self._folder, is_strict=self._is_strict).pairs
 

@@ -19,6 +19,7 @@ from podium.load import load
 from podium.places import EXAMPLES, IndexOptions, index_target, kind_of, weights
 from podium.progress import bar
 from podium.ranking import Reranker
+from podium.regular_files import is_pipe_or_device
 from podium.sources.embedded.texts import LANGUAGES
 from podium.sources.encodings import kept_model
 from podium.sources.loading import Loaded, Target, load_into, with_ids
@@ -128,8 +129,7 @@ def index(
 
 def _check_regular(file: str) -> None:
     """Raise InvalidInput for a pipe or a device. It can be read once only, and podium index reads a file several times."""
-    path = Path(file)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_pipe_or_device(Path(file)):
         raise InvalidInput(
             f"{file} is not a regular file, and podium index reads it more than once; save the documents to a file"
         )

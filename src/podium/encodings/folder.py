@@ -18,6 +18,7 @@ from podium.encodings import Buffer
 from podium.encodings.generation import Generation, files_by_number, is_own_file, unfinished_files, write_generation
 from podium.errors import SourceError
 from podium.forks import renew_after_fork
+from podium.regular_files import is_irregular
 
 __all__ = ["FolderEncodings"]
 
@@ -150,7 +151,7 @@ class FolderEncodings:
         deadline = time.monotonic() + seconds
         path = self._folder / LOCK_FILE
         self._folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
+        if is_irregular(path):
             raise SourceError(f"{path} is not a file; delete or rename it")
         if not self._writer_lock.acquire(timeout=seconds):
             raise _Busy(self._folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 from podium.errors import SourceError
 from podium.forks import no_fork
-from podium.regular_files import open_regular_file
+from podium.regular_files import is_irregular, open_regular_file
 from podium.sources.embedded.description import Description
 from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
 from podium.sources.embedded.segment_checksums import FileIdentity, are_unchanged, check_segments, delete_uncommitted
@@ -268,7 +268,7 @@ def _close_locks(folder: Path) -> None:
 def _open_index(folder: Path) -> Any:
     """Open the index in a folder. Raises OSError if the folder has a named pipe, because tantivy would wait for it."""
     for path in folder.iterdir():
-        if path.exists() and not path.is_file():  # tantivy can have deleted the file meanwhile
+        if is_irregular(path):
             raise OSError(f"{path} is not a regular file")
     with no_fork:
         return tantivy().Index.open(str(folder))
