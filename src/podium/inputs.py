@@ -124,6 +124,12 @@ def checked_documents(docs: Any) -> list[Any]:
     return list(docs)
 
 
+def check_positive(name: str, value: Any) -> None:
+    """Raise InvalidInput, which names the argument, unless the value is a positive int."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(Argument(name), f" must be a positive whole number, not {value!r:.40}")
+
+
 def checked_limit(limit: Any) -> int | None:
     if limit is None:
         return None

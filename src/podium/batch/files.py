@@ -10,6 +10,7 @@ import glob
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ def input_files(inputs: Iterable[str | os.PathLike[str]]) -> list[InputFile]:
     InvalidInput if there is no such file, and if a file is named twice.
     """
     files = [file for name in inputs for file in _files_of(os.fspath(name))]
-    paths = [file.path for file in files]
-    if repeated := next((path for index, path in enumerate(paths) if path in paths[:index]), None):
+    counts = Counter(file.path for file in files)
+    if repeated := next((path for path, count in counts.items() if count > 1), None):
         raise InvalidInput(f"{repeated} is named twice as an input; name each file once")
     if not files:
         raise InvalidInput("there is no input; name at least one file")

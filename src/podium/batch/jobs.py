@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
@@ -25,7 +24,7 @@ from podium.batch.results import BatchResult
 from podium.batch.summaries import Summary, write_rejected
 from podium.batch.tables import table_format
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_fields, checked_limit
+from podium.inputs import check_positive, checked_fields, checked_limit
 from podium.ranking import Reranker
 
 __all__ = ["JobRequest", "new_manifest", "prepared_manifest", "run_job"]
@@ -123,6 +122,7 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
     layout = find_layout(request.layout, fields, has_collection=request.collection is not None)
     if layout.needs_collection != (request.collection is not None):
         raise InvalidInput(Argument("collection"), " is for a run, which needs one; name a folder in BEIR's layout with a run")
+    check_positive("part_size", request.part_size)
     rank_by = checked_fields(reranker.rank_by if request.rank_by is None else request.rank_by)
     output = find_output(request.output)
     if output.needs_requests and not layout.has_requests:
@@ -142,16 +142,10 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
         rank_by=rank_by,
         copy=copied,
         limit=reranker.limit if request.limit is None else checked_limit(request.limit),
-        part_size=_checked_part_size(request.part_size),
+        part_size=request.part_size,
         format_name=request.format_name,
         collection=None if request.collection is None else collection_files(request.collection),
     )
-
-
-def _checked_part_size(part_size: Any) -> int:
-    if isinstance(part_size, bool) or not isinstance(part_size, int) or part_size < 1:
-        raise InvalidInput(Argument("part_size"), f" must be a positive whole number, not {part_size!r:.40}")
-    return part_size
 
 
 def _result(manifest: Manifest, folder: JobFolder, complete_count: int, computed_pairs: int, seconds: float) -> BatchResult:

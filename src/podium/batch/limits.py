@@ -16,10 +16,11 @@ from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, InvalidInput, PodiumError
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["LimitedScorer", "Limits", "Price", "find_price", "parse_price"]
+__all__ = ["CHARACTERS_PER_TOKEN", "LimitedScorer", "Limits", "Price", "find_price", "parse_price"]
 
 CONCURRENT_CALLS = 8
 SECONDS_PER_MINUTE = 60.0
+CHARACTERS_PER_TOKEN = 4  # about, in English
 DOCUMENTS_PER_SEARCH = 100
 CHARACTERS_PER_SEARCH_DOCUMENT = 2000  # a longer document counts as several, of about 500 tokens each
 MOST_TOKENS_PER_SEARCH_DOCUMENT = 500
@@ -149,8 +150,8 @@ class LimitedScorer(WrappedScorer):
             self._check_budget(most)
             self._reserved_cost += most
             now = self._clock()
-            # Rates are about what the provider counts, and it counts tokens, which are about four characters.
-            seconds = max(self._requests.reserve(1, now), self._tokens.reserve(characters / 4, now))
+            # Rates are about what the provider counts, so tokens are estimated here, unlike for the most that a call can cost.
+            seconds = max(self._requests.reserve(1, now), self._tokens.reserve(characters / CHARACTERS_PER_TOKEN, now))
         try:
             if seconds:
                 self._sleep(seconds)
@@ -160,7 +161,7 @@ class LimitedScorer(WrappedScorer):
                 self._reserved_cost -= most
                 self._cost += most
             raise
-        tokens = characters / 4 if scores.total_tokens is None else scores.total_tokens
+        tokens = characters / CHARACTERS_PER_TOKEN if scores.total_tokens is None else scores.total_tokens
         searches = scores.billed.get("search_units", _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT))
         with self._lock:
             self._reserved_cost -= most

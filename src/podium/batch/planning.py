@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from podium.batch.compute import part_queries
 from podium.batch.files import input_files
 from podium.batch.jobs import JobRequest, new_manifest
 from podium.batch.layouts import Query
+from podium.batch.limits import CHARACTERS_PER_TOKEN
 from podium.batch.options import Options
 from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
@@ -22,7 +22,6 @@ from podium.scorers import as_scorer
 __all__ = ["Plan", "planned"]
 
 SAMPLE_PARTS = 8  # parts at equal distances, of which the first queries are read
-CHARACTERS_PER_TOKEN = 4
 SAMPLE_PAIRS = 250  # about how many pairs of each of these parts are scored
 
 
@@ -81,11 +80,12 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
 
 def _first_queries(part: Part, options: Options) -> list[Query]:
     """Return the first queries of a part, with about SAMPLE_PAIRS pairs together."""
-    counts = itertools.count()
     queries: list[Query] = []
+    pair_count = 0
     for query in part_queries(part, options, lambda row: None):
         queries.append(query)
-        if sum(len(query.documents) for query in queries) >= SAMPLE_PAIRS or next(counts) >= SAMPLE_PAIRS:
+        pair_count += len(query.documents)
+        if pair_count >= SAMPLE_PAIRS or len(queries) > SAMPLE_PAIRS:  # also if the queries have no documents
             break
     return queries
 

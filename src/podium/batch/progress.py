@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable
 
+from podium.batch.files import InputFile
 from podium.batch.manifest import Manifest
 from podium.batch.parts import Part
 from podium.batch.tables import table_format
@@ -48,8 +50,13 @@ class JobProgress(contextlib.ExitStack):
 
 def share_before(part: Part, position: int, format_name: str | None) -> float:
     """Return about which share of a part is before a position."""
-    end = part.stop or table_format(part.file.path, format_name).estimated_end(part.file)
+    end = part.stop or _estimated_end(part.file, format_name)
     return min(1.0, (position - part.start) / max(1, end - part.start))
+
+
+@functools.lru_cache(maxsize=64)  # the beginning of the file is read, and this is called after every window
+def _estimated_end(file: InputFile, format_name: str | None) -> int:
+    return table_format(file.path, format_name).estimated_end(file)
 
 
 def part_weights(parts: Iterable[Part]) -> dict[Part, int]:

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar, cast, get_args
 import numpy as np
 
 from podium.errors import Argument, InvalidInput, ModelError, PodiumError, UnsupportedModel, is_rust_panic
+from podium.inputs import check_positive
 from podium.local.autotune import Load, choose
 from podium.local.build import variants_for
 from podium.local.cpu import cores
@@ -56,8 +57,8 @@ class Options:
         if self.runtime not in get_args(RuntimeOption):
             raise InvalidInput(Argument("runtime"), f" must be 'native', 'onnx' or 'auto', not {self.runtime!r:.40}")
         for name, value in (("threads", self.threads), ("max_length", self.max_length)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidInput(Argument(name), f" must be a positive whole number, not {value!r:.40}")
+            if value is not None:
+                check_positive(name, value)
 
 
 @contextmanager

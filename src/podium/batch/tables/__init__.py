@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from podium.batch.files import file_name
+from podium.batch.files import compression_of, file_name
 from podium.batch.tables.arrow import ArrowFile
 from podium.batch.tables.delimited import DelimitedText
 from podium.batch.tables.json_lines import JsonLines
@@ -41,7 +41,7 @@ def table_format(path: str, name: str | None = None) -> TableFormat:
             raise InvalidInput(f"there is no format {name!r:.60} of batch inputs; known: {', '.join(TABLE_FORMATS)}")
         return TABLE_FORMATS[name]
     stem, ending = os.path.splitext(file_name(path))
-    is_compressed = ending in (".gz", ".zst")
+    is_compressed = compression_of(path) is not None
     if is_compressed:
         ending = os.path.splitext(stem)[1]
     format_name = ENDINGS.get(ending.lstrip("."))
