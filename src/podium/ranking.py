@@ -105,8 +105,7 @@ class Reranker:
         """Pickle the call that loads this reranker and its present defaults, never its weights, connections or keys."""
         if self._load_again is None:
             return super().__reduce_ex__(protocol)
-        defaults = {"limit": self.limit, "rank_by": self.rank_by, "return_score": self.return_score}
-        return _picklable_call(self._load_again), (), defaults
+        return _picklable_call(self._load_again), (), self._defaults
 
     def __copy__(self) -> Reranker:
         """Return a reranker with the same scorer. Without this method, `copy` would load the model again, as pickle does."""
@@ -125,8 +124,11 @@ class Reranker:
         """
         if self._load_again is None:
             return functools.partial(_same, self)
-        defaults = {"limit": self.limit, "rank_by": self.rank_by, "return_score": self.return_score}
-        return functools.partial(_picklable_call(self._load_again), **defaults, **options)
+        return functools.partial(_picklable_call(self._load_again), **self._defaults, **options)
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return {"limit": self.limit, "rank_by": self.rank_by, "return_score": self.return_score}
 
     @property
     def model(self) -> str:
