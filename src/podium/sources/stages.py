@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["FIRST_STAGE", "stage_for", "staged"]
+__all__ = ["FIRST_STAGE", "stage_for", "stage_sizes", "staged"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -19,7 +19,15 @@ FIRST_STAGE = 100  # as many results as the candidates of a usual search
 
 def stage_for(count: int) -> int:
     """Return the number of results of the first stage that has at least `count`: 100, 200, 400, …"""
-    return next(size for size in _sizes() if size >= count)
+    return next(size for size in stage_sizes() if size >= count)
+
+
+def stage_sizes() -> Iterator[int]:
+    """Yield the number of results of each stage: 100, 200, 400, … without end."""
+    size = FIRST_STAGE
+    while True:
+        yield size
+        size *= 2
 
 
 def staged(stage: Callable[[int], tuple[Iterable[tuple[Key, Value]], bool]], count: float) -> dict[Key, Value]:
@@ -29,7 +37,7 @@ def staged(stage: Callable[[int], tuple[Iterable[tuple[Key, Value]], bool]], cou
     the last stage, whose results are all added.
     """
     ranking: dict[Key, Value] = {}
-    for size in _sizes():
+    for size in stage_sizes():
         results, is_last = stage(size)
         for key, value in results:
             if is_last or len(ranking) < size:
@@ -37,10 +45,3 @@ def staged(stage: Callable[[int], tuple[Iterable[tuple[Key, Value]], bool]], cou
         if is_last or len(ranking) >= count:
             break
     return ranking
-
-
-def _sizes() -> Iterator[int]:
-    size = FIRST_STAGE
-    while True:
-        yield size
-        size *= 2

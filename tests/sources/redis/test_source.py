@@ -235,6 +235,22 @@ def test_pages_are_parts_of_the_complete_results_and_have_their_total(server):
         assert asyncio.run(source.asearch("the capital city?", 2, offset=2)) == pages[1], mode
 
 
+@pytest.mark.recording("equal-distances")
+def test_pages_of_equal_distances_repeat_no_document(server):
+    """The server orders equal distances differently if another number of documents is requested."""
+    documents = [{"content": "a" + "c" * (number % 3) + "s" * (number % 20)} for number in range(240)]
+    for name, options in ((f"{NAME}-flat", {}), (f"{NAME}-hnsw", {"m": 16})):
+        server.load(documents, [str(number) for number in range(240)], name, text="content", tags=[], numbers=[], **options)
+        source = server.source(name, mode="vector")
+        ranking = [document["source_key"] for document in source.search("any", 130)]
+        assert len(set(ranking)) == 130, name
+        for offset, size in ((0, 10), (10, 10), (90, 20), (110, 20)):
+            page = source.search("any", size, offset=offset)
+            assert [document["source_key"] for document in page] == ranking[offset : offset + size], (name, offset)
+        async_page = asyncio.run(source.asearch("any", 20, offset=90))
+        assert [document["source_key"] for document in async_page] == ranking[90:110], name
+
+
 @pytest.mark.recording("rerank")
 def test_reranked_documents_have_the_ranks_and_scores_of_the_source(server, mini):
     server.load()

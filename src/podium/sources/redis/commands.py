@@ -53,10 +53,10 @@ def text_command(options: CommandOptions, words: Sequence[str]) -> Command:
     return _search_command(options, _text_query(options, words), *BM25, "WITHSCORES", fields=options.return_fields)
 
 
-def vector_command(options: CommandOptions, field: Field, vector: Any) -> Command:
-    """Return the command that finds the documents whose vector in `field` is nearest. They have the field DISTANCE."""
+def vector_command(options: CommandOptions, field: Field, vector: Any, depth: int) -> Command:
+    """Return the command that ranks the `depth` documents whose vector in `field` is nearest. They have the field DISTANCE."""
     ef_runtime = " EF_RUNTIME $EF" if options.ef_runtime is not None else ""
-    knn = f"KNN {options.offset + options.count} @{_escaped_name(field.name)} $vector{ef_runtime} AS {DISTANCE}"
+    knn = f"KNN {depth} @{_escaped_name(field.name)} $vector{ef_runtime} AS {DISTANCE}"
     fields = None if options.return_fields is None else (*options.return_fields, DISTANCE)
     parameters: dict[str, Any] = {"vector": _vector_bytes(vector, field)}
     if options.ef_runtime is not None:

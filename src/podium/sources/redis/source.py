@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from podium.sources.redis.options import RedisOptions
 from podium.sources.redis.replies import RawDocument
 from podium.sources.redis.server import Deadline, Server, Steps
 from podium.sources.redis.words import words
-from podium.sources.stages import FIRST_STAGE
+from podium.sources.stages import FIRST_STAGE, stage_sizes, staged
 from podium.steps import immediate
 from podium.types import Candidates, Embed
 
@@ -213,10 +213,13 @@ class RedisSource(HybridSource[RedisRequest]):
         return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
     def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
-        field = request.info.fields[self._options.vector]
-        options = self._command_options(request, offset, min(count, MAX_RESULTS - offset))
-        reply = yield from complete_reply(vector_command(options, field, request.vector), options)
-        return Hits(_hits(replies.nearest_documents(reply, field.metric)), _vector_total(request))
+        end = min(offset + count, MAX_RESULTS)
+        if end <= FIRST_STAGE:
+            hits = yield from self._nearest_hits(self._command_options(request, offset, end - offset), request, FIRST_STAGE)
+        else:
+            ranking = yield from self._staged_hits(request, end)
+            hits = yield from self._hits_with_fields(request, ranking[offset:end])
+        return Hits(hits, _vector_total(request))
 
     def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
         # FT.HYBRID fuses one number of hits of each ranking, so it cannot continue a ranking of 100 documents.
@@ -241,9 +244,37 @@ class RedisSource(HybridSource[RedisRequest]):
         command = hybrid_command(options, words(request.query), field, request.vector, FIRST_STAGE)
         hits = _hits(replies.hybrid_documents((yield from complete_reply(command, options))))
         self._has_hybrid = True
-        if self._options.return_fields is not None or not hits:
+        if self._options.return_fields is not None:
             return hits
-        # Fetch all fields with a second command, because FT.HYBRID returns only fields that are named.
+        return (yield from self._hits_with_fields(request, hits))  # FT.HYBRID returns only fields that are named
+
+    def _nearest_hits(self, options: CommandOptions, request: RedisRequest, depth: int) -> Steps[list[Hit]]:
+        """Return the part of the ranking of the `depth` nearest documents that the options name."""
+        field = request.info.fields[self._options.vector]
+        reply = yield from complete_reply(vector_command(options, field, request.vector, depth), options)
+        return _hits(replies.nearest_documents(reply, field.metric))
+
+    def _staged_hits(self, request: RedisRequest, count: int) -> Steps[list[Hit]]:
+        """Return at least `count` of the nearest documents, or all, without their fields.
+
+        A graph finds other documents for another depth, and orders equal distances differently. So they are ranked in stages.
+        """
+        hits_by_size: dict[int, list[Hit]] = {}
+        for size in stage_sizes():
+            options = replace(self._command_options(request, 0, min(size, MAX_RESULTS)), return_fields=())
+            hits_by_size[size] = yield from self._nearest_hits(options, request, options.count)
+            if size >= count:
+                break
+
+        def stage(size: int) -> tuple[Iterator[tuple[str, Hit]], bool]:
+            return ((hit.key, hit) for hit in hits_by_size[size]), size >= count
+
+        return list(staged(stage, count).values())
+
+    def _hits_with_fields(self, request: RedisRequest, hits: Sequence[Hit]) -> Steps[list[Hit]]:
+        """Return the hits with all fields of their documents, which a command reads. Deleted documents are left out."""
+        if not hits:
+            return []
         options = self._command_options(request, 0, len(hits))
         reply = yield from complete_reply(documents_command(options, [hit.key for hit in hits]), options)
         fields_by_key = {raw.key: raw.fields for raw in replies.search_documents(reply, scored=False)}
