@@ -192,3 +192,22 @@ def test_graph_in_memory_is_extended_after_an_interrupt():
     vectors.improve()
     assert vectors._current_graph().row_count == 2 * SMALL
     assert vectors.nearest(rows[SMALL + 5], 1)[0][0] == SMALL + 5
+
+
+INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+from podium.sources.embedded.graph import Graph
+rows = np.random.default_rng(0).normal(size=(200_000, 64)).astype(np.float32)
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    Graph.empty(64).extended(rows)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_interrupt_ends_the_construction_of_a_graph():
+    """usearch reports an interrupt as a RuntimeError."""
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert process.stdout == "interrupted\n", process.stderr

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from podium.errors import SourceError
+from podium.sources.encodings import KeptModel
 from podium.sources.redis import admin
-from redisearch import LEASE, NAME
+from podium.sources.redis.description import Description
+from redisearch import INFO, LEASE, NAME, answering
+from resp import FakeRedis
 
 
 @pytest.mark.recording("admin")
@@ -64,3 +67,14 @@ def test_index_is_not_dropped_by_an_alias_or_while_it_is_loaded(server):
         admin.drop(server.url, NAME)
     client.delete(LEASE)
     assert admin.drop(server.url, NAME) == 5
+
+
+def test_encodings_are_deleted_before_the_index_is_dropped():
+    """So an index whose `--drop` was killed can be dropped again, and no encodings remain."""
+    description = Description(models=(KeptModel("podium-mini", "", None),)).to_json()
+    encoding_key = f"{NAME}:.podium-encoding:1"
+    replies = {"FT.INFO": INFO, "FT._LIST": [NAME], "GET": description, "SCAN": ["0", [encoding_key]], "WATCH": None}
+    with FakeRedis(answering(replies)) as fake, pytest.raises(SourceError):
+        admin.drop(fake.url, NAME)  # the connection breaks before the transaction that drops the index
+    assert ("DEL", encoding_key) in fake.commands
+    assert "FT.DROPINDEX" not in fake.command_names()

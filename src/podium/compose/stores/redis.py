@@ -33,10 +33,17 @@ class RedisScores:
         return {key: row for key, value in zip(keys, values, strict=True) if (row := _decoded(value)) is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        self._values.set({PREFIX + key.hex(): _encoded(row) for key, row in rows.items()}, expiry_seconds=EXPIRY_SECONDS)
+        values = {PREFIX + key.hex(): _encoded(row) for key, row in rows.items() if _fits_layout(row)}
+        self._values.set(values, expiry_seconds=EXPIRY_SECONDS)
 
     def close(self) -> None:
         self._values.close()
+
+
+def _fits_layout(row: Row) -> bool:
+    """Whether the numbers of tokens fit into the layout. The scorer of a user may return any number."""
+    counts = (row.tokens, row.dropped_tokens, row.query_tokens, row.query_dropped_tokens)
+    return all(count is None or 0 <= count < 2**31 for count in counts)
 
 
 def _encoded(row: Row) -> bytes:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,8 @@ class Graph:
                 # A graph in memory has some of them already if an earlier call was interrupted.
                 missing = positions[~np.atleast_1d(self._index.contains(positions.astype(np.uint64)))]
                 if len(missing):
-                    self._index.add(missing.astype(np.uint64), rows[missing])
+                    with _keyboard_interrupts():
+                        self._index.add(missing.astype(np.uint64), rows[missing])
         unreachable = np.zeros(len(rows), bool)
         unreachable[self._unreachable(rows, distinct)] = True
         return Graph(self._index, np.where(unreachable[representatives], UNREACHABLE, representatives).astype(np.int32))
@@ -196,6 +198,17 @@ class Graph:
             if path not in (saved, unfinished):
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+@contextlib.contextmanager
+def _keyboard_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt if usearch was interrupted, which it reports as a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "terminated" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
 
 
 def first_equal_rows(rows: Rows) -> NDArray[np.int64]:

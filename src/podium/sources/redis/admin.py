@@ -63,9 +63,9 @@ def drop(url: str, name: str) -> int:
         lease = Lease(server, lease_key(info.key_prefix))
         lease.acquire()
         try:
-            lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(info.key_prefix))])
-            if has_encodings:
+            if has_encodings:  # deleted first, so that a process that is killed leaves an index that can be dropped again
                 delete_encodings(server, info.key_prefix)
+            lease.write([("FT.DROPINDEX", info.name, "DD"), ("DEL", description_key(info.key_prefix))])
         finally:
             lease.release()
         return info.document_count
