@@ -318,3 +318,25 @@ def test_calls_that_begin_together_in_a_forked_process_all_end():
     command = [sys.executable, "-W", "ignore", "-c", CALLS_IN_FORKED_PROCESSES]
     process = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert process.returncode == 0, process.stderr
+
+
+AFTER_MAIN = """
+import threading
+from podium.errors import PodiumError
+from podium.schedule import Work, Workers
+
+def call():
+    threading.main_thread().join()
+    try:
+        while True:  # calls can begin until Python closes all pools, which is a moment later
+            Workers(1).run(Work([1, 1], lambda items: None))
+    except PodiumError as error:
+        print(error)
+
+threading.Thread(target=call).start()
+"""
+
+
+def test_call_after_the_main_thread_ended_is_an_error():
+    process = subprocess.run([sys.executable, "-c", AFTER_MAIN], capture_output=True, text=True, timeout=120)
+    assert process.stdout.startswith("the program is ending"), process.stderr

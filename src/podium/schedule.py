@@ -218,10 +218,16 @@ class Workers:
         for started_count in range(self.count):
             try:
                 self._thread_pool.submit(self._serve)
-            except RuntimeError:  # Another thread closed the pool. If a worker was started before that, it runs all items.
+            except RuntimeError:  # The pool is closed. If a worker was started before that, it runs all items.
                 if not started_count:
                     work.cancel()
-                    raise PodiumError("this model was closed during the call; load it again") from None
+                    raise PodiumError(self._closed_message()) from None
+
+    def _closed_message(self) -> str:
+        if self._is_closed:
+            return "this model was closed during the call; load it again"
+        # Python closes all pools when the main thread ends.
+        return "the program is ending, so no call can begin; let the main thread wait for the threads that rank documents"
 
     def _serve(self) -> None:
         """Run steps of all calls until none are left."""
