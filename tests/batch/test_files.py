@@ -1,11 +1,16 @@
-"""Names of input files tell their format and compression, also in URLs with options."""
+"""Input files: the format and compression that a name tells, globs and folders of paths and URLs, and odd names."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 
-from podium.batch.files import compression_of
+from podium.batch.files import compression_of, input_files, open_stream
 from podium.batch.tables import TABLE_FORMATS, table_format
+from podium.errors import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,65 @@ from podium.batch.tables import TABLE_FORMATS, table_format
 def test_name_tells_format_and_compression(path, format_name, compression):
     assert table_format(path) is TABLE_FORMATS[format_name]
     assert compression_of(path) == compression
+
+
+NAMES = ("a.csv", "b.csv", "_SUCCESS", ".hidden.csv", "day/c.csv", "day/deep/d.csv", "_temporary/e.csv", ".tmp/f.csv")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in NAMES:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("is_url", [False, True], ids=["path", "url"])
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("", ["a.csv", "b.csv", "day/c.csv", "day/deep/d.csv"]),
+        ("day/", ["day/c.csv", "day/deep/d.csv"]),
+        ("*.csv", ["a.csv", "b.csv"]),
+        ("[ab].csv", ["a.csv", "b.csv"]),
+        ("d*", ["day/c.csv", "day/deep/d.csv"]),
+        ("*/*.csv", ["_temporary/e.csv", "day/c.csv"]),
+        ("day/**", ["day/c.csv", "day/deep/d.csv"]),
+        ("**/*.csv", ["_temporary/e.csv", "a.csv", "b.csv", "day/c.csv", "day/deep/d.csv"]),
+        (".tmp/*", [".tmp/f.csv"]),
+    ],
+)
+def test_globs_and_folders_have_the_same_files_as_paths_and_as_urls(folder, pattern, names, is_url):
+    name = f"{folder.as_uri() if is_url else folder}/{pattern}"
+    paths = sorted(file.path.removeprefix("file://") for file in input_files([name]))
+    assert paths == [str(folder / name) for name in names]
+
+
+@pytest.mark.parametrize("name", ["p%41.csv", "ts=10%3A00.csv", "a b.csv", "é.csv", "[x].csv", "a#b.csv", "a+b.csv"])
+def test_name_with_special_characters_is_read_from_a_url(tmp_path, name):
+    """An object store may have objects whose names differ only in a part that looks encoded."""
+    for other in (name, "pA.csv"):
+        (tmp_path / other).write_text(other)
+    files = {file.path: open_stream(file).read().decode() for file in input_files([tmp_path.as_uri()])}
+    assert sorted(files.values()) == sorted([name, "pA.csv"])
+    (file,) = input_files([f"{tmp_path.as_uri()}/{quote(name)}"])
+    assert open_stream(file).read().decode() == name
+
+
+def test_spaces_in_a_url_need_no_encoding(tmp_path):
+    (tmp_path / "a b.csv").write_text("")
+    assert len(input_files([f"file://{tmp_path}/a b.csv"])) == 1
+
+
+def test_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in (tmp_path / "pipe.csv", tmp_path / "*.csv", Path("/dev/zero")):
+        with pytest.raises(InvalidInput, match="is a pipe or a device, which cannot be read twice"):
+            input_files([name])
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"bad\xff.csv")).write_text("")
+    with pytest.raises(InvalidInput, match=r"bad\\udcff.csv' is not valid UTF-8; rename the file"):
+        input_files([tmp_path])

@@ -11,13 +11,15 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
 
 from podium.errors import InvalidInput, PodiumError, unreadable
 from podium.extras import import_optional
+from podium.regular_files import is_pipe_or_device
 
 __all__ = ["InputFile", "compression_of", "expansion_of", "file_name", "input_files", "open_file", "open_stream"]
 
@@ -27,6 +29,8 @@ BUFFER_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 22  # the number of bytes that are decompressed to estimate the size of all content
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # at least two letters: C:\ is a drive of Windows
 _WILDCARD = re.compile(r"[*?[]")
+_HUB = "hf://"
+_URL_CHARACTERS = "%/:@!$&'()*+,;=~"  # they stay as they are in a URL; others, such as spaces and [, are encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,53 +102,80 @@ def file_name(path: str) -> str:
 
 
 def _files_of(name: str) -> list[InputFile]:
-    """Return the files of one input. Raises InvalidInput if there are none."""
+    """Return the files of one input. Raises InvalidInput if there are none, and for pipes and names that are not UTF-8."""
     files = list(_remote_files(name) if _URL.match(name) else _local_files(name))
     if not files:
         raise InvalidInput(f"there is no file {name}; check the name")
+    for file in files:
+        if not _URL.match(file.path) and is_pipe_or_device(Path(file.path)):
+            raise InvalidInput(f"{file.path} is a pipe or a device, which cannot be read twice; save its content to a file")
+        try:
+            file.path.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"the name {file.path!a} is not valid UTF-8; rename the file") from error
     return files
 
 
 def _local_files(name: str) -> Iterator[InputFile]:
     try:
         paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
-        for path in map(Path, paths):
-            for file in _visible_files(path) if path.is_dir() else [path]:
-                stat = file.stat()
-                yield InputFile(str(file.absolute()), stat.st_size, str(stat.st_mtime_ns))
+        # With the wildcard **, a file is found as such and as one of its folder.
+        files = dict.fromkeys(file for path in map(Path, paths) for file in (_visible_files(path) if path.is_dir() else [path]))
+        for file in files:
+            stat = file.stat()
+            yield InputFile(str(file.absolute()), stat.st_size, str(stat.st_mtime_ns))
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
 
 
 def _visible_files(folder: Path) -> list[Path]:
     """Return the files in a folder and in the folders in it, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    )
+    return sorted(path for path in folder.rglob("*") if path.is_file() and _is_visible(path.relative_to(folder).parts))
+
+
+def _is_visible(parts: Sequence[str]) -> bool:
+    """Whether none of the parts of a path in a folder begins with a dot or an underscore."""
+    return not any(part.startswith((".", "_")) for part in parts)
 
 
 def _remote_files(url: str) -> Iterator[InputFile]:
     """Yield the files of a URL, which may have wildcards or name a folder."""
     fs = import_optional("pyarrow.fs", "batch")
     system, path = _file_system(url)
-    location, question_mark, options = url.partition("?")  # options of the storage, such as s3://bucket/a?region=eu-west-1
-    prefix = location.removesuffix(path)
+    is_pattern = _WILDCARD.search(url.partition("?")[0]) is not None  # %2A in a URL is an asterisk in the name
+    wildcard = _WILDCARD.search(path) if is_pattern else None
+    folder = path[: wildcard.start()].rpartition("/")[0] if wildcard else path
     try:
-        if wildcard := _WILDCARD.search(path):
-            folder = path[: wildcard.start()].rpartition("/")[0]
-            entries = system.get_file_info(fs.FileSelector(folder, recursive=True))
-            entries = [entry for entry in entries if fnmatch.fnmatch(entry.path, path)]
-        else:
-            entry = system.get_file_info(path)
-            is_folder = entry.type == fs.FileType.Directory
-            entries = system.get_file_info(fs.FileSelector(path, recursive=True)) if is_folder else [entry]
+        entry = system.get_file_info(folder)
+        is_file = entry.type == fs.FileType.File
+        entries = [entry] if is_file else system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
     except OSError as error:
         raise unreadable(url, error) from error
+    pattern = path.removeprefix(folder).strip("/").split("/") if wildcard else []
     for entry in sorted(entries, key=lambda entry: entry.path):
-        if entry.type == fs.FileType.File and not entry.base_name.startswith((".", "_")):
-            yield InputFile(f"{prefix}{entry.path}{question_mark}{options}", entry.size, _remote_version(system, entry))
+        parts = entry.path.removeprefix(folder).strip("/").split("/") if entry.path != folder else []
+        if entry.type == fs.FileType.File and _matches(parts, pattern):
+            yield InputFile(_url_of(entry.path, url, path), entry.size, _remote_version(system, entry))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path match those of a pattern, as in `glob`, or are a visible file in a folder that matches."""
+    if not pattern:
+        return _is_visible(parts)
+    if not parts:
+        return pattern == ["**"]
+    is_hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or (not is_hidden and _matches(parts[1:], pattern))
+    return not is_hidden and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _url_of(path: str, url: str, url_path: str) -> str:
+    """Return the URL of a path in the file system of `url`, whose own path in it is `url_path`."""
+    location, question_mark, options = url.partition("?")  # options of the storage, such as s3://bucket/a?region=eu-west-1
+    is_encoded = not url.startswith(_HUB)
+    prefix = (unquote(location) if is_encoded else location).rstrip("/").removesuffix(url_path.rstrip("/"))
+    return f"{prefix}{quote(path) if is_encoded else path}{question_mark}{options}"
 
 
 def _remote_version(system: Any, entry: Any) -> str:
@@ -162,15 +193,18 @@ def _file_system(path: str) -> tuple[Any, str]:
     fs = import_optional("pyarrow.fs", "batch")
     if not _URL.match(path):
         return fs.LocalFileSystem(), path
-    if "@" in path.partition("://")[2].partition("/")[0]:
+    scheme, _, location = path.partition("://")
+    user = location.partition("/")[0].rpartition("@")[0]
+    if user and (scheme, user) != ("gs", "anonymous"):  # how pyarrow names public buckets
         raise InvalidInput("an input's URL must not have a user or a key, which would be in the results; use the environment")
     try:
-        if path.startswith("hf://"):
+        if path.startswith(_HUB):
             hub = import_optional("huggingface_hub", "batch")
-            return fs.PyFileSystem(fs.FSSpecHandler(hub.HfFileSystem())), path.removeprefix("hf://")
-        system, inner_path = fs.FileSystem.from_uri(path)
+            return fs.PyFileSystem(fs.FSSpecHandler(hub.HfFileSystem())), path.removeprefix(_HUB).rstrip("/")
+        location, question_mark, options = path.partition("?")
+        system, inner_path = fs.FileSystem.from_uri(quote(location, safe=_URL_CHARACTERS) + question_mark + options)
     except PodiumError:
         raise
     except (OSError, ValueError, ImportError, NotImplementedError) as error:
         raise InvalidInput(f"{path} cannot be opened: {str(error)[:200]}; check the URL") from error
-    return system, inner_path
+    return system, inner_path.rstrip("/")

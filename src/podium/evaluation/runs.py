@@ -82,6 +82,7 @@ def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[s
 
 def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
     """Yield the scores as `write_run` writes them."""
+    """Yield the scores as `write_run` writes them."""
     previous = np.float32(np.inf)
     for score in scores:
         # A document without text has a score of minus infinity if the model's scores have no lower limit.
