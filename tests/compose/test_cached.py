@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -95,6 +96,18 @@ def test_key_depends_on_identity_query_and_text(identity, query, text):
     CachedScorer(first_scorer, store).score("q", ["t"])
     CachedScorer(second_scorer, store).score(query, [text])
     assert second_scorer.calls == [[text]]
+
+
+def test_keys_are_those_of_earlier_versions():
+    """Otherwise an update of podium would lose all cached scores."""
+    store = MemoryStore()
+    scorer = recording_scorer()
+    scorer.identity = "a"
+    CachedScorer(scorer, store).score("é", ["t", ""])
+    prefix = f"{scorer.model}@{scorer.revision}:a".encode()
+    for text in (b"t", b""):
+        content = b"".join(b"%d:%s" % (len(part), part) for part in (prefix, "é".encode(), text))
+        assert hashlib.blake2b(content, digest_size=20).digest() in store.rows
 
 
 def test_cached_scores_equal_computed_ones(mini, score):

@@ -75,7 +75,7 @@ class CachedScorer(WrappedScorer):
         return [self._merge(lookup, fresh_scores) for lookup, fresh_scores in zip(lookups, fresh_per_query, strict=True)]
 
     def _lookup(self, query: str, texts: Sequence[str]) -> _Lookup:
-        keys = [self._key(query, text) for text in texts]
+        keys = self._keys(query, texts)
         notes: list[str] = []
         stored_rows: dict[bytes, Row] = {}
         try:
@@ -107,10 +107,21 @@ class CachedScorer(WrappedScorer):
         all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
         return _scores(all_rows, fresh_scores, tuple(notes), remembered_count)
 
-    def _key(self, query: str, text: str) -> bytes:
-        """Return a hash of 20 bytes. Every hashed part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
-        parts = (part.encode("utf-8", "replace") for part in (self._key_prefix, query, text))
-        return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).digest()
+    def _keys(self, query: str, texts: Sequence[str]) -> list[bytes]:
+        """Return a hash of 20 bytes for each text. The model and the query are hashed only once."""
+        query_hash = hashlib.blake2b(_with_length(self._key_prefix) + _with_length(query), digest_size=20)
+        keys = []
+        for text in texts:
+            text_hash = query_hash.copy()
+            text_hash.update(_with_length(text))
+            keys.append(text_hash.digest())
+        return keys
+
+
+def _with_length(text: str) -> bytes:
+    """Return a text for a hash, with its length before it, so that "ab", "c" and "a", "bc" have different hashes."""
+    content = text.encode("utf-8", "replace")
+    return b"%d:%s" % (len(content), content)
 
 
 def _is_finite(row: Row) -> bool:
