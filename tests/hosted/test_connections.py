@@ -133,7 +133,7 @@ def test_connections_of_ended_event_loops_are_closed(server, ends_generators):
     server.answer = loopback.cohere
     reranker = COHERE.load(server.url)
 
-    def rank_in_a_new_loop() -> None:
+    def rank_in_a_new_loop(ends_generators: bool) -> None:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(reranker.arerank("q", ["a"]))
         if ends_generators:  # asyncio.run does this
