@@ -22,7 +22,7 @@ import podium
 from environment import PARITY_MODELS
 from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.errors import InvalidInput, PodiumError
-from podium.ranking import NO_TEXT_SCORES, order
+from podium.ordering import NO_TEXT_SCORES, order
 from podium.types import Scores
 
 WORDS = st.sampled_from(["red", "fruit", "apple", "sea", "night", "the", "RED", "東京", "ü", "\ud800", "0"])

@@ -50,6 +50,16 @@ class BaseScorer(ABC):
         return False
 
     @property
+    def reads_documents(self) -> bool:
+        """Whether a score depends on the document of a text (see `podium.texts`), and not only on the text."""
+        return False
+
+    @property
+    def schedules_together(self) -> bool:
+        """Whether `score_many` computes the texts of all queries together. If not, it scores one query after another."""
+        return False
+
+    @property
     def is_async(self) -> bool:
         """Whether `ascore` waits on the event loop, without occupying a thread."""
         return False
@@ -148,6 +158,10 @@ class _UserScorer(BaseScorer):
     @property
     def listwise(self) -> bool:
         return bool(getattr(self._scorer, "listwise", False))
+
+    @property
+    def schedules_together(self) -> bool:
+        return isinstance(self._scorer, ManyScorer)
 
     @property
     def is_async(self) -> bool:

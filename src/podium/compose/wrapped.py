@@ -41,6 +41,14 @@ class WrappedScorer(BaseScorer):
         return self.scorer.listwise
 
     @property
+    def reads_documents(self) -> bool:
+        return self.scorer.reads_documents
+
+    @property
+    def schedules_together(self) -> bool:
+        return self.scorer.schedules_together
+
+    @property
     def is_async(self) -> bool:
         return self.scorer.is_async
 

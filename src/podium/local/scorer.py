@@ -79,6 +79,10 @@ class ModelScorer(BaseScorer):
         return self._loaded_model.tokenizer.max_length
 
     @property
+    def schedules_together(self) -> bool:
+        return True
+
+    @property
     def is_async(self) -> bool:
         return True
 

@@ -9,7 +9,10 @@ __all__ = ["Row", "Store"]
 
 
 class Row(NamedTuple):
-    """The cached score of one (query, text) pair. The fields are those of `podium.types.Scores`. None means unknown."""
+    """The cached score of one (query, text) pair. The fields are those of `podium.types.Scores`. None means unknown.
+
+    The last three are those of its Passage, None if it has none.
+    """
 
     value: float
     raw: float | None
@@ -17,6 +20,9 @@ class Row(NamedTuple):
     dropped_tokens: int | None
     query_tokens: int | None
     query_dropped_tokens: int | None
+    passage_start: int | None = None
+    passage_end: int | None = None
+    passage_score: float | None = None
 
 
 class Store(Protocol):

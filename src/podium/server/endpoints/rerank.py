@@ -67,7 +67,7 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
     call = replace(call, result_texts=texts)
-    response = await off_loop(is_large, lambda: json_response(dialect.reply(call, rankings, record.id)))
+    response = await off_loop(is_large, lambda: json_response(dialect.reply_body(call, rankings, record.id)))
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
     return response

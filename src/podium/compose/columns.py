@@ -1,0 +1,54 @@
+"""The columns of Scores: their fields with one value per text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from podium.types import Scores
+
+__all__ = ["COLUMNS", "cost_of", "is_plain", "selected_scores"]
+
+COLUMNS = (
+    *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
+    *("tiers", "scored_by", "passages"),
+)
+
+
+def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
+    """Return the scores of the texts at these positions, in this order. The call's cost and notes stay the same."""
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        column = getattr(scores, name)
+        columns[name] = None if column is None else [column[position] for position in positions]
+    return replace(scores, **columns)
+
+
+def is_plain(scores: Scores) -> bool:
+    """Whether all texts were scored by the scorer's own model, so that their scores can be compared with its other scores."""
+    has_columns = scores.tiers is not None or scores.scored_by is not None
+    return scores.model is None and not has_columns and not scores.reasons
+
+
+def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
+    """Return the fields of Scores about the cost, the notes and the reasons of several calls, as one call."""
+    calls = list(calls)
+    totals = [scores.total_tokens for scores in calls]
+    encoded = [scores.encoded for scores in calls if scores.encoded is not None]
+    return {
+        "total_tokens": None if None in totals else sum(total for total in totals if total),
+        "billed": _sum(scores.billed for scores in calls),
+        "notes": tuple(dict.fromkeys(note for scores in calls for note in scores.notes)),
+        "reasons": tuple(dict.fromkeys(reason for scores in calls for reason in scores.reasons)),
+        "remembered": sum(scores.remembered for scores in calls),
+        "encoded": sum(encoded) if encoded else None,
+    }
+
+
+def _sum(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for mapping in mappings:
+        for name, value in mapping.items():
+            total[name] = total.get(name, 0) + value
+    return total
