@@ -411,3 +411,8 @@ def test_stop_iteration_in_a_thread_is_an_error_and_not_a_hang(method):
 class StoppingSource:
     def search(self, query, limit):
         raise StopIteration
+
+
+def test_reranker_stands_for_its_scorer_in_other_scorers(mini):
+    assert podium.Reranker(mini).rerank("red", ["a", "red"]).model == "podium-mini"
+    assert podium.Cascade(mini, mini).scorers == (mini.scorer, mini.scorer)

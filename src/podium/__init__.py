@@ -38,9 +38,11 @@ from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranke
 from podium.load import load
 from podium.ranking import Reranker
 from podium.search import Search
-from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
+from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
+    from podium.compose.cascade import Cascade
+    from podium.compose.fallback import Fallback
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
@@ -50,10 +52,12 @@ __version__ = "0.1.0"
 __all__ = [
     "BadResponse",
     "BatchResult",
+    "Cascade",
     "CohereReranker",
     "DeadlineExceeded",
     "EmbeddedIndex",
     "Embedder",
+    "Fallback",
     "HFCrossEncoderReranker",
     "InvalidInput",
     "KeyRejected",
@@ -61,6 +65,7 @@ __all__ = [
     "MissingPackage",
     "ModelError",
     "ModelNotFound",
+    "Passage",
     "PodiumError",
     "ProviderError",
     "ProviderUnavailable",
@@ -87,10 +92,12 @@ __all__ = [
     "verify_batch",
 ]
 
-# Name → its module, which is imported on first use because it imports third-party packages.
+# Name → its module, which is imported on first use, because it imports third-party packages or is rarely used.
 _LAZY_MODULES = {
+    "Cascade": "podium.compose.cascade",
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
+    "Fallback": "podium.compose.fallback",
     "RedisSource": "podium.sources.redis.source",
 }
 

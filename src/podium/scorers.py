@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput
 from podium.threads import to_thread
-from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
+from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, ScoreKind, Scorer, Scores
 
 __all__ = ["BaseScorer", "as_scorer"]
 
@@ -118,10 +118,24 @@ class BaseScorer(ABC):
         self.close()
 
 
+@runtime_checkable
+class _Reranker(Protocol):
+    """A podium.ranking.Reranker, which this module cannot import."""
+
+    scorer: Any
+
+    def rerank(self, query: str, docs: Any) -> Ranking: ...
+
+
 def as_scorer(scorer: Any) -> BaseScorer:
-    """Return `scorer` itself if it is a BaseScorer, else a BaseScorer around it. Raises InvalidInput if it cannot score."""
+    """Return `scorer` itself if it is a BaseScorer, the scorer of a Reranker, or else a BaseScorer around a user's scorer.
+
+    Raises InvalidInput if it cannot score.
+    """
     if isinstance(scorer, BaseScorer):
         return scorer
+    if isinstance(scorer, _Reranker):
+        return as_scorer(scorer.scorer)
     if isinstance(scorer, str | os.PathLike):
         raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
     if not callable(getattr(scorer, "score", None)) and not isinstance(scorer, AsyncScorer | ManyScorer):

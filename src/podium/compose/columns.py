@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podium.ordering import raw_scores
+from podium.scorers import BaseScorer
 from podium.types import Scores
 
-__all__ = ["COLUMNS", "cost_of", "is_plain", "selected_scores"]
+__all__ = ["COLUMNS", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores"]
 
 COLUMNS = (
     *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
@@ -23,6 +26,31 @@ def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
         column = getattr(scores, name)
         columns[name] = None if column is None else [column[position] for position in positions]
     return replace(scores, **columns)
+
+
+def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) -> dict[str, Any]:
+    """Return the columns for `count` texts, except `tiers` and `scored_by`, from the scores of some texts in each part.
+
+    A part has the positions of its texts, and their scores. If several parts have a text, the last one counts. A column that no
+    part has is None.
+    """
+    columns: dict[str, Any] = {"raw": [math.nan] * count}
+    for positions, scores in parts:
+        for name in COLUMNS:
+            column = raw_scores(scores) if name == "raw" else getattr(scores, name)
+            if column is None or name in ("tiers", "scored_by"):
+                continue
+            placed = columns.setdefault(name, [math.nan if name == "values" else None] * count)
+            for position, value in zip(positions, column, strict=True):
+                placed[position] = value
+    return columns
+
+
+def models_of(scores: Scores, scorer: BaseScorer) -> list[str | None]:
+    """Return the name of the model that scored each text, None for a text that was not scored."""
+    if scores.scored_by is not None:
+        return list(scores.scored_by)
+    return [scorer.model if scores.model is None else scores.model] * len(scores.values)
 
 
 def is_plain(scores: Scores) -> bool:
