@@ -38,11 +38,13 @@ from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranke
 from podium.load import load
 from podium.ranking import Reranker
 from podium.search import Search
+from podium.truncation import TruncationWarning
 from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
     from podium.compose.cascade import Cascade
     from podium.compose.fallback import Fallback
+    from podium.compose.passages import Passages
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
@@ -66,6 +68,7 @@ __all__ = [
     "ModelError",
     "ModelNotFound",
     "Passage",
+    "Passages",
     "PodiumError",
     "ProviderError",
     "ProviderUnavailable",
@@ -81,6 +84,7 @@ __all__ = [
     "Search",
     "Source",
     "SourceError",
+    "TruncationWarning",
     "UnsupportedModel",
     "Usage",
     "Verification",
@@ -98,6 +102,7 @@ _LAZY_MODULES = {
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
     "Fallback": "podium.compose.fallback",
+    "Passages": "podium.compose.passages",
     "RedisSource": "podium.sources.redis.source",
 }
 

@@ -15,6 +15,7 @@ from podium.documents import source_score_and_rank
 from podium.errors import PodiumError
 from podium.scorers import BaseScorer
 from podium.texts import Texts
+from podium.truncation import warn_of_truncation
 from podium.types import Passage, Ranking, Result, ScoreKind, Scores, Usage
 
 __all__ = ["NO_TEXT_SCORES", "Cut", "Request", "is_scored", "lowest_score", "make_ranking", "order", "order_of", "raw_scores"]
@@ -62,6 +63,8 @@ def make_ranking(request: Request, scores: Scores, cut: Cut, scorer: BaseScorer,
     if not isinstance(scores, Scores):
         raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
     _check_scores(scores, len(request.texts), scorer.model)
+    if not scorer.reads_passages:
+        warn_of_truncation(scorer.model, scores)
     is_other_model = scores.model is not None
     model = scorer.model if scores.model is None else scores.model
     score_kind = scores.score_kind or scorer.score_kind

@@ -14,9 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput
 from podium.threads import to_thread
+from podium.token_counts import TokenCounter
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, ScoreKind, Scorer, Scores
 
-__all__ = ["BaseScorer", "as_scorer"]
+__all__ = ["BaseScorer", "HasScorer", "as_scorer"]
 
 
 class BaseScorer(ABC):
@@ -55,6 +56,11 @@ class BaseScorer(ABC):
         return False
 
     @property
+    def reads_passages(self) -> bool:
+        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        return False
+
+    @property
     def schedules_together(self) -> bool:
         """Whether `score_many` computes the texts of all queries together. If not, it scores one query after another."""
         return False
@@ -77,6 +83,11 @@ class BaseScorer(ABC):
     @property
     def max_length(self) -> int | None:
         """The most tokens that the model reads of a query and a text together, None if unknown."""
+        return None
+
+    @property
+    def token_counter(self) -> TokenCounter | None:
+        """What counts tokens as the model does, None if its tokenizer is not on this machine."""
         return None
 
     @property
@@ -119,7 +130,7 @@ class BaseScorer(ABC):
 
 
 @runtime_checkable
-class _Reranker(Protocol):
+class HasScorer(Protocol):
     """A podium.ranking.Reranker, which this module cannot import."""
 
     scorer: Any
@@ -134,7 +145,7 @@ def as_scorer(scorer: Any) -> BaseScorer:
     """
     if isinstance(scorer, BaseScorer):
         return scorer
-    if isinstance(scorer, _Reranker):
+    if isinstance(scorer, HasScorer):
         return as_scorer(scorer.scorer)
     if isinstance(scorer, str | os.PathLike):
         raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
@@ -172,6 +183,11 @@ class _UserScorer(BaseScorer):
     @property
     def listwise(self) -> bool:
         return bool(getattr(self._scorer, "listwise", False))
+
+    @property
+    def reads_passages(self) -> bool:
+        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        return False
 
     @property
     def schedules_together(self) -> bool:

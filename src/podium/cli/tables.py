@@ -38,6 +38,7 @@ REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "�
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
     """Print the rank, score, change of rank, id and text of each document. `texts`: index in the input → text.
 
+    If a passage decided a document's score, its text is that of the passage.
     If several models scored the documents, there is also a column with the model of each score.
     """
     has_models = any(result.scored_by not in (None, ranking.model) for result in ranking)
@@ -46,7 +47,8 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
     for result in ranking:
         models = [result.scored_by or ""] if has_models else []
         numbers = (str(result.rank), _score(result), *models, _movement(result.index + 1, result.rank))
-        rows.append((*numbers, id_of(result.document), texts[result.index]))
+        shown_text = texts[result.index] if result.passage is None else result.passage.text
+        rows.append((*numbers, id_of(result.document), shown_text))
     if rows:
         _print_documents(columns, rows)
     print_notes(ranking)

@@ -13,6 +13,7 @@ from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.stores import Row, Store
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
+from podium.scorers import HasScorer
 from podium.texts import selected_texts
 from podium.types import Passage, Progress, Scorer, Scores
 
@@ -56,7 +57,7 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
     fields of the document than its text.
     """
 
-    def __init__(self, scorer: Scorer, store: Store) -> None:
+    def __init__(self, scorer: Scorer | HasScorer, store: Store) -> None:
         super().__init__(scorer)
         if self.listwise:
             raise InvalidInput(

@@ -18,6 +18,7 @@ from podium.errors import InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
 from podium.ordering import is_scored, raw_scores
+from podium.scorers import HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
 __all__ = ["CalibratedScorer", "Calibration", "read_calibration", "write_calibration"]
@@ -62,7 +63,7 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
 
     score_kind: ScoreKind = "probability"
 
-    def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
+    def __init__(self, scorer: Scorer | HasScorer, calibration: Calibration) -> None:
         super().__init__(scorer)
         if (calibration.model, calibration.revision) != (self.model, self.revision):
             raise InvalidInput(

@@ -11,6 +11,7 @@ from podium.compose.combined import CombinedScorer
 from podium.compose.stepwise import ScoreStep, Steps
 from podium.errors import Argument, InvalidInput
 from podium.ordering import is_scored, order_of, raw_scores
+from podium.scorers import HasScorer
 from podium.texts import selected_texts
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
@@ -35,7 +36,7 @@ class Cascade(CombinedScorer):
     InvalidInput if `keep` is neither a positive number nor "auto".
     """
 
-    def __init__(self, cheap: Scorer, strong: Scorer, *, keep: int | Literal["auto"] = 20) -> None:
+    def __init__(self, cheap: Scorer | HasScorer, strong: Scorer | HasScorer, *, keep: int | Literal["auto"] = 20) -> None:
         super().__init__((cheap, strong))
         self.keep = _checked_keep(keep)
 

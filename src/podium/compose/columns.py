@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from podium.ordering import raw_scores
 from podium.scorers import BaseScorer
 from podium.types import Scores
 
-__all__ = ["COLUMNS", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores"]
+__all__ = ["COLUMNS", "concatenated_scores", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores"]
 
 COLUMNS = (
     *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
@@ -26,6 +27,35 @@ def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
         column = getattr(scores, name)
         columns[name] = None if column is None else [column[position] for position in positions]
     return replace(scores, **columns)
+
+
+def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
+    """Return the scores of several calls of a scorer as those of one call with all their texts.
+
+    If several models scored the texts, because a call failed and another model replaced the first, each has its own tiers.
+    """
+    if len(calls) == 1:
+        return calls[0]
+    counts = [len(scores.values) for scores in calls]
+    ends = list(itertools.accumulate(counts))
+    ranges = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    columns = placed_columns(sum(counts), zip(ranges, calls, strict=True))
+    scored_by = [model for scores in calls for model in models_of(scores, scorer)]
+    names = list(dict.fromkeys(scores.model for scores in calls))
+    tiers: list[int] = []
+    for scores in calls:
+        own_tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
+        tiers += [len(names) * tier + names.index(scores.model) for tier in own_tiers]
+    first = calls[0]
+    return Scores(
+        **columns,
+        **cost_of(calls),
+        tiers=tiers if any(tiers) else None,
+        scored_by=scored_by if len(names) > 1 or any(scores.scored_by is not None for scores in calls) else None,
+        model=first.model,
+        revision=first.revision,
+        score_kind=first.score_kind,
+    )
 
 
 def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) -> dict[str, Any]:

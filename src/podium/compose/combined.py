@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from podium.compose.stepwise import StepwiseScorer
 from podium.encodings import EncodingStore, TextEncoder
-from podium.scorers import as_scorer
+from podium.scorers import HasScorer, as_scorer
+from podium.token_counts import SeveralCounters, TokenCounter
 from podium.types import Scorer
 
 __all__ = ["CombinedScorer"]
@@ -19,7 +20,7 @@ Self = TypeVar("Self", bound="CombinedScorer")  # typing.Self needs Python 3.11
 class CombinedScorer(StepwiseScorer):
     """A scorer made of `scorers`. A subclass defines `model`, `score_kind` and `steps`, and what it does not have in common."""
 
-    def __init__(self, scorers: Sequence[Scorer]) -> None:
+    def __init__(self, scorers: Sequence[Scorer | HasScorer]) -> None:
         self.scorers = tuple(map(as_scorer, scorers))
 
     @property
@@ -36,6 +37,10 @@ class CombinedScorer(StepwiseScorer):
         return any(scorer.reads_documents for scorer in self.scorers)
 
     @property
+    def reads_passages(self) -> bool:
+        return all(scorer.reads_passages for scorer in self.scorers)
+
+    @property
     def schedules_together(self) -> bool:
         return any(scorer.schedules_together for scorer in self.scorers)
 
@@ -47,6 +52,12 @@ class CombinedScorer(StepwiseScorer):
     def threads(self) -> int | None:
         """The largest number of threads that one of the scorers uses."""
         return max((scorer.threads for scorer in self.scorers if scorer.threads is not None), default=None)
+
+    @property
+    def token_counter(self) -> TokenCounter | None:
+        """The counters of all scorers that have one, as one."""
+        counters = [scorer.token_counter for scorer in self.scorers if scorer.token_counter is not None]
+        return SeveralCounters(counters) if len(counters) > 1 else next(iter(counters), None)
 
     @property
     def encoder(self) -> TextEncoder | None:

@@ -18,7 +18,7 @@ from podium.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from podium.scorers import BaseScorer
+from podium.scorers import BaseScorer, HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
 __all__ = ["FAILURES", "Fallback"]
@@ -43,7 +43,7 @@ class Fallback(CombinedScorer):
 
     def __init__(
         self,
-        *scorers: Scorer,
+        *scorers: Scorer | HasScorer,
         or_keep_order: bool = True,
         failures: int = 3,
         seconds: float = 30.0,

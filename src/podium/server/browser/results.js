@@ -57,7 +57,7 @@ function rankingFacts({ usage, score_kind: scoreKind, model, name }) {
 
 function resultItem(ranking, result, scores) {
   const { index } = result;
-  const text = element("p", { class: "text", title: "click to explain the score" }, state.texts[index] || "(no text)");
+  const text = element("p", { class: "text", title: "click to explain the score" }, ...textParts(state.texts[index], result.passage));
   const item = element(
     "li",
     { class: "result", tabindex: "0", "data-index": index },
@@ -71,6 +71,15 @@ function resultItem(ranking, result, scores) {
     if (event.key === "Enter" && event.target === item) explain(item, ranking, result);
   });
   return item;
+}
+
+/** Returns the text, or else the passage that decided the score, in a <mark>. */
+function textParts(text, passage) {
+  if (!passage) return [text || "(no text)"];
+  const title = `this passage decided the score: ${passage.score.toFixed(4)}; click to see the whole text`;
+  const length = [...text].length; // the server counts characters, not UTF-16 code units
+  const mark = element("mark", { class: "s2 passage", title }, passage.text);
+  return [passage.start > 0 ? "… " : "", mark, passage.end < length ? " …" : ""];
 }
 
 function scoreLine(ranking, result, scores) {

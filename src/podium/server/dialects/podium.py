@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
-from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_string_list, object_schema
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, QUERY, Field, Kind, is_string_list, object_schema
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
@@ -36,6 +36,13 @@ FIELDS = (
     QUERY,
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field(
+        "passages",
+        FLAG,
+        "passages",
+        "Whether long documents are read completely, in passages. Then results have the passage that decided the score.",
+        default=False,
+    ),
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
