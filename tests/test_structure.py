@@ -30,7 +30,7 @@ LEVELS = (
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
         *("redis_values", "regular_files", "schedule", "steps", "texts", "threads", "truncation"),
-        *("sentences", "token_counts"),
+        *("embedding", "sentences", "token_counts"),
     },
     {"ordering", "ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
