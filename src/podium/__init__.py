@@ -44,6 +44,8 @@ from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, So
 if TYPE_CHECKING:
     from podium.compose.cascade import Cascade
     from podium.compose.fallback import Fallback
+    from podium.compose.fused import Fused, rrf
+    from podium.compose.neighbours import Neighbours
     from podium.compose.passages import Passages
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
@@ -60,6 +62,7 @@ __all__ = [
     "EmbeddedIndex",
     "Embedder",
     "Fallback",
+    "Fused",
     "HFCrossEncoderReranker",
     "InvalidInput",
     "KeyRejected",
@@ -67,6 +70,7 @@ __all__ = [
     "MissingPackage",
     "ModelError",
     "ModelNotFound",
+    "Neighbours",
     "Passage",
     "Passages",
     "PodiumError",
@@ -93,6 +97,7 @@ __all__ = [
     "__version__",
     "batch",
     "load",
+    "rrf",
     "verify_batch",
 ]
 
@@ -102,7 +107,10 @@ _LAZY_MODULES = {
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
     "Fallback": "podium.compose.fallback",
+    "Fused": "podium.compose.fused",
+    "Neighbours": "podium.compose.neighbours",
     "Passages": "podium.compose.passages",
+    "rrf": "podium.compose.fused",
     "RedisSource": "podium.sources.redis.source",
 }
 

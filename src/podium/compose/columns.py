@@ -12,7 +12,7 @@ from podium.ordering import raw_scores
 from podium.scorers import BaseScorer
 from podium.types import Scores
 
-__all__ = ["COLUMNS", "concatenated_scores", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores"]
+__all__ = ["COLUMNS", "concatenated_scores", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores", "summed"]
 
 COLUMNS = (
     *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
@@ -96,7 +96,7 @@ def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
     encoded = [scores.encoded for scores in calls if scores.encoded is not None]
     return {
         "total_tokens": None if None in totals else sum(total for total in totals if total),
-        "billed": _sum(scores.billed for scores in calls),
+        "billed": summed(scores.billed for scores in calls),
         "notes": tuple(dict.fromkeys(note for scores in calls for note in scores.notes)),
         "reasons": tuple(dict.fromkeys(reason for scores in calls for reason in scores.reasons)),
         "remembered": sum(scores.remembered for scores in calls),
@@ -104,7 +104,8 @@ def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
     }
 
 
-def _sum(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def summed(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of the mappings' values for each name."""
     total: dict[str, float] = {}
     for mapping in mappings:
         for name, value in mapping.items():

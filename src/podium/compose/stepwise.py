@@ -6,7 +6,7 @@ A step scores texts with another scorer, or calls a function. Blocking calls and
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from podium.errors import PodiumError
@@ -15,7 +15,7 @@ from podium.steps import adrive, drive
 from podium.threads import to_thread
 from podium.types import Progress, Scores
 
-__all__ = ["CallStep", "ScoreStep", "Step", "Steps", "StepwiseScorer"]
+__all__ = ["CallStep", "EitherStep", "ScoreStep", "Step", "Steps", "StepwiseScorer"]
 
 
 class ScoreStep(NamedTuple):
@@ -41,7 +41,14 @@ class CallStep(NamedTuple):
     is_slow: bool = True
 
 
-Step: TypeAlias = "ScoreStep | CallStep"
+class EitherStep(NamedTuple):
+    """A step that a blocking call and an asynchronous call perform differently. Its result is what the function returns."""
+
+    blocking: Callable[[], Any]
+    asynchronous: Callable[[], Awaitable[Any]]
+
+
+Step: TypeAlias = "ScoreStep | CallStep | EitherStep"
 Steps: TypeAlias = Generator[Step, Any, list[Scores]]
 
 
@@ -70,6 +77,8 @@ def _perform(step: Step) -> Any:
     """Perform a step of a blocking call. Queries without texts are not passed to the scorer."""
     if isinstance(step, CallStep):
         return step.function()
+    if isinstance(step, EitherStep):
+        return step.blocking()
     with_texts = [index for index, texts in enumerate(step.texts_per_query) if texts]
     queries = [step.queries[index] for index in with_texts]
     texts_per_query = [step.texts_per_query[index] for index in with_texts]
@@ -86,6 +95,8 @@ async def _perform_async(step: Step) -> Any:
     """Perform a step of an asynchronous call."""
     if isinstance(step, CallStep):
         return await to_thread(step.function) if step.is_slow else step.function()
+    if isinstance(step, EitherStep):
+        return await step.asynchronous()
     scores_per_query = []
     for query, texts in zip(step.queries, step.texts_per_query, strict=True):
         scores = await step.scorer.ascore(query, texts) if texts else Scores(())
