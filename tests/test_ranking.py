@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import compositions
 import loopback
 import podium
 from environment import PARITY_MODELS
@@ -41,6 +42,7 @@ RERANKERS = {
     "modular": lambda: podium.load(PARITY_MODELS / "ettin"),
     "int8": lambda: podium.load(PARITY_MODELS / "bert", precision="int8"),
     "bundled": lambda: podium.load("podium-mini"),
+    **compositions.RERANKERS,
 }
 APIS = {"cohere": loopback.cohere, "voyage": loopback.voyage}
 
@@ -73,8 +75,10 @@ def test_scores_belong_to_their_documents_and_decrease(reranker, documents, quer
     assert sorted(result.index for result in ranking) == list(range(len(documents)))
     assert all(result.document is documents[result.index] for result in ranking)
     assert [result.rank for result in ranking] == list(range(1, len(documents) + 1))
-    scores = [result.score for result in ranking]
-    assert scores == sorted(scores, reverse=True)
+    scores_by_model: dict[str | None, list[float]] = {}  # of a cascade, each model has a tier of its own
+    for result in ranking:
+        scores_by_model.setdefault(result.scored_by, []).append(result.score)
+    assert all(scores == sorted(scores, reverse=True) for scores in scores_by_model.values())
     scores_in_input_order = reranker.score(query, documents)
     assert all(result.score == pytest.approx(scores_in_input_order[result.index], abs=1e-6) for result in ranking)
     assert documents == before
