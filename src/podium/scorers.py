@@ -86,6 +86,11 @@ class BaseScorer(ABC):
         return None
 
     @property
+    def counts_dropped_tokens(self) -> bool:
+        """Whether `score` returns how many tokens of each text were not read."""
+        return False
+
+    @property
     def token_counter(self) -> TokenCounter | None:
         """What counts tokens as the model does, None if its tokenizer is not on this machine."""
         return None

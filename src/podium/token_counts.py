@@ -11,8 +11,12 @@ __all__ = ["EstimatedTokens", "SeveralCounters", "TokenCounter"]
 class TokenCounter(Protocol):
     """Counts the tokens of texts. Safe to share between threads."""
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text. Special tokens do not count."""
+        ...
+
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        """Return, for each text, the position of the first character of each of its tokens. Special tokens do not count."""
+        """Return the position of the first character of each token of each text. That takes longer than counting them."""
         ...
 
     def text_limit(self, query: str) -> int:
@@ -34,6 +38,9 @@ class EstimatedTokens:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(self._starts(text)) for text in texts]
 
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         return [self._starts(text) for text in texts]
@@ -58,6 +65,9 @@ class SeveralCounters:
 
     def __init__(self, counters: Sequence[TokenCounter]) -> None:
         self._counters = counters
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return list(map(max, *(counter.token_counts(texts) for counter in self._counters)))
 
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         starts_per_counter = [counter.token_starts(texts) for counter in self._counters]

@@ -126,3 +126,4 @@ def test_several_counters_use_the_lowest_limit_and_most_tokens():
     assert counter.text_limit("a b") == 6
     assert SeveralCounters([WordTokens(5), EstimatedTokens(6)]).text_limit("a b") == 3
     assert counter.token_starts(["a b c d", "abcdefghi"]) == [[0, 2, 4, 6], [0, 3, 6]]
+    assert counter.token_counts(["a b c d", "abcdefghi"]) == [4, 3]

@@ -145,6 +145,9 @@ class WordTokens:
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         return [[match.start() for match in re.finditer(r"\S+", text)] for text in texts]
 
@@ -169,6 +172,10 @@ class Reader(BaseScorer):
     @property
     def model(self) -> str:
         return self._model
+
+    @property
+    def counts_dropped_tokens(self) -> bool:
+        return True
 
     @property
     def token_counter(self) -> WordTokens:

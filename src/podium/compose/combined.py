@@ -54,6 +54,10 @@ class CombinedScorer(StepwiseScorer):
         return max((scorer.threads for scorer in self.scorers if scorer.threads is not None), default=None)
 
     @property
+    def counts_dropped_tokens(self) -> bool:
+        return all(scorer.counts_dropped_tokens for scorer in self.scorers)
+
+    @property
     def token_counter(self) -> TokenCounter | None:
         """The counters of all scorers that have one, as one."""
         counters = [scorer.token_counter for scorer in self.scorers if scorer.token_counter is not None]

@@ -27,19 +27,35 @@ __all__ = ["Aggregate", "Passages"]
 Aggregate = Literal["max", "mean_top_k", "first"]
 MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
 TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
+PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
 TEXTS_AT_ONCE = 64  # texts are tokenised in groups, because the positions of their tokens take memory
 MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A text to be scored. `starts` are the positions of its tokens, or None if it is one window."""
+    """A text to be scored.
+
+    - `room`, `overlap`: how many tokens a window has beside the title, and how many it repeats of the previous one.
+    - `starts`: the positions of its tokens, None if it is one window.
+    - `windows`: its windows in the first round.
+    """
 
     text: str
     document: Any
     title: str
-    starts: Sequence[int] | None
-    windows: list[Window]
+    room: int
+    overlap: int
+    starts: Sequence[int] | None = None
+    windows: Sequence[Window] = ()
+
+    def divided(self, starts: Sequence[int], max_passages: int | None) -> _Text:
+        """Return the text with windows at the ends of sentences."""
+        text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
+        return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
+
+    def undivided(self) -> _Text:
+        return replace(self, starts=None, windows=[Window(0, len(self.text))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ class Passages(StepwiseScorer, WrappedScorer):
             window_texts = [_window_texts(pending[index], divided[index]) for index in open_queries]
             scored = yield ScoreStep(self.scorer, [queries[index] for index in open_queries], window_texts, advance)
             for index, scores in zip(open_queries, scored, strict=True):
-                longer = {} if self.max_passages else _halves_of_dropped(pending[index], divided[index], scores)
+                longer = {} if self.max_passages else self._divided_again(pending[index], divided[index], scores)
                 read = [position for position in range(len(pending[index])) if position not in longer]
                 parts[index].append([pending[index][position] for position in read])
                 calls[index].append(selected_scores(scores, read))
@@ -131,9 +147,7 @@ class Passages(StepwiseScorer, WrappedScorer):
     def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[_Text]]:
         """Return the texts of each query with their windows. Equal texts of several queries are tokenised once."""
         unique_texts = list(dict.fromkeys(text for texts in texts_per_query for text in texts))
-        smallest = min((self._window_size(query) for query in queries), default=0)
-        long_texts = [text for text in unique_texts if not _is_short(text, smallest)]
-        starts = self._starts(long_texts)
+        starts = self._starts(unique_texts, min(map(self._window_size, queries), default=0))
         return [
             self._divided_texts(self._window_size(query), texts, starts)
             for query, texts in zip(queries, texts_per_query, strict=True)
@@ -143,12 +157,22 @@ class Passages(StepwiseScorer, WrappedScorer):
         limit = self._counter.text_limit(query)
         return limit if self.size is None else min(self.size, limit)
 
-    def _starts(self, texts: Sequence[str]) -> dict[str, Sequence[int]]:
-        """Return the positions of each text's tokens."""
+    def _starts(self, texts: Sequence[str], size: int) -> dict[str, Sequence[int]]:
+        """Return the positions of the tokens of those texts that do not fit into a window of `size` tokens beside a long title.
+
+        Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
+        return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
+        """
+        size -= size // TITLE_SHARE
         starts: dict[str, Sequence[int]] = {}
-        for begin in range(0, len(texts), TEXTS_AT_ONCE):
-            group = texts[begin : begin + TEXTS_AT_ONCE]
-            starts.update(zip(group, self._counter.token_starts(group), strict=True))
+        is_checked_later = self.scorer.counts_dropped_tokens and self.size is None and not self.max_passages
+        bytes_per_token = PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1
+        uncertain = [text for text in texts if _byte_count(text) > bytes_per_token * size]
+        for begin in range(0, len(uncertain), TEXTS_AT_ONCE):
+            group = uncertain[begin : begin + TEXTS_AT_ONCE]
+            counts = self._counter.token_counts(group)
+            long_texts = [text for text, count in zip(group, counts, strict=True) if count > size]
+            starts.update(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
         return starts
 
     def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[_Text]:
@@ -156,15 +180,34 @@ class Passages(StepwiseScorer, WrappedScorer):
         documents = documents_of(texts) or [None] * len(texts)
         divided = []
         for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):
+            room = max(size - title_tokens, 1)
+            overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
+            new_text = _Text(text, document, title, room, overlap)
             text_starts = starts.get(text, ())
-            room = size - title_tokens
-            if len(text_starts) <= room:
-                divided.append(_Text(text, document, title, None, [Window(0, len(text))]))
-            else:
-                overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
-                text_windows = windows(text, text_starts, size=room, overlap=overlap) or [Window(0, len(text))]
-                divided.append(_Text(text, document, title, text_starts, text_windows[: self.max_passages]))
+            divided.append(
+                new_text.divided(text_starts, self.max_passages) if len(text_starts) > room else new_text.undivided()
+            )
         return divided
+
+    def _divided_again(self, parts: Sequence[_Part], texts: list[_Text], scores: Scores) -> dict[int, list[_Part]]:
+        """Return, by their position, the windows of which the model dropped tokens, each divided into several.
+
+        A text that had been one window is replaced in `texts` by one with windows.
+        """
+        longer = {}
+        for position, dropped in enumerate(scores.dropped_tokens or ()):
+            if not dropped:
+                continue
+            part = parts[position]
+            text = texts[part.text]
+            if text.starts is None and len(text.windows) == 1:
+                texts[part.text] = text = text.divided(self._counter.token_starts([text.text])[0], None)
+                new_windows = text.windows
+            else:
+                new_windows = halves(text.text, part.window)
+            if len(new_windows) > 1:
+                longer[position] = [_Part(part.text, window) for window in new_windows]
+        return longer
 
     def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
         """Return the title of each document and its number of tokens, at most a quarter of `size`."""
@@ -237,9 +280,8 @@ def _counter(counter: TokenCounter | None, size: int | None, model: str) -> Toke
     return EstimatedTokens(size)
 
 
-def _is_short(text: str, size: int) -> bool:
-    """Whether a text surely fits into a window beside the longest title, because a token has at least one character."""
-    return text.isascii() and len(text) < size - size // TITLE_SHARE
+def _byte_count(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _field_text(document: Any, name: str) -> str:
@@ -258,17 +300,6 @@ def _window_texts(parts: Sequence[_Part], texts: Sequence[_Text]) -> Texts:
 def _with_title(text: _Text, window: Window) -> str:
     content = text.text[window.start : window.end]
     return f"{text.title}\n\n{content}" if text.title and text.title not in content else content
-
-
-def _halves_of_dropped(parts: Sequence[_Part], texts: Sequence[_Text], scores: Scores) -> dict[int, list[_Part]]:
-    """Return, by their position, the windows of which the model dropped tokens, each divided into two."""
-    longer = {}
-    for position, dropped in enumerate(scores.dropped_tokens or ()):
-        part = parts[position]
-        new_windows = halves(texts[part.text].text, part.window) if dropped else []
-        if len(new_windows) > 1:
-            longer[position] = [_Part(part.text, window) for window in new_windows]
-    return longer
 
 
 def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> float:

@@ -70,6 +70,10 @@ class WrappedScorer(BaseScorer):
         return self.scorer.max_length
 
     @property
+    def counts_dropped_tokens(self) -> bool:
+        return self.scorer.counts_dropped_tokens
+
+    @property
     def token_counter(self) -> TokenCounter | None:
         return self.scorer.token_counter
 

@@ -80,6 +80,10 @@ class ModelScorer(BaseScorer):
         return self._loaded_model.tokenizer.max_length
 
     @property
+    def counts_dropped_tokens(self) -> bool:
+        return True
+
+    @property
     def token_counter(self) -> TokenCounter:
         return self._loaded_model.tokenizer
 

@@ -81,6 +81,10 @@ class Tokenizer(ABC, Generic[Input]):
         segments[encoded.text_start :] = self._text_segment
         return segments
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, without special tokens. Raises ModelError as `token_starts` does."""
+        return [len(encoding) for encoding in self._encodings(texts, self._tokenizer.encode_batch_fast)]
+
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Return, for each text, the position of the first character of each token, without special tokens.
 
