@@ -77,10 +77,12 @@ class ParquetResults(PartWriter):
         for result in ranking:
             document = query.documents[result.index]
             counts = (result.tokens, result.dropped_tokens, result.no_text)
+            passage = result.passage
+            evidence = (None, None, None) if passage is None else (passage.start, passage.end, passage.score)
             origin = (self.target.input_path, document.position)
             ids = (query.id, document.id, document.index)
             copied = map(_copied_value, document.copied, self.target.copied_types.values())
-            self._rows.append((*ids, result.rank, result.score, *counts, *origin, *copied))
+            self._rows.append((*ids, result.rank, result.score_or_none, result.scored_by, *counts, *evidence, *origin, *copied))
         if len(self._rows) >= ROW_GROUP_ROWS:
             self._flush()
 
@@ -115,7 +117,7 @@ class Replies(PartWriter):
         results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
         identity = f"{self.target.input_path}:{query.position}:{query.id}"
         request_id = f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        body = DIALECT.reply(query.request, [dataclasses.replace(ranking, results=results)], request_id)
+        body = DIALECT.reply_body(query.request, [dataclasses.replace(ranking, results=results)], request_id)
         response = {"status_code": 200, "request_id": request_id, "body": body}
         line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
         self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
@@ -133,13 +135,20 @@ RESULT_COLUMNS = {
     "index": "int32",
     "rank": "int32",
     "score": "float64",
+    "scored_by": "string",
     "tokens": "int32",
     "dropped_tokens": "int32",
     "no_text": "bool",
+    "passage_start": "int32",
+    "passage_end": "int32",
+    "passage_score": "float64",
     "file": "string",
     "position": "int64",
 }
-"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input."""
+"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input.
+
+The score of a document that was not scored is null.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
