@@ -79,13 +79,17 @@ def probe_vector(embed: Embed) -> tuple[float, ...]:
 
 
 def is_same_embedder(probe: Any, other: Any) -> bool:
-    """Whether two vectors of PROBE were computed by the same embedder."""
+    """Whether two vectors of PROBE were computed by the same embedder.
+
+    Both may be zero, by an embedder with a vocabulary that has no word of PROBE.
+    """
     import numpy as np
 
     probe = np.asarray(probe, np.float64)
     other = np.asarray(other, np.float64)
-    norms = np.linalg.norm(probe) * np.linalg.norm(other)
-    return bool(probe.shape == other.shape and norms and probe @ other / norms >= MIN_SAME_COSINE)
+    if probe.shape != other.shape or not (probe.any() and other.any()):
+        return probe.shape == other.shape and not probe.any() and not other.any()
+    return bool(probe @ other / (np.linalg.norm(probe) * np.linalg.norm(other)) >= MIN_SAME_COSINE)
 
 
 def _document_method(embed: Any) -> Any:

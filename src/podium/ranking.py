@@ -308,7 +308,8 @@ def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partia
         if name in options:
             raise InvalidInput(f"a reranker with a {name} of yours cannot be pickled; load it in each process")
     secrets = [name for name in ("api_key", "token") if isinstance(options.get(name), str)]
-    secrets += [name for name in ("base_url", "cache", "keep") if "@" in str(options.get(name, ""))]
+    urls = {name: str(options.get(name, "")) for name in ("base_url", "cache", "keep")}
+    secrets += [name for name, url in urls.items() if "@" in url or "password=" in url]
     if secrets:
         raise InvalidInput(
             f"a reranker that was loaded with a secret ({', '.join(secrets)}) cannot be pickled; "

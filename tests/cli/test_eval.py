@@ -68,8 +68,9 @@ def test_report_has_its_date_command_and_rerankers(folder, tmp_path):
 
 
 def test_report_has_no_passwords():
-    text = "podium eval x --in redis://me:p@ss@host/i --embed a"
-    assert without_passwords(text) == "podium eval x --in redis://…@host/i --embed a"
+    text = "podium eval x --in redis://me:p@ss@host/i --embed a --in redis://host/i?db=0&password=secret --k 1"
+    expected = "podium eval x --in redis://…@host/i --embed a --in redis://host/i?db=0&password=… --k 1"
+    assert without_passwords(text) == expected
     name = "the index redis://…@host/i, with the embedder m"
     assert first_stage_name(None, "redis://:secret@host/i", "m") == name
 

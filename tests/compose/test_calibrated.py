@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -142,6 +143,15 @@ def test_calibration_of_another_model_is_refused():
         CalibratedScorer(WordOverlap(), ISOTONIC)
 
 
+def test_calibration_of_another_kind_of_scores_is_refused():
+    """The sum and the mean of a ColBERT model's similarities are scores of one model and revision."""
+    calibration = Calibration("function", None, "platt", slope=1.0, score_kind="similarity")
+    scorer = FunctionScorer(lambda texts: Scores([1.0] * len(texts)), "similarity_sum")
+    with pytest.raises(InvalidInput, match=r"is for scores of the kind similarity, .* the same score as for podium calibrate"):
+        CalibratedScorer(scorer, calibration)
+    CalibratedScorer(scorer, replace(calibration, score_kind=None))  # written by an earlier version
+
+
 def test_calibration_of_a_hosted_model_depends_on_the_model_and_not_on_the_server():
     def scorer(model: str, port: int) -> HostedScorer:
         return HostedScorer("tei", model, base_url=f"http://127.0.0.1:{port}")
@@ -204,4 +214,5 @@ def test_calibrate_command_writes_a_calibration(tmp_path, method):
     with podium.load("podium-mini", calibration=file) as reranker:
         ranking = reranker.rerank("a red fruit 1", ["stones 1", "a ripe red apple 1"], min_score=0.5)
     assert [result.document for result in ranking] == ["a ripe red apple 1"]
-    assert json.loads(file.read_text())["method"] == method
+    content = json.loads(file.read_text())
+    assert (content["method"], content["score_kind"]) == (method, "sigmoid")

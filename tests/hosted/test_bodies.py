@@ -137,12 +137,13 @@ def test_gzip_is_decoded_although_no_compression_is_requested(server, rerank):
 @pytest.mark.parametrize(
     ("encoding", "content", "message"),
     [
-        ("br", REPLY, "content encoding 'br'"),
+        ("br", REPLY, "content encoding other than gzip"),
+        ("the-key-of-the-request", REPLY, "a content encoding other than gzip, although"),
         ("gzip, gzip", gzip.compress(gzip.compress(REPLY)), "content encoding"),
         ("gzip", REPLY, "damaged gzip"),
         ("gzip", gzip.compress(REPLY)[:-10], "is incomplete"),
     ],
-    ids=["brotli", "gzip twice", "not gzip", "incomplete gzip"],
+    ids=["brotli", "reflected key", "gzip twice", "not gzip", "incomplete gzip"],
 )
 def test_other_compression_is_a_bad_response(server, rerank, encoding, content, message):
     server.answer = lambda request: Answer(200, content, {"Content-Encoding": encoding})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -124,6 +125,17 @@ def test_error_of_an_invalid_environment_names_the_variable(monkeypatch, variabl
     with pytest.raises(InvalidInput, match=variable) as caught:
         podium.load("cohere:m", api_key="k")
     assert "hidden" not in str(caught.value)
+
+
+def test_cookies_are_not_kept(server, rerank):
+    server.answer = lambda request: replace(loopback.cohere(request), headers={"Set-Cookie": "session=1"})
+    reranker = COHERE.load(server.url)
+    rerank(reranker, "q", ["a"])
+    rerank(COHERE.load(server.url), "q", ["a"])
+    with COHERE.load(server.url) as reranker:
+        for _ in range(2):
+            reranker.rerank("q", ["a"])
+    assert [request.headers["Cookie"] for request in server.requests] == [None] * 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open descriptors")

@@ -179,6 +179,14 @@ def test_reply_with_far_more_values_than_documents_is_not_parsed(server, rerank,
         rerank(COHERE.load(server.url), QUERY, TEXTS)
 
 
+def test_reply_in_another_encoding_than_utf8_is_not_parsed(server, rerank):
+    """Its values could not be counted: the character U+2200 has a byte that is a quotation mark in UTF-8."""
+    content = '{"results": [{"index": 0, "relevance_score": 1}], "text": "\u2200"}'.encode("utf-16-le")
+    server.answer = lambda request: Answer(200, content)
+    with pytest.raises(BadResponse, match="instead of JSON"):
+        rerank(COHERE.load(server.url), QUERY, ["a"])
+
+
 @pytest.mark.parametrize("count", [-1, 1e300, 10**300, True], ids=["negative", "1e300", "10**300", "boolean"])
 def test_impossible_count_is_left_out_of_billed(server, rerank, count):
     server.answer = lambda request: as_json(COHERE.reply | {"meta": {"billed_units": {"search_units": count}}})

@@ -110,6 +110,16 @@ def test_another_embedder_is_refused(folder, embed):
         podium.EmbeddedIndex.open(folder, embed=embed)
 
 
+def test_embedder_that_knows_no_word_of_the_probe_can_open_its_index(tmp_path):
+    def embed(texts):
+        return [[float(text.count("q")), 0.0] for text in texts]
+
+    podium.EmbeddedIndex.create(tmp_path / "index", embed=embed).add(["q"])
+    assert len(podium.EmbeddedIndex.open(tmp_path / "index", embed=embed).search("q", 1, mode="vector")) == 1
+    with pytest.raises(SourceError, match="created with another embedder"):
+        podium.EmbeddedIndex.open(tmp_path / "index", embed=lambda texts: [[1.0, 0.0] for _ in texts])
+
+
 def test_index_with_vectors_is_searched_by_text_without_its_embedder(folder):
     index = podium.EmbeddedIndex.open(folder)
     assert (index.mode, index.embedder) == ("text", "letters-0")

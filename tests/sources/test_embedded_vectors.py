@@ -211,3 +211,27 @@ def test_interrupt_ends_the_construction_of_a_graph():
     """usearch reports an interrupt as a RuntimeError."""
     process = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
     assert process.stdout == "interrupted\n", process.stderr
+
+
+INTERRUPTED_SEARCHES = """
+import os, signal, threading, time
+import numpy as np
+from podium.sources.embedded.graph import Graph
+rows = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+graph = Graph.empty(64).extended(rows)
+queries = np.repeat(rows, 50, axis=0)
+interrupted = 0
+for _ in range(10):
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        graph._search(queries, 10)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        interrupted += 1
+print(interrupted)
+"""
+
+
+def test_interrupt_ends_a_search_of_a_graph():
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED_SEARCHES], capture_output=True, text=True, timeout=120)
+    assert process.stdout == "10\n", process.stderr

@@ -121,9 +121,10 @@ def _calibration(scorer: BaseScorer, documents: Sequence[ScoredDocument], method
     raw_scores = [document.raw_score for document in documents]
     relevant = [document.is_relevant for document in documents]
     if method == "isotonic":
-        return Calibration(scorer.model, scorer.revision, method, points=isotonic(raw_scores, relevant))
+        points = isotonic(raw_scores, relevant)
+        return Calibration(scorer.model, scorer.revision, method, points=points, score_kind=scorer.score_kind)
     slope, offset = platt(raw_scores, relevant)
-    return Calibration(scorer.model, scorer.revision, method, slope, offset)
+    return Calibration(scorer.model, scorer.revision, method, slope, offset, score_kind=scorer.score_kind)
 
 
 def _print_quality(documents: Sequence[ScoredDocument], calibration: Calibration, has_sigmoid: bool) -> None:

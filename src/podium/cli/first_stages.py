@@ -56,7 +56,7 @@ def first_stage_name(run_file: str | None, place: str | None, embed: str | None)
 
 def without_passwords(text: str) -> str:
     """Return a text without the user names and passwords of its URLs."""
-    return re.sub(r"(://)[^/\s]*@", r"\1…@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1…", re.sub(r"(://)[^/\s]*@", r"\1…@", text))
 
 
 def _run_stage(collection: Collection, file: str) -> FirstStage:

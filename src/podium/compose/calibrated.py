@@ -14,7 +14,7 @@ from typing import Any, Literal
 from podium.atomic import atomic_write
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
-from podium.errors import InvalidInput, unreadable
+from podium.errors import Argument, InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
 from podium.ordering import is_scored, raw_scores
@@ -31,9 +31,9 @@ class Calibration:
     The method "platt" computes 1 / (1 + exp(-(slope × score + offset))). The method "isotonic" interpolates linearly between
     `points`, which are (score, probability) pairs in ascending order. Below the first and above the last, it is constant.
 
-    A calibration is valid only for the `model` and `revision` that it was fitted on. The server of a hosted model is not
-    compared. So name the model even if a server has only one ("tei:BAAI/bge-reranker-v2-m3"). Otherwise the calibration would
-    be accepted for the model of another server.
+    A calibration is valid only for the `model` and `revision` that it was fitted on, and for its kind of scores (`score_kind`,
+    None in files of earlier versions). The server of a hosted model is not compared. So name the model even if a server has
+    only one ("tei:BAAI/bge-reranker-v2-m3"). Otherwise the calibration would be accepted for the model of another server.
     """
 
     model: str
@@ -42,6 +42,7 @@ class Calibration:
     slope: float = 1.0
     offset: float = 0.0
     points: tuple[tuple[float, float], ...] = ()
+    score_kind: ScoreKind | None = None
 
     def __call__(self, score: float) -> float:
         if self.method == "platt":
@@ -69,6 +70,13 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
             raise InvalidInput(
                 f"this calibration is for {calibration.model} ({calibration.revision or 'no revision'}), not for {self.model} "
                 f"({self.revision or 'no revision'}); fit one with podium calibrate"
+            )
+        if calibration.score_kind not in (None, self.scorer.score_kind):
+            raise InvalidInput(
+                f"this calibration is for scores of the kind {calibration.score_kind}, and {self.model} has scores of the kind "
+                f"{self.scorer.score_kind}; load it with the same ",
+                Argument("score"),
+                " as for podium calibrate, or fit another calibration",
             )
         self.calibration = calibration
 

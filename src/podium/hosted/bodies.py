@@ -43,7 +43,7 @@ def decode(title: str, encoding: str, body: bytes, limit: int) -> bytes:
         return body
     if name not in ("gzip", "x-gzip"):
         raise BadResponse(
-            f"{title} answered with the content encoding {encoding[:40]!r}, although podium asks for none; check base_url"
+            f"{title} answered with a content encoding other than gzip, although podium asks for none; check base_url"
         )
     decoder = zlib.decompressobj(GZIP_BITS)
     try:

@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 
 import httpx
@@ -31,6 +32,8 @@ SINGLE_CONNECTION_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connect
 # connections after each use.
 ASYNC_LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 
+NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])  # otherwise a server could add to every later request
+
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 
@@ -42,7 +45,7 @@ def new_client() -> httpx.Client:
 def _new_client(client_class: Callable[..., Client], limits: httpx.Limits) -> Client:
     try:
         ssl_context = _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-        return client_class(limits=limits, verify=ssl_context)
+        return client_class(limits=limits, verify=ssl_context, cookies=CookieJar(NO_COOKIES))
     except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
         raise InvalidInput(
             f"no HTTP client can be created with this environment ({type(error).__name__}); check the variables HTTP_PROXY, "

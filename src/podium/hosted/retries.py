@@ -110,9 +110,11 @@ def _attempt(request: Request, wait: float) -> Generator[float, Response, bytes 
         ) from None
     if response.error is None:
         return response.content
-    if response.status not in RETRIED_STATUSES:
-        raise response.error
-    return _Failure(response.error, advised_wait(response.headers, response.status))
+    failure = _Failure(response.error, advised_wait(response.headers, response.status))
+    if response.status in RETRIED_STATUSES:
+        return failure
+    del response  # the error refers to this frame, which would keep the response's content in memory
+    raise failure.error
 
 
 def _transport_error(title: str, error: Exception) -> ProviderUnavailable:

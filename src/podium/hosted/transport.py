@@ -25,6 +25,7 @@ __all__ = ["asend_all", "send_all"]
 
 MAX_CONCURRENT_REQUESTS = 8  # the maximum number of requests of one call that run at the same time
 SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
+PAUSE_SECONDS = 0.005  # after this time, a reply that is received lets the event loop run other tasks
 GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
@@ -219,8 +220,12 @@ async def _aresponse_and_body(
     http_response = await client.send(http_request, stream=True, follow_redirects=False)
     async with contextlib.aclosing(http_response):
         with _body() as body:
+            last_pause = time.monotonic()
             async for block in http_response.aiter_raw():
                 _append_block(body, block, request.title, deadline, limit)
+                if time.monotonic() > last_pause + PAUSE_SECONDS:  # a received packet can have thousands of tiny blocks
+                    await asyncio.sleep(0)
+                    last_pause = time.monotonic()
             return http_response, bytes(body)
 
 

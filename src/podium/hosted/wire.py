@@ -5,6 +5,7 @@ The scores of a reply are matched to documents by index. Documents that a provid
 
 from __future__ import annotations
 
+import codecs
 import json
 import json.scanner
 import math
@@ -162,10 +163,15 @@ def _json_value(content: bytes) -> Any:
     it. This parser is slower, but not for long strings, such as documents that a provider sends back.
     """
     if len(content) < LARGE_REPLY_BYTES:
-        return json.loads(content)
+        return json.loads(_as_text(content))
     decoder: Any = json.JSONDecoder()
     decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
-    return decoder.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
+    return decoder.decode(_as_text(content))
+
+
+def _as_text(content: bytes) -> str:
+    """Return the text of UTF-8. JSON has no other encoding, and the values of others could not be counted before parsing."""
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass")
 
 
 def _scores_by_index(provider: Provider, results: list[Any], count: int) -> dict[int, float]:

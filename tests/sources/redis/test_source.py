@@ -238,7 +238,7 @@ def test_pages_are_parts_of_the_complete_results_and_have_their_total(server):
 @pytest.mark.recording("equal-distances")
 def test_pages_of_equal_distances_repeat_no_document(server):
     """The server orders equal distances differently if another number of documents is requested."""
-    documents = [{"content": "a" + "c" * (number % 3) + "s" * (number % 20)} for number in range(240)]
+    documents = [{"content": "a" + "c" * (number % 3) + "s" * (number % 20), "private": "x"} for number in range(240)]
     for name, options in ((f"{NAME}-flat", {}), (f"{NAME}-hnsw", {"m": 16})):
         server.load(documents, [str(number) for number in range(240)], name, text="content", tags=[], numbers=[], **options)
         source = server.source(name, mode="vector")
@@ -247,8 +247,28 @@ def test_pages_of_equal_distances_repeat_no_document(server):
         for offset, size in ((0, 10), (10, 10), (90, 20), (110, 20)):
             page = source.search("any", size, offset=offset)
             assert [document["source_key"] for document in page] == ranking[offset : offset + size], (name, offset)
+        source = server.source(name, mode="vector", return_fields=["content"])
+        for document in source.search("any", 10, offset=95):
+            assert set(document) == {"content", "source_key", "source_score", "source_rank"}, name
         async_page = asyncio.run(source.asearch("any", 20, offset=90))
         assert [document["source_key"] for document in async_page] == ranking[90:110], name
+
+
+@pytest.mark.recording("zero-vectors")
+def test_documents_whose_vector_is_zero_have_no_vector(server):
+    """The distance of a vector of zeros is NaN, which would disturb the order of the other documents."""
+
+    def embed_or_zero(texts):
+        rows = embed(texts)
+        rows[[not text.startswith("The") for text in texts]] = 0
+        return rows
+
+    documents = [{"content": f"{'The' if number % 3 else 'No'} {'c' * number}"} for number in range(30)]
+    ids = [str(number) for number in range(30)]
+    server.load(documents, ids, text="content", tags=[], numbers=[], embed=embed_or_zero)
+    hits = server.source(mode="vector", embed=embed_or_zero).search("The cccc", 30)
+    assert sorted(ids_of(hits), key=int) == [number for number in ids if int(number) % 3]
+    assert is_in_order(hits)
 
 
 @pytest.mark.recording("rerank")

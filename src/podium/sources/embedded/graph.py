@@ -98,12 +98,11 @@ class Graph:
         representatives = first_equal_rows(rows)
         distinct = np.flatnonzero(representatives == np.arange(len(rows)))
         for positions in _batches(distinct[distinct >= self.row_count]):
-            with no_fork:
+            with no_fork, _keyboard_interrupts():
                 # A graph in memory has some of them already if an earlier call was interrupted.
                 missing = positions[~np.atleast_1d(self._index.contains(positions.astype(np.uint64)))]
                 if len(missing):
-                    with _keyboard_interrupts():
-                        self._index.add(missing.astype(np.uint64), rows[missing])
+                    self._index.add(missing.astype(np.uint64), rows[missing])
         unreachable = np.zeros(len(rows), bool)
         unreachable[self._unreachable(rows, distinct)] = True
         return Graph(self._index, np.where(unreachable[representatives], UNREACHABLE, representatives).astype(np.int32))
@@ -116,8 +115,7 @@ class Graph:
         import numpy as np
 
         self._index.expansion_search = EF_FACTOR * count
-        with no_fork:
-            keys = self._index.search(unit, count).keys.astype(np.int64)
+        keys = self._search(unit, count).keys.astype(np.int64)
         keys = keys[keys < self.row_count]  # in memory, another thread may be adding rows to the same index
         representatives = np.concatenate([[UNREACHABLE], keys])
         starts = np.searchsorted(self._sorted_representatives, representatives, "left")
@@ -140,13 +138,17 @@ class Graph:
         """Return for each row whether a search for it finds its position."""
         import numpy as np
 
-        with no_fork:
-            hits = self._index.search(rows, hit_count)
+        hits = self._search(rows, hit_count)
         keys = np.atleast_2d(hits.keys)  # usearch returns one dimension for one row
         counts = hits.counts if len(rows) > 1 else np.array([len(hits)])
         is_hit = np.arange(keys.shape[1]) < counts[:, None]  # The numbers after the hits are zeros.
         is_found: NDArray[np.bool_] = (is_hit & (keys.astype(np.int64) == positions[:, None])).any(axis=1)
         return is_found
+
+    def _search(self, rows: Rows, count: int) -> Any:
+        """Return the hits of usearch, at most `count` for each row."""
+        with no_fork, _keyboard_interrupts():
+            return self._index.search(rows, count)
 
     @classmethod
     def open(cls, file: GraphFile, dimensions: int, *, writable: bool) -> Graph | None:

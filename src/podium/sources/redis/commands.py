@@ -85,8 +85,10 @@ def hybrid_command(options: CommandOptions, words: Sequence[str], field: Field, 
 
 
 def documents_command(options: CommandOptions, keys: Sequence[str]) -> Command:
-    """Return the command that reads all fields of the documents with these keys. It works for hashes and for JSON."""
-    arguments = ("LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", options.timeout_ms)
+    """Return the command that reads the fields to return of the documents with these keys. It works for hashes and for JSON."""
+    names = options.return_fields
+    fields = () if names is None else ("RETURN", len(names), *names)
+    arguments = (*fields, "LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", options.timeout_ms)
     return ("FT.SEARCH", options.index, "*", "INKEYS", len(keys), *keys, *arguments)
 
 

@@ -254,13 +254,16 @@ class RedisIndex:
             index_encodings(self.server, self._prefix).delete(keys - used_keys)
 
     def _vectors(self, texts: Sequence[list[str]]) -> list[Any]:
-        """Return the vector of each document, given the texts of its fields; None for blank texts, or without an embedder."""
+        """Return the vector of each document, given the texts of its fields; None for blank texts, or without an embedder.
+
+        It is also None for a vector of zeros: its distance is NaN, which would disturb the server's order of the others.
+        """
         vectors: list[Any] = [None] * len(texts)
         joined_texts = {i: " ".join(field_texts).strip() for i, field_texts in enumerate(texts)}
         non_blank = {i: text for i, text in joined_texts.items() if text}
         if self.embed is not None and non_blank:
             for i, vector in zip(non_blank, document_vectors(self.embed, list(non_blank.values())), strict=True):
-                vectors[i] = vector
+                vectors[i] = vector if vector.any() else None
         return vectors
 
     def _write(self, commands: Sequence[Command]) -> list[Any]:

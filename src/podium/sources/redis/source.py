@@ -272,7 +272,7 @@ class RedisSource(HybridSource[RedisRequest]):
         return list(staged(stage, count).values())
 
     def _hits_with_fields(self, request: RedisRequest, hits: Sequence[Hit]) -> Steps[list[Hit]]:
-        """Return the hits with all fields of their documents, which a command reads. Deleted documents are left out."""
+        """Return the hits with the fields to return, which a command reads. Deleted documents are left out."""
         if not hits:
             return []
         options = self._command_options(request, 0, len(hits))
