@@ -10,13 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import podium
 from batches import expected_results, pairs, results_in, write_table
 from environment import ROOT
 from fakes import FunctionScorer, WordOverlap
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import InvalidInput, MissingPackage, PodiumError
 from podium.ranking import Reranker
 from podium.types import Scores
 
@@ -132,6 +133,35 @@ def test_restart_deletes_the_other_output(path, out, reranker):
     assert results_in(out) == expected_results(ROWS, reranker, limit=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        pytest.param({"copy": ["nope"]}, InvalidInput, id="copy"),
+        pytest.param({"columns": {"query": "quest"}}, InvalidInput, id="columns"),
+        pytest.param({"output": "replies"}, InvalidInput, id="output"),
+        pytest.param({"output": "run", "copy": ["text"]}, InvalidInput, id="output-run"),
+        pytest.param({"copy": ["file"]}, InvalidInput, id="copied-name"),
+        pytest.param({"layout": "run"}, InvalidInput, id="no-collection"),
+        pytest.param({"collection": "nope"}, InvalidInput, id="collection"),
+        pytest.param({"part_size": 0}, InvalidInput, id="part-size"),
+        pytest.param({"format_name": "arrow"}, InvalidInput, id="format"),
+        pytest.param({"engine": "ray"}, MissingPackage, id="ray-is-not-installed"),
+    ],
+)
+def test_restart_that_is_refused_deletes_nothing(path, out, reranker, options, error):
+    podium.batch(path, out, reranker=reranker)
+    files = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    with pytest.raises(error):
+        podium.batch(path, out, reranker=reranker, restart=True, **options)
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == files
+
+
+def test_new_job_that_is_refused_creates_no_folder(path, out, reranker):
+    with pytest.raises(InvalidInput):
+        podium.batch(path, out, reranker=reranker, copy=["nope"])
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_folder_with_other_files_is_refused(path, out, reranker, restart):
     out.mkdir()
@@ -169,6 +199,20 @@ def test_second_job_on_a_folder_is_refused(path, out, reranker):
     podium.batch(path, out, reranker=Reranker(StartsAnotherJob()))
     assert len(refusals) == len(SIZES)
     assert results_in(out) == expected_results(ROWS, reranker)
+
+
+def test_complete_parts_can_be_read_while_a_job_runs_and_after_it_is_killed(path, out, reranker):
+    """The temporary file of a part is in the same folder."""
+    readable_rows = []
+
+    class ReadsTheOutput(WordOverlap):
+        def score(self, query, texts):
+            assert list((out / "parts").glob(".*.unfinished"))
+            readable_rows.append(len(pq.read_table(out / "parts")))
+            return super().score(query, texts)
+
+    podium.batch(path, out, reranker=Reranker(ReadsTheOutput()), part_size=20)
+    assert readable_rows[:4] == [0, 0, 20, 20]
 
 
 def test_full_disk_is_an_error_and_the_job_is_continued(path, out, reranker):

@@ -92,10 +92,10 @@ def test_pairs_with_ids_become_a_run_and_those_without_are_bad(tmp_path, out, re
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"layout": "run"}, "collection is for a run, which needs one", id="no-collection"),
+        pytest.param({"layout": "run"}, "a run has no texts", id="no-collection"),
         pytest.param({"collection": "nope"}, "collection: there is no folder nope", id="no-folder"),
         pytest.param({"collection": "."}, "has no queries.jsonl", id="no-files"),
-        pytest.param({"collection": ".", "layout": "pairs"}, "collection is for a run", id="pairs"),
+        pytest.param({"collection": ".", "layout": "pairs"}, "collection is for a run; leave it out", id="pairs"),
         pytest.param({"collection": ".", "rank_by": "text"}, "rank_by is not for runs", id="rank-by"),
         pytest.param({"output": "replies", "layout": "pairs"}, "output='replies' is for batch requests", id="replies"),
         pytest.param({"output": "run", "copy": ["query_id"]}, "copy is for the output parquet", id="copy"),
@@ -107,6 +107,28 @@ def test_options_that_do_not_belong_together_are_refused(tmp_path, out, reranker
     path = write_table(tmp_path / "in.run.jsonl", pairs([2]))
     with pytest.raises(InvalidInput, match=message):
         podium.batch(path, out, reranker=reranker, **options)
+
+
+def test_run_without_a_collection_is_refused_with_the_option(run, out, reranker):
+    with pytest.raises(InvalidInput, match=r"a run has no texts.*collection='scifact'"):
+        podium.batch(run, out, reranker=reranker)
+    code, _, stderr = run_in_process("batch", run, "--to", out)
+    assert (code, "--collection scifact" in stderr) == (2, True)
+
+
+@pytest.mark.parametrize("columns", [{}, {"query_id": "query"}], ids=["usual-names", "one-column-named"])
+def test_collection_without_ids_in_the_input_is_refused(tmp_path, collection, out, reranker, columns):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red fruit", "documents": ["sea"]}])
+    message = "collection is for a run, whose rows have the ids .* the input has 'query', 'documents'; leave it out"
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(path, out, reranker=reranker, collection=collection, columns=columns)
+
+
+def test_run_can_be_a_table_with_numbers_as_ids(tmp_path, collection, out, reranker):
+    write_table(collection / "queries.jsonl", [{"_id": "1", "text": "sea"}])
+    path = write_table(tmp_path / "in.parquet", [{"qid": 1, "doc": "d2"}, {"qid": 1, "doc": "d1"}])
+    podium.batch(path, out, reranker=reranker, collection=collection, columns={"id": "doc"})
+    assert [row[:3] for row in results_in(out)] == [("1", "d1", 1), ("1", "d2", 0)]
 
 
 def request(custom_id="a", **body):

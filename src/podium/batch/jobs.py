@@ -19,7 +19,7 @@ from podium.batch.options import Options, scorer_facts
 from podium.batch.outputs import RESULT_COLUMNS, find_output
 from podium.batch.parts import Part, divided
 from podium.batch.progress import JobProgress
-from podium.batch.ray_engine import RayOptions, parts_on_ray
+from podium.batch.ray_engine import RayJob, RayOptions
 from podium.batch.results import BatchResult
 from podium.batch.summaries import Summary, write_rejected
 from podium.batch.tables import table_format
@@ -27,7 +27,7 @@ from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, checked_fields, checked_limit
 from podium.ranking import Reranker
 
-__all__ = ["JobRequest", "new_manifest", "prepared_manifest", "run_job"]
+__all__ = ["JobRequest", "new_manifest", "run_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +62,18 @@ def run_job(
     """
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
+    files = input_files(request.inputs)
+    is_new = restart or not folder.manifest.exists()
+    # A new job is checked before the folder is created, and before the results of another job are deleted.
+    manifest = new_manifest(request, files, reranker) if is_new else None
+    ray_job = None if ray_options is None else RayJob(reranker, ray_options)
     with folder.locked():
-        manifest = prepared_manifest(request, folder, reranker, restart=restart)
+        manifest = _prepared_manifest(request, files, folder, reranker, new=manifest, restart=restart)
         complete = folder.complete(manifest.parts)
         missing = [part for part in manifest.parts if part not in complete]
         with JobProgress(manifest, missing, shows_progress) as progress:
-            if ray_options is not None and missing:
-                for part, pairs in parts_on_ray(manifest, missing, reranker, folder, ray_options, is_strict=is_strict):
+            if ray_job is not None:
+                for part, pairs in ray_job.completed(manifest, missing, folder, is_strict=is_strict):
                     progress.finish(part, pairs)
             else:
                 for part in missing:
@@ -79,22 +84,28 @@ def run_job(
         return _result(manifest, folder, len(complete), progress.pairs, time.perf_counter() - began)
 
 
-def prepared_manifest(request: JobRequest, folder: JobFolder, reranker: Reranker, *, restart: bool) -> Manifest:
-    """Return the manifest of the folder, or a new one for a new folder. The folder must be locked.
+def _prepared_manifest(
+    request: JobRequest,
+    files: Sequence[InputFile],
+    folder: JobFolder,
+    reranker: Reranker,
+    *,
+    new: Manifest | None,
+    restart: bool,
+) -> Manifest:
+    """Return the manifest of the folder, or write `new` to a folder without one. The folder must be locked.
 
     Raises InvalidInput if the folder has another job, unless `restart`, which deletes that.
     """
-    files = input_files(request.inputs)
     folder.delete_unfinished()
     if restart and folder.manifest.exists():
         folder.delete_output()
-    existing = folder.read_manifest()
-    if existing is not None:
+    elif (existing := folder.read_manifest()) is not None:
         manifest = Manifest.from_json(existing)
         check_same_files(manifest, files)
         check_same_job(manifest, _options(request, manifest.fields, reranker), scorer_facts(reranker))
         return manifest
-    manifest = new_manifest(request, files, reranker)
+    manifest = new_manifest(request, files, reranker) if new is None else new
     folder.write_manifest(manifest.to_json())
     return manifest
 
@@ -120,8 +131,11 @@ def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
 def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> Options:
     """Return the options of a request whose first input file has the columns `fields`. Raises InvalidInput."""
     layout = find_layout(request.layout, fields, has_collection=request.collection is not None)
-    if layout.needs_collection != (request.collection is not None):
-        raise InvalidInput(Argument("collection"), " is for a run, which needs one; name a folder in BEIR's layout with a run")
+    if layout.needs_collection and request.collection is None:
+        problem = "a run has no texts; name the folder in BEIR's layout that has them, as in "
+        raise InvalidInput(problem, Argument("collection", "scifact"))
+    if request.collection is not None and not layout.needs_collection:
+        raise InvalidInput(Argument("collection"), f" is for a run; leave it out for the layout {layout.name}")
     check_positive("part_size", request.part_size)
     rank_by = checked_fields(reranker.rank_by if request.rank_by is None else request.rank_by)
     output = find_output(request.output)

@@ -169,5 +169,9 @@ def _written_names(parameter: click.Parameter) -> list[str]:
 def as_option(argument: Argument) -> str:
     """Return an argument of Python as the command line writes it, such as `--by title,body`, or `--by` without a value."""
     option = OPTION_NAMES.get(argument.name, f"--{argument.name.replace('_', '-')}")
-    value = ",".join(argument.value) if isinstance(argument.value, list) else argument.value
+    value = argument.value
+    if isinstance(value, dict):
+        value = [f"{key}={item}" for key, item in value.items()]
+    if isinstance(value, list):
+        value = ",".join(value)
     return option if value is None or value is ... else f"{option} {shlex.quote(str(value))}"

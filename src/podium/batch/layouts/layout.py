@@ -21,6 +21,7 @@ __all__ = [
     "Query",
     "Selection",
     "checked_text",
+    "listed",
     "text_of_id",
 ]
 
@@ -162,7 +163,7 @@ class Layout(ABC):
             raise InvalidInput(f"the layout {self.name!r} has no column for {unknown[0]!r:.60}; it has {', '.join(self.names)}")
         missing = [column for column in chosen_columns.values() if column not in fields]
         if missing:
-            raise InvalidInput(f"the input has no column {missing[0]!r:.60}; it has {_listed(fields)}")
+            raise InvalidInput(f"the input has no column {missing[0]!r:.60}; it has {listed(fields)}")
         usual = {
             name: next((column for column in usual_names if column in fields), None) for name, usual_names in self.names.items()
         }
@@ -176,8 +177,8 @@ class Layout(ABC):
         """Raise InvalidInput for a value that has no column."""
         usual = " or ".join(self.names[name])
         raise InvalidInput(
-            f"the input has no column {usual}; it has {_listed(fields)}. Name the column of the {name} with ",
-            Argument("columns", [f"{name}=…"]),
+            f"the input has no column {usual}; it has {listed(fields)}. Name the column of the {name} with ",
+            Argument("columns", {name: "…"}),
         )
 
     @abstractmethod
@@ -212,5 +213,5 @@ def text_of_id(value: Any) -> str | None:
     return converted
 
 
-def _listed(fields: Sequence[str]) -> str:
+def listed(fields: Sequence[str]) -> str:
     return ", ".join(f"{name!r:.40}" for name in fields[:20]) or "no columns"
