@@ -171,6 +171,45 @@ def test_folder_with_other_files_is_refused(path, out, reranker, restart):
     assert (out / "thesis.pdf").exists()
 
 
+@pytest.fixture
+def other_folder(out):
+    """A folder that is not from a job, although its files have similar names."""
+    (out / "parts").mkdir(parents=True)
+    for name in ("a.unfinished", "parts/b.unfinished", "parts/part-list.csv", "rejected.parquet"):
+        (out / name).write_text(name)
+    return out
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("manifest", [None, '{"name": "app", "version": "3"}', "{"], ids=["none", "other", "damaged"])
+def test_no_file_of_a_folder_that_is_not_from_a_job_is_deleted(path, other_folder, reranker, manifest, restart):
+    if manifest is not None:
+        (other_folder / "manifest.json").write_text(manifest)
+    files = sorted(other_folder.rglob("*"))
+    with pytest.raises(InvalidInput, match=r"not from a batch job.*name a new folder"):
+        podium.batch(path, other_folder, reranker=reranker, restart=restart)
+    assert sorted(other_folder.rglob("*")) == files
+
+
+def test_restart_deletes_only_files_of_the_job(path, out, reranker):
+    podium.batch(path, out, reranker=reranker, part_size=20)
+    others = [out / name for name in ("readme.md", "parts/part-list.csv", "parts/a.unfinished", "summaries/part-1.json")]
+    for file in others:
+        file.write_text("x")
+    result = podium.batch(path, out, reranker=reranker, restart=True)
+    assert result.complete_before == 0
+    assert all(file.read_text() == "x" for file in others)
+    assert len(list((out / "parts").glob("part-0*"))) == result.parts == 1
+
+
+def test_temporary_files_of_killed_jobs_are_deleted(path, out, reranker):
+    (out / "parts").mkdir(parents=True)
+    for name in (".0123456789abcdef.unfinished", "parts/.0123456789abcdef.unfinished"):
+        (out / name).touch()
+    podium.batch(path, out, reranker=reranker)
+    assert not list(out.rglob("*.unfinished"))
+
+
 def test_file_as_output_is_refused(path, tmp_path, reranker):
     with pytest.raises(InvalidInput, match="is not a folder"):
         podium.batch(path, path, reranker=reranker)

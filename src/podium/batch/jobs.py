@@ -63,9 +63,8 @@ def run_job(
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
     files = input_files(request.inputs)
-    is_new = restart or not folder.manifest.exists()
     # A new job is checked before the folder is created, and before the results of another job are deleted.
-    manifest = new_manifest(request, files, reranker) if is_new else None
+    manifest = new_manifest(request, files, reranker) if folder.read_manifest(restart=restart) is None else None
     ray_job = None if ray_options is None else RayJob(reranker, ray_options)
     with folder.locked():
         manifest = _prepared_manifest(request, files, folder, reranker, new=manifest, restart=restart)
@@ -97,15 +96,16 @@ def _prepared_manifest(
 
     Raises InvalidInput if the folder has another job, unless `restart`, which deletes that.
     """
+    existing = folder.read_manifest(restart=restart)
     folder.delete_unfinished()
-    if restart and folder.manifest.exists():
-        folder.delete_output()
-    elif (existing := folder.read_manifest()) is not None:
+    if existing is not None:
         manifest = Manifest.from_json(existing)
         check_same_files(manifest, files)
         check_same_job(manifest, _options(request, manifest.fields, reranker), scorer_facts(reranker))
         return manifest
     manifest = new_manifest(request, files, reranker) if new is None else new
+    if restart:
+        folder.delete_output()
     folder.write_manifest(manifest.to_json())
     return manifest
 
