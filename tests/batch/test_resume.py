@@ -17,6 +17,7 @@ import podium
 from batches import expected_results, pairs, results_in, write_table
 from environment import ROOT
 from fakes import FunctionScorer, WordOverlap
+from podium.compose.calibrated import Calibration, write_calibration
 from podium.errors import InvalidInput, MissingPackage, PodiumError
 from podium.ranking import Reranker
 from podium.types import Scores
@@ -124,6 +125,39 @@ def test_changed_input_is_refused_and_shown(path, tmp_path, out, reranker):
     os.utime(path, ns=(1, 1))
     with pytest.raises(InvalidInput, match=re.escape(f"{path} has changed")):
         podium.batch(path, out, reranker=reranker)
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+def test_input_that_is_replaced_while_a_job_runs_is_refused(tmp_path, out, reranker, name):
+    path = write_table(tmp_path / name, ROWS, rows_per_group=20)
+    other = write_table(tmp_path / f"other-{name}", pairs(SIZES[:-1]), rows_per_group=20)
+
+    class ReplacesTheInput(WordOverlap):
+        def score(self, query, texts):
+            if query.endswith(" 5"):
+                os.replace(other, path)
+            return super().score(query, texts)
+
+    replacing = Reranker(ReplacesTheInput())
+    with pytest.raises(InvalidInput, match="has changed while the job was running"):
+        podium.batch(path, out, reranker=replacing, part_size=2)
+    results = results_in(out)
+    assert 0 < len(results) <= 50
+    assert results == expected_results(ROWS, reranker)[: len(results)]
+    with pytest.raises(InvalidInput, match="has changed"):
+        podium.batch(path, out, reranker=reranker, part_size=2)
+
+
+def test_job_with_another_calibration_is_refused(path, tmp_path, out):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for slope, file in enumerate(files, start=1):
+        with podium.load("podium-mini") as mini:
+            write_calibration(file, Calibration("podium-mini", mini.scorer.revision, "platt", slope=float(slope)))
+    with podium.load("podium-mini", calibration=files[0]) as first, podium.load("podium-mini", calibration=files[1]) as second:
+        podium.batch(path, out, reranker=first)
+        with pytest.raises(InvalidInput, match="identity is "):
+            podium.batch(path, out, reranker=second)
+        assert podium.batch(path, out, reranker=first).computed_pairs == 0
 
 
 def test_restart_deletes_the_other_output(path, out, reranker):

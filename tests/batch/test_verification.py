@@ -48,6 +48,19 @@ def test_damaged_part_and_changed_bad_rows_are_found(path, out, reranker):
     assert podium.verify_batch(out, reranker=reranker).different == (first, last)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_part_with_damaged_bytes_is_different(path, out, reranker, seed):
+    podium.batch(path, out, reranker=reranker)
+    (part,) = (out / "parts").iterdir()
+    content = bytearray(part.read_bytes())
+    footer_size = int.from_bytes(content[-8:-4], "little")
+    start = len(content) - 8 - footer_size
+    index = content.index(b"query_id", start) + seed
+    content[index] = 0xFF
+    part.write_bytes(content)
+    assert podium.verify_batch(out, reranker=reranker).different == (part,)
+
+
 def test_other_model_changed_input_and_empty_folder_are_refused(path, tmp_path, out, reranker, mini):
     with pytest.raises(InvalidInput, match="has no batch job"):
         podium.verify_batch(out, reranker=reranker)

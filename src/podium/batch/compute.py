@@ -9,6 +9,7 @@ from typing import Any
 from podium.batch.collection import load_collection
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import LAYOUTS, BadRow, PartInput, Query, Selection
+from podium.batch.manifest import check_unchanged
 from podium.batch.options import Options
 from podium.batch.outputs import Target, find_output
 from podium.batch.parts import Part
@@ -61,6 +62,7 @@ def compute_part(
                 if progress:
                     pair_count = sum(len(query.documents) for query in window)
                     progress(pair_count, window[-1].position)
+        check_unchanged(part.file)
         with folder.writing(folder.summary_path(part)) as summary_file:
             summary.write(summary_file)
     return summary

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.batch.files import InputFile
+from podium.batch.files import InputFile, input_files
 from podium.batch.options import Options
 from podium.batch.parts import Part, parts_from_json, parts_to_json
 from podium.errors import Argument, InvalidInput
 
-__all__ = ["Manifest", "check_same_files", "check_same_job"]
+__all__ = ["Manifest", "check_same_files", "check_same_job", "check_unchanged"]
 
 MANIFEST_VERSION = 1  # is increased if the format of the output folder changes
 SHOWN_DIFFERENCES = 10
@@ -47,6 +47,15 @@ class Manifest:
             return cls(options, dict(values["scorer"]), list(values["fields"]), parts_from_json(values["input"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the manifest of the folder is damaged; use another folder, or ", Argument("restart")) from error
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raise InvalidInput if a file is no longer the one that a job began to read."""
+    if input_files([file.path]) != [file]:
+        raise InvalidInput(
+            f"{file.path} has changed while the job was running; put the earlier file back and run the job again, or ",
+            Argument("restart"),
+        )
 
 
 def check_same_files(manifest: Manifest, files: Iterable[InputFile]) -> None:

@@ -70,5 +70,5 @@ def _is_equal(part: Part, folder: JobFolder, again: JobFolder, has_equal_content
         if summary.rejected != summary_again.rejected or summary.pairs != summary_again.pairs:
             return False
         return has_equal_content(folder.part_path(part), again.part_path(part))
-    except (OSError, PodiumError):
+    except (OSError, PodiumError, ValueError):  # ValueError: of pyarrow, for text that is not UTF-8
         return False

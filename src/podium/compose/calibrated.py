@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import math
 import os
@@ -69,6 +70,12 @@ class CalibratedScorer(WrappedScorer):
                 f"({self.revision or 'no revision'}); fit one with podium calibrate"
             )
         self.calibration = calibration
+
+    @property
+    def identity(self) -> str:
+        function = json.dumps(asdict(self.calibration), sort_keys=True)
+        digest = hashlib.blake2b(function.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+        return f"{self.scorer.identity} calibration {digest}"
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self._calibrated(self.scorer.score(query, texts))
