@@ -16,6 +16,7 @@ from podium.batch.results import BatchResult, Verification
 from podium.errors import Argument, InvalidInput
 from podium.inputs import checked_limit, refuse, refuse_unknown_names
 from podium.ranking import Reranker
+from podium.scorers import as_scorer
 
 __all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
 
@@ -89,7 +90,7 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import LimitedScorer, Limits, find_price
+    from podium.batch.limits import Limits, find_price, with_limits
     from podium.batch.ray_engine import RayOptions
     from podium.load import load, provider_of
 
@@ -124,8 +125,8 @@ def batch(
                 max_cost=max_cost,
                 price=find_price(loaded.model, price),
             )
-            limited = LimitedScorer(loaded.scorer, limits)
-            loaded = loaded.with_scorer(limited)
+            scorer, limited = with_limits(as_scorer(loaded.scorer), limits)
+            loaded = loaded.with_scorer(scorer)
         else:
             limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
             limit_options |= {"max_cost": max_cost, "price": price}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,8 +96,17 @@ class HostedScorer(BaseScorer):
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
+        return self.score_with(query, texts, before_retry=None)
+
+    def score_with(self, query: str, texts: Sequence[str], *, before_retry: Callable[[], float] | None) -> Scores:
+        """Do what `score` does. `before_retry` is that of Policy."""
         ranges, requests = self._requests(query, texts)
-        return self._scores(send_all(requests, self._connections, self._policy), ranges)
+        policy = dataclasses.replace(self._policy, before_retry=before_retry)
+        return self._scores(send_all(requests, self._connections, policy), ranges)
+
+    def request_ranges(self, query: str, texts: Sequence[str]) -> list[range]:
+        """Return a range for each request of a call: the indices of its texts."""
+        return wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         # JSON, which may have megabytes, is written and parsed in a thread, so that it does not block the event loop.
@@ -121,7 +131,7 @@ class HostedScorer(BaseScorer):
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
         """Return the requests of a call, and before them a range for each request: the indices of its texts."""
-        ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
+        ranges = self.request_ranges(query, texts)
         return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
     def _request(self, query: str, texts: list[str]) -> Request:
