@@ -451,7 +451,7 @@ def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
     if truncated := sum(map(bool, scores.dropped_tokens or ())):
         yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"
     if without_text := document_count - len(request.texts):
-        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, without a score"
+        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, with the lowest score"
 
 
 def _cut_notes(request: _Request, results: Sequence[Result]) -> Iterator[str]:

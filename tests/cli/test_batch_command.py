@@ -52,7 +52,7 @@ def test_bad_rows_are_a_note_and_exit_code_1(tmp_path):
 def test_truncation_is_a_note(path, tmp_path):
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--max-length", "5")
     assert code == 0
-    assert "note: N of N documents are longer than the model reads; see dropped_tokens (3 queries)" in stderr
+    assert "note: 6 of 9 documents are longer than the model reads; see dropped_tokens (in 3 of 3 queries)\n" in stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
-from podium.batch.files import InputFile, input_files
+from podium.batch.files import InputFile, check_apart, readable_files
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import find_layout
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
@@ -22,12 +22,12 @@ from podium.batch.progress import JobProgress
 from podium.batch.ray_engine import RayJob, RayOptions
 from podium.batch.results import BatchResult
 from podium.batch.summaries import Summary, write_rejected
-from podium.batch.tables import table_format
+from podium.batch.tables import can_read, table_format
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, checked_fields, checked_limit
 from podium.ranking import Reranker
 
-__all__ = ["JobRequest", "new_manifest", "run_job"]
+__all__ = ["JobRequest", "job_files", "new_manifest", "run_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,8 @@ def run_job(
     """
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
-    files = input_files(request.inputs)
+    files, ignored_count = job_files(request)
+    check_apart(request.inputs, [folder.rejected, folder.parts / f"part{folder.ending}"])
     # A new job is checked before the folder is created, and before the results of another job are deleted.
     manifest = new_manifest(request, files, reranker) if folder.read_manifest(restart=restart) is None else None
     ray_job = None if ray_options is None else RayJob(reranker, ray_options)
@@ -80,7 +81,14 @@ def run_job(
                     compute_part(part, manifest.options, reranker, folder, is_strict=is_strict, progress=advance)
                     progress.finish(part)
         folder.delete_unfinished()  # those of actors whose node was lost
-        return _result(manifest, folder, len(complete), progress.pairs, time.perf_counter() - began)
+        return _result(
+            manifest,
+            folder,
+            complete_count=len(complete),
+            computed_pairs=progress.pairs,
+            seconds=time.perf_counter() - began,
+            notes=_input_notes(ignored_count),
+        )
 
 
 def _prepared_manifest(
@@ -117,6 +125,20 @@ def new_manifest(request: JobRequest, files: Sequence[InputFile], reranker: Rera
     for file in files[1:]:
         _check_columns(file, options, files[0])
     return Manifest(options, scorer_facts(reranker), fields, divided(files, options.format_name, options.part_size))
+
+
+def job_files(request: JobRequest) -> tuple[list[InputFile], int]:
+    """Return the input files, and the number of files in folders that are left out because their format is unknown."""
+    return readable_files(request.inputs, functools.partial(can_read, format_name=request.format_name))
+
+
+def _input_notes(ignored_count: int) -> list[str]:
+    if not ignored_count:
+        return []
+    if ignored_count == 1:
+        return ["1 file in the input folders was left out, because its name does not tell a format that podium reads"]
+    count = f"{ignored_count:,} files"
+    return [f"{count} in the input folders were left out, because their names do not tell a format that podium reads"]
 
 
 def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
@@ -162,7 +184,15 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
     )
 
 
-def _result(manifest: Manifest, folder: JobFolder, complete_count: int, computed_pairs: int, seconds: float) -> BatchResult:
+def _result(
+    manifest: Manifest,
+    folder: JobFolder,
+    *,
+    complete_count: int,
+    computed_pairs: int,
+    seconds: float,
+    notes: Sequence[str],
+) -> BatchResult:
     """Write the bad rows of all parts to one file, and return the sum of all summaries."""
     total = Summary()
     rejected_count = 0
@@ -171,7 +201,7 @@ def _result(manifest: Manifest, folder: JobFolder, complete_count: int, computed
         total.pairs += summary.pairs
         total.tokens += summary.tokens
         total.truncated += summary.truncated
-        total.notes += summary.notes
+        total.notes.update(summary.notes)
         rejected_count += len(summary.rejected)
     if rejected_count:
         with folder.writing(folder.rejected) as file:
@@ -188,7 +218,7 @@ def _result(manifest: Manifest, folder: JobFolder, complete_count: int, computed
         rejected=rejected_count,
         truncated=total.truncated,
         tokens=total.tokens,
-        notes=dict(total.notes),
+        notes=(*notes, *total.notes.sentences(total.queries)),
         seconds=seconds,
     )
 

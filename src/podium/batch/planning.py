@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podium.batch.compute import part_queries
-from podium.batch.files import input_files
-from podium.batch.jobs import JobRequest, new_manifest
+from podium.batch.jobs import JobRequest, job_files, new_manifest
 from podium.batch.layouts import Query
 from podium.batch.limits import CHARACTERS_PER_TOKEN
 from podium.batch.options import Options
@@ -48,7 +47,7 @@ class Plan:
 
 def planned(request: JobRequest, reranker: Reranker) -> Plan:
     """Score a sample of the input, and return the estimate. Nothing is written. Raises the errors of a job."""
-    files = input_files(request.inputs)
+    files, _ = job_files(request)
     manifest = new_manifest(request, files, reranker)
     weights = part_weights(manifest.parts)
     step = max(1, len(manifest.parts) // SAMPLE_PARTS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +13,10 @@ from podium.batch.parts import Part
 from podium.errors import InvalidInput
 from podium.extras import import_optional
 from podium.json_values import load_json
+from podium.notes import NoteTotals
 from podium.types import Ranking
 
 __all__ = ["Summary", "write_rejected"]
-
-_NUMBER = re.compile(r"\d[\d,]*")
 
 
 @dataclass(slots=True)
@@ -28,14 +25,14 @@ class Summary:
 
     - `queries`, `pairs`, `tokens`: how many were scored. `tokens` is what the calls computed or were billed for.
     - `truncated`: number of documents that were longer than the model reads.
-    - `notes`: sentences of the rankings, with N for every number, and how many queries they are about.
+    - `notes`: the notes of the rankings.
     """
 
     queries: int = 0
     pairs: int = 0
     tokens: int = 0
     truncated: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
+    notes: NoteTotals = field(default_factory=NoteTotals)
     rejected: list[BadRow] = field(default_factory=list)
 
     def add(self, ranking: Ranking) -> None:
@@ -44,10 +41,10 @@ class Summary:
         self.pairs += ranking.usage.pairs
         self.tokens += ranking.usage.tokens or 0
         self.truncated += ranking.usage.truncated or 0
-        self.notes.update({_NUMBER.sub("N", note) for note in ranking.notes})
+        self.notes.add(ranking.notes)
 
     def write(self, file: IO[bytes]) -> None:
-        values = {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__} | {"notes": self.notes.to_json()}
         file.write(json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
     @classmethod
@@ -56,7 +53,7 @@ class Summary:
         try:
             values: Mapping[str, Any] = load_json(path)
             rejected = [BadRow(*row) for row in values["rejected"]]
-            return cls(**{**values, "notes": Counter(values["notes"]), "rejected": rejected})
+            return cls(**{**values, "notes": NoteTotals.from_json(values["notes"]), "rejected": rejected})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput(f"{path} is damaged; delete it and run the job again, which computes this part again") from error
 

@@ -179,8 +179,8 @@ def _print_result(result: BatchResult) -> None:
         f"{result.pairs:,} pairs of {result.queries:,} queries in {result.parts:,} parts{before}; "
         f"{result.seconds:.1f} s, {speed:,.0f} pairs/s"
     )
-    for note, count in result.notes.items():
-        click.echo(f"note: {note} ({count:,} queries)", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
     if result.cost is not None:
         click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
     if result.rejected:
