@@ -115,6 +115,63 @@ def test_bad_line_of_a_csv_is_rejected(tmp_path, out, reranker, line, reason):
     assert (rejected["unit"], rejected["position"], rejected["reason"]) == ("line", 3, reason)
 
 
+RECORDS = [{"title": "red", "body": "sea"}, {"title": "green"}]
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet"])
+@pytest.mark.parametrize(
+    ("rows", "rank_by", "message"),
+    [
+        pytest.param([GOOD], "title", "rank_by names 'title', which no document has; the first has 'query_id'", id="pairs"),
+        pytest.param([GOOD], "txt", "did you mean 'text'", id="misspelled"),
+        pytest.param([{"query": "red", "document": RECORDS[0]}], "titel", "the first has 'title', 'body'; did", id="record"),
+        pytest.param([{"query": "red", "documents": RECORDS}], ["title", "x"], "names 'x', which no document has", id="lists"),
+        pytest.param([{"query": "red", "documents": ["sea"]}], "x", "every document is a string", id="strings"),
+        pytest.param(
+            [{"custom_id": "a", "body": {"model": "m", "query": "red", "documents": RECORDS}}], "x", "names 'x'", id="requests"
+        ),
+    ],
+)
+def test_field_that_no_document_has_is_refused_before_the_job(tmp_path, out, reranker, name, rows, rank_by, message):
+    path = write_table(tmp_path / name, rows)
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(path, out, reranker=reranker, rank_by=rank_by)
+    assert not out.exists()
+
+
+def test_document_may_lack_some_of_the_fields(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red sea", "documents": [*RECORDS, {"x": "red"}]}])
+    assert podium.batch(path, out, reranker=reranker, rank_by=["title", "body"]).pairs == 2
+    assert [row[2] for row in results_in(out)] == [0, 1]
+    assert "has no field 'title', 'body'" in rejected_in(out)[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        pytest.param([{"query": "a", "text": "b"}], "columns={'query_id': '…', 'id': '…'}", id="pairs"),
+        pytest.param(
+            [{"query": "a", "query_id": "1", "documents": ["b"]}], "columns={'query_id': '…', 'ids': '…'}", id="lists"
+        ),
+        pytest.param(
+            [{"custom_id": "a", "body": {"model": "m", "query": "red", "documents": ["b"]}}], "have no field id", id="requests"
+        ),
+    ],
+)
+def test_run_as_output_without_ids_is_refused_before_the_job(tmp_path, out, reranker, rows, message):
+    path = write_table(tmp_path / "in.jsonl", rows)
+    with pytest.raises(InvalidInput, match="output='run' needs") as refusal:
+        podium.batch(path, out, reranker=reranker, output="run")
+    assert message in str(refusal.value)
+    assert not out.exists()
+
+
+def test_run_as_output_can_have_ids_of_records(tmp_path, out, reranker):
+    documents = [{"id": "x", "text": "sea"}, {"id": "y", "text": "red"}]
+    path = write_table(tmp_path / "in.jsonl", [{"qid": 1, "query": "red", "documents": documents}])
+    assert podium.batch(path, out, reranker=reranker, output="run").pairs == 2
+
+
 def test_strict_job_stops_at_the_first_bad_row(tmp_path, out, reranker):
     path = write_table(tmp_path / "in.jsonl", [GOOD, {**GOOD, "text": None}])
     with pytest.raises(InvalidInput, match=r"in.jsonl, byte \d+: the document is null; correct or remove it"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
 from podium.batch.files import InputFile, check_apart, readable_files
+from podium.batch.first_rows import check_first_rows
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import find_layout
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
@@ -124,7 +125,9 @@ def new_manifest(request: JobRequest, files: Sequence[InputFile], reranker: Rera
     options = _options(request, fields, reranker)
     for file in files[1:]:
         _check_columns(file, options, files[0])
-    return Manifest(options, scorer_facts(reranker), fields, divided(files, options.format_name, options.part_size))
+    parts = divided(files, options.format_name, options.part_size)
+    check_first_rows(parts[0], options)
+    return Manifest(options, scorer_facts(reranker), fields, parts)
 
 
 def job_files(request: JobRequest) -> tuple[list[InputFile], int]:

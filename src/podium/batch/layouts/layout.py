@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 from podium.batch.collection import Collection
 from podium.batch.parts import Part
 from podium.batch.tables.row import BAD_ENCODING, TableFormat
-from podium.documents import id_of, texts_of
+from podium.documents import TextReader, id_of, texts_of
 from podium.errors import Argument, InvalidInput
 
 __all__ = [
@@ -112,10 +112,12 @@ class Selection:
         return text
 
     def _record_text(self, document: Mapping[str, Any]) -> str:
+        reader = TextReader([document], self.rank_by)
         try:
-            (text,) = texts_of([document], self.rank_by)
+            reader.read(range(1))
         except InvalidInput as error:
             raise ValueError(str(error).removeprefix("document 0 ")) from error
+        (text,) = reader.texts
         if text is None and all(document.get(name) is None for name in self.rank_by or document):
             raise ValueError("the document is null")
         return text or ""
@@ -180,6 +182,10 @@ class Layout(ABC):
             f"the input has no column {usual}; it has {listed(fields)}. Name the column of the {name} with ",
             Argument("columns", {name: "…"}),
         )
+
+    @abstractmethod
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        """Return the documents of a row, as they are in the input, of which `rank_by` names fields."""
 
     @abstractmethod
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, checked_text, text_of_id
@@ -23,6 +23,10 @@ class Lists(Layout):
         "ids": ("ids", "document_ids", "doc_ids"),
     }
     required = ("query", "documents")
+
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        documents = values.get(source.selection.columns["documents"])
+        return documents if isinstance(documents, list) else []
 
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
         selection = source.selection

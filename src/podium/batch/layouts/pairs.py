@@ -44,6 +44,9 @@ class Pairs(Layout):
                 raise InvalidInput(Argument("rank_by"), f" names {missing[0]!r:.60}, which is not a column of the input")
         return columns
 
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        return [self.document(values, source)]
+
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
         previous_key = self._key_before(source)
         group: _Group | None = None

@@ -5,7 +5,7 @@ A line has `custom_id`, `method`, `url` and `body`. The body is a request in Coh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, checked_text, text_of_id
@@ -25,6 +25,13 @@ class Requests(Layout):
     names = {"custom_id": ("custom_id",), "body": ("body",), "url": ("url",)}  # noqa: RUF012  not changed
     required = ("custom_id", "body")
     has_requests = True
+
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        body = values.get(source.selection.columns["body"])
+        if not isinstance(body, Mapping) or body.get("rank_fields"):  # which takes precedence over `rank_by`
+            return []
+        documents = body.get("documents")
+        return documents if isinstance(documents, list) else []
 
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
         for row in source.table.rows(source.part.file, source.part.start, None):
