@@ -187,6 +187,11 @@ def test_command_prints_the_estimated_cost(server, tmp_path, monkeypatch):
     assert code == 0
     assert "US dollars, estimated at 0.05 US dollars per million tokens (openrouter.ai/voyageai on 27 July 2026)" in stdout
     assert not server.requests
+    stdout = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--plan", "--price", "3000/ksearches")[1]
+    assert "about 3.00 US dollars, estimated at 3000 US dollars per thousand searches" in stdout
+    model = ("--model", "voyage:new", "--base-url", server.url)
+    stdout = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--plan")[1]
+    assert "the price of the model is not listed, so the cost is unknown; name it with --price" in stdout
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--price", "100/Mtokens")
     assert code == 0
     assert "note: the estimated cost is 0.0100 US dollars" in stderr

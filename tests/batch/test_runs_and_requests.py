@@ -186,6 +186,6 @@ def test_request_that_refuses_truncation_is_bad_if_a_document_is_too_long(tmp_pa
     path = write_table(tmp_path / "in.jsonl", requests)
     code, _, stderr = run_in_process("batch", path, "--to", out, "--output", "replies", "--max-length", "64")
     assert code == 1
-    assert "1 bad rows" in stderr
+    assert "1 bad row" in stderr
     assert [reply["custom_id"] for reply in replies_in(out)] == ["short"]
     assert rejected_in(out)[0]["reason"] == "a document is longer than the model reads"

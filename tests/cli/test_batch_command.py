@@ -23,11 +23,11 @@ def path(tmp_path):
 def test_results_are_written_and_counts_are_printed(path, tmp_path, mini):
     code, stdout, stderr = run_in_subprocess("batch", path, "--to", tmp_path / "out")
     assert (code, stderr) == (0, "")
-    assert stdout.startswith("9 pairs of 3 queries in 1 parts; ")
+    assert stdout.startswith("9 pairs of 3 queries in 1 part; ")
     assert results_in(tmp_path / "out") == expected_results(ROWS, mini)
     code, stdout, _ = run_in_process("batch", path, "--to", tmp_path / "out")
     assert code == 0
-    assert stdout.startswith("9 pairs of 3 queries in 1 parts, 1 of them earlier; ")
+    assert stdout == "9 pairs of 3 queries in 1 part, 1 of them earlier\n"
 
 
 def test_options_have_the_names_of_the_command_line(tmp_path):
@@ -42,8 +42,8 @@ def test_options_have_the_names_of_the_command_line(tmp_path):
 def test_bad_rows_are_a_note_and_exit_code_1(tmp_path):
     path = write_table(tmp_path / "in.jsonl", [{"query": "red", "documents": ["sea", None]}])
     code, stdout, stderr = run_in_process("batch", path, "--to", tmp_path / "out")
-    assert (code, stdout.split(" pairs")[0]) == (1, "1")
-    assert f"note: 1 bad rows were not scored; see {tmp_path / 'out' / 'rejected.parquet'}" in stderr.replace("\n", "")
+    assert (code, stdout.split(" in ")[0]) == (1, "1 pair of 1 query")
+    assert f"note: 1 bad row was not scored; see {tmp_path / 'out' / 'rejected.parquet'}" in stderr.replace("\n", "")
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "strict", "--strict")
     assert code == 2
     assert "byte 0, document 1: the document is null" in " ".join(stderr.split())

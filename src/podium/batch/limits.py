@@ -20,7 +20,16 @@ from podium.hosted.scorer import HostedScorer
 from podium.scorers import BaseScorer
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["CHARACTERS_PER_TOKEN", "LimitedScorer", "Limits", "Price", "find_price", "parse_price", "with_limits"]
+__all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "LimitedScorer",
+    "Limits",
+    "Price",
+    "find_price",
+    "parse_price",
+    "searches_of",
+    "with_limits",
+]
 
 CONCURRENT_CALLS = 8
 SECONDS_PER_MINUTE = 60.0
@@ -183,7 +192,7 @@ class LimitedScorer(WrappedScorer):
             self._settle(most, most)
             raise
         tokens = estimated_tokens if scores.total_tokens is None else scores.total_tokens
-        searches = scores.billed.get("search_units", _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT))
+        searches = scores.billed.get("search_units", searches_of(texts))
         self._settle(most, self._estimated_cost(tokens, searches))
         return scores
 
@@ -254,6 +263,11 @@ def _joined(replies: Sequence[Scores]) -> Scores:
         billed=billed,
         notes=(f"sent as {len(replies)} requests",),
     )
+
+
+def searches_of(texts: Sequence[str]) -> float:
+    """Return about how many searches are billed for the texts of a query."""
+    return _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT)
 
 
 def _searches(texts: Sequence[str], characters_per_document: int) -> float:

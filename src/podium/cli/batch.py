@@ -24,6 +24,8 @@ from podium.load import load
 
 __all__ = ["batch"]
 
+PLANNED_MACHINES = (1, 10, 100)  # the numbers of machines for which --plan prints the time
+
 
 class _BatchGroup(click.Group):
     """A group whose command `run` is also used without its name."""
@@ -116,9 +118,8 @@ def run(
     with load(model, **load_options) as reranker:
         if plan:
             request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
-            _print_plan(
-                planned(JobRequest(inputs=inputs, **request_options), reranker), find_price(reranker.model, options["price"])
-            )
+            price = find_price(reranker.model, options["price"])
+            _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker), price)
             return 0
         with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
             result = run_batch(inputs, to, reranker=reranker, **options)
@@ -154,16 +155,27 @@ def _columns(text: str | None) -> dict[str, str]:
 
 
 def _print_plan(plan: Plan, price: Price | None) -> None:
-    print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
-    print(f"about {plan.tokens:,} tokens, at four characters per token")
-    if plan.pairs_per_second is None or plan.seconds is None:
+    files = f"{_counted(plan.files, 'file')} and {_counted(plan.parts, 'part')}"
+    print(f"{_counted(plan.pairs, 'pair')} in {files}, estimated from {_counted(plan.sample_pairs, 'pair')}")
+    print(f"about {_counted(plan.tokens, 'token')}, at four characters per token")
+    if plan.pairs_per_second is None:
         print("the model is hosted, so no request was sent and its speed is unknown")
-        if price is not None and price.unit == "Mtokens":
-            print(f"about {price.cost(plan.tokens, 0):,.2f} US dollars, estimated at {price}")
+        if price is None:
+            print("the price of the model is not listed, so the cost is unknown; name it with --price 0.05/Mtokens")
+        else:
+            print(f"about {price.cost(plan.tokens, plan.searches):,.2f} US dollars, estimated at {price}")
         return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
-    rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
+    rows = [(f"{machines:,}", _duration(plan.seconds(machines) or 0.0)) for machines in PLANNED_MACHINES]
     print_rows(("machines like this one", "time"), rows)
+    if plan.parts < max(PLANNED_MACHINES):
+        print(f"a part is computed by one machine, so more machines than parts ({plan.parts:,}) do not help; see --part-size")
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 query" or "2 queries"."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _duration(seconds: float) -> str:
@@ -173,15 +185,17 @@ def _duration(seconds: float) -> str:
 
 
 def _print_result(result: BatchResult) -> None:
-    before = f", {result.complete_before} of them earlier" if result.complete_before else ""
-    speed = result.computed_pairs / max(1e-9, result.seconds)
-    print(
-        f"{result.pairs:,} pairs of {result.queries:,} queries in {result.parts:,} parts{before}; "
-        f"{result.seconds:.1f} s, {speed:,.0f} pairs/s"
+    before = f", {result.complete_before:,} of them earlier" if result.complete_before else ""
+    is_done_before = result.complete_before == result.parts
+    speed = (
+        "" if is_done_before else f"; {result.seconds:.1f} s, {result.computed_pairs / max(1e-9, result.seconds):,.0f} pairs/s"
     )
+    counts = f"{_counted(result.pairs, 'pair')} of {_counted(result.queries, 'query')} in {_counted(result.parts, 'part')}"
+    print(f"{counts}{before}{speed}")
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     if result.cost is not None:
         click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
     if result.rejected:
-        click.echo(f"note: {result.rejected:,} bad rows were not scored; see {result.folder / 'rejected.parquet'}", err=True)
+        rows = "1 bad row was" if result.rejected == 1 else f"{result.rejected:,} bad rows were"
+        click.echo(f"note: {rows} not scored; see {result.folder / 'rejected.parquet'}", err=True)
