@@ -28,6 +28,19 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_interrupt_after_the_file_has_its_name_is_raised(tmp_path, monkeypatch):
+    rename = os.replace
+
+    def interrupted_replace(source, target):
+        rename(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted_replace)
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_target_of_a_symbolic_link_is_replaced(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for content in (b"first", b"second"):

@@ -40,5 +40,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # after an interrupt that came when the file had its name
+            os.unlink(temporary)
         raise

@@ -111,6 +111,31 @@ def test_columns_of_json_are_copied_as_text(tmp_path, out, reranker):
     assert copied == [{"tag": "a", "n": "1.5", "r": '{"a": null}', "none": None}]
 
 
+def test_one_copied_column_can_be_a_string(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.parquet", [{"query": "red", "text": "sea", "label": 1}])
+    podium.batch(path, out, reranker=reranker, copy="label")
+    assert pq.read_table(out / "parts")["label"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "to", "message"),
+    [
+        pytest.param(123, "out", "inputs must be a name or a list of names, not 123", id="number"),
+        pytest.param([None], "out", "inputs must be a name", id="none"),
+        pytest.param("in.jsonl", None, "None is not a valid path", id="output"),
+    ],
+)
+def test_input_or_output_of_a_wrong_type_is_refused(reranker, inputs, to, message):
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(inputs, to, reranker=reranker)
+
+
+def test_computed_pairs_are_those_that_were_scored(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red", "documents": ["sea", " ", "red"]}])
+    result = podium.batch(path, out, reranker=reranker)
+    assert (result.pairs, result.computed_pairs) == (2, 2)
+
+
 def test_other_names_of_columns(tmp_path, out, reranker):
     rows = [{"a": "red", "b": "red sea", "c": 7}, {"a": "red", "b": "sea", "c": 8}]
     path = write_table(tmp_path / "in.parquet", rows)
@@ -170,13 +195,15 @@ def test_bundled_model_gives_the_scores_of_a_plain_loop(tmp_path, out, mini):
         pytest.param({"columns": {"query": "nope"}}, "no column 'nope'; it has 'query_id', 'query', 'id', 'text'", id="column"),
         pytest.param({"columns": {"documents": "text"}}, "has no column for 'documents'", id="value"),
         pytest.param({"layout": "lists"}, "no column documents or passages or texts", id="layout"),
-        pytest.param({"copy": ["nope"]}, "copy names 'nope', which is not a column", id="copy"),
+        pytest.param({"copy": ["nope"]}, "copy names 'nope', which the input does not have; it has 'query_id'", id="copy"),
         pytest.param({"copy": ["id"]}, "already has a column 'id'", id="copy-taken"),
         pytest.param({"part_size": 0}, "part_size must be a positive whole number", id="part-size"),
         pytest.param({"format_name": "xml"}, "there is no format 'xml'", id="format"),
         pytest.param({"limit": 0}, "limit must be a positive whole number", id="limit"),
+        pytest.param({"columns": "query=question"}, "columns must be a mapping", id="columns-string"),
+        pytest.param({"copy": 7}, "copy must be a name or a list of names, not 7", id="copy-number"),
         pytest.param({"engine": "spark"}, "engine must be 'local' or 'ray', not 'spark'", id="engine"),
-        pytest.param({"ray_actors": 2}, "this option is for the engine ray: ray_actors", id="ray-option"),
+        pytest.param({"ray_actors": 2}, "only the engine ray has the option ray_actors; leave it out", id="ray-option"),
         pytest.param({"engine": "ray", "ray_cpus": 0}, "ray_cpus must be a positive whole number", id="ray-cpus"),
         pytest.param({"layuot": "lists"}, "did you mean layout", id="misspelled"),
     ],

@@ -215,5 +215,5 @@ def test_invalid_limit_is_refused(server, tmp_path, out, options, message):
 
 def test_limits_are_refused_for_local_models(tmp_path, out, reranker):
     path = write_table(tmp_path / "in.parquet", pairs([1]))
-    with pytest.raises(InvalidInput, match="for hosted models on the engine local: max_cost; leave it out"):
+    with pytest.raises(InvalidInput, match="only hosted models, and not on Ray, have the option max_cost; leave it out"):
         podium.batch(path, out, reranker=reranker, max_cost=1)

@@ -80,7 +80,7 @@ def test_part_without_its_summary_is_computed_again(path, out, reranker):
         pytest.param({"columns": {"document": "id"}}, "document=id", id="columns"),
         pytest.param(
             {"reranker": Reranker(FunctionScorer(lambda texts: Scores([0.0] * len(texts))))},
-            "model is function, and was word-overlap; revision is not set, and was 1",
+            "the model is function, and was word-overlap; the model's revision is not set, and was 1",
             id="model",
         ),
     ],
@@ -98,9 +98,14 @@ def test_precision_of_the_model_is_part_of_a_job(path, out, mini):
     podium.batch(path, out, reranker=mini)
     with (
         podium.load("podium-mini", precision="float32") as other,
-        pytest.raises(InvalidInput, match="precision is float32, and was int8"),
+        pytest.raises(InvalidInput, match=r"output of another job: the model's precision is float32, and was int8\. Continue"),
     ):
         podium.batch(path, out, reranker=other)
+
+
+def test_format_that_the_names_of_files_tell_can_be_named_later(path, out, reranker):
+    podium.batch(path, out, reranker=reranker)
+    assert podium.batch(path, out, reranker=reranker, format_name="parquet").computed_pairs == 0
 
 
 def test_other_instruction_set_is_refused(path, out, mini):
@@ -111,7 +116,7 @@ def test_other_instruction_set_is_refused(path, out, mini):
     assert instruction_set
     manifest["scorer"]["instruction_set"] = "abacus"
     (out / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InvalidInput, match=f"instruction_set is {instruction_set}, and was abacus"):
+    with pytest.raises(InvalidInput, match=f"the processor's instruction set is {instruction_set}, and was abacus"):
         podium.batch(path, out, reranker=mini)
 
 
@@ -155,7 +160,7 @@ def test_job_with_another_calibration_is_refused(path, tmp_path, out):
             write_calibration(file, Calibration("podium-mini", mini.scorer.revision, "platt", slope=float(slope)))
     with podium.load("podium-mini", calibration=files[0]) as first, podium.load("podium-mini", calibration=files[1]) as second:
         podium.batch(path, out, reranker=first)
-        with pytest.raises(InvalidInput, match="identity is "):
+        with pytest.raises(InvalidInput, match="a setting of the model has changed, such as its server"):
             podium.batch(path, out, reranker=second)
         assert podium.batch(path, out, reranker=first).computed_pairs == 0
 
@@ -220,7 +225,7 @@ def test_no_file_of_a_folder_that_is_not_from_a_job_is_deleted(path, other_folde
     if manifest is not None:
         (other_folder / "manifest.json").write_text(manifest)
     files = sorted(other_folder.rglob("*"))
-    with pytest.raises(InvalidInput, match=r"not from a batch job.*name a new folder"):
+    with pytest.raises(InvalidInput, match=r"not from a batch job.*name (a new|another) folder"):
         podium.batch(path, other_folder, reranker=reranker, restart=restart)
     assert sorted(other_folder.rglob("*")) == files
 

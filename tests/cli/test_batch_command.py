@@ -60,6 +60,8 @@ def test_truncation_is_a_note(path, tmp_path):
     [
         pytest.param(["--limit", "3"], "limit is 3, and was not set", id="other-job"),
         pytest.param(["--limit", "3"], "delete that output with --restart", id="remedy"),
+        pytest.param(["--format", "run"], "--format is run, and was not set", id="format"),
+        pytest.param(["--part-size", "9"], "--part-size is 9, and was 50000", id="part-size"),
         pytest.param(["--columns", "query"], "--columns has entries such as query=question", id="columns"),
         pytest.param(["--by", "title,title"], "--by must name at least one field, and each field once", id="by"),
     ],
@@ -90,7 +92,8 @@ def test_interrupt_leaves_complete_parts_only(tmp_path, mini):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
+    assert "note: complete parts remain; the same command continues the job\n" in stderr
     assert "podium: interrupted" in stderr
     assert not list(out.rglob("*.unfinished"))
     complete = results_in(out)

@@ -53,6 +53,7 @@ def compute_part(
         target = Target(file, part.file.path, reranker.model, _copied_types(part, options))
         with output.writer(target) as writer:
             for window in windows(part_queries(part, options, reject)):
+                pairs_before = summary.pairs
                 for query, ranking in zip(window, ranked(window, reranker), strict=True):
                     if query.refuses_truncation and ranking.usage.truncated:
                         reject(BadRow(query.position, None, "a document is longer than the model reads"))
@@ -60,8 +61,7 @@ def compute_part(
                     summary.add(ranking)
                     writer.write(query, dataclasses.replace(ranking, results=ranking.results[: query.limit or options.limit]))
                 if progress:
-                    pair_count = sum(len(query.documents) for query in window)
-                    progress(pair_count, window[-1].position)
+                    progress(summary.pairs - pairs_before, window[-1].position)
         check_unchanged(part.file)
         with folder.writing(folder.summary_path(part)) as summary_file:
             summary.write(summary_file)

@@ -85,7 +85,7 @@ class JobFolder:
         if isinstance(manifest, dict) and manifest.keys() >= MANIFEST_KEYS:
             return None if restart else manifest
         if not self.summaries.is_dir():  # which every job has after its first part
-            raise InvalidInput(f"{self.manifest} is not from a batch job; name a new folder")
+            raise InvalidInput(f"{self.manifest} is not from a batch job; name another folder")
         self._refuse_other_files(allowed=("lock", self.manifest.name, self.rejected.name), allows_parts=True)
         if not restart:
             raise InvalidInput(f"{self.manifest} is damaged; use another folder, or ", Argument("restart"))

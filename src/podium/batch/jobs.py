@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from podium.batch.collection import collection_files
 from podium.batch.compute import compute_part
@@ -15,6 +16,7 @@ from podium.batch.files import InputFile, check_apart, readable_files
 from podium.batch.first_rows import check_first_rows
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import find_layout
+from podium.batch.layouts.layout import listed
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
 from podium.batch.options import Options, scorer_facts
 from podium.batch.outputs import RESULT_COLUMNS, find_output
@@ -56,20 +58,22 @@ def run_job(
     restart: bool = False,
     shows_progress: bool = False,
     ray_options: RayOptions | None = None,
+    load_options: Mapping[str, Any] | None = None,
 ) -> BatchResult:
     """Compute the parts that are missing in the folder, and return the counts of all parts.
 
-    They are computed on this machine, or on a Ray cluster if there are `ray_options`.
+    They are computed on this machine, or on a Ray cluster if there are `ray_options`. `load_options` are stored for `verify`.
     """
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
     files, ignored_count = job_files(request)
     check_apart(request.inputs, [folder.rejected, folder.parts / f"part{folder.ending}"])
     # A new job is checked before the folder is created, and before the results of another job are deleted.
-    manifest = new_manifest(request, files, reranker) if folder.read_manifest(restart=restart) is None else None
+    is_new = folder.read_manifest(restart=restart) is None
+    new = new_manifest(request, files, reranker, load_options) if is_new else None
     ray_job = None if ray_options is None else RayJob(reranker, ray_options)
     with folder.locked():
-        manifest = _prepared_manifest(request, files, folder, reranker, new=manifest, restart=restart)
+        manifest = _prepared_manifest(request, files, folder, reranker, new=new, restart=restart)
         complete = folder.complete(manifest.parts)
         missing = [part for part in manifest.parts if part not in complete]
         with JobProgress(manifest, missing, shows_progress) as progress:
@@ -110,7 +114,7 @@ def _prepared_manifest(
     if existing is not None:
         manifest = Manifest.from_json(existing)
         check_same_files(manifest, files)
-        check_same_job(manifest, _options(request, manifest.fields, reranker), scorer_facts(reranker))
+        check_same_job(manifest, _options(request, files, manifest.fields, reranker), scorer_facts(reranker))
         return manifest
     manifest = new_manifest(request, files, reranker) if new is None else new
     if restart:
@@ -119,15 +123,20 @@ def _prepared_manifest(
     return manifest
 
 
-def new_manifest(request: JobRequest, files: Sequence[InputFile], reranker: Reranker) -> Manifest:
+def new_manifest(
+    request: JobRequest,
+    files: Sequence[InputFile],
+    reranker: Reranker,
+    load_options: Mapping[str, Any] | None = None,
+) -> Manifest:
     """Return the manifest of a job that has not begun. Raises InvalidInput."""
     fields = table_format(files[0].path, request.format_name).fields(files[0])
-    options = _options(request, fields, reranker)
+    options = _options(request, files, fields, reranker)
     for file in files[1:]:
         _check_columns(file, options, files[0])
     parts = divided(files, options.format_name, options.part_size)
     check_first_rows(parts[0], options)
-    return Manifest(options, scorer_facts(reranker), fields, parts)
+    return Manifest(options=options, scorer=scorer_facts(reranker), fields=fields, parts=parts, load_options=load_options or {})
 
 
 def job_files(request: JobRequest) -> tuple[list[InputFile], int]:
@@ -153,7 +162,7 @@ def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
         raise InvalidInput(f"{file.path} has no column {missing[0]!r:.60}, which {first.path} has; rename it, or use two jobs")
 
 
-def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> Options:
+def _options(request: JobRequest, files: Sequence[InputFile], fields: Sequence[str], reranker: Reranker) -> Options:
     """Return the options of a request whose first input file has the columns `fields`. Raises InvalidInput."""
     layout = find_layout(request.layout, fields, has_collection=request.collection is not None)
     if layout.needs_collection and request.collection is None:
@@ -173,7 +182,7 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
         if name in RESULT_COLUMNS or copied.count(name) > 1:
             raise InvalidInput(Argument("copy"), f": the output already has a column {name!r:.60}; leave it out, or rename it")
         if name not in fields:
-            raise InvalidInput(Argument("copy"), f" names {name!r:.60}, which is not a column of the input")
+            raise InvalidInput(Argument("copy"), f" names {name!r:.60}, which the input does not have; it has {listed(fields)}")
     return Options(
         layout=layout.name,
         output=output.name,
@@ -182,9 +191,16 @@ def _options(request: JobRequest, fields: Sequence[str], reranker: Reranker) -> 
         copy=copied,
         limit=reranker.limit if request.limit is None else checked_limit(request.limit),
         part_size=request.part_size,
-        format_name=request.format_name,
+        format_name=_format_name(request, files),
         collection=None if request.collection is None else collection_files(request.collection),
     )
+
+
+def _format_name(request: JobRequest, files: Sequence[InputFile]) -> str | None:
+    """Return the format of all files that a request names, None if their names tell the same one."""
+    name = request.format_name
+    tells = all(can_read(file.path, None) and table_format(file.path) is table_format(file.path, name) for file in files)
+    return None if tells else name
 
 
 def _result(

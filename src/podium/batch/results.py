@@ -37,8 +37,14 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How many parts were computed again, how many are complete, and the files of those that are `different`."""
+    """How many parts were computed again, how many are complete, and how many are `missing`.
+
+    `different` are the files of the parts that differ, and `rows` the first row of each, from 0, that differs. A row is None if
+    the file cannot be read, or if only its bad rows differ.
+    """
 
     parts: int
     complete: int
     different: tuple[Path, ...] = ()
+    rows: tuple[int | None, ...] = ()
+    missing: int = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +33,11 @@ class _BatchGroup(click.Group):
     """A group whose command `run` is also used without its name."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        named = arguments if arguments and arguments[0] in self.commands else ["run", *arguments]
+        first = arguments[0] if arguments else ""
+        similar = difflib.get_close_matches(first, self.commands, n=1)
+        if similar and first not in self.commands and not os.path.exists(first):
+            raise click.UsageError(f"No such command or file '{first}'. Did you mean '{similar[0]}'?", context)
+        named = arguments if first in self.commands else ["run", *arguments]
         return super().parse_args(context, named)
 
 
@@ -53,7 +59,9 @@ def batch() -> None:
     "[default: by the names of the columns]",
 )
 @click.option(
-    "--columns", metavar="NAME=COLUMN,…", help="Columns that are not called query, document, documents, query_id or id."
+    "--columns",
+    metavar="NAME=COLUMN,…",
+    help="Columns with other names: of query, document, documents, query_id, id (of a document) or ids (in lists).",
 )
 @click.option("--copy", metavar="COLUMN,COLUMN", help="Columns that are copied to the results.")
 @click.option(
@@ -121,8 +129,12 @@ def run(
             price = find_price(reranker.model, options["price"])
             _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker), price)
             return 0
-        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
-            result = run_batch(inputs, to, reranker=reranker, **options)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
+                result = run_batch(inputs, to, reranker=reranker, **options)
+        except KeyboardInterrupt:
+            click.echo("note: complete parts remain; the same command continues the job", err=True)
+            raise
     _print_result(result)
     return 1 if result.rejected else 0
 
@@ -135,14 +147,19 @@ def run(
 def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) -> int:
     """Compute parts of the results in FOLDER again, and compare them.
 
-    The model is the one of the job; repeat the options with which it was loaded. The exit code is 1 if a part differs.
+    The model is the one of the job, and is loaded with the options of the job. The exit code is 1 if a part differs.
     """
-    with load(job_model(Path(folder)), **load_options) as reranker:
+    name, job_options = job_model(Path(folder))
+    with load(name, **job_options | load_options) as reranker:
         result = verify_batch(folder, sample=sample, seed=seed, reranker=reranker, progress=True)
-    for path in result.different:
-        print(f"{path} differs")
+    for path, row in zip(result.different, result.rows, strict=True):
+        first_row = "" if row is None else f" from row {row:,} on"
+        print(f"{path} differs{first_row}; to compute it again, delete it and run the job again")
     equal_count = result.parts - len(result.different)
     print(f"{equal_count:,} of {result.parts:,} parts are equal; {result.complete:,} are complete")
+    if result.missing:
+        parts = "1 part of the job is" if result.missing == 1 else f"{result.missing:,} parts of the job are"
+        click.echo(f"note: {parts} missing; run the job again", err=True)
     return 1 if result.different else 0
 
 

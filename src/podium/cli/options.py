@@ -29,7 +29,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 POSITIVE = click.IntRange(min=1)
 
-OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
+OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number", "format_name": "--format"}
 """Argument in Python → option, if their names differ."""
 
 OTHER_NAMES = {
