@@ -42,7 +42,7 @@ FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 class Cost:
     """The cost of all queries of a run.
 
-    - `seconds`: one time per query. Queries for which a score came from a cache are left out.
+    - `seconds`: one time per query. Queries without documents, or for which a score came from a cache, are left out.
     - `documents`: the number of documents scored in that time.
     - `tokens`, `billed`: sums over all queries. `tokens` is None if it is unknown for a query.
     """
@@ -55,7 +55,7 @@ class Cost:
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
         """Return the total cost of several queries. `usages` has the usage of each query."""
-        uncached = [usage for usage in usages if not usage.remembered]
+        uncached = [usage for usage in usages if usage.pairs and not usage.remembered]
         known_tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}
         for usage in usages:
