@@ -71,6 +71,16 @@ def test_rows_whose_ids_are_not_in_the_collection_are_bad(run, collection, out, 
     ]
 
 
+def test_repeated_document_of_a_query_is_bad_if_the_output_is_a_run(run, collection, out, reranker):
+    run.write_text("\n".join((*LINES[:2], LINES[0], *LINES[2:])))
+    assert podium.batch(run, out, reranker=reranker, collection=collection, output="run").rejected == 1
+    (part,) = (out / "parts").iterdir()
+    assert list(read_run(part)["q1"]) == ["d2", "d1", "d3"]
+    (rejected,) = rejected_in(out)
+    assert (rejected["position"], rejected["document"]) == (len("\n".join(LINES[:2])) + 1, 2)
+    assert rejected["reason"] == "the query has an earlier document with this id, and a run has one"
+
+
 def test_changed_collection_is_refused(run, collection, out, reranker):
     podium.batch(run, out, reranker=reranker, collection=collection)
     assert podium.batch(run, out, reranker=reranker, collection=collection).computed_pairs == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from podium.batch.collection import load_collection
 from podium.batch.folder import JobFolder
-from podium.batch.layouts import LAYOUTS, BadRow, PartInput, Query, Selection
+from podium.batch.layouts import LAYOUTS, BadRow, Document, PartInput, Query, Selection
 from podium.batch.manifest import check_unchanged
 from podium.batch.options import Options
 from podium.batch.outputs import Target, find_output
@@ -88,15 +88,19 @@ def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None])
 
 
 def _with_ids(query: Query, reject: Callable[[BadRow], None]) -> Query:
-    """Return a query with those documents that have an id without white space. Without a query id, it has none of them."""
-    with_ids = []
+    """Return a query with the first document of each id without white space. Without a query id, it has none of them."""
+    with_ids: dict[str | None, Document] = {}
     for document in query.documents:
-        if all(name is not None and name.split() == [name] for name in (query.id, document.id)):
-            with_ids.append(document)
-        else:
+        if not all(name is not None and name.split() == [name] for name in (query.id, document.id)):
             reason = "the query or the document has no id, or one with white space, and a run needs both ids"
             reject(BadRow(document.position, document.index, reason))
-    return dataclasses.replace(query, documents=with_ids)
+        elif document.id in with_ids:
+            reject(
+                BadRow(document.position, document.index, "the query has an earlier document with this id, and a run has one")
+            )
+        else:
+            with_ids[document.id] = document
+    return dataclasses.replace(query, documents=list(with_ids.values()))
 
 
 def _copied_types(part: Part, options: Options) -> dict[str, Any]:
