@@ -45,9 +45,9 @@ def compute_part(
         if is_strict:
             document = "" if row.document is None else f", document {row.document}"
             raise InvalidInput(f"{location(part, options, row.position)}{document}: {row.reason}; correct or remove it")
-        summary.rejected.append(row)
+        summary.reject(row, summary_file)
 
-    with folder.writing(folder.part_path(part)) as file:
+    with folder.writing(folder.part_path(part)) as file, folder.writing(folder.summary_path(part)) as summary_file:
         output = find_output(options.output)
         target = Target(file, part.file.path, reranker.model, _copied_types(part, options))
         with output.writer(target) as writer:
@@ -61,8 +61,7 @@ def compute_part(
                 if progress:
                     pair_count = sum(len(query.documents) for query in window)
                     progress(pair_count, window[-1].position)
-        with folder.writing(folder.summary_path(part)) as summary_file:
-            summary.write(summary_file)
+        summary.write(summary_file)
     return summary
 
 

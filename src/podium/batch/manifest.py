@@ -13,7 +13,7 @@ from podium.errors import Argument, InvalidInput
 
 __all__ = ["Manifest", "check_same_files", "check_same_job"]
 
-MANIFEST_VERSION = 1  # is increased if the format of the output folder changes
+MANIFEST_VERSION = 2  # is increased if the format of the output folder changes
 SHOWN_DIFFERENCES = 10
 
 
