@@ -73,11 +73,13 @@ def location(part: Part, options: Options, position: int) -> str:
 def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None]) -> Iterator[Query]:
     """Yield the queries of a part, and call `reject` with its bad rows."""
     selection = Selection(options.columns, options.rank_by, options.copy)
-    source = PartInput(part, table_format(part.file.path, options.format_name), selection)
+    layout = LAYOUTS[options.layout]
+    table = table_format(part.file.path, options.format_name)
+    source = PartInput(part, table, selection, frozenset() if table.has_columns else layout.unread_ids(options.columns))
     if options.collection is not None:
         source = dataclasses.replace(source, collection=load_collection(options.collection))
     needs_ids = find_output(options.output).needs_ids
-    for entry in LAYOUTS[options.layout].queries(source):
+    for entry in layout.queries(source):
         if isinstance(entry, BadRow):
             reject(entry)
         else:
