@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 import pytest
 
@@ -28,16 +29,19 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_interrupt_after_the_file_has_its_name_is_raised(tmp_path, monkeypatch):
-    rename = os.replace
+def test_interrupt_after_the_file_has_its_name_is_raised(tmp_path):
+    """A profiler raises the interrupt at the moment when os.replace has returned."""
 
-    def interrupted_replace(source, target):
-        rename(source, target)
-        raise KeyboardInterrupt
+    def profiler(frame, event, function):
+        if event == "c_return" and function is os.replace:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupted_replace)
-    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as file:
-        file.write(b"new")
+    sys.setprofile(profiler)
+    try:
+        with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as file:
+            file.write(b"new")
+    finally:
+        sys.setprofile(None)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

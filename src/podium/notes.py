@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["NoteTotals"]
@@ -27,6 +27,7 @@ class _Total:
         return self.note if share is None else f"{self.part:,} of {self.total:,} {share[3]}"
 
 
+@dataclass(slots=True)
 class NoteTotals:
     """Notes of queries, of which those that differ only in their numbers become one note.
 
@@ -39,8 +40,7 @@ class NoteTotals:
         ('3 of 8 texts is long (in 2 of 10 queries)',)
     """
 
-    def __init__(self) -> None:
-        self._totals: dict[str, _Total] = {}
+    _totals: dict[str, _Total] = field(default_factory=dict)  # by note, with # for each number
 
     def add(self, notes: Iterable[str]) -> None:
         """Add the notes of a query."""

@@ -46,9 +46,9 @@ def compute_part(
         if is_strict:
             document = "" if row.document is None else f", document {row.document}"
             raise InvalidInput(f"{location(part, options, row.position)}{document}: {row.reason}; correct or remove it")
-        summary.rejected.append(row)
+        summary.reject(row, summary_file)
 
-    with folder.writing(folder.part_path(part)) as file:
+    with folder.writing(folder.part_path(part)) as file, folder.writing(folder.summary_path(part)) as summary_file:
         output = find_output(options.output)
         target = Target(file, part.file.path, reranker.model, _copied_types(part, options))
         with output.writer(target) as writer:
@@ -63,8 +63,7 @@ def compute_part(
                 if progress:
                     progress(summary.pairs - pairs_before, window[-1].position)
         check_unchanged(part.file)
-        with folder.writing(folder.summary_path(part)) as summary_file:
-            summary.write(summary_file)
+        summary.write(summary_file)
     return summary
 
 
@@ -76,11 +75,13 @@ def location(part: Part, options: Options, position: int) -> str:
 def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None]) -> Iterator[Query]:
     """Yield the queries of a part, and call `reject` with its bad rows."""
     selection = Selection(options.columns, options.rank_by, options.copy)
-    source = PartInput(part, table_format(part.file.path, options.format_name), selection)
+    layout = LAYOUTS[options.layout]
+    table = table_format(part.file.path, options.format_name)
+    source = PartInput(part, table, selection, frozenset() if table.has_columns else layout.unread_ids(options.columns))
     if options.collection is not None:
         source = dataclasses.replace(source, collection=load_collection(options.collection))
     needs_ids = find_output(options.output).needs_ids
-    for entry in LAYOUTS[options.layout].queries(source):
+    for entry in layout.queries(source):
         if isinstance(entry, BadRow):
             reject(entry)
         else:

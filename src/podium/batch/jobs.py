@@ -221,12 +221,11 @@ def _result(
         total.tokens += summary.tokens
         total.truncated += summary.truncated
         total.notes.update(summary.notes)
-        rejected_count += len(summary.rejected)
+        rejected_count += summary.rejected
     if rejected_count:
         with folder.writing(folder.rejected) as file:
             units = {part: table_format(part.file.path, manifest.options.format_name).unit for part in manifest.parts}
-            rows = ((part, units[part], summary.rejected) for part, summary in _summaries(folder, manifest.parts))
-            write_rejected(file, (entry for entry in rows if entry[2]))
+            write_rejected(file, ((part, units[part], folder.summary_path(part)) for part in manifest.parts))
     return BatchResult(
         folder=folder.path,
         parts=len(manifest.parts),

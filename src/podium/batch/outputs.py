@@ -7,14 +7,15 @@ import filecmp
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from podium.batch.layouts import Query
-from podium.errors import InvalidInput
+from podium.batch.layouts import Copied, Query
+from podium.batch.tables.row import ArrowRow
+from podium.errors import Argument, InvalidInput
 from podium.evaluation.runs import run_lines
 from podium.extras import import_optional
 from podium.server.dialects.cohere import DIALECT
@@ -23,6 +24,7 @@ from podium.types import Ranking
 __all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
 
 ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
+ROW_GROUP_BYTES = 1 << 26  # or with the query that brings its copied columns to this size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,31 @@ class ParquetResults(PartWriter):
         self._arrow = import_optional("pyarrow", "batch")
         parquet = import_optional("pyarrow.parquet", "batch")
         types = {name: self._arrow.type_for_alias(type_name) for name, type_name in RESULT_COLUMNS.items()}
-        self._schema = self._arrow.schema(list({**types, **target.copied_types}.items()))
-        self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        self._result_schema = self._arrow.schema(list(types.items()))
+        self._copied_schema = self._arrow.schema(list(target.copied_types.items()))
+        self._schema = self._arrow.schema([*self._result_schema, *self._copied_schema])
+        try:
+            self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        except self._arrow.ArrowNotImplementedError as error:
+            raise InvalidInput(
+                Argument("copy"),
+                f": a column cannot be written as Parquet, because of its type: {str(error)[:200]}; leave it out",
+            ) from error
         self._rows: list[tuple[Any, ...]] = []
+        self._copied: list[Any] = []  # record batches with the copied columns of these rows
+        self._copied_bytes = 0
 
     def write(self, query: Query, ranking: Ranking) -> None:
         for result in ranking:
             document = query.documents[result.index]
             counts = (result.tokens, result.dropped_tokens, result.no_text)
             origin = (self.target.input_path, document.position)
-            ids = (query.id, document.id, document.index)
-            copied = map(_copied_value, document.copied, self.target.copied_types.values())
-            self._rows.append((*ids, result.rank, result.score, *counts, *origin, *copied))
-        if len(self._rows) >= ROW_GROUP_ROWS:
+            self._rows.append((query.id, document.id, document.index, result.rank, result.score, *counts, *origin))
+        if self._copied_schema.names and len(ranking):
+            copied = self._copied_batch([query.documents[result.index].copied for result in ranking])
+            self._copied.append(copied)
+            self._copied_bytes += copied.nbytes
+        if len(self._rows) >= ROW_GROUP_ROWS or self._copied_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -91,11 +105,24 @@ class ParquetResults(PartWriter):
     def abandon(self) -> None:
         self._writer.is_open = False  # or it would write the end of the file when it is deleted
 
+    def _copied_batch(self, rows: Sequence[Copied]) -> Any:
+        """Return a record batch with the copied columns of rows. It does not refer to the record batches of the input."""
+        slices = [row.batch.slice(row.number, 1) for row in rows if isinstance(row, ArrowRow)]
+        return self._arrow.concat_batches(slices) if slices else self._batch(rows, self._copied_schema)
+
     def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
-        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
-        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        results = self._arrow.Table.from_batches([self._batch(self._rows, self._result_schema)])
+        copied = self._arrow.Table.from_batches(self._copied, None if self._copied else self._copied_schema).combine_chunks()
+        columns = [*results.columns, *copied.columns]
+        self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
         self._rows = []
+        self._copied = []
+        self._copied_bytes = 0
+
+    def _batch(self, rows: Sequence[Any], schema: Any) -> Any:
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+        return self._arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class RunResults(PartWriter):
@@ -119,12 +146,6 @@ class Replies(PartWriter):
         response = {"status_code": 200, "request_id": request_id, "body": body}
         line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
         self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-
-
-def _copied_value(value: Any, arrow_type: Any) -> Any:
-    """Return the value of a copied column: a value of JSON that is not a string as its JSON text if the column has texts."""
-    is_text = value is None or isinstance(value, str) or str(arrow_type) != "string"
-    return value if is_text else json.dumps(value, ensure_ascii=False)
 
 
 RESULT_COLUMNS = {

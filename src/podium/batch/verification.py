@@ -17,7 +17,7 @@ from podium.batch.options import scorer_facts
 from podium.batch.outputs import find_output
 from podium.batch.parts import Part
 from podium.batch.results import Verification
-from podium.batch.summaries import Summary
+from podium.batch.summaries import Summary, rejected_rows
 from podium.errors import InvalidInput, PodiumError
 from podium.extras import import_optional
 from podium.progress import bar
@@ -110,6 +110,9 @@ def _is_equal(part: Part, folder: JobFolder, again: JobFolder, has_equal_content
     try:
         summary, summary_again = (Summary.read(job.summary_path(part)) for job in (folder, again))
         if summary.rejected != summary_again.rejected or summary.pairs != summary_again.pairs:
+            return False
+        rows = zip(*(rejected_rows(job.summary_path(part)) for job in (folder, again)), strict=True)
+        if any(row != row_again for row, row_again in rows):
             return False
         return has_equal_content(folder.part_path(part), again.part_path(part))
     except (OSError, PodiumError, ValueError):  # ValueError: of pyarrow, for text that is not UTF-8

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection
+from podium.batch.layouts.layout import BadRow, Copied, Document, Layout, PartInput, Query, Selection
 from podium.batch.layouts.lists import Lists
 from podium.batch.layouts.pairs import Pairs
 from podium.batch.layouts.requests import Requests
 from podium.batch.layouts.runs import Runs
 from podium.errors import InvalidInput
 
-__all__ = ["LAYOUTS", "BadRow", "Document", "Layout", "PartInput", "Query", "Selection", "find_layout"]
+__all__ = ["LAYOUTS", "BadRow", "Copied", "Document", "Layout", "PartInput", "Query", "Selection", "find_layout"]
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (Requests(), Lists(), Pairs(), Runs())}
 """Name of a layout → the layout. If several fit the columns of an input, the first one is used."""

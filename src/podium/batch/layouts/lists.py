@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, checked_text, text_of_id
-from podium.batch.tables.row import Row
+from podium.batch.tables.row import BadValue, Row
 from podium.documents import id_of
 
 __all__ = ["Lists"]
@@ -23,14 +23,14 @@ class Lists(Layout):
         "ids": ("ids", "document_ids", "doc_ids"),
     }
     required = ("query", "documents")
+    ids = ("query_id", "ids")
 
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
         documents = values.get(source.selection.columns["documents"])
         return documents if isinstance(documents, list) else []
 
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
-        selection = source.selection
-        for row in source.table.rows(source.part.file, source.part.start, selection.needed_columns):
+        for row in source.rows():
             if not source.is_in_part(row.position):
                 return
             try:
@@ -40,16 +40,17 @@ class Lists(Layout):
 
     def _query(self, row: Row, source: PartInput) -> Iterator[Query | BadRow]:
         """Yield the bad documents of a row, and its query with the others. Raises ValueError if the row is bad."""
-        if row.problem is not None:
-            raise ValueError(row.problem)
         selection = source.selection
-        values = {name: row.values.get(column) for name, column in selection.columns.items()}
+        row_values = source.checked_values(row)
+        values = {name: row_values.get(column) for name, column in selection.columns.items()}
         query = Query(row.position, text_of_id(values.get("query_id")), checked_text(values["query"], "query"))
         documents = values["documents"]
+        if isinstance(documents, BadValue):
+            raise ValueError(f"the list of documents {documents.problem}")
         if not isinstance(documents, list):
             raise ValueError(f"documents is {_type_name(documents)}, not a list")
         ids = _ids(values.get("ids"), len(documents))
-        copied = selection.copied_values(row.values)
+        copied = selection.copied_columns(row)
         for index, document in enumerate(documents):
             try:
                 text = selection.document_text(document)
@@ -63,6 +64,8 @@ class Lists(Layout):
 def _ids(values: Any, count: int) -> Sequence[Any] | None:
     if values is None:
         return None
+    if isinstance(values, BadValue):
+        raise ValueError(f"the list of ids {values.problem}")
     if not isinstance(values, list) or len(values) != count:
         raise ValueError("the list of ids does not have as many entries as the list of documents")
     return values

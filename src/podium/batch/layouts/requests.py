@@ -34,27 +34,27 @@ class Requests(Layout):
         return documents if isinstance(documents, list) else []
 
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
-        for row in source.table.rows(source.part.file, source.part.start, None):
+        for row in source.rows():
             if not source.is_in_part(row.position):
                 return
             try:
-                yield _query(row, source.selection)
+                yield _query(row, source)
             except ValueError as error:
                 yield BadRow(row.position, None, str(error))
 
 
-def _query(row: Row, selection: Selection) -> Query:
+def _query(row: Row, source: PartInput) -> Query:
     """Return the query of a request. Raises ValueError if it is not valid."""
-    if row.problem is not None:
-        raise ValueError(row.problem)
-    values = {name: row.values.get(column) for name, column in selection.columns.items()}
+    selection = source.selection
+    row_values = source.checked_values(row)
+    values = {name: row_values.get(column) for name, column in selection.columns.items()}
     custom_id = text_of_id(values["custom_id"])
     if custom_id is None:
         raise ValueError("the custom_id is missing")
     call = _call(values)
     (question,) = call.questions
     fields = Selection({}, selection.rank_by if call.rank_by is None else checked_fields(call.rank_by))
-    copied = selection.copied_values(row.values)
+    copied = selection.copied_columns(row)
     query = Query(
         row.position,
         custom_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from podium.batch.files import InputFile, expansion_of
 from podium.batch.tables.lines import text_lines
@@ -34,7 +34,7 @@ class DelimitedText(TableFormat):
             raise InvalidInput(f"{file.path}: its first line must name each column once")
         return names
 
-    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         cells = self._cells(file)
         names = next(cells, (0, None))[1] or []
         for line, values in cells:

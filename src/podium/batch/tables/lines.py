@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import BinaryIO
 
 from podium.batch.files import InputFile, compression_of, expansion_of, open_stream
 from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
@@ -14,6 +14,7 @@ __all__ = ["LineFormat", "text_lines"]
 
 MAX_LINE_BYTES = 1 << 26
 BLOCK_BYTES = 1 << 16  # lines before a position are searched in blocks of this size
+LARGE_BLOCK_BYTES = 1 << 20  # the size of blocks inside a long line
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -27,15 +28,15 @@ class LineFormat(TableFormat):
     bytes_per_pair: int
 
     @abstractmethod
-    def row(self, position: int, text: str) -> Row:
-        """Return the row of a line that is not blank."""
+    def row(self, position: int, line: bytes) -> Row:
+        """Return the row of a line that is not blank. Raises UnicodeDecodeError."""
 
-    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         for position, line in text_lines(file, start):
             if line is None:
                 yield Row(position, {}, f"longer than {MAX_LINE_BYTES:,} bytes")
             elif line.strip():
-                yield self._decoded_row(position, line)
+                yield self._row(position, line)
 
     def ranges(self, file: InputFile, part_size: int) -> list[Range]:
         if compression_of(file.path):
@@ -45,15 +46,20 @@ class LineFormat(TableFormat):
     def estimated_end(self, file: InputFile) -> int:
         return int(file.size * expansion_of(file))
 
-    def values_before(self, file: InputFile, start: int, column: str) -> Iterator[Any]:
-        with open_stream(file) as content:
-            for line in _lines_before(content, _line_start(content, start)):
-                if line is None or line.strip():
-                    yield None if line is None else self._decoded_row(0, line).values.get(column)
-
-    def _decoded_row(self, position: int, line: bytes) -> Row:
+    def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
         try:
-            return self.row(position, (line.removeprefix(UTF8_MARK) if position == 0 else line).decode())
+            with open_stream(file) as content:
+                for line in _lines_before(content, _line_start(content, start)):
+                    if line is not None and line.strip() and is_valid(row := self._row(0, line)):
+                        return row
+        except OSError as error:
+            raise unreadable(file.path, error) from error
+        return None
+
+    def _row(self, position: int, line: bytes) -> Row:
+        """Return the row of a line that is not blank, without a byte order mark: files that begin with one may be joined."""
+        try:
+            return self.row(position, line.removeprefix(UTF8_MARK))
         except UnicodeDecodeError:
             return Row(position, {}, "not UTF-8")
 
@@ -95,7 +101,7 @@ def _line_start(content: BinaryIO, position: int) -> int:
 def _skip_line(content: BinaryIO) -> int:
     """Read up to the end of a line, and return the number of bytes."""
     count = 0
-    while part := content.readline(MAX_LINE_BYTES):
+    while part := content.readline(LARGE_BLOCK_BYTES):
         count += len(part)
         if part.endswith(b"\n"):
             break
@@ -104,20 +110,24 @@ def _skip_line(content: BinaryIO) -> int:
 
 def _lines_before(content: BinaryIO, end: int) -> Iterator[bytes | None]:
     """Yield the lines before `end`, where a line begins, the last one first. A line that is too long is None."""
-    tail = b""  # the end of a line whose beginning has not been read
+    tail: list[bytes] = []  # pieces of a line whose beginning has not been read, the last one first
     end -= 1  # the line break of the last line
     block_bytes = BLOCK_BYTES
     while end > 0:
         start = max(0, end - block_bytes)
         content.seek(start)
-        first, *lines = (content.read(end - start) + tail).split(b"\n")
-        yield from (_bounded(line) for line in reversed(lines))
-        tail = first[-MAX_LINE_BYTES:]
+        first, *lines = content.read(end - start).split(b"\n")
+        if lines:
+            yield _joined([*tail, lines.pop()])
+            yield from reversed(lines)
+            tail = []
+        if sum(map(len, tail)) < MAX_LINE_BYTES:  # more of a line that is too long is not needed
+            tail.append(first)
         end = start
-        block_bytes = BLOCK_BYTES if lines else 2 * block_bytes
-    yield _bounded(tail)
+        block_bytes = BLOCK_BYTES if lines else LARGE_BLOCK_BYTES
+    yield _joined(tail)
 
 
-def _bounded(line: bytes) -> bytes | None:
-    """Return a line without its line break, None if it is longer than the lines that are read."""
-    return line if len(line) < MAX_LINE_BYTES else None
+def _joined(pieces: list[bytes]) -> bytes | None:
+    """Return a line without its line break from its pieces, the last one first. None if it is too long."""
+    return b"".join(reversed(pieces)) if sum(map(len, pieces)) < MAX_LINE_BYTES else None
