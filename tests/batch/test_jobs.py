@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import podium
 from batches import as_lists, expected_results, pairs, rejected_in, results_in, write_table
+from podium.batch.files import input_files
+from podium.batch.parts import divided
 from podium.errors import InvalidInput
 
 SIZES = (3, 1, 30, 2, 2, 9, 1, 1, 1, 25)
@@ -60,6 +62,25 @@ def test_large_input_has_many_parts_and_a_query_is_in_one_of_them(tmp_path, out,
     assert result.parts == len(tables) == 8
     queries = [set(table["query_id"].to_pylist()) for table in tables]
     assert sum(map(len, queries)) == 20
+
+
+@pytest.mark.parametrize("rows_per_group", [1_000_000, 170, 7])
+@pytest.mark.parametrize("characters", [10, 4000])
+@pytest.mark.parametrize("layout", ["pairs", "lists", "records"])
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+def test_parts_have_about_the_size_that_is_named(tmp_path, name, layout, characters, rows_per_group):
+    """Neither the length of texts nor the number of rows per row group changes it."""
+    rows = [{**row, "text": row["text"] + " x" * (characters // 2)} for row in pairs([10] * 100)]
+    if layout != "pairs":
+        rows = as_lists(rows)
+    if layout == "records":
+        rows = [{**row, "documents": [{"text": text, "tags": ["a"] * 5} for text in row["documents"]]} for row in rows]
+    path = write_table(tmp_path / name, rows, rows_per_group=rows_per_group)
+    lists = () if layout == "pairs" else ("documents",)
+    parts = divided(input_files([path]), None, 200, lists)
+    assert len(parts) in (5, 6)
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) < 1.3 * min(lengths)
 
 
 def test_several_files_and_globs_are_read_in_order(tmp_path, out, reranker):

@@ -15,7 +15,7 @@ from podium.batch.compute import compute_part
 from podium.batch.files import InputFile, check_apart, readable_files
 from podium.batch.first_rows import check_first_rows
 from podium.batch.folder import JobFolder
-from podium.batch.layouts import find_layout
+from podium.batch.layouts import LAYOUTS, find_layout
 from podium.batch.layouts.layout import listed
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
 from podium.batch.options import Options, scorer_facts
@@ -134,7 +134,8 @@ def new_manifest(
     options = _options(request, files, fields, reranker)
     for file in files[1:]:
         _check_columns(file, options, files[0])
-    parts = divided(files, options.format_name, options.part_size)
+    lists = LAYOUTS[options.layout].lists(options.columns)
+    parts = divided(files, options.format_name, options.part_size, lists)
     check_first_rows(parts[0], options)
     return Manifest(options=options, scorer=scorer_facts(reranker), fields=fields, parts=parts, load_options=load_options or {})
 

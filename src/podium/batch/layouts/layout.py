@@ -218,6 +218,10 @@ class Layout(ABC):
             Argument("columns", {name: "…"}),
         )
 
+    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the names that lead to the list of documents of a row, () if a row has one document."""
+        return ()
+
     @abstractmethod
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
         """Return the documents of a row, as they are in the input, of which `rank_by` names fields."""

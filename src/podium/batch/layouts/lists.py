@@ -25,6 +25,9 @@ class Lists(Layout):
     required = ("query", "documents")
     ids = ("query_id", "ids")
 
+    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+        return (columns["documents"],)
+
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
         documents = values.get(source.selection.columns["documents"])
         return documents if isinstance(documents, list) else []

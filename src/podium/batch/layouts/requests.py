@@ -26,6 +26,9 @@ class Requests(Layout):
     required = ("custom_id", "body")
     has_requests = True
 
+    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+        return columns["body"], "documents"
+
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
         body = values.get(source.selection.columns["body"])
         if not isinstance(body, Mapping) or body.get("rank_fields"):  # which takes precedence over `rank_by`

@@ -31,7 +31,7 @@ class ArrowFile(TableFormat):
                     skipped = max(0, start - batch_start)
                     yield from batch_rows(_batch(reader, number).slice(skipped), batch_start + skipped, columns, copied)
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
         """Return ranges of whole record batches with at least `part_size` rows, except for the last range."""
         ranges: list[Range] = []
         start = end = 0

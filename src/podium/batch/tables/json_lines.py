@@ -19,7 +19,6 @@ MAX_ROW_BYTES = 1 << 28  # of memory
 
 
 class JsonLines(LineFormat):
-    bytes_per_pair = 1000
     has_columns = False
 
     def fields(self, file: InputFile) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 from podium.batch.files import InputFile, compression_of, expansion_of, open_stream
-from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
+from podium.batch.tables.row import Range, Row, TableFormat, even_ranges, part_count
 from podium.errors import unreadable
 
 __all__ = ["LineFormat", "text_lines"]
@@ -15,17 +15,15 @@ __all__ = ["LineFormat", "text_lines"]
 MAX_LINE_BYTES = 1 << 26
 BLOCK_BYTES = 1 << 16  # lines before a position are searched in blocks of this size
 LARGE_BLOCK_BYTES = 1 << 20  # the size of blocks inside a long line
+SAMPLES = 4  # positions at which the lines of a file are measured
+SAMPLE_BYTES = 1 << 16  # about how many bytes are measured at each of them
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
 class LineFormat(TableFormat):
-    """Positions are bytes: where a line begins in the file, or in the decompressed content of a compressed one.
-
-    `bytes_per_pair` is about how long the lines are for each pair. Only the size of parts depends on it.
-    """
+    """Positions are bytes: where a line begins in the file, or in the decompressed content of a compressed one."""
 
     unit = "byte"
-    bytes_per_pair: int
 
     @abstractmethod
     def row(self, position: int, line: bytes) -> Row:
@@ -38,10 +36,22 @@ class LineFormat(TableFormat):
             elif line.strip():
                 yield self._row(position, line)
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
         if compression_of(file.path):
             return [(0, None)]
-        return even_ranges(file.size, max(1, -(-file.size // (part_size * self.bytes_per_pair))))
+        return even_ranges(file.size, part_count(file.size / self._bytes_per_pair(file, lists), part_size))
+
+    def _bytes_per_pair(self, file: InputFile, lists: Sequence[str]) -> float:
+        """Return about how many bytes of a file belong to a pair, measured at several positions."""
+        pair_count = byte_count = 0
+        for start in sorted({index * file.size // SAMPLES for index in range(SAMPLES)}):
+            for position, line in text_lines(file, start):
+                if position - start > SAMPLE_BYTES:
+                    break
+                if line is not None and line.strip():
+                    byte_count += len(line)
+                    pair_count += _item_count(self._row(position, line).values, lists)
+        return max(1, byte_count) / max(1, pair_count)
 
     def estimated_end(self, file: InputFile) -> int:
         return int(file.size * expansion_of(file))
@@ -62,6 +72,14 @@ class LineFormat(TableFormat):
             return self.row(position, line.removeprefix(UTF8_MARK))
         except UnicodeDecodeError:
             return Row(position, {}, "not UTF-8")
+
+
+def _item_count(values: Mapping[str, Any], lists: Sequence[str]) -> int:
+    """Return the number of items of the list that the names `lists` lead to, 1 if there is none."""
+    value: Any = values if lists else None
+    for name in lists:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return max(1, len(value)) if isinstance(value, list) else 1
 
 
 def text_lines(file: InputFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:

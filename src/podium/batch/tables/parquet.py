@@ -9,12 +9,11 @@ from typing import Any
 
 from podium.batch.files import InputFile, open_file
 from podium.batch.tables.arrow_rows import BATCH_ROWS, batch_rows, last_row, reading, unique_names
-from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
+from podium.batch.tables.row import Range, Row, TableFormat, group_ranges
 from podium.extras import import_optional
 
 __all__ = ["ParquetFile"]
 
-BYTES_PER_PAIR = 2000  # a part has at most this many bytes, uncompressed, for each of its pairs
 BATCH_BYTES = 1 << 20  # about how many bytes of rows are decoded at a time, not counting values that are stored once
 BUFFER_BYTES = 1 << 20  # of a column that is read; without a buffer, pyarrow reads all of a row group's column at once
 
@@ -37,27 +36,10 @@ class ParquetFile(TableFormat):
                             yield from batch_rows(batch.slice(skipped), position + skipped, columns, copied)
                         position += batch.num_rows
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
-        """Return ranges with at most `part_size` values per column, and BYTES_PER_PAIR bytes for each of them.
-
-        A column of lists has a value for each item, so a range has about as many documents as the largest column has values.
-        """
-        ranges: list[Range] = []
-        start = end = 0
-        size = 0.0  # of the rows from `start` to `end`, as a multiple of a part's size
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
         with _opened(file) as parquet:
-            for group, row, end in _groups(parquet):
-                group_size = _size(parquet, group) / part_size
-                if row > start and size + group_size > 1:
-                    ranges.append((start, row))
-                    start, size = row, 0.0
-                if group_size > 1:
-                    pieces = even_ranges(end - row, min(end - row, -int(-group_size // 1)))
-                    ranges += [(row + begin, row + int(stop or 0)) for begin, stop in pieces]
-                    start, size = end, 0.0
-                else:
-                    size += group_size
-        return [*ranges, (start, end)] if end > start or not ranges else ranges
+            groups = [(end - start, _pair_count(parquet, group, lists)) for group, start, end in _groups(parquet)]
+        return group_ranges(groups, part_size)
 
     def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
         with _opened(file) as parquet:
@@ -88,17 +70,19 @@ def _groups(parquet: Any) -> list[tuple[int, int, int]]:
     return [(number, start, end) for number, (start, end) in enumerate(limits)]
 
 
-def _size(parquet: Any, group: int) -> float:
-    """Return the size of a row group as a number of pairs."""
+def _pair_count(parquet: Any, group: int, lists: Sequence[str]) -> int:
+    """Return the number of rows of a row group, or about the number of items of the list that the names `lists` lead to."""
     metadata = parquet.metadata.row_group(group)
     schema = parquet.metadata.schema
-    lists = [index for index in range(metadata.num_columns) if schema.column(index).max_repetition_level]
-    if lists:
-        # If the metadata of a column is damaged, `iter_batches` raises an error, but `column` ends the process.
-        paths = [schema.column(index).path for index in lists]
-        next(parquet.iter_batches(batch_size=1, row_groups=[group], columns=paths, use_threads=False), None)
-    value_counts = [metadata.column(index).num_values for index in lists]
-    return float(max(metadata.total_byte_size / BYTES_PER_PAIR, metadata.num_rows, *value_counts, 0))
+    prefix = ".".join(lists) + "."
+    columns = [index for index in range(metadata.num_columns) if lists and schema.column(index).path.startswith(prefix)]
+    if not columns:
+        return int(metadata.num_rows)
+    # If the metadata of a column is damaged, `iter_batches` raises an error, but `column` ends the process.
+    paths = [schema.column(index).path for index in columns]
+    next(parquet.iter_batches(batch_size=1, row_groups=[group], columns=paths, use_threads=False), None)
+    # Fields of the items that are lists have more values.
+    return int(max(metadata.num_rows, min(metadata.column(index).num_values for index in columns)))
 
 
 def _batches(parquet: Any, group: int, columns: Collection[str] | None) -> Iterator[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,20 @@ from typing import Any, ClassVar, NamedTuple
 from podium.batch.files import InputFile
 from podium.errors import Argument, InvalidInput
 
-__all__ = ["BAD_ENCODING", "NO_PYTHON_VALUE", "TOO_LARGE", "ArrowRow", "BadValue", "Row", "TableFormat", "even_ranges"]
+__all__ = [
+    "BAD_ENCODING",
+    "NO_PYTHON_VALUE",
+    "TOO_LARGE",
+    "ArrowRow",
+    "BadValue",
+    "Row",
+    "TableFormat",
+    "even_ranges",
+    "group_ranges",
+    "part_count",
+]
 
+SNAP_SHARE = 0.1  # the share of a part by which its limit may be moved to that of a row group
 MAX_RANGES = 100_000  # of a file or a row group, which can claim to have any number of rows
 Range = tuple[int, "int | None"]
 """Where a part begins and ends, as positions of a format. An end of None is the end of the file."""
@@ -70,8 +84,11 @@ class TableFormat(ABC):
         `copied` keep their types in the `copied` of a row; without types, they are among the values.
         """
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
-        """Return the ranges of a file's parts, each with about `part_size` pairs. By default a file is one part."""
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+        """Return the ranges of a file's parts, each with about `part_size` pairs. By default a file is one part.
+
+        A pair is a row, or an item of the list that the names `lists` lead to: a column, and the fields in it.
+        """
         return [(0, None)]
 
     def estimated_end(self, file: InputFile) -> int:
@@ -90,12 +107,40 @@ class TableFormat(ABC):
         return None
 
 
-def even_ranges(stop: int, count: int) -> list[Range]:
-    """Return `count` ranges of about equal length from 0 up to `stop`. Raises InvalidInput if they are too many."""
+def part_count(pairs: float, part_size: int) -> int:
+    """Return the number of parts of a file with about this many pairs. Raises InvalidInput if they are too many."""
+    count = max(1, math.ceil(pairs / part_size))
     if count > MAX_RANGES:
         raise InvalidInput(
             f"an input file would have {count:,} parts, and the most is {MAX_RANGES:,}; check the file, or use a larger ",
             Argument("part_size"),
         )
+    return count
+
+
+def even_ranges(stop: int, count: int) -> list[Range]:
+    """Return `count` ranges of about equal length from 0 up to `stop`."""
     limits = [index * stop // count for index in range(count + 1)]
     return list(itertools.pairwise(limits))
+
+
+def group_ranges(groups: Sequence[tuple[int, int]], part_size: int) -> list[Range]:
+    """Return ranges of rows with about `part_size` pairs each. `groups` has the numbers of rows and of pairs of each row group.
+
+    A limit between two ranges that would be near the limit of a row group is moved there, so that few row groups are read for
+    two parts.
+    """
+    rows = list(itertools.accumulate((row_count for row_count, _ in groups), initial=0))
+    pairs = list(itertools.accumulate((pair_count for _, pair_count in groups), initial=0))
+    count = part_count(pairs[-1], part_size)
+    limits = {0, rows[-1]}
+    for part in range(1, count):
+        target = part * pairs[-1] / count
+        group = bisect.bisect_right(pairs, target) - 1
+        nearest = min((group, group + 1), key=lambda index: abs(pairs[index] - target))
+        if abs(pairs[nearest] - target) <= SNAP_SHARE * pairs[-1] / count:
+            limits.add(rows[nearest])
+        else:
+            row_count, pair_count = groups[group]
+            limits.add(rows[group] + round((target - pairs[group]) / pair_count * row_count))
+    return list(itertools.pairwise(sorted(limits))) or [(0, 0)]

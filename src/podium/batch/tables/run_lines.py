@@ -12,8 +12,6 @@ CELLS = 6
 
 
 class RunLines(LineFormat):
-    bytes_per_pair = 40
-
     def fields(self, file: InputFile) -> list[str]:
         return ["query_id", "id"]
 
