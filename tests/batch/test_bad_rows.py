@@ -105,6 +105,15 @@ def test_text_in_parquet_that_is_not_utf8_is_rejected(tmp_path, out, reranker):
     [
         pytest.param(b"red", "has 1 cells, and the header has 2", id="cells"),
         pytest.param(b'red,"sea"x', "has a double quote in the wrong position", id="quotes"),
+        pytest.param(b"red,sea\rsea", "has a carriage return inside a line", id="carriage-return"),
+        pytest.param(
+            b"," * 5_000_000, "takes more than 256 MB of memory, or has a line of more than 67,108,864 bytes", id="many-cells"
+        ),
+        pytest.param(
+            b"red," + b"x" * (1 << 26),
+            "takes more than 256 MB of memory, or has a line of more than 67,108,864 bytes",
+            id="long-line",
+        ),
         pytest.param(b"red,\xff", "the document is not UTF-8", id="encoding"),
     ],
 )
@@ -170,6 +179,12 @@ def test_run_as_output_can_have_ids_of_records(tmp_path, out, reranker):
     documents = [{"id": "x", "text": "sea"}, {"id": "y", "text": "red"}]
     path = write_table(tmp_path / "in.jsonl", [{"qid": 1, "query": "red", "documents": documents}])
     assert podium.batch(path, out, reranker=reranker, output="run").pairs == 2
+
+
+def test_double_quote_that_is_not_closed_makes_one_bad_row(tmp_path, out, reranker):
+    (tmp_path / "in.csv").write_bytes(b'query,text\nred,sea\nred,"sea\nred,sea\n')
+    assert podium.batch(tmp_path / "in.csv", out, reranker=reranker).pairs == 1
+    assert [row["reason"] for row in rejected_in(out)] == ["has a double quote that is not closed"]
 
 
 def test_strict_job_stops_at_the_first_bad_row(tmp_path, out, reranker):

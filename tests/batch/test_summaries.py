@@ -20,7 +20,8 @@ def test_summary_may_have_any_number_of_bad_rows(tmp_path):
         for _ in range(count):
             file.write(line.getvalue())
         Summary(pairs=1, rejected=count).write(file)
-    assert Summary.read(tmp_path / "summary.json") == Summary(pairs=1, rejected=count)
+    summary = Summary.read(tmp_path / "summary.json")
+    assert (summary.pairs, summary.rejected) == (1, count)
     assert next(rejected_rows(tmp_path / "summary.json")).position == 10
     with open(tmp_path / "summary.json", "r+b") as file:
         file.truncate(100_000_000)

@@ -57,9 +57,13 @@ class PartWriter(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self.close()
-        else:
+        try:
+            if error is None:
+                self.close()
+        except BaseException:
+            self.abandon()
+            raise
+        if error is not None:
             self.abandon()
 
 

@@ -10,7 +10,7 @@ from podium.batch.files import InputFile, compression_of, expansion_of, open_str
 from podium.batch.tables.row import Range, Row, TableFormat, even_ranges, part_count
 from podium.errors import unreadable
 
-__all__ = ["LineFormat", "text_lines"]
+__all__ = ["MAX_LINE_BYTES", "LineFormat", "text_lines"]
 
 MAX_LINE_BYTES = 1 << 26
 BLOCK_BYTES = 1 << 16  # lines before a position are searched in blocks of this size
