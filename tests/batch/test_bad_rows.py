@@ -21,12 +21,12 @@ GOOD = {"query_id": "q", "query": "red", "id": "d", "text": "red sea"}
     ("line", "reason"),
     [
         pytest.param(b"{", "not valid JSON", id="json"),
-        pytest.param(b'"red"', "a JSON str, not an object", id="no-object"),
+        pytest.param(b'"red"', "JSON, but not an object", id="no-object"),
         pytest.param(b'{"query_id": "q", "query": "\xff", "text": "a"}', "not UTF-8", id="encoding"),
         pytest.param(b'{"query": "red", "text": "a"}', "the query id is missing", id="no-id"),
         pytest.param(b'{"query_id": [1], "query": "red", "text": "a"}', "an id is a list", id="id-type"),
         pytest.param(b'{"query_id": "q", "text": "a"}', "the query is missing", id="no-query"),
-        pytest.param(b'{"query_id": "q", "query": 7, "text": "a"}', "the query is a int, not a string", id="query-type"),
+        pytest.param(b'{"query_id": "q", "query": 7, "text": "a"}', "the query is a number, not a string", id="query-type"),
         pytest.param(b'{"query_id": "q", "query": " ", "text": "a"}', "the query is blank", id="blank-query"),
         pytest.param(b'{"query_id": "q", "query": "blue", "text": "a"}', "the query is another one", id="other-query"),
         pytest.param(b'{"query_id": "q", "query": "red"}', "the document is null", id="no-text"),
@@ -74,7 +74,7 @@ def test_index_counts_bad_documents(tmp_path, out, reranker):
     assert [row[1:4] for row in results_in(out)] == [("d", 3, 1), ("b", 1, 2)]
     assert [(row["document"], row["reason"]) for row in rejected_in(out)] == [
         (0, "the document is null"),
-        (2, "the document is a int, not a string or a record"),
+        (2, "the document is a number, not a string or a record"),
     ]
 
 

@@ -254,6 +254,14 @@ def test_file_that_is_not_of_its_format_is_an_error(tmp_path, out, reranker, nam
         podium.batch(tmp_path / name, out, reranker=reranker)
 
 
+def test_csv_without_a_header_is_refused_with_a_hint(tmp_path, out, reranker):
+    text = "what is the longest sentence that has ever been written by anyone"
+    (tmp_path / "in.csv").write_text(f"1,{text}?,a\n2,b,c\n")
+    with pytest.raises(InvalidInput, match="If the first line is not a header, add one") as refusal:
+        podium.batch(tmp_path / "in.csv", out, reranker=reranker)
+    assert f"it has '1', '{text[:40]}…', 'a'." in str(refusal.value)
+
+
 def test_file_without_the_columns_of_the_first_one_is_an_error(tmp_path, out, reranker):
     write_table(tmp_path / "a.parquet", pairs([1]))
     write_table(tmp_path / "b.parquet", [{"query_id": "q", "query": "a", "text": "b"}])

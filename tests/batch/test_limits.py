@@ -15,7 +15,7 @@ from loopback import Answer, Loopback, as_json
 from podium.batch.limits import LimitedScorer, Limits, Price, with_limits
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import InvalidInput, PodiumError, RequestRejected
 from podium.types import Scores
 
 
@@ -177,6 +177,17 @@ def test_job_stops_at_the_maximum_cost_and_is_continued(server, tmp_path, out):
     assert len(server.requests) - sent == 12 - complete
     assert (result.pairs, result.complete_before) == (120, complete)
     assert result.cost == pytest.approx((12 - complete) * 100 * 0.05 / 1e6)
+
+
+def test_request_that_the_provider_refuses_is_located(server, tmp_path, out):
+    path = write_table(tmp_path / "in.parquet", pairs([1, 1, 1]))
+    answer = server.answer
+    server.answer = lambda request: as_json({"detail": "x"}, 400) if "2" in request.json["query"] else answer(request)
+    with (
+        podium.load("voyage:m", api_key="k", base_url=server.url) as reranker,
+        pytest.raises(RequestRejected, match=r"the rows from .*in.parquet, row 0 to 2: "),
+    ):
+        podium.batch(path, out, reranker=reranker)
 
 
 def test_command_prints_the_estimated_cost(server, tmp_path, monkeypatch):

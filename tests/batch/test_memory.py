@@ -123,7 +123,7 @@ def test_list_of_many_small_values_is_a_bad_row(tmp_path, out, reranker):
     pq.write_table(pa.table({"query": ["a", "b"], "documents": lists, "ids": numbers}), tmp_path / "in.parquet")
     podium.batch(tmp_path / "in.parquet", out, reranker=reranker)
     assert [row["reason"] for row in rejected_in(out)] == [
-        "an id is a bool, or empty, not a string or a whole number",
+        "an id is a boolean, or empty, not a string or a whole number",
         "the list of ids takes more than 256 MB of memory",
     ]
 

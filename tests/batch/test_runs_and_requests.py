@@ -182,7 +182,7 @@ def test_requests_also_have_parquet_results(tmp_path, out, reranker):
         pytest.param(request(documents="red"), "documents must be a list with at least one document", id="documents"),
         pytest.param(request(top_n="many"), "top_n must be a whole number", id="top-n"),
         pytest.param(request(query=""), "the query is blank", id="query"),
-        pytest.param(request(documents=["a", 7]), "document 1: the document is a int", id="document"),
+        pytest.param(request(documents=["a", 7]), "document 1: the document is a number", id="document"),
     ],
 )
 def test_bad_request_is_a_bad_row(tmp_path, out, reranker, line, reason):

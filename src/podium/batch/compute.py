@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from podium.batch.collection import load_collection
@@ -16,9 +16,10 @@ from podium.batch.parts import Part
 from podium.batch.scoring import ranked, windows
 from podium.batch.summaries import Summary
 from podium.batch.tables import table_format
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, RequestRejected
 from podium.extras import import_optional
 from podium.ranking import Reranker
+from podium.types import Ranking
 
 __all__ = ["PartProgress", "compute_part", "location", "part_queries"]
 
@@ -55,7 +56,7 @@ def compute_part(
         with output.writer(target) as writer:
             for window in windows(part_queries(part, options, reject)):
                 pairs_before = summary.pairs
-                for query, ranking in zip(window, ranked(window, reranker), strict=True):
+                for query, ranking in zip(window, _rankings(window, reranker, part, options), strict=True):
                     if query.refuses_truncation and ranking.usage.truncated:
                         reject(BadRow(query.position, None, "a document is longer than the model reads", query.id))
                         continue
@@ -66,6 +67,15 @@ def compute_part(
         check_unchanged(part.file)
         summary.write(summary_file)
     return summary
+
+
+def _rankings(window: Sequence[Query], reranker: Reranker, part: Part, options: Options) -> list[Ranking]:
+    """Return the ranking of each query. If a provider refuses a request, the error names the rows of the window."""
+    try:
+        return ranked(window, reranker)
+    except RequestRejected as error:
+        rows = f"the rows from {location(part, options, window[0].position)} to {window[-1].position}: "
+        raise RequestRejected(rows, *error.args, status=error.status) from error
 
 
 def location(part: Part, options: Options, position: int) -> str:

@@ -27,8 +27,10 @@ __all__ = [
     "checked_text",
     "listed",
     "text_of_id",
+    "type_name",
 ]
 
+MAX_NAME_CHARACTERS = 40  # of a column's name in a message; a longer one is probably not a name
 MAX_TEXT_CHARACTERS = 10_000_000  # a longer query or document is a bad row
 
 
@@ -116,7 +118,7 @@ class Selection:
         elif isinstance(document, BadValue):
             raise ValueError(f"the document {document.problem}")
         elif not isinstance(document, Mapping):
-            raise ValueError(f"the document is a {type(document).__name__}, not a string or a record")
+            raise ValueError(f"the document is {type_name(document)}, not a string or a record")
         else:
             text = self._record_text(document)
         if len(text) > MAX_TEXT_CHARACTERS:
@@ -220,8 +222,10 @@ class Layout(ABC):
     def refuse_missing(self, name: str, fields: Sequence[str]) -> NoReturn:
         """Raise InvalidInput for a value that has no column."""
         usual = " or ".join(self.names[name])
+        is_header = all(len(field) <= MAX_NAME_CHARACTERS and not field.isdigit() for field in fields)
+        hint = "" if is_header else "If the first line is not a header, add one. "
         raise InvalidInput(
-            f"the input has no column {usual}; it has {listed(fields)}. Name the column of the {name} with ",
+            f"the input has no column {usual}; it has {listed(fields)}. {hint}If the column has another name, use ",
             Argument("columns", {name: "…"}),
         )
 
@@ -245,7 +249,7 @@ def checked_text(value: Any, name: str) -> str:
     if isinstance(value, BadValue):
         raise ValueError(f"the {name} {value.problem}")
     if not isinstance(value, str):
-        raise ValueError(f"the {name} is a {type(value).__name__}, not a string")
+        raise ValueError(f"the {name} is {type_name(value)}, not a string")
     if len(value) > MAX_TEXT_CHARACTERS:
         raise ValueError(f"the {name} is longer than {MAX_TEXT_CHARACTERS:,} characters")
     if texts_of([value]) == [None]:
@@ -269,7 +273,7 @@ def text_of_id(value: Any) -> str | None:
         raise ValueError(f"an id {value.problem}")
     converted = id_of({"id": value})
     if converted is None:
-        raise ValueError(f"an id is a {type(value).__name__}, or empty, not a string or a whole number")
+        raise ValueError(f"an id is {type_name(value)}, or empty, not a string or a whole number")
     return _checked_unicode(converted, "an id")
 
 
@@ -290,5 +294,13 @@ def _checked_unicode(text: str, name: str) -> str:
     return text
 
 
+def type_name(value: Any) -> str:
+    """Return the type of a value of JSON or Arrow in words."""
+    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"of the type {type(value).__name__}")
+
+
 def listed(fields: Sequence[str]) -> str:
-    return ", ".join(f"{name!r:.40}" for name in fields[:20]) or "no columns"
+    """Return the names of columns for a message."""
+    names = (name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}…" for name in fields[:20])
+    return ", ".join(map(repr, names)) or "no columns"

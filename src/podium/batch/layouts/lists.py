@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, bad_row, checked_text, text_of_id
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, bad_row, checked_text, text_of_id, type_name
 from podium.batch.tables.row import BadValue, Row
 from podium.documents import id_of
 
@@ -51,7 +51,7 @@ class Lists(Layout):
         if isinstance(documents, BadValue):
             raise ValueError(f"the list of documents {documents.problem}")
         if not isinstance(documents, list):
-            raise ValueError(f"documents is {_type_name(documents)}, not a list")
+            raise ValueError(f"documents is {type_name(documents)}, not a list")
         if not documents:
             raise ValueError("the list of documents is empty")
         ids = _ids(values.get("ids"), len(documents))
@@ -74,7 +74,3 @@ def _ids(values: Any, count: int) -> Sequence[Any] | None:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError("the list of ids does not have as many entries as the list of documents")
     return values
-
-
-def _type_name(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"

@@ -31,7 +31,7 @@ class Runs(Pairs):
         raise InvalidInput(
             Argument("collection"),
             f" is for a run, whose rows have the ids of a query and a document, and the input has {listed(fields)}; "
-            f"leave it out, or name the column of the {name} with ",
+            "leave it out, or if a column has another name, use ",
             Argument("columns", {name: "…"}),
         )
 

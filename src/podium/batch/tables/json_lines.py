@@ -40,5 +40,5 @@ class JsonLines(LineFormat):
         except ValueError:
             return Row(position, {}, "not valid JSON, or nested too deeply")
         if not isinstance(values, dict):
-            return Row(position, {}, f"a JSON {type(values).__name__}, not an object")
+            return Row(position, {}, "JSON, but not an object")
         return Row(position, values)
