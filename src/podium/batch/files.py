@@ -136,7 +136,7 @@ def _files_of(name: str) -> list[tuple[InputFile, bool]]:
     """
     if _URL.match(name):
         remote_files = list(_remote_files(name))
-        is_folder = _WILDCARD.search(name) is None and (
+        is_folder = _WILDCARD.search(name.partition("?")[0]) is None and (
             len(remote_files) != 1 or unquote(remote_files[0].path) != unquote(name)
         )
         files = [(file, is_folder) for file in remote_files]
