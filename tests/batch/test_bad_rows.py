@@ -40,6 +40,7 @@ def test_bad_line_is_rejected_and_does_not_end_the_query(tmp_path, out, reranker
     result = podium.batch(tmp_path / "in.jsonl", out, reranker=reranker, part_size=part_size)
     (rejected,) = rejected_in(out)
     assert reason in rejected.pop("reason")
+    assert rejected.pop("query_id") == ("q" if b'"query_id": "q"' in line and b"\xff" not in line else None)
     assert rejected == {"file": str(tmp_path / "in.jsonl"), "unit": "byte", "position": len(good) + 1, "document": None}
     assert (result.queries, result.pairs, result.rejected) == (1, 2, 1)
     assert [(row[0], row[3]) for row in results_in(out)] == [("q", 1), ("q", 2)]
@@ -82,6 +83,7 @@ def test_index_counts_bad_documents(tmp_path, out, reranker):
     [
         pytest.param({"query": None, "documents": ["a"]}, "the query is missing", id="no-query"),
         pytest.param({"query": "a", "documents": None}, "documents is null, not a list", id="no-documents"),
+        pytest.param({"query": "a", "documents": []}, "the list of documents is empty", id="no-document"),
         pytest.param({"query": "a", "documents": ["a"], "ids": []}, "does not have as many entries", id="ids"),
     ],
 )
@@ -90,6 +92,13 @@ def test_bad_row_of_a_list_is_rejected(tmp_path, out, reranker, row, reason):
     path = write_table(tmp_path / "in.jsonl", [*good, row])
     assert podium.batch(path, out, reranker=reranker).rejected == 1
     assert reason in rejected_in(out)[0]["reason"]
+
+
+def test_query_whose_documents_are_all_bad_is_not_counted(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"qid": 7, "query": "a", "documents": [None, None]}, *as_lists(pairs([2]))])
+    result = podium.batch(path, out, reranker=reranker, columns={"query_id": "qid"})
+    assert (result.queries, result.rejected) == (1, 2)
+    assert [row["query_id"] for row in rejected_in(out)] == ["7", "7"]
 
 
 def test_text_in_parquet_that_is_not_utf8_is_rejected(tmp_path, out, reranker):

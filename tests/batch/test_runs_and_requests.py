@@ -160,7 +160,7 @@ def test_requests_have_replies_in_the_format_of_the_api(tmp_path, out, reranker)
     assert first["error"] is None
     body = first["response"]["body"]
     assert [(result["index"], result["relevance_score"]) for result in body["results"]] == [(2, 2.0), (1, 1.0), (0, 0.0)]
-    assert body["model"] == "rerank"
+    assert body["model"] == "word-overlap"
     assert [result["document"] for result in second["response"]["body"]["results"]] == [{"text": "red fruit"}]
     assert len(third["response"]["body"]["results"]) == 1
     assert podium.verify_batch(out, reranker=reranker).different == ()
@@ -188,8 +188,37 @@ def test_requests_also_have_parquet_results(tmp_path, out, reranker):
 def test_bad_request_is_a_bad_row(tmp_path, out, reranker, line, reason):
     path = write_table(tmp_path / "in.jsonl", [request("good"), line])
     assert podium.batch(path, out, reranker=reranker, output="replies").rejected == 1
-    assert [reply["custom_id"] for reply in replies_in(out)] == ["good"]
-    assert reason in rejected_in(out)[0]["reason"]
+    (rejected,) = rejected_in(out)
+    assert reason in rejected["reason"]
+    assert rejected["query_id"] == line["custom_id"]
+    replies = {reply["custom_id"]: reply for reply in replies_in(out)}
+    assert replies["good"]["error"] is None
+    if line["custom_id"] is None:
+        assert len(replies) == 1
+    else:
+        error = {"code": "invalid_request", "message": rejected["reason"]}
+        assert (replies[line["custom_id"]]["response"], replies[line["custom_id"]]["error"]) == (None, error)
+    assert podium.verify_batch(out, reranker=reranker).different == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "notes"),
+    [
+        pytest.param("rerank", ("the request names another model than word-overlap, which scored it (in 2 of 3 queries)",)),
+        pytest.param("word-overlap", ()),
+        pytest.param(None, ()),
+    ],
+)
+def test_request_that_names_another_model_is_a_note(tmp_path, out, reranker, model, notes):
+    requests = [request("a", model=model), request("b", model=model), request("c", model="word-overlap")]
+    path = write_table(tmp_path / "in.jsonl", requests)
+    assert podium.batch(path, out, reranker=reranker).notes == notes
+
+
+def test_repeated_custom_id_is_a_note(tmp_path, out, reranker):
+    requests = [request(name, model=None) for name in ("a", "b", "a", "a")]
+    result = podium.batch(write_table(tmp_path / "in.jsonl", requests), out, reranker=reranker)
+    assert result.notes == ("the custom_id was used by an earlier request of the same part (in 2 of 4 queries)",)
 
 
 def test_request_that_refuses_truncation_is_bad_if_a_document_is_too_long(tmp_path, out):
@@ -198,5 +227,5 @@ def test_request_that_refuses_truncation_is_bad_if_a_document_is_too_long(tmp_pa
     code, _, stderr = run_in_process("batch", path, "--to", out, "--output", "replies", "--max-length", "64")
     assert code == 1
     assert "1 bad row" in stderr
-    assert [reply["custom_id"] for reply in replies_in(out)] == ["short"]
+    assert [(reply["custom_id"], reply["error"] is None) for reply in replies_in(out)] == [("long", False), ("short", True)]
     assert rejected_in(out)[0]["reason"] == "a document is longer than the model reads"

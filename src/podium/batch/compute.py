@@ -47,6 +47,7 @@ def compute_part(
             document = "" if row.document is None else f", document {row.document}"
             raise InvalidInput(f"{location(part, options, row.position)}{document}: {row.reason}; correct or remove it")
         summary.reject(row, summary_file)
+        writer.write_error(row)
 
     with folder.writing(folder.part_path(part)) as file, folder.writing(folder.summary_path(part)) as summary_file:
         output = find_output(options.output)
@@ -56,9 +57,9 @@ def compute_part(
                 pairs_before = summary.pairs
                 for query, ranking in zip(window, ranked(window, reranker), strict=True):
                     if query.refuses_truncation and ranking.usage.truncated:
-                        reject(BadRow(query.position, None, "a document is longer than the model reads"))
+                        reject(BadRow(query.position, None, "a document is longer than the model reads", query.id))
                         continue
-                    summary.add(ranking)
+                    summary.add(ranking, [*query.notes, *_model_notes(query, reranker.model)])
                     writer.write(query, dataclasses.replace(ranking, results=ranking.results[: query.limit or options.limit]))
                 if progress:
                     progress(summary.pairs - pairs_before, window[-1].position)
@@ -84,8 +85,10 @@ def part_queries(part: Part, options: Options, reject: Callable[[BadRow], None])
     for entry in layout.queries(source):
         if isinstance(entry, BadRow):
             reject(entry)
-        else:
-            yield _with_ids(entry, reject) if needs_ids else entry
+            continue
+        query = _with_ids(entry, reject) if needs_ids else entry
+        if query.documents:
+            yield query
 
 
 def _with_ids(query: Query, reject: Callable[[BadRow], None]) -> Query:
@@ -94,14 +97,20 @@ def _with_ids(query: Query, reject: Callable[[BadRow], None]) -> Query:
     for document in query.documents:
         if not all(name is not None and name.split() == [name] for name in (query.id, document.id)):
             reason = "the query or the document has no id, or one with white space, and a run needs both ids"
-            reject(BadRow(document.position, document.index, reason))
+            reject(BadRow(document.position, document.index, reason, query.id))
         elif document.id in with_ids:
-            reject(
-                BadRow(document.position, document.index, "the query has an earlier document with this id, and a run has one")
-            )
+            reason = "the query has an earlier document with this id, and a run has one"
+            reject(BadRow(document.position, document.index, reason, query.id))
         else:
             with_ids[document.id] = document
     return dataclasses.replace(query, documents=list(with_ids.values()))
+
+
+def _model_notes(query: Query, model: str) -> Iterator[str]:
+    """Yield a note if the request of a query names another model than the one that scores it."""
+    requested = None if query.request is None else query.request.model
+    if requested is not None and requested != model and not model.endswith((f":{requested}", f"/{requested}")):
+        yield f"the request names another model than {model}, which scored it"
 
 
 def _copied_types(part: Part, options: Options) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from podium.batch.layouts import Copied, Query
+from podium.batch.layouts import BadRow, Copied, Query
 from podium.batch.tables.row import ArrowRow
 from podium.errors import Argument, InvalidInput
 from podium.evaluation.runs import run_lines
@@ -47,6 +47,9 @@ class PartWriter(ABC):
     @abstractmethod
     def write(self, query: Query, ranking: Ranking) -> None:
         """Write the results of a query. The index of a result is a position in the query's list of documents."""
+
+    def write_error(self, row: BadRow) -> None:  # noqa: B027  most kinds of output have no errors
+        """Write the error of a bad row."""
 
     def close(self) -> None:  # noqa: B027  most writers have nothing to complete
         """Complete the file."""
@@ -145,12 +148,25 @@ class Replies(PartWriter):
 
     def write(self, query: Query, ranking: Ranking) -> None:
         results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
-        identity = f"{self.target.input_path}:{query.position}:{query.id}"
-        request_id = f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        body = DIALECT.reply(query.request, [dataclasses.replace(ranking, results=results)], request_id)
+        request_id = self._request_id(query.position, query.id)
+        call = dataclasses.replace(query.request, model=None)  # the reply names the model that scored
+        body = DIALECT.reply(call, [dataclasses.replace(ranking, results=results)], request_id)
         response = {"status_code": 200, "request_id": request_id, "body": body}
-        line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
-        self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        self._write_line({"id": request_id, "custom_id": query.id, "response": response, "error": None})
+
+    def write_error(self, row: BadRow) -> None:
+        """Write the error of a request, unless it has no id by which a client can tell it."""
+        if row.query_id is not None:
+            request_id = self._request_id(row.position, row.query_id)
+            error = {"code": "invalid_request", "message": row.reason}
+            self._write_line({"id": request_id, "custom_id": row.query_id, "response": None, "error": error})
+
+    def _request_id(self, position: int, custom_id: str | None) -> str:
+        identity = f"{self.target.input_path}:{position}:{custom_id}"
+        return f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+
+    def _write_line(self, values: Mapping[str, Any]) -> None:
+        self.target.file.write(json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
 RESULT_COLUMNS = {

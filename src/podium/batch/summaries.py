@@ -46,13 +46,13 @@ class Summary:
     notes: NoteTotals = field(default_factory=NoteTotals)
     rejected: int = 0
 
-    def add(self, ranking: Ranking) -> None:
-        """Count a query."""
+    def add(self, ranking: Ranking, notes: Iterable[str] = ()) -> None:
+        """Count a query. `notes` are added to those of the ranking."""
         self.queries += 1
         self.pairs += ranking.usage.pairs
         self.tokens += ranking.usage.tokens or 0
         self.truncated += ranking.usage.truncated or 0
-        self.notes.add(ranking.notes)
+        self.notes.add((*notes, *ranking.notes))
 
     def reject(self, row: BadRow, file: IO[bytes]) -> None:
         """Count a bad row, and write it."""
@@ -92,7 +92,14 @@ def write_rejected(file: IO[bytes], summaries: Iterable[tuple[Part, str, Path]])
     """Write the bad rows of (part, unit of positions, file of the summary) as a Parquet file."""
     arrow = import_optional("pyarrow", "batch")
     parquet = import_optional("pyarrow.parquet", "batch")
-    types = {"file": "string", "unit": "string", "position": "int64", "document": "int32", "reason": "string"}
+    types = {
+        "file": "string",
+        "unit": "string",
+        "position": "int64",
+        "document": "int32",
+        "reason": "string",
+        "query_id": "string",
+    }
     schema = arrow.schema([(name, arrow.type_for_alias(type_name)) for name, type_name in types.items()])
     rows = ((part.file.path, unit, *row) for part, unit, path in summaries for row in rejected_rows(path))
     with parquet.ParquetWriter(file, schema) as writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "PartInput",
     "Query",
     "Selection",
+    "bad_row",
     "checked_text",
     "listed",
     "text_of_id",
@@ -38,11 +40,15 @@ Copied = ArrowRow | tuple[str | None, ...]
 
 
 class BadRow(NamedTuple):
-    """A row that is not scored: its position, the document's index in a list of documents if only that is bad, and why."""
+    """A row that is not scored: its position, the document's index in a list of documents if only that is bad, and why.
+
+    `query_id` is the id of its query, None if it has no valid one.
+    """
 
     position: int
     document: int | None
     reason: str
+    query_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Query:
 
     `limit` is the number of results that the input requests for this query, None if it requests none. If a document is
     truncated, a query that `refuses_truncation` is bad. `request` is the request that the query comes from, in layouts that
-    have requests.
+    have requests. `notes` are sentences about it for the user.
     """
 
     position: int
@@ -73,6 +79,7 @@ class Query:
     limit: int | None = None
     refuses_truncation: bool = False
     request: Any = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +251,14 @@ def checked_text(value: Any, name: str) -> str:
     if texts_of([value]) == [None]:
         raise ValueError(f"the {name} is blank")
     return value
+
+
+def bad_row(row: Row, error: ValueError, id_column: str | None, document: int | None = None) -> BadRow:
+    """Return the bad row for an error, with the id of the query if the row has one in `id_column`."""
+    query_id = None
+    with contextlib.suppress(ValueError):
+        query_id = text_of_id(row.values.get(id_column or ""))
+    return BadRow(row.position, document, str(error), query_id)
 
 
 def text_of_id(value: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, checked_text, text_of_id
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, bad_row, checked_text, text_of_id
 from podium.batch.tables.row import BadValue, Row
 from podium.documents import id_of
 
@@ -39,7 +39,7 @@ class Lists(Layout):
             try:
                 yield from self._query(row, source)
             except ValueError as error:
-                yield BadRow(row.position, None, str(error))
+                yield bad_row(row, error, source.selection.columns.get("query_id"))
 
     def _query(self, row: Row, source: PartInput) -> Iterator[Query | BadRow]:
         """Yield the bad documents of a row, and its query with the others. Raises ValueError if the row is bad."""
@@ -52,6 +52,8 @@ class Lists(Layout):
             raise ValueError(f"the list of documents {documents.problem}")
         if not isinstance(documents, list):
             raise ValueError(f"documents is {_type_name(documents)}, not a list")
+        if not documents:
+            raise ValueError("the list of documents is empty")
         ids = _ids(values.get("ids"), len(documents))
         copied = selection.copied_columns(row)
         for index, document in enumerate(documents):
@@ -60,7 +62,7 @@ class Lists(Layout):
                 document_id = id_of(document) if ids is None else text_of_id(ids[index])
                 query.documents.append(Document(row.position, index, document_id, text, document, copied))
             except ValueError as error:
-                yield BadRow(row.position, index, str(error))
+                yield bad_row(row, error, selection.columns.get("query_id"), index)
         yield query
 
 

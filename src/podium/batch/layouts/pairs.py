@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, checked_text, text_of_id
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, bad_row, checked_text, text_of_id
 from podium.batch.tables.row import Row
 from podium.errors import Argument, InvalidInput
 
@@ -51,6 +51,7 @@ class Pairs(Layout):
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
         previous_key = _key_before(source)
         group: _Group | None = None
+        id_column = source.selection.columns.get("query_id")
         for row in source.rows():
             is_in_part = source.is_in_part(row.position)
             if group is None and not is_in_part:
@@ -59,7 +60,7 @@ class Pairs(Layout):
                 key = _key(row, source)
             except ValueError as error:
                 if is_in_part:
-                    yield BadRow(row.position, None, str(error))
+                    yield bad_row(row, error, id_column)
                 continue
             if group is None and key == previous_key:
                 continue
@@ -74,7 +75,7 @@ class Pairs(Layout):
             try:
                 self._add(row, group, source)
             except ValueError as error:
-                yield BadRow(row.position, None, str(error))
+                yield bad_row(row, error, id_column)
         if group is not None and group.query is not None:
             yield group.query
 
