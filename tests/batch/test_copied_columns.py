@@ -26,6 +26,7 @@ VALUES = {
     "maps": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int8())),
     "views": pa.array(["a", "b"], pa.string_view()),
     "categories": pa.array(["a", "b"]).dictionary_encode(),
+    "floats": pa.array([0.5, None], pa.float32()),
     "bytes": pa.array([b"\xff", b""]),
 }
 
@@ -96,6 +97,11 @@ def test_document_with_a_value_that_python_does_not_have_is_a_bad_row(tmp_path, 
     assert podium.batch(tmp_path / "in.parquet", out, reranker=reranker).pairs == 1
     reason = "the document has a value that Python does not have, such as a date after the year 9999"
     assert [row["reason"] for row in rejected_in(out)] == [reason]
+
+
+def test_copied_nan_is_equal_when_a_job_is_verified(tmp_path, out, reranker):
+    podium.batch(write(tmp_path / "in.parquet", pa.array([float("nan"), 1.0])), out, reranker=reranker, copy=["c"])
+    assert podium.verify_batch(out, reranker=reranker).different == ()
 
 
 def test_large_copied_values_are_written_in_several_row_groups(tmp_path, out, reranker):

@@ -267,6 +267,8 @@ def test_file_without_the_columns_of_the_first_one_is_an_error(tmp_path, out, re
     write_table(tmp_path / "b.parquet", [{"query_id": "q", "query": "a", "text": "b"}])
     with pytest.raises(InvalidInput, match=r"b.parquet has no column 'id', which .*a.parquet has"):
         podium.batch(tmp_path / "*.parquet", out, reranker=reranker)
+    with pytest.raises(InvalidInput, match=r"a.parquet has ids in the column 'id', which .*b.parquet does not have"):
+        podium.batch([tmp_path / "b.parquet", tmp_path / "a.parquet"], out, reranker=reranker)
 
 
 def test_missing_and_repeated_inputs_are_errors(tmp_path, out, reranker):

@@ -165,12 +165,18 @@ def _length_notes(load_options: Mapping[str, Any], reranker: Reranker) -> list[s
 
 
 def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
-    """Raise InvalidInput if a file does not have the columns that were found in the first one."""
+    """Raise InvalidInput if a file lacks a column that was found in the first one, or has ids that the first one lacks."""
     table = table_format(file.path, options.format_name)
-    needed = [*options.columns.values(), *options.copy]
-    missing = [name for name in needed if name not in table.fields(file)] if table.has_columns else []
-    if missing:
-        raise InvalidInput(f"{file.path} has no column {missing[0]!r:.60}, which {first.path} has; rename it, or use two jobs")
+    if not table.has_columns:
+        return
+    fields = table.fields(file)
+    for name in [*options.columns.values(), *options.copy]:
+        if name not in fields:
+            raise InvalidInput(f"{file.path} has no column {name!r:.60}, which {first.path} has; rename it, or use two jobs")
+    unread = LAYOUTS[options.layout].unread_ids(options.columns) & set(fields)
+    if unread:
+        problem = f"{file.path} has ids in the column {min(unread)!r:.60}, which {first.path} does not have"
+        raise InvalidInput(f"{problem}; add it to that file, or use two jobs")
 
 
 def _options(request: JobRequest, files: Sequence[InputFile], fields: Sequence[str], reranker: Reranker) -> Options:

@@ -24,6 +24,7 @@ from podium.types import Ranking
 __all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
 
 ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
+COMPARED_ROWS = 64
 ROW_GROUP_BYTES = 1 << 26  # or with the query that brings its copied columns to this size
 
 
@@ -212,10 +213,21 @@ def _has_equal_table(path: Path, other: Path) -> bool:
     arrow = import_optional("pyarrow", "batch")
     parquet = import_optional("pyarrow.parquet", "batch")
     try:
-        tables = [parquet.ParquetFile(file).read() for file in (path, other)]
-    except arrow.ArrowException:
+        with parquet.ParquetFile(path) as table, parquet.ParquetFile(other) as other_table:
+            if not table.schema_arrow.equals(other_table.schema_arrow):
+                return False
+            batches = zip(*(file.iter_batches(COMPARED_ROWS) for file in (table, other_table)), strict=True)
+            return all(_with_bits(batch).equals(_with_bits(other_batch)) for batch, other_batch in batches)
+    except (arrow.ArrowException, ValueError):  # ValueError: one of them has more batches
         return False
-    return bool(tables[0].equals(tables[1]))
+
+
+def _with_bits(batch: Any) -> Any:
+    """Return a record batch with the bits of floats as whole numbers, because NaN is not equal to itself."""
+    arrow = import_optional("pyarrow", "batch")
+    kinds = {arrow.float16(): arrow.int16(), arrow.float32(): arrow.int32(), arrow.float64(): arrow.int64()}
+    columns = [column.view(kinds.get(column.type, column.type)) for column in batch.columns]
+    return arrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 OUTPUTS = (

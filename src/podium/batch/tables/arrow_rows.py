@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from podium.batch.files import InputFile
-from podium.batch.tables.row import BAD_ENCODING, NO_PYTHON_VALUE, TOO_LARGE, ArrowRow, BadValue, Row
+from podium.batch.tables.row import BAD_ENCODING, MAX_VALUE_BYTES, NO_PYTHON_VALUE, TOO_LARGE, ArrowRow, BadValue, Row
 from podium.errors import InvalidInput, PodiumError
 from podium.expansion import VALUE_BYTES
 from podium.extras import import_optional
@@ -15,7 +15,6 @@ from podium.extras import import_optional
 __all__ = ["BATCH_ROWS", "batch_rows", "last_row", "reading", "unique_names"]
 
 BATCH_ROWS = 32  # the number of rows that are converted to Python at a time
-MAX_VALUE_BYTES = 1 << 28  # of memory; a larger value is bad
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from podium.batch.files import InputFile, expansion_of
 from podium.batch.tables.lines import MAX_LINE_BYTES, text_lines
-from podium.batch.tables.row import BAD_ENCODING, Row, TableFormat
+from podium.batch.tables.row import BAD_ENCODING, MAX_VALUE_BYTES, Row, TableFormat
 from podium.errors import InvalidInput
 from podium.expansion import VALUE_BYTES
 from podium.formats import DELIMITERS, MAX_CHARACTERS
@@ -16,8 +16,7 @@ from podium.formats import DELIMITERS, MAX_CHARACTERS
 __all__ = ["DelimitedText"]
 
 SAMPLE_LINES = 1000
-MAX_ROW_BYTES = 1 << 28
-TOO_LARGE = f"takes more than {MAX_ROW_BYTES >> 20} MB of memory, or has a line of more than {MAX_LINE_BYTES:,} bytes"
+TOO_LARGE = f"takes more than {MAX_VALUE_BYTES >> 20} MB of memory, or has a line of more than {MAX_LINE_BYTES:,} bytes"
 REASONS = {
     "expected after": "has a double quote in the wrong position",
     "unexpected end of data": "has a double quote that is not closed",
@@ -106,7 +105,7 @@ class _RowLines:
         self.line_number += 1
         if line is not None:
             self.row_bytes += len(line) + VALUE_BYTES * line.count(self._delimiter)
-        if line is None or self.row_bytes > MAX_ROW_BYTES:
+        if line is None or self.row_bytes > MAX_VALUE_BYTES:
             raise csv.Error(TOO_LARGE)
         return line
 

@@ -6,7 +6,7 @@ import itertools
 
 from podium.batch.files import InputFile
 from podium.batch.tables.lines import LineFormat
-from podium.batch.tables.row import Row
+from podium.batch.tables.row import MAX_VALUE_BYTES, Row
 from podium.documents import valid_unicode
 from podium.errors import InvalidInput
 from podium.json_values import decoded_bytes, parse_json
@@ -15,7 +15,6 @@ __all__ = ["JsonLines"]
 
 FIRST_LINES = 1000  # the columns are the keys of the objects in this many lines
 LONG_LINE_BYTES = 1 << 20  # the values of a shorter line take little memory
-MAX_ROW_BYTES = 1 << 28  # of memory
 
 
 class JsonLines(LineFormat):
@@ -32,8 +31,8 @@ class JsonLines(LineFormat):
         return list(names)
 
     def row(self, position: int, line: bytes) -> Row:
-        if len(line) > LONG_LINE_BYTES and decoded_bytes(line) > MAX_ROW_BYTES:
-            return Row(position, {}, f"its values take more than {MAX_ROW_BYTES >> 20} MB of memory")
+        if len(line) > LONG_LINE_BYTES and decoded_bytes(line) > MAX_VALUE_BYTES:
+            return Row(position, {}, f"its values take more than {MAX_VALUE_BYTES >> 20} MB of memory")
         text = line.decode()
         try:
             values = parse_json(text)

@@ -15,6 +15,7 @@ from podium.errors import Argument, InvalidInput
 
 __all__ = [
     "BAD_ENCODING",
+    "MAX_VALUE_BYTES",
     "NO_PYTHON_VALUE",
     "TOO_LARGE",
     "ArrowRow",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 SNAP_SHARE = 0.1  # the share of a part by which its limit may be moved to that of a row group
+MAX_VALUE_BYTES = 1 << 28  # of memory that a value of a table, or a row of text, may take
 MAX_RANGES = 100_000  # of a file or a row group, which can claim to have any number of rows
 Range = tuple[int, "int | None"]
 """Where a part begins and ends, as positions of a format. An end of None is the end of the file."""
@@ -41,7 +43,7 @@ class BadValue:
 
 BAD_ENCODING = BadValue("is not UTF-8")
 NO_PYTHON_VALUE = BadValue("has a value that Python does not have, such as a date after the year 9999")
-TOO_LARGE = BadValue("takes more than 256 MB of memory")
+TOO_LARGE = BadValue(f"takes more than {MAX_VALUE_BYTES >> 20} MB of memory")
 
 
 class ArrowRow(NamedTuple):
