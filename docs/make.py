@@ -2,9 +2,12 @@
 
     make docs
     python docs/make.py providers families     # only these parts of the README
+    python docs/make.py compose                # only the pages in docs/compose
 
-A generated part is between `<!-- name -->` and `<!-- end -->`. `PARTS` has, by name, the functions that return the contents.
-Tests compare the pages with the content that would be written now.
+A generated part of the README is between `<!-- name -->` and `<!-- end -->`. `PARTS` has, by name, the functions that return
+the contents.
+In docs/compose, `<!-- output -->` is before the output of the Python block above it, or before a command of podium with its
+output. Tests compare the pages with the content that would be written now.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ BENCHMARK_RESULTS = ROOT / "docs" / "benchmark.json"
 SERVING = ROOT / "docs" / "serving.md"
 SERVING_RESULTS = ROOT / "docs" / "serve.json"
 SCREENSHOT = ROOT / "docs" / "playground.png"
+COMPOSE = ROOT / "docs" / "compose"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
 
@@ -154,6 +158,20 @@ def with_part(text: str, name: str, content: str) -> str:
     return new_text
 
 
+def with_outputs(page: str) -> str:
+    """Return a page's text with the outputs of its Python blocks and commands that follow `<!-- output -->`."""
+    page = re.sub(
+        r"```python\n(?P<code>[^`]*)```\n\n<!-- output -->\n```text\n[^`]*```",
+        lambda match: f"```python\n{match['code']}```\n\n<!-- output -->\n{_printed(match['code'])}",
+        page,
+    )
+    return re.sub(
+        r"<!-- output -->\n```console\n\$ podium (?P<arguments>.*)\n[^`]*```",
+        lambda match: f"<!-- output -->\n{_console(match['arguments'])}",
+        page,
+    )
+
+
 def code_before(name: str) -> str:
     """Return the last Python block of the README before a generated part."""
     preceding = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
@@ -213,10 +231,19 @@ def write_all() -> None:
     README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
     SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
     CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")
+    write_compose()
+
+
+def write_compose() -> None:
+    """Write the outputs of the examples in docs/compose."""
+    for path in COMPOSE.glob("*.md"):
+        path.write_text(with_outputs(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if names := sys.argv[1:]:
+    if sys.argv[1:] == ["compose"]:
+        write_compose()
+    elif names := sys.argv[1:]:
         README.write_text(with_parts(README.read_text(encoding="utf-8"), names), encoding="utf-8")
     else:
         write_all()

@@ -17,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import compositions
 import loopback
 import podium
 from environment import PARITY_MODELS
 from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
 from podium.errors import InvalidInput, PodiumError
-from podium.ranking import NO_TEXT_SCORES, order
+from podium.ordering import NO_TEXT_SCORES, order
 from podium.types import Scores
 
 WORDS = st.sampled_from(["red", "fruit", "apple", "sea", "night", "the", "RED", "東京", "ü", "\ud800", "0"])
@@ -41,6 +42,7 @@ RERANKERS = {
     "modular": lambda: podium.load(PARITY_MODELS / "ettin"),
     "int8": lambda: podium.load(PARITY_MODELS / "bert", precision="int8"),
     "bundled": lambda: podium.load("podium-mini"),
+    **compositions.RERANKERS,
 }
 APIS = {"cohere": loopback.cohere, "voyage": loopback.voyage}
 
@@ -73,8 +75,10 @@ def test_scores_belong_to_their_documents_and_decrease(reranker, documents, quer
     assert sorted(result.index for result in ranking) == list(range(len(documents)))
     assert all(result.document is documents[result.index] for result in ranking)
     assert [result.rank for result in ranking] == list(range(1, len(documents) + 1))
-    scores = [result.score for result in ranking]
-    assert scores == sorted(scores, reverse=True)
+    scores_by_model: dict[str | None, list[float]] = {}  # of a cascade, each model has a tier of its own
+    for result in ranking:
+        scores_by_model.setdefault(result.scored_by, []).append(result.score)
+    assert all(scores == sorted(scores, reverse=True) for scores in scores_by_model.values())
     scores_in_input_order = reranker.score(query, documents)
     assert all(result.score == pytest.approx(scores_in_input_order[result.index], abs=1e-6) for result in ranking)
     assert documents == before
@@ -411,3 +415,8 @@ def test_stop_iteration_in_a_thread_is_an_error_and_not_a_hang(method):
 class StoppingSource:
     def search(self, query, limit):
         raise StopIteration
+
+
+def test_reranker_stands_for_its_scorer_in_other_scorers(mini):
+    assert podium.Reranker(mini).rerank("red", ["a", "red"]).model == "podium-mini"
+    assert podium.Cascade(mini, mini).scorers == (mini.scorer, mini.scorer)

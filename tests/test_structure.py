@@ -29,9 +29,10 @@ LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic", "notes"),
-        *("redis_values", "regular_files", "schedule", "steps", "threads"),
+        *("redis_values", "regular_files", "schedule", "steps", "texts", "threads", "truncation"),
+        *("embedding", "sentences", "token_counts"),
     },
-    {"ranking", "preparation", "progress", "bundled"},
+    {"ordering", "ranking", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose", "sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations"},
     {"batch", "server", "cli", "__main__"},

@@ -38,9 +38,15 @@ from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranke
 from podium.load import load
 from podium.ranking import Reranker
 from podium.search import Search
-from podium.types import Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
+from podium.truncation import TruncationWarning
+from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
+    from podium.compose.cascade import Cascade
+    from podium.compose.fallback import Fallback
+    from podium.compose.fused import Fused, rrf
+    from podium.compose.neighbours import Neighbours
+    from podium.compose.passages import Passages
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
@@ -50,10 +56,13 @@ __version__ = "0.1.0"
 __all__ = [
     "BadResponse",
     "BatchResult",
+    "Cascade",
     "CohereReranker",
     "DeadlineExceeded",
     "EmbeddedIndex",
     "Embedder",
+    "Fallback",
+    "Fused",
     "HFCrossEncoderReranker",
     "InvalidInput",
     "KeyRejected",
@@ -61,6 +70,9 @@ __all__ = [
     "MissingPackage",
     "ModelError",
     "ModelNotFound",
+    "Neighbours",
+    "Passage",
+    "Passages",
     "PodiumError",
     "ProviderError",
     "ProviderUnavailable",
@@ -76,6 +88,7 @@ __all__ = [
     "Search",
     "Source",
     "SourceError",
+    "TruncationWarning",
     "UnsupportedModel",
     "Usage",
     "Verification",
@@ -84,13 +97,20 @@ __all__ = [
     "__version__",
     "batch",
     "load",
+    "rrf",
     "verify_batch",
 ]
 
-# Name → its module, which is imported on first use because it imports third-party packages.
+# Name → its module, which is imported on first use, because it imports third-party packages or is rarely used.
 _LAZY_MODULES = {
+    "Cascade": "podium.compose.cascade",
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
+    "Fallback": "podium.compose.fallback",
+    "Fused": "podium.compose.fused",
+    "Neighbours": "podium.compose.neighbours",
+    "Passages": "podium.compose.passages",
+    "rrf": "podium.compose.fused",
     "RedisSource": "podium.sources.redis.source",
 }
 

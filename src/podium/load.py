@@ -62,7 +62,7 @@ def load(
     - `limit`, `rank_by`, `return_score`: defaults for every call.
     - `calibration`: a file written by `podium calibrate`, which turns scores into probabilities. It must have been fitted
       on a model of this name and revision. For a hosted model, `base_url` may differ.
-    - `cache`: the URL of a Redis in which scores are cached, shared by all processes that use it.
+    - `cache`: where scores are cached: "memory" (200,000 scores in this process), or the URL of a Redis that processes share.
 
     For models on this machine:
 
@@ -129,9 +129,9 @@ def load(
         scorer = local_scorer(name, **without_none(local_options))
     if cache is not None:
         from podium.compose.cached import CachedScorer
-        from podium.compose.stores.redis import RedisScores
+        from podium.compose.stores import open_store
 
-        scorer = CachedScorer(scorer, RedisScores(cache))
+        scorer = CachedScorer(scorer, open_store(cache))
     if calibration is not None:
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from podium.types import Progress
 
-__all__ = ["bar"]
+__all__ = ["bar", "in_proportion"]
 
 QUICK_SECONDS = 1.0  # work that ends within this time shows no bar
 
@@ -26,6 +26,25 @@ def bar(total: int, is_shown: bool, label: str = "scoring", detail: Callable[[],
         yield late_bar.advance if is_shown else lambda count: None
     finally:
         late_bar.stop()
+
+
+def in_proportion(progress: Progress | None, parts: int, total: int) -> Progress | None:
+    """Return a function to call with numbers of parts, of which there are `parts`. It passes their share of `total` on.
+
+    For a progress that counts `total` items, while the work is divided into another number of parts.
+    """
+    if progress is None or not parts:
+        return progress
+    done_parts = done_items = 0
+
+    def advance(count: int) -> None:
+        nonlocal done_parts, done_items
+        done_parts = min(done_parts + count, parts)
+        items = done_parts * total // parts - done_items
+        done_items += items
+        progress(items)
+
+    return advance
 
 
 class _LateBar:

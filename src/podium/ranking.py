@@ -1,20 +1,17 @@
-"""Reranker, the object that users hold, and the functions that order documents by their scores.
+"""Reranker, the object that users hold: it reads the texts of documents, calls its scorer, and returns a Ranking.
 
-Everything that must be correct for every scorer is here: which documents have text, which score belongs to which document,
-ties, limits, thresholds. Nothing here depends on a model or a provider.
+Nothing here depends on a model or a provider. `podium.ordering` turns scores into results.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from podium.documents import TextReader, source_score_and_rank
+from podium.documents import TextReader
 from podium.errors import InvalidInput, PodiumError
 from podium.inputs import (
     checked_batches,
@@ -28,46 +25,15 @@ from podium.inputs import (
     refuse_unknown_names,
     without_none,
 )
+from podium.ordering import Cut, Request, make_ranking
 from podium.progress import bar
 from podium.scorers import as_scorer
-from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
+from podium.texts import Texts
+from podium.types import Progress, Ranking, Scorer, Scores
 
-__all__ = ["NO_TEXT_SCORES", "Reranker", "order"]
+__all__ = ["Reranker"]
 
 MANY_DOCUMENTS = 300  # ranking this many takes about a millisecond; more of them are ranked on another thread
-NO_TEXT_SCORES: dict[ScoreKind, float] = {
-    "logit": -3.4028234663852886e38,  # the lowest float32, so no model computes a lower score
-    "sigmoid": 0.0,
-    "probability": 0.0,
-    "similarity": -1.0,
-    "similarity_sum": -3.4028234663852886e38,
-    "fused": 0.0,
-}
-"""Kind of score → the score of a document without text, unless another document's score is even lower.
-
-In that case, the document without text gets that lower score, so that scores never increase from one rank to the next.
-"""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Request:
-    """A checked query and its documents. `texts[i]` is the text of `documents[text_indices[i]]`.
-
-    Documents whose index is not in `text_indices` have no text.
-    """
-
-    query: str
-    documents: list[Any]
-    texts: list[str]
-    text_indices: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """The limits on the results of a call: their number and their score. None means no limit."""
-
-    limit: int | None
-    min_score: float | None
 
 
 class Reranker:
@@ -290,8 +256,8 @@ class Reranker:
         """Return a document as `rank` returns it. A subclass may return another object."""
         return document
 
-    def _cut(self, limit: int | None, min_score: float | None) -> _Cut:
-        return _Cut(self.limit if limit is None else checked_limit(limit), checked_min_score(min_score))
+    def _cut(self, limit: int | None, min_score: float | None) -> Cut:
+        return Cut(self.limit if limit is None else checked_limit(limit), checked_min_score(min_score))
 
     def _documents(self, docs: Iterable[Any]) -> list[Any]:
         if self._closed:
@@ -301,7 +267,7 @@ class Reranker:
     def _text_reader(self, documents: list[Any], rank_by: str | list[str] | None) -> TextReader:
         return TextReader(documents, self._fields if rank_by is None else fields_to_read(documents, rank_by))
 
-    def _scores(self, requests: Sequence[_Request], advance: Progress) -> list[Scores]:
+    def _scores(self, requests: Sequence[Request], advance: Progress) -> list[Scores]:
         """Return the scores of each request. Only requests that have texts are passed to the scorer."""
         with_texts = [request for request in requests if request.texts]
         scores_with_texts: Sequence[Scores] = ()
@@ -317,28 +283,18 @@ class Reranker:
         remaining = iter(scores_with_texts)
         return [next(remaining) if request.texts else Scores(()) for request in requests]
 
-    def _ranking(self, request: _Request, scores: Scores, cut: _Cut, began: float) -> Ranking:
-        if not isinstance(scores, Scores):
-            raise PodiumError(f"{self.model} returned a {type(scores).__name__}, not podium.types.Scores")
-        _check_scores(scores, len(request.texts), self.model)
-        no_text_score = min([NO_TEXT_SCORES[self._scorer.score_kind], *scores.values])
-        results = _results(request, scores, float(no_text_score), cut)
-        return Ranking(
-            results=tuple(results),
-            model=self.model,
-            revision=self._scorer.revision,
-            score_kind=self._scorer.score_kind,
-            usage=_usage(scores, len(request.texts), time.perf_counter() - began),
-            notes=(*scores.notes, *_query_notes(scores), *_text_notes(request, scores), *_cut_notes(request, results)),
-        )
+    def _ranking(self, request: Request, scores: Scores, cut: Cut, began: float) -> Ranking:
+        return make_ranking(request, scores, cut, self._scorer, time.perf_counter() - began)
 
 
-def _request(query: str, reader: TextReader) -> _Request:
+def _request(query: str, reader: TextReader) -> Request:
     """Return the request for a query and the documents of a reader, which have been read. Raises InvalidInput."""
     reader.check_fields()
     texts = reader.texts
     text_indices = [index for index, text in enumerate(texts) if text is not None]
-    return _Request(checked_query(query), list(reader.documents), [text for text in texts if text is not None], text_indices)
+    documents = list(reader.documents)
+    with_text = Texts((text for text in texts if text is not None), [documents[index] for index in text_indices])
+    return Request(checked_query(query), documents, with_text, text_indices)
 
 
 def _same(reranker: Reranker) -> Reranker:
@@ -359,101 +315,3 @@ def _picklable_call(load_again: functools.partial[Reranker]) -> functools.partia
             "put the secret into the environment instead, or load the reranker in each process"
         )
     return load_again
-
-
-def order(keys: Sequence[float]) -> list[int]:
-    """Return the indices of `keys` from the highest key to the lowest; equal keys stay in input order."""
-    return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)  # `reverse` keeps the order of equal keys
-
-
-def _results(request: _Request, scores: Scores, no_text_score: float, cut: _Cut) -> list[Result]:
-    """Return the results that the cut leaves: documents with text by their scores, then those without, in input order.
-
-    Ranks are those before the cut. Only documents with text can have the minimum score.
-    """
-    ranked_texts = list(enumerate(order(scores.values if scores.raw is None else scores.raw), start=1))
-    if cut.min_score is not None:
-        ranked_texts = [(rank, position) for rank, position in ranked_texts if scores.values[position] >= cut.min_score]
-    results = [_result_with_text(request, scores, rank, position) for rank, position in ranked_texts[: cut.limit]]
-    if cut.min_score is not None:
-        return results
-    with_text = set(request.text_indices)
-    without_text = [index for index in range(len(request.documents)) if index not in with_text]
-    for rank, index in enumerate(without_text, start=len(with_text) + 1):
-        if cut.limit is not None and rank > cut.limit:
-            break
-        document = request.documents[index]
-        tokens = dropped_tokens = 0
-        source = source_score_and_rank(document)
-        results.append(Result(document, no_text_score, rank, index, tokens, dropped_tokens, True, *source))
-    return results
-
-
-def _result_with_text(request: _Request, scores: Scores, rank: int, position: int) -> Result:
-    """Return the result of the text at a position in `request.texts`."""
-    index = request.text_indices[position]
-    document = request.documents[index]
-    tokens = None if scores.tokens is None else scores.tokens[position]
-    dropped_tokens = None if scores.dropped_tokens is None else scores.dropped_tokens[position]
-    source = source_score_and_rank(document)
-    return Result(document, float(scores.values[position]), rank, index, tokens, dropped_tokens, False, *source)
-
-
-def _check_scores(scores: Scores, count: int, model: str) -> None:
-    """Raise PodiumError unless there is a finite score and a valid number of tokens for each of `count` texts.
-
-    This cannot be taken for granted, because users write scorers, too.
-    """
-    token_counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
-    columns = (scores.values, scores.raw, *token_counts)
-    try:
-        if len(scores.values) != count or any(column is not None and len(column) != count for column in columns):
-            raise PodiumError(f"{model} returned {len(scores.values)} scores for {count} texts, so they cannot be ranked")
-        is_finite = all(all(map(math.isfinite, column)) for column in columns[:2] if column is not None)
-    except (TypeError, ValueError, OverflowError):  # for strings, None, and integers too large for a float
-        is_finite = False
-    if not is_finite:
-        raise PodiumError(f"{model} returned a score that is not a finite number; its weights or its reply are damaged")
-    count_types = {count_type for column in token_counts for count_type in map(type, column or ())} - {type(None)}
-    if not all(hasattr(count_type, "__index__") for count_type in count_types):
-        raise PodiumError(f"{model} returned a number of tokens that is not a whole number; it must be an int or None")
-
-
-def _usage(scores: Scores, pairs: int, seconds: float) -> Usage:
-    """Return the usage of a call. Its tokens are the scorer's total, else the sum over texts if all counts are known."""
-    tokens = scores.total_tokens
-    if tokens is None and scores.tokens is not None and None not in scores.tokens:
-        tokens = sum(count for count in scores.tokens if count)
-    return Usage(
-        pairs=pairs,
-        tokens=tokens,
-        truncated=None if scores.dropped_tokens is None else sum(map(bool, scores.dropped_tokens)),
-        billed=scores.billed,
-        seconds=seconds,
-        remembered=scores.remembered,
-        encoded=scores.encoded,
-    )
-
-
-def _query_notes(scores: Scores) -> Iterator[str]:
-    token_counts = scores.query_tokens or ()
-    dropped_counts = scores.query_dropped_tokens or ()
-    if 0 in token_counts:
-        yield "the query has no token that the model knows; the scores mean little"
-    if dropped := max((count or 0 for count in dropped_counts), default=0):  # a count is None if it is unknown
-        yield f"the query is longer than the model reads with these documents; up to {dropped} of its tokens were dropped"
-
-
-def _text_notes(request: _Request, scores: Scores) -> Iterator[str]:
-    document_count = len(request.documents)
-    if unread := list(scores.tokens or ()).count(0):
-        yield f"{unread} of {len(request.texts)} texts have no token that the model knows; their scores mean little"
-    if truncated := sum(map(bool, scores.dropped_tokens or ())):
-        yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"
-    if without_text := document_count - len(request.texts):
-        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, with the lowest score"
-
-
-def _cut_notes(request: _Request, results: Sequence[Result]) -> Iterator[str]:
-    if request.documents and not results:
-        yield f"none of {len(request.documents)} documents reached the minimum score, so there is no result"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput
 from podium.threads import to_thread
-from podium.types import AsyncScorer, ManyScorer, Progress, ScoreKind, Scorer, Scores
+from podium.token_counts import TokenCounter
+from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, ScoreKind, Scorer, Scores
 
-__all__ = ["BaseScorer", "as_scorer"]
+__all__ = ["BaseScorer", "HasScorer", "as_scorer"]
 
 
 class BaseScorer(ABC):
@@ -50,6 +51,21 @@ class BaseScorer(ABC):
         return False
 
     @property
+    def reads_documents(self) -> bool:
+        """Whether a score depends on the document of a text (see `podium.texts`), and not only on the text."""
+        return False
+
+    @property
+    def reads_passages(self) -> bool:
+        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        return False
+
+    @property
+    def schedules_together(self) -> bool:
+        """Whether `score_many` computes the texts of all queries together. If not, it scores one query after another."""
+        return False
+
+    @property
     def is_async(self) -> bool:
         """Whether `ascore` waits on the event loop, without occupying a thread."""
         return False
@@ -67,6 +83,16 @@ class BaseScorer(ABC):
     @property
     def max_length(self) -> int | None:
         """The most tokens that the model reads of a query and a text together, None if unknown."""
+        return None
+
+    @property
+    def counts_dropped_tokens(self) -> bool:
+        """Whether `score` returns how many tokens of each text were not read."""
+        return False
+
+    @property
+    def token_counter(self) -> TokenCounter | None:
+        """What counts tokens as the model does, None if its tokenizer is not on this machine."""
         return None
 
     @property
@@ -108,10 +134,24 @@ class BaseScorer(ABC):
         self.close()
 
 
+@runtime_checkable
+class HasScorer(Protocol):
+    """A podium.ranking.Reranker, which this module cannot import."""
+
+    scorer: Any
+
+    def rerank(self, query: str, docs: Any) -> Ranking: ...
+
+
 def as_scorer(scorer: Any) -> BaseScorer:
-    """Return `scorer` itself if it is a BaseScorer, else a BaseScorer around it. Raises InvalidInput if it cannot score."""
+    """Return `scorer` itself if it is a BaseScorer, the scorer of a Reranker, or else a BaseScorer around a user's scorer.
+
+    Raises InvalidInput if it cannot score.
+    """
     if isinstance(scorer, BaseScorer):
         return scorer
+    if isinstance(scorer, HasScorer):
+        return as_scorer(scorer.scorer)
     if isinstance(scorer, str | os.PathLike):
         raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
     if not callable(getattr(scorer, "score", None)) and not isinstance(scorer, AsyncScorer | ManyScorer):
@@ -148,6 +188,15 @@ class _UserScorer(BaseScorer):
     @property
     def listwise(self) -> bool:
         return bool(getattr(self._scorer, "listwise", False))
+
+    @property
+    def reads_passages(self) -> bool:
+        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        return False
+
+    @property
+    def schedules_together(self) -> bool:
+        return isinstance(self._scorer, ManyScorer)
 
     @property
     def is_async(self) -> bool:

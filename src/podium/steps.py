@@ -9,7 +9,8 @@ without I/O, and run by one of two drivers:
     >>> drive(greeting(), lambda question: "Ann")
     'hello Ann'
 
-If a step fails, its exception is raised inside the generator at the `yield`, where it can be handled.
+If a step fails, its exception is raised inside the generator at the `yield`, where it can be handled. If the call is
+interrupted or cancelled, the generator is closed: GeneratorExit is raised at the `yield`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def drive(steps: Generator[Step, Outcome, Result], perform: Callable[[Step], Out
                 step = steps.send(outcome)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped; here it is a Result
+    finally:
+        steps.close()
 
 
 async def adrive(steps: Generator[Step, Outcome, Result], perform: Callable[[Step], Awaitable[Outcome]]) -> Result:
@@ -55,6 +58,8 @@ async def adrive(steps: Generator[Step, Outcome, Result], perform: Callable[[Ste
                 step = steps.send(outcome)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped; here it is a Result
+    finally:
+        steps.close()
 
 
 def immediate(function: Callable[Arguments, Result]) -> Callable[Arguments, Generator[Any, Any, Result]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, overload, runtime_checkable
@@ -15,6 +16,7 @@ __all__ = [
     "Candidates",
     "Embed",
     "ManyScorer",
+    "Passage",
     "Progress",
     "Ranking",
     "Result",
@@ -77,6 +79,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """The part of a long text that decided its score: its characters from `start` to before `end`, and its own score.
+
+    `text` has these characters. A scorer need not set it, because it is set in every Result. The repr leaves it out.
+    """
+
+    start: int
+    end: int
+    score: float
+    text: str = field(default="", repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the passage as `json.dumps` takes it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What a scorer returns for one query. Every list has one entry per text, in the order of the texts.
 
@@ -86,7 +105,16 @@ class Scores:
     - `query_tokens`, `query_dropped_tokens`: the same for the query. They are lists, because a model that reads the query
       and the text together may read less of the query beside a long text.
     - `total_tokens`: number of tokens computed or billed for the whole call, None if unknown.
-    - `billed`, `remembered`, `encoded`: as in Usage. `notes`: as in Ranking.
+    - `billed`, `remembered`, `encoded`: as in Usage. `notes`, `reasons`: as in Ranking.
+
+    A scorer that is made of others may also return these:
+
+    - `tiers`: the tier of each text, 0 for the best. A text in a lower tier is ranked above all texts in higher tiers. Scores
+      of different tiers cannot be compared.
+    - `scored_by`: the name of the model that scored each text. It is None for a text that was not scored: its value is NaN,
+      and it is ranked below all texts with a score, in input order.
+    - `passages`: the part of each text that decided its score, None if that is the whole text.
+    - `model`, `revision`, `score_kind`: those of the model that scored the texts, if it is not the scorer's own.
     """
 
     values: Sequence[float]
@@ -100,6 +128,13 @@ class Scores:
     notes: tuple[str, ...] = ()
     remembered: int = 0
     encoded: int | None = None
+    tiers: Sequence[int] | None = None
+    scored_by: Sequence[str | None] | None = None
+    passages: Sequence[Passage | None] | None = None
+    model: str | None = None
+    revision: str | None = None
+    score_kind: ScoreKind | None = None
+    reasons: tuple[str, ...] = ()
 
 
 class Scorer(Protocol):
@@ -116,7 +151,10 @@ class Scorer(Protocol):
     def score_kind(self) -> ScoreKind: ...
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        """Return one score per text, in the order of the texts. No text is blank. Must be safe to call from several threads."""
+        """Return one score per text, in the order of the texts. No text is blank. Must be safe to call from several threads.
+
+        A Reranker passes `podium.texts.Texts`, a tuple of strings that also has the document of each text.
+        """
         ...
 
 
@@ -189,10 +227,14 @@ class Result:
     """One document with its score and position. The repr leaves out the document, because reprs end up in logs.
 
     - `document`: the caller's own object.
+    - `score`: NaN if the document was not scored, for example because a budget was used up.
     - `rank`: position in the ranking, from 1. `index`: position in the input, from 0.
     - `tokens`, `dropped_tokens`: how many tokens of the text the model read and how many it did not; None if unknown.
     - `no_text`: whether the document was None or blank. Such a document is not scored, and is placed after all others.
     - `source_score`, `source_rank` (from 1): the document's score and position in the source's results, None if unknown.
+    - `scored_by`: the name of the model that computed the score, None if the document was not scored. Scores of different
+      models cannot be compared.
+    - `passage`: the part of a long text that decided its score, None if that is the whole text.
     """
 
     document: Any = field(repr=False)
@@ -204,18 +246,32 @@ class Result:
     no_text: bool = False
     source_score: float | None = None
     source_rank: int | None = None
+    scored_by: str | None = None
+    passage: Passage | None = None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether `score` is a number. A document without text has one, the lowest, although it was not scored."""
+        return not math.isnan(self.score)
+
+    @property
+    def score_or_none(self) -> float | None:
+        """The score, None if the document was not scored."""
+        return self.score if self.has_score else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as `json.dumps` takes it."""
+        """Return the result as `json.dumps` takes it. The score of a document that was not scored is None."""
         return {
             "rank": self.rank,
             "index": self.index,
-            "score": self.score,
+            "score": self.score_or_none,
             "tokens": self.tokens,
             "dropped_tokens": self.dropped_tokens,
             "no_text": self.no_text,
             "source_score": self.source_score,
             "source_rank": self.source_rank,
+            "scored_by": self.scored_by,
+            "passage": None if self.passage is None else self.passage.to_dict(),
             "document": self._document_as_json(),
         }
 
@@ -232,7 +288,8 @@ class Ranking(Sequence[Result]):
 
     `notes` are sentences that a user should read before relying on the order, for example that texts were truncated.
     `total` is the number of documents in the source that match the query. It is None if the source does not know it, and
-    if the call was not made by a `Search`.
+    if the call was not made by a `Search`. `reasons` say why the order is not what the scorer usually returns, for example
+    because another model had to replace it. They are also the first notes.
     """
 
     results: tuple[Result, ...]
@@ -242,6 +299,12 @@ class Ranking(Sequence[Result]):
     usage: Usage
     notes: tuple[str, ...] = ()
     total: int | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether there are `reasons`: another model scored the documents, or some of them were not scored."""
+        return bool(self.reasons)
 
     @overload
     def __getitem__(self, index: int) -> Result: ...
@@ -257,7 +320,9 @@ class Ranking(Sequence[Result]):
         return iter(self.results)
 
     def __repr__(self) -> str:
-        scores = [result.score for result in self.results if not result.no_text]
+        best_model = self.results[0].scored_by if self.results else None  # scores of other models are not in the range
+        scored = [result for result in self.results if result.scored_by == best_model and result.has_score]
+        scores = [result.score for result in scored if not result.no_text]
         score_range = f", {self.score_kind} scores {scores[0]:.4g} to {scores[-1]:.4g}" if scores else ""
         results = f"{len(self)} result{'' if len(self) == 1 else 's'}"
         notes = f"{len(self.notes)} note{'' if len(self.notes) == 1 else 's'}"
@@ -276,6 +341,8 @@ class Ranking(Sequence[Result]):
             "revision": self.revision,
             "score_kind": self.score_kind,
             "usage": self.usage.to_dict(),
+            "degraded": self.degraded,
+            "reasons": list(self.reasons),
             "notes": list(self.notes),
             **({} if self.total is None else {"total": self.total}),
             "results": [result.to_dict() for result in self.results],

@@ -190,3 +190,43 @@ def test_csv_has_each_text_in_one_cell(tmp_path, text):
     assert code == 0
     expected_text = text.replace("\r\n", "\n").replace("\r", "\n")  # run_in_process turns every end of a line into \n
     assert sorted(row["text"] for row in rows) == sorted([expected_text, "c"])
+
+
+LONG = "The sea is blue at night. " * 200 + "The best red fruit is a ripe apple."
+
+
+@pytest.fixture
+def long_file(tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in ({"title": "Notes", "text": LONG}, {"text": "the sea"})))
+    return path
+
+
+def test_passages_are_shown_and_nothing_is_left_unread(long_file):
+    code, out, err = run_in_process("rank", "a red fruit", long_file, "--passages", "--title", "title", COLUMNS="")
+    assert code == 0
+    assert out.splitlines()[1].endswith("The best red fruit is a ripe apple.")
+    assert len(out.splitlines()[1]) < len(LONG)
+    assert "longer than the model reads" not in err
+    assert "1 of 2 documents were read in passages" in err
+
+
+def test_passages_are_in_the_output_for_programs(long_file):
+    _, out, _ = run_in_process("rank", "a red fruit", long_file, "--passages", "--json")
+    passage = json.loads(out)["results"][0]["passage"]
+    assert passage["text"] == LONG[passage["start"] : passage["end"]]
+    _, out, _ = run_in_process("rank", "a red fruit", long_file, "--passages", "--csv")
+    row = next(csv.DictReader(io.StringIO(out)))
+    assert (row["passage_start"], row["passage_end"]) == (str(passage["start"]), str(passage["end"]))
+
+
+def test_note_about_long_documents_names_the_option(long_file):
+    _, _, err = run_in_process("rank", "a red fruit", long_file)
+    assert "note: with --passages, the model reads them completely" in err
+    assert "TruncationWarning" not in err
+
+
+def test_title_needs_passages(long_file):
+    code, _, err = run_in_process("rank", "a red fruit", long_file, "--title", "title")
+    assert code == 2
+    assert "--title title needs --passages" in err

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+import hashlib
 
 import numpy as np
 import pytest
 
 import podium
-from fakes import AsyncWordOverlap, FunctionScorer, MemoryStore, WordOverlap
+from fakes import AsyncWordOverlap, FunctionScorer, LetterCounts, MemoryStore, WordOverlap
 from podium.compose.cached import CachedScorer
 from podium.errors import InvalidInput, PodiumError
-from podium.types import Scores
+from podium.texts import Texts, documents_of
+from podium.types import Passage, Scores
 
 TEXTS = ["a red apple", "the sea", "a red apple", "red"]
 NOTE = "the store is unavailable"
-
-ScoreFunction = Callable[[CachedScorer, str, Sequence[str]], Scores]
 
 
 class FailingStore(MemoryStore):
@@ -25,25 +23,6 @@ class FailingStore(MemoryStore):
         raise PodiumError(NOTE)
 
     put = get
-
-
-@pytest.fixture(params=["score", "ascore", "score_many"])
-def score(request: pytest.FixtureRequest) -> ScoreFunction:
-    """A function that scores texts with one of a scorer's three methods."""
-    return {
-        "score": lambda scorer, query, texts: scorer.score(query, texts),
-        "ascore": lambda scorer, query, texts: asyncio.run(scorer.ascore(query, texts)),
-        "score_many": lambda scorer, query, texts: scorer.score_many([query, "other"], [texts, texts])[0],
-    }[request.param]
-
-
-@pytest.fixture(params=["rerank", "arerank", "rerank_many"])
-def rerank(request: pytest.FixtureRequest) -> Callable[[podium.Reranker, str, Sequence[str]], podium.Ranking]:
-    return {
-        "rerank": lambda reranker, query, texts: reranker.rerank(query, texts),
-        "arerank": lambda reranker, query, texts: asyncio.run(reranker.arerank(query, texts)),
-        "rerank_many": lambda reranker, query, texts: reranker.rerank_many([query], [texts])[0],
-    }[request.param]
 
 
 def recording_scorer() -> FunctionScorer:
@@ -95,6 +74,18 @@ def test_key_depends_on_identity_query_and_text(identity, query, text):
     CachedScorer(first_scorer, store).score("q", ["t"])
     CachedScorer(second_scorer, store).score(query, [text])
     assert second_scorer.calls == [[text]]
+
+
+def test_keys_are_those_of_earlier_versions():
+    """Otherwise an update of podium would lose all cached scores."""
+    store = MemoryStore()
+    scorer = recording_scorer()
+    scorer.identity = "a"
+    CachedScorer(scorer, store).score("é", ["t", ""])
+    prefix = f"{scorer.model}@{scorer.revision}:a".encode()
+    for text in (b"t", b""):
+        content = b"".join(b"%d:%s" % (len(part), part) for part in (prefix, "é".encode(), text))
+        assert hashlib.blake2b(content, digest_size=20).digest() in store.rows
 
 
 def test_cached_scores_equal_computed_ones(mini, score):
@@ -161,3 +152,76 @@ def test_wrong_number_of_scores_is_an_error(rerank):
     reranker = podium.Reranker(CachedScorer(FunctionScorer(lambda texts: Scores([0.5])), MemoryStore()))
     with pytest.raises(PodiumError, match="returned 1 scores for 2 texts"):
         rerank(reranker, "q", ["a", "b"])
+
+
+class SwitchedScorer(FunctionScorer):
+    """A scorer whose scores are its own, or, while `is_replaced`, those of another model."""
+
+    def __init__(self) -> None:
+        super().__init__(self._scores)
+        self.is_replaced = False
+
+    def _scores(self, texts):
+        if self.is_replaced:
+            return Scores([9.0] * len(texts), model="other", reasons=("function failed",))
+        return Scores([1.0] * len(texts))
+
+
+def test_scores_of_another_model_are_neither_stored_nor_mixed_with_stored_ones(rerank):
+    inner = SwitchedScorer()
+    reranker = podium.Reranker(CachedScorer(inner, MemoryStore()))
+    rerank(reranker, "q", ["a", "b"])
+    inner.is_replaced = True
+    ranking = rerank(reranker, "q", ["a", "c", "c", "b"])
+    assert [(result.score, result.scored_by) for result in ranking] == [(9.0, "other")] * 4
+    assert (ranking.model, ranking.reasons) == ("other", ("function failed",))
+    inner.is_replaced = False
+    ranking = rerank(reranker, "q", ["a", "c"])
+    assert inner.calls == [["a", "b"], ["c"], ["a", "c", "b"], ["c"]]
+    assert [result.score for result in ranking] == [1.0, 1.0]
+
+
+def test_own_model_that_is_back_scores_all_texts():
+    is_replaced = iter([False, True, False])
+
+    def score(texts):
+        if next(is_replaced):
+            return Scores([9.0] * len(texts), model="other", reasons=("function failed",))
+        return Scores([1.0] * len(texts))
+
+    inner = FunctionScorer(score)
+    cached = CachedScorer(inner, MemoryStore())
+    cached.score("q", ["a"])
+    scores = cached.score("q", ["a", "b"])
+    assert (list(scores.values), scores.model, scores.reasons) == ([1.0, 1.0], None, ())
+    assert cached.score("q", ["a", "b"]).remembered == 2
+    assert inner.calls == [["a"], ["b"], ["a", "b"]]
+
+
+def test_passages_are_stored(score):
+    passage = Passage(2, 5, 0.5)
+    scorer = FunctionScorer(lambda texts: Scores([0.5] * len(texts), passages=[passage, *[None] * (len(texts) - 1)]))
+    cached = CachedScorer(scorer, MemoryStore())
+    for _ in range(2):
+        assert list(score(cached, "q", ["a long text", "short"]).passages) == [passage, None]
+
+
+def test_documents_stay_with_the_missing_texts():
+    received = []
+
+    def score(texts):
+        received.append(documents_of(texts))
+        return Scores([0.0] * len(texts))
+
+    cached = CachedScorer(FunctionScorer(score), MemoryStore())
+    cached.score("q", Texts(["b"], ["B"]))
+    cached.score("q", Texts(["a", "b", "c", "a"], ["A", "B", "C", "A2"]))
+    assert received == [["B"], ["A", "C"]]
+
+
+def test_scorer_that_reads_documents_cannot_be_cached():
+    class TitleReader(LetterCounts):
+        reads_documents = True
+
+    with pytest.raises(InvalidInput, match="cache the scorer inside it"):
+        CachedScorer(TitleReader(), MemoryStore())

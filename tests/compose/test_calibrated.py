@@ -20,7 +20,7 @@ from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
 from podium.hosted.providers import PROVIDERS
 from podium.hosted.scorer import HostedScorer
-from podium.ranking import NO_TEXT_SCORES
+from podium.ordering import NO_TEXT_SCORES
 from podium.types import ScoreKind, Scores
 
 PLATT = Calibration("word-overlap", "1", "platt", slope=2.0, offset=-3.0)

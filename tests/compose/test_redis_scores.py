@@ -35,9 +35,10 @@ def test_stored_rows_are_returned(url):
         b"k1": Row(value=0.25, raw=-1.5, tokens=7, dropped_tokens=0, query_tokens=3, query_dropped_tokens=0),
         b"k2": row_with_value(1.0),
         b"k3": Row(value=-3.4e38, raw=0.0, tokens=0, dropped_tokens=12, query_tokens=0, query_dropped_tokens=5),
+        b"k4": row_with_value(0.5)._replace(passage_start=0, passage_end=70_000, passage_score=-0.5),
     }
     store.put(rows)
-    assert store.get([b"k1", b"missing", b"k2", b"k3"]) == rows
+    assert store.get([b"k1", b"missing", b"k2", b"k3", b"k4"]) == rows
     assert store.get([]) == {}
     assert 6 * 86_400 < redis.Redis.from_url(url).ttl(PREFIX + b"k1".hex()) <= 7 * 86_400
     store.close()

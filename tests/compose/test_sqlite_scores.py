@@ -76,7 +76,7 @@ def test_file_of_an_earlier_version_is_read(tmp_path):
     file.close()
     store = SqliteScores(tmp_path / "old")
     old_row = row_with_value(0.5)._replace(raw=1.5, tokens=3, dropped_tokens=4)
-    new_row = row_with_value(1.0)._replace(query_tokens=2, query_dropped_tokens=3)
+    new_row = row_with_value(1.0)._replace(query_tokens=2, passage_start=0, passage_end=9, passage_score=0.5)
     store.put({b"b": new_row})
     assert store.get([b"a", b"b"]) == {b"a": old_row, b"b": new_row}
     store.close()

@@ -55,6 +55,11 @@ def test_trec_files_are_read(folder, tmp_path):
     assert collection.qrels == {"q1": {"d1": 2, "d3": -1}, "q2": {"d2": 1}}
 
 
+def test_tag_of_trec_topics_in_a_json_query_is_text(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": "what is <top><num>1<title> in html"}\n')
+    assert read_queries(tmp_path / "q.jsonl") == {"q1": "what is <top><num>1<title> in html"}
+
+
 def test_tab_separated_queries_are_read(tmp_path):
     (tmp_path / "q.tsv").write_text("q1\tred fruit\n\nq2\tthe sea\n")
     assert read_queries(tmp_path / "q.tsv") == {"q1": "red fruit", "q2": "the sea"}

@@ -41,6 +41,17 @@ def test_reranker_and_ceiling_order_the_candidates(collection, baseline, reranke
     assert list(ceiling(collection, baseline.run).run["q1"]) == ["d1", "d3", "d4"]
 
 
+def test_reranker_gets_the_scores_and_ranks_of_the_first_stage(collection, baseline):
+    """With all weight on the first stage, the order does not change, and only a fused score says so."""
+    for method in ("min-max", "reciprocal-rank"):
+        reranker = podium.Reranker(podium.Fused(WordOverlap(), weight=0.0, method=method))
+        system = rerank_run(collection, baseline.run, reranker, "fused", ignore_progress)
+        assert {query_id: list(scores) for query_id, scores in system.run.items()} == {
+            query_id: list(scores) for query_id, scores in baseline.run.items()
+        }
+        assert system.notes == ()
+
+
 def test_evaluation_equals_one_computed_by_hand(collection, baseline, reranked):
     evaluation = compare_systems(collection, baseline, [reranked, ceiling(collection, baseline.run)], ("nDCG@10",))
     means = [evaluation.mean(name, "nDCG@10") for name in ("first stage", "fruit", "ceiling")]

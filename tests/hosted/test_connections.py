@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -122,3 +124,29 @@ def test_error_of_an_invalid_environment_names_the_variable(monkeypatch, variabl
     with pytest.raises(InvalidInput, match=variable) as caught:
         podium.load("cohere:m", api_key="k")
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open descriptors")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("ends_generators", [True, False], ids=["asyncio.run", "closed loop"])
+def test_connections_of_ended_event_loops_are_closed(server, ends_generators):
+    server.answer = loopback.cohere
+    reranker = COHERE.load(server.url)
+
+    def rank_in_a_new_loop(ends_generators: bool) -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(reranker.arerank("q", ["a"]))
+        if ends_generators:  # asyncio.run does this
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    descriptors = Path("/proc/self/fd")
+    rank_in_a_new_loop(ends_generators)
+    gc.collect()
+    before = len(list(descriptors.iterdir()))
+    for _ in range(30):
+        rank_in_a_new_loop(ends_generators)
+    gc.collect()
+    assert len(list(descriptors.iterdir())) < before + 10
+    rank_in_a_new_loop(True)  # removes the connections of the last loop,
+    gc.collect()  # so that their warnings are ignored in this test

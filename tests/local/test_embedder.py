@@ -13,9 +13,9 @@ import pytest
 
 import podium
 from environment import PARITY_MODELS
+from podium.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.errors import InvalidInput, ModelNotFound, PodiumError, SourceError, UnsupportedModel
 from podium.local.families import FAMILIES
-from podium.sources.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 
 FOLDERS = sorted(path.parent for path in PARITY_MODELS.glob("embedders/*/expected.json.gz"))
 MEAN = PARITY_MODELS / "embedders" / "bert-mean"

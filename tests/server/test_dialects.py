@@ -251,6 +251,19 @@ def test_podium_returns_the_complete_ranking(server, mini):
     assert body["score_kind"] == "sigmoid"
 
 
+def test_podium_reads_long_documents_in_passages_on_request(server):
+    text = "The sea is blue at night. " * 200 + "The best red fruit is a ripe apple."
+    request = {"query": QUERY, "documents": [text, "the sea"]}
+    cut = server.post("/rank", request).json()["results"][0]
+    assert cut["passage"] is None
+    body = server.post("/rank", request | {"passages": True}).json()
+    result = body["results"][0]
+    assert (result["index"], result["dropped_tokens"]) == (0, 0)
+    passage = result["passage"]
+    assert passage["text"] == text[passage["start"] : passage["end"]]
+    assert "ripe apple" in passage["text"]
+
+
 @pytest.mark.parametrize(
     ("fields", "texts"),
     [

@@ -76,6 +76,18 @@ def page(browser, server):
     context.close()
 
 
+def test_passage_that_decided_the_score_is_shown(page):
+    """The passage is at the end of a text with characters that are two UTF-16 code units."""
+    long_text = "\U0001f34e The sea is blue at night. " * 200 + "The best red fruit is a ripe apple."
+    page.check("#passages")
+    rank(page, [long_text, "the sea"])
+    first = page.locator(".result").first
+    expect(first.locator("mark.passage")).to_contain_text("The best red fruit is a ripe apple.")
+    expect(first.locator(".more")).to_contain_text("tokens read")
+    expect(first.locator(".cut")).to_have_count(0)
+    expect(page.locator(".note").first).to_contain_text("1 of 2 documents were read in passages")
+
+
 def rank(page, documents=DOCUMENTS, query=QUERY, models=("podium-mini",)):
     """Fill in the form, select the models, click on Rank, and wait for the results."""
     page.fill("#query", query)

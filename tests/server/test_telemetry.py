@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import socket
+import struct
 
 import pytest
 from opentelemetry import trace
@@ -10,7 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serving import REQUEST, ServerThread, rerankers
+from loopback import wait_until
+from serving import REQUEST, ServerProcess, ServerThread, connect, http_request, rerankers
 
 
 def test_content_of_requests_is_not_logged(mini, caplog):
@@ -25,6 +29,21 @@ def test_content_of_requests_is_not_logged(mini, caplog):
     assert "secret" not in str([vars(record) for record in records])
     fields = next(record.fields for record in records if record.message == "request")
     assert {"id", "path", "bytes", "documents", "tokens", "dialect", "model", "status", "milliseconds"} <= set(fields)
+
+
+def test_log_of_disconnected_clients_is_json():
+    """asyncio would log a warning for every write to a connection that the client reset."""
+    request = http_request({"query": "q", "documents": ["a" * 1_000_000], "return_documents": True})
+    with ServerProcess("--log-format", "json") as server:
+        for _ in range(30):
+            with connect(server) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends a reset
+                connection.sendall(request)
+                connection.recv(1)
+        wait_until(lambda: server.log.count('"event": "request"') >= 30)
+        lines = server.log.splitlines()
+    for line in lines:
+        json.loads(line)
 
 
 def test_request_id_of_the_client_is_used():

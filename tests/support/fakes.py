@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -136,3 +137,56 @@ class MemoryStore:
         self.rows.update(rows)
 
     def close(self) -> None: ...
+
+
+class WordTokens:
+    """A TokenCounter whose tokens are words."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        return [[match.start() for match in re.finditer(r"\S+", text)] for text in texts]
+
+    def text_limit(self, query: str) -> int:
+        return self._limit - len(query.split())
+
+
+class Reader(BaseScorer):
+    """A scorer that reads `limit` words of a query and a text together: the share of the words read that are in the query.
+
+    `calls` has the texts of each call. Its counter believes that it reads `believed_limit` words, by default the same number.
+    """
+
+    score_kind: ScoreKind = "sigmoid"
+
+    def __init__(self, limit: int, *, believed_limit: int | None = None, model: str = "reader") -> None:
+        self._limit = limit
+        self._counter = WordTokens(believed_limit or limit)
+        self._model = model
+        self.calls: list[list[str]] = []
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    @property
+    def counts_dropped_tokens(self) -> bool:
+        return True
+
+    @property
+    def token_counter(self) -> WordTokens:
+        return self._counter
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        self.calls.append(list(texts))
+        query_words = query.split()
+        room = self._limit - len(query_words)
+        read = [text.split()[:room] for text in texts]
+        values = [sum(word in query_words for word in words) / len(words) for words in read]
+        tokens = [len(words) for words in read]
+        dropped = [len(text.split()) - count for text, count in zip(texts, tokens, strict=True)]
+        return Scores(values, tokens=tokens, dropped_tokens=dropped, total_tokens=sum(tokens))

@@ -97,8 +97,11 @@ class ParquetResults(PartWriter):
         for result in ranking:
             document = query.documents[result.index]
             counts = (result.tokens, result.dropped_tokens, result.no_text)
+            passage = result.passage
+            evidence = (None, None, None) if passage is None else (passage.start, passage.end, passage.score)
             origin = (self.target.input_path, document.position)
-            self._rows.append((query.id, document.id, document.index, result.rank, result.score, *counts, *origin))
+            ids = (query.id, document.id, document.index)
+            self._rows.append((*ids, result.rank, result.score_or_none, result.scored_by, *counts, *evidence, *origin))
         if self._copied_schema.names and len(ranking):
             copied = self._copied_batch([query.documents[result.index].copied for result in ranking])
             self._copied.append(copied)
@@ -150,7 +153,7 @@ class Replies(PartWriter):
         results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
         request_id = self._request_id(query.position, query.id)
         call = dataclasses.replace(query.request, model=None)  # the reply names the model that scored
-        body = DIALECT.reply(call, [dataclasses.replace(ranking, results=results)], request_id)
+        body = DIALECT.reply_body(call, [dataclasses.replace(ranking, results=results)], request_id)
         response = {"status_code": 200, "request_id": request_id, "body": body}
         self._write_line({"id": request_id, "custom_id": query.id, "response": response, "error": None})
 
@@ -175,13 +178,20 @@ RESULT_COLUMNS = {
     "index": "int32",
     "rank": "int32",
     "score": "float64",
+    "scored_by": "string",
     "tokens": "int32",
     "dropped_tokens": "int32",
     "no_text": "bool",
+    "passage_start": "int32",
+    "passage_end": "int32",
+    "passage_score": "float64",
     "file": "string",
     "position": "int64",
 }
-"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input."""
+"""Column of the Parquet output → its type. `file` and `position` are those of the document's row in the input.
+
+The score of a document that was not scored is null.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -27,6 +28,7 @@ from podium.cli.rank import rank
 from podium.cli.search import search
 from podium.cli.serve import serve
 from podium.errors import InvalidInput, MissingKey, ModelNotFound, PodiumError
+from podium.truncation import TruncationWarning
 
 __all__ = ["main", "podium"]
 
@@ -52,6 +54,7 @@ def _exit_code(arguments: list[str]) -> int:
         return 1
     # The library's warnings, such as one about a missing native core, are not shown. `podium check` shows their reasons.
     logging.getLogger("podium").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=TruncationWarning)  # a ranking's notes say the same
     for stream in (sys.stdout, sys.stderr):  # so that printing ▲ does not fail in a terminal with ASCII only
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

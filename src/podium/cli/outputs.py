@@ -20,7 +20,10 @@ __all__ = ["output_options", "print_for_programs"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-COLUMNS = ("rank", "score", "id", "index", "source_rank", "source_score", "tokens", "dropped_tokens", "no_text")
+COLUMNS = (
+    *("rank", "score", "id", "index", "source_rank", "source_score", "tokens", "dropped_tokens", "no_text"),
+    *("scored_by", "passage_start", "passage_end", "passage_score"),
+)
 OUTPUT_FORMATS = ("json", "jsonl", "csv")
 
 
@@ -55,7 +58,9 @@ def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int,
     else:
         print(_csv_line((*COLUMNS, "text")))
         for result in ranking:
+            passage = {} if result.passage is None else result.passage.to_dict()
             row = {**result.to_dict(), "id": id_of(result.document)}
+            row |= {f"passage_{name}": passage.get(name) for name in ("start", "end", "score")}
             print(_csv_line((*(row[name] for name in COLUMNS), valid_unicode(texts[result.index] or ""))))
     print_notes(ranking)
 

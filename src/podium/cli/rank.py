@@ -10,7 +10,8 @@ import click
 from podium.cli.options import by_option, format_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
-from podium.errors import InvalidInput
+from podium.compose.passages import Passages
+from podium.errors import Argument, InvalidInput
 from podium.formats import format_of, parse_documents, read_documents
 from podium.inputs import checked_texts, comma_list
 from podium.load import load
@@ -24,6 +25,8 @@ __all__ = ["rank"]
 @by_option(default="content, text, page_content or passage")
 @model_option
 @limit_option(None)
+@click.option("--passages", is_flag=True, help="Read long documents completely, in passages, and show the best passage.")
+@click.option("--title", metavar="FIELD", help="With --passages: field that is put before each passage.")
 @click.option("--min-score", type=float, metavar="X", help="Leave out results with a lower score.")
 @format_option
 @output_options
@@ -34,6 +37,8 @@ def rank(
     by: str | None,
     model: str,
     limit: int | None,
+    passages: bool,
+    title: str | None,
     min_score: float | None,
     format_name: str | None,
     output_format: str | None,
@@ -46,13 +51,18 @@ def rank(
     documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
     checked_texts(documents, rank_by)  # raises InvalidInput for an unknown field, before the model is loaded
-    with load(model, **load_options) as reranker:
+    if title is not None and not passages:
+        raise InvalidInput(Argument("title", title), " needs ", Argument("passages"))
+    with load(model, **load_options) as loaded:
+        reranker = loaded.with_scorer(Passages(loaded, title=title)) if passages else loaded
         ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
     texts = shown_texts(enumerate(documents), rank_by)
     if output_format:
         print_for_programs(output_format, ranking, texts)
     else:
         print_ranking(ranking, texts)
+    if ranking.usage.truncated and not passages:
+        click.echo("note: with --passages, the model reads them completely", err=True)
 
 
 def _documents(file: str, format_name: str | None) -> list[Any]:

@@ -36,13 +36,21 @@ REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "�
 
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print the rank, score, change of rank, id and text of each document. `texts`: index in the input → text."""
+    """Print the rank, score, change of rank, id and text of each document. `texts`: index in the input → text.
+
+    If a passage decided a document's score, its text is that of the passage.
+    If several models scored the documents, there is also a column with the model of each score.
+    """
+    has_models = any(result.scored_by not in (None, ranking.model) for result in ranking)
+    columns = ("rank", "score", *(["scored by"] if has_models else []), "moved")
     rows = []
     for result in ranking:
-        numbers = (str(result.rank), _score(result), _movement(result.index + 1, result.rank))
-        rows.append((*numbers, id_of(result.document), texts[result.index]))
+        models = [result.scored_by or ""] if has_models else []
+        numbers = (str(result.rank), _score(result), *models, _movement(result.index + 1, result.rank))
+        shown_text = texts[result.index] if result.passage is None else result.passage.text
+        rows.append((*numbers, id_of(result.document), shown_text))
     if rows:
-        _print_documents(("rank", "score", "moved"), rows)
+        _print_documents(columns, rows)
     print_notes(ranking)
 
 
@@ -182,7 +190,9 @@ def _summary(ranking: Ranking) -> str:
 
 
 def _score(result: Result) -> str:
-    return "no text" if result.no_text else f"{result.score:.4f}"
+    if result.no_text:
+        return "no text"
+    return f"{result.score:.4f}" if result.has_score else "not scored"
 
 
 def _source_score(result: Result) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from podium.compose.columns import is_plain, selected_scores
+from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.stores import Row, Store
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
-from podium.threads import to_thread
-from podium.types import Progress, Scorer, Scores
+from podium.scorers import HasScorer
+from podium.texts import selected_texts
+from podium.types import Passage, Progress, Scorer, Scores
 
 __all__ = ["CachedScorer"]
 
@@ -22,77 +26,92 @@ class _Lookup:
 
     Equal texts have the same key, so a text that occurs several times is scored once.
 
-    - `keys`: one key per text, in the order of the texts.
+    - `texts`: all texts of the query. `keys`: one key per text.
     - `stored_rows`: key → the row in the store.
-    - `missing`: key → a text that has to be scored.
+    - `missing`: key → the position of a text that has to be scored.
     - `notes`: a note about the failure of the store, if it failed.
     """
 
+    texts: Sequence[str]
     keys: list[bytes]
     stored_rows: dict[bytes, Row]
-    missing: dict[bytes, str]
+    missing: dict[bytes, int]
     notes: list[str]
 
     @property
-    def missing_texts(self) -> list[str]:
-        return list(self.missing.values())
+    def missing_texts(self) -> Sequence[str]:
+        return selected_texts(self.texts, self.missing.values())
+
+    def without_stored_rows(self) -> _Lookup:
+        return replace(self, stored_rows={}, missing=_first_positions(self.keys))
 
 
-class CachedScorer(WrappedScorer):
+class CachedScorer(StepwiseScorer, WrappedScorer):
     """A scorer that stores the scores of another scorer, and lets it compute only scores that are not stored.
 
     The key of a score is a hash of the scorer's model, revision and identity, the query and the text. If the store fails,
-    all texts are scored and a note says so. Raises InvalidInput for a listwise scorer, because its score of a document depends
-    on the other documents.
+    all texts are scored and a note says so. If another model had to score the texts, for example in a Fallback, its scores are
+    not stored, and are not mixed with stored ones: all texts of the query are scored again.
+
+    Raises InvalidInput for a scorer whose score of a document depends on the other documents (it is listwise), or on other
+    fields of the document than its text.
     """
 
-    def __init__(self, scorer: Scorer, store: Store) -> None:
+    def __init__(self, scorer: Scorer | HasScorer, store: Store) -> None:
         super().__init__(scorer)
         if self.listwise:
             raise InvalidInput(
                 f"{self.model} scores documents relative to each other, so its scores cannot be cached; leave out the cache"
             )
+        if self.reads_documents:
+            raise InvalidInput(
+                f"this scorer by {self.model} also reads other fields of a document, such as its title, which the cache does "
+                "not know; cache the scorer inside it"
+            )
         self._store = store
         self._key_prefix = f"{self.model}@{self.revision}:{self.identity}"
 
-    def score(self, query: str, texts: Sequence[str]) -> Scores:
-        lookup = self._lookup(query, texts)
-        fresh_scores = self.scorer.score(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return self._merge(lookup, fresh_scores)
-
-    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        lookup = await to_thread(self._lookup, query, texts)
-        fresh_scores = await self.scorer.ascore(query, lookup.missing_texts) if lookup.missing else Scores(())
-        return await to_thread(self._merge, lookup, fresh_scores)
-
-    def score_many(
-        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
-    ) -> list[Scores]:
-        lookups = [self._lookup(query, texts) for query, texts in zip(queries, texts_per_query, strict=True)]
+    def steps(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> Steps:
+        lookups: list[_Lookup] = yield CallStep(functools.partial(self._lookups, queries, texts_per_query))
         if progress:
             progress(sum(len(lookup.keys) - len(lookup.missing) for lookup in lookups))
-        fresh_per_query = self.scorer.score_many(queries, [lookup.missing_texts for lookup in lookups], progress=progress)
-        return [self._merge(lookup, fresh_scores) for lookup, fresh_scores in zip(lookups, fresh_per_query, strict=True)]
+        fresh = yield ScoreStep(self.scorer, queries, [lookup.missing_texts for lookup in lookups], progress)
+        mixed = [i for i, scores in enumerate(fresh) if lookups[i].stored_rows and not is_plain(scores)]
+        if mixed:
+            for i in mixed:
+                lookups[i] = lookups[i].without_stored_rows()
+            rescored = yield ScoreStep(self.scorer, [queries[i] for i in mixed], [lookups[i].missing_texts for i in mixed])
+            for i, scores in zip(mixed, rescored, strict=True):
+                fresh[i] = scores
+        merged: list[Scores] = yield CallStep(lambda: list(map(self._merge, lookups, fresh)))
+        return merged
+
+    def _lookups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[_Lookup]:
+        return [self._lookup(query, texts) for query, texts in zip(queries, texts_per_query, strict=True)]
 
     def _lookup(self, query: str, texts: Sequence[str]) -> _Lookup:
-        keys = [self._key(query, text) for text in texts]
+        keys = self._keys(query, texts)
         notes: list[str] = []
         stored_rows: dict[bytes, Row] = {}
         try:
             stored_rows = self._store.get(keys)
         except PodiumError as error:
             notes.append(f"{error}; scores were computed")
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored_rows}
-        return _Lookup(keys, stored_rows, missing, notes)
+        missing = {key: position for key, position in _first_positions(keys).items() if key not in stored_rows}
+        return _Lookup(texts, keys, stored_rows, missing, notes)
 
     def _merge(self, lookup: _Lookup, fresh_scores: Scores) -> Scores:
         """Store `fresh_scores`, the scores of the missing texts, and return the scores of all texts in order.
 
-        Scores that are not finite numbers are not stored: the ranking refuses them, and they may be an error that passes.
-        Raises PodiumError if there is not one score per missing text.
+        Scores of another model are not stored, and neither are those that are not finite numbers: the ranking refuses them, and
+        they may be an error that passes.
         """
-        if len(fresh_scores.values) != len(lookup.missing):
-            raise PodiumError(f"{self.model} returned {len(fresh_scores.values)} scores for {len(lookup.missing)} texts")
+        if not is_plain(fresh_scores):
+            indices = {key: index for index, key in enumerate(lookup.missing)}
+            scores = selected_scores(fresh_scores, [indices[key] for key in lookup.keys])
+            return replace(scores, notes=(*scores.notes, *lookup.notes))
         rows = dict(zip(lookup.missing, _rows(fresh_scores), strict=True))
         notes = [*fresh_scores.notes, *lookup.notes]
         remembered_count = sum(1 for key in lookup.keys if key in lookup.stored_rows)
@@ -107,10 +126,29 @@ class CachedScorer(WrappedScorer):
         all_rows = [lookup.stored_rows.get(key) or rows[key] for key in lookup.keys]
         return _scores(all_rows, fresh_scores, tuple(notes), remembered_count)
 
-    def _key(self, query: str, text: str) -> bytes:
-        """Return a hash of 20 bytes. Every hashed part is preceded by its length, so that "ab", "c" and "a", "bc" differ."""
-        parts = (part.encode("utf-8", "replace") for part in (self._key_prefix, query, text))
-        return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).digest()
+    def _keys(self, query: str, texts: Sequence[str]) -> list[bytes]:
+        """Return a hash of 20 bytes for each text. The model and the query are hashed only once."""
+        query_hash = hashlib.blake2b(_with_length(self._key_prefix) + _with_length(query), digest_size=20)
+        keys = []
+        for text in texts:
+            text_hash = query_hash.copy()
+            text_hash.update(_with_length(text))
+            keys.append(text_hash.digest())
+        return keys
+
+
+def _with_length(text: str) -> bytes:
+    """Return a text for a hash, with its length before it, so that "ab", "c" and "a", "bc" have different hashes."""
+    content = text.encode("utf-8", "replace")
+    return b"%d:%s" % (len(content), content)
+
+
+def _first_positions(keys: Sequence[bytes]) -> dict[bytes, int]:
+    """Return the position of the first text with each key."""
+    positions: dict[bytes, int] = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, position)
+    return positions
 
 
 def _is_finite(row: Row) -> bool:
@@ -125,13 +163,27 @@ def _rows(scores: Scores) -> list[Row]:
     unknown = [None] * len(scores.values)
     optional_columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     columns = [unknown if column is None else column for column in optional_columns]
-    return [Row(*row) for row in zip(scores.values, *columns, strict=True)]
+    rows = [Row(*row) for row in zip(scores.values, *columns, strict=True)]
+    if scores.passages is None:
+        return rows
+    return [row if passage is None else _with_passage(row, passage) for row, passage in zip(rows, scores.passages, strict=True)]
+
+
+def _with_passage(row: Row, passage: Passage) -> Row:
+    return row._replace(passage_start=passage.start, passage_end=passage.end, passage_score=passage.score)
+
+
+def _passage(row: Row) -> Passage | None:
+    if row.passage_start is None or row.passage_end is None or row.passage_score is None:
+        return None
+    return Passage(row.passage_start, row.passage_end, row.passage_score)
 
 
 def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], remembered_count: int) -> Scores:
     """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh_scores`."""
     columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
-    values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens = columns
+    values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens, *_ = columns
+    passages = [_passage(row) for row in rows]
     return Scores(
         values=values,
         raw=None if None in raw else raw,
@@ -144,4 +196,5 @@ def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], r
         notes=notes,
         remembered=remembered_count,
         encoded=fresh_scores.encoded,
+        passages=passages if any(passages) else None,
     )

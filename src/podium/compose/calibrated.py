@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.atomic import atomic_write
+from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
-from podium.threads import to_thread
+from podium.ordering import is_scored, raw_scores
+from podium.scorers import HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
 __all__ = ["CalibratedScorer", "Calibration", "read_calibration", "write_calibration"]
@@ -54,7 +56,7 @@ class Calibration:
         return y + (next_y - y) * (score - x) / (next_x - x)
 
 
-class CalibratedScorer(WrappedScorer):
+class CalibratedScorer(StepwiseScorer, WrappedScorer):
     """A scorer whose values are probabilities. It keeps the order of the wrapped scorer, even if two values become equal.
 
     Raises InvalidInput if the calibration was fitted on another model.
@@ -62,7 +64,7 @@ class CalibratedScorer(WrappedScorer):
 
     score_kind: ScoreKind = "probability"
 
-    def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
+    def __init__(self, scorer: Scorer | HasScorer, calibration: Calibration) -> None:
         super().__init__(scorer)
         if (calibration.model, calibration.revision) != (self.model, self.revision):
             raise InvalidInput(
@@ -77,21 +79,23 @@ class CalibratedScorer(WrappedScorer):
         digest = hashlib.blake2b(function.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
         return f"{self.scorer.identity} calibration {digest}"
 
-    def score(self, query: str, texts: Sequence[str]) -> Scores:
-        return self._calibrated(self.scorer.score(query, texts))
-
-    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        return await to_thread(self._calibrated, await self.scorer.ascore(query, texts))
-
-    def score_many(
-        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
-    ) -> list[Scores]:
-        scores_per_query = self.scorer.score_many(queries, texts_per_query, progress=progress)
-        return [self._calibrated(scores) for scores in scores_per_query]
+    def steps(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> Steps:
+        scores_per_query = yield ScoreStep(self.scorer, queries, texts_per_query, progress)
+        calibrated: list[Scores] = yield CallStep(lambda: list(map(self._calibrated, scores_per_query)))
+        return calibrated
 
     def _calibrated(self, scores: Scores) -> Scores:
-        raw = scores.values if scores.raw is None else scores.raw
-        return replace(scores, values=[self.calibration(float(score)) for score in raw], raw=raw)
+        """Return the scores as probabilities. Scores of another model do not change: it is not valid for them."""
+        if scores.model is not None:
+            note = f"the calibration is not for {scores.model}, so its scores are not probabilities"
+            return replace(scores, score_kind=scores.score_kind or self.scorer.score_kind, notes=(*scores.notes, note))
+        raw = raw_scores(scores)
+        values = [
+            self.calibration(float(score)) if scored else math.nan for score, scored in zip(raw, is_scored(scores), strict=True)
+        ]
+        return replace(scores, values=values, raw=raw)
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:

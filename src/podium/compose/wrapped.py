@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 
 from podium.encodings import EncodingStore, TextEncoder
-from podium.scorers import BaseScorer, as_scorer
+from podium.scorers import BaseScorer, HasScorer, as_scorer
+from podium.token_counts import TokenCounter
 from podium.types import ScoreKind, Scorer
 
 __all__ = ["WrappedScorer"]
@@ -17,7 +18,7 @@ class WrappedScorer(BaseScorer):
     `ascore` and `score_many` are not delegated: their defaults call the subclass's `score`.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer | HasScorer) -> None:
         self.scorer = as_scorer(scorer)
 
     @property
@@ -41,6 +42,18 @@ class WrappedScorer(BaseScorer):
         return self.scorer.listwise
 
     @property
+    def reads_documents(self) -> bool:
+        return self.scorer.reads_documents
+
+    @property
+    def reads_passages(self) -> bool:
+        return self.scorer.reads_passages
+
+    @property
+    def schedules_together(self) -> bool:
+        return self.scorer.schedules_together
+
+    @property
     def is_async(self) -> bool:
         return self.scorer.is_async
 
@@ -55,6 +68,14 @@ class WrappedScorer(BaseScorer):
     @property
     def max_length(self) -> int | None:
         return self.scorer.max_length
+
+    @property
+    def counts_dropped_tokens(self) -> bool:
+        return self.scorer.counts_dropped_tokens
+
+    @property
+    def token_counter(self) -> TokenCounter | None:
+        return self.scorer.token_counter
 
     @property
     def encoder(self) -> TextEncoder | None:

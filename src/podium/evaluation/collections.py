@@ -76,10 +76,11 @@ def read_queries(path: str | Path) -> dict[str, str]:
     """
     file = Path(path)
     content = "".join(_lines(file))
-    if "<top>" in content:
-        return _by_id(_topics(content, file))
     lines = list(_numbered_lines(content.split("\n"), file))
-    if content.lstrip().startswith("{"):
+    is_json = content.lstrip().startswith("{")
+    if "<top>" in content and not is_json:
+        return _by_id(_topics(content, file))
+    if is_json:
         return _by_id((location, query_id, _string(record["text"], location)) for location, query_id, record in _records(lines))
     return _by_id((location, *_id_and_text(line, location)) for location, line in lines)
 

@@ -108,8 +108,8 @@ def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
     """Yield the scores as `write_run` writes them."""
     previous = np.float32(np.inf)
     for score in scores:
-        # A document without text has a score of minus infinity if the model's scores have no lower limit.
-        finite_score = max(np.float32(score), LOWEST_SCORE)
+        # A document that was not scored has a score that is not a number (NaN).
+        finite_score = LOWEST_SCORE if math.isnan(score) else max(np.float32(score), LOWEST_SCORE)
         previous = min(finite_score, np.nextafter(previous, np.float32(-np.inf)))
         yield float(previous)
 

@@ -15,7 +15,6 @@ import socket
 import ssl
 import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -164,8 +163,8 @@ class AsyncClients:
 
     def __init__(self, shared_client: httpx.AsyncClient | None = None) -> None:
         self._shared_client = shared_client
-        self._clients: weakref.WeakKeyDictionary[Any, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
-        self._clients = weakref.WeakKeyDictionary()  # event loop → client, and the generator that closes it
+        # Event loop → client, and the generator that closes it. Both refer to the loop, so a loop that ended is removed here.
+        self._clients: dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]] = {}
 
     async def client(self) -> httpx.AsyncClient:
         """Return the client of the running event loop."""
@@ -173,6 +172,9 @@ class AsyncClients:
             return self._shared_client
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
+            for other_loop in list(self._clients):  # copied, because other threads have loops, too
+                if other_loop.is_closed():
+                    self._clients.pop(other_loop, None)
             client = _new_client(httpx.AsyncClient, ASYNC_LIMITS)
             closer = _closer(client)
             self._clients[loop] = (client, closer)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import httpx
 
 from podium.errors import DeadlineExceeded, ProviderError, ProviderUnavailable
+from podium.hosted.wire import Reply
 
 __all__ = ["Policy", "Request", "Response", "advised_wait", "attempts", "deadline_exceeded", "jittered_wait"]
 
@@ -42,13 +43,16 @@ class Policy:
 class Request:
     """A request that can be sent. The repr contains only the title, because the headers contain the key.
 
-    `title` is the provider's name in messages. `error_for` returns the error for a response's status and content.
+    `title` is the provider's name in messages. `content` writes the body, which has the query and the documents: it is called
+    when the request is sent, so that the bodies of waiting requests are not in memory. `parse` returns the reply in the content
+    of a success. `error_for` returns the error for a response's status and content.
     """
 
     title: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
+    content: Callable[[], bytes] = field(repr=False)
+    parse: Callable[[bytes], Reply] = field(repr=False)
     error_for: Callable[[int, bytes], ProviderError] = field(repr=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ class HostedScorer(BaseScorer):
     - `base_url`: the server. Default is the environment variable such as COHERE_BASE_URL, else the provider's public server.
       A user and password in the URL are sent as basic authentication. They replace the key if both use the same header.
     - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is decoded
-      even if that takes longer. Replies are limited to 64 MB.
+      even if that takes longer. A reply is limited to 8 MB plus eight times the size of its request, and to 64 MB.
     - `retries`: how often a failed request is sent again.
     - `max_documents`: the maximum number of documents per request. A call with more documents than this, or than the
       provider accepts, becomes several requests, at most 8 at a time.
@@ -100,19 +101,17 @@ class HostedScorer(BaseScorer):
 
     def score_with(self, query: str, texts: Sequence[str], *, before_retry: Callable[[], float] | None) -> Scores:
         """Do what `score` does. `before_retry` is that of Policy."""
-        ranges, requests = self._requests(query, texts)
         policy = dataclasses.replace(self._policy, before_retry=before_retry)
-        return self._scores(send_all(requests, self._connections, policy), ranges)
+        return _scores(send_all(self._requests(query, texts), self._connections, policy))
 
     def request_ranges(self, query: str, texts: Sequence[str]) -> list[range]:
         """Return a range for each request of a call: the indices of its texts."""
         return wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        # JSON, which may have megabytes, is written and parsed in a thread, so that it does not block the event loop.
-        ranges, requests = await to_thread(self._requests, query, texts)
-        contents = await asend_all(requests, await self._async_clients.client(), self._policy)
-        return await to_thread(self._scores, contents, ranges)
+        requests = await to_thread(self._requests, query, texts)  # counting megabytes of text would block the event loop
+        replies = await asend_all(requests, await self._async_clients.client(), self._policy)
+        return await to_thread(_scores, replies)
 
     def renew(self) -> None:
         """Replace all connections. In a forked process, the old ones could receive replies to the parent's requests.
@@ -129,10 +128,10 @@ class HostedScorer(BaseScorer):
         await self._async_clients.aclose()
         self.close()
 
-    def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
-        """Return the requests of a call, and before them a range for each request: the indices of its texts."""
+    def _requests(self, query: str, texts: Sequence[str]) -> list[Request]:
+        """Return the requests of a call, each for a part of the texts, in their order."""
         ranges = self.request_ranges(query, texts)
-        return ranges, [self._request(query, [texts[index] for index in indices]) for indices in ranges]
+        return [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
     def _request(self, query: str, texts: list[str]) -> Request:
         provider = self.provider
@@ -146,26 +145,25 @@ class HostedScorer(BaseScorer):
             title=provider.title,
             url=self._url,
             headers={**headers, **provider.headers, **credentials.headers},
-            content=wire.request_body(provider, self._model, query, texts),
+            content=functools.partial(wire.request_body, provider, self._model, query, texts),
+            parse=functools.partial(wire.parse_reply, provider, count=len(texts)),
             error_for=error_for,
         )
 
-    def _scores(self, contents: list[bytes], ranges: list[range]) -> Scores:
-        """Return the scores in the contents of the replies. `ranges` has, for each reply, the indices of its texts."""
-        replies = [
-            wire.parse_reply(self.provider, content, len(indices)) for content, indices in zip(contents, ranges, strict=True)
-        ]
-        token_counts = [reply.tokens for reply in replies if reply.tokens is not None]
-        billed: dict[str, float] = {}
-        for reply in replies:
-            for unit, count in reply.billed.items():
-                billed[unit] = billed.get(unit, 0) + count
-        return Scores(
-            values=[score for reply in replies for score in reply.scores],
-            total_tokens=sum(token_counts) if len(token_counts) == len(replies) else None,
-            billed=billed,
-            notes=(f"sent as {len(ranges)} requests",) if len(ranges) > 1 else (),
-        )
+
+def _scores(replies: Sequence[wire.Reply]) -> Scores:
+    """Return the scores in the replies to all requests of a call."""
+    token_counts = [reply.tokens for reply in replies if reply.tokens is not None]
+    billed: dict[str, float] = {}
+    for reply in replies:
+        for unit, count in reply.billed.items():
+            billed[unit] = billed.get(unit, 0) + count
+    return Scores(
+        values=[score for reply in replies for score in reply.scores],
+        total_tokens=sum(token_counts) if len(token_counts) == len(replies) else None,
+        billed=billed,
+        notes=(f"sent as {len(replies)} requests",) if len(replies) > 1 else (),
+    )
 
 
 def _checked_model(provider: Provider, model: Any) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx
 
-from podium.errors import BadResponse
-from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode
+from podium.errors import BadResponse, ProviderError
+from podium.hosted.bodies import ACCEPTED_ENCODING, check_size, decode, reply_limit
 from podium.hosted.connections import Connection, ConnectionPool
 from podium.hosted.retries import Policy, Request, Response, attempts, deadline_exceeded
+from podium.hosted.wire import Reply
 from podium.steps import adrive, drive
 from podium.threads import to_thread
 
@@ -27,8 +28,8 @@ SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte
 GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
-def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[bytes]:
-    """Return the contents of the responses, in the order of the requests. Raises the first ProviderError.
+def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[Reply]:
+    """Return the replies, in the order of the requests. Raises the first ProviderError.
 
     The requests run on their own threads, so that an error, an interrupt or the deadline ends the call even while a server
     does not respond. When the call ends in this way, pending requests are not sent, and running requests are cut off, so that
@@ -38,7 +39,7 @@ def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: P
     try:
         for _ in range(min(MAX_CONCURRENT_REQUESTS, len(requests))):
             threading.Thread(target=call.run, daemon=True, name="podium-request").start()
-        return call.contents()
+        return call.replies()
     except BaseException:
         call.cancel()
         raise
@@ -53,7 +54,7 @@ class _Call:
         self._policy = policy
         self._deadline = time.monotonic() + policy.timeout
         self._pending = iter(enumerate(requests))
-        self._outcomes: queue.SimpleQueue[tuple[int, bytes | BaseException]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[int, Reply | BaseException]] = queue.SimpleQueue()
         self._busy: set[Connection] = set()
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -63,23 +64,27 @@ class _Call:
         while (pending := self._next_request()) is not None:
             index, request = pending
             try:
-                self._outcomes.put((index, self._send_with_retries(request)))
+                self._outcomes.put((index, _reply_or_error(request, self._send_with_retries(request))))
             except BaseException as error:
                 self._outcomes.put((index, error))
 
-    def contents(self) -> list[bytes]:
-        """Wait for every response, and return their contents. Raises the first error, or DeadlineExceeded if one is late."""
-        contents: dict[int, bytes] = {}
-        while len(contents) < len(self._requests):
-            seconds_left = max(0.0, self._deadline - time.monotonic())
-            try:
-                index, outcome = self._outcomes.get(timeout=seconds_left + GRACE_SECONDS)
-            except queue.Empty:
-                raise deadline_exceeded(self._requests[0].title, self._policy) from None
-            if isinstance(outcome, BaseException):
-                raise outcome
-            contents[index] = outcome
-        return [contents[index] for index in range(len(self._requests))]
+    def replies(self) -> list[Reply]:
+        """Wait for every reply, and return all. Raises the first error, or DeadlineExceeded if one is late."""
+        replies: dict[int, Reply] = {}
+        outcome: Reply | BaseException | None = None
+        try:
+            while len(replies) < len(self._requests):
+                seconds_left = max(0.0, self._deadline - time.monotonic())
+                try:
+                    index, outcome = self._outcomes.get(timeout=seconds_left + GRACE_SECONDS)
+                except queue.Empty:
+                    raise deadline_exceeded(self._requests[0].title, self._policy) from None
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                replies[index] = outcome
+        finally:
+            del outcome  # a raised error refers to this frame; with a reference back, its reply would stay in memory
+        return [replies[index] for index in range(len(self._requests))]
 
     def cancel(self) -> None:
         """Send no pending request, and cut off the requests that are running."""
@@ -95,15 +100,15 @@ class _Call:
     def _send_with_retries(self, request: Request) -> bytes:
         try:
             with self._connection() as connection:
-                send = functools.partial(self._send_after, request=request, connection=connection)
+                send = functools.partial(self._send_after, request=request, content=request.content(), connection=connection)
                 return drive(attempts(request, self._policy, self._deadline), send)
         except httpx.PoolTimeout:
             raise deadline_exceeded(request.title, self._policy) from None
 
-    def _send_after(self, wait: float, request: Request, connection: Connection) -> Response:
+    def _send_after(self, wait: float, request: Request, content: bytes, connection: Connection) -> Response:
         if self._cancelled.wait(wait):
             raise deadline_exceeded(request.title, self._policy)  # ends this thread; the call itself has ended before
-        return _send(request, connection, self._deadline)
+        return _send(request, content, connection, self._deadline)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -120,102 +125,150 @@ class _Call:
                     self._busy.remove(connection)
 
 
-async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[bytes]:
+async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, policy: Policy) -> list[Reply]:
     """Do what `send_all` does on an event loop. If this is cancelled, every request is cancelled."""
     deadline = time.monotonic() + policy.timeout
-    slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+    replies: dict[int, Reply] = {}
+    pending = iter(enumerate(requests))
 
-    async def content_of(request: Request) -> bytes:
-        async def send_after(wait: float) -> Response:
-            await asyncio.sleep(wait)
-            return await _asend(request, client, deadline)
+    async def send_pending() -> None:
+        for index, request in pending:
+            outcome = await _asend_with_retries(request, client, policy, deadline)
+            if isinstance(outcome, ProviderError):
+                raise outcome
+            replies[index] = outcome
 
-        async with slots:
-            return await adrive(attempts(request, policy, deadline), send_after)
-
-    tasks = [asyncio.ensure_future(content_of(request)) for request in requests]
+    tasks = [asyncio.ensure_future(send_pending()) for _ in range(min(MAX_CONCURRENT_REQUESTS, len(requests)))]
     try:
         timeout = policy.timeout + GRACE_SECONDS
         done, unfinished = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
         errors = [error for task in done if (error := task.exception())]
+        done.clear()
         if errors:
-            raise errors[0]
+            raise errors.pop()
         if unfinished:
             raise deadline_exceeded(requests[0].title, policy)
-        return [task.result() for task in tasks]
+        return [replies[index] for index in range(len(requests))]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancel(tasks)
+        # A raised error refers to this frame. With a reference back, its reply would stay in memory until garbage is collected.
+        tasks.clear()
 
 
-def _send(request: Request, connection: Connection, deadline: float) -> Response:
+async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _asend_with_retries(
+    request: Request, client: httpx.AsyncClient, policy: Policy, deadline: float
+) -> Reply | ProviderError:
+    content = await to_thread(request.content)  # writing or parsing megabytes of JSON would block the event loop
+
+    async def send_after(wait: float) -> Response:
+        await asyncio.sleep(wait)
+        return await _asend(request, content, client, deadline)
+
+    return await to_thread(_reply_or_error, request, await adrive(attempts(request, policy, deadline), send_after))
+
+
+def _reply_or_error(request: Request, content: bytes) -> Reply | ProviderError:
+    """Return the reply in the content of a success, or the error if it cannot be parsed.
+
+    A raised error refers to the frames that it passed, and to the error that caused it. Both would keep the content in memory
+    until garbage is collected, because errors that pass a future refer to themselves.
+    """
+    try:
+        return request.parse(content)
+    except ProviderError as error:
+        error.__context__ = None
+        return error.with_traceback(None)
+
+
+def _send(request: Request, content: bytes, connection: Connection, deadline: float) -> Response:
     """Send a request once, and return its response. Raises httpx.TransportError, TimeoutError and BadResponse."""
-    http_request = _http_request(request, connection.client, deadline, trace=connection.trace)
+    http_request = _http_request(request, content, connection.client, deadline, trace=connection.trace)
     http_response = connection.client.send(http_request, stream=True, follow_redirects=False)
-    body = bytearray()
-    with contextlib.closing(http_response):
+    limit = reply_limit(len(content))
+    with contextlib.closing(http_response), _body() as body:
         for block in http_response.iter_raw():
-            _append_block(body, block, request.title, deadline)
-    return _response(request, http_response, bytes(body))
+            _append_block(body, block, request.title, deadline, limit)
+        return _response(request, http_response, bytes(body), limit)
 
 
-async def _asend(request: Request, client: httpx.AsyncClient, deadline: float) -> Response:
+async def _asend(request: Request, content: bytes, client: httpx.AsyncClient, deadline: float) -> Response:
     """Do what `_send` does without blocking the event loop."""
-    http_request = _http_request(request, client, deadline)
+    http_request = _http_request(request, content, client, deadline)
+    limit = reply_limit(len(content))
     seconds_left = max(0.001, deadline - time.monotonic())
     try:
-        http_response, body = await asyncio.wait_for(_aresponse_and_body(request, http_request, client, deadline), seconds_left)
+        receiving = _aresponse_and_body(request, http_request, client, deadline, limit)
+        http_response, body = await asyncio.wait_for(receiving, seconds_left)
     except asyncio.TimeoutError:
         raise TimeoutError from None  # in Python 3.10, asyncio has its own class
     if http_response.is_success and not http_response.headers.get("Content-Encoding"):
         return Response(http_response.status_code, http_response.headers, body, None)
     # Decoding megabytes, or looking for repeated documents in an error, would block the event loop.
-    return await to_thread(_response, request, http_response, body)
+    return await to_thread(_response, request, http_response, body, limit)
 
 
 async def _aresponse_and_body(
-    request: Request, http_request: httpx.Request, client: httpx.AsyncClient, deadline: float
+    request: Request, http_request: httpx.Request, client: httpx.AsyncClient, deadline: float, limit: int
 ) -> tuple[httpx.Response, bytes]:
     http_response = await client.send(http_request, stream=True, follow_redirects=False)
-    body = bytearray()
     async with contextlib.aclosing(http_response):
-        async for block in http_response.aiter_raw():
-            _append_block(body, block, request.title, deadline)
-    return http_response, bytes(body)
+        with _body() as body:
+            async for block in http_response.aiter_raw():
+                _append_block(body, block, request.title, deadline, limit)
+            return http_response, bytes(body)
+
+
+@contextlib.contextmanager
+def _body() -> Iterator[bytearray]:
+    """Yield an empty body. Clear it at the end, because errors refer to the frames that have it."""
+    body = bytearray()
+    try:
+        yield body
+    finally:
+        body.clear()
 
 
 def _http_request(
-    request: Request, client: httpx.Client | httpx.AsyncClient, deadline: float, trace: Callable[..., Any] | None = None
+    request: Request,
+    content: bytes,
+    client: httpx.Client | httpx.AsyncClient,
+    deadline: float,
+    trace: Callable[..., Any] | None = None,
 ) -> httpx.Request:
     seconds_left = max(0.001, deadline - time.monotonic())
     return client.build_request(
         "POST",
         request.url,
         headers={**request.headers, "Accept-Encoding": ACCEPTED_ENCODING},
-        content=request.content,
+        content=content,
         timeout=min(SOCKET_TIMEOUT, seconds_left),
         extensions={"trace": trace} if trace else {},
     )
 
 
-def _append_block(body: bytearray, block: bytes, title: str, deadline: float) -> None:
+def _append_block(body: bytearray, block: bytes, title: str, deadline: float, limit: int) -> None:
     """Append a block to a response's body. Raises TimeoutError after the deadline, BadResponse if the body is too large."""
     body += block
     if time.monotonic() > deadline:
         raise TimeoutError
-    check_size(title, len(body))
+    check_size(title, len(body), limit)
 
 
-def _response(request: Request, http_response: httpx.Response, body: bytes) -> Response:
+def _response(request: Request, http_response: httpx.Response, body: bytes, limit: int) -> Response:
     """Return the response with its body decoded. Raises BadResponse if the body of a success cannot be decoded."""
     status = http_response.status_code
     headers = http_response.headers
     encoding = headers.get("Content-Encoding", "")
     if http_response.is_success:
-        return Response(status, headers, decode(request.title, encoding, body), None)
+        return Response(status, headers, decode(request.title, encoding, body, limit), None)
     try:
-        content = decode(request.title, encoding, body)
+        content = decode(request.title, encoding, body, limit)
     except BadResponse:
         content = b""  # the status is enough for an error
     return Response(status, headers, content, request.error_for(status, content))

@@ -88,4 +88,4 @@ def _records(documents: list[Document]) -> list[dict[str, Any]]:
 
 
 def _with_scores(documents: list[Document], ranking: Ranking) -> list[Document]:
-    return [replace(documents[result.index], score=result.score) for result in ranking]
+    return [replace(documents[result.index], score=result.score_or_none) for result in ranking]

@@ -43,6 +43,6 @@ class PodiumReranker(BaseDocumentCompressor):
 
 def _with_scores(ranking: Ranking) -> list[Document]:
     return [
-        result.document.model_copy(update={"metadata": {**result.document.metadata, "relevance_score": result.score}})
+        result.document.model_copy(update={"metadata": {**result.document.metadata, "relevance_score": result.score_or_none}})
         for result in ranking
     ]

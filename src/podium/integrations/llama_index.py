@@ -52,4 +52,4 @@ def _texts(nodes: list[NodeWithScore]) -> list[str]:
 
 
 def _with_scores(nodes: list[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
-    return [NodeWithScore(node=nodes[result.index].node, score=result.score) for result in ranking]
+    return [NodeWithScore(node=nodes[result.index].node, score=result.score_or_none) for result in ranking]

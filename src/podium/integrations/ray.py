@@ -76,7 +76,7 @@ class RankBatch:
         columns = {
             "index": arrow.array([result.index for result in results], arrow.int32()),
             "rank": arrow.array([result.rank for result in results], arrow.int32()),
-            "score": arrow.array([result.score for result in results], arrow.float64()),
+            "score": arrow.array([result.score_or_none for result in results], arrow.float64()),
             "tokens": arrow.array([result.tokens for result in results], arrow.int32()),
             "dropped_tokens": arrow.array([result.dropped_tokens for result in results], arrow.int32()),
         }

@@ -19,6 +19,7 @@ from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, PairTokenizer
 from podium.schedule import FEW_TEXTS, off_loop
 from podium.scorers import BaseScorer
+from podium.token_counts import TokenCounter
 from podium.types import Progress, ScoreKind, Scores
 
 __all__ = ["LocalScorer", "ModelScorer"]
@@ -77,6 +78,18 @@ class ModelScorer(BaseScorer):
     @property
     def max_length(self) -> int:
         return self._loaded_model.tokenizer.max_length
+
+    @property
+    def counts_dropped_tokens(self) -> bool:
+        return True
+
+    @property
+    def token_counter(self) -> TokenCounter:
+        return self._loaded_model.tokenizer
+
+    @property
+    def schedules_together(self) -> bool:
+        return True
 
     @property
     def is_async(self) -> bool:

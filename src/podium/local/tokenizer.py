@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -81,10 +81,31 @@ class Tokenizer(ABC, Generic[Input]):
         segments[encoded.text_start :] = self._text_segment
         return segments
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, without special tokens. Raises ModelError as `token_starts` does."""
+        return [len(encoding) for encoding in self._encodings(texts, self._tokenizer.encode_batch_fast)]
+
+    def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """Return, for each text, the position of the first character of each token, without special tokens.
+
+        Raises ModelError if the tokenizer's own rules fail.
+        """
+        encodings = self._encodings(texts, self._tokenizer.encode_batch)
+        return [_starts(encoding.offsets) for encoding in encodings]
+
+    @abstractmethod
+    def text_limit(self, query: str) -> int:
+        """Return how many tokens of a text are read together with a query."""
+
     def _tokenise(self, texts: Sequence[str]) -> list[Array]:
         """Return each text's ids, without special tokens. Raises ModelError if the tokenizer's own rules fail."""
+        encodings = self._encodings(texts, self._tokenizer.encode_batch_fast)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def _encodings(self, texts: Sequence[str], encode: Callable[..., list[Any]]) -> list[Any]:
+        """Return the encodings of the library tokenizers. `encode` is one of its methods for several texts."""
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            return encode(list(texts), add_special_tokens=False)
         except BaseException as error:
             if type(error) is not Exception and not is_rust_panic(error):  # tokenizers has no exceptions of its own
                 raise
@@ -92,7 +113,6 @@ class Tokenizer(ABC, Generic[Input]):
                 "a rule in the model's tokenizer.json fails on one of the texts; download the model's own file again, or use "
                 "another model"
             ) from error
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def _truncate(self, ids: Array, length: int) -> Array:
         """Return at most `length` ids. The tokenizer's settings decide which end is cut off."""
@@ -126,6 +146,15 @@ class PairTokenizer(Tokenizer[tuple[str, str]]):
     def character_count(self, item: tuple[str, str]) -> int:
         return len(item[1])  # The query is not counted, because its ids are cached.
 
+    def text_limit(self, query: str) -> int:
+        """Return how many tokens of a text are read together with a query.
+
+        A query that takes more than three quarters of the tokens is cut to half of them, because a text of that length is never
+        cut (see `truncated_lengths`).
+        """
+        remaining = self._length - len(self._ids_of_query(query))
+        return remaining if remaining >= self._length // 4 else self._length // 2
+
     def _encode_pair(self, untruncated_query_ids: Array, untruncated_text_ids: Array) -> Encoded:
         query_length, text_length = truncated_lengths(len(untruncated_query_ids), len(untruncated_text_ids), self._length)
         query_ids = self._truncate(untruncated_query_ids, query_length)
@@ -157,6 +186,9 @@ class TextTokenizer(Tokenizer[str]):
     def character_count(self, item: str) -> int:
         return len(item)
 
+    def text_limit(self, query: str) -> int:
+        return self._length
+
     def _encode_text(self, untruncated_ids: Array) -> Encoded:
         text_ids = self._truncate(untruncated_ids, self._length)
         return Encoded(
@@ -165,6 +197,12 @@ class TextTokenizer(Tokenizer[str]):
             text_tokens=len(text_ids),
             dropped_text_tokens=len(untruncated_ids) - len(text_ids),
         )
+
+
+def _starts(offsets: Sequence[tuple[int, int]]) -> Sequence[int]:
+    """Return the first numbers of the offsets, int32 of shape (tokens,). None is less than the one before it."""
+    starts = np.array([start for start, _ in offsets], np.int32)
+    return np.maximum.accumulate(starts) if len(starts) else starts  # type: ignore[return-value]  # bisect takes an array
 
 
 def truncated_lengths(first_length: int, second_length: int, max_length: int) -> tuple[int, int]:

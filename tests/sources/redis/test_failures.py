@@ -29,6 +29,7 @@ FAILURES = {
         on_info(Exception("ERR unknown command 'FT.INFO', with args beginning with: 'x'")),
         "has no search module; use Redis 8",
     ),
+    "no JSON module": (on_info(Exception("Invalid rule type: JSON")), "has no JSON module, .* use storage hash"),
     "no password": (on_info(Exception("NOAUTH Authentication required.")), "does not let this user connect"),
     "ACL": (
         on_info(Exception("NOPERM User x has no permissions to run the 'FT.INFO' command")),

@@ -1,15 +1,20 @@
-"""Stores of cached scores: a Redis that processes share, or an SQLite file."""
+"""Stores of cached scores: the memory of this process, a Redis that processes share, or an SQLite file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["Row", "Store"]
+__all__ = ["Row", "Store", "open_store"]
+
+MEMORY = "memory"
 
 
 class Row(NamedTuple):
-    """The cached score of one (query, text) pair. The fields are those of `podium.types.Scores`. None means unknown."""
+    """The cached score of one (query, text) pair. The fields are those of `podium.types.Scores`. None means unknown.
+
+    The last three are those of its Passage, None if it has none.
+    """
 
     value: float
     raw: float | None
@@ -17,6 +22,9 @@ class Row(NamedTuple):
     dropped_tokens: int | None
     query_tokens: int | None
     query_dropped_tokens: int | None
+    passage_start: int | None = None
+    passage_end: int | None = None
+    passage_score: float | None = None
 
 
 class Store(Protocol):
@@ -29,3 +37,14 @@ class Store(Protocol):
     def put(self, rows: Mapping[bytes, Row]) -> None: ...
 
     def close(self) -> None: ...
+
+
+def open_store(name: str) -> Store:
+    """Return the store in memory for "memory", or else the store in the Redis at a URL. Raises InvalidInput."""
+    if name == MEMORY:
+        from podium.compose.stores.memory import MemoryScores
+
+        return MemoryScores()
+    from podium.compose.stores.redis import RedisScores
+
+    return RedisScores(name)

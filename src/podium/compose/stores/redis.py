@@ -15,6 +15,7 @@ __all__ = ["RedisScores"]
 PREFIX = "podium:score:1:"  # 1 is the version of the layout below
 # A value has the fields of a Row. None is stored as NaN in `raw`, and as -1 in the numbers of tokens.
 LAYOUT = struct.Struct("<ddiiii")
+LAYOUT_WITH_PASSAGE = struct.Struct("<ddiiiiiid")  # only for rows with a passage
 LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # earlier versions of podium stored no query tokens
 EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change under the same name
 
@@ -47,16 +48,19 @@ def _fits_layout(row: Row) -> bool:
 
 
 def _encoded(row: Row) -> bytes:
-    value, raw, *counts = row
-    return LAYOUT.pack(value, math.nan if raw is None else raw, *(-1 if count is None else count for count in counts))
+    numbers = (math.nan if row.raw is None else row.raw, *(-1 if count is None else count for count in row[2:6]))
+    if row.passage_start is None:
+        return LAYOUT.pack(row.value, *numbers)
+    return LAYOUT_WITH_PASSAGE.pack(row.value, *numbers, row.passage_start, row.passage_end, row.passage_score)
 
 
 def _decoded(content: Any) -> Row | None:
     """Return the row that was stored as `content`, None if nothing was stored or podium did not write it."""
-    if not isinstance(content, bytes) or len(content) not in (LAYOUT.size, LAYOUT_WITHOUT_QUERY.size):
+    layouts = {layout.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE, LAYOUT_WITHOUT_QUERY)}
+    if not isinstance(content, bytes) or len(content) not in layouts:
         return None
-    has_query = len(content) == LAYOUT.size
-    value, raw, *counts = LAYOUT.unpack(content) if has_query else (*LAYOUT_WITHOUT_QUERY.unpack(content), -1, -1)
-    if not math.isfinite(value) or math.isinf(raw):
+    value, raw, *numbers = layouts[len(content)].unpack(content)
+    counts, passage = (numbers[:4], numbers[4:]) if len(numbers) > 2 else ([*numbers, -1, -1], [])
+    if not math.isfinite(value) or math.isinf(raw) or not all(map(math.isfinite, passage)):
         return None
-    return Row(value, None if math.isnan(raw) else raw, *(None if count < 0 else count for count in counts))
+    return Row(value, None if math.isnan(raw) else raw, *(None if count < 0 else count for count in counts), *passage)

@@ -18,11 +18,16 @@ CREATE = (
     "(key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
 )
 LOCK_SECONDS = 30.0  # how long to wait for another process that is writing
-ADDED_COLUMNS = ("query_tokens", "query_dropped")  # missing in files of earlier versions of podium
-SELECT = "SELECT value, raw, tokens, dropped, query_tokens, query_dropped FROM scores WHERE key = ?"
-INSERT = (
-    "INSERT OR REPLACE INTO scores (key, value, raw, tokens, dropped, query_tokens, query_dropped) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+ADDED_COLUMNS = {  # name → type; they are missing in files of earlier versions of podium
+    "query_tokens": "INTEGER",
+    "query_dropped": "INTEGER",
+    "passage_start": "INTEGER",
+    "passage_end": "INTEGER",
+    "passage_score": "REAL",
+}
+NAMES = ", ".join(("value", "raw", "tokens", "dropped", *ADDED_COLUMNS))
+SELECT = f"SELECT {NAMES} FROM scores WHERE key = ?"  # noqa: S608  the names are constants
+INSERT = f"INSERT OR REPLACE INTO scores (key, {NAMES}) VALUES (?{', ?' * len(Row._fields)})"  # noqa: S608  as above
 
 
 class SqliteScores:
@@ -36,9 +41,9 @@ class SqliteScores:
                 self._database.execute("PRAGMA journal_mode=WAL")
                 self._database.execute(CREATE)
                 columns = {column[1] for column in self._database.execute("PRAGMA table_info(scores)")}
-                for name in ADDED_COLUMNS:
+                for name, type_name in ADDED_COLUMNS.items():
                     if name not in columns:
-                        self._database.execute(f"ALTER TABLE scores ADD COLUMN {name} INTEGER")
+                        self._database.execute(f"ALTER TABLE scores ADD COLUMN {name} {type_name}")
         except sqlite3.Error as error:
             raise PodiumError(f"{path} cannot store scores ({error}); delete it, or name another file") from error
 

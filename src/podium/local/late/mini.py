@@ -39,6 +39,15 @@ class MiniTokenizer(Tokenizer[Text]):
     def segment_ids(self, encoded: Encoded) -> Array:
         return self._texts.segment_ids(encoded)
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return self._texts.token_counts(texts)
+
+    def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        return self._texts.token_starts(texts)
+
+    def text_limit(self, query: str) -> int:
+        return self._texts.text_limit(query)
+
 
 class Mini(LateModel):
     """podium-mini, or another model that the scripts in training/ write."""

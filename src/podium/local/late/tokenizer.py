@@ -65,6 +65,10 @@ class LateTokenizer(Tokenizer[Text]):
     def character_count(self, item: Text) -> int:
         return len(item.text)
 
+    def text_limit(self, query: str) -> int:
+        side = self._document_side
+        return side.max_length - len(self._before) - len(self._after) - self._prompt_lengths[side.prompt]
+
     def segment_ids(self, encoded: Encoded) -> Array:
         """Return 1 for the tokens that are hidden from the others (`Graph.hides_segment_1`), 0 for the others."""
         segments = np.zeros(len(encoded.ids), np.int32)

@@ -102,6 +102,7 @@ export async function rank() {
 function requestFromForm() {
   const fields = byId("fields").value.split(",").map((name) => name.trim()).filter(Boolean);
   const request = { query: byId("query").value, documents: parseDocuments(byId("documents").value) };
+  if (byId("passages").checked) request.passages = true;
   return fields.length ? { ...request, rank_by: fields } : request;
 }
 

@@ -27,7 +27,9 @@ export function resultColumns() {
 function rankingSection(ranking, index) {
   const heading = element("h2", {}, ranking.name);
   if (ranking.error) return element("section", {}, heading, element("p", { class: "note" }, ranking.error));
-  const scores = ranking.results.filter((result) => !result.no_text).map((result) => result.score);
+  const firstModel = ranking.results[0]?.scored_by; // bars compare scores of one model
+  const comparable = ranking.results.filter((result) => !result.no_text && result.score !== null && result.scored_by === firstModel);
+  const scores = comparable.map((result) => result.score);
   const hiddenCount = ranking.results.length - MAX_SHOWN;
   return element(
     "section",
@@ -55,7 +57,7 @@ function rankingFacts({ usage, score_kind: scoreKind, model, name }) {
 
 function resultItem(ranking, result, scores) {
   const { index } = result;
-  const text = element("p", { class: "text", title: "click to explain the score" }, state.texts[index] || "(no text)");
+  const text = element("p", { class: "text", title: "click to explain the score" }, ...textParts(state.texts[index], result.passage));
   const item = element(
     "li",
     { class: "result", tabindex: "0", "data-index": index },
@@ -71,9 +73,19 @@ function resultItem(ranking, result, scores) {
   return item;
 }
 
+/** Returns the text, or else the passage that decided the score, in a <mark>. */
+function textParts(text, passage) {
+  if (!passage) return [text || "(no text)"];
+  const title = `this passage decided the score: ${passage.score.toFixed(4)}; click to see the whole text`;
+  const length = [...text].length; // the server counts characters, not UTF-16 code units
+  const mark = element("mark", { class: "s2 passage", title }, passage.text);
+  return [passage.start > 0 ? "… " : "", mark, passage.end < length ? " …" : ""];
+}
+
 function scoreLine(ranking, result, scores) {
   const fill = element("span");
-  const length = result.no_text ? 0 : barLength(result.score, scores, ranking.score_kind);
+  const isComparable = !result.no_text && result.score !== null && result.scored_by === ranking.results[0].scored_by;
+  const length = isComparable ? barLength(result.score, scores, ranking.score_kind) : 0;
   fill.style.width = `${(100 * Math.max(0, Math.min(1, length))).toFixed(1)}%`;
   return element(
     "div",
@@ -81,9 +93,14 @@ function scoreLine(ranking, result, scores) {
     element("span", { class: "rank" }, String(result.rank)),
     movement(result),
     element("span", { class: "bar" }, fill),
-    element("span", { title: ranking.score_kind }, result.no_text ? "–" : result.score.toFixed(4)),
+    element("span", { title: scoreTitle(ranking, result) }, result.no_text || result.score === null ? "–" : result.score.toFixed(4)),
     judgeButtons(result.index),
   );
+}
+
+function scoreTitle(ranking, { no_text: noText, score, scored_by: model }) {
+  if (noText || score === null) return "not scored";
+  return model === ranking.model ? ranking.score_kind : `score of ${model}`;
 }
 
 function movement({ index, rank }) {
@@ -101,8 +118,9 @@ function idAndTitle(document, text) {
   return parts.length ? element("p", { class: "source" }, parts.join(" · ")) : null;
 }
 
-function tokenCounts({ tokens, dropped_tokens: dropped, no_text: noText }) {
+function tokenCounts({ tokens, dropped_tokens: dropped, no_text: noText, score }) {
   if (noText) return element("p", { class: "more" }, "no text, so not scored");
+  if (score === null) return element("p", { class: "more" }, "not scored");
   if (tokens === null) return element("p", { class: "more" }, "number of tokens unknown");
   const cut = dropped ? element("span", { class: "cut" }, `, ${formatNumber(dropped)} dropped`) : "";
   return element("p", { class: "more" }, `${formatNumber(tokens)} tokens read`, cut);

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
-from podium.server.dialects.fields import COUNT, DOCUMENTS, MODEL, QUERY, Field, Kind, is_string_list, object_schema
+from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, QUERY, Field, Kind, is_string_list, object_schema
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
@@ -36,6 +36,13 @@ FIELDS = (
     QUERY,
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field(
+        "passages",
+        FLAG,
+        "passages",
+        "Whether long documents are read completely, in passages. Then results have the passage that decided the score.",
+        default=False,
+    ),
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
@@ -54,11 +61,32 @@ def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"id": request_id, "message": refusal.message}
 
 
+PASSAGE = object_schema(
+    {
+        "start": {"type": "integer", "description": "Position of its first character in `text`, from 0."},
+        "end": {"type": "integer", "description": "Position after its last character."},
+        "score": {"type": "number"},
+        "text": {"type": "string"},
+    }
+)
+
 RESULT = object_schema(
     {
         "rank": {"type": "integer", "description": "Position in the ranking, from 1."},
         "index": {"type": "integer", "description": "The document's position in the request, from 0."},
-        "score": {"type": "number", "description": "Higher for more relevant documents. score_kind says what it means."},
+        "score": {
+            "type": ["number", "null"],
+            "description": "Higher for more relevant documents. score_kind says what it means. Null if the document was not "
+            "scored.",
+        },
+        "scored_by": {
+            "type": ["string", "null"],
+            "description": "The model of the score. Scores of different models cannot be compared. Null without a score.",
+        },
+        "passage": {
+            "anyOf": [PASSAGE, {"type": "null"}],
+            "description": "The part of the text that decided the score. Null if that is the whole text.",
+        },
         "tokens": {"type": ["integer", "null"], "description": "Number of tokens that the model read, null if unknown."},
         "dropped_tokens": {
             "type": ["integer", "null"],
@@ -83,6 +111,7 @@ DIALECT = Dialect(
     fields=FIELDS,
     make_call=functools.partial(call_for_question, return_documents=True),
     reply=reply,
+    has_missing_scores=True,
     returns_texts=True,
     error=error,
     reply_schema=object_schema(
@@ -92,6 +121,12 @@ DIALECT = Dialect(
             "revision": {"type": ["string", "null"]},
             "score_kind": {"enum": list(get_args(ScoreKind))},
             "usage": {"type": "object"},
+            "degraded": {"type": "boolean", "description": "Whether there are reasons."},
+            "reasons": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Why the order is not what the model usually returns.",
+            },
             "notes": {"type": "array", "items": {"type": "string"}},
             "results": {"type": "array", "items": RESULT},
         }

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from podium.compose.passages import Passages
 from podium.documents import TextReader
 from podium.inputs import checked_fields
 from podium.preparation import read_texts
@@ -47,12 +48,14 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     record.model = state.models.served_name(call.model)
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
+    model_key = id(reranker)  # not the name: a reranker with several names has the slots of one model
     rank_by = checked_fields(call.rank_by or reranker.rank_by)
     # The fields may come from the reranker. The call gets them, because some replies contain the texts of these fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
+    if call.passages:
+        reranker = reranker.with_scorer(Passages(reranker))
     is_only_model = len(state.models.distinct_rerankers) == 1
-    model_key = id(reranker)  # not the name: a reranker with several names has the slots of one model
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
 
         async def rankings_and_texts() -> tuple[Sequence[Ranking], list[str | None]]:
@@ -67,7 +70,7 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
     call = replace(call, result_texts=texts)
-    response = await off_loop(is_large, lambda: json_response(dialect.reply(call, rankings, record.id)))
+    response = await off_loop(is_large, lambda: json_response(dialect.reply_body(call, rankings, record.id)))
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
     return response

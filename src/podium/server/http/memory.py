@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import sys
@@ -44,6 +45,7 @@ class MemoryLimit:
                 for begin in range(0, len(body), PART_BYTES):
                     has_more = begin + PART_BYTES < len(body) or message.get("more_body", False)
                     await send({"type": "http.response.body", "body": view[begin : begin + PART_BYTES], "more_body": has_more})
+                    await asyncio.sleep(0)  # lets uvicorn notice that the client is gone, after which it sends nothing
 
             await self._app({**scope, "podium.memory": memory}, receive, send_in_parts)
 

@@ -45,7 +45,7 @@ def set_up(log_format: str) -> None:
     """Send the server's log to stderr, in the format "json" or "text". Only server processes call this, never the library."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
-    for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR)):
+    for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR), ("asyncio", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

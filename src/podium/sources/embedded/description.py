@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from podium.atomic import atomic_write
+from podium.embedding import embedder_name, is_same_embedder, probe_vector
 from podium.errors import Argument, SourceError
 from podium.json_values import load_json
 from podium.sources.embedded.tantivy_calls import unusable
-from podium.sources.embedding import embedder_name, is_same_embedder, probe_vector
 from podium.sources.fields import checked_weights
 from podium.types import Embed
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.embedding import embedder_name, probe_vector
 from podium.encodings import EncodingStore
 from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import Argument, InvalidInput, SourceError
@@ -44,7 +45,6 @@ from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import typed_errors, unusable
 from podium.sources.embedded.texts import LANGUAGES, Entry, Texts, Writer
 from podium.sources.embedded.vector_search import append_vectors, nearest_documents
-from podium.sources.embedding import embedder_name, probe_vector
 from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode

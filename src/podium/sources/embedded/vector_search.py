@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from podium.embedding import document_vectors, query_vector
 from podium.sources.embedded.filter_queries import Selection
 from podium.sources.embedded.generations import Generation
 from podium.sources.embedded.snapshot import Snapshot
-from podium.sources.embedding import document_vectors, query_vector
 from podium.sources.fusion import Hit
 from podium.types import Embed
 

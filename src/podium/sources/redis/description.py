@@ -12,9 +12,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from podium.embedding import is_same_embedder
 from podium.errors import SourceError
 from podium.json_values import parse_json
-from podium.sources.embedding import is_same_embedder
 from podium.sources.encodings import KeptModel, models_from_json
 
 __all__ = [

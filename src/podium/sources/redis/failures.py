@@ -62,7 +62,13 @@ FAILURES = (
     ),
     Failure(
         "Redis at {address} has no JSON module, so it cannot store documents as JSON: {message}; use storage hash",
-        words=("unknown command 'json.", "unknown command `json.", "no json module", "json module is not loaded"),
+        words=(
+            "unknown command 'json.",
+            "unknown command `json.",
+            "no json module",
+            "json module is not loaded",
+            "invalid rule type: json",
+        ),
     ),
     Failure(
         "there is no index {index!r} on {address}; FT._LIST shows its indexes, and podium index creates one",

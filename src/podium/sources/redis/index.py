@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
+from podium.embedding import document_vectors, embedder_name, probe_vector
 from podium.errors import InvalidInput, SourceError
 from podium.ranking import Reranker
-from podium.sources.embedding import document_vectors, embedder_name, probe_vector
 from podium.sources.encodings import encode_documents, encoding_keys, kept_model
 from podium.sources.loading import check_ids_from
 from podium.sources.redis.admin import index_info, index_infos

@@ -18,7 +18,7 @@ from podium.sources.redis.replies import NO_INFO, IndexInfo
 from podium.sources.redis.server import Deadline, Server, Steps
 
 if TYPE_CHECKING:
-    from podium.sources.embedding import Vectors
+    from podium.embedding import Vectors
 
 __all__ = ["IndexLookup", "RedisRequest"]
 

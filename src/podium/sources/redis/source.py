@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from podium.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.encodings import EncodingStore
 from podium.encodings.layered import ReadOnlyEncodings
 from podium.errors import InvalidInput, SourceError
 from podium.inputs import checked_limit, checked_offset, checked_query, refuse_unknown_names
-from podium.sources.embedding import PROBE, adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.sources.fields import weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
@@ -41,7 +41,7 @@ from podium.types import Candidates, Embed
 if TYPE_CHECKING:
     from redisvl.index import AsyncSearchIndex, SearchIndex
 
-    from podium.sources.embedding import Vectors
+    from podium.embedding import Vectors
 
 __all__ = ["RedisSource"]
 

@@ -1,0 +1,170 @@
+"""Measure what compositions cost: cached scores, nesting, and a cascade of two models on a collection.
+
+    .venv/dev/bin/python bench/compose.py overhead
+    .venv/dev/bin/python bench/compose.py cascade COLLECTION STRONG [--queries 300]
+    .venv/dev/bin/python bench/compose.py neighbours EMBEDDER COLLECTION … [--queries 150]
+
+COLLECTION is a folder in BEIR's layout. STRONG and EMBEDDER are models, as for podium.load and podium.Embedder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+import work
+
+import podium
+from podium.compose.cached import CachedScorer
+from podium.compose.stores.memory import MemoryScores
+from podium.compose.stores.redis import RedisScores
+from podium.evaluation.collections import Collection, read_collection
+from podium.evaluation.evaluate import Run, System, first_stage_run, rerank_run
+from podium.evaluation.metrics import metric_values
+from podium.scorers import BaseScorer, as_scorer
+from redis_server import running_redis
+
+ROUNDS = 21
+CANDIDATES = 100
+
+
+def milliseconds(
+    calls: dict[str, Callable[[], object]], rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Return the times of each call in each round. In a round, every call runs once, in random order."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    generator = random.Random(0)
+    for _ in range(rounds):
+        for name in generator.sample(list(calls), len(calls)):
+            began = clock()
+            calls[name]()
+            times[name].append(1000 * (clock() - began))
+    return times
+
+
+def print_cached(texts: list[str], folder: Path) -> None:
+    """Print the times of 100 cached pairs, from memory and from a Redis on loopback."""
+    mini = as_scorer(podium.load("podium-mini"))
+    with running_redis(folder) as url:
+        scorers = {"memory": CachedScorer(mini, MemoryScores()), "Redis on loopback": CachedScorer(mini, RedisScores(url))}
+        calls = {
+            f"{name}, {kind}": call
+            for name, scorer in scorers.items()
+            for kind, call in {
+                "scorer": lambda scorer=scorer: scorer.score(work.QUERY, texts),
+                "reranker": lambda scorer=scorer: podium.Reranker(scorer).rerank(work.QUERY, texts),
+            }.items()
+        }
+        for name, times in milliseconds(calls, 10 * ROUNDS).items():
+            median = statistics.median(times)
+            print(f"{len(texts)} cached pairs, {name}: {median:.3f} ms, {1000 * median / len(texts):.1f} µs per pair")
+
+
+def print_nesting(texts: list[str]) -> None:
+    """Print how much more processor time nested compositions take than the scorer alone. Nothing is stored or cached.
+
+    The time of the processors is measured because other programs on the machine hardly change it.
+    """
+    mini: BaseScorer = as_scorer(podium.load("podium-mini", keep=0))
+    scorers = {
+        "alone": mini,
+        "Fallback": podium.Fallback(mini),
+        "Passages": podium.Passages(mini),
+        "Fallback(Passages(Fallback))": podium.Fallback(podium.Passages(podium.Fallback(mini))),
+        "Cascade(-, Fallback(Passages)), all kept": podium.Cascade(mini, podium.Fallback(podium.Passages(mini)), keep=1000),
+        "Fused(Fallback(Passages))": podium.Fused(podium.Fallback(podium.Passages(mini))),
+    }
+    rerankers = {name: podium.Reranker(scorer) for name, scorer in scorers.items()}
+    documents = [{"text": text, "source_score": float(-rank)} for rank, text in enumerate(texts)]
+    calls = {name: lambda reranker=reranker: reranker.rerank(work.QUERY, documents) for name, reranker in rerankers.items()}
+    times = milliseconds(calls, clock=time.process_time)
+    alone = times["alone"]
+    print(f"{len(texts)} documents, podium-mini alone: {statistics.median(alone):.1f} ms of processor time, {ROUNDS} rounds")
+    for name in list(scorers)[1:]:
+        ratios = [nested / plain for nested, plain in zip(times[name], alone, strict=True)]
+        print(f"  {name}: {100 * (statistics.median(ratios) - 1):+.2f} % (median of the ratios in each round)")
+
+
+def first_stage(collection: Collection) -> Callable[[str, str, int], Run]:
+    """Return a function that finds candidates by BM25."""
+    index = podium.EmbeddedIndex.create(None, text=["text"])
+    index.add([{"id": document_id, "text": text} for document_id, text in collection.documents.items()])
+    return lambda query_id, text, count: {hit["id"]: hit["source_score"] for hit in index.search(text, count)}
+
+
+def mean_ndcg(collection: Collection, system: System) -> float:
+    values = metric_values(("nDCG@10",), collection.qrels, system.run)["nDCG@10"]
+    return statistics.mean(values[query_id] for query_id in system.run)
+
+
+def baseline_of(collection: Collection, query_count: int) -> System:
+    """Return BM25's candidates of the first queries."""
+    baseline = first_stage_run(collection, first_stage(collection), CANDIDATES, lambda count: None)
+    return System(baseline.name, dict(list(baseline.run.items())[:query_count]))
+
+
+def print_systems(collection: Collection, baseline: System, rerankers: dict[str, podium.Reranker]) -> None:
+    print(f"BM25, {CANDIDATES} candidates of {len(baseline.run)} queries: nDCG@10 {mean_ndcg(collection, baseline):.4f}")
+    for name, reranker in rerankers.items():
+        began = time.perf_counter()
+        system = rerank_run(collection, baseline.run, reranker, name, lambda count: None)
+        seconds = (time.perf_counter() - began) / len(baseline.run)
+        print(f"{name}: nDCG@10 {mean_ndcg(collection, system):.4f}, {1000 * seconds:.0f} ms per query", flush=True)
+
+
+def print_cascade(folder: str, strong_name: str, query_count: int) -> None:
+    collection = read_collection(folder)
+    baseline = baseline_of(collection, query_count)
+    mini = podium.load("podium-mini", keep=0)
+    strong = podium.load(strong_name)
+    rerankers = {"podium-mini": mini, strong_name: strong}
+    for keep in (10, 20, 30, "auto"):
+        rerankers[f"Cascade(podium-mini, strong, keep={keep})"] = podium.Reranker(podium.Cascade(mini, strong, keep=keep))
+    print_systems(collection, baseline, rerankers)
+
+
+def print_neighbours(embedder_name: str, folders: list[str], query_count: int) -> None:
+    embedder = podium.Embedder(embedder_name)
+    mini = podium.load("podium-mini")
+    for folder in folders:
+        print(folder)
+        collection = read_collection(folder)
+        rerankers = {"podium-mini": mini, "Neighbours(podium-mini)": podium.Reranker(podium.Neighbours(mini, embedder))}
+        print_systems(collection, baseline_of(collection, query_count), rerankers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("overhead")
+    cascade = commands.add_parser("cascade")
+    cascade.add_argument("collection")
+    cascade.add_argument("strong")
+    cascade.add_argument("--queries", type=int, default=300)
+    neighbours = commands.add_parser("neighbours")
+    neighbours.add_argument("embedder")
+    neighbours.add_argument("collections", nargs="+")
+    neighbours.add_argument("--queries", type=int, default=150)
+    arguments = parser.parse_args()
+    if arguments.command == "cascade":
+        print_cascade(arguments.collection, arguments.strong, arguments.queries)
+    elif arguments.command == "neighbours":
+        print_neighbours(arguments.embedder, arguments.collections, arguments.queries)
+    else:
+        texts = work.passages("short")
+        with tempfile.TemporaryDirectory() as folder:
+            print_cached(texts, Path(folder))
+        print_nesting(texts)
+
+
+if __name__ == "__main__":
+    main()

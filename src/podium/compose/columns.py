@@ -1,0 +1,113 @@
+"""The columns of Scores: their fields with one value per text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from podium.ordering import raw_scores
+from podium.scorers import BaseScorer
+from podium.types import Scores
+
+__all__ = ["COLUMNS", "concatenated_scores", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores", "summed"]
+
+COLUMNS = (
+    *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
+    *("tiers", "scored_by", "passages"),
+)
+
+
+def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
+    """Return the scores of the texts at these positions, in this order. The call's cost and notes stay the same."""
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        column = getattr(scores, name)
+        columns[name] = None if column is None else [column[position] for position in positions]
+    return replace(scores, **columns)
+
+
+def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
+    """Return the scores of several calls of a scorer as those of one call with all their texts.
+
+    If several models scored the texts, because a call failed and another model replaced the first, each has its own tiers.
+    """
+    if len(calls) == 1:
+        return calls[0]
+    counts = [len(scores.values) for scores in calls]
+    ends = list(itertools.accumulate(counts))
+    ranges = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    columns = placed_columns(sum(counts), zip(ranges, calls, strict=True))
+    scored_by = [model for scores in calls for model in models_of(scores, scorer)]
+    names = list(dict.fromkeys(scores.model for scores in calls))
+    tiers: list[int] = []
+    for scores in calls:
+        own_tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
+        tiers += [len(names) * tier + names.index(scores.model) for tier in own_tiers]
+    first = calls[0]
+    return Scores(
+        **columns,
+        **cost_of(calls),
+        tiers=tiers if any(tiers) else None,
+        scored_by=scored_by if len(names) > 1 or any(scores.scored_by is not None for scores in calls) else None,
+        model=first.model,
+        revision=first.revision,
+        score_kind=first.score_kind,
+    )
+
+
+def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) -> dict[str, Any]:
+    """Return the columns for `count` texts, except `tiers` and `scored_by`, from the scores of some texts in each part.
+
+    A part has the positions of its texts, and their scores. If several parts have a text, the last one counts. A column that no
+    part has is None.
+    """
+    columns: dict[str, Any] = {"raw": [math.nan] * count}
+    for positions, scores in parts:
+        for name in COLUMNS:
+            column = raw_scores(scores) if name == "raw" else getattr(scores, name)
+            if column is None or name in ("tiers", "scored_by"):
+                continue
+            placed = columns.setdefault(name, [math.nan if name == "values" else None] * count)
+            for position, value in zip(positions, column, strict=True):
+                placed[position] = value
+    return columns
+
+
+def models_of(scores: Scores, scorer: BaseScorer) -> list[str | None]:
+    """Return the name of the model that scored each text, None for a text that was not scored."""
+    if scores.scored_by is not None:
+        return list(scores.scored_by)
+    return [scorer.model if scores.model is None else scores.model] * len(scores.values)
+
+
+def is_plain(scores: Scores) -> bool:
+    """Whether all texts were scored by the scorer's own model, so that their scores can be compared with its other scores."""
+    has_columns = scores.tiers is not None or scores.scored_by is not None
+    return scores.model is None and not has_columns and not scores.reasons
+
+
+def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
+    """Return the fields of Scores about the cost, the notes and the reasons of several calls, as one call."""
+    calls = list(calls)
+    totals = [scores.total_tokens for scores in calls]
+    encoded = [scores.encoded for scores in calls if scores.encoded is not None]
+    return {
+        "total_tokens": None if None in totals else sum(total for total in totals if total),
+        "billed": summed(scores.billed for scores in calls),
+        "notes": tuple(dict.fromkeys(note for scores in calls for note in scores.notes)),
+        "reasons": tuple(dict.fromkeys(reason for scores in calls for reason in scores.reasons)),
+        "remembered": sum(scores.remembered for scores in calls),
+        "encoded": sum(encoded) if encoded else None,
+    }
+
+
+def summed(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of the mappings' values for each name."""
+    total: dict[str, float] = {}
+    for mapping in mappings:
+        for name, value in mapping.items():
+            total[name] = total.get(name, 0) + value
+    return total

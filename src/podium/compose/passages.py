@@ -1,0 +1,363 @@
+"""Passages: long documents are divided into windows that the model reads completely, and the best window decides."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from podium.compose.columns import concatenated_scores, selected_scores
+from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
+from podium.compose.windows import Window, halves, token_count, windows
+from podium.compose.wrapped import WrappedScorer
+from podium.documents import has_field, texts_of
+from podium.errors import Argument, InvalidInput
+from podium.inputs import check_positive
+from podium.ordering import is_scored, order_of
+from podium.progress import in_proportion
+from podium.scorers import HasScorer
+from podium.texts import Texts, documents_of
+from podium.token_counts import EstimatedTokens, TokenCounter
+from podium.types import Passage, Progress, Scorer, Scores
+
+__all__ = ["Aggregate", "Passages"]
+
+Aggregate = Literal["max", "mean_top_k", "first"]
+MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
+TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
+PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
+TEXTS_AT_ONCE = 64  # texts are tokenised in groups, because the positions of their tokens take memory
+MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text to be scored.
+
+    - `room`, `overlap`: how many tokens a window has beside the title, and how many it repeats of the previous one.
+    - `starts`: the positions of its tokens, None if it is one window.
+    - `windows`: its windows in the first round.
+    """
+
+    text: str
+    document: Any
+    title: str
+    room: int
+    overlap: int
+    starts: Sequence[int] | None = None
+    windows: Sequence[Window] = ()
+
+    def divided(self, starts: Sequence[int], max_passages: int | None) -> _Text:
+        """Return the text with windows at the ends of sentences."""
+        text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
+        return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
+
+    def undivided(self) -> _Text:
+        return replace(self, starts=None, windows=[Window(0, len(self.text))])
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window of the text with the index `text` in the query's texts."""
+
+    text: int
+    window: Window
+
+
+class Passages(StepwiseScorer, WrappedScorer):
+    """A scorer that reads long documents completely: in windows that end where sentences end, each scored separately.
+
+    - `size`: the maximum number of tokens of a window, title included. The default and the upper limit is what the model reads
+      beside the query, measured with its own tokenizer. A hosted model needs it, and is measured by an estimate of three
+      characters per token.
+    - `overlap`: the maximum number of tokens that a window repeats of the previous one, in whole sentences. By default an
+      eighth of the window.
+    - `title`: the name of a field of the documents whose text is put before each window that does not contain it. A title is
+      cut to a quarter of the window.
+    - `aggregate`: what the document's score is. "max": the score of its best window. "mean_top_k": the mean of the scores of
+      its `top_k` best windows, by default 3. "first": the score of its first window, and the others are not read.
+    - `max_passages`: how many windows of a document are scored, None for all. Then `dropped_tokens` says what was not read.
+
+    `result.passage` has the best window's position in the document's text. It is None if the window is the whole text. The
+    model, the kind of scores and all else are those of `scorer`. Raises InvalidInput.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer | HasScorer,
+        *,
+        size: int | None = None,
+        overlap: int | None = None,
+        title: str | None = None,
+        aggregate: Aggregate = "max",
+        top_k: int = 3,
+        max_passages: int | None = None,
+    ) -> None:
+        super().__init__(scorer)
+        _check_options(size, overlap, title, aggregate, top_k, max_passages)
+        self.size = size
+        self.overlap = overlap
+        self.title = title
+        self.aggregate = aggregate
+        self.top_k = top_k
+        self.max_passages = 1 if aggregate == "first" else max_passages
+        self._counter = _counter(self.scorer.token_counter, size, self.model)
+
+    def __repr__(self) -> str:
+        return f"Passages({self.scorer!r}, size={self.size}, aggregate={self.aggregate!r})"
+
+    @property
+    def identity(self) -> str:
+        options = (self.size, self.overlap, self.title, self.aggregate, self.top_k, self.max_passages)
+        return f"passages:{':'.join(map(repr, options))}:{self.scorer.identity}"
+
+    @property
+    def reads_documents(self) -> bool:
+        return self.title is not None or self.scorer.reads_documents
+
+    @property
+    def reads_passages(self) -> bool:
+        return True
+
+    def steps(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> Steps:
+        divided: list[list[_Text]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query))
+        pending = [[_Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
+        advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
+        parts: list[list[list[_Part]]] = [[] for _ in queries]  # the windows of each call
+        calls: list[list[Scores]] = [[] for _ in queries]
+        for _ in range(MAX_ROUNDS):
+            open_queries = [index for index, query_parts in enumerate(pending) if query_parts]
+            if not open_queries:
+                break
+            window_texts = [_window_texts(pending[index], divided[index]) for index in open_queries]
+            scored = yield ScoreStep(self.scorer, [queries[index] for index in open_queries], window_texts, advance)
+            for index, scores in zip(open_queries, scored, strict=True):
+                longer = {} if self.max_passages else self._divided_again(pending[index], divided[index], scores)
+                read = [position for position in range(len(pending[index])) if position not in longer]
+                parts[index].append([pending[index][position] for position in read])
+                calls[index].append(selected_scores(scores, read))
+                pending[index] = [part for new_parts in longer.values() for part in new_parts]
+        merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, divided, parts, calls)))
+        return merged
+
+    def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[_Text]]:
+        """Return the texts of each query with their windows. Equal texts of several queries are tokenised once."""
+        unique_texts = list(dict.fromkeys(text for texts in texts_per_query for text in texts))
+        starts = self._starts(unique_texts, min(map(self._window_size, queries), default=0))
+        return [
+            self._divided_texts(self._window_size(query), texts, starts)
+            for query, texts in zip(queries, texts_per_query, strict=True)
+        ]
+
+    def _window_size(self, query: str) -> int:
+        limit = self._counter.text_limit(query)
+        return limit if self.size is None else min(self.size, limit)
+
+    def _starts(self, texts: Sequence[str], size: int) -> dict[str, Sequence[int]]:
+        """Return the positions of the tokens of those texts that do not fit into a window of `size` tokens beside a long title.
+
+        Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
+        return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
+        """
+        size -= size // TITLE_SHARE
+        starts: dict[str, Sequence[int]] = {}
+        is_checked_later = self.scorer.counts_dropped_tokens and self.size is None and not self.max_passages
+        bytes_per_token = PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1
+        uncertain = [text for text in texts if _byte_count(text) > bytes_per_token * size]
+        for begin in range(0, len(uncertain), TEXTS_AT_ONCE):
+            group = uncertain[begin : begin + TEXTS_AT_ONCE]
+            counts = self._counter.token_counts(group)
+            long_texts = [text for text, count in zip(group, counts, strict=True) if count > size]
+            starts.update(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
+        return starts
+
+    def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[_Text]:
+        """Return the texts of a query with their windows of at most `size` tokens. Texts that are not in `starts` are short."""
+        documents = documents_of(texts) or [None] * len(texts)
+        divided = []
+        for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):
+            room = max(size - title_tokens, 1)
+            overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
+            new_text = _Text(text, document, title, room, overlap)
+            text_starts = starts.get(text, ())
+            divided.append(
+                new_text.divided(text_starts, self.max_passages) if len(text_starts) > room else new_text.undivided()
+            )
+        return divided
+
+    def _divided_again(self, parts: Sequence[_Part], texts: list[_Text], scores: Scores) -> dict[int, list[_Part]]:
+        """Return, by their position, the windows of which the model dropped tokens, each divided into several.
+
+        A text that had been one window is replaced in `texts` by one with windows.
+        """
+        longer = {}
+        for position, dropped in enumerate(scores.dropped_tokens or ()):
+            if not dropped:
+                continue
+            part = parts[position]
+            text = texts[part.text]
+            if text.starts is None and len(text.windows) == 1:
+                texts[part.text] = text = text.divided(self._counter.token_starts([text.text])[0], None)
+                new_windows = text.windows
+            else:
+                new_windows = halves(text.text, part.window)
+            if len(new_windows) > 1:
+                longer[position] = [_Part(part.text, window) for window in new_windows]
+        return longer
+
+    def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
+        """Return the title of each document and its number of tokens, at most a quarter of `size`."""
+        if self.title is None:
+            return [("", 0)] * len(documents)
+        titles = [_field_text(document, self.title) for document in documents]
+        result = []
+        for title, starts in zip(titles, self._counter.token_starts(titles), strict=True):
+            limit = max(size // TITLE_SHARE - 1, 0)  # a token may be added between title and text
+            is_cut = len(starts) > limit
+            result.append((title[: starts[limit]].rstrip() if is_cut else title, min(len(starts), limit) + 1 if title else 0))
+        return result
+
+    def _merged(self, texts: Sequence[_Text], parts: Sequence[Sequence[_Part]], calls: Sequence[Scores]) -> Scores:
+        """Return the scores of the texts of a query from those of their windows. `parts` are the windows of all calls."""
+        if not texts:
+            return Scores(())
+        scores = concatenated_scores(calls, self.scorer)
+        all_parts = [part for call_parts in parts for part in call_parts]
+        positions: list[list[int]] = [[] for _ in texts]  # the windows of each text, best first
+        for position in order_of(scores):
+            positions[all_parts[position].text].append(position)
+        all_windows = [part.window for part in all_parts]
+        best = [text_positions[0] for text_positions in positions]
+        scored = is_scored(scores)
+        if self.aggregate == "mean_top_k":
+            columns: dict[str, Any] = {"values": [_mean(scores, scored, best[: self.top_k]) for best in positions], "raw": None}
+        else:
+            columns = {}
+        counts = [_reading(*text, all_windows, scores, scored) for text in zip(texts, positions, strict=True)]
+        passages = [
+            _passage(text, all_windows[position], scores.values[position]) if scored[position] else None
+            for text, position in zip(texts, best, strict=True)
+        ]
+        best_scores = selected_scores(scores, best)
+        return replace(
+            best_scores,
+            **columns,
+            tokens=[read for read, _ in counts],
+            dropped_tokens=[dropped for _, dropped in counts],
+            passages=passages if any(passages) else None,
+            notes=(*best_scores.notes, *_notes(texts, positions)),
+        )
+
+
+def _check_options(size: Any, overlap: Any, title: Any, aggregate: Any, top_k: Any, max_passages: Any) -> None:
+    for name, value in (("size", size), ("top_k", top_k), ("max_passages", max_passages)):
+        if value is not None or name == "top_k":
+            check_positive(name, value)
+    if size is not None and size < MIN_SIZE:
+        raise InvalidInput(Argument("size"), f" must be at least {MIN_SIZE} tokens, not {size}")
+    if overlap is not None and (isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 0):
+        raise InvalidInput(Argument("overlap"), f" must be a number of tokens from 0, not {overlap!r:.40}")
+    if title is not None and (not isinstance(title, str) or not title):
+        raise InvalidInput(Argument("title"), f" must be the name of a field, not {title!r:.40}")
+    if aggregate not in get_args(Aggregate):
+        raise InvalidInput(Argument("aggregate"), f" must be 'max', 'mean_top_k' or 'first', not {aggregate!r:.40}")
+
+
+def _counter(counter: TokenCounter | None, size: int | None, model: str) -> TokenCounter:
+    """Return what counts tokens. Raises InvalidInput if that is not known and the user has not set a size."""
+    if counter is not None:
+        return counter
+    if size is None:
+        raise InvalidInput(
+            f"the tokenizer of {model} is not on this machine, so it is not known how much of a document the model reads; set ",
+            Argument("size"),
+            " to a number of tokens that it reads, as in its documentation, less the length of queries",
+        )
+    return EstimatedTokens(size)
+
+
+def _byte_count(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _field_text(document: Any, name: str) -> str:
+    """Return the text of a document's field, "" if the document does not have it."""
+    if document is None or isinstance(document, str) or not has_field(document, name):
+        return ""
+    return (texts_of([document], (name,))[0] or "").strip()
+
+
+def _window_texts(parts: Sequence[_Part], texts: Sequence[_Text]) -> Texts:
+    """Return the texts of windows, with the documents that they come from."""
+    window_texts = [_with_title(texts[part.text], part.window) for part in parts]
+    return Texts(window_texts, [texts[part.text].document for part in parts])
+
+
+def _with_title(text: _Text, window: Window) -> str:
+    content = text.text[window.start : window.end]
+    return f"{text.title}\n\n{content}" if text.title and text.title not in content else content
+
+
+def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> float:
+    """Return the mean score of those windows that were scored and are in the tier of the first one, NaN if there are none."""
+    tiers = [0] * len(scored) if scores.tiers is None else scores.tiers
+    values = [scores.values[i] for i in positions if scored[i] and tiers[i] == tiers[positions[0]]]
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _reading(
+    text: _Text, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
+) -> tuple[int | None, int | None]:
+    """Return how many tokens of a text were read and how many were not, None if unknown.
+
+    `positions` are those of the text's windows. A token in two windows counts once. Windows that were not scored were not read.
+    """
+    dropped = _sum(scores.dropped_tokens, positions)
+    if text.starts is None:
+        return _sum(scores.tokens, positions), dropped
+    end = read_count = 0
+    for window in sorted((all_windows[i] for i in positions if scored[i]), key=lambda window: window.start):
+        begin, window_end = _with_space(text.text, window)  # some tokens begin with the space before a word
+        read_count += token_count(text.starts, max(end, begin), max(end, window_end))
+        end = max(end, window_end)
+    unread_count = len(text.starts) - read_count
+    if dropped is None:  # the model's own tokens are not known, so these are estimates
+        return None, unread_count or None
+    return read_count - dropped, unread_count + dropped
+
+
+def _with_space(text: str, window: Window) -> tuple[int, int]:
+    """Return the start and end of a window with the white space around it."""
+    start, end = window.start, window.end
+    while start > 0 and text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and text[end].isspace():
+        end += 1
+    return start, end
+
+
+def _sum(counts: Sequence[int | None] | None, positions: Sequence[int]) -> int | None:
+    """Return the sum of the counts at these positions, None if one is unknown."""
+    if counts is None:
+        return None
+    total = 0
+    for position in positions:
+        count = counts[position]
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _passage(text: _Text, window: Window, score: float) -> Passage | None:
+    """Return the passage of a window, None if the window is the whole text."""
+    return None if window == Window(0, len(text.text)) else Passage(window.start, window.end, float(score))
+
+
+def _notes(texts: Sequence[_Text], positions: Sequence[Sequence[int]]) -> Iterator[str]:
+    if counts := [len(text_positions) for text_positions in positions if len(text_positions) > 1]:
+        yield f"{len(counts)} of {len(texts)} documents were read in passages, {sum(counts)} in all"

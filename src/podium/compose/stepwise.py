@@ -1,0 +1,113 @@
+"""StepwiseScorer, the base class of scorers that are written once, as a generator of steps (see podium.steps).
+
+A step scores texts with another scorer, or calls a function. Blocking calls and asynchronous calls run the same generator.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from podium.errors import PodiumError
+from podium.scorers import BaseScorer
+from podium.steps import adrive, drive
+from podium.threads import to_thread
+from podium.types import Progress, Scores
+
+__all__ = ["CallStep", "EitherStep", "ScoreStep", "Step", "Steps", "StepwiseScorer"]
+
+
+class ScoreStep(NamedTuple):
+    """A step that scores the texts of queries; its result is a list with the Scores of each query.
+
+    An asynchronous call has one query. `progress` is called with numbers of texts, in blocking calls.
+    """
+
+    scorer: BaseScorer
+    queries: Sequence[str]
+    texts_per_query: Sequence[Sequence[str]]
+    progress: Progress | None = None
+
+
+class CallStep(NamedTuple):
+    """A step that calls a function and has its result.
+
+    `is_slow`: whether the function may wait, or takes more than about a millisecond. Then an asynchronous call runs it on
+    another thread.
+    """
+
+    function: Callable[[], Any]
+    is_slow: bool = True
+
+
+class EitherStep(NamedTuple):
+    """A step that a blocking call and an asynchronous call perform differently. Its result is what the function returns."""
+
+    blocking: Callable[[], Any]
+    asynchronous: Callable[[], Awaitable[Any]]
+
+
+Step: TypeAlias = "ScoreStep | CallStep | EitherStep"
+Steps: TypeAlias = Generator[Step, Any, list[Scores]]
+
+
+class StepwiseScorer(BaseScorer):
+    """A scorer whose subclass defines `steps`. It has no state of a call, so it can be shared between threads."""
+
+    @abstractmethod
+    def steps(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> Steps:
+        """Return a generator whose result is the Scores of each query. A query may have no texts."""
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        return self.score_many([query], [texts])[0]
+
+    async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
+        return (await adrive(self.steps([query], [texts]), _perform_async))[0]
+
+    def score_many(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> list[Scores]:
+        return drive(self.steps(queries, texts_per_query, progress), _perform)
+
+
+def _perform(step: Step) -> Any:
+    """Perform a step of a blocking call. Queries without texts are not passed to the scorer."""
+    if isinstance(step, CallStep):
+        return step.function()
+    if isinstance(step, EitherStep):
+        return step.blocking()
+    with_texts = [index for index, texts in enumerate(step.texts_per_query) if texts]
+    queries = [step.queries[index] for index in with_texts]
+    texts_per_query = [step.texts_per_query[index] for index in with_texts]
+    scored = step.scorer.score_many(queries, texts_per_query, progress=step.progress) if with_texts else []
+    if len(scored) != len(with_texts):
+        raise PodiumError(f"{step.scorer.model} returned scores for {len(scored)} of {len(with_texts)} queries")
+    for texts, scores in zip(texts_per_query, scored, strict=True):
+        _check(step.scorer, texts, scores)
+    scores_by_index = dict(zip(with_texts, scored, strict=True))
+    return [scores_by_index.get(index, Scores(())) for index in range(len(step.queries))]
+
+
+async def _perform_async(step: Step) -> Any:
+    """Perform a step of an asynchronous call."""
+    if isinstance(step, CallStep):
+        return await to_thread(step.function) if step.is_slow else step.function()
+    if isinstance(step, EitherStep):
+        return await step.asynchronous()
+    scores_per_query = []
+    for query, texts in zip(step.queries, step.texts_per_query, strict=True):
+        scores = await step.scorer.ascore(query, texts) if texts else Scores(())
+        _check(step.scorer, texts, scores)
+        scores_per_query.append(scores)
+    return scores_per_query
+
+
+def _check(scorer: BaseScorer, texts: Sequence[str], scores: Any) -> None:
+    """Raise PodiumError unless a scorer returned one score per text. A user's scorer may return anything."""
+    if not isinstance(scores, Scores):
+        raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
+    if len(scores.values) != len(texts):
+        raise PodiumError(f"{scorer.model} returned {len(scores.values)} scores for {len(texts)} texts")
