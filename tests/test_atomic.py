@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 import pytest
 
@@ -26,6 +27,22 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         file.writelines([b"new", None])
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_interrupt_after_the_file_has_its_name_is_raised(tmp_path):
+    """A profiler raises the interrupt at the moment when os.replace has returned."""
+
+    def profiler(frame, event, function):
+        if event == "c_return" and function is os.replace:
+            raise KeyboardInterrupt
+
+    sys.setprofile(profiler)
+    try:
+        with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as file:
+            file.write(b"new")
+    finally:
+        sys.setprofile(None)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_target_of_a_symbolic_link_is_replaced(tmp_path):

@@ -28,7 +28,7 @@ SOURCE = ROOT / "src" / "podium"
 LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
-        *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
+        *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic", "notes"),
         *("redis_values", "regular_files", "schedule", "steps", "texts", "threads", "truncation"),
         *("embedding", "sentences", "token_counts"),
     },

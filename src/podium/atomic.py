@@ -13,7 +13,8 @@ from podium.regular_files import is_pipe_or_device
 
 __all__ = ["UNFINISHED", "atomic_write"]
 
-UNFINISHED = ".unfinished"  # the ending of the names of temporary files
+# Names of temporary files begin with a dot, so that readers of a folder, such as pyarrow and Spark, ignore them.
+UNFINISHED = ".unfinished"  # the ending of these names
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(secrets.token_hex(8) + UNFINISHED)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
     file = open(temporary, "xb")  # noqa: SIM115  closed below; a file of tempfile would be readable only by its owner
     try:
         with file:
@@ -39,5 +40,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # after an interrupt that came when the file had its name
+            os.unlink(temporary)
         raise

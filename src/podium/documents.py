@@ -85,9 +85,14 @@ class TextReader:
         documents = self.documents
         unknown = [field for field in self._fields or () if field not in self._seen_fields]
         if unknown and any(not isinstance(document, str | None) for document in documents):
-            first = next((document for document in documents if isinstance(document, Mapping)), {})
-            problem = f" names {_quoted_names(unknown)}, which no document has; the first has {_quoted_names(first)}"
-            raise InvalidInput(Argument(self._argument), problem + _suggestion(unknown, documents))
+            raise unknown_fields(unknown, documents, argument=self._argument)
+
+
+def unknown_fields(names: Sequence[str], documents: Sequence[Any], *, argument: str = "rank_by") -> InvalidInput:
+    """Return the error for fields that none of the documents has. It may suggest names that the first mapping has."""
+    first = next((document for document in documents if isinstance(document, Mapping)), {})
+    problem = f" names {_quoted_names(names)}, which no document has; the first has {_quoted_names(first)}"
+    return InvalidInput(Argument(argument), problem + _suggestion(names, documents))
 
 
 def has_field(document: Any, name: str) -> bool:

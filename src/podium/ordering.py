@@ -254,7 +254,7 @@ def _text_notes(request: Request, scores: Scores) -> Iterator[str]:
     if unscored := is_scored(scores).count(False):
         yield f"{unscored} of {document_count} documents were not scored; they are below the others, in input order"
     if without_text := document_count - len(request.texts):
-        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, without a score"
+        yield f"{without_text} of {document_count} documents have no text; they are at the bottom, with the lowest score"
 
 
 def _cut_notes(request: Request, results: Sequence[Result]) -> Iterator[str]:

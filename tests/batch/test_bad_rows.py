@@ -21,12 +21,12 @@ GOOD = {"query_id": "q", "query": "red", "id": "d", "text": "red sea"}
     ("line", "reason"),
     [
         pytest.param(b"{", "not valid JSON", id="json"),
-        pytest.param(b'"red"', "a JSON str, not an object", id="no-object"),
+        pytest.param(b'"red"', "JSON, but not an object", id="no-object"),
         pytest.param(b'{"query_id": "q", "query": "\xff", "text": "a"}', "not UTF-8", id="encoding"),
         pytest.param(b'{"query": "red", "text": "a"}', "the query id is missing", id="no-id"),
         pytest.param(b'{"query_id": [1], "query": "red", "text": "a"}', "an id is a list", id="id-type"),
         pytest.param(b'{"query_id": "q", "text": "a"}', "the query is missing", id="no-query"),
-        pytest.param(b'{"query_id": "q", "query": 7, "text": "a"}', "the query is a int, not a string", id="query-type"),
+        pytest.param(b'{"query_id": "q", "query": 7, "text": "a"}', "the query is a number, not a string", id="query-type"),
         pytest.param(b'{"query_id": "q", "query": " ", "text": "a"}', "the query is blank", id="blank-query"),
         pytest.param(b'{"query_id": "q", "query": "blue", "text": "a"}', "the query is another one", id="other-query"),
         pytest.param(b'{"query_id": "q", "query": "red"}', "the document is null", id="no-text"),
@@ -40,6 +40,7 @@ def test_bad_line_is_rejected_and_does_not_end_the_query(tmp_path, out, reranker
     result = podium.batch(tmp_path / "in.jsonl", out, reranker=reranker, part_size=part_size)
     (rejected,) = rejected_in(out)
     assert reason in rejected.pop("reason")
+    assert rejected.pop("query_id") == ("q" if b'"query_id": "q"' in line and b"\xff" not in line else None)
     assert rejected == {"file": str(tmp_path / "in.jsonl"), "unit": "byte", "position": len(good) + 1, "document": None}
     assert (result.queries, result.pairs, result.rejected) == (1, 2, 1)
     assert [(row[0], row[3]) for row in results_in(out)] == [("q", 1), ("q", 2)]
@@ -73,7 +74,7 @@ def test_index_counts_bad_documents(tmp_path, out, reranker):
     assert [row[1:4] for row in results_in(out)] == [("d", 3, 1), ("b", 1, 2)]
     assert [(row["document"], row["reason"]) for row in rejected_in(out)] == [
         (0, "the document is null"),
-        (2, "the document is a int, not a string or a record"),
+        (2, "the document is a number, not a string or a record"),
     ]
 
 
@@ -82,6 +83,7 @@ def test_index_counts_bad_documents(tmp_path, out, reranker):
     [
         pytest.param({"query": None, "documents": ["a"]}, "the query is missing", id="no-query"),
         pytest.param({"query": "a", "documents": None}, "documents is null, not a list", id="no-documents"),
+        pytest.param({"query": "a", "documents": []}, "the list of documents is empty", id="no-document"),
         pytest.param({"query": "a", "documents": ["a"], "ids": []}, "does not have as many entries", id="ids"),
     ],
 )
@@ -90,6 +92,13 @@ def test_bad_row_of_a_list_is_rejected(tmp_path, out, reranker, row, reason):
     path = write_table(tmp_path / "in.jsonl", [*good, row])
     assert podium.batch(path, out, reranker=reranker).rejected == 1
     assert reason in rejected_in(out)[0]["reason"]
+
+
+def test_query_whose_documents_are_all_bad_is_not_counted(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"qid": 7, "query": "a", "documents": [None, None]}, *as_lists(pairs([2]))])
+    result = podium.batch(path, out, reranker=reranker, columns={"query_id": "qid"})
+    assert (result.queries, result.rejected) == (1, 2)
+    assert [row["query_id"] for row in rejected_in(out)] == ["7", "7"]
 
 
 def test_text_in_parquet_that_is_not_utf8_is_rejected(tmp_path, out, reranker):
@@ -105,6 +114,15 @@ def test_text_in_parquet_that_is_not_utf8_is_rejected(tmp_path, out, reranker):
     [
         pytest.param(b"red", "has 1 cells, and the header has 2", id="cells"),
         pytest.param(b'red,"sea"x', "has a double quote in the wrong position", id="quotes"),
+        pytest.param(b"red,sea\rsea", "has a carriage return inside a line", id="carriage-return"),
+        pytest.param(
+            b"," * 5_000_000, "takes more than 256 MB of memory, or has a line of more than 67,108,864 bytes", id="many-cells"
+        ),
+        pytest.param(
+            b"red," + b"x" * (1 << 26),
+            "takes more than 256 MB of memory, or has a line of more than 67,108,864 bytes",
+            id="long-line",
+        ),
         pytest.param(b"red,\xff", "the document is not UTF-8", id="encoding"),
     ],
 )
@@ -113,6 +131,69 @@ def test_bad_line_of_a_csv_is_rejected(tmp_path, out, reranker, line, reason):
     assert podium.batch(tmp_path / "in.csv", out, reranker=reranker).pairs == 2
     (rejected,) = rejected_in(out)
     assert (rejected["unit"], rejected["position"], rejected["reason"]) == ("line", 3, reason)
+
+
+RECORDS = [{"title": "red", "body": "sea"}, {"title": "green"}]
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet"])
+@pytest.mark.parametrize(
+    ("rows", "rank_by", "message"),
+    [
+        pytest.param([GOOD], "title", "rank_by names 'title', which no document has; the first has 'query_id'", id="pairs"),
+        pytest.param([GOOD], "txt", "did you mean 'text'", id="misspelled"),
+        pytest.param([{"query": "red", "document": RECORDS[0]}], "titel", "the first has 'title', 'body'; did", id="record"),
+        pytest.param([{"query": "red", "documents": RECORDS}], ["title", "x"], "names 'x', which no document has", id="lists"),
+        pytest.param([{"query": "red", "documents": ["sea"]}], "x", "every document is a string", id="strings"),
+        pytest.param(
+            [{"custom_id": "a", "body": {"model": "m", "query": "red", "documents": RECORDS}}], "x", "names 'x'", id="requests"
+        ),
+    ],
+)
+def test_field_that_no_document_has_is_refused_before_the_job(tmp_path, out, reranker, name, rows, rank_by, message):
+    path = write_table(tmp_path / name, rows)
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(path, out, reranker=reranker, rank_by=rank_by)
+    assert not out.exists()
+
+
+def test_document_may_lack_some_of_the_fields(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red sea", "documents": [*RECORDS, {"x": "red"}]}])
+    assert podium.batch(path, out, reranker=reranker, rank_by=["title", "body"]).pairs == 2
+    assert [row[2] for row in results_in(out)] == [0, 1]
+    assert "has no field 'title', 'body'" in rejected_in(out)[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        pytest.param([{"query": "a", "text": "b"}], "columns={'query_id': '…', 'id': '…'}", id="pairs"),
+        pytest.param(
+            [{"query": "a", "query_id": "1", "documents": ["b"]}], "columns={'query_id': '…', 'ids': '…'}", id="lists"
+        ),
+        pytest.param(
+            [{"custom_id": "a", "body": {"model": "m", "query": "red", "documents": ["b"]}}], "have no field id", id="requests"
+        ),
+    ],
+)
+def test_run_as_output_without_ids_is_refused_before_the_job(tmp_path, out, reranker, rows, message):
+    path = write_table(tmp_path / "in.jsonl", rows)
+    with pytest.raises(InvalidInput, match="output='run' needs") as refusal:
+        podium.batch(path, out, reranker=reranker, output="run")
+    assert message in str(refusal.value)
+    assert not out.exists()
+
+
+def test_run_as_output_can_have_ids_of_records(tmp_path, out, reranker):
+    documents = [{"id": "x", "text": "sea"}, {"id": "y", "text": "red"}]
+    path = write_table(tmp_path / "in.jsonl", [{"qid": 1, "query": "red", "documents": documents}])
+    assert podium.batch(path, out, reranker=reranker, output="run").pairs == 2
+
+
+def test_double_quote_that_is_not_closed_makes_one_bad_row(tmp_path, out, reranker):
+    (tmp_path / "in.csv").write_bytes(b'query,text\nred,sea\nred,"sea\nred,sea\n')
+    assert podium.batch(tmp_path / "in.csv", out, reranker=reranker).pairs == 1
+    assert [row["reason"] for row in rejected_in(out)] == ["has a double quote that is not closed"]
 
 
 def test_strict_job_stops_at_the_first_bad_row(tmp_path, out, reranker):

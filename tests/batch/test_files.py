@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+import podium
+from batches import pairs, write_table
 from podium.batch.files import compression_of, input_files, open_stream
 from podium.batch.tables import TABLE_FORMATS, table_format
 from podium.errors import InvalidInput
@@ -61,6 +63,61 @@ def test_globs_and_folders_have_the_same_files_as_paths_and_as_urls(folder, patt
     name = f"{folder.as_uri() if is_url else folder}/{pattern}"
     paths = sorted(file.path.removeprefix("file://") for file in input_files([name]))
     assert paths == [str(folder / name) for name in names]
+
+
+def test_files_of_a_folder_whose_format_is_unknown_are_left_out_with_a_note(folder, tmp_path, out, reranker):
+    data = tmp_path / "data"
+    data.mkdir()
+    write_table(data / "a.jsonl", pairs([2]))
+    (data / "README.md").write_text("x")
+    result = podium.batch(data, out, reranker=reranker)
+    assert result.pairs == 2
+    assert result.notes == (
+        "1 file in the input folders was left out, because its name does not tell a format that podium reads",
+    )
+    with pytest.raises(InvalidInput, match="cannot tell the format"):
+        podium.batch([data / "README.md"], tmp_path / "other", reranker=reranker)
+
+
+def test_folder_without_a_file_of_a_known_format_is_refused(tmp_path, out, reranker):
+    (tmp_path / "README.md").write_text("x")
+    with pytest.raises(InvalidInput, match="has no file that podium batch can read"):
+        podium.batch(tmp_path, out, reranker=reranker)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "output"),
+    [
+        ("data", "data/out"),
+        ("data", "data"),
+        ("data/**", "data/out"),
+        ("data/*/*.parquet", "data/out"),
+        ("data", "data/b/../out"),
+    ],
+)
+def test_output_in_an_input_is_refused_before_anything_is_created(tmp_path, reranker, pattern, output):
+    (tmp_path / "data" / "b").mkdir(parents=True)
+    write_table(tmp_path / "data" / "b" / "a.jsonl", pairs([2]))
+    write_table(tmp_path / "data" / "b" / "a.parquet", pairs([2]))
+    files = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidInput, match="to: the output would be in the input"):
+        podium.batch(tmp_path / pattern, tmp_path / output, reranker=reranker)
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_output_that_a_glob_does_not_match_can_be_beside_the_inputs(tmp_path, reranker):
+    write_table(tmp_path / "a.parquet", pairs([2]))
+    for _ in range(2):
+        assert podium.batch(tmp_path / "*.parquet", tmp_path / "out", reranker=reranker).pairs == 2
+
+
+def test_path_is_the_same_file_however_it_is_written(tmp_path, out, reranker, monkeypatch):
+    path = write_table(tmp_path / "a.jsonl", pairs([2]))
+    (tmp_path / "b").mkdir()
+    podium.batch(path, out, reranker=reranker)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jsonl", "./b/../a.jsonl"):
+        assert podium.batch(name, out, reranker=reranker).computed_pairs == 0
 
 
 @pytest.mark.parametrize("name", ["p%41.csv", "ts=10%3A00.csv", "a b.csv", "é.csv", "[x].csv", "a#b.csv", "a+b.csv"])

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import podium
 from batches import as_lists, expected_results, pairs, rejected_in, results_in, write_table
+from podium.batch.files import input_files
+from podium.batch.parts import divided
 from podium.errors import InvalidInput
 
 SIZES = (3, 1, 30, 2, 2, 9, 1, 1, 1, 25)
@@ -62,6 +64,25 @@ def test_large_input_has_many_parts_and_a_query_is_in_one_of_them(tmp_path, out,
     assert sum(map(len, queries)) == 20
 
 
+@pytest.mark.parametrize("rows_per_group", [1_000_000, 170, 7])
+@pytest.mark.parametrize("characters", [10, 4000])
+@pytest.mark.parametrize("layout", ["pairs", "lists", "records"])
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+def test_parts_have_about_the_size_that_is_named(tmp_path, name, layout, characters, rows_per_group):
+    """Neither the length of texts nor the number of rows per row group changes it."""
+    rows = [{**row, "text": row["text"] + " x" * (characters // 2)} for row in pairs([10] * 100)]
+    if layout != "pairs":
+        rows = as_lists(rows)
+    if layout == "records":
+        rows = [{**row, "documents": [{"text": text, "tags": ["a"] * 5} for text in row["documents"]]} for row in rows]
+    path = write_table(tmp_path / name, rows, rows_per_group=rows_per_group)
+    lists = () if layout == "pairs" else ("documents",)
+    parts = divided(input_files([path]), None, 200, lists)
+    assert len(parts) in (5, 6)
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) < 1.3 * min(lengths)
+
+
 def test_several_files_and_globs_are_read_in_order(tmp_path, out, reranker):
     rows = pairs([2, 3, 4])
     for number, name in enumerate(("b", "a", "c")):
@@ -109,6 +130,31 @@ def test_columns_of_json_are_copied_as_text(tmp_path, out, reranker):
     podium.batch(write_table(tmp_path / "in.jsonl", [row]), out, reranker=reranker, copy=["tag", "n", "r", "none"])
     copied = pq.read_table(out / "parts").select(["tag", "n", "r", "none"]).to_pylist()
     assert copied == [{"tag": "a", "n": "1.5", "r": '{"a": null}', "none": None}]
+
+
+def test_one_copied_column_can_be_a_string(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.parquet", [{"query": "red", "text": "sea", "label": 1}])
+    podium.batch(path, out, reranker=reranker, copy="label")
+    assert pq.read_table(out / "parts")["label"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "to", "message"),
+    [
+        pytest.param(123, "out", "inputs must be a name or a list of names, not 123", id="number"),
+        pytest.param([None], "out", "inputs must be a name", id="none"),
+        pytest.param("in.jsonl", None, "None is not a valid path", id="output"),
+    ],
+)
+def test_input_or_output_of_a_wrong_type_is_refused(reranker, inputs, to, message):
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(inputs, to, reranker=reranker)
+
+
+def test_computed_pairs_are_those_that_were_scored(tmp_path, out, reranker):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red", "documents": ["sea", " ", "red"]}])
+    result = podium.batch(path, out, reranker=reranker)
+    assert (result.pairs, result.computed_pairs) == (2, 2)
 
 
 def test_other_names_of_columns(tmp_path, out, reranker):
@@ -170,13 +216,15 @@ def test_bundled_model_gives_the_scores_of_a_plain_loop(tmp_path, out, mini):
         pytest.param({"columns": {"query": "nope"}}, "no column 'nope'; it has 'query_id', 'query', 'id', 'text'", id="column"),
         pytest.param({"columns": {"documents": "text"}}, "has no column for 'documents'", id="value"),
         pytest.param({"layout": "lists"}, "no column documents or passages or texts", id="layout"),
-        pytest.param({"copy": ["nope"]}, "copy names 'nope', which is not a column", id="copy"),
+        pytest.param({"copy": ["nope"]}, "copy names 'nope', which the input does not have; it has 'query_id'", id="copy"),
         pytest.param({"copy": ["id"]}, "already has a column 'id'", id="copy-taken"),
         pytest.param({"part_size": 0}, "part_size must be a positive whole number", id="part-size"),
         pytest.param({"format_name": "xml"}, "there is no format 'xml'", id="format"),
         pytest.param({"limit": 0}, "limit must be a positive whole number", id="limit"),
+        pytest.param({"columns": "query=question"}, "columns must be a mapping", id="columns-string"),
+        pytest.param({"copy": 7}, "copy must be a name or a list of names, not 7", id="copy-number"),
         pytest.param({"engine": "spark"}, "engine must be 'local' or 'ray', not 'spark'", id="engine"),
-        pytest.param({"ray_actors": 2}, "this option is for the engine ray: ray_actors", id="ray-option"),
+        pytest.param({"ray_actors": 2}, "only the engine ray has the option ray_actors; leave it out", id="ray-option"),
         pytest.param({"engine": "ray", "ray_cpus": 0}, "ray_cpus must be a positive whole number", id="ray-cpus"),
         pytest.param({"layuot": "lists"}, "did you mean layout", id="misspelled"),
     ],
@@ -206,11 +254,21 @@ def test_file_that_is_not_of_its_format_is_an_error(tmp_path, out, reranker, nam
         podium.batch(tmp_path / name, out, reranker=reranker)
 
 
+def test_csv_without_a_header_is_refused_with_a_hint(tmp_path, out, reranker):
+    text = "what is the longest sentence that has ever been written by anyone"
+    (tmp_path / "in.csv").write_text(f"1,{text}?,a\n2,b,c\n")
+    with pytest.raises(InvalidInput, match="If the first line is not a header, add one") as refusal:
+        podium.batch(tmp_path / "in.csv", out, reranker=reranker)
+    assert f"it has '1', '{text[:40]}…', 'a'." in str(refusal.value)
+
+
 def test_file_without_the_columns_of_the_first_one_is_an_error(tmp_path, out, reranker):
     write_table(tmp_path / "a.parquet", pairs([1]))
     write_table(tmp_path / "b.parquet", [{"query_id": "q", "query": "a", "text": "b"}])
     with pytest.raises(InvalidInput, match=r"b.parquet has no column 'id', which .*a.parquet has"):
         podium.batch(tmp_path / "*.parquet", out, reranker=reranker)
+    with pytest.raises(InvalidInput, match=r"a.parquet has ids in the column 'id', which .*b.parquet does not have"):
+        podium.batch([tmp_path / "b.parquet", tmp_path / "a.parquet"], out, reranker=reranker)
 
 
 def test_missing_and_repeated_inputs_are_errors(tmp_path, out, reranker):

@@ -11,9 +11,11 @@ import podium
 from batches import pairs, results_in, write_table
 from commands import run_in_process
 from fakes import FunctionScorer
-from loopback import Loopback, as_json
-from podium.batch.limits import LimitedScorer, Limits, Price
-from podium.errors import InvalidInput, PodiumError
+from loopback import Answer, Loopback, as_json
+from podium.batch.limits import LimitedScorer, Limits, Price, with_limits
+from podium.compose.cached import CachedScorer
+from podium.compose.stores.sqlite import SqliteScores
+from podium.errors import InvalidInput, PodiumError, RequestRejected
 from podium.types import Scores
 
 
@@ -106,6 +108,62 @@ def server():
         yield loopback
 
 
+@pytest.fixture
+def failing_server():
+    """A server that drops the first two requests."""
+    with Loopback(lambda request: as_json({"data": [{"index": 0, "relevance_score": 1}]})) as loopback:
+        answer = loopback.answer
+        loopback.answer = lambda request: Answer(drop=True) if len(loopback.requests) <= 2 else answer(request)
+        yield loopback
+
+
+def test_retries_count_with_their_highest_cost(failing_server, tmp_path, out):
+    """A request may cost 10 tokens. 30 of them cost 0.03 dollars."""
+    path = write_table(tmp_path / "in.jsonl", [{"query": "a" * 5, "document": "b" * 5}])
+    with podium.load("voyage:m", api_key="k", base_url=failing_server.url) as reranker:
+        with pytest.raises(PodiumError, match=r"could exceed the maximum cost of 0\.025"):
+            podium.batch(path, out, reranker=reranker, price="1000/Mtokens", max_cost=0.025)
+        assert len(failing_server.requests) == 2
+        failing_server.requests.clear()
+        result = podium.batch(path, out, reranker=reranker, price="1000/Mtokens")
+    assert len(failing_server.requests) == 3
+    assert result.cost == pytest.approx(0.0225)  # without a number in the reply, four characters count as a token
+
+
+def test_retry_waits_for_the_rate(failing_server, tmp_path, out):
+    """At one request per minute, the second request would be too late for the timeout of the call."""
+    path = write_table(tmp_path / "in.jsonl", [{"query": "a", "document": "b"}])
+    with (
+        podium.load("voyage:m", api_key="k", base_url=failing_server.url, timeout=20) as reranker,
+        pytest.raises(PodiumError, match="20"),
+    ):
+        podium.batch(path, out, reranker=reranker, requests_per_minute=1)
+    assert len(failing_server.requests) == 1
+
+
+def test_every_request_of_a_query_counts(server):
+    """A query with 25 documents becomes three requests of at most ten documents."""
+    clock = Clock()
+    with podium.load("voyage:m", api_key="k", base_url=server.url, max_documents=10) as reranker:
+        limits = Limits(requests_per_minute=2, price=Price(1.0, "Mtokens"))
+        scorer = LimitedScorer(reranker.scorer, limits, clock=clock, sleep=clock.sleep)
+        scores = scorer.score("q", ["a" * length for length in range(1, 26)])
+    assert len(server.requests) == 3
+    assert clock.now == pytest.approx(30)
+    assert list(scores.values) == [1 / (1 + length) for length in range(1, 26)]
+    assert (scores.total_tokens, scores.notes) == (250, ("sent as 3 requests",))
+
+
+def test_scores_from_a_cache_cost_nothing(server, tmp_path):
+    with podium.load("voyage:m", api_key="k", base_url=server.url) as hosted:
+        store = SqliteScores(tmp_path / "scores")
+        scorer, limited_scorer = with_limits(CachedScorer(hosted.scorer, store), Limits(price=Price(1.0, "Mtokens")))
+        for _ in range(2):
+            scorer.score("q", ["a", "b"])
+        store.close()
+    assert limited_scorer.cost == pytest.approx(20 / 1e6)
+
+
 def test_job_stops_at_the_maximum_cost_and_is_continued(server, tmp_path, out):
     """A part costs 100 tokens. At the list price, 500 tokens are 0.000025 dollars."""
     path = write_table(tmp_path / "in.parquet", pairs([10] * 12), rows_per_group=10)
@@ -121,6 +179,17 @@ def test_job_stops_at_the_maximum_cost_and_is_continued(server, tmp_path, out):
     assert result.cost == pytest.approx((12 - complete) * 100 * 0.05 / 1e6)
 
 
+def test_request_that_the_provider_refuses_is_located(server, tmp_path, out):
+    path = write_table(tmp_path / "in.parquet", pairs([1, 1, 1]))
+    answer = server.answer
+    server.answer = lambda request: as_json({"detail": "x"}, 400) if "2" in request.json["query"] else answer(request)
+    with (
+        podium.load("voyage:m", api_key="k", base_url=server.url) as reranker,
+        pytest.raises(RequestRejected, match=r"the rows from .*in.parquet, row 0 to 2: "),
+    ):
+        podium.batch(path, out, reranker=reranker)
+
+
 def test_command_prints_the_estimated_cost(server, tmp_path, monkeypatch):
     monkeypatch.setenv("VOYAGE_API_KEY", "k")
     path = write_table(tmp_path / "in.jsonl", pairs([10]))
@@ -129,6 +198,11 @@ def test_command_prints_the_estimated_cost(server, tmp_path, monkeypatch):
     assert code == 0
     assert "US dollars, estimated at 0.05 US dollars per million tokens (openrouter.ai/voyageai on 27 July 2026)" in stdout
     assert not server.requests
+    stdout = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--plan", "--price", "3000/ksearches")[1]
+    assert "about 3.00 US dollars, estimated at 3000 US dollars per thousand searches" in stdout
+    model = ("--model", "voyage:new", "--base-url", server.url)
+    stdout = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--plan")[1]
+    assert "the price of the model is not listed, so the cost is unknown; name it with --price" in stdout
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--price", "100/Mtokens")
     assert code == 0
     assert "note: the estimated cost is 0.0100 US dollars" in stderr
@@ -152,5 +226,5 @@ def test_invalid_limit_is_refused(server, tmp_path, out, options, message):
 
 def test_limits_are_refused_for_local_models(tmp_path, out, reranker):
     path = write_table(tmp_path / "in.parquet", pairs([1]))
-    with pytest.raises(InvalidInput, match="for hosted models on the engine local: max_cost; leave it out"):
+    with pytest.raises(InvalidInput, match="only hosted models, and not on Ray, have the option max_cost; leave it out"):
         podium.batch(path, out, reranker=reranker, max_cost=1)

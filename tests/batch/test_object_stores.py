@@ -25,7 +25,7 @@ def run(request, tmp_path):
     """A function that runs `podium batch` on a file, folder or glob in the folder `pairs` of a store."""
     store, template = STORES[request.param]
     content = write_table(tmp_path / "a.parquet", ROWS).read_bytes()
-    with Loopback(store({"pairs/a.parquet": content, "pairs/_SUCCESS": b""})) as server:
+    with Loopback(store({"pairs/a.parquet": content, "pairs/_SUCCESS": b"", "pairs/README.md": b"x"})) as server:
         environment = {
             "HF_ENDPOINT": server.url,
             "AWS_ACCESS_KEY_ID": "key",

@@ -21,7 +21,8 @@ def test_pairs_are_estimated_within_a_fifth(tmp_path, mini, name, sizes):
     plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), mini)
     assert plan.pairs == pytest.approx(6000, rel=0.2)
     assert plan.sample_pairs < 3000
-    assert plan.seconds == pytest.approx(plan.pairs / plan.pairs_per_second)
+    assert plan.seconds() == pytest.approx(plan.pairs / plan.pairs_per_second)
+    assert plan.seconds(1000) == pytest.approx(plan.seconds() / plan.parts)
     assert 10 * plan.pairs < 4 * plan.tokens < 60 * plan.pairs
 
 
@@ -30,7 +31,7 @@ def test_hosted_model_is_not_called(tmp_path):
     path = write_table(tmp_path / "in.parquet", pairs((30,) * 4))
     with podium.load("cohere:m", api_key="key", base_url="http://127.0.0.1:9") as hosted:
         plan = planned(JobRequest(inputs=[path], part_size=1000, **REQUEST), hosted)
-    assert (plan.pairs, plan.seconds) == (120, None)
+    assert (plan.pairs, plan.searches, plan.seconds()) == (120, 4, None)
 
 
 def test_pairs_of_lists_are_estimated(tmp_path, reranker):
@@ -50,6 +51,9 @@ def test_command_prints_the_plan_and_writes_nothing(tmp_path):
     path = write_table(tmp_path / "in.jsonl", pairs((30,) * 4))
     code, stdout, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--plan", "--limit", "3")
     assert (code, stderr) == (0, "")
-    assert stdout.startswith("120 pairs in 1 files and 1 parts, estimated from 120 pairs\n")
-    assert "machines like this one" in stdout
+    assert stdout.startswith("120 pairs in 1 file and 1 part, estimated from 120 pairs\n")
+    table = stdout.split("machines like this one")[1].split("\n")[1:]
+    times = [line.split(maxsplit=1)[1] for line in table[:3]]
+    assert times == [times[0]] * 3
+    assert "more machines than parts (1) do not help" in table[3]
     assert not (tmp_path / "out").exists()

@@ -32,6 +32,11 @@ def test_batch_has_a_row_per_result_with_copied_columns(mini):
     assert results["score"].to_pylist() == scores
 
 
+def test_copied_column_with_the_name_of_a_result_is_refused():
+    with pytest.raises(InvalidInput, match="the results already have a column score"):
+        RankBatch(copy=["score"])
+
+
 def test_limit_is_applied_and_a_missing_column_is_an_error():
     rank = RankBatch(query="q", documents="docs", limit=1, rank_by="title", load_options={"max_length": 64})
     assert len(rank(pa.Table.from_pylist(ROWS))) == 2

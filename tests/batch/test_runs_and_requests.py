@@ -50,10 +50,11 @@ def test_run_is_reranked_with_the_texts_of_its_collection(run, collection, out, 
 
 def test_output_is_a_run(run, collection, out, reranker):
     podium.batch(run, out, reranker=reranker, collection=collection, output="run", part_size=2)
-    runs = [read_run(part) for part in sorted((out / "parts").iterdir())]
-    merged = {query_id: list(scores) for part in runs for query_id, scores in part.items()}
-    assert merged == {"q1": ["d2", "d1", "d3"], "q2": ["d1", "d2"]}
-    assert len(runs) > 1
+    assert {query_id: list(scores) for query_id, scores in read_run(out).items()} == {
+        "q1": ["d2", "d1", "d3"],
+        "q2": ["d1", "d2"],
+    }
+    assert len(list((out / "parts").iterdir())) > 1
     assert podium.verify_batch(out, reranker=reranker).different == ()
     part = sorted((out / "parts").iterdir())[0]
     part.write_text(part.read_text().replace("Q0 d2 1", "Q0 d3 1"))
@@ -69,6 +70,16 @@ def test_rows_whose_ids_are_not_in_the_collection_are_bad(run, collection, out, 
         "the query in the collection is missing",
         "the query in the collection is missing",
     ]
+
+
+def test_repeated_document_of_a_query_is_bad_if_the_output_is_a_run(run, collection, out, reranker):
+    run.write_text("\n".join((*LINES[:2], LINES[0], *LINES[2:])))
+    assert podium.batch(run, out, reranker=reranker, collection=collection, output="run").rejected == 1
+    (part,) = (out / "parts").iterdir()
+    assert list(read_run(part)["q1"]) == ["d2", "d1", "d3"]
+    (rejected,) = rejected_in(out)
+    assert (rejected["position"], rejected["document"]) == (len("\n".join(LINES[:2])) + 1, 2)
+    assert rejected["reason"] == "the query has an earlier document with this id, and a run has one"
 
 
 def test_changed_collection_is_refused(run, collection, out, reranker):
@@ -92,10 +103,10 @@ def test_pairs_with_ids_become_a_run_and_those_without_are_bad(tmp_path, out, re
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"layout": "run"}, "collection is for a run, which needs one", id="no-collection"),
+        pytest.param({"layout": "run"}, "a run has no texts", id="no-collection"),
         pytest.param({"collection": "nope"}, "collection: there is no folder nope", id="no-folder"),
         pytest.param({"collection": "."}, "has no queries.jsonl", id="no-files"),
-        pytest.param({"collection": ".", "layout": "pairs"}, "collection is for a run", id="pairs"),
+        pytest.param({"collection": ".", "layout": "pairs"}, "collection is for a run; leave it out", id="pairs"),
         pytest.param({"collection": ".", "rank_by": "text"}, "rank_by is not for runs", id="rank-by"),
         pytest.param({"output": "replies", "layout": "pairs"}, "output='replies' is for batch requests", id="replies"),
         pytest.param({"output": "run", "copy": ["query_id"]}, "copy is for the output parquet", id="copy"),
@@ -107,6 +118,28 @@ def test_options_that_do_not_belong_together_are_refused(tmp_path, out, reranker
     path = write_table(tmp_path / "in.run.jsonl", pairs([2]))
     with pytest.raises(InvalidInput, match=message):
         podium.batch(path, out, reranker=reranker, **options)
+
+
+def test_run_without_a_collection_is_refused_with_the_option(run, out, reranker):
+    with pytest.raises(InvalidInput, match=r"a run has no texts.*collection='scifact'"):
+        podium.batch(run, out, reranker=reranker)
+    code, _, stderr = run_in_process("batch", run, "--to", out)
+    assert (code, "--collection scifact" in stderr) == (2, True)
+
+
+@pytest.mark.parametrize("columns", [{}, {"query_id": "query"}], ids=["usual-names", "one-column-named"])
+def test_collection_without_ids_in_the_input_is_refused(tmp_path, collection, out, reranker, columns):
+    path = write_table(tmp_path / "in.jsonl", [{"query": "red fruit", "documents": ["sea"]}])
+    message = "collection is for a run, whose rows have the ids .* the input has 'query', 'documents'; leave it out"
+    with pytest.raises(InvalidInput, match=message):
+        podium.batch(path, out, reranker=reranker, collection=collection, columns=columns)
+
+
+def test_run_can_be_a_table_with_numbers_as_ids(tmp_path, collection, out, reranker):
+    write_table(collection / "queries.jsonl", [{"_id": "1", "text": "sea"}])
+    path = write_table(tmp_path / "in.parquet", [{"qid": 1, "doc": "d2"}, {"qid": 1, "doc": "d1"}])
+    podium.batch(path, out, reranker=reranker, collection=collection, columns={"id": "doc"})
+    assert [row[:3] for row in results_in(out)] == [("1", "d1", 1), ("1", "d2", 0)]
 
 
 def request(custom_id="a", **body):
@@ -127,7 +160,7 @@ def test_requests_have_replies_in_the_format_of_the_api(tmp_path, out, reranker)
     assert first["error"] is None
     body = first["response"]["body"]
     assert [(result["index"], result["relevance_score"]) for result in body["results"]] == [(2, 2.0), (1, 1.0), (0, 0.0)]
-    assert body["model"] == "rerank"
+    assert body["model"] == "word-overlap"
     assert [result["document"] for result in second["response"]["body"]["results"]] == [{"text": "red fruit"}]
     assert len(third["response"]["body"]["results"]) == 1
     assert podium.verify_batch(out, reranker=reranker).different == ()
@@ -149,14 +182,43 @@ def test_requests_also_have_parquet_results(tmp_path, out, reranker):
         pytest.param(request(documents="red"), "documents must be a list with at least one document", id="documents"),
         pytest.param(request(top_n="many"), "top_n must be a whole number", id="top-n"),
         pytest.param(request(query=""), "the query is blank", id="query"),
-        pytest.param(request(documents=["a", 7]), "document 1: the document is a int", id="document"),
+        pytest.param(request(documents=["a", 7]), "document 1: the document is a number", id="document"),
     ],
 )
 def test_bad_request_is_a_bad_row(tmp_path, out, reranker, line, reason):
     path = write_table(tmp_path / "in.jsonl", [request("good"), line])
     assert podium.batch(path, out, reranker=reranker, output="replies").rejected == 1
-    assert [reply["custom_id"] for reply in replies_in(out)] == ["good"]
-    assert reason in rejected_in(out)[0]["reason"]
+    (rejected,) = rejected_in(out)
+    assert reason in rejected["reason"]
+    assert rejected["query_id"] == line["custom_id"]
+    replies = {reply["custom_id"]: reply for reply in replies_in(out)}
+    assert replies["good"]["error"] is None
+    if line["custom_id"] is None:
+        assert len(replies) == 1
+    else:
+        error = {"code": "invalid_request", "message": rejected["reason"]}
+        assert (replies[line["custom_id"]]["response"], replies[line["custom_id"]]["error"]) == (None, error)
+    assert podium.verify_batch(out, reranker=reranker).different == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "notes"),
+    [
+        pytest.param("rerank", ("the request names another model than word-overlap, which scored it (in 2 of 3 queries)",)),
+        pytest.param("word-overlap", ()),
+        pytest.param(None, ()),
+    ],
+)
+def test_request_that_names_another_model_is_a_note(tmp_path, out, reranker, model, notes):
+    requests = [request("a", model=model), request("b", model=model), request("c", model="word-overlap")]
+    path = write_table(tmp_path / "in.jsonl", requests)
+    assert podium.batch(path, out, reranker=reranker).notes == notes
+
+
+def test_repeated_custom_id_is_a_note(tmp_path, out, reranker):
+    requests = [request(name, model=None) for name in ("a", "b", "a", "a")]
+    result = podium.batch(write_table(tmp_path / "in.jsonl", requests), out, reranker=reranker)
+    assert result.notes == ("the custom_id was used by an earlier request of the same part (in 2 of 4 queries)",)
 
 
 def test_request_that_refuses_truncation_is_bad_if_a_document_is_too_long(tmp_path, out):
@@ -164,6 +226,6 @@ def test_request_that_refuses_truncation_is_bad_if_a_document_is_too_long(tmp_pa
     path = write_table(tmp_path / "in.jsonl", requests)
     code, _, stderr = run_in_process("batch", path, "--to", out, "--output", "replies", "--max-length", "64")
     assert code == 1
-    assert "1 bad rows" in stderr
-    assert [reply["custom_id"] for reply in replies_in(out)] == ["short"]
+    assert "1 bad row" in stderr
+    assert [(reply["custom_id"], reply["error"] is None) for reply in replies_in(out)] == [("long", False), ("short", True)]
     assert rejected_in(out)[0]["reason"] == "a document is longer than the model reads"

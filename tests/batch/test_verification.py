@@ -34,7 +34,8 @@ def test_changed_score_is_found(path, out, reranker):
     scores = table["score"].to_pylist()
     scores[4] += 1e-12
     pq.write_table(table.set_column(table.schema.get_field_index("score"), "score", [scores]), part)
-    assert podium.verify_batch(out, reranker=reranker).different == (part,)
+    verification = podium.verify_batch(out, reranker=reranker)
+    assert (verification.different, verification.rows) == ((part,), (4,))
 
 
 def test_damaged_part_and_changed_bad_rows_are_found(path, out, reranker):
@@ -42,10 +43,23 @@ def test_damaged_part_and_changed_bad_rows_are_found(path, out, reranker):
     first, *_, last = sorted((out / "parts").iterdir())
     first.write_bytes(first.read_bytes()[:-8])
     summary = out / "summaries" / f"{last.stem}.json"
-    values = json.loads(summary.read_text())
-    assert values["rejected"]
-    summary.write_text(json.dumps(values | {"rejected": []}))
+    row, counts = summary.read_text().splitlines()
+    position, *reason = json.loads(row)
+    summary.write_text(f"{json.dumps([position + 1, *reason])}\n{counts}")
     assert podium.verify_batch(out, reranker=reranker).different == (first, last)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_part_with_damaged_bytes_is_different(path, out, reranker, seed):
+    podium.batch(path, out, reranker=reranker)
+    (part,) = (out / "parts").iterdir()
+    content = bytearray(part.read_bytes())
+    footer_size = int.from_bytes(content[-8:-4], "little")
+    start = len(content) - 8 - footer_size
+    index = content.index(b"query_id", start) + seed
+    content[index] = 0xFF
+    part.write_bytes(content)
+    assert podium.verify_batch(out, reranker=reranker).different == (part,)
 
 
 def test_other_model_changed_input_and_empty_folder_are_refused(path, tmp_path, out, reranker, mini):
@@ -55,18 +69,51 @@ def test_other_model_changed_input_and_empty_folder_are_refused(path, tmp_path, 
     with pytest.raises(InvalidInput, match="model is podium-mini, and was word-overlap"):
         podium.verify_batch(out, reranker=mini)
     os.utime(path, ns=(1, 1))
-    with pytest.raises(InvalidInput, match="has changed"):
+    with pytest.raises(InvalidInput, match=r"has changed\. Put the files back"):
         podium.verify_batch(out, reranker=reranker)
 
 
-def test_command(path, out):
+def test_command_loads_the_model_with_the_options_of_the_job(path, out):
     assert run_in_process("batch", path, "--to", out, "--max-length", "64")[0] == 1  # one bad row
-    code, stdout, _ = run_in_process("batch", "verify", out, "--sample", "3", "--max-length", "64")
-    assert (code, stdout) == (0, "1 of 1 parts are equal; 1 are complete\n")
+    code, stdout, stderr = run_in_process("batch", "verify", out, "--sample", "3")
+    assert (code, stdout, stderr) == (0, "1 of 1 parts are equal; 1 are complete\n", "")
+    code, _, stderr = run_in_process("batch", "verify", out, "--max-length", "32")
+    assert code == 2
+    message = "the model's maximum length is 32, and was 64. Load the model as the job did, on such a processor"
+    assert message in " ".join(stderr.split())
+
+
+def test_command_names_the_row_and_the_remedy(path, out):
+    assert run_in_process("batch", path, "--to", out, "--output", "run")[0] == 1
+    (part,) = (out / "parts").iterdir()
+    lines = part.read_text().splitlines(keepends=True)
+    part.write_text("".join([*lines[:7], lines[7].replace("Q0", "Q1"), *lines[8:]]))
+    code, stdout, _ = run_in_process("batch", "verify", out)
+    remedy = "to compute it again, delete it and run the job again"
+    assert (code, stdout) == (1, f"{part} differs from row 7 on; {remedy}\n0 of 1 parts are equal; 1 are complete\n")
+
+
+def test_command_notes_missing_parts(path, out):
+    assert run_in_process("batch", path, "--to", out, "--part-size", "10")[0] == 1
+    sorted((out / "parts").iterdir())[0].unlink()
+    code, stdout, stderr = run_in_process("batch", "verify", out)
+    assert (code, stdout) == (0, "6 of 6 parts are equal; 6 are complete\n")
+    assert stderr.endswith("note: 1 part of the job is missing; run the job again\n")
+
+
+@pytest.mark.parametrize("manifest", [None, '{"name": "app"}', "{"], ids=["none", "other", "damaged"])
+def test_folder_without_a_job_is_refused_with_a_remedy_for_verify(out, manifest):
+    out.mkdir()
+    (out / "page.html").touch()
+    if manifest is not None:
+        (out / "manifest.json").write_text(manifest)
     code, _, stderr = run_in_process("batch", "verify", out)
     assert code == 2
-    assert "max_length is 512, and was 64" in " ".join(stderr.split())
-    (part,) = (out / "parts").iterdir()
-    part.write_bytes(b"")
-    code, stdout, _ = run_in_process("batch", "verify", out, "--max-length", "64")
-    assert (code, stdout) == (1, f"{part} differs\n0 of 1 parts are equal; 1 are complete\n")
+    assert "name the folder of" in stderr
+    assert "--restart" not in stderr
+
+
+def test_misspelled_command_is_refused_with_a_suggestion(out):
+    code, _, stderr = run_in_process("batch", "verfy", out)
+    assert code == 2
+    assert "No such command or file 'verfy'. Did you mean 'verify'?" in stderr

@@ -22,12 +22,12 @@ def path(tmp_path):
 
 def test_results_are_written_and_counts_are_printed(path, tmp_path, mini):
     code, stdout, stderr = run_in_subprocess("batch", path, "--to", tmp_path / "out")
-    assert (code, stderr) == (0, "")
-    assert stdout.startswith("9 pairs of 3 queries in 1 parts; ")
+    assert (code, stderr.strip()) == (0, "")  # a job that takes longer than a second shows a progress bar
+    assert stdout.startswith("9 pairs of 3 queries in 1 part; ")
     assert results_in(tmp_path / "out") == expected_results(ROWS, mini)
     code, stdout, _ = run_in_process("batch", path, "--to", tmp_path / "out")
     assert code == 0
-    assert stdout.startswith("9 pairs of 3 queries in 1 parts, 1 of them earlier; ")
+    assert stdout == "9 pairs of 3 queries in 1 part, 1 of them earlier\n"
 
 
 def test_options_have_the_names_of_the_command_line(tmp_path):
@@ -42,8 +42,8 @@ def test_options_have_the_names_of_the_command_line(tmp_path):
 def test_bad_rows_are_a_note_and_exit_code_1(tmp_path):
     path = write_table(tmp_path / "in.jsonl", [{"query": "red", "documents": ["sea", None]}])
     code, stdout, stderr = run_in_process("batch", path, "--to", tmp_path / "out")
-    assert (code, stdout.split(" pairs")[0]) == (1, "1")
-    assert f"note: 1 bad rows were not scored; see {tmp_path / 'out' / 'rejected.parquet'}" in stderr.replace("\n", "")
+    assert (code, stdout.split(" in ")[0]) == (1, "1 pair of 1 query")
+    assert f"note: 1 bad row was not scored; see {tmp_path / 'out' / 'rejected.parquet'}" in stderr.replace("\n", "")
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "strict", "--strict")
     assert code == 2
     assert "byte 0, document 1: the document is null" in " ".join(stderr.split())
@@ -52,7 +52,13 @@ def test_bad_rows_are_a_note_and_exit_code_1(tmp_path):
 def test_truncation_is_a_note(path, tmp_path):
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--max-length", "5")
     assert code == 0
-    assert "note: N of N documents are longer than the model reads; see dropped_tokens (3 queries)" in stderr
+    assert "note: 6 of 9 documents are longer than the model reads; see dropped_tokens (in 3 of 3 queries)\n" in stderr
+
+
+def test_maximum_length_that_the_model_does_not_have_is_a_note(path, tmp_path):
+    code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--max-length", "5000")
+    assert code == 0
+    assert "note: the model reads at most 512 tokens, fewer than the maximum length of 5,000 that was named\n" in stderr
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,8 @@ def test_truncation_is_a_note(path, tmp_path):
     [
         pytest.param(["--limit", "3"], "limit is 3, and was not set", id="other-job"),
         pytest.param(["--limit", "3"], "delete that output with --restart", id="remedy"),
+        pytest.param(["--format", "run"], "--format is run, and was not set", id="format"),
+        pytest.param(["--part-size", "9"], "--part-size is 9, and was 50000", id="part-size"),
         pytest.param(["--columns", "query"], "--columns has entries such as query=question", id="columns"),
         pytest.param(["--by", "title,title"], "--by must name at least one field, and each field once", id="by"),
     ],
@@ -90,7 +98,8 @@ def test_interrupt_leaves_complete_parts_only(tmp_path, mini):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
+    assert "note: complete parts remain; the same command continues the job\n" in stderr
     assert "podium: interrupted" in stderr
     assert not list(out.rglob("*.unfinished"))
     complete = results_in(out)

@@ -10,8 +10,14 @@ from environment import PARITY_MODELS
 def test_model_is_described_and_measured():
     code, out, _ = run_in_subprocess("check", "podium-mini")
     assert code == 0
-    for part in ("late interaction", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
+    for part in ("late interaction", "a vector per token", "sigmoid", "512 tokens", "F16", "pairs/s", "ordered right"):
         assert part in out
+
+
+def test_option_of_another_kind_of_model_is_refused_without_a_path_of_the_package():
+    code, _, err = run_in_process("check", "podium-mini", "--score", "mean")
+    assert code == 2
+    assert "--score is an option of ColBERT models, and this model is another kind; leave it out" in err
 
 
 def test_model_that_orders_the_known_pair_wrong_fails():

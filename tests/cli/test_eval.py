@@ -139,6 +139,8 @@ def test_stored_scores_are_not_computed_again(folder, tmp_path):
     ("arguments", "message"),
     [
         (["--run", "{tmp}/unknown.run"], "documents that are not in the collection"),
+        (["--run", "{tmp}/other.run"], "has no query that the collection judges; do their ids match?"),
+        (["--run", "/dev/null"], "/dev/null has no lines"),
         (["--run", "{tmp}/a.run", "--in", "{tmp}/i"], "--run and --in are two first stages"),
         (["--filter", "x", "--timeout", "3"], "without an index to search (--in), leave out --filter, --timeout"),
         (["--metrics", "unknown"], "knows no metric"),
@@ -146,9 +148,20 @@ def test_stored_scores_are_not_computed_again(folder, tmp_path):
         (["--reranker", "podium-mini", "--metrics", "nDCG@0"], "cutoff must be a whole number from 1"),
         (["--reranker", "podium-mini", "--base-url", "http://127.0.0.1:9"], "--base-url is for hosted APIs"),
     ],
-    ids=["unknown document", "two first stages", "no index", "metric", "model", "cutoff", "option of hosted APIs"],
+    ids=[
+        "unknown document",
+        "other queries",
+        "empty run",
+        "two first stages",
+        "no index",
+        "metric",
+        "model",
+        "cutoff",
+        "option of hosted APIs",
+    ],
 )
 def test_wrong_options_are_refused(folder, tmp_path, arguments, message):
+    (tmp_path / "other.run").write_text("other Q0 d1 1 2.0 x\n")
     (tmp_path / "unknown.run").write_text("q1 Q0 unknown 1 2.0 x\n")
     code, _, err = run_in_process("eval", folder, *(argument.format(tmp=tmp_path) for argument in arguments))
     assert code == 2

@@ -10,7 +10,7 @@ from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput
 from podium.evaluation.collections import read_collection
-from podium.evaluation.evaluate import Cost, ceiling, combined_notes, compare_systems, first_stage_run, movements, rerank_run
+from podium.evaluation.evaluate import Cost, ceiling, compare_systems, first_stage_run, movements, rerank_run
 from podium.types import Scores, Usage
 
 CANDIDATES = {"q1": [("d4", 3.0), ("d1", 2.0), ("d3", 1.0)], "q2": [("d2", 1.0)]}
@@ -102,22 +102,3 @@ def test_interrupted_evaluation_continues_without_scoring_twice(collection, base
     system = run()
     assert scored_queries == ["red fruit", "night sea", "night sea"]
     assert len(system.cost.seconds) == 1
-
-
-def test_counts_in_notes_are_added_up():
-    truncation = "documents are longer than the model reads; see dropped_tokens"
-    long_queries = [f"the query is longer than the model reads; {count} of its tokens were dropped" for count in (3, 295)]
-    notes_of_queries = [
-        (f"2 of 100 {truncation}", "100 of 100 scores were remembered", long_queries[0]),
-        (f"1 of 90 {truncation}",),
-        (long_queries[1],),
-    ]
-    assert combined_notes(notes_of_queries) == (
-        f"3 of 190 {truncation} (in 2 of 3 queries)",
-        "100 of 100 scores were remembered (in 1 of 3 queries)",
-        f"{long_queries[0]} (in 2 of 3 queries)",
-    )
-
-
-def test_note_of_a_single_query_is_unchanged():
-    assert combined_notes([("one note",)]) == ("one note",)

@@ -31,6 +31,22 @@ def test_run_with_equal_scores_is_read_in_the_order_in_which_it_was_written(tmp_
         assert len({np.float32(score) for score in ranked.values()}) == len(ranked)
 
 
+def test_folder_is_read_as_one_run(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "b.run").write_text("q2 Q0 d1 1 2 x\n")
+    (tmp_path / "parts" / "a.run").write_text("q1 Q0 d1 1 2 x\nq1 Q0 d2 2 1 x\n")
+    expected = {"q1": {"d1": 2.0, "d2": 1.0}, "q2": {"d1": 2.0}}
+    assert read_run(tmp_path) == read_run(tmp_path / "parts") == expected
+
+
+@pytest.mark.parametrize(("name", "message"), [("empty.run", "has no lines"), ("folder", "has no file .run")])
+def test_run_without_lines_is_refused(tmp_path, name, message):
+    (tmp_path / "empty.run").write_text("\n")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInput, match=message):
+        read_run(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "content",
     ["q1 Q0 d1", "q1 Q0 d1 first 2.0 x", "q1 Q0 d1 1 nan x", "q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x"],
@@ -38,7 +54,7 @@ def test_run_with_equal_scores_is_read_in_the_order_in_which_it_was_written(tmp_
 )
 def test_damaged_run_is_refused(tmp_path, content):
     (tmp_path / "a.run").write_text(content)
-    with pytest.raises(InvalidInput, match=r"line 1|a document twice"):
+    with pytest.raises(InvalidInput, match=r"line 1|the document 'd1' twice; remove one"):
         read_run(tmp_path / "a.run")
 
 

@@ -66,7 +66,7 @@ def test_reply_has_the_fields_of_every_client(server, mini, path):
     assert body["usage"]["completion_tokens"] == 0  # Together's JavaScript client requires it
     assert all(result["score"] == result["relevance_score"] for result in body["results"])  # Pinecone's clients read score
     assert body["meta"]["billed_units"] == {"search_units": 1}
-    assert body["meta"]["warnings"] == ["1 of 5 documents have no text; they are at the bottom, without a score"]
+    assert body["meta"]["warnings"] == ["1 of 5 documents have no text; they are at the bottom, with the lowest score"]
     assert reply.headers["x-request-id"] == body["id"]
 
 

@@ -9,13 +9,13 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from podium.batch.results import BatchResult, Verification
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_limit, refuse, refuse_unknown_names
+from podium.inputs import checked_limit, checked_path, refuse, refuse_unknown_names
 from podium.ranking import Reranker
+from podium.scorers import as_scorer
 
 __all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
 
@@ -32,7 +32,7 @@ def batch(
     layout: Literal["lists", "pairs", "run", "requests"] | None = None,
     columns: Mapping[str, str] | None = None,
     rank_by: str | list[str] | None = None,
-    copy: Iterable[str] = (),
+    copy: str | Iterable[str] = (),
     limit: int | None = None,
     output: Literal["parquet", "run", "replies"] = "parquet",
     collection: str | os.PathLike[str] | None = None,
@@ -64,8 +64,8 @@ def batch(
       the columns. In pairs and runs, the rows of a query are adjacent.
     - `columns`: the names of columns that are not the usual ones, such as {"query": "question", "document": "body"}.
     - `rank_by`: the fields of a document that are read. In pairs, these can be columns.
-    - `copy`: columns of the input that are copied to the output.
-    - `limit`: the number of results per query, None for the reranker's default.
+    - `copy`: the column or columns of the input that are copied to the output.
+    - `limit`: the number of results per query, None for the reranker's own limit, which is by default all.
     - `output`: "parquet" for Parquet files with a row per result, "run" for a TREC run, "replies" for replies to requests.
     - `collection`: a folder in BEIR's layout with the texts of a run. They are all in memory.
     - `format_name`: the format of all inputs: "parquet", "arrow", "jsonl", "csv", "tsv" or "run". By default, the names
@@ -89,17 +89,19 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import LimitedScorer, Limits, find_price
+    from podium.batch.limits import Limits, find_price, with_limits
+    from podium.batch.options import load_options
     from podium.batch.ray_engine import RayOptions
     from podium.load import load, provider_of
 
-    names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InvalidInput(Argument("columns"), " must be a mapping such as {'query': 'question'}")
     request = JobRequest(
-        inputs=names,
+        inputs=_names("inputs", inputs),
         layout=layout,
         columns=dict(columns or {}),
         rank_by=rank_by,
-        copy=list(copy),
+        copy=_names("copy", copy),
         limit=limit,
         output=output,
         part_size=part_size,
@@ -113,9 +115,10 @@ def batch(
         ray_options = RayOptions(ray_address, ray_actors, 1 if ray_cpus is None else ray_cpus)
     else:
         ray_only = {"ray_address": ray_address, "ray_actors": ray_actors, "ray_cpus": ray_cpus}
-        refuse(ray_only, "this option is for the engine ray:")
+        refuse(ray_only, "only the engine ray has the option")
     with contextlib.ExitStack() as stack:
         loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
+        options_of_model = load_options(loaded)
         limited = None
         if engine == "local" and provider_of(loaded.model) is not None:
             limits = Limits(
@@ -124,20 +127,21 @@ def batch(
                 max_cost=max_cost,
                 price=find_price(loaded.model, price),
             )
-            limited = LimitedScorer(loaded.scorer, limits)
-            loaded = loaded.with_scorer(limited)
+            scorer, limited = with_limits(as_scorer(loaded.scorer), limits)
+            loaded = loaded.with_scorer(scorer)
         else:
             limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
             limit_options |= {"max_cost": max_cost, "price": price}
-            refuse(limit_options, "this option is for hosted models on the engine local:")
+            refuse(limit_options, "only hosted models, and not on Ray, have the option")
         result = run_job(
             request,
-            Path(to),
+            checked_path(to),
             loaded,
             is_strict=strict,
             restart=restart,
             shows_progress=progress,
             ray_options=ray_options,
+            load_options=options_of_model,
         )
     return result if limited is None else dataclasses.replace(result, cost=limited.cost)
 
@@ -155,13 +159,25 @@ def verify_batch(
 
     A score does not depend on the other pairs that are computed with it, so a part has the same content whenever it is
     computed. `sample` is the number of parts, and `seed` decides which. `reranker` is the job's; by default the job's model is
-    loaded without options. Raises InvalidInput if the model, its options or the input files are not those of the job.
+    loaded with the options of the job, except for secrets. Raises InvalidInput if the model, its options or the input files are
+    not those of the job.
     """
     from podium.batch.verification import job_model, verify_job
     from podium.load import load
 
+    folder = checked_path(to)
     count = checked_limit(sample) or 1
     if reranker is not None:
-        return verify_job(Path(to), reranker, sample=count, seed=seed, shows_progress=progress)
-    with load(job_model(Path(to))) as loaded:
-        return verify_job(Path(to), loaded, sample=count, seed=seed, shows_progress=progress)
+        return verify_job(folder, reranker, sample=count, seed=seed, shows_progress=progress)
+    name, options = job_model(folder)
+    with load(name, **options) as loaded:
+        return verify_job(folder, loaded, sample=count, seed=seed, shows_progress=progress)
+
+
+def _names(argument: str, names: Any) -> list[Any]:
+    """Return one or several names as a list. Raises InvalidInput unless they are strings or paths."""
+    is_one = isinstance(names, str | os.PathLike)
+    listed = [names] if is_one else list(names) if isinstance(names, Iterable) else [None]
+    if not all(isinstance(name, str | os.PathLike) for name in listed):
+        raise InvalidInput(Argument(argument), f" must be a name or a list of names, not {names!r:.60}")
+    return listed

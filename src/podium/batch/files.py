@@ -11,17 +11,20 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
-from podium.errors import InvalidInput, PodiumError, unreadable
+from podium.errors import Argument, InvalidInput, PodiumError, unreadable
 from podium.extras import import_optional
 from podium.regular_files import is_pipe_or_device
 
-__all__ = ["InputFile", "compression_of", "expansion_of", "file_name", "input_files", "open_file", "open_stream"]
+__all__ = [
+    "InputFile", "check_apart", "compression_of", "expansion_of", "file_name", "input_files", "open_file", "open_stream",
+    "readable_files",
+]  # fmt: skip
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 """Ending of a file's name → its compression, as pyarrow names it."""
@@ -52,13 +55,38 @@ def input_files(inputs: Iterable[str | os.PathLike[str]]) -> list[InputFile]:
     The files in a folder whose name begins with a dot or an underscore are left out, as other readers of Parquet do. Raises
     InvalidInput if there is no such file, and if a file is named twice.
     """
-    files = [file for name in inputs for file in _files_of(os.fspath(name))]
+    return readable_files(inputs, lambda path: True)[0]
+
+
+def readable_files(inputs: Iterable[str | os.PathLike[str]], can_read: Callable[[str], bool]) -> tuple[list[InputFile], int]:
+    """Do what `input_files` does, but leave out files in folders that cannot be read. Return also the number of these."""
+    files = []
+    ignored_count = 0
+    for name in inputs:
+        found_files = _files_of(os.fspath(name))
+        readable = [file for file, is_in_folder in found_files if not is_in_folder or can_read(file.path)]
+        if not readable:
+            raise InvalidInput(f"{os.fspath(name)} has no file that podium batch can read; name a file, or use --format")
+        files += readable
+        ignored_count += len(found_files) - len(readable)
     counts = Counter(file.path for file in files)
     if repeated := next((path for path, count in counts.items() if count > 1), None):
         raise InvalidInput(f"{repeated} is named twice as an input; name each file once")
     if not files:
         raise InvalidInput("there is no input; name at least one file")
-    return files
+    return files, ignored_count
+
+
+def check_apart(inputs: Iterable[str | os.PathLike[str]], output_files: Iterable[Path]) -> None:
+    """Raise InvalidInput if an input names, or would name, one of the output files of the job."""
+    outputs = [Path(os.path.realpath(file)) for file in output_files]
+    folders = {folder for output in outputs for folder in output.parents}
+    for name in [os.fspath(name) for name in inputs]:
+        if _URL.match(name) or os.path.isfile(name):
+            continue
+        pattern = Path(os.path.abspath(name)).parts
+        if Path(os.path.realpath(name)) in folders or any(_matches(output.parts, pattern) for output in outputs):
+            raise InvalidInput(Argument("to"), f": the output would be in the input {name}; name a folder that is not in it")
 
 
 def open_file(file: InputFile) -> Any:
@@ -101,12 +129,22 @@ def file_name(path: str) -> str:
     return (path.partition("?")[0] if _URL.match(path) else path).lower()
 
 
-def _files_of(name: str) -> list[InputFile]:
-    """Return the files of one input. Raises InvalidInput if there are none, and for pipes and names that are not UTF-8."""
-    files = list(_remote_files(name) if _URL.match(name) else _local_files(name))
+def _files_of(name: str) -> list[tuple[InputFile, bool]]:
+    """Return the files of one input, with whether they are in a folder that it names.
+
+    Raises InvalidInput if there are none, and for pipes and names that are not UTF-8.
+    """
+    if _URL.match(name):
+        remote_files = list(_remote_files(name))
+        is_folder = _WILDCARD.search(name.partition("?")[0]) is None and (
+            len(remote_files) != 1 or unquote(remote_files[0].path) != unquote(name)
+        )
+        files = [(file, is_folder) for file in remote_files]
+    else:
+        files = list(_local_files(name))
     if not files:
         raise InvalidInput(f"there is no file {name}; check the name")
-    for file in files:
+    for file, _ in files:
         if not _URL.match(file.path) and is_pipe_or_device(Path(file.path)):
             raise InvalidInput(f"{file.path} is a pipe or a device, which cannot be read twice; save its content to a file")
         try:
@@ -116,14 +154,16 @@ def _files_of(name: str) -> list[InputFile]:
     return files
 
 
-def _local_files(name: str) -> Iterator[InputFile]:
+def _local_files(name: str) -> Iterator[tuple[InputFile, bool]]:
     try:
         paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
-        # With the wildcard **, a file is found as such and as one of its folder.
-        files = dict.fromkeys(file for path in map(Path, paths) for file in (_visible_files(path) if path.is_dir() else [path]))
-        for file in files:
+        is_in_folder: dict[Path, bool] = {}  # with the wildcard **, a file is found as such and as one of its folder
+        for path in map(Path, paths):
+            is_in_folder |= dict.fromkeys(_visible_files(path), True) if path.is_dir() else {path: path in is_in_folder}
+        for file in is_in_folder:
             stat = file.stat()
-            yield InputFile(str(file.absolute()), stat.st_size, str(stat.st_mtime_ns))
+            path = file.parent.resolve() / file.name  # of a link, the name is kept, because it tells the format
+            yield InputFile(str(path), stat.st_size, str(stat.st_mtime_ns)), is_in_folder[file]
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
 

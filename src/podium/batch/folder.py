@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,10 @@ from podium.inputs import checked_path
 from podium.json_values import load_json
 
 __all__ = ["JobFolder"]
+
+MANIFEST_KEYS = {"version", "scorer", "options", "input"}  # by which a manifest of podium is recognized
+PART_NAME = re.compile(r"part-[0-9]{6,}-[0-9a-f]{12}\.[a-z]+")
+TEMPORARY_NAME = re.compile(rf"\.[0-9a-f]{{16}}{re.escape(UNFINISHED)}")
 
 
 class JobFolder:
@@ -64,21 +69,39 @@ class JobFolder:
         finally:
             lock.release()
 
-    def read_manifest(self) -> dict[str, Any] | None:
-        """Return the manifest, None if there is none. Raises InvalidInput if the folder has something else, or is damaged."""
+    def read_manifest(self, *, restart: bool = False) -> dict[str, Any] | None:
+        """Return the manifest, None if there is none, or if a `restart` deletes it.
+
+        Raises InvalidInput if the folder has files that are not from a job, or if the manifest is damaged. Files beside those
+        of a job are allowed.
+        """
         if not self.manifest.exists():
-            own_names = {"lock", *(folder.name for folder in (self.parts, self.summaries) if not _files(folder))}
-            others = sorted({path.name for path in self.path.iterdir()} - own_names)
-            if others:
-                raise InvalidInput(
-                    f"{self.path} has files that are not from a batch job, such as {others[0]!r:.60}; name a new folder"
-                )
+            self._refuse_other_files(allowed=("lock",))
             return None
         try:
             manifest = load_json(self.manifest)
-            return dict(manifest)
-        except (OSError, ValueError, TypeError) as error:
-            raise InvalidInput(f"{self.manifest} is damaged; use another folder, or ", Argument("restart")) from error
+        except (OSError, ValueError):
+            manifest = None
+        if isinstance(manifest, dict) and manifest.keys() >= MANIFEST_KEYS:
+            return None if restart else manifest
+        if not self.summaries.is_dir():  # which every job has after its first part
+            raise InvalidInput(f"{self.manifest} is not from a batch job; name another folder")
+        self._refuse_other_files(allowed=("lock", self.manifest.name, self.rejected.name), allows_parts=True)
+        if not restart:
+            raise InvalidInput(f"{self.manifest} is damaged; use another folder, or ", Argument("restart"))
+        return None
+
+    def _refuse_other_files(self, *, allowed: Sequence[str], allows_parts: bool = False) -> None:
+        """Raise InvalidInput if there are files that a job does not write. Parts are among these unless `allows_parts`."""
+        for path in _files(self.path):
+            names = [path.name]
+            if path.is_dir() and path in (self.parts, self.summaries):
+                names = [f"{path.name}/{file.name}" for file in _files(path) if not (allows_parts and _is_part(file))]
+            for name in names:
+                if name not in allowed and not TEMPORARY_NAME.fullmatch(Path(name).name):
+                    raise InvalidInput(
+                        f"{self.path} has files that are not from a batch job, such as {name!r:.60}; name a new folder"
+                    )
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         with self.writing(self.manifest) as file:
@@ -95,11 +118,11 @@ class JobFolder:
     def delete_unfinished(self) -> None:
         """Delete the temporary files of jobs that were killed."""
         for folder in (self.path, self.parts, self.summaries):
-            self._delete(path for path in _files(folder) if path.name.endswith(UNFINISHED))
+            self._delete(path for path in _files(folder) if TEMPORARY_NAME.fullmatch(path.name))
 
     def delete_output(self) -> None:
         """Delete all parts, and the manifest last, so that no part can be taken for the output of another job."""
-        names = (path for folder in (self.parts, self.summaries) for path in _files(folder) if path.name.startswith("part-"))
+        names = (path for folder in (self.parts, self.summaries) for path in _files(folder) if _is_part(path))
         self._delete([*names, self.rejected, self.manifest])
 
     @contextlib.contextmanager
@@ -120,6 +143,11 @@ class JobFolder:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise PodiumError(f"cannot delete files in {self.path}: {error.strerror or error}; use another folder") from error
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file has the name of a part or of a summary."""
+    return PART_NAME.fullmatch(path.name) is not None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,18 +5,31 @@ Costs are estimates: a provider may bill other numbers of tokens, and prices cha
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podium.compose.wrapped import WrappedScorer
-from podium.errors import Argument, InvalidInput, PodiumError
+from podium.errors import Argument, InvalidInput, ProviderError
+from podium.hosted.scorer import HostedScorer
+from podium.scorers import BaseScorer
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["CHARACTERS_PER_TOKEN", "LimitedScorer", "Limits", "Price", "find_price", "parse_price"]
+__all__ = [
+    "CHARACTERS_PER_TOKEN",
+    "LimitedScorer",
+    "Limits",
+    "Price",
+    "find_price",
+    "parse_price",
+    "searches_of",
+    "with_limits",
+]
 
 CONCURRENT_CALLS = 8
 SECONDS_PER_MINUTE = 60.0
@@ -95,6 +108,10 @@ class Limits:
             )
 
 
+class _BudgetExceeded(ProviderError):
+    """The next request could exceed the maximum cost."""
+
+
 class _Rate:
     """How much of something may be used per minute. What is not used in a minute is lost. Not safe for threads."""
 
@@ -114,10 +131,11 @@ class _Rate:
 
 
 class LimitedScorer(WrappedScorer):
-    """A hosted scorer whose calls keep to limits. `score_many` sends up to eight queries at once.
+    """A hosted scorer whose requests keep to limits. `score_many` sends up to eight queries at once.
 
-    A call is made only if the cost so far, the cost of calls that are running and its own cost do not exceed the maximum. For
-    calls that are not finished, a token per character is assumed, which is the most. `clock` and `sleep` are those of `time`.
+    A request is sent, or sent again after a failure, only if the cost so far, the cost of requests that are running and its
+    own cost do not exceed the maximum. For requests without a reply, a token per character is assumed, which is the most.
+    `clock` and `sleep` are those of `time`.
     """
 
     def __init__(
@@ -135,38 +153,63 @@ class LimitedScorer(WrappedScorer):
         self._lock = threading.Lock()
         self._requests = _Rate(limits.requests_per_minute, clock())
         self._tokens = _Rate(limits.tokens_per_minute, clock())
-        self._reserved_cost = 0.0  # of calls that are running
+        self._reserved_cost = 0.0  # of requests that are running
         self._cost = 0.0
 
     @property
     def cost(self) -> float | None:
-        """The estimated cost of all calls in US dollars, None if the price is unknown."""
+        """The estimated cost of all requests in US dollars, None if the price is unknown."""
         return None if self._limits.price is None else self._cost
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
+        ranges = self.scorer.request_ranges(query, texts) if isinstance(self.scorer, HostedScorer) else [range(len(texts))]
+        if len(ranges) == 1:
+            return self._score_request(query, texts)
+        replies = [self._score_request(query, texts[indices.start : indices.stop]) for indices in ranges]
+        return _joined(replies)
+
+    def _score_request(self, query: str, texts: Sequence[str]) -> Scores:
+        """Return the scores of texts that fit in one request."""
         characters = sum(len(query) + len(text) for text in texts)
+        estimated_tokens = characters / CHARACTERS_PER_TOKEN
         most = self._estimated_cost(characters, _searches(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
-        with self._lock:
-            self._check_budget(most)
-            self._reserved_cost += most
-            now = self._clock()
-            # Rates are about what the provider counts, so tokens are estimated here, unlike for the most that a call can cost.
-            seconds = max(self._requests.reserve(1, now), self._tokens.reserve(characters / CHARACTERS_PER_TOKEN, now))
+        seconds = self._reserve(most, estimated_tokens)
+
+        def before_retry() -> float:
+            self._settle(most, most)  # the provider may have billed the request that failed
+            return self._reserve(most, estimated_tokens)
+
         try:
             if seconds:
                 self._sleep(seconds)
-            scores = self.scorer.score(query, texts)
-        except BaseException:  # the provider may have billed it
-            with self._lock:
-                self._reserved_cost -= most
-                self._cost += most
+            if isinstance(self.scorer, HostedScorer):
+                scores = self.scorer.score_with(query, texts, before_retry=before_retry)
+            else:
+                scores = self.scorer.score(query, texts)
+        except _BudgetExceeded:  # by a retry, whose cost is not reserved
             raise
-        tokens = characters / CHARACTERS_PER_TOKEN if scores.total_tokens is None else scores.total_tokens
-        searches = scores.billed.get("search_units", _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT))
-        with self._lock:
-            self._reserved_cost -= most
-            self._cost += self._estimated_cost(tokens, searches)
+        except BaseException:  # the provider may have billed it
+            self._settle(most, most)
+            raise
+        tokens = estimated_tokens if scores.total_tokens is None else scores.total_tokens
+        searches = scores.billed.get("search_units", searches_of(texts))
+        self._settle(most, self._estimated_cost(tokens, searches))
         return scores
+
+    def _reserve(self, cost: float, tokens: float) -> float:
+        """Reserve the highest cost of a request, and return how many seconds to wait before it is sent."""
+        with self._lock:
+            self._check_budget(cost)
+            self._reserved_cost += cost
+            now = self._clock()
+            # Rates are about what the provider counts, so tokens are estimated here, unlike for the highest cost.
+            return max(self._requests.reserve(1, now), self._tokens.reserve(tokens, now))
+
+    def _settle(self, reserved_cost: float, cost: float) -> None:
+        """Replace the reserved cost of a request by its cost."""
+        with self._lock:
+            self._reserved_cost -= reserved_cost
+            self._cost += cost
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -187,11 +230,44 @@ class LimitedScorer(WrappedScorer):
     def _check_budget(self, cost: float) -> None:
         maximum = self._limits.max_cost
         if maximum is not None and self._cost + self._reserved_cost + cost > maximum:
-            raise PodiumError(
+            raise _BudgetExceeded(
                 f"the next request could exceed the maximum cost of {maximum:g} US dollars; about {self._cost:.2f} were spent. "
                 "Complete parts remain; to continue, run the job again with ",
                 Argument("max_cost"),
             )
+
+
+def with_limits(scorer: BaseScorer, limits: Limits) -> tuple[BaseScorer, LimitedScorer]:
+    """Return a scorer whose requests keep to limits, and the part of it that sends them.
+
+    A scorer around the hosted one, such as a cache, stays around it, so that only requests count.
+    """
+    if not isinstance(scorer, WrappedScorer):
+        limited = LimitedScorer(scorer, limits)
+        return limited, limited
+    inner, limited = with_limits(scorer.scorer, limits)
+    wrapped = copy.copy(scorer)
+    wrapped.scorer = inner
+    return wrapped, limited
+
+
+def _joined(replies: Sequence[Scores]) -> Scores:
+    """Return the scores of several requests as one."""
+    tokens = [reply.total_tokens for reply in replies if reply.total_tokens is not None]
+    billed: Counter[str] = Counter()
+    for reply in replies:
+        billed.update(reply.billed)
+    return Scores(
+        values=[score for reply in replies for score in reply.values],
+        total_tokens=sum(tokens) if len(tokens) == len(replies) else None,
+        billed=billed,
+        notes=(f"sent as {len(replies)} requests",),
+    )
+
+
+def searches_of(texts: Sequence[str]) -> float:
+    """Return about how many searches are billed for the texts of a query."""
+    return _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT)
 
 
 def _searches(texts: Sequence[str], characters_per_document: int) -> float:

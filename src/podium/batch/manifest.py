@@ -6,30 +6,51 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podium.batch.files import InputFile
+from podium.batch.files import InputFile, input_files
 from podium.batch.options import Options
 from podium.batch.parts import Part, parts_from_json, parts_to_json
 from podium.errors import Argument, InvalidInput
 
-__all__ = ["Manifest", "check_same_files", "check_same_job"]
+__all__ = ["Manifest", "check_same_files", "check_same_job", "check_unchanged"]
 
 MANIFEST_VERSION = 2  # is increased if the format of the output folder changes
 SHOWN_DIFFERENCES = 10
+CONTINUE = (
+    "Continue with the same input and options, use another folder, or delete that output with ",
+    Argument("restart"),
+)
+"""The remedy if a folder has the output of another job."""
+FACTS = {
+    "model": "the model",
+    "revision": "the model's revision",
+    "score_kind": "the kind of the scores",
+    "precision": "the model's precision",
+    "max_length": "the model's maximum length",
+    "identity": "another setting of the model",
+    "instruction_set": "the processor's instruction set",
+    "score_version": "podium's version of the scores",
+}
+"""Name of a fact about a scorer → the words for it in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A job: its options, the facts about its scorer, the columns of its first input file, and its parts."""
+    """A job: its options, the facts about its scorer, the columns of its first input file, and its parts.
+
+    `load_options` are the options with which its model was loaded, except for secrets.
+    """
 
     options: Options
     scorer: Mapping[str, Any]
     fields: Sequence[str]
     parts: Sequence[Part]
+    load_options: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "version": MANIFEST_VERSION,
             "scorer": dict(self.scorer),
+            "load_options": dict(self.load_options),
             "options": self.options.to_json(),
             "fields": list(self.fields),
             "input": parts_to_json(self.parts),
@@ -44,12 +65,27 @@ class Manifest:
                     "the folder has the output of another version of podium; use another folder, or ", Argument("restart")
                 )
             options = Options.from_json(values["options"])
-            return cls(options, dict(values["scorer"]), list(values["fields"]), parts_from_json(values["input"]))
+            return cls(
+                options=options,
+                scorer=dict(values["scorer"]),
+                fields=list(values["fields"]),
+                parts=parts_from_json(values["input"]),
+                load_options=dict(values["load_options"]),
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the manifest of the folder is damaged; use another folder, or ", Argument("restart")) from error
 
 
-def check_same_files(manifest: Manifest, files: Iterable[InputFile]) -> None:
+def check_unchanged(file: InputFile) -> None:
+    """Raise InvalidInput if a file is no longer the one that a job began to read."""
+    if input_files([file.path]) != [file]:
+        raise InvalidInput(
+            f"{file.path} has changed while the job was running; put the earlier file back and run the job again, or ",
+            Argument("restart"),
+        )
+
+
+def check_same_files(manifest: Manifest, files: Iterable[InputFile], *, remedy: Sequence[str | Argument] = CONTINUE) -> None:
     """Raise InvalidInput, which shows the differences, unless these are the input files of the manifest, unchanged."""
     before = {part.file.path: part.file for part in manifest.parts}
     now = {file.path: file for file in files}
@@ -58,19 +94,29 @@ def check_same_files(manifest: Manifest, files: Iterable[InputFile]) -> None:
     differences += [f"{path} has changed" for path, file in now.items() if before.get(path, file) != file]
     if not differences and list(before) != list(now):
         differences = ["the files are in another order"]
-    _refuse(differences)
+    _refuse([(difference,) for difference in differences], remedy)
 
 
-def check_same_job(manifest: Manifest, options: Options, scorer: Mapping[str, Any]) -> None:
+def check_same_job(
+    manifest: Manifest, options: Options, scorer: Mapping[str, Any], *, remedy: Sequence[str | Argument] = CONTINUE
+) -> None:
     """Raise InvalidInput, which shows the differences, unless a job has the options and the scorer of the manifest."""
-    before, now = manifest.options.to_json(), options.to_json()
-    _refuse([*_differences(before, now), *_differences(manifest.scorer, scorer)])
+    differences: list[Sequence[str | Argument]] = []
+    for name, change in _changes(manifest.options.to_json(), options.to_json()):
+        differences.append((Argument(name), change))
+    scorer_changes = dict(_changes(manifest.scorer, scorer))
+    if scorer_changes.keys() == {"identity"}:
+        differences.append(("a setting of the model has changed, such as its server, its encoding or its calibration",))
+    scorer_changes.pop("identity", None)  # a hash
+    differences += [(f"{FACTS[name]}{change}",) for name, change in scorer_changes.items()]
+    _refuse(differences, remedy)
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names of values that differ, with the end of a sentence about each."""
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
-            yield f"{name} is {_shown(now.get(name))}, and was {_shown(before.get(name))}"
+            yield name, f" is {_shown(now.get(name))}, and was {_shown(before.get(name))}"
 
 
 def _shown(value: Any) -> str:
@@ -81,11 +127,9 @@ def _shown(value: Any) -> str:
     return (", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)) or "empty"
 
 
-def _refuse(differences: Sequence[str]) -> None:
+def _refuse(differences: Sequence[Sequence[str | Argument]], remedy: Sequence[str | Argument]) -> None:
+    """Raise InvalidInput if there are differences, each of which is a part of the message."""
     if differences:
-        shown = "; ".join(differences[:SHOWN_DIFFERENCES]) + ("; …" if len(differences) > SHOWN_DIFFERENCES else "")
-        raise InvalidInput(
-            f"the folder has the output of another job: {shown}. Continue with the same input and options, use another folder, "
-            "or delete that output with ",
-            Argument("restart"),
-        )
+        shown = [part for difference in differences[:SHOWN_DIFFERENCES] for part in ("; ", *difference)]
+        dots = "; …" if len(differences) > SHOWN_DIFFERENCES else ""
+        raise InvalidInput("the folder has the output of another job: ", *shown[1:], f"{dots}. ", *remedy)

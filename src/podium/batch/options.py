@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from podium.batch.files import InputFile
+from podium.errors import InvalidInput
+from podium.inputs import without_none
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
-__all__ = ["Options", "scorer_facts"]
+__all__ = ["Options", "load_options", "scorer_facts"]
 
 SCORE_VERSION = 1  # is increased if a new version of podium computes other scores with the same model
+LOAD_OPTIONS = ("precision", "runtime", "max_length", "encoding", "pooling", "score", "calibration", "revision", "base_url")
+"""The options of podium.load on which scores depend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,20 @@ def scorer_facts(reranker: Reranker) -> dict[str, Any]:
         "instruction_set": None if scorer.precision is None else _instruction_set(),
         "score_version": SCORE_VERSION,
     }
+
+
+def load_options(reranker: Reranker) -> dict[str, Any]:
+    """Return the options of podium.load that decide the scores of a reranker, as values for JSON. Secrets are left out.
+
+    It is empty if the reranker was not loaded by podium.load, or with a secret.
+    """
+    try:
+        call = reranker.load_call()
+    except InvalidInput:
+        return {}
+    options = without_none(call.keywords) if isinstance(call, functools.partial) else {}
+    values = {name: options[name] for name in LOAD_OPTIONS if name in options}
+    return values | {name: os.path.abspath(values[name]) for name in ("calibration",) if name in values}
 
 
 def _instruction_set() -> str:

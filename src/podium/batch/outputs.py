@@ -7,14 +7,15 @@ import filecmp
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from podium.batch.layouts import Query
-from podium.errors import InvalidInput
+from podium.batch.layouts import BadRow, Copied, Query
+from podium.batch.tables.row import ArrowRow
+from podium.errors import Argument, InvalidInput
 from podium.evaluation.runs import run_lines
 from podium.extras import import_optional
 from podium.server.dialects.cohere import DIALECT
@@ -23,6 +24,8 @@ from podium.types import Ranking
 __all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
 
 ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
+COMPARED_ROWS = 64
+ROW_GROUP_BYTES = 1 << 26  # or with the query that brings its copied columns to this size
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,9 @@ class PartWriter(ABC):
     def write(self, query: Query, ranking: Ranking) -> None:
         """Write the results of a query. The index of a result is a position in the query's list of documents."""
 
+    def write_error(self, row: BadRow) -> None:  # noqa: B027  most kinds of output have no errors
+        """Write the error of a bad row."""
+
     def close(self) -> None:  # noqa: B027  most writers have nothing to complete
         """Complete the file."""
 
@@ -55,9 +61,13 @@ class PartWriter(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self.close()
-        else:
+        try:
+            if error is None:
+                self.close()
+        except BaseException:
+            self.abandon()
+            raise
+        if error is not None:
             self.abandon()
 
 
@@ -69,9 +79,19 @@ class ParquetResults(PartWriter):
         self._arrow = import_optional("pyarrow", "batch")
         parquet = import_optional("pyarrow.parquet", "batch")
         types = {name: self._arrow.type_for_alias(type_name) for name, type_name in RESULT_COLUMNS.items()}
-        self._schema = self._arrow.schema(list({**types, **target.copied_types}.items()))
-        self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        self._result_schema = self._arrow.schema(list(types.items()))
+        self._copied_schema = self._arrow.schema(list(target.copied_types.items()))
+        self._schema = self._arrow.schema([*self._result_schema, *self._copied_schema])
+        try:
+            self._writer = parquet.ParquetWriter(target.file, self._schema, compression="zstd")
+        except self._arrow.ArrowNotImplementedError as error:
+            raise InvalidInput(
+                Argument("copy"),
+                f": a column cannot be written as Parquet, because of its type: {str(error)[:200]}; leave it out",
+            ) from error
         self._rows: list[tuple[Any, ...]] = []
+        self._copied: list[Any] = []  # record batches with the copied columns of these rows
+        self._copied_bytes = 0
 
     def write(self, query: Query, ranking: Ranking) -> None:
         for result in ranking:
@@ -81,9 +101,12 @@ class ParquetResults(PartWriter):
             evidence = (None, None, None) if passage is None else (passage.start, passage.end, passage.score)
             origin = (self.target.input_path, document.position)
             ids = (query.id, document.id, document.index)
-            copied = map(_copied_value, document.copied, self.target.copied_types.values())
-            self._rows.append((*ids, result.rank, result.score_or_none, result.scored_by, *counts, *evidence, *origin, *copied))
-        if len(self._rows) >= ROW_GROUP_ROWS:
+            self._rows.append((*ids, result.rank, result.score_or_none, result.scored_by, *counts, *evidence, *origin))
+        if self._copied_schema.names and len(ranking):
+            copied = self._copied_batch([query.documents[result.index].copied for result in ranking])
+            self._copied.append(copied)
+            self._copied_bytes += copied.nbytes
+        if len(self._rows) >= ROW_GROUP_ROWS or self._copied_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -93,11 +116,24 @@ class ParquetResults(PartWriter):
     def abandon(self) -> None:
         self._writer.is_open = False  # or it would write the end of the file when it is deleted
 
+    def _copied_batch(self, rows: Sequence[Copied]) -> Any:
+        """Return a record batch with the copied columns of rows. It does not refer to the record batches of the input."""
+        slices = [row.batch.slice(row.number, 1) for row in rows if isinstance(row, ArrowRow)]
+        return self._arrow.concat_batches(slices) if slices else self._batch(rows, self._copied_schema)
+
     def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
-        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
-        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        results = self._arrow.Table.from_batches([self._batch(self._rows, self._result_schema)])
+        copied = self._arrow.Table.from_batches(self._copied, None if self._copied else self._copied_schema).combine_chunks()
+        columns = [*results.columns, *copied.columns]
+        self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
         self._rows = []
+        self._copied = []
+        self._copied_bytes = 0
+
+    def _batch(self, rows: Sequence[Any], schema: Any) -> Any:
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [self._arrow.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
+        return self._arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class RunResults(PartWriter):
@@ -115,18 +151,25 @@ class Replies(PartWriter):
 
     def write(self, query: Query, ranking: Ranking) -> None:
         results = tuple(dataclasses.replace(result, document=query.documents[result.index].document) for result in ranking)
-        identity = f"{self.target.input_path}:{query.position}:{query.id}"
-        request_id = f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        body = DIALECT.reply_body(query.request, [dataclasses.replace(ranking, results=results)], request_id)
+        request_id = self._request_id(query.position, query.id)
+        call = dataclasses.replace(query.request, model=None)  # the reply names the model that scored
+        body = DIALECT.reply_body(call, [dataclasses.replace(ranking, results=results)], request_id)
         response = {"status_code": 200, "request_id": request_id, "body": body}
-        line = {"id": request_id, "custom_id": query.id, "response": response, "error": None}
-        self.target.file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        self._write_line({"id": request_id, "custom_id": query.id, "response": response, "error": None})
 
+    def write_error(self, row: BadRow) -> None:
+        """Write the error of a request, unless it has no id by which a client can tell it."""
+        if row.query_id is not None:
+            request_id = self._request_id(row.position, row.query_id)
+            error = {"code": "invalid_request", "message": row.reason}
+            self._write_line({"id": request_id, "custom_id": row.query_id, "response": None, "error": error})
 
-def _copied_value(value: Any, arrow_type: Any) -> Any:
-    """Return the value of a copied column: a value of JSON that is not a string as its JSON text if the column has texts."""
-    is_text = value is None or isinstance(value, str) or str(arrow_type) != "string"
-    return value if is_text else json.dumps(value, ensure_ascii=False)
+    def _request_id(self, position: int, custom_id: str | None) -> str:
+        identity = f"{self.target.input_path}:{position}:{custom_id}"
+        return f"podium-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+
+    def _write_line(self, values: Mapping[str, Any]) -> None:
+        self.target.file.write(json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
 RESULT_COLUMNS = {
@@ -180,10 +223,21 @@ def _has_equal_table(path: Path, other: Path) -> bool:
     arrow = import_optional("pyarrow", "batch")
     parquet = import_optional("pyarrow.parquet", "batch")
     try:
-        tables = [parquet.ParquetFile(file).read() for file in (path, other)]
-    except arrow.ArrowException:
+        with parquet.ParquetFile(path) as table, parquet.ParquetFile(other) as other_table:
+            if not table.schema_arrow.equals(other_table.schema_arrow):
+                return False
+            batches = zip(*(file.iter_batches(COMPARED_ROWS) for file in (table, other_table)), strict=True)
+            return all(_with_bits(batch).equals(_with_bits(other_batch)) for batch, other_batch in batches)
+    except (arrow.ArrowException, ValueError):  # ValueError: one of them has more batches
         return False
-    return bool(tables[0].equals(tables[1]))
+
+
+def _with_bits(batch: Any) -> Any:
+    """Return a record batch with the bits of floats as whole numbers, because NaN is not equal to itself."""
+    arrow = import_optional("pyarrow", "batch")
+    kinds = {arrow.float16(): arrow.int16(), arrow.float32(): arrow.int32(), arrow.float64(): arrow.int64()}
+    columns = [column.view(kinds.get(column.type, column.type)) for column in batch.columns]
+    return arrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 OUTPUTS = (

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podium.batch.compute import part_queries
-from podium.batch.files import input_files
-from podium.batch.jobs import JobRequest, new_manifest
+from podium.batch.jobs import JobRequest, job_files, new_manifest
 from podium.batch.layouts import Query
-from podium.batch.limits import CHARACTERS_PER_TOKEN
+from podium.batch.limits import CHARACTERS_PER_TOKEN, searches_of
 from podium.batch.options import Options
 from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
@@ -29,8 +28,9 @@ SAMPLE_PAIRS = 250  # about how many pairs of each of these parts are scored
 class Plan:
     """An estimate of a job, extrapolated from `sample_pairs` pairs.
 
-    `tokens` is estimated from the lengths of queries and texts, at four characters per token. `pairs_per_second` is None for a
-    hosted model, which is not called.
+    `tokens` is estimated from the lengths of queries and texts, at four characters per token. `searches` is the number of
+    requests with up to 100 documents, in which some providers bill. `pairs_per_second` is None for a hosted model, which is not
+    called.
     """
 
     files: int
@@ -38,17 +38,17 @@ class Plan:
     sample_pairs: int
     pairs: int
     tokens: int
+    searches: int
     pairs_per_second: float | None
 
-    @property
-    def seconds(self) -> float | None:
-        """The time on one machine like this one, None if it is unknown."""
-        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second
+    def seconds(self, machines: int = 1) -> float | None:
+        """Return the time on machines like this one, None if it is unknown. A part is computed by one machine."""
+        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / min(machines, self.parts)
 
 
 def planned(request: JobRequest, reranker: Reranker) -> Plan:
     """Score a sample of the input, and return the estimate. Nothing is written. Raises the errors of a job."""
-    files = input_files(request.inputs)
+    files, _ = job_files(request)
     manifest = new_manifest(request, files, reranker)
     weights = part_weights(manifest.parts)
     step = max(1, len(manifest.parts) // SAMPLE_PARTS)
@@ -59,6 +59,7 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
     characters = sum(
         len(query.text) + len(document.text) for _, queries in samples for query in queries for document in query.documents
     )
+    searches = sum(searches_of([document.text for document in query.documents]) for _, queries in samples for query in queries)
     speed = None
     if as_scorer(reranker.scorer).threads is not None:
         ranked(samples[0][1][:1], reranker)  # the first call of a model is slower
@@ -74,6 +75,7 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
         sample_pairs=pair_count,
         pairs=pairs,
         tokens=round(pairs * characters / pair_count / CHARACTERS_PER_TOKEN),
+        searches=round(pairs * searches / pair_count),
         pairs_per_second=speed,
     )
 

@@ -24,7 +24,7 @@ from podium.inputs import check_positive, checked_limit
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
-__all__ = ["RayOptions", "parts_on_ray"]
+__all__ = ["RayJob", "RayOptions"]
 
 POLL_SECONDS = 1.0
 # A part is also given to another actor if it takes longer than this, and this many times as long as any part so far. Otherwise
@@ -72,26 +72,41 @@ class PartWorker:
         return compute_part(part, self._manifest.options, self._reranker, self._folder, is_strict=self._is_strict).pairs
 
 
-def parts_on_ray(
-    manifest: Manifest, missing: Iterable[Part], reranker: Reranker, folder: JobFolder, options: RayOptions, *, is_strict: bool
-) -> Iterator[tuple[Part, int]]:
-    """Compute parts, and yield each with the number of its pairs when it is complete. Raises the errors of `compute_part`."""
-    ray = import_optional("ray", "ray")
-    if not ray.is_initialized():
+class RayJob:
+    """The connection to a Ray cluster, and the call that loads a job's reranker on its nodes.
+
+    Raises MissingPackage, InvalidInput if the reranker was loaded with a secret, and PodiumError if there is no connection.
+    """
+
+    def __init__(self, reranker: Reranker, options: RayOptions) -> None:
+        self._ray = import_optional("ray", "ray")
+        self._options = options
+        self._load = _load_call(reranker, options.cpus)
+        if not self._ray.is_initialized():
+            dashboard = None if options.address else False
+            try:
+                self._ray.init(address=options.address, include_dashboard=dashboard, log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise PodiumError(f"cannot connect to Ray: {str(error)[:200]}; check the address, and that Ray runs") from error
+
+    def completed(
+        self, manifest: Manifest, missing: Iterable[Part], folder: JobFolder, *, is_strict: bool
+    ) -> Iterator[tuple[Part, int]]:
+        """Compute parts, and yield each with the number of its pairs when it is complete.
+
+        Raises the errors of `compute_part`.
+        """
+        parts = list(missing)
+        cpus = self._options.cpus
+        actor_count = self._options.actors or max(1, int(self._ray.cluster_resources().get("CPU", 1)) // cpus)
+        actor_class = self._ray.remote(num_cpus=cpus, max_restarts=-1, max_task_retries=-1)(PartWorker)
+        arguments = (self._load, manifest.to_json(), str(folder.path.absolute()), is_strict)
+        actors = [actor_class.remote(*arguments) for _ in range(min(actor_count, len(parts)))]
         try:
-            ray.init(address=options.address, include_dashboard=None if options.address else False, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise PodiumError(f"cannot connect to Ray: {str(error)[:200]}; check the address, and that Ray runs") from error
-    parts = list(missing)
-    actor_count = options.actors or max(1, int(ray.cluster_resources().get("CPU", 1)) // options.cpus)
-    actor_class = ray.remote(num_cpus=options.cpus, max_restarts=-1, max_task_retries=-1)(PartWorker)
-    arguments = (_load_call(reranker, options.cpus), manifest.to_json(), str(folder.path.absolute()), is_strict)
-    actors = [actor_class.remote(*arguments) for _ in range(min(actor_count, len(parts)))]
-    try:
-        yield from _Pool(ray, actors, parts).completed()
-    finally:
-        for actor in actors:
-            ray.kill(actor)
+            yield from _Pool(self._ray, actors, parts).completed()
+        finally:
+            for actor in actors:
+                self._ray.kill(actor)
 
 
 class _Pool:

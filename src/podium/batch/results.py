@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["BatchResult", "Verification"]
@@ -18,7 +17,7 @@ class BatchResult:
     - `queries`, `pairs`: how many were scored; `computed_pairs`: how many of these pairs were scored in this run.
     - `rejected`: number of bad rows, and of bad documents in lists.
     - `truncated`: number of documents that were longer than the model reads. `tokens`: how many were computed or billed.
-    - `notes`: sentences that a user should read, with N for every number → how many queries they are about.
+    - `notes`: sentences that a user should read, with the number of queries that they are about.
     - `seconds`: the time of this run. `cost`: its estimated cost in US dollars, None if it is unknown.
     """
 
@@ -31,15 +30,21 @@ class BatchResult:
     rejected: int
     truncated: int
     tokens: int
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How many parts were computed again, how many are complete, and the files of those that are `different`."""
+    """How many parts were computed again, how many are complete, and how many are `missing`.
+
+    `different` are the files of the parts that differ, and `rows` the first row of each, from 0, that differs. A row is None if
+    the file cannot be read, or if only its bad rows differ.
+    """
 
     parts: int
     complete: int
     different: tuple[Path, ...] = ()
+    rows: tuple[int | None, ...] = ()
+    missing: int = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +26,18 @@ from podium.load import load
 
 __all__ = ["batch"]
 
+PLANNED_MACHINES = (1, 10, 100)  # the numbers of machines for which --plan prints the time
+
 
 class _BatchGroup(click.Group):
     """A group whose command `run` is also used without its name."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        named = arguments if arguments and arguments[0] in self.commands else ["run", *arguments]
+        first = arguments[0] if arguments else ""
+        similar = difflib.get_close_matches(first, self.commands, n=1)
+        if similar and first not in self.commands and not os.path.exists(first):
+            raise click.UsageError(f"No such command or file '{first}'. Did you mean '{similar[0]}'?", context)
+        named = arguments if first in self.commands else ["run", *arguments]
         return super().parse_args(context, named)
 
 
@@ -51,7 +59,9 @@ def batch() -> None:
     "[default: by the names of the columns]",
 )
 @click.option(
-    "--columns", metavar="NAME=COLUMN,…", help="Columns that are not called query, document, documents, query_id or id."
+    "--columns",
+    metavar="NAME=COLUMN,…",
+    help="Columns with other names: of query, document, documents, query_id, id (of a document) or ids (in lists).",
 )
 @click.option("--copy", metavar="COLUMN,COLUMN", help="Columns that are copied to the results.")
 @click.option(
@@ -116,12 +126,15 @@ def run(
     with load(model, **load_options) as reranker:
         if plan:
             request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
-            _print_plan(
-                planned(JobRequest(inputs=inputs, **request_options), reranker), find_price(reranker.model, options["price"])
-            )
+            price = find_price(reranker.model, options["price"])
+            _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker), price)
             return 0
-        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
-            result = run_batch(inputs, to, reranker=reranker, **options)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
+                result = run_batch(inputs, to, reranker=reranker, **options)
+        except KeyboardInterrupt:
+            click.echo("note: complete parts remain; the same command continues the job", err=True)
+            raise
     _print_result(result)
     return 1 if result.rejected else 0
 
@@ -134,14 +147,19 @@ def run(
 def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) -> int:
     """Compute parts of the results in FOLDER again, and compare them.
 
-    The model is the one of the job; repeat the options with which it was loaded. The exit code is 1 if a part differs.
+    The model is the one of the job, and is loaded with the options of the job. The exit code is 1 if a part differs.
     """
-    with load(job_model(Path(folder)), **load_options) as reranker:
+    name, job_options = job_model(Path(folder))
+    with load(name, **job_options | load_options) as reranker:
         result = verify_batch(folder, sample=sample, seed=seed, reranker=reranker, progress=True)
-    for path in result.different:
-        print(f"{path} differs")
+    for path, row in zip(result.different, result.rows, strict=True):
+        first_row = "" if row is None else f" from row {row:,} on"
+        print(f"{path} differs{first_row}; to compute it again, delete it and run the job again")
     equal_count = result.parts - len(result.different)
     print(f"{equal_count:,} of {result.parts:,} parts are equal; {result.complete:,} are complete")
+    if result.missing:
+        parts = "1 part of the job is" if result.missing == 1 else f"{result.missing:,} parts of the job are"
+        click.echo(f"note: {parts} missing; run the job again", err=True)
     return 1 if result.different else 0
 
 
@@ -154,16 +172,27 @@ def _columns(text: str | None) -> dict[str, str]:
 
 
 def _print_plan(plan: Plan, price: Price | None) -> None:
-    print(f"{plan.pairs:,} pairs in {plan.files:,} files and {plan.parts:,} parts, estimated from {plan.sample_pairs:,} pairs")
-    print(f"about {plan.tokens:,} tokens, at four characters per token")
-    if plan.pairs_per_second is None or plan.seconds is None:
+    files = f"{_counted(plan.files, 'file')} and {_counted(plan.parts, 'part')}"
+    print(f"{_counted(plan.pairs, 'pair')} in {files}, estimated from {_counted(plan.sample_pairs, 'pair')}")
+    print(f"about {_counted(plan.tokens, 'token')}, at four characters per token")
+    if plan.pairs_per_second is None:
         print("the model is hosted, so no request was sent and its speed is unknown")
-        if price is not None and price.unit == "Mtokens":
-            print(f"about {price.cost(plan.tokens, 0):,.2f} US dollars, estimated at {price}")
+        if price is None:
+            print("the price of the model is not listed, so the cost is unknown; name it with --price 0.05/Mtokens")
+        else:
+            print(f"about {price.cost(plan.tokens, plan.searches):,.2f} US dollars, estimated at {price}")
         return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
-    rows = [(f"{machines:,}", _duration(plan.seconds / machines)) for machines in (1, 10, 100)]
+    rows = [(f"{machines:,}", _duration(plan.seconds(machines) or 0.0)) for machines in PLANNED_MACHINES]
     print_rows(("machines like this one", "time"), rows)
+    if plan.parts < max(PLANNED_MACHINES):
+        print(f"a part is computed by one machine, so more machines than parts ({plan.parts:,}) do not help; see --part-size")
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 query" or "2 queries"."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _duration(seconds: float) -> str:
@@ -173,15 +202,17 @@ def _duration(seconds: float) -> str:
 
 
 def _print_result(result: BatchResult) -> None:
-    before = f", {result.complete_before} of them earlier" if result.complete_before else ""
-    speed = result.computed_pairs / max(1e-9, result.seconds)
-    print(
-        f"{result.pairs:,} pairs of {result.queries:,} queries in {result.parts:,} parts{before}; "
-        f"{result.seconds:.1f} s, {speed:,.0f} pairs/s"
+    before = f", {result.complete_before:,} of them earlier" if result.complete_before else ""
+    is_done_before = result.complete_before == result.parts
+    speed = (
+        "" if is_done_before else f"; {result.seconds:.1f} s, {result.computed_pairs / max(1e-9, result.seconds):,.0f} pairs/s"
     )
-    for note, count in result.notes.items():
-        click.echo(f"note: {note} ({count:,} queries)", err=True)
+    counts = f"{_counted(result.pairs, 'pair')} of {_counted(result.queries, 'query')} in {_counted(result.parts, 'part')}"
+    print(f"{counts}{before}{speed}")
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
     if result.cost is not None:
         click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
     if result.rejected:
-        click.echo(f"note: {result.rejected:,} bad rows were not scored; see {result.folder / 'rejected.parquet'}", err=True)
+        rows = "1 bad row was" if result.rejected == 1 else f"{result.rejected:,} bad rows were"
+        click.echo(f"note: {rows} not scored; see {result.folder / 'rejected.parquet'}", err=True)

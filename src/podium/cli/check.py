@@ -76,7 +76,9 @@ def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
     """Return the rows that describe a model: names and values. A model that is an ONNX file has no family."""
     spec = scorer.spec
     is_late = isinstance(scorer, LateInteraction)
-    head = " → ".join(step.kind for step in spec.modules) if spec.modules else f"classifier on {spec.pooling}"
+    head = "a vector per token" if is_late else f"classifier on {spec.pooling}"
+    if spec.modules:
+        head = " → ".join(step.kind for step in spec.modules)
     return [
         ("revision", scorer.revision or "(a folder)"),
         ("family", f"{spec.family.name} ({spec.model_type})" if spec.family else "its own ONNX file"),

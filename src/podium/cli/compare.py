@@ -26,22 +26,20 @@ __all__ = ["compare"]
 def compare(runs: Sequence[str], qrels: str, queries: str | None, metrics: str) -> None:
     """Compare TREC runs. The first run is the baseline.
 
-    Judged queries that are in no run are left out, as in podium eval. A note has the number of these queries.
+    A run is a file, or the output folder of podium batch --output run. All judged queries count, as in podium eval: the metrics
+    of a query that a run does not have are 0. To compare fewer queries, name their file with --queries.
     """
     names = [Path(file).stem for file in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
-        raise InvalidInput("compare needs two or more runs, in files of different names")
+        raise InvalidInput("compare needs two or more runs, in files or folders of different names")
     metric_names = checked_metrics(comma_list(metrics))
     systems = [System(name, read_run(file)) for name, file in zip(names, runs, strict=True)]
-    collection, left_out_count = _collection(systems, qrels, queries)
+    collection = _collection(systems, qrels, queries)
     print_evaluation(compare_systems(collection, systems[0], systems[1:], metric_names))
-    if left_out_count:
-        total = left_out_count + len(collection.queries)
-        click.echo(f"note: {left_out_count} of {total} judged queries are in no run and were left out", err=True)
 
 
-def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> tuple[Collection, int]:
-    """Return the judged queries that are in a run, as a collection without documents, and the number of other judged queries.
+def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | None) -> Collection:
+    """Return the judged queries as a collection without documents.
 
     A query is judged if it has a relevant document. Queries that are not in `queries_file` are ignored. Without that file, all
     queries are used, and their texts are empty.
@@ -57,8 +55,7 @@ def _collection(systems: Sequence[System], qrels_file: str, queries_file: str | 
         texts = {query_id: text for query_id, text in read_queries(queries_file).items() if query_id in judged}
         if not texts:
             raise InvalidInput(f"{queries_file} has no query that {qrels_file} judges; do their ids match?")
-    qrels = {query_id: grades for query_id, grades in judged.items() if query_id in texts and query_id in ids_in_runs}
-    if not qrels:
+    if not texts.keys() & ids_in_runs:
         raise InvalidInput(f"no run has a query that {queries_file} names; do their ids match?")
-    collection = Collection(Path(qrels_file).name, {}, {query_id: texts[query_id] for query_id in qrels}, qrels)
-    return collection, len(texts) - len(qrels)
+    qrels = {query_id: judged[query_id] for query_id in texts}
+    return Collection(Path(qrels_file).name, {}, texts, qrels)

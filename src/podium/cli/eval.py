@@ -48,7 +48,12 @@ __all__ = ["evaluate"]
 @click.option("--reranker", "names", multiple=True, metavar="NAME", help="Model, as for podium.load. Can be repeated.")
 @metrics_option
 @candidates_option
-@click.option("--run", "run_file", metavar="FILE", help="TREC run with the candidates.  [default: BM25 finds them]")
+@click.option(
+    "--run",
+    "run_file",
+    metavar="FILE",
+    help="TREC run with the candidates, a file or an output folder of podium batch.  [default: BM25 finds them]",
+)
 @click.option("--in", "place", metavar="PLACE", help="Index that finds the candidates, with the collection's ids.")
 @add_source_options()
 @click.option("--queries", metavar="FILE", help="File of queries that replace those of DATA: JSON lines, TSV or TREC topics.")

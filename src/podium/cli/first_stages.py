@@ -64,6 +64,8 @@ def _run_stage(collection: Collection, file: str) -> FirstStage:
     unknown_ids = {document_id for scores in run.values() for document_id in scores} - set(collection.documents)
     if unknown_ids:
         raise InvalidInput(f"{file} has documents that are not in the collection, such as {min(unknown_ids)!r:.60}")
+    if not run.keys() & collection.queries.keys():
+        raise InvalidInput(f"{file} has no query that the collection judges; do their ids match?")
     return lambda query_id, text, count: list(run.get(query_id, {}).items())[:count]
 
 

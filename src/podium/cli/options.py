@@ -29,7 +29,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 POSITIVE = click.IntRange(min=1)
 
-OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number"}
+OPTION_NAMES = {"rank_by": "--by", "tags": "--tag", "numbers": "--number", "format_name": "--format"}
 """Argument in Python → option, if their names differ."""
 
 OTHER_NAMES = {
@@ -169,5 +169,9 @@ def _written_names(parameter: click.Parameter) -> list[str]:
 def as_option(argument: Argument) -> str:
     """Return an argument of Python as the command line writes it, such as `--by title,body`, or `--by` without a value."""
     option = OPTION_NAMES.get(argument.name, f"--{argument.name.replace('_', '-')}")
-    value = ",".join(argument.value) if isinstance(argument.value, list) else argument.value
+    value = argument.value
+    if isinstance(value, dict):
+        value = [f"{key}={item}" for key, item in value.items()]
+    if isinstance(value, list):
+        value = ",".join(value)
     return option if value is None or value is ... else f"{option} {shlex.quote(str(value))}"

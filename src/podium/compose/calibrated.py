@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import math
 import os
@@ -79,6 +80,12 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
                 " as for podium calibrate, or fit another calibration",
             )
         self.calibration = calibration
+
+    @property
+    def identity(self) -> str:
+        function = json.dumps(asdict(self.calibration), sort_keys=True)
+        digest = hashlib.blake2b(function.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+        return f"{self.scorer.identity} calibration {digest}"
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None

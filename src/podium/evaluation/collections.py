@@ -126,7 +126,6 @@ def _answerable_queries_only(
 
 def _csv_collection(file: Path) -> Collection:
     """Return the collection in a CSV, as `read_collection` describes. Queries, and documents without ids, get numbered ids."""
-    """Return the collection in a CSV, as `read_collection` describes. Queries, and documents without ids, get numbered ids."""
     documents: dict[str, str] = {}
     ids_by_query: dict[str, str] = {}
     ids_by_document: dict[str, str] = {}

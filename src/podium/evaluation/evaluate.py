@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from podium.evaluation.collections import Collection
 from podium.evaluation.metrics import judged_shares, mean, metric_values
 from podium.evaluation.runs import Run
 from podium.evaluation.significance import Difference, difference, holm
+from podium.notes import NoteTotals
 from podium.ranking import Reranker
 from podium.types import Progress, Usage
 
@@ -26,7 +26,6 @@ __all__ = [
     "System",
     "ceiling",
     "check_names",
-    "combined_notes",
     "compare_systems",
     "first_stage_run",
     "movements",
@@ -43,7 +42,7 @@ FirstStage = Callable[[str, str, int], Sequence[tuple[str, float]]]
 class Cost:
     """The cost of all queries of a run.
 
-    - `seconds`: one time per query. Queries for which a score came from a cache are left out.
+    - `seconds`: one time per query. Queries without documents, or for which a score came from a cache, are left out.
     - `documents`: the number of documents scored in that time.
     - `tokens`, `billed`: sums over all queries. `tokens` is None if it is unknown for a query.
     """
@@ -56,7 +55,7 @@ class Cost:
     @classmethod
     def total(cls, usages: Sequence[Usage]) -> Cost:
         """Return the total cost of several queries. `usages` has the usage of each query."""
-        uncached = [usage for usage in usages if not usage.remembered]
+        uncached = [usage for usage in usages if usage.pairs and not usage.remembered]
         known_tokens = [usage.tokens for usage in usages if usage.tokens is not None]
         billed: dict[str, float] = {}
         for usage in usages:
@@ -147,7 +146,7 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
     """
     run: dict[str, Mapping[str, float]] = {}
     usages: list[Usage] = []
-    notes: list[tuple[str, ...]] = []
+    notes = NoteTotals()
     for query_id, scores in baseline.items():
         ids = list(scores)
         if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
@@ -161,43 +160,10 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
         ranking = reranker.rerank(query, documents, rank_by="text", limit=len(ids) or None)  # 0 is not a valid limit
         run[query_id] = {ids[result.index]: result.score for result in ranking}
         usages.append(ranking.usage)
-        notes.append(ranking.notes)
+        notes.add(ranking.notes)
         advance(len(ids))
     scorer = reranker.scorer
-    return System(name, run, Cost.total(usages), scorer.score_kind, combined_notes(notes), scorer.revision)
-
-
-def combined_notes(notes_per_query: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the notes of several queries. Notes that differ only in their numbers become one note.
-
-    If these notes have a form such as "2 of 100 documents …", both numbers are summed over queries. If there are several
-    queries, the note ends with the number of queries that have it.
-    """
-    notes_by_pattern: dict[str, list[str]] = {}
-    for notes in notes_per_query:
-        for note in notes:
-            pattern = re.sub(r"\d[\d,]*", "#", note)
-            notes_by_pattern.setdefault(pattern, []).append(note)
-    query_count = len(notes_per_query)
-    combined = []
-    for similar_notes in notes_by_pattern.values():
-        query_share = f" (in {len(similar_notes):,} of {query_count:,} queries)" if query_count > 1 else ""
-        combined.append(_summed(similar_notes) + query_share)
-    return tuple(combined)
-
-
-def _summed(notes: Sequence[str]) -> str:
-    """Return one note for similar notes: with sums if they have the form "2 of 100 …", or else the first note."""
-    matches = [match for note in notes if (match := re.fullmatch(r"([\d,]+) of ([\d,]+) (.*)", note, re.DOTALL))]
-    if len(matches) < len(notes):
-        return notes[0]
-    part_sum = sum(_number(match[1]) for match in matches)
-    total_sum = sum(_number(match[2]) for match in matches)
-    return f"{part_sum:,} of {total_sum:,} {matches[0][3]}"
-
-
-def _number(digits: str) -> int:
-    return int(digits.replace(",", ""))
+    return System(name, run, Cost.total(usages), scorer.score_kind, notes.sentences(len(usages)), scorer.revision)
 
 
 def ceiling(collection: Collection, baseline: Run) -> System:

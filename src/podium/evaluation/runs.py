@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,10 +22,32 @@ Run = Mapping[str, Mapping[str, float]]
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Return the run in a file whose lines have a query id, Q0, a document id, a rank, a score and the run's name.
 
-    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput, with the number of a malformed line.
+    A folder is read as one run: its files *.run, or those of its folder `parts` if it is the output of `podium batch`.
+    Documents are ordered by score, and by rank if scores are equal. Raises InvalidInput if there is no line, and with the
+    number of a malformed line.
     """
-    file = Path(path)
     rows: dict[str, list[tuple[float, int, str]]] = {}
+    for file in _run_files(Path(path)):
+        for query_id, row in _rows(file):
+            rows.setdefault(query_id, []).append(row)
+    if not rows:
+        raise InvalidInput(f"{path} has no lines; a run has query, Q0, document, rank, score and name")
+    return {query_id: _ordered_scores(query_rows, f"{path}: query {query_id}") for query_id, query_rows in rows.items()}
+
+
+def _run_files(path: Path) -> list[Path]:
+    """Return the files of a run. Raises InvalidInput for a folder without files of a run."""
+    if not path.is_dir():
+        return [path]
+    folder = path / "parts" if (path / "parts").is_dir() else path
+    files = sorted(folder.glob("*.run"))
+    if not files:
+        raise InvalidInput(f"{folder} has no file .run; name a file, or the output of podium batch --output run")
+    return files
+
+
+def _rows(file: Path) -> Iterator[tuple[str, tuple[float, int, str]]]:
+    """Yield the query id, and the score, the rank and the document id, of each line of a file."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -34,10 +57,9 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
             continue
         try:
             query_id, _, document_id, rank, score = line.split()[:5]
-            rows.setdefault(query_id, []).append((_finite_number(score), int(rank), document_id))
+            yield query_id, (_finite_number(score), int(rank), document_id)
         except ValueError:
             raise InvalidInput(f"{file}, line {number}: a run has query, Q0, document, rank, score and name") from None
-    return {query_id: _ordered_scores(query_rows, f"{file}: query {query_id}") for query_id, query_rows in rows.items()}
 
 
 def write_run(path: str | Path, run: Run, name: str) -> None:
@@ -76,12 +98,13 @@ def _ordered_scores(rows: list[tuple[float, int, str]], location: str) -> dict[s
     """Return one query's scores by document id, best first. `rows` has the score, the rank and the id of each document."""
     scores = {document_id: score for score, _, document_id in sorted(rows, key=lambda row: (-row[0], row[1]))}
     if len(scores) < len(rows):
-        raise InvalidInput(f"{location} has a document twice")
+        counts = Counter(document_id for *_, document_id in rows)
+        repeated = next(document_id for document_id, count in counts.items() if count > 1)
+        raise InvalidInput(f"{location} has the document {repeated!r:.60} twice; remove one of the lines")
     return scores
 
 
 def _strictly_decreasing(scores: Iterable[float]) -> Iterator[float]:
-    """Yield the scores as `write_run` writes them."""
     """Yield the scores as `write_run` writes them."""
     previous = np.float32(np.inf)
     for score in scores:

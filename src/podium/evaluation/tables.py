@@ -64,7 +64,7 @@ def movement_tables(evaluation: Evaluation, system: System, count: int) -> Itera
 
 def warnings(evaluation: Evaluation) -> list[str]:
     """Return the warnings that a reader of the tables needs: missing judgments, and the notes of the rankings."""
-    sentences = list(_candidate_warnings(evaluation.collection))
+    sentences = [*_empty_query_warnings(evaluation), *_candidate_warnings(evaluation.collection)]
     for name, difference in evaluation.differences.items():
         unjudged_share = 1 - evaluation.judged_shares[name]
         if unjudged_share > MAX_UNJUDGED_SHARE and unjudged_share > abs(difference.mean):
@@ -74,6 +74,14 @@ def warnings(evaluation: Evaluation) -> list[str]:
             )
     sentences += [f"{system.name}: {note}" for system in evaluation.systems for note in system.notes]
     return sentences
+
+
+def _empty_query_warnings(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a warning if there are judged queries for which no system has a document."""
+    runs = [system.run for system in (evaluation.baseline, *evaluation.systems)]
+    query_ids = evaluation.collection.queries
+    if empty_count := sum(not any(run.get(query_id) for run in runs) for query_id in query_ids):
+        yield f"{empty_count} of {len(query_ids)} judged queries have no documents in any run; their metrics are 0"
 
 
 def _candidate_warnings(collection: Collection) -> Iterator[str]:

@@ -58,5 +58,7 @@ def _checked_key(provider: Provider, api_key: Any, *, is_required: bool) -> str 
     if key and not (key.isascii() and key.isprintable()):
         raise MissingKey(f"the API key for {provider.title} has characters that an HTTP header cannot contain; copy it again")
     if not key and is_required and variable:
-        raise MissingKey(f"{provider.title} needs an API key; set {variable}, or pass api_key")
+        raise MissingKey(
+            f"{provider.title} needs an API key; set the environment variable {variable}, or in Python pass api_key"
+        )
     return key or None

@@ -28,10 +28,15 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits of one call: in how many seconds its last response must arrive, and how often each request is sent again."""
+    """The limits of one call: in how many seconds its last response must arrive, and how often each request is sent again.
+
+    `before_retry` is called before a request is sent again, and returns the least number of seconds to wait. If it raises a
+    ProviderError, the call ends with that error.
+    """
 
     timeout: float
     retries: int
+    before_retry: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ def attempts(request: Request, policy: Policy, deadline: float) -> Generator[flo
     error: ProviderError | None = None
     wait = 0.0
     for attempt in range(policy.retries + 1):
+        if attempt and policy.before_retry:
+            wait = max(wait, policy.before_retry())
         if time.monotonic() + wait >= deadline:
             break  # the response would be too late
         outcome = yield from _attempt(request, wait)

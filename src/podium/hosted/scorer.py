@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,7 +97,16 @@ class HostedScorer(BaseScorer):
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
-        return _scores(send_all(self._requests(query, texts), self._connections, self._policy))
+        return self.score_with(query, texts, before_retry=None)
+
+    def score_with(self, query: str, texts: Sequence[str], *, before_retry: Callable[[], float] | None) -> Scores:
+        """Do what `score` does. `before_retry` is that of Policy."""
+        policy = dataclasses.replace(self._policy, before_retry=before_retry)
+        return _scores(send_all(self._requests(query, texts), self._connections, policy))
+
+    def request_ranges(self, query: str, texts: Sequence[str]) -> list[range]:
+        """Return a range for each request of a call: the indices of its texts."""
+        return wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         requests = await to_thread(self._requests, query, texts)  # counting megabytes of text would block the event loop
@@ -120,7 +130,7 @@ class HostedScorer(BaseScorer):
 
     def _requests(self, query: str, texts: Sequence[str]) -> list[Request]:
         """Return the requests of a call, each for a part of the texts, in their order."""
-        ranges = wire.request_ranges(self.provider, self._model, query, texts, self._max_documents)
+        ranges = self.request_ranges(query, texts)
         return [self._request(query, [texts[index] for index in indices]) for indices in ranges]
 
     def _request(self, query: str, texts: list[str]) -> Request:

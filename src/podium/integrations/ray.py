@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podium.errors import InvalidInput
+from podium.errors import Argument, InvalidInput
 from podium.extras import import_optional
 from podium.integrations import required_package
 from podium.load import load
@@ -30,6 +30,9 @@ with required_package("pyarrow"):
     import_optional("pyarrow", "batch")
 
 __all__ = ["RankBatch"]
+
+
+RESULT_COLUMNS = ("index", "rank", "score", "tokens", "dropped_tokens")
 
 
 class RankBatch:
@@ -47,7 +50,7 @@ class RankBatch:
         *,
         query: str = "query",
         documents: str = "documents",
-        copy: Sequence[str] = (),
+        copy: str | Sequence[str] = (),
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         threads: int | None = None,
@@ -55,7 +58,10 @@ class RankBatch:
     ) -> None:
         self._query = query
         self._documents = documents
-        self._copy = list(copy)
+        self._copy = [copy] if isinstance(copy, str) else list(copy)
+        for name in self._copy:
+            if name in RESULT_COLUMNS:
+                raise InvalidInput(Argument("copy"), f": the results already have a column {name}; rename the column first")
         options = {**(load_options or {}), "limit": limit, "rank_by": rank_by, "threads": threads}
         self._reranker = load(model, **options)
 

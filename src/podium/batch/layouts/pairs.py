@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, checked_text, text_of_id
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, bad_row, checked_text, text_of_id
 from podium.batch.tables.row import Row
 from podium.errors import Argument, InvalidInput
 
@@ -31,6 +31,7 @@ class Pairs(Layout):
         "id": ("id", "_id", "document_id", "doc_id", "docid", "docno", "pid"),
     }
     required: ClassVar[Sequence[str]] = ("query",)
+    ids = ("query_id", "id")
 
     def columns_of(
         self, fields: Sequence[str], chosen_columns: Mapping[str, str], rank_by: Sequence[str] | None
@@ -44,18 +45,22 @@ class Pairs(Layout):
                 raise InvalidInput(Argument("rank_by"), f" names {missing[0]!r:.60}, which is not a column of the input")
         return columns
 
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        return [self.document(values, source)]
+
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
-        previous_key = self._key_before(source)
+        previous_key = _key_before(source)
         group: _Group | None = None
-        for row in source.table.rows(source.part.file, source.part.start, source.selection.needed_columns):
+        id_column = source.selection.columns.get("query_id")
+        for row in source.rows():
             is_in_part = source.is_in_part(row.position)
             if group is None and not is_in_part:
                 return
             try:
-                key = self._key(row, source.selection)
+                key = _key(row, source)
             except ValueError as error:
                 if is_in_part:
-                    yield BadRow(row.position, None, str(error))
+                    yield bad_row(row, error, id_column)
                 continue
             if group is None and key == previous_key:
                 continue
@@ -70,7 +75,7 @@ class Pairs(Layout):
             try:
                 self._add(row, group, source)
             except ValueError as error:
-                yield BadRow(row.position, None, str(error))
+                yield bad_row(row, error, id_column)
         if group is not None and group.query is not None:
             yield group.query
 
@@ -96,27 +101,11 @@ class Pairs(Layout):
         document = self.document(row.values, source)
         document_text = selection.document_text(document)
         document_id = text_of_id(row.values.get(selection.columns.get("id", "")))
-        copied = selection.copied_values(row.values)
+        copied = selection.copied_columns(row)
         if query is None:
             query_id = group.key if "query_id" in selection.columns else None
             group.query = query = Query(row.position, query_id, text)
         query.documents.append(Document(row.position, index, document_id, document_text, document, copied))
-
-    def _key(self, row: Row, selection: Selection) -> str:
-        """Return what adjacent rows of a query have in common. Raises ValueError if the row does not have it."""
-        if row.problem is not None:
-            raise ValueError(row.problem)
-        return _checked_key(row.values.get(_key_column(selection)), selection)
-
-    def _key_before(self, source: PartInput) -> str | None:
-        """Return the key of the last row before a part that has a valid key, None if there is none."""
-        if not source.part.start:
-            return None
-        column = _key_column(source.selection)
-        for value in source.table.values_before(source.part.file, source.part.start, column):
-            with contextlib.suppress(ValueError):
-                return _checked_key(value, source.selection)
-        return None
 
 
 @dataclass(slots=True)
@@ -128,15 +117,32 @@ class _Group:
     query: Query | None = None
 
 
-def _key_column(selection: Selection) -> str:
-    return selection.columns.get("query_id", selection.columns.get("query", ""))
-
-
-def _checked_key(value: Any, selection: Selection) -> str:
-    """Return the id or the text of a query. Raises ValueError if it is missing or not valid."""
-    if "query_id" not in selection.columns:
+def _key(row: Row, source: PartInput) -> str:
+    """Return what adjacent rows of a query have in common. Raises ValueError if the row does not have it."""
+    columns = source.selection.columns
+    value = source.checked_values(row).get(_key_column(columns))
+    if "query_id" not in columns:
         return checked_text(value, "query")
     query_id = text_of_id(value)
     if query_id is None:
         raise ValueError("the query id is missing")
     return query_id
+
+
+def _key_before(source: PartInput) -> str | None:
+    """Return the key of the last row before a part that has a valid key, None if there is none."""
+
+    def has_key(row: Row) -> bool:
+        with contextlib.suppress(ValueError):
+            _key(row, source)
+            return True
+        return False
+
+    if not source.part.start:
+        return None
+    row = source.table.row_before(source.part.file, source.part.start, [_key_column(source.selection.columns)], has_key)
+    return None if row is None else _key(row, source)
+
+
+def _key_column(columns: Mapping[str, str]) -> str:
+    return columns.get("query_id", columns.get("query", ""))

@@ -5,10 +5,11 @@ A line has `custom_id`, `method`, `url` and `body`. The body is a request in Coh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, checked_text, text_of_id
+from podium.batch.layouts.layout import BadRow, Document, Layout, PartInput, Query, Selection, bad_row, checked_text, text_of_id
 from podium.batch.tables.row import Row
 from podium.documents import id_of
 from podium.inputs import checked_fields
@@ -18,36 +19,56 @@ from podium.server.dialects.cohere import DIALECT
 __all__ = ["Requests"]
 
 
+REPEATED_ID = "the custom_id was used by an earlier request of the same part"
+
+
 class Requests(Layout):
-    """The id of a query is its `custom_id`. The model that a request names is not used. A bad document makes a request bad."""
+    """The id of a query is its `custom_id`. The model that a request names is not used. A bad document makes a request bad.
+
+    So a request has one reply, as from a server: the results of all of its documents, or an error.
+    """
 
     name = "requests"
     names = {"custom_id": ("custom_id",), "body": ("body",), "url": ("url",)}  # noqa: RUF012  not changed
     required = ("custom_id", "body")
     has_requests = True
 
+    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+        return columns["body"], "documents"
+
+    def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:
+        body = values.get(source.selection.columns["body"])
+        if not isinstance(body, Mapping) or body.get("rank_fields"):  # which takes precedence over `rank_by`
+            return []
+        documents = body.get("documents")
+        return documents if isinstance(documents, list) else []
+
     def queries(self, source: PartInput) -> Iterator[Query | BadRow]:
-        for row in source.table.rows(source.part.file, source.part.start, None):
+        custom_ids: set[str | None] = set()  # of this part, because no part depends on another one
+        for row in source.rows():
             if not source.is_in_part(row.position):
                 return
             try:
-                yield _query(row, source.selection)
+                query = _query(row, source)
             except ValueError as error:
-                yield BadRow(row.position, None, str(error))
+                yield bad_row(row, error, source.selection.columns["custom_id"])
+                continue
+            yield dataclasses.replace(query, notes=(REPEATED_ID,)) if query.id in custom_ids else query
+            custom_ids.add(query.id)
 
 
-def _query(row: Row, selection: Selection) -> Query:
+def _query(row: Row, source: PartInput) -> Query:
     """Return the query of a request. Raises ValueError if it is not valid."""
-    if row.problem is not None:
-        raise ValueError(row.problem)
-    values = {name: row.values.get(column) for name, column in selection.columns.items()}
+    selection = source.selection
+    row_values = source.checked_values(row)
+    values = {name: row_values.get(column) for name, column in selection.columns.items()}
     custom_id = text_of_id(values["custom_id"])
     if custom_id is None:
         raise ValueError("the custom_id is missing")
     call = _call(values)
     (question,) = call.questions
     fields = Selection({}, selection.rank_by if call.rank_by is None else checked_fields(call.rank_by))
-    copied = selection.copied_values(row.values)
+    copied = selection.copied_columns(row)
     query = Query(
         row.position,
         custom_id,

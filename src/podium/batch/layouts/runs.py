@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from podium.batch.layouts.layout import PartInput, checked_text
+from podium.batch.layouts.layout import Layout, PartInput, checked_text, listed, text_of_id
 from podium.batch.layouts.pairs import Pairs
 from podium.errors import Argument, InvalidInput
 
@@ -16,7 +16,7 @@ class Runs(Pairs):
     """Pairs of ids. A document is its title and its text, as usual in evaluations on BEIR."""
 
     name = "run"
-    names = {"query_id": ("query_id",), "id": ("id",)}  # noqa: RUF012  not changed
+    names = {name: Pairs.names[name] for name in ("query_id", "id")}  # noqa: RUF012  not changed
     required = ("query_id", "id")
     needs_collection = True
 
@@ -25,12 +25,22 @@ class Runs(Pairs):
     ) -> dict[str, str]:
         if rank_by is not None:
             raise InvalidInput(Argument("rank_by"), " is not for runs, whose documents are title and text; leave it out")
-        return {"query_id": "query_id", "id": "id"}
+        return Layout.columns_of(self, fields, chosen_columns, rank_by)
+
+    def refuse_missing(self, name: str, fields: Sequence[str]) -> NoReturn:
+        raise InvalidInput(
+            Argument("collection"),
+            f" is for a run, whose rows have the ids of a query and a document, and the input has {listed(fields)}; "
+            "leave it out, or if a column has another name, use ",
+            Argument("columns", {name: "…"}),
+        )
 
     def query_text(self, values: Mapping[str, Any], source: PartInput) -> str:
-        return checked_text(source.collection.queries.get(values["query_id"]), "query in the collection")
+        query_id = text_of_id(values.get(source.selection.columns["query_id"]))
+        return checked_text(source.collection.queries.get(query_id or ""), "query in the collection")
 
     def document(self, values: Mapping[str, Any], source: PartInput) -> Any:
-        if values["id"] not in source.collection.documents:
+        document_id = text_of_id(values.get(source.selection.columns["id"])) or ""
+        if document_id not in source.collection.documents:
             raise ValueError("the document in the collection is missing")
-        return source.collection.documents[values["id"]]
+        return source.collection.documents[document_id]

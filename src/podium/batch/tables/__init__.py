@@ -13,7 +13,7 @@ from podium.batch.tables.row import TableFormat
 from podium.batch.tables.run_lines import RunLines
 from podium.errors import InvalidInput
 
-__all__ = ["TABLE_FORMATS", "table_format"]
+__all__ = ["TABLE_FORMATS", "can_read", "table_format"]
 
 TABLE_FORMATS: dict[str, TableFormat] = {
     "parquet": ParquetFile(),
@@ -32,6 +32,14 @@ ENDINGS = {name: name for name in TABLE_FORMATS} | {
     "trec": "run",
 }
 COMPRESSED = ("jsonl", "csv", "tsv", "run")  # formats whose files may end in .gz or .zst
+
+
+def can_read(path: str, format_name: str | None) -> bool:
+    """Whether the format of a file is known: all files have the format `format_name`, or if that is None, names tell it."""
+    try:
+        return format_name is not None or table_format(path) is not None
+    except InvalidInput:
+        return False
 
 
 def table_format(path: str, name: str | None = None) -> TableFormat:

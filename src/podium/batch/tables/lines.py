@@ -3,59 +3,83 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from podium.batch.files import InputFile, compression_of, expansion_of, open_stream
-from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
+from podium.batch.tables.row import Range, Row, TableFormat, even_ranges, part_count
 from podium.errors import unreadable
 
-__all__ = ["LineFormat", "text_lines"]
+__all__ = ["MAX_LINE_BYTES", "LineFormat", "text_lines"]
 
 MAX_LINE_BYTES = 1 << 26
 BLOCK_BYTES = 1 << 16  # lines before a position are searched in blocks of this size
+LARGE_BLOCK_BYTES = 1 << 20  # the size of blocks inside a long line
+SAMPLES = 4  # positions at which the lines of a file are measured
+SAMPLE_BYTES = 1 << 16  # about how many bytes are measured at each of them
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
 class LineFormat(TableFormat):
-    """Positions are bytes: where a line begins in the file, or in the decompressed content of a compressed one.
-
-    `bytes_per_pair` is about how long the lines are for each pair. Only the size of parts depends on it.
-    """
+    """Positions are bytes: where a line begins in the file, or in the decompressed content of a compressed one."""
 
     unit = "byte"
-    bytes_per_pair: int
 
     @abstractmethod
-    def row(self, position: int, text: str) -> Row:
-        """Return the row of a line that is not blank."""
+    def row(self, position: int, line: bytes) -> Row:
+        """Return the row of a line that is not blank. Raises UnicodeDecodeError."""
 
-    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         for position, line in text_lines(file, start):
             if line is None:
                 yield Row(position, {}, f"longer than {MAX_LINE_BYTES:,} bytes")
             elif line.strip():
-                yield self._decoded_row(position, line)
+                yield self._row(position, line)
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
         if compression_of(file.path):
             return [(0, None)]
-        return even_ranges(file.size, max(1, -(-file.size // (part_size * self.bytes_per_pair))))
+        return even_ranges(file.size, part_count(file.size / self._bytes_per_pair(file, lists), part_size))
+
+    def _bytes_per_pair(self, file: InputFile, lists: Sequence[str]) -> float:
+        """Return about how many bytes of a file belong to a pair, measured at several positions."""
+        pair_count = byte_count = 0
+        for start in sorted({index * file.size // SAMPLES for index in range(SAMPLES)}):
+            for position, line in text_lines(file, start):
+                if position - start > SAMPLE_BYTES:
+                    break
+                if line is not None and line.strip():
+                    byte_count += len(line)
+                    pair_count += _item_count(self._row(position, line).values, lists)
+        return max(1, byte_count) / max(1, pair_count)
 
     def estimated_end(self, file: InputFile) -> int:
         return int(file.size * expansion_of(file))
 
-    def values_before(self, file: InputFile, start: int, column: str) -> Iterator[Any]:
-        with open_stream(file) as content:
-            for line in _lines_before(content, _line_start(content, start)):
-                if line is None or line.strip():
-                    yield None if line is None else self._decoded_row(0, line).values.get(column)
-
-    def _decoded_row(self, position: int, line: bytes) -> Row:
+    def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
         try:
-            return self.row(position, (line.removeprefix(UTF8_MARK) if position == 0 else line).decode())
+            with open_stream(file) as content:
+                for line in _lines_before(content, _line_start(content, start)):
+                    if line is not None and line.strip() and is_valid(row := self._row(0, line)):
+                        return row
+        except OSError as error:
+            raise unreadable(file.path, error) from error
+        return None
+
+    def _row(self, position: int, line: bytes) -> Row:
+        """Return the row of a line that is not blank, without a byte order mark: files that begin with one may be joined."""
+        try:
+            return self.row(position, line.removeprefix(UTF8_MARK))
         except UnicodeDecodeError:
             return Row(position, {}, "not UTF-8")
+
+
+def _item_count(values: Mapping[str, Any], lists: Sequence[str]) -> int:
+    """Return the number of items of the list that the names `lists` lead to, 1 if there is none."""
+    value: Any = values if lists else None
+    for name in lists:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return max(1, len(value)) if isinstance(value, list) else 1
 
 
 def text_lines(file: InputFile, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
@@ -95,7 +119,7 @@ def _line_start(content: BinaryIO, position: int) -> int:
 def _skip_line(content: BinaryIO) -> int:
     """Read up to the end of a line, and return the number of bytes."""
     count = 0
-    while part := content.readline(MAX_LINE_BYTES):
+    while part := content.readline(LARGE_BLOCK_BYTES):
         count += len(part)
         if part.endswith(b"\n"):
             break
@@ -104,20 +128,24 @@ def _skip_line(content: BinaryIO) -> int:
 
 def _lines_before(content: BinaryIO, end: int) -> Iterator[bytes | None]:
     """Yield the lines before `end`, where a line begins, the last one first. A line that is too long is None."""
-    tail = b""  # the end of a line whose beginning has not been read
+    tail: list[bytes] = []  # pieces of a line whose beginning has not been read, the last one first
     end -= 1  # the line break of the last line
     block_bytes = BLOCK_BYTES
     while end > 0:
         start = max(0, end - block_bytes)
         content.seek(start)
-        first, *lines = (content.read(end - start) + tail).split(b"\n")
-        yield from (_bounded(line) for line in reversed(lines))
-        tail = first[-MAX_LINE_BYTES:]
+        first, *lines = content.read(end - start).split(b"\n")
+        if lines:
+            yield _joined([*tail, lines.pop()])
+            yield from reversed(lines)
+            tail = []
+        if sum(map(len, tail)) < MAX_LINE_BYTES:  # more of a line that is too long is not needed
+            tail.append(first)
         end = start
-        block_bytes = BLOCK_BYTES if lines else 2 * block_bytes
-    yield _bounded(tail)
+        block_bytes = BLOCK_BYTES if lines else LARGE_BLOCK_BYTES
+    yield _joined(tail)
 
 
-def _bounded(line: bytes) -> bytes | None:
-    """Return a line without its line break, None if it is longer than the lines that are read."""
-    return line if len(line) < MAX_LINE_BYTES else None
+def _joined(pieces: list[bytes]) -> bytes | None:
+    """Return a line without its line break from its pieces, the last one first. None if it is too long."""
+    return b"".join(reversed(pieces)) if sum(map(len, pieces)) < MAX_LINE_BYTES else None

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from podium.batch.files import InputFile, open_file
-from podium.batch.tables.arrow_rows import batch_rows, python_values, reading
-from podium.batch.tables.row import Range, Row, TableFormat, even_ranges
-from podium.errors import InvalidInput
+from podium.batch.tables.arrow_rows import BATCH_ROWS, batch_rows, last_row, reading, unique_names
+from podium.batch.tables.row import Range, Row, TableFormat, group_ranges
 from podium.extras import import_optional
 
 __all__ = ["ParquetFile"]
 
-BYTES_PER_PAIR = 2000  # a part has at most this many bytes, uncompressed, for each of its pairs
-BATCH_BYTES = 1 << 20  # about how many bytes of rows are converted to Python at a time
-MAX_BATCH_ROWS = 2048
+BATCH_BYTES = 1 << 20  # about how many bytes of rows are decoded at a time, not counting values that are stored once
 BUFFER_BYTES = 1 << 20  # of a column that is read; without a buffer, pyarrow reads all of a row group's column at once
 
 
@@ -25,79 +23,76 @@ class ParquetFile(TableFormat):
 
     def fields(self, file: InputFile) -> list[str]:
         with _opened(file) as parquet:
-            names: list[str] = parquet.schema_arrow.names
-        if len(set(names)) < len(names):
-            raise InvalidInput(f"{file.path} has two columns of the same name; give each column its own name")
-        return names
+            return unique_names(parquet.schema_arrow, file)
 
-    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         with _opened(file) as parquet:
-            metadata = parquet.metadata
-            group_start = 0
-            for group in range(metadata.num_row_groups):
-                group_end = group_start + metadata.row_group(group).num_rows
+            for group, group_start, group_end in _groups(parquet):
                 if group_end > start:
-                    yield from _group_rows(parquet, group, group_start, max(start, group_start), columns)
-                group_start = group_end
+                    position = group_start
+                    for batch in _batches(parquet, group, None if columns is None else {*columns, *copied}):
+                        skipped = max(0, start - position)
+                        if skipped < batch.num_rows:
+                            yield from batch_rows(batch.slice(skipped), position + skipped, columns, copied)
+                        position += batch.num_rows
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
-        """Return ranges with at most `part_size` values per column, and BYTES_PER_PAIR bytes for each of them.
-
-        A column of lists has a value for each item, so a range has about as many documents as the largest column has values.
-        """
-        ranges: list[Range] = []
-        start = row = 0
-        size = 0.0  # of the rows from `start` to `row`, as a multiple of a part's size
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
         with _opened(file) as parquet:
-            for group in map(parquet.metadata.row_group, range(parquet.metadata.num_row_groups)):
-                group_size = _size(group) / part_size
-                if row > start and size + group_size > 1:
-                    ranges.append((start, row))
-                    start, size = row, 0.0
-                if group_size > 1:
-                    pieces = even_ranges(group.num_rows, min(group.num_rows, -int(-group_size // 1)))
-                    ranges += [(row + begin, row + int(end or 0)) for begin, end in pieces]
-                    start, size = row + group.num_rows, 0.0
-                else:
-                    size += group_size
-                row += group.num_rows
-        return [*ranges, (start, row)] if row > start or not ranges else ranges
+            groups = [(end - start, _pair_count(parquet, group, lists)) for group, start, end in _groups(parquet)]
+        return group_ranges(groups, part_size)
 
-    def values_before(self, file: InputFile, start: int, column: str) -> Iterator[Any]:
+    def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
         with _opened(file) as parquet:
-            metadata = parquet.metadata
-            group_starts = [0]
-            for group in range(metadata.num_row_groups):
-                group_starts.append(group_starts[-1] + metadata.row_group(group).num_rows)
-            for group in reversed(range(metadata.num_row_groups)):
-                if group_starts[group] < start:
-                    values = parquet.read_row_group(group, columns=[column]).column(column)
-                    yield from reversed(python_values(values.slice(0, start - group_starts[group])))
+            for group, group_start, _ in reversed(_groups(parquet)):
+                if group_start < start:
+                    last = None  # valid row so far; a row group can only be read forwards
+                    position = group_start
+                    for batch in _batches(parquet, group, columns):
+                        last = last_row(batch.slice(0, start - position), is_valid) or last
+                        position += batch.num_rows
+                        if position >= start:
+                            break
+                    if last is not None:
+                        return last
+        return None
 
     def arrow_type(self, file: InputFile, column: str) -> Any:
         with _opened(file) as parquet:
             return parquet.schema_arrow.field(column).type
 
 
-def _size(group: Any) -> float:
-    """Return the size of a row group as a number of pairs."""
-    value_counts = [group.column(index).num_values for index in range(group.num_columns)]
-    return float(max(group.total_byte_size / BYTES_PER_PAIR, group.num_rows, *value_counts))
+def _groups(parquet: Any) -> list[tuple[int, int, int]]:
+    """Return (number, number of its first row, number of the row after its last one) of each row group."""
+    counts = [parquet.metadata.row_group(number).num_rows for number in range(parquet.metadata.num_row_groups)]
+    if any(count < 0 for count in counts):
+        raise ValueError("a row group has a negative number of rows")
+    limits = itertools.pairwise(itertools.accumulate(counts, initial=0))
+    return [(number, start, end) for number, (start, end) in enumerate(limits)]
 
 
-def _group_rows(parquet: Any, group: int, group_start: int, start: int, columns: Collection[str] | None) -> Iterator[Row]:
-    """Yield the rows of a row group from the row `start` on. Both numbers count from the beginning of the file."""
+def _pair_count(parquet: Any, group: int, lists: Sequence[str]) -> int:
+    """Return the number of rows of a row group, or about the number of items of the list that the names `lists` lead to."""
+    metadata = parquet.metadata.row_group(group)
+    schema = parquet.metadata.schema
+    prefix = ".".join(lists) + "."
+    columns = [index for index in range(metadata.num_columns) if lists and schema.column(index).path.startswith(prefix)]
+    if not columns:
+        return int(metadata.num_rows)
+    # If the metadata of a column is damaged, `iter_batches` raises an error, but `column` ends the process.
+    paths = [schema.column(index).path for index in columns]
+    next(parquet.iter_batches(batch_size=1, row_groups=[group], columns=paths, use_threads=False), None)
+    # Fields of the items that are lists have more values.
+    return int(max(metadata.num_rows, min(metadata.column(index).num_values for index in columns)))
+
+
+def _batches(parquet: Any, group: int, columns: Collection[str] | None) -> Iterator[Any]:
+    """Yield the rows of a row group in record batches with `columns`, None for all."""
     metadata = parquet.metadata.row_group(group)
     bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
-    batch_size = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // bytes_per_row))
+    batch_size = max(1, min(BATCH_ROWS, BATCH_BYTES // bytes_per_row))
     names = None if columns is None else [name for name in parquet.schema_arrow.names if name in columns]
-    position = group_start
-    for batch in parquet.iter_batches(batch_size=batch_size, row_groups=[group], columns=names, use_threads=False):
-        end = position + batch.num_rows
-        if end > start:
-            skipped = max(0, start - position)
-            yield from batch_rows(batch.slice(skipped), position + skipped)
-        position = end
+    batches: Iterator[Any] = parquet.iter_batches(batch_size=batch_size, row_groups=[group], columns=names, use_threads=False)
+    return batches
 
 
 @contextlib.contextmanager

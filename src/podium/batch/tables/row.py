@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from podium.batch.files import InputFile
+from podium.errors import Argument, InvalidInput
 
-__all__ = ["BAD_ENCODING", "Row", "TableFormat", "even_ranges"]
+__all__ = [
+    "BAD_ENCODING",
+    "MAX_VALUE_BYTES",
+    "NO_PYTHON_VALUE",
+    "TOO_LARGE",
+    "ArrowRow",
+    "BadValue",
+    "Row",
+    "TableFormat",
+    "even_ranges",
+    "group_ranges",
+    "part_count",
+]
 
+SNAP_SHARE = 0.1  # the share of a part by which its limit may be moved to that of a row group
+MAX_VALUE_BYTES = 1 << 28  # of memory that a value of a table, or a row of text, may take
+MAX_RANGES = 100_000  # of a file or a row group, which can claim to have any number of rows
 Range = tuple[int, "int | None"]
 """Where a part begins and ends, as positions of a format. An end of None is the end of the file."""
 
 
-class _BadEncoding:
-    """The type of BAD_ENCODING."""
+@dataclass(frozen=True, slots=True)
+class BadValue:
+    """A value that cannot be read. `problem` completes a sentence about it: "the document …"."""
 
-    def __repr__(self) -> str:
-        return "text that is not UTF-8"
+    problem: str
 
 
-BAD_ENCODING = _BadEncoding()
-"""The value of a text that is not UTF-8."""
+BAD_ENCODING = BadValue("is not UTF-8")
+NO_PYTHON_VALUE = BadValue("has a value that Python does not have, such as a date after the year 9999")
+TOO_LARGE = BadValue(f"takes more than {MAX_VALUE_BYTES >> 20} MB of memory")
+
+
+class ArrowRow(NamedTuple):
+    """A row of a record batch that has the columns to copy."""
+
+    batch: Any
+    number: int
 
 
 class Row(NamedTuple):
-    """A row of a file: its position and its values by column, or the reason why it cannot be read."""
+    """A row of a file: its position and its values by column, or the reason why it cannot be read.
+
+    `copied` has the columns that are copied, if they have types. If one of them cannot be copied, it is a BadValue.
+    """
 
     position: int
     values: Mapping[str, Any]
     problem: str | None = None
+    copied: ArrowRow | BadValue | None = None
 
 
 class TableFormat(ABC):
@@ -48,30 +79,70 @@ class TableFormat(ABC):
         """Return the names of the columns, or for lines of JSON the keys of the first object. Raises InvalidInput."""
 
     @abstractmethod
-    def rows(self, file: InputFile, start: int, columns: Collection[str] | None) -> Iterator[Row]:
+    def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         """Yield the rows from a position on to the end of the file. `columns` are those that are needed, None for all.
 
-        `start` is 0 or the start of a range. It need not be the position of a row: the first row is the next one.
+        `start` is 0 or the start of a range. It need not be the position of a row: the first row is the next one. The columns
+        `copied` keep their types in the `copied` of a row; without types, they are among the values.
         """
 
-    def ranges(self, file: InputFile, part_size: int) -> list[Range]:
-        """Return the ranges of a file's parts, each with about `part_size` pairs. By default a file is one part."""
+    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+        """Return the ranges of a file's parts, each with about `part_size` pairs. By default a file is one part.
+
+        A pair is a row, or an item of the list that the names `lists` lead to: a column, and the fields in it.
+        """
         return [(0, None)]
 
     def estimated_end(self, file: InputFile) -> int:
         """Return about where a file ends that is one part. Only the remaining time of a job depends on it."""
         return file.size
 
-    def values_before(self, file: InputFile, start: int, column: str) -> Iterator[Any]:
-        """Yield a column's values in the rows before a position, the last row first. None for a row that cannot be read."""
-        return iter(())
+    def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
+        """Return the last row before a position for which `is_valid` returns True, None if there is none.
+
+        The rows have at least `columns`. Their own positions are not known.
+        """
+        return None
 
     def arrow_type(self, file: InputFile, column: str) -> Any:
         """Return the Arrow type of a column, None if the columns of this format have no types."""
         return None
 
 
+def part_count(pairs: float, part_size: int) -> int:
+    """Return the number of parts of a file with about this many pairs. Raises InvalidInput if they are too many."""
+    count = max(1, math.ceil(pairs / part_size))
+    if count > MAX_RANGES:
+        raise InvalidInput(
+            f"an input file would have {count:,} parts, and the most is {MAX_RANGES:,}; check the file, or use a larger ",
+            Argument("part_size"),
+        )
+    return count
+
+
 def even_ranges(stop: int, count: int) -> list[Range]:
     """Return `count` ranges of about equal length from 0 up to `stop`."""
     limits = [index * stop // count for index in range(count + 1)]
     return list(itertools.pairwise(limits))
+
+
+def group_ranges(groups: Sequence[tuple[int, int]], part_size: int) -> list[Range]:
+    """Return ranges of rows with about `part_size` pairs each. `groups` has the numbers of rows and of pairs of each row group.
+
+    A limit between two ranges that would be near the limit of a row group is moved there, so that few row groups are read for
+    two parts.
+    """
+    rows = list(itertools.accumulate((row_count for row_count, _ in groups), initial=0))
+    pairs = list(itertools.accumulate((pair_count for _, pair_count in groups), initial=0))
+    count = part_count(pairs[-1], part_size)
+    limits = {0, rows[-1]}
+    for part in range(1, count):
+        target = part * pairs[-1] / count
+        group = bisect.bisect_right(pairs, target) - 1
+        nearest = min((group, group + 1), key=lambda index: abs(pairs[index] - target))
+        if abs(pairs[nearest] - target) <= SNAP_SHARE * pairs[-1] / count:
+            limits.add(rows[nearest])
+        else:
+            row_count, pair_count = groups[group]
+            limits.add(rows[group] + round((target - pairs[group]) / pair_count * row_count))
+    return list(itertools.pairwise(sorted(limits))) or [(0, 0)]

@@ -12,13 +12,11 @@ CELLS = 6
 
 
 class RunLines(LineFormat):
-    bytes_per_pair = 40
-
     def fields(self, file: InputFile) -> list[str]:
         return ["query_id", "id"]
 
-    def row(self, position: int, text: str) -> Row:
-        cells = text.split()
+    def row(self, position: int, line: bytes) -> Row:
+        cells = line.decode().split()
         if len(cells) != CELLS:
             return Row(position, {}, "a line of a run has query, Q0, document, rank, score and name")
         return Row(position, {"query_id": cells[0], "id": cells[2]})

@@ -30,5 +30,5 @@ def late_model(folder: Path, score: ScoreOption | None = None) -> LateModel:
     if is_colbert(folder):
         return Colbert(read_late_spec(folder), score)
     if score is not None:
-        raise InvalidInput(Argument("score"), f" is an option of ColBERT models, which {folder} is not; leave it out")
+        raise InvalidInput(Argument("score"), " is an option of ColBERT models, and this model is another kind; leave it out")
     return Mini(read_spec(folder))
