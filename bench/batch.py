@@ -28,7 +28,7 @@ import podium
 
 COLLECTION = Path(__file__).parents[2] / "shared" / "data" / "nq-open-gold"
 DOCUMENTS_PER_QUERY = 100
-SAMPLE_PAIRS = int(__import__("os").environ.get("S", 20_000))
+SAMPLE_PAIRS = 20_000
 ROUNDS = 3
 
 

@@ -28,7 +28,12 @@ def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> lis
     `starts` are the positions of the first characters of the text's tokens. Windows begin and end with sentences. Only a
     sentence of more than `size` tokens is divided, at white space if possible.
     """
-    pieces = [piece for sentence in sentence_ranges(text) for piece in _pieces(text, starts, *sentence, size)]
+    pieces = [
+        (start, end)
+        for sentence in sentence_ranges(text)
+        for start, end in _pieces(text, starts, *sentence, size)
+        if not text[start:end].isspace()
+    ]
     counts = [token_count(starts, start, end) for start, end in pieces]
     result = []
     first = 0
