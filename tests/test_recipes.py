@@ -6,6 +6,8 @@ and check that the files that the recipes name exist.
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import re
 import subprocess
@@ -21,6 +23,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import podium
 from environment import ROOT, RUNTIMES
 from loopback import Loopback, Request, as_json, word_scores
+from podium.compose.stepwise import ScoreStep, StepwiseScorer
+from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput
 from podium.hosted.providers import Provider
 from podium.hosted.scorer import HostedScorer
@@ -354,6 +358,32 @@ def test_command_prints_an_error_and_exits_with_2(tmp_path):
 # The text of the recipes
 
 
+# A scorer made of another scorer
+
+
+class Halved(StepwiseScorer, WrappedScorer):
+    """A scorer with half of the wrapped scorer's scores."""
+
+    @property
+    def identity(self):
+        return f"halved:{self.scorer.identity}"
+
+    def steps(self, queries, texts_per_query, progress=None):
+        scored = yield ScoreStep(self.scorer, queries, texts_per_query, progress)
+        return [dataclasses.replace(scores, values=[value / 2 for value in scores.values]) for scores in scored]
+
+
+def test_scorer_recipe(mini):
+    reranker = podium.Reranker(Halved(mini))
+    expected = [(result.index, result.score / 2) for result in mini.rerank(QUERY_TEXT, TEXTS)]
+    rankings = [
+        reranker.rerank(QUERY_TEXT, TEXTS),
+        asyncio.run(reranker.arerank(QUERY_TEXT, TEXTS)),
+        *reranker.rerank_many([QUERY_TEXT, QUERY_TEXT], [TEXTS, TEXTS]),
+    ]
+    assert [[(result.index, result.score) for result in ranking] for ranking in rankings] == [expected] * 4
+
+
 def recipes() -> dict[str, str]:
     """Return the text of each recipe by its title."""
     parts = re.split(r"^## (.+)\n", CONTRIBUTING, flags=re.MULTILINE)
@@ -362,7 +392,9 @@ def recipes() -> dict[str, str]:
 
 
 def test_every_kind_of_entry_has_a_recipe():
-    assert list(recipes()) == [f"Add a {kind}" for kind in ("provider", "dialect", "model family", "source", "command")]
+    assert list(recipes()) == [
+        f"Add a {kind}" for kind in ("provider", "dialect", "model family", "source", "scorer", "command")
+    ]
 
 
 @pytest.mark.parametrize("title", recipes())

@@ -18,7 +18,18 @@ from podium.texts import Texts
 from podium.truncation import warn_of_truncation
 from podium.types import Passage, Ranking, Result, ScoreKind, Scores, Usage
 
-__all__ = ["NO_TEXT_SCORES", "Cut", "Request", "is_scored", "lowest_score", "make_ranking", "order", "order_of", "raw_scores"]
+__all__ = [
+    "NO_TEXT_SCORES",
+    "Cut",
+    "Request",
+    "first_tier",
+    "is_scored",
+    "lowest_score",
+    "make_ranking",
+    "order",
+    "order_of",
+    "raw_scores",
+]
 
 NO_TEXT_SCORES: dict[ScoreKind, float] = {
     "logit": -3.4028234663852886e38,  # the lowest float32, so no model computes a lower score
@@ -128,7 +139,7 @@ def _results(request: Request, scores: Scores, model: str, no_text_score: float,
     """
     ranked_texts = list(enumerate(order_of(scores), start=1))
     if cut.min_score is not None:
-        comparable = _first_tier(scores)
+        comparable = first_tier(scores)
         ranked_texts = [
             (rank, position)
             for rank, position in ranked_texts
@@ -149,7 +160,7 @@ def _results(request: Request, scores: Scores, model: str, no_text_score: float,
     return results
 
 
-def _first_tier(scores: Scores) -> list[bool]:
+def first_tier(scores: Scores) -> list[bool]:
     """Return whether each text was scored and is in the best tier of the scored texts."""
     scored = is_scored(scores)
     if scores.tiers is None:

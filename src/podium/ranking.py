@@ -119,9 +119,9 @@ class Reranker:
     ) -> Any:
         """Return `(results, scores)`, best first, or only `results` with `return_score=False`.
 
-        `scores[i]` is the score of `results[i]`. The results are the objects in `docs`, except that HFCrossEncoderReranker
-        returns a string as `{"content": text}`. `rerank` returns the same order with more information. Raises InvalidInput,
-        and the errors of the scorer.
+        `scores[i]` is the score of `results[i]`, NaN if it was not scored. The results are the objects in `docs`, except that
+        HFCrossEncoderReranker returns a string as `{"content": text}`. `rerank` returns the same order with more information.
+        Raises InvalidInput, and the errors of the scorer.
         """
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
@@ -153,10 +153,10 @@ class Reranker:
     ) -> Ranking:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
 
-        All documents with a text are scored. Then `min_score` removes results with a lower score and documents without
-        text, and `limit` keeps the best of the others. If no result is left, a note says so. `progress` shows a bar on
-        stderr if the call takes longer than a second. Raises InvalidInput, also for `rank_by` if every document is a
-        string, and the errors of the scorer.
+        All documents with a text are scored. Then `min_score` removes results with a lower score, documents without text or
+        without a score, and those in a lower tier (see Scores). `limit` keeps the best of the others. If no result is left, a
+        note says so. `progress` shows a bar on stderr if the call takes longer than a second. Raises InvalidInput, also for
+        `rank_by` if every document is a string, and the errors of the scorer.
         """
         return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
 

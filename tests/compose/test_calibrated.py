@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 from typing import get_args
 
@@ -26,6 +27,27 @@ from podium.types import ScoreKind, Scores
 
 PLATT = Calibration("word-overlap", "1", "platt", slope=2.0, offset=-3.0)
 ISOTONIC = Calibration("m", None, "isotonic", points=((0.0, 0.1), (1.0, 0.9)))
+
+
+def test_scores_of_other_models_are_not_calibrated():
+    """The calibration is of the first tier's model. The text of another tier, and one without a score, keep their values."""
+    scores = Scores([1.0, 5.0, math.nan], tiers=[0, 1, 1], scored_by=["word-overlap", "cheap", None])
+    scorer = FunctionScorer(lambda texts: scores)
+    scorer.model, scorer.revision = "word-overlap", "1"
+    values = CalibratedScorer(scorer, PLATT).score("q", ["a", "b", "c"]).values
+    assert values[:2] == [pytest.approx(PLATT(1.0)), 5.0]
+    assert math.isnan(values[2])
+    ranking = podium.Reranker(CalibratedScorer(scorer, PLATT)).rerank("q", ["a", "b", "c"])
+    assert [result.index for result in ranking] == [0, 1, 2]
+
+
+def test_ranking_of_a_fallback_is_not_calibrated_and_a_note_says_so():
+    scores = Scores([7.0], model="other", score_kind="logit", reasons=("it failed",))
+    scorer = FunctionScorer(lambda texts: scores)
+    scorer.model, scorer.revision = "word-overlap", "1"
+    ranking = podium.Reranker(CalibratedScorer(scorer, PLATT)).rerank("q", ["a"])
+    assert (ranking[0].score, ranking.score_kind, ranking.model) == (7.0, "logit", "other")
+    assert "the calibration is not for other, so its scores are not probabilities" in ranking.notes
 
 
 def test_platt_recovers_the_curve_of_the_data():

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import podium
-from fakes import FunctionScorer
+from fakes import FunctionScorer, LetterCounts
 from podium.compose.cascade import Cascade, gap_cut
+from podium.encodings.memory import MemoryEncodings
 from podium.errors import InvalidInput, PodiumError
 from podium.texts import documents_of
 from podium.types import Passage, Scores
@@ -212,3 +213,22 @@ def test_identity_depends_on_the_options_and_both_scorers():
         Cascade(cheap_scorer(), cheap_scorer()).identity,
     }
     assert len(identities) == 4
+
+
+def test_search_uses_the_encodings_of_its_source_for_the_scorer_that_has_an_encoder():
+    texts = ["an apple", "the sea", "red"]
+    store = MemoryEncodings(1_000_000)
+    LetterCounts(store=store).encode(texts)
+
+    class EncodedSource:
+        encodings = store
+
+        def search(self, query, limit):
+            return texts[:limit]
+
+    letters = LetterCounts()
+    other = NamedScorer("other", lambda texts: Scores([float(len(text)) for text in texts]))
+    for cascade in (Cascade(letters, other, keep=2), Cascade(other, letters, keep=2)):
+        ranking = podium.Search(EncodedSource(), podium.Reranker(cascade), limit=None).search("apple")
+        assert sorted(result.document for result in ranking) == sorted(texts)
+        assert letters.computed == []

@@ -212,6 +212,7 @@ def test_queries_are_scheduled_together():
     class ManyScorer(FunctionScorer):
         def score_many(self, queries, texts_per_query, *, progress=None):
             calls.append(list(queries))
+            progress(sum(map(len, texts_per_query)))
             return [Scores([1.0] * len(texts)) for texts in texts_per_query]
 
     counts = []

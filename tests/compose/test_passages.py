@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 
 import pytest
@@ -197,6 +198,18 @@ def test_window_that_the_model_does_not_read_completely_is_divided_again(score):
     assert len(reader.calls) > 1
     passage = scores.passages[0]
     assert len(LONG[passage.start : passage.end].split()) <= 10
+
+
+def test_windows_that_are_never_read_completely_are_reported():
+    """The model drops a token of every text, however short. The call ends, and no document is lost."""
+
+    class ForgetfulReader(Reader):
+        def score(self, query, texts):
+            return dataclasses.replace(super().score(query, texts), dropped_tokens=[1] * len(texts))
+
+    ranking = podium.Reranker(Passages(ForgetfulReader(LIMIT), overlap=0)).rerank(QUERY, [LONG, "red"])
+    assert sorted(result.index for result in ranking) == [0, 1]
+    assert all(result.dropped_tokens > 0 for result in ranking)
 
 
 def test_size_is_limited_by_what_the_model_reads():

@@ -47,11 +47,9 @@ def test_windows_cover_the_text_and_are_not_too_long(starts_of, text, size, over
         assert token_count(starts, next_part.start, part.end) <= overlap or next_part.start >= part.end
 
 
-def test_blank_part_of_a_long_sentence_makes_no_window_within_another():
-    text = "aa b   \n  \n cccc d"
-    for size, overlap in itertools.product(range(1, 12), range(12)):
-        parts = windows(text, starts_of_characters(text), size=size, overlap=overlap)
-        assert [part.start for part in parts] == sorted({part.start for part in parts})
+def test_blank_sentence_makes_no_window_within_another():
+    parts = windows("\n. .", starts_of_characters("\n. ."), size=6, overlap=11)
+    assert [part.start for part in parts] == sorted({part.start for part in parts})
 
 
 TWELVE_SENTENCES = " ".join(f"This is sentence number {number}." for number in range(12))

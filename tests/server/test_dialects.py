@@ -262,6 +262,9 @@ def test_podium_reads_long_documents_in_passages_on_request(server):
     passage = result["passage"]
     assert passage["text"] == text[passage["start"] : passage["end"]]
     assert "ripe apple" in passage["text"]
+    refused = server.post("/rank", request | {"passages": True, "model": "words"})
+    assert refused.status_code == 400
+    assert "word-overlap cannot read passages" in refused.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import first_stage_run
 from podium.evaluation.runs import Run
 from podium.load import load
+from podium.ordering import first_tier
 from podium.progress import bar
 from podium.scorers import BaseScorer, as_scorer
 from podium.types import Progress, Scores
@@ -111,7 +113,9 @@ def _scored_documents(
         texts = [collection.documents[document_id] for document_id in ids]
         scores = scorer.score(collection.queries[query_id], texts) if texts else Scores(())
         raw_scores = scores.values if scores.raw is None else scores.raw
-        for document_id, score, raw_score in zip(ids, scores.values, raw_scores, strict=True):
+        is_comparable = first_tier(scores)  # the others were not scored, or by the cheap model of a cascade
+        rows = itertools.compress(zip(ids, scores.values, raw_scores, strict=True), is_comparable)
+        for document_id, score, raw_score in rows:
             scored_documents.append(ScoredDocument(float(score), float(raw_score), grades.get(document_id, 0) > 0))
     return scored_documents
 

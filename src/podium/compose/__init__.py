@@ -1,1 +1,1 @@
-"""Scorers that wrap another scorer and change or store its scores."""
+"""Scorers that are made of other scorers. They are scorers themselves, so they can be nested."""

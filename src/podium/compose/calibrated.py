@@ -18,7 +18,7 @@ from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
-from podium.ordering import is_scored, raw_scores
+from podium.ordering import first_tier, raw_scores
 from podium.scorers import HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
@@ -95,13 +95,14 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
         return calibrated
 
     def _calibrated(self, scores: Scores) -> Scores:
-        """Return the scores as probabilities. Scores of another model do not change: it is not valid for them."""
+        """Return the scores as probabilities. Scores of other models do not change: the calibration is not valid for them."""
         if scores.model is not None:
             note = f"the calibration is not for {scores.model}, so its scores are not probabilities"
             return replace(scores, score_kind=scores.score_kind or self.scorer.score_kind, notes=(*scores.notes, note))
         raw = raw_scores(scores)
         values = [
-            self.calibration(float(score)) if scored else math.nan for score, scored in zip(raw, is_scored(scores), strict=True)
+            self.calibration(float(raw_score)) if is_comparable else score
+            for score, raw_score, is_comparable in zip(scores.values, raw, first_tier(scores), strict=True)
         ]
         return replace(scores, values=values, raw=raw)
 

@@ -99,7 +99,10 @@ class Fallback(CombinedScorer):
                     continue
                 try:
                     group_scores = yield ScoreStep(
-                        scorer, [queries[index] for index in group], [texts_per_query[index] for index in group]
+                        scorer,
+                        [queries[index] for index in group],
+                        [texts_per_query[index] for index in group],
+                        progress if scorer.schedules_together else None,
                     )
                 except FAILURES as failure:
                     circuit.record_failure()
@@ -113,7 +116,7 @@ class Fallback(CombinedScorer):
                     circuit.record_success()
                     for index, scores in zip(group, group_scores, strict=True):
                         results[index] = _with_reasons(scores, scorer, reasons[index]) if number else scores
-                    if progress:
+                    if progress and not scorer.schedules_together:
                         progress(sum(len(texts_per_query[index]) for index in group))
         if not self.or_keep_order and None in results:
             raise error or _all_open_error(reasons)

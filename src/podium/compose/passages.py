@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from podium.compose.columns import concatenated_scores, selected_scores
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
-from podium.compose.windows import Window, halves, token_count, windows
+from podium.compose.window_scores import document_scores
+from podium.compose.windows import DividedText, Part, Window, halves
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import has_field, texts_of
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive
-from podium.ordering import is_scored, order_of
 from podium.progress import in_proportion
 from podium.scorers import HasScorer
 from podium.texts import Texts, documents_of
 from podium.token_counts import EstimatedTokens, TokenCounter
-from podium.types import Passage, Progress, Scorer, Scores
+from podium.types import Progress, Scorer, Scores
 
 __all__ = ["Aggregate", "Passages"]
 
@@ -30,40 +28,6 @@ TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
 PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
 TEXTS_AT_ONCE = 64  # texts are tokenised in groups, because the positions of their tokens take memory
 MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text to be scored.
-
-    - `room`, `overlap`: how many tokens a window has beside the title, and how many it repeats of the previous one.
-    - `starts`: the positions of its tokens, None if it is one window.
-    - `windows`: its windows in the first round.
-    """
-
-    text: str
-    document: Any
-    title: str
-    room: int
-    overlap: int
-    starts: Sequence[int] | None = None
-    windows: Sequence[Window] = ()
-
-    def divided(self, starts: Sequence[int], max_passages: int | None) -> _Text:
-        """Return the text with windows at the ends of sentences."""
-        text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
-        return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
-
-    def undivided(self) -> _Text:
-        return replace(self, starts=None, windows=[Window(0, len(self.text))])
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A window of the text with the index `text` in the query's texts."""
-
-    text: int
-    window: Window
 
 
 class Passages(StepwiseScorer, WrappedScorer):
@@ -124,19 +88,20 @@ class Passages(StepwiseScorer, WrappedScorer):
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
-        divided: list[list[_Text]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query))
-        pending = [[_Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
+        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query))
+        pending = [[Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
         advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
-        parts: list[list[list[_Part]]] = [[] for _ in queries]  # the windows of each call
+        parts: list[list[list[Part]]] = [[] for _ in queries]  # the windows of each call
         calls: list[list[Scores]] = [[] for _ in queries]
-        for _ in range(MAX_ROUNDS):
+        for remaining_rounds in reversed(range(MAX_ROUNDS)):
             open_queries = [index for index, query_parts in enumerate(pending) if query_parts]
             if not open_queries:
                 break
             window_texts = [_window_texts(pending[index], divided[index]) for index in open_queries]
             scored = yield ScoreStep(self.scorer, [queries[index] for index in open_queries], window_texts, advance)
             for index, scores in zip(open_queries, scored, strict=True):
-                longer = {} if self.max_passages else self._divided_again(pending[index], divided[index], scores)
+                is_final = self.max_passages is not None or not remaining_rounds
+                longer = {} if is_final else self._divided_again(pending[index], divided[index], scores)
                 read = [position for position in range(len(pending[index])) if position not in longer]
                 parts[index].append([pending[index][position] for position in read])
                 calls[index].append(selected_scores(scores, read))
@@ -144,7 +109,15 @@ class Passages(StepwiseScorer, WrappedScorer):
         merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, divided, parts, calls)))
         return merged
 
-    def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[_Text]]:
+    def _merged(self, texts: Sequence[DividedText], parts: Sequence[Sequence[Part]], calls: Sequence[Scores]) -> Scores:
+        """Return the scores of the texts of a query from those of their windows in all calls."""
+        if not texts:
+            return Scores(())
+        all_parts = [part for call_parts in parts for part in call_parts]
+        averaged = self.top_k if self.aggregate == "mean_top_k" else 1
+        return document_scores(texts, all_parts, concatenated_scores(calls, self.scorer), averaged)
+
+    def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[DividedText]]:
         """Return the texts of each query with their windows. Equal texts of several queries are tokenised once."""
         unique_texts = list(dict.fromkeys(text for texts in texts_per_query for text in texts))
         starts = self._starts(unique_texts, min(map(self._window_size, queries), default=0))
@@ -175,21 +148,21 @@ class Passages(StepwiseScorer, WrappedScorer):
             starts.update(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
         return starts
 
-    def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[_Text]:
+    def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[DividedText]:
         """Return the texts of a query with their windows of at most `size` tokens. Texts that are not in `starts` are short."""
         documents = documents_of(texts) or [None] * len(texts)
         divided = []
         for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):
             room = max(size - title_tokens, 1)
             overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
-            new_text = _Text(text, document, title, room, overlap)
+            new_text = DividedText(text, document, title, room, overlap)
             text_starts = starts.get(text, ())
             divided.append(
                 new_text.divided(text_starts, self.max_passages) if len(text_starts) > room else new_text.undivided()
             )
         return divided
 
-    def _divided_again(self, parts: Sequence[_Part], texts: list[_Text], scores: Scores) -> dict[int, list[_Part]]:
+    def _divided_again(self, parts: Sequence[Part], texts: list[DividedText], scores: Scores) -> dict[int, list[Part]]:
         """Return, by their position, the windows of which the model dropped tokens, each divided into several.
 
         A text that had been one window is replaced in `texts` by one with windows.
@@ -206,7 +179,7 @@ class Passages(StepwiseScorer, WrappedScorer):
             else:
                 new_windows = halves(text.text, part.window)
             if len(new_windows) > 1:
-                longer[position] = [_Part(part.text, window) for window in new_windows]
+                longer[position] = [Part(part.text, window) for window in new_windows]
         return longer
 
     def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
@@ -220,37 +193,6 @@ class Passages(StepwiseScorer, WrappedScorer):
             is_cut = len(starts) > limit
             result.append((title[: starts[limit]].rstrip() if is_cut else title, min(len(starts), limit) + 1 if title else 0))
         return result
-
-    def _merged(self, texts: Sequence[_Text], parts: Sequence[Sequence[_Part]], calls: Sequence[Scores]) -> Scores:
-        """Return the scores of the texts of a query from those of their windows. `parts` are the windows of all calls."""
-        if not texts:
-            return Scores(())
-        scores = concatenated_scores(calls, self.scorer)
-        all_parts = [part for call_parts in parts for part in call_parts]
-        positions: list[list[int]] = [[] for _ in texts]  # the windows of each text, best first
-        for position in order_of(scores):
-            positions[all_parts[position].text].append(position)
-        all_windows = [part.window for part in all_parts]
-        best = [text_positions[0] for text_positions in positions]
-        scored = is_scored(scores)
-        if self.aggregate == "mean_top_k":
-            columns: dict[str, Any] = {"values": [_mean(scores, scored, best[: self.top_k]) for best in positions], "raw": None}
-        else:
-            columns = {}
-        counts = [_reading(*text, all_windows, scores, scored) for text in zip(texts, positions, strict=True)]
-        passages = [
-            _passage(text, all_windows[position], scores.values[position]) if scored[position] else None
-            for text, position in zip(texts, best, strict=True)
-        ]
-        best_scores = selected_scores(scores, best)
-        return replace(
-            best_scores,
-            **columns,
-            tokens=[read for read, _ in counts],
-            dropped_tokens=[dropped for _, dropped in counts],
-            passages=passages if any(passages) else None,
-            notes=(*best_scores.notes, *_notes(texts, positions)),
-        )
 
 
 def _check_options(size: Any, overlap: Any, title: Any, aggregate: Any, top_k: Any, max_passages: Any) -> None:
@@ -291,73 +233,12 @@ def _field_text(document: Any, name: str) -> str:
     return (texts_of([document], (name,))[0] or "").strip()
 
 
-def _window_texts(parts: Sequence[_Part], texts: Sequence[_Text]) -> Texts:
+def _window_texts(parts: Sequence[Part], texts: Sequence[DividedText]) -> Texts:
     """Return the texts of windows, with the documents that they come from."""
     window_texts = [_with_title(texts[part.text], part.window) for part in parts]
     return Texts(window_texts, [texts[part.text].document for part in parts])
 
 
-def _with_title(text: _Text, window: Window) -> str:
+def _with_title(text: DividedText, window: Window) -> str:
     content = text.text[window.start : window.end]
     return f"{text.title}\n\n{content}" if text.title and text.title not in content else content
-
-
-def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> float:
-    """Return the mean score of those windows that were scored and are in the tier of the first one, NaN if there are none."""
-    tiers = [0] * len(scored) if scores.tiers is None else scores.tiers
-    values = [scores.values[i] for i in positions if scored[i] and tiers[i] == tiers[positions[0]]]
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def _reading(
-    text: _Text, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
-) -> tuple[int | None, int | None]:
-    """Return how many tokens of a text were read and how many were not, None if unknown.
-
-    `positions` are those of the text's windows. A token in two windows counts once. Windows that were not scored were not read.
-    """
-    dropped = _sum(scores.dropped_tokens, positions)
-    if text.starts is None:
-        return _sum(scores.tokens, positions), dropped
-    end = read_count = 0
-    for window in sorted((all_windows[i] for i in positions if scored[i]), key=lambda window: window.start):
-        begin, window_end = _with_space(text.text, window)  # some tokens begin with the space before a word
-        read_count += token_count(text.starts, max(end, begin), max(end, window_end))
-        end = max(end, window_end)
-    unread_count = len(text.starts) - read_count
-    if dropped is None:  # the model's own tokens are not known, so these are estimates
-        return None, unread_count or None
-    return read_count - dropped, unread_count + dropped
-
-
-def _with_space(text: str, window: Window) -> tuple[int, int]:
-    """Return the start and end of a window with the white space around it."""
-    start, end = window.start, window.end
-    while start > 0 and text[start - 1].isspace():
-        start -= 1
-    while end < len(text) and text[end].isspace():
-        end += 1
-    return start, end
-
-
-def _sum(counts: Sequence[int | None] | None, positions: Sequence[int]) -> int | None:
-    """Return the sum of the counts at these positions, None if one is unknown."""
-    if counts is None:
-        return None
-    total = 0
-    for position in positions:
-        count = counts[position]
-        if count is None:
-            return None
-        total += count
-    return total
-
-
-def _passage(text: _Text, window: Window, score: float) -> Passage | None:
-    """Return the passage of a window, None if the window is the whole text."""
-    return None if window == Window(0, len(text.text)) else Passage(window.start, window.end, float(score))
-
-
-def _notes(texts: Sequence[_Text], positions: Sequence[Sequence[int]]) -> Iterator[str]:
-    if counts := [len(text_positions) for text_positions in positions if len(text_positions) > 1]:
-        yield f"{len(counts)} of {len(texts)} documents were read in passages, {sum(counts)} in all"

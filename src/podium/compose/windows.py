@@ -5,11 +5,12 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from podium.sentences import sentence_ranges
 
-__all__ = ["Window", "halves", "token_count", "windows"]
+__all__ = ["DividedText", "Part", "Window", "halves", "token_count", "windows"]
 
 _SPACE = re.compile(r"\s+")
 
@@ -20,6 +21,40 @@ class Window:
 
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DividedText:
+    """A text to be scored.
+
+    - `room`, `overlap`: how many tokens a window has beside the title, and how many it repeats of the previous one.
+    - `starts`: the positions of its tokens, None if it is one window.
+    - `windows`: its windows in the first round.
+    """
+
+    text: str
+    document: Any
+    title: str
+    room: int
+    overlap: int
+    starts: Sequence[int] | None = None
+    windows: Sequence[Window] = ()
+
+    def divided(self, starts: Sequence[int], max_passages: int | None) -> DividedText:
+        """Return the text with windows at the ends of sentences."""
+        text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
+        return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
+
+    def undivided(self) -> DividedText:
+        return replace(self, starts=None, windows=[Window(0, len(self.text))])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A window of the text with the index `text` in the query's texts."""
+
+    text: int
+    window: Window
 
 
 def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> list[Window]:

@@ -17,6 +17,7 @@ PREFIX = "podium:score:1:"  # 1 is the version of the layout below
 LAYOUT = struct.Struct("<ddiiii")
 LAYOUT_WITH_PASSAGE = struct.Struct("<ddiiiiiid")  # only for rows with a passage
 LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # earlier versions of podium stored no query tokens
+LAYOUTS = {layout.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE, LAYOUT_WITHOUT_QUERY)}  # number of bytes → layout
 EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change under the same name
 
 
@@ -56,11 +57,13 @@ def _encoded(row: Row) -> bytes:
 
 def _decoded(content: Any) -> Row | None:
     """Return the row that was stored as `content`, None if nothing was stored or podium did not write it."""
-    layouts = {layout.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE, LAYOUT_WITHOUT_QUERY)}
-    if not isinstance(content, bytes) or len(content) not in layouts:
+    layout = LAYOUTS.get(len(content)) if isinstance(content, bytes) else None
+    if layout is None:
         return None
-    value, raw, *numbers = layouts[len(content)].unpack(content)
-    counts, passage = (numbers[:4], numbers[4:]) if len(numbers) > 2 else ([*numbers, -1, -1], [])
+    value, raw, *numbers = layout.unpack(content)
+    if layout is LAYOUT_WITHOUT_QUERY:
+        numbers += [-1, -1]
+    counts, passage = numbers[:4], numbers[4:]
     if not math.isfinite(value) or math.isinf(raw) or not all(map(math.isfinite, passage)):
         return None
     return Row(value, None if math.isnan(raw) else raw, *(None if count < 0 else count for count in counts), *passage)

@@ -44,7 +44,9 @@ function pythonCode(body) {
   return [
     "import podium",
     "",
-    `reranker = podium.load(${pythonLiteral(body.model)})`,
+    state.request.passages
+      ? `reranker = podium.Reranker(podium.Passages(podium.load(${pythonLiteral(body.model)})))`
+      : `reranker = podium.load(${pythonLiteral(body.model)})`,
     `documents = ${pythonLiteral(body.documents)}`,
     `for result in reranker.rerank(${pythonLiteral(body.query)}, documents${fields}):`,
     '    print(f"{result.rank:3}  {result.score:.4f}  {result.document}")',

@@ -29,17 +29,17 @@ def _with_decreasing_scores(ranking: Ranking) -> Ranking:
     """Return the ranking for a client that expects a number for each document, and sorts documents by these numbers.
 
     A document that was not scored gets the lowest score, as a document without text. A score of another model than that of the
-    first result, which may be higher although it cannot be compared, becomes the score of the result above if that is lower.
+    first result, which cannot be compared, is reduced to that of the result above, and raised to the lowest of its kind.
     """
     first_model = ranking[0].scored_by if ranking else None
     if all(result.no_text or (result.has_score and result.scored_by == first_model) for result in ranking):
         return ranking
-    lowest = lowest_score((result.score for result in ranking), ranking.score_kind)
+    lowest = lowest_score((result.score for result in ranking if result.scored_by == first_model), ranking.score_kind)
     results: list[Result] = []
     for result in ranking:
         score = result.score if result.has_score else lowest
         if results and result.scored_by != first_model:
-            score = min(score, results[-1].score)
+            score = min(max(score, lowest), results[-1].score)
         results.append(replace(result, score=score))
     return replace(ranking, results=tuple(results))
 

@@ -17,6 +17,7 @@ from podium.inputs import checked_fields
 from podium.preparation import read_texts
 from podium.ranking import Reranker
 from podium.schedule import job, off_loop
+from podium.scorers import as_scorer
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
@@ -54,7 +55,7 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
     if call.passages:
-        reranker = reranker.with_scorer(Passages(reranker))
+        reranker = _with_passages(reranker)
     is_only_model = len(state.models.distinct_rerankers) == 1
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
 
@@ -74,6 +75,13 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
     return response
+
+
+def _with_passages(reranker: Reranker) -> Reranker:
+    """Return a reranker that reads long documents in passages. Raises Refusal if the length of its texts is not known."""
+    if as_scorer(reranker.scorer).token_counter is None:
+        raise Refusal(400, f"{reranker.model} cannot read passages, because its tokenizer is not here; leave out passages")
+    return reranker.with_scorer(Passages(reranker))
 
 
 async def received_body(request: Request, state: State, record: Record) -> Body:

@@ -25,6 +25,12 @@ class Metrics:
         self._truncated = Counter(
             "podium_truncated_documents", "Documents longer than the model reads", ("model",), registry=registry
         )
+        self._degraded = Counter(
+            "podium_degraded_rankings",
+            "Rankings by another model than usual, or with documents that were not scored",
+            ("model",),
+            registry=registry,
+        )
         self.requests_in_progress = Gauge(
             "podium_requests_in_progress", "Requests in progress", registry=registry, multiprocess_mode="livesum"
         )
@@ -40,6 +46,7 @@ class Metrics:
         self._documents.labels(model).inc(document_count)
         self._tokens.labels(model).inc(ranking.usage.tokens or 0)
         self._truncated.labels(model).inc(ranking.usage.truncated or 0)
+        self._degraded.labels(model).inc(ranking.degraded)
 
     def text(self) -> tuple[bytes, str]:
         """Return all metrics in Prometheus's text format, and the media type of this format."""

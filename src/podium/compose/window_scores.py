@@ -1,0 +1,106 @@
+"""The scores of documents from those of their windows: the best window decides, or the mean of the best ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from podium.compose.columns import selected_scores
+from podium.compose.windows import DividedText, Part, Window, token_count
+from podium.ordering import is_scored, order_of
+from podium.types import Passage, Scores
+
+__all__ = ["document_scores"]
+
+
+def document_scores(texts: Sequence[DividedText], parts: Sequence[Part], scores: Scores, averaged: int) -> Scores:
+    """Return the scores of the texts of a query. `parts` are their windows, in the order of `scores`.
+
+    The value of a text is the mean value of its `averaged` best windows. All else is that of its best window.
+    """
+    positions: list[list[int]] = [[] for _ in texts]  # the windows of each text, best first
+    for position in order_of(scores):
+        positions[parts[position].text].append(position)
+    all_windows = [part.window for part in parts]
+    best = [text_positions[0] for text_positions in positions]
+    scored = is_scored(scores)
+    columns: dict[str, Any] = {}
+    if averaged > 1:
+        columns = {"values": [_mean(scores, scored, best_first[:averaged]) for best_first in positions], "raw": None}
+    counts = [_reading(*text, all_windows, scores, scored) for text in zip(texts, positions, strict=True)]
+    passages = [
+        _passage(text, all_windows[position], scores.values[position]) if scored[position] else None
+        for text, position in zip(texts, best, strict=True)
+    ]
+    best_scores = selected_scores(scores, best)
+    return replace(
+        best_scores,
+        **columns,
+        tokens=[read for read, _ in counts],
+        dropped_tokens=[dropped for _, dropped in counts],
+        passages=passages if any(passages) else None,
+        notes=(*best_scores.notes, *_notes(texts, positions)),
+    )
+
+
+def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> float:
+    """Return the mean score of those windows that were scored and are in the tier of the first one, NaN if there are none."""
+    tiers = [0] * len(scored) if scores.tiers is None else scores.tiers
+    values = [scores.values[i] for i in positions if scored[i] and tiers[i] == tiers[positions[0]]]
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _reading(
+    text: DividedText, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
+) -> tuple[int | None, int | None]:
+    """Return how many tokens of a text were read and how many were not, None if unknown.
+
+    `positions` are those of the text's windows. A token in two windows counts once. Windows that were not scored were not read.
+    """
+    dropped = _sum(scores.dropped_tokens, positions)
+    if text.starts is None:
+        return _sum(scores.tokens, positions), dropped
+    end = read_count = 0
+    for window in sorted((all_windows[i] for i in positions if scored[i]), key=lambda window: window.start):
+        begin, window_end = _with_space(text.text, window)  # some tokens begin with the space before a word
+        read_count += token_count(text.starts, max(end, begin), max(end, window_end))
+        end = max(end, window_end)
+    unread_count = len(text.starts) - read_count
+    if dropped is None:  # the model's own tokens are not known, so these are estimates
+        return None, unread_count or None
+    return read_count - dropped, unread_count + dropped
+
+
+def _with_space(text: str, window: Window) -> tuple[int, int]:
+    """Return the start and end of a window with the white space around it."""
+    start, end = window.start, window.end
+    while start > 0 and text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and text[end].isspace():
+        end += 1
+    return start, end
+
+
+def _sum(counts: Sequence[int | None] | None, positions: Sequence[int]) -> int | None:
+    """Return the sum of the counts at these positions, None if one is unknown."""
+    if counts is None:
+        return None
+    total = 0
+    for position in positions:
+        count = counts[position]
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _passage(text: DividedText, window: Window, score: float) -> Passage | None:
+    """Return the passage of a window, None if the window is the whole text."""
+    return None if window == Window(0, len(text.text)) else Passage(window.start, window.end, float(score))
+
+
+def _notes(texts: Sequence[DividedText], positions: Sequence[Sequence[int]]) -> Iterator[str]:
+    if counts := [len(text_positions) for text_positions in positions if len(text_positions) > 1]:
+        yield f"{len(counts)} of {len(texts)} documents were read in passages, {sum(counts)} in all"
