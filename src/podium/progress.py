@@ -78,6 +78,9 @@ class _LateBar:
         percentage = (progress.TaskProgressColumn(), progress.TextColumn("{task.fields[detail]}"))
         count = percentage if self._detail else (progress.MofNCompleteColumn(),)
         columns = (self._label, progress.BarColumn(), *count, progress.TimeRemainingColumn())
-        self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        # In a file or a pipe, a bar that disappears at its end would leave an empty line.
+        is_visible = console.is_terminal or console.is_jupyter
+        self._bar = progress.Progress(*columns, console=console, transient=True, disable=not is_visible)
         self._task = self._bar.add_task(self._label, total=self._total, detail="")
         self._bar.start()
