@@ -42,6 +42,7 @@ from podium.truncation import TruncationWarning
 from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
+    from podium.compose.budget import Budget
     from podium.compose.cascade import Cascade
     from podium.compose.fallback import Fallback
     from podium.compose.fused import Fused, rrf
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BadResponse",
     "BatchResult",
+    "Budget",
     "Cascade",
     "CohereReranker",
     "DeadlineExceeded",
@@ -103,6 +105,7 @@ __all__ = [
 
 # Name → its module, which is imported on first use, because it imports third-party packages or is rarely used.
 _LAZY_MODULES = {
+    "Budget": "podium.compose.budget",
     "Cascade": "podium.compose.cascade",
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",

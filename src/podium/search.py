@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from podium.compose.budget import Limits
 from podium.documents import has_field
 from podium.encodings import EncodingSource
 from podium.encodings.layered import LayeredEncodings
@@ -25,6 +26,8 @@ from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
 __all__ = ["Search", "cut", "search_source"]
+
+LEAST_BUDGET_MS = 1e-6  # no step of scoring begins in this time
 
 
 class Search:
@@ -78,27 +81,31 @@ class Search:
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
         progress: bool = False,
     ) -> Ranking:
         """Return a Ranking whose results have the ranks and scores of both stages; `usage` has the time of each stage.
 
         `offset` skips that many of the best results, for later pages of the same ranking. `total` is the number of documents
         that match, if the source knows it. A note says if reranking could not have changed which documents are returned.
-        Raises InvalidInput, SourceError, and what the reranker raises.
+        `budget_ms` is the time of the whole search: what the source leaves of it is for reranking. `max_tokens`, `max_cost` and
+        `price` are those of `Reranker.rerank`. Raises InvalidInput, SourceError, and what the reranker raises.
         """
         if not callable(getattr(self.source, "search", None)):
             raise InvalidInput(f"{type(self.source).__name__} has only asynchronous methods; use asearch")
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
+        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
         began = time.perf_counter()
         candidate_list = self.source.search(query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
-        fields = self.fields(documents, rank_by)
-        ranking = self.reranker.with_scorer(self._scorer).rerank(
-            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score, progress=progress
-        )
+        arguments = self._rerank_arguments(documents, rank_by, min_score, limits, began)
+        ranking = self.reranker.with_scorer(self._scorer).rerank(query, documents, progress=progress, **arguments)
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
     @refuse_unknown_names
@@ -111,19 +118,22 @@ class Search:
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
     ) -> Ranking:
         """Do what `search` does without blocking the event loop."""
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
+        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
         began = time.perf_counter()
         candidate_list = await search_source(self.source, query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
-        fields = self.fields(documents, rank_by)
-        ranking = await self.reranker.with_scorer(self._scorer).arerank(
-            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score
-        )
+        arguments = self._rerank_arguments(documents, rank_by, min_score, limits, began)
+        ranking = await self.reranker.with_scorer(self._scorer).arerank(query, documents, **arguments)
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
     def fields(self, documents: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
@@ -138,6 +148,25 @@ class Search:
         records = [document for document in documents if isinstance(document, Mapping)]
         present_fields = [name for name in searched_fields if any(has_field(record, name) for record in records)]
         return present_fields or None
+
+    def _rerank_arguments(
+        self,
+        documents: Sequence[Any],
+        rank_by: str | list[str] | None,
+        min_score: float | None,
+        limits: Limits,
+        began: float,
+    ) -> dict[str, Any]:
+        """Return the arguments for the reranker. All documents are ranked, within what is left of the search's limits."""
+        arguments: dict[str, Any] = {
+            "limit": len(documents) or None,
+            "rank_by": self.fields(documents, rank_by),
+            "min_score": min_score,
+            **asdict(limits),
+        }
+        if limits.budget_ms is not None:  # a budget must be above 0
+            arguments["budget_ms"] = max(LEAST_BUDGET_MS, limits.budget_ms - 1000 * (time.perf_counter() - began))
+        return arguments
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)

@@ -12,8 +12,9 @@ from batches import pairs, results_in, write_table
 from commands import run_in_process
 from fakes import FunctionScorer
 from loopback import Loopback, as_json
-from podium.batch.limits import LimitedScorer, Limits, Price
+from podium.batch.limits import LimitedScorer, Limits
 from podium.errors import InvalidInput, PodiumError
+from podium.prices import Price
 from podium.types import Scores
 
 

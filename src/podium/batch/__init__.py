@@ -89,9 +89,10 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import LimitedScorer, Limits, find_price
+    from podium.batch.limits import LimitedScorer, Limits
     from podium.batch.ray_engine import RayOptions
     from podium.load import load, provider_of
+    from podium.prices import find_price
 
     names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     request = JobRequest(

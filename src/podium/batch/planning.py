@@ -10,12 +10,12 @@ from podium.batch.compute import part_queries
 from podium.batch.files import input_files
 from podium.batch.jobs import JobRequest, new_manifest
 from podium.batch.layouts import Query
-from podium.batch.limits import CHARACTERS_PER_TOKEN
 from podium.batch.options import Options
 from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
+from podium.prices import CHARACTERS_PER_TOKEN
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 

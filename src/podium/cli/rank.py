@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from podium.cli.options import by_option, format_option, limit_option, model_option, model_options
+from podium.cli.options import budget_options, by_option, format_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
 from podium.compose.passages import Passages
@@ -29,6 +29,7 @@ __all__ = ["rank"]
 @click.option("--title", metavar="FIELD", help="With --passages: field that is put before each passage.")
 @click.option("--min-score", type=float, metavar="X", help="Leave out results with a lower score.")
 @format_option
+@budget_options
 @output_options
 @model_options
 def rank(
@@ -42,6 +43,7 @@ def rank(
     min_score: float | None,
     format_name: str | None,
     output_format: str | None,
+    budget: dict[str, Any],
     load_options: dict[str, Any],
 ) -> None:
     """Order a file's documents by relevance.
@@ -55,7 +57,7 @@ def rank(
         raise InvalidInput(Argument("title", title), " needs ", Argument("passages"))
     with load(model, **load_options) as loaded:
         reranker = loaded.with_scorer(Passages(loaded, title=title)) if passages else loaded
-        ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True)
+        ranking = reranker.rerank(query, documents, limit=limit, rank_by=rank_by, min_score=min_score, progress=True, **budget)
     texts = shown_texts(enumerate(documents), rank_by)
     if output_format:
         print_for_programs(output_format, ranking, texts)

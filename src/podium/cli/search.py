@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from podium.cli.options import by_option, candidates_option, limit_option, model_option, model_options
+from podium.cli.options import budget_options, by_option, candidates_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options as add_source_options
 from podium.cli.tables import print_search, shown_texts
@@ -31,6 +31,7 @@ __all__ = ["search"]
 @model_option
 @add_source_options()
 @by_option(default="the searched fields")
+@budget_options
 @output_options
 @model_options
 def search(
@@ -43,6 +44,7 @@ def search(
     source_options: SourceOptions,
     by: str | None,
     output_format: str | None,
+    budget: dict[str, Any],
     load_options: dict[str, Any],
 ) -> None:
     """Search, then rerank.
@@ -59,7 +61,7 @@ def search(
     with contextlib.closing(source), load(model, **load_options) as reranker:
         # There is no limit, because the table also shows the source's order, and `cut` selects a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
-        ranking = unlimited_search.search(query, progress=True)
+        ranking = unlimited_search.search(query, progress=True, **budget)
     shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)
     if output_format:
         texts = shown_texts(((result.index, result.document) for result in ranking), shown_fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from podium.compose.combined import CombinedScorer
 from podium.compose.stepwise import ScoreStep, Steps
 from podium.errors import Argument, InvalidInput
 from podium.ordering import is_scored, order_of, raw_scores
-from podium.scorers import HasScorer
+from podium.scorers import BaseScorer, HasScorer
 from podium.texts import selected_texts
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
@@ -62,6 +63,13 @@ class Cascade(CombinedScorer):
     @property
     def max_length(self) -> int | None:
         return self.scorers[1].max_length
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        """Limit only the strong scorer: the cheap one has to order all texts."""
+        cheap, strong = self.scorers
+        limited = copy.copy(self)
+        limited.scorers = (cheap, strong.limited(limit))
+        return limited
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None

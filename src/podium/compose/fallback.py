@@ -10,6 +10,7 @@ from dataclasses import replace
 from podium.compose.circuit import Circuit
 from podium.compose.combined import CombinedScorer
 from podium.compose.stepwise import ScoreStep, Steps
+from podium.deadlines import is_over
 from podium.errors import (
     Argument,
     DeadlineExceeded,
@@ -105,6 +106,9 @@ class Fallback(CombinedScorer):
                         progress if scorer.schedules_together else None,
                     )
                 except FAILURES as failure:
+                    if is_over():  # the call's budget was too short, which says nothing about the scorer
+                        circuit.abandon()
+                        raise
                     circuit.record_failure()
                     error = failure
                     for index in group:

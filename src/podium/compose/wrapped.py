@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.scorers import BaseScorer, HasScorer, as_scorer
@@ -58,6 +59,10 @@ class WrappedScorer(BaseScorer):
         return self.scorer.is_async
 
     @property
+    def is_remote(self) -> bool:
+        return self.scorer.is_remote
+
+    @property
     def precision(self) -> str | None:
         return self.scorer.precision
 
@@ -84,6 +89,13 @@ class WrappedScorer(BaseScorer):
     def with_store(self, store: EncodingStore) -> WrappedScorer:
         wrapped = copy.copy(self)
         wrapped.scorer = self.scorer.with_store(store)
+        return wrapped
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        if not self.listwise:
+            return limit(self)
+        wrapped = copy.copy(self)
+        wrapped.scorer = self.scorer.limited(limit)
         return wrapped
 
     def close(self) -> None:

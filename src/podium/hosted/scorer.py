@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from podium.deadlines import seconds_left
 from podium.errors import Argument, InvalidInput, ProviderError
 from podium.forks import renew_after_fork
 from podium.hosted import wire
@@ -91,17 +93,21 @@ class HostedScorer(BaseScorer):
         return True
 
     @property
+    def is_remote(self) -> bool:
+        return True
+
+    @property
     def score_kind(self) -> ScoreKind:
         return self.provider.score_kind
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         ranges, requests = self._requests(query, texts)
-        return self._scores(send_all(requests, self._connections, self._policy), ranges)
+        return self._scores(send_all(requests, self._connections, self._current_policy), ranges)
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         # JSON, which may have megabytes, is written and parsed in a thread, so that it does not block the event loop.
         ranges, requests = await to_thread(self._requests, query, texts)
-        contents = await asend_all(requests, await self._async_clients.client(), self._policy)
+        contents = await asend_all(requests, await self._async_clients.client(), self._current_policy)
         return await to_thread(self._scores, contents, ranges)
 
     def renew(self) -> None:
@@ -118,6 +124,12 @@ class HostedScorer(BaseScorer):
     async def aclose(self) -> None:
         await self._async_clients.aclose()
         self.close()
+
+    @property
+    def _current_policy(self) -> Policy:
+        """The policy, with the time that is left if the call has a budget."""
+        left = seconds_left()
+        return self._policy if left is None else replace(self._policy, timeout=min(self._policy.timeout, max(left, 0.0)))
 
     def _requests(self, query: str, texts: Sequence[str]) -> tuple[list[range], list[Request]]:
         """Return the requests of a call, and before them a range for each request: the indices of its texts."""

@@ -13,6 +13,8 @@ from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
 
+MAX_MILLISECONDS = 10**9  # about twelve days; the server's own time limit is shorter
+
 
 def _name_list(value: Any) -> list[str] | None:
     """Return the names as a list. `value` is one name or a list of names.
@@ -31,6 +33,20 @@ NAME_OR_NAMES = Kind(
     _name_list,
 )
 
+
+def _positive_number(value: Any) -> float | None:
+    """Return a finite number above 0. For 0, return None, which means the same as an absent field."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_MILLISECONDS:
+        raise ValueError
+    return float(value) or None
+
+
+MILLISECONDS = Kind(
+    f"a number from 0 to {MAX_MILLISECONDS:,}",
+    {"type": "number", "minimum": 0, "maximum": MAX_MILLISECONDS},
+    _positive_number,
+)
+
 FIELDS = (
     MODEL,
     QUERY,
@@ -44,6 +60,13 @@ FIELDS = (
         default=False,
     ),
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field(
+        "budget_ms",
+        MILLISECONDS,
+        "budget_ms",
+        "Documents are scored in their order for so many milliseconds. The others are not scored, and are below.",
+    ),
+    Field("max_tokens", COUNT, "max_tokens", "Documents are scored in their order until the model has read so many tokens."),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
 

@@ -135,7 +135,14 @@ async def _rankings(reranker: Reranker, call: Call, counts: Sequence[int]) -> Se
             async with slots:
                 request_job.tokens_to_come -= token_count  # arerank adds the real number of tokens to the job
                 limit = call.limit or len(question.documents)  # None would mean the reranker's own limit
-                return await reranker.arerank(question.query, question.documents, limit=limit, rank_by=call.rank_by)
+                return await reranker.arerank(
+                    question.query,
+                    question.documents,
+                    limit=limit,
+                    rank_by=call.rank_by,
+                    budget_ms=call.budget_ms,
+                    max_tokens=call.max_tokens,
+                )
 
         tasks = [
             asyncio.ensure_future(rank_question(question, token_count))
