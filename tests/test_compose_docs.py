@@ -33,3 +33,8 @@ def test_every_component_has_a_page_with_an_example_and_is_in_the_index():
         if path.stem != "index":
             assert "<!-- output -->" in path.read_text(encoding="utf-8"), path
             assert f"({path.name})" in index, path
+
+
+def test_table_of_components_is_current():
+    page = make.FILES.read_text(encoding="utf-8")
+    assert make.with_part(page, "components", make.components()) == page, "run python docs/make.py compose"

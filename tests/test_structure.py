@@ -29,14 +29,14 @@ LEVELS = (
     {
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic"),
-        *("deadlines", "prices", "redis_values", "regular_files", "schedule", "steps", "texts", "threads", "truncation"),
-        *("embedding", "sentences", "token_counts"),
+        *("deadlines", "options", "prices", "redis_values", "regular_files", "schedule", "steps", "texts", "threads"),
+        *("embedding", "sentences", "token_counts", "toml_files", "truncation"),
     },
     {"ordering", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose"},
     {"ranking"},
     {"sources", "evaluation"},
-    {"load", "guide", "search", "places", "integrations"},
+    {"load", "guide", "search", "places", "integrations", "stacks"},
     {"batch", "server", "cli", "__main__"},
 )
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
@@ -50,7 +50,8 @@ BANNED_NAMES = frozenset(
 )
 """Names that do not tell what a value is."""
 ALLOWED_NAMES = {
-    "place": r"(src/podium/(places|sources/.+|cli/(index|search|eval|first_stages|serve))|tests/(sources/.+|test_recipes))\.py"
+    "place": r"(src/podium/(places|stacks|sources/.+|cli/(index|search|eval|first_stages|serve))"
+    r"|tests/(sources/.+|test_recipes))\.py"
 }
 """Banned name → files in which it is allowed: users call the URL, folder or file of an index a place."""
 ALLOWED_DUPLICATES = {"steps.py"}

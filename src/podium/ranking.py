@@ -30,6 +30,7 @@ from podium.ordering import Cut, Request, make_ranking
 from podium.progress import bar
 from podium.scorers import BaseScorer, as_scorer
 from podium.texts import Texts
+from podium.toml_files import toml_text
 from podium.types import Progress, Ranking, Scorer, Scores
 
 __all__ = ["Reranker"]
@@ -100,6 +101,15 @@ class Reranker:
     @property
     def model(self) -> str:
         return self._scorer.model
+
+    def describe(self) -> str:
+        """Return the stack of scorers and their options, as a configuration file that `podium.load` reads.
+
+        A scorer that such a file cannot have, because it is an object in Python, is described by its class and model.
+        """
+        rank_by = list(self._fields) if self._fields else None
+        defaults = without_none({"limit": self.limit, "rank_by": rank_by})
+        return toml_text({**defaults, "reranker": _settings(self._scorer)})
 
     def with_scorer(self, scorer: Scorer) -> Reranker:
         """Return a reranker with the same defaults and another scorer."""
@@ -346,6 +356,20 @@ def _request(query: str, reader: TextReader) -> Request:
     documents = list(reader.documents)
     with_text = Texts((text for text in texts if text is not None), [documents[index] for index in text_indices])
     return Request(checked_query(query), documents, with_text, text_indices)
+
+
+def _settings(scorer: BaseScorer) -> dict[str, Any]:
+    """Return the settings of a scorer, with those of the scorers in it."""
+    settings = scorer.settings()
+    if settings is None:
+        return {"python_object": scorer.class_name, "model_name": scorer.model}
+    return {name: _described(value) for name, value in settings.items()}
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, BaseScorer):
+        return _settings(value)
+    return [_described(item) for item in value] if isinstance(value, list) else value
 
 
 def _same(reranker: Reranker) -> Reranker:

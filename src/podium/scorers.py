@@ -116,6 +116,18 @@ class BaseScorer(ABC):
         """
         return limit(self)
 
+    @property
+    def class_name(self) -> str:
+        """The name of the scorer's class, for users."""
+        return type(self).__name__
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the table that describes this scorer in a configuration file. Its values may be scorers and lists of them.
+
+        It is None for a scorer that such a file cannot have.
+        """
+        return None
+
     @abstractmethod
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         """Return one score per text, in the order of the texts. Safe to call from several threads."""
@@ -192,6 +204,10 @@ class _UserScorer(BaseScorer):
     @property
     def score_kind(self) -> ScoreKind:
         return self._scorer.score_kind
+
+    @property
+    def class_name(self) -> str:
+        return type(self._scorer).__name__
 
     @property
     def identity(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from podium.inputs import (
     checked_offset,
     checked_query,
     refuse_unknown_names,
+    without_none,
 )
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
@@ -67,6 +69,23 @@ class Search:
         self.limit = checked_limit(limit)
         self.rank_by = rank_by
         checked_fields(rank_by)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Search:
+        """Return the search in a configuration file, which has a source, a reranker and their options (see podium.load).
+
+        Raises InvalidInput, also if the file has no source, and the errors of the source and of podium.load.
+        """
+        from podium.places import load_source
+        from podium.stacks import read_stack
+
+        stack = read_stack(path)
+        if stack.place is None:
+            raise InvalidInput(f"{os.fspath(path)} has no source; add a table [source] with a place")
+        source = load_source(stack.place, stack.source)
+        reranker = Reranker(stack.scorer(threads=threads), limit=stack.limit, rank_by=stack.rank_by)
+        options = without_none({"candidates": stack.candidates, "limit": stack.limit})
+        return cls(source, reranker, rank_by=stack.rank_by, **options)
 
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"

@@ -53,7 +53,10 @@ HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
 LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
 
 model_option = click.option(
-    "--model", default="podium-mini", show_default=True, help="Model, as for podium.load: org/model, ./folder, cohere:…"
+    "--model",
+    default="podium-mini",
+    show_default=True,
+    help="Model, as for podium.load: org/model, ./folder, cohere:…, stack.toml",
 )
 candidates_option = click.option(
     "--candidates", type=POSITIVE, default=100, show_default=True, metavar="N", help="Candidates per query."

@@ -6,20 +6,22 @@ import itertools
 import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from podium.compose.columns import cost_of, models_of, placed_columns
+from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Step, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import DeadlineExceeded
-from podium.inputs import check_positive, check_positive_number
+from podium.inputs import check_positive, check_positive_number, without_none
+from podium.options import Option
 from podium.prices import CHARACTERS_PER_TOKEN, DOCUMENTS_PER_SEARCH, Price, find_price, missing_price, search_count
 from podium.scorers import BaseScorer
 from podium.texts import selected_texts
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["Budget", "Limits", "within"]
+__all__ = ["COMPONENT", "Budget", "Limits", "within"]
 
 STEP_SHARE = 1 / 4  # of what is left of the budget, a step takes this share
 LEAST_SECONDS = 0.005  # or this time,
@@ -93,6 +95,9 @@ class Budget(StepwiseScorer, WrappedScorer):
     def identity(self) -> str:
         return f"budget:{self.limits}:{self.scorer.identity}"
 
+    def settings(self) -> dict[str, Any]:
+        return {"use": "Budget", **without_none(asdict(self.limits)), "scorer": self.scorer}
+
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
@@ -155,6 +160,19 @@ class Budget(StepwiseScorer, WrappedScorer):
             revision=calls[0].revision if is_one_other_model else None,
             score_kind=calls[0].score_kind if calls else None,
         )
+
+
+COMPONENT = Component(
+    name="Budget",
+    create=Budget,
+    scorers=("scorer",),
+    options=(
+        Option("budget_ms", float, above=0),
+        Option("max_tokens", int, minimum=1),
+        Option("max_cost", float, above=0),
+        Option("price", str),
+    ),
+)
 
 
 def within(scorer: BaseScorer, limits: Limits, began: float) -> BaseScorer:

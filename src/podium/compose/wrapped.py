@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.scorers import BaseScorer, HasScorer, as_scorer
@@ -97,6 +98,10 @@ class WrappedScorer(BaseScorer):
         wrapped = copy.copy(self)
         wrapped.scorer = self.scorer.limited(limit)
         return wrapped
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings of the scorer inside, because this one is not in configuration files."""
+        return self.scorer.settings()
 
     def close(self) -> None:
         self.scorer.close()

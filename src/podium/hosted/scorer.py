@@ -20,6 +20,7 @@ from podium.hosted.credentials import Credentials, split_login
 from podium.hosted.providers import Provider, find_provider
 from podium.hosted.retries import Policy, Request
 from podium.hosted.transport import asend_all, send_all
+from podium.inputs import without_none
 from podium.scorers import BaseScorer
 from podium.threads import to_thread
 from podium.types import ScoreKind, Scores
@@ -60,6 +61,7 @@ class HostedScorer(BaseScorer):
         self.provider = find_provider(provider) if isinstance(provider, str) else provider
         self._model = _checked_model(self.provider, model)
         server, login = split_login(_checked_base_url(self.provider, base_url))
+        self._server = server  # None for the provider's public server
         self._url = wire.request_url(self.provider, self._model, server)
         self._credentials = Credentials(self.provider, api_key, login, is_required=server is None)
         self._policy = _checked_policy(timeout, retries)
@@ -99,6 +101,16 @@ class HostedScorer(BaseScorer):
     @property
     def score_kind(self) -> ScoreKind:
         return self.provider.score_kind
+
+    def settings(self) -> dict[str, Any]:
+        """The model's name, its server if it is not the public one, and the limits of a call. Keys are left out."""
+        options = {"base_url": self._server, "max_documents": self._max_documents}
+        return {
+            "model": self.model,
+            **without_none(options),
+            "timeout": self._policy.timeout,
+            "retries": self._policy.retries,
+        }
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         ranges, requests = self._requests(query, texts)

@@ -1,0 +1,16 @@
+"""The compositions that a configuration file can have. Each is described in its own file."""
+
+from __future__ import annotations
+
+from podium.compose import budget, cached, calibrated, cascade, fallback
+from podium.compose.components import Component
+
+__all__ = ["COMPONENTS"]
+
+COMPONENTS: tuple[Component, ...] = (
+    budget.COMPONENT,
+    cached.COMPONENT,
+    calibrated.COMPONENT,
+    cascade.COMPONENT,
+    fallback.COMPONENT,
+)
