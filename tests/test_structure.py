@@ -34,7 +34,7 @@ LEVELS = (
     },
     {"ordering", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose"},
-    {"ranking"},
+    {"explanations", "ranking"},
     {"sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations", "stacks"},
     {"batch", "server", "cli", "__main__"},

@@ -34,6 +34,7 @@ from podium.errors import (
     UnsupportedModel,
     WrongType,
 )
+from podium.explanations import Explanation
 from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.load import load
 from podium.ranking import Reranker
@@ -63,6 +64,7 @@ __all__ = [
     "DeadlineExceeded",
     "EmbeddedIndex",
     "Embedder",
+    "Explanation",
     "Fallback",
     "Fused",
     "HFCrossEncoderReranker",

@@ -9,11 +9,13 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from podium.compose.budget import Limits, within
 from podium.documents import TextReader
 from podium.errors import InvalidInput, PodiumError
+from podium.explanations import Explanation, texts_without_each
 from podium.inputs import (
     checked_batches,
     checked_documents,
@@ -285,6 +287,30 @@ class Reranker:
             self._ranking(request, scores, cut, began) for request, scores in zip(requests, scores_per_request, strict=True)
         ]
 
+    @refuse_unknown_names
+    def explain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
+        """Return how much each sentence of a document contributes to its score: by how much the score drops without it.
+
+        All variants of the document are scored in one call, or, if the scorer compares documents with each other, each in a
+        call of its own. Raises InvalidInput if the document has no text, and the errors of `rerank`.
+        """
+        request = self._explained(query, document, rank_by)
+        scorer = self._scorer
+        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
+        scores = _scores(scorer, [replace(request, texts=texts) for texts in calls], lambda count: None)
+        return Explanation.of(request.texts[0], scores, scorer)
+
+    @refuse_unknown_names
+    async def aexplain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
+        """Do what `explain` does without blocking the event loop. Cancelling it stops work that has not started."""
+        from podium.schedule import off_loop
+
+        request = await off_loop(True, self._explained, query, document, rank_by)
+        scorer = self._scorer
+        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
+        scores = [await scorer.ascore(request.query, texts) for texts in calls]
+        return await off_loop(True, Explanation.of, request.texts[0], scores, scorer)
+
     def close(self) -> None:
         """Release threads and connections. The reranker must not be used afterwards."""
         self._closed = True
@@ -323,6 +349,16 @@ class Reranker:
         if self._closed:
             raise PodiumError("this reranker was closed; load it again")
         return checked_documents(docs)
+
+    def _explained(self, query: str, document: Any, rank_by: str | list[str] | None) -> Request:
+        """Return the request whose texts are a document's text, and the text without each of its sentences."""
+        reader = self._text_reader(self._documents([document]), rank_by)
+        reader.read(range(1))
+        request = _request(query, reader)
+        if not request.texts:
+            raise InvalidInput("the document has no text, so there is nothing to explain")
+        texts = texts_without_each(request.texts[0])
+        return replace(request, texts=Texts(texts, [document] * len(texts)))
 
     def _text_reader(self, documents: list[Any], rank_by: str | list[str] | None) -> TextReader:
         return TextReader(documents, self._fields if rank_by is None else fields_to_read(documents, rank_by))

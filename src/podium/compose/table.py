@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podium.compose import budget, cached, calibrated, cascade, fallback
+from podium.compose import budget, cached, calibrated, cascade, fallback, passages
 from podium.compose.components import Component
 
 __all__ = ["COMPONENTS"]
@@ -13,4 +13,5 @@ COMPONENTS: tuple[Component, ...] = (
     calibrated.COMPONENT,
     cascade.COMPONENT,
     fallback.COMPONENT,
+    passages.COMPONENT,
 )

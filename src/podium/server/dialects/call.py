@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from podium.explanations import Explanation
+
 __all__ = ["Call", "Question", "Refusal"]
 
 
@@ -28,6 +30,7 @@ class Call:
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
+    - `explain`: whether the only document is explained. Then the reply gets `explanation`.
     - `passages`: whether long documents are read completely, in passages.
     - `result_texts`: for a reply with texts, the text of each result of the only question, None for a result without text.
     - `extra`: a value that the request's dialect needs for its reply. Other code does not use it.
@@ -42,7 +45,9 @@ class Call:
     truncate: bool = True
     as_logits: bool = False
     return_documents: bool = False
+    explain: bool = False
     passages: bool = False
+    explanation: Explanation | None = None
     result_texts: Sequence[str | None] = ()
     extra: Any = None
 
