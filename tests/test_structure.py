@@ -37,7 +37,7 @@ LEVELS = (
     {"explanations", "ranking"},
     {"sources", "evaluation"},
     {"load", "guide", "search", "places", "integrations", "stacks"},
-    {"batch", "server", "cli", "__main__"},
+    {"batch", "server", "tuning", "cli", "__main__"},
 )
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
 """A package or module of podium → its level. A module imports only from lower levels and from its own level."""

@@ -18,6 +18,7 @@ model. Everything is checked before a model is loaded. Errors name the file and 
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,11 +35,16 @@ from podium.places import SourceOptions, embedder
 from podium.scorers import BaseScorer
 from podium.sources.fusion import Fusion, Mode
 from podium.toml_files import KeyPath, TomlFile, read_toml
+from podium.types import Embed
 
-__all__ = ["Stack", "Wrap", "is_stack", "read_stack"]
+__all__ = ["EmbedderLoader", "ModelLoader", "Stack", "is_stack", "model_scorer", "read_stack", "stack_of"]
 
+ModelLoader = Callable[[str, Mapping[str, Any]], BaseScorer]
+"""A function from a model's name and options to its scorer."""
+EmbedderLoader = Callable[[str], Embed | None]
+"""A function from an embedder's name to the embedder."""
 Wrap = Callable[[BaseScorer], BaseScorer]
-"""A function that is applied to the scorer of each model in a stack, for example to store its scores."""
+"""A function from a composition to the scorer that is used in its place."""
 
 STACK_OPTIONS = (
     Option("limit", int, minimum=1),
@@ -60,6 +66,10 @@ SOURCE_OPTIONS = (  # the fields of SourceOptions
 )
 MODEL_KEY = "model"
 COMPONENT_KEY = "use"
+
+
+def _unchanged(scorer: BaseScorer) -> BaseScorer:
+    return scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,33 +102,38 @@ class Stack:
     place: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
 
-    def scorer(self, *, threads: int | None = None, wrap: Wrap | None = None) -> BaseScorer:
+    def scorer(
+        self,
+        *,
+        threads: int | None = None,
+        load_model: ModelLoader | None = None,
+        load_embedder: EmbedderLoader = embedder,
+        wrap: Wrap = _unchanged,
+    ) -> BaseScorer:
         """Load the models and return the scorer. `threads` is the default for models on this machine.
 
-        Raises the errors of podium.load and of the compositions, with the file and the line.
+        `load_model` and `load_embedder` load models in another way, for example to store their scores, and `wrap` is applied
+        to each composition. Raises the errors of podium.load and of the compositions, with the file and the line.
         """
-        return self._created(self.root, threads, wrap)
+        return self._created(self.root, load_model or functools.partial(model_scorer, threads=threads), load_embedder, wrap)
 
     def model_names(self) -> list[str]:
         """Return the names of all models, in the order of the file."""
         return [node.model for node in _nodes(self.root) if node.component is None]
 
-    def _created(self, node: _Node, threads: int | None, wrap: Wrap | None) -> BaseScorer:
+    def _created(self, node: _Node, load_model: ModelLoader, load_embedder: EmbedderLoader, wrap: Wrap) -> BaseScorer:
         if node.component is None:
             with _located(self.file, node.path):
-                scorer = _model_scorer(node.model, node.options, threads)
-                return wrap(scorer) if wrap else scorer
+                return load_model(node.model, node.options)
         scorers = {
-            key: [self._created(item, threads, wrap) for item in value]
+            key: [self._created(item, load_model, load_embedder, wrap) for item in value]
             if isinstance(value, list)
-            else self._created(value, threads, wrap)
+            else self._created(value, load_model, load_embedder, wrap)
             for key, value in node.scorers.items()
         }
         with _located(self.file, node.path):
-            options = {
-                name: embedder(value) if name in node.component.embedders else value for name, value in node.options.items()
-            }
-            return node.component.create(**scorers, **options)
+            embedders = {name: load_embedder(node.options[name]) for name in node.component.embedders if name in node.options}
+            return wrap(node.component.create(**scorers, **{**node.options, **embedders}))
 
 
 def is_stack(name: str | os.PathLike[str]) -> bool:
@@ -128,7 +143,11 @@ def is_stack(name: str | os.PathLike[str]) -> bool:
 
 def read_stack(path: str | os.PathLike[str], components: Sequence[Component] = COMPONENTS) -> Stack:
     """Return the checked content of a configuration file. Raises InvalidInput, and ModelNotFound if a name is not a model's."""
-    file = read_toml(Path(path))
+    return stack_of(read_toml(Path(path)), components)
+
+
+def stack_of(file: TomlFile, components: Sequence[Component] = COMPONENTS) -> Stack:
+    """Return the checked content of a file that was read. Raises the errors of `read_stack`."""
     reader = _Reader(file, {component.name: component for component in components})
     options = reader.options(file.table, (), STACK_OPTIONS, extra=("reranker", "source"))
     if "reranker" not in file.table:
@@ -243,7 +262,8 @@ def _resolved(file: TomlFile, location: str) -> str:
     return location if "://" in location else str(file.path.parent / location)
 
 
-def _model_scorer(name: str, options: Mapping[str, Any], threads: int | None) -> BaseScorer:
+def model_scorer(name: str, options: Mapping[str, Any], threads: int | None = None) -> BaseScorer:
+    """Return the scorer of a model, with the default number of threads for a model on this machine."""
     if provider := provider_of(name):
         return hosted_scorer(provider, name.partition(":")[2], **options)
     defaults = {} if threads is None else {"threads": threads}

@@ -41,7 +41,7 @@ from podium.places import SourceOptions
 from podium.progress import bar
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
-from podium.stacks import is_stack, read_stack
+from podium.stacks import is_stack, model_scorer, read_stack
 
 __all__ = ["evaluate"]
 
@@ -127,7 +127,7 @@ def _reranker(name: str, store: SqliteScores | None, load_options: dict[str, Any
         return load(name, **load_options)
     if is_stack(name):
         refuse(load_options, f"{name} has the options of its models in it, so do not use")
-        return Reranker(read_stack(name).scorer(wrap=lambda scorer: _cached(scorer, store)))
+        return Reranker(read_stack(name).scorer(load_model=lambda model, options: _cached(model_scorer(model, options), store)))
     loaded = load(name, **load_options)
     return loaded.with_scorer(CachedScorer(loaded.scorer, store))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podium.compose import budget, cached, calibrated, cascade, fallback, passages
+from podium.compose import budget, cached, calibrated, cascade, fallback, fused, neighbours, passages
 from podium.compose.components import Component
 
 __all__ = ["COMPONENTS"]
@@ -13,5 +13,7 @@ COMPONENTS: tuple[Component, ...] = (
     calibrated.COMPONENT,
     cascade.COMPONENT,
     fallback.COMPONENT,
+    fused.COMPONENT,
+    neighbours.COMPONENT,
     passages.COMPONENT,
 )
