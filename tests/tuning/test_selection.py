@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.tuning.grid import Setting, Space, grid
-from podium.tuning.selection import folds_of, selected, selection
+from podium.tuning.selection import best_candidate, folds_of, selection
 
 
 def by_index(index):
@@ -22,21 +22,21 @@ def noisy_values(gains, query_count=200, noise=0.05, seed=0):
     return np.stack([queries + gain + generator.normal(0, noise, query_count) for gain in gains])
 
 
-def test_clear_gain_is_selected():
-    assert selected(noisy_values([0.0, 0.01, 0.1]), by_index) == 2
+def test_clear_gain_is_best_candidate():
+    assert best_candidate(noisy_values([0.0, 0.01, 0.1]), by_index) == 2
 
 
-def test_simplest_setting_within_noise_of_the_best_is_selected():
+def test_simplest_setting_within_noise_of_the_best_is_best_candidate():
     values = noisy_values([0.0, 0.1, 0.1, 0.1])[[0, 1, 1, 1]]
-    assert selected(values, lambda index: -index) == 3
-    assert selected(values, by_index) == 1
+    assert best_candidate(values, lambda index: -index) == 3
+    assert best_candidate(values, by_index) == 1
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_rarely_selects_a_setting(seed):
     """Many settings of equal quality: the best one by chance is not selected, with few exceptions."""
     values = noisy_values([0.0] * 20, noise=0.05, seed=seed)
-    index = selected(values, by_index)
+    index = best_candidate(values, by_index)
     gain = values[index] - values[0]
     assert index == 0 or gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain))
 
@@ -66,6 +66,18 @@ def test_fold_is_measured_with_the_setting_that_the_others_select():
     result = selection(values, by_index, folds)
     assert result.fold_indices[0] == 0
     assert result.gain.mean == 0.0
+
+
+def test_candidate_whose_estimate_is_within_noise_is_not_selected():
+    values = np.zeros((3, 20))
+    values[1, :10] = 1.0  # best on the first ten queries,
+    values[2, 10:] = 1.0  # and best on the others
+    values[1, 10:] = values[2, :10] = -0.3
+    folds = [list(range(10)), list(range(10, 20))]
+    result = selection(values, by_index, folds)
+    assert result.candidate != 0
+    assert result.gain.mean < 0
+    assert result.index == 0
 
 
 @given(st.integers(1, 100), st.integers(2, 10))

@@ -110,14 +110,16 @@ def _check_arguments(names: Sequence[str], out: str, metric: str) -> None:
 
 def _print(tuned: Tuned, collection: str, lines: Sequence[str], out: str) -> None:
     print(f"{collection}: {tuned.query_count} queries, {len(tuned.settings)} settings\n")
-    rows = [("plain", tuned.plain, tuned.means[0], tuned.plain_seconds)]
-    if tuned.selection.index:
-        rows.append(("selected", tuned.selected, tuned.means[tuned.selection.index], tuned.selected_seconds))
+    names = ["plain"] + (["selected" if tuned.selection.index else "candidate"] if tuned.selection.candidate else [])
+    settings = [tuned.plain, tuned.candidate][: len(names)]
+    means = [tuned.means[0], tuned.means[tuned.selection.candidate]]
+    seconds = [tuned.plain_seconds, tuned.candidate_seconds]
+    rows = list(zip(names, settings, means, seconds, strict=False))
     columns = ("", "setting", f"{tuned.metric} on these queries", "time per query")
     print_rows(columns, [(name, str(setting), f"{mean:.4f}", f"{1000 * time:.1f} ms") for name, setting, mean, time in rows])
     print()
     if not tuned.selection.index:
-        print("no setting is better than the plain reranker by more than noise, so it was selected")
+        print("no setting is better than the plain reranker by more than noise, so that was selected")
     for line in lines:
         print(line)
     print(f"written to {out}")
@@ -133,5 +135,5 @@ def _gain(tuned: Tuned) -> str:
 
 def _folds(tuned: Tuned) -> str:
     counts = tuned.selection.fold_indices
-    same = sum(index == tuned.selection.index for index in counts)
-    return f"{same} of {len(counts)} folds selected the same setting"
+    same = sum(index == tuned.selection.candidate for index in counts)
+    return f"{same} of {len(counts)} folds have the same best setting"

@@ -1,10 +1,11 @@
 """Select a setting by the values of a metric, and estimate its gain on queries that were not used to select it.
 
-A difference within noise selects nothing. The plain setting is kept unless the best one is better by more than two standard
-errors of their paired difference. Among settings that are within one standard error of the best one, the simplest is selected
-(the rule of one standard error of Breiman et al., Classification and Regression Trees, 1984).
+A difference within noise selects nothing. The best setting is a candidate if it is better than the plain one by more than two
+standard errors of their paired difference. Among settings that are within one standard error of the best one, the simplest is
+the candidate (the rule of one standard error of Breiman et al., Classification and Regression Trees, 1984).
 
-The estimate is nested cross-validation: each fold of the queries is measured with the setting that the other folds select.
+The gain is estimated by nested cross-validation: each fold of the queries is measured with the candidate of the other folds.
+The candidate is selected only if the interval of this estimate is above 0.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from podium.evaluation.significance import Difference, difference
 
-__all__ = ["Selection", "folds_of", "selected", "selection"]
+__all__ = ["Selection", "best_candidate", "folds_of", "selection"]
 
 Values: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
 """The value of a metric for each setting (row) and query (column)."""
@@ -31,14 +32,19 @@ SEED = 0
 class Selection:
     """The selected setting, and how well selecting works on these queries.
 
-    - `index`: the setting selected on all queries. 0 is the plain one.
+    - `candidate`: the setting that is best on all queries. 0 is the plain one, also if the difference is within noise.
     - `gain`: the gain over the plain setting on queries that were not used to select, by nested cross-validation.
-    - `fold_indices`: the setting that was selected for each fold.
+    - `fold_indices`: the candidate of the other folds, for each fold.
     """
 
-    index: int
+    candidate: int
     gain: Difference
     fold_indices: tuple[int, ...]
+
+    @property
+    def index(self) -> int:
+        """The selected setting: the candidate if its gain is more than noise, else the plain one."""
+        return self.candidate if self.gain.low > 0 else 0
 
 
 def selection(values: Values, simplicity: Callable[[int], Any], folds: Sequence[Sequence[int]]) -> Selection:
@@ -48,16 +54,19 @@ def selection(values: Values, simplicity: Callable[[int], Any], folds: Sequence[
     fold_indices = []
     for fold in folds:
         others = np.setdiff1d(np.arange(values.shape[1]), fold)
-        index = selected(values[:, others], simplicity)
+        index = best_candidate(values[:, others], simplicity)
         fold_indices.append(index)
         for column in fold:
             gains[str(column)] = float(values[index, column])
             plain[str(column)] = float(values[0, column])
-    return Selection(selected(values, simplicity), difference(gains, plain), tuple(fold_indices))
+    return Selection(best_candidate(values, simplicity), difference(gains, plain), tuple(fold_indices))
 
 
-def selected(values: Values, simplicity: Callable[[int], Any]) -> int:
-    """Return the index of the selected setting. Index 0 is the plain one. `simplicity` returns a sort key for an index."""
+def best_candidate(values: Values, simplicity: Callable[[int], Any]) -> int:
+    """Return the index of the candidate among settings with these values. Index 0 is the plain one.
+
+    `simplicity` returns a sort key for an index.
+    """
     best = int(values.mean(axis=1).argmax())  # the first one if several are equal
     if not _exceeds(values[best], values[0], MIN_GAIN_ERRORS):
         return 0

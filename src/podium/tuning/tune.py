@@ -43,7 +43,7 @@ Bar = Callable[[int, str], AbstractContextManager[Progress]]
 class Tuned:
     """The result of tuning. `settings[0]` is the plain reranker; `means` are the metric's means over all queries.
 
-    `plain_seconds` and `selected_seconds` are the medians of the time to rerank a query, without stored scores.
+    `plain_seconds` and `candidate_seconds` are the medians of the time to rerank a query, without stored scores.
     """
 
     metric: str
@@ -52,11 +52,15 @@ class Tuned:
     means: Sequence[float]
     selection: Selection
     plain_seconds: float
-    selected_seconds: float
+    candidate_seconds: float
 
     @property
     def plain(self) -> Setting:
         return self.settings[0]
+
+    @property
+    def candidate(self) -> Setting:
+        return self.settings[self.selection.candidate]
 
     @property
     def selected(self) -> Setting:
@@ -98,8 +102,9 @@ def tune(
     values = np.array(rows, np.float64)
     choice = selection(values, lambda index: settings[index].simplicity, folds_of(query_count, folds))
     plain_seconds = _seconds_per_query(settings[0], workbench)
-    selected_seconds = plain_seconds if choice.index == 0 else _seconds_per_query(settings[choice.index], workbench)
-    return Tuned(metric, query_count, settings, values.mean(axis=1).tolist(), choice, plain_seconds, selected_seconds)
+    candidate = settings[choice.candidate]
+    candidate_seconds = plain_seconds if choice.candidate == 0 else _seconds_per_query(candidate, workbench)
+    return Tuned(metric, query_count, settings, values.mean(axis=1).tolist(), choice, plain_seconds, candidate_seconds)
 
 
 def write_stack(path: str | os.PathLike[str], setting: Setting, comments: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["Row", "Store", "open_store", "store_at"]
+__all__ = ["MEMORY_URL", "Row", "Store", "open_store", "store_at"]
 
 MEMORY = "memory"
 MEMORY_URL = "memory://"
