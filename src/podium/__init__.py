@@ -34,7 +34,6 @@ from podium.errors import (
     UnsupportedModel,
     WrongType,
 )
-from podium.explanations import Explanation
 from podium.guide import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.load import load
 from podium.ranking import Reranker
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from podium.compose.fused import Fused, rrf
     from podium.compose.neighbours import Neighbours
     from podium.compose.passages import Passages
+    from podium.explanations import Explanation
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
@@ -111,6 +111,7 @@ _LAZY_MODULES = {
     "Cascade": "podium.compose.cascade",
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
+    "Explanation": "podium.explanations",
     "Fallback": "podium.compose.fallback",
     "Fused": "podium.compose.fused",
     "Neighbours": "podium.compose.neighbours",

@@ -31,6 +31,7 @@ __all__ = [
     "SCORE_OPTIONS",
     "check_name",
     "hosted_scorer",
+    "is_stack",
     "load",
     "local_scorer",
     "provider_of",
@@ -132,8 +133,6 @@ def load(
     Raises ModelError (ModelNotFound, UnsupportedModel), MissingKey, or InvalidInput, also for options that the model does not
     have.
     """
-    from podium.stacks import is_stack, read_stack
-
     local_options: dict[str, Any] = {
         "precision": precision,
         "runtime": runtime,
@@ -162,6 +161,8 @@ def load(
             local_options | hosted_options | {"threads": None},
             f"{os.fspath(name)} has the options of its models in it, so a call does not take",
         )
+        from podium.stacks import read_stack
+
         stack = read_stack(name)
         scorer = stack.scorer(threads=threads)
         limit = stack.limit if limit is None else limit
@@ -238,9 +239,9 @@ def check_name(name: str) -> None:
 
     A configuration file is checked completely. Raises InvalidInput if it has an error.
     """
-    from podium.stacks import is_stack, read_stack
-
     if is_stack(name):
+        from podium.stacks import read_stack
+
         read_stack(name)
         return
     from podium.local.files.hub import is_hub_name
@@ -248,6 +249,11 @@ def check_name(name: str) -> None:
 
     if provider_of(name) is None and not is_hub_name(name) and find_model(name) is None:
         raise _unknown_model(name)
+
+
+def is_stack(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of a configuration file, which ends with .toml, and not of a model."""
+    return os.fspath(name).endswith(".toml")
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:

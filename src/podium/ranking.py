@@ -10,12 +10,10 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from podium.compose.budget import Limits, within
 from podium.documents import TextReader
 from podium.errors import InvalidInput, PodiumError
-from podium.explanations import Explanation, texts_without_each
 from podium.inputs import (
     checked_batches,
     checked_documents,
@@ -32,10 +30,15 @@ from podium.ordering import Cut, Request, make_ranking
 from podium.progress import bar
 from podium.scorers import BaseScorer, as_scorer
 from podium.texts import Texts
-from podium.toml_files import toml_text
 from podium.types import Progress, Ranking, Scorer, Scores
 
-__all__ = ["Reranker"]
+# Compositions, explanations and TOML are half of podium's import time, and most calls need none of them. So they are imported
+# when they are used.
+if TYPE_CHECKING:
+    from podium.compose.budget import Limits
+    from podium.explanations import Explanation
+
+__all__ = ["Reranker", "limits_of"]
 
 MANY_DOCUMENTS = 300  # ranking this many takes about a millisecond; more of them are ranked on another thread
 
@@ -109,6 +112,8 @@ class Reranker:
 
         A scorer that such a file cannot have, because it is an object in Python, is described by its class and model.
         """
+        from podium.toml_files import toml_text
+
         rank_by = list(self._fields) if self._fields else None
         defaults = without_none({"limit": self.limit, "rank_by": rank_by})
         return toml_text({**defaults, "reranker": _settings(self._scorer)})
@@ -141,7 +146,7 @@ class Reranker:
         Raises InvalidInput, and the errors of the scorer.
         """
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         ranking = self._rerank_many([query], [docs], self._cut(limit, None), rank_by, limits)[0]
         return self._as_lists(ranking, with_scores)
 
@@ -161,7 +166,7 @@ class Reranker:
     ) -> Any:
         """Do what `rank` does without blocking the event loop. Cancelling it stops work that has not started."""
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         return self._as_lists(await self._arerank(query, docs, self._cut(limit, None), rank_by, limits), with_scores)
 
     @refuse_unknown_names
@@ -191,7 +196,7 @@ class Reranker:
 
         Raises InvalidInput, also for `rank_by` if every document is a string, and the errors of the scorer.
         """
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         return self._rerank_many([query], [docs], self._cut(limit, min_score), rank_by, limits, progress=progress)[0]
 
     @refuse_unknown_names
@@ -209,18 +214,18 @@ class Reranker:
         price: str | None = None,
     ) -> Ranking:
         """Do what `rerank` does without blocking the event loop. Cancelling it stops work that has not started."""
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         return await self._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
 
     async def _arerank(
-        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: Limits
+        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: Limits | None
     ) -> Ranking:
         # These modules import asyncio, which is half of podium's import time. So they are imported only for async callers.
         from podium.preparation import read_texts
         from podium.schedule import off_loop
 
         began = time.perf_counter()
-        scorer = within(self._scorer, limits, began)
+        scorer = self._limited_scorer(limits, began)
         is_in_memory = isinstance(docs, list | tuple)  # any other iterable may compute or load its documents
         documents = await off_loop(not is_in_memory, self._documents, docs)
         is_large = len(documents) > MANY_DOCUMENTS
@@ -260,7 +265,7 @@ class Reranker:
         errors of `rerank`, and InvalidInput if there are more or fewer lists of documents than queries. A budget is that of
         the whole call, and the first documents of all queries are scored first.
         """
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         return self._rerank_many(queries, docs_per_query, self._cut(limit, min_score), rank_by, limits, progress=progress)
 
     def _rerank_many(
@@ -269,12 +274,12 @@ class Reranker:
         docs_per_query: Iterable[Iterable[Any]],
         cut: Cut,
         rank_by: str | list[str] | None,
-        limits: Limits,
+        limits: Limits | None,
         *,
         progress: bool = False,
     ) -> list[Ranking]:
         began = time.perf_counter()
-        scorer = within(self._scorer, limits, began)
+        scorer = self._limited_scorer(limits, began)
         pairs = checked_batches(queries, docs_per_query)
         requests = []
         for query, docs in pairs:
@@ -294,6 +299,8 @@ class Reranker:
         All variants of the document are scored in one call, or, if the scorer compares documents with each other, each in a
         call of its own. Raises InvalidInput if the document has no text, and the errors of `rerank`.
         """
+        from podium.explanations import Explanation
+
         request = self._explained(query, document, rank_by)
         scorer = self._scorer
         calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
@@ -303,6 +310,7 @@ class Reranker:
     @refuse_unknown_names
     async def aexplain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
         """Do what `explain` does without blocking the event loop. Cancelling it stops work that has not started."""
+        from podium.explanations import Explanation
         from podium.schedule import off_loop
 
         request = await off_loop(True, self._explained, query, document, rank_by)
@@ -352,6 +360,8 @@ class Reranker:
 
     def _explained(self, query: str, document: Any, rank_by: str | list[str] | None) -> Request:
         """Return the request whose texts are a document's text, and the text without each of its sentences."""
+        from podium.explanations import texts_without_each
+
         reader = self._text_reader(self._documents([document]), rank_by)
         reader.read(range(1))
         request = _request(query, reader)
@@ -359,6 +369,14 @@ class Reranker:
             raise InvalidInput("the document has no text, so there is nothing to explain")
         texts = texts_without_each(request.texts[0])
         return replace(request, texts=Texts(texts, [document] * len(texts)))
+
+    def _limited_scorer(self, limits: Limits | None, began: float) -> BaseScorer:
+        """Return the scorer for a call with these limits that began at a time of `time.perf_counter`."""
+        if limits is None:
+            return self._scorer
+        from podium.compose.budget import within
+
+        return within(self._scorer, limits, began)
 
     def _text_reader(self, documents: list[Any], rank_by: str | list[str] | None) -> TextReader:
         return TextReader(documents, self._fields if rank_by is None else fields_to_read(documents, rank_by))
@@ -392,6 +410,15 @@ def _request(query: str, reader: TextReader) -> Request:
     documents = list(reader.documents)
     with_text = Texts((text for text in texts if text is not None), [documents[index] for index in text_indices])
     return Request(checked_query(query), documents, with_text, text_indices)
+
+
+def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> Limits | None:
+    """Return the limits of a call, None if there are none. Raises InvalidInput."""
+    if budget_ms is None and max_tokens is None and max_cost is None and price is None:
+        return None
+    from podium.compose.budget import Limits
+
+    return Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
 
 
 def _settings(scorer: BaseScorer) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from podium.compose.budget import Limits
 from podium.documents import has_field
 from podium.encodings import EncodingSource
 from podium.encodings.layered import LayeredEncodings
@@ -22,10 +21,13 @@ from podium.inputs import (
     refuse_unknown_names,
     without_none,
 )
-from podium.ranking import Reranker
+from podium.ranking import Reranker, limits_of
 from podium.scorers import as_scorer
 from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
+
+if TYPE_CHECKING:
+    from podium.compose.budget import Limits
 
 __all__ = ["Search", "cut", "search_source"]
 
@@ -118,7 +120,7 @@ class Search:
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         began = time.perf_counter()
         candidate_list = self.source.search(query, candidate_count)
         documents = checked_documents(candidate_list)
@@ -146,7 +148,7 @@ class Search:
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
-        limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         began = time.perf_counter()
         candidate_list = await search_source(self.source, query, candidate_count)
         documents = checked_documents(candidate_list)
@@ -173,7 +175,7 @@ class Search:
         documents: Sequence[Any],
         rank_by: str | list[str] | None,
         min_score: float | None,
-        limits: Limits,
+        limits: Limits | None,
         began: float,
     ) -> dict[str, Any]:
         """Return the arguments for the reranker. All documents are ranked, within what is left of the search's limits."""
@@ -181,8 +183,10 @@ class Search:
             "limit": len(documents) or None,
             "rank_by": self.fields(documents, rank_by),
             "min_score": min_score,
-            **asdict(limits),
         }
+        if limits is None:
+            return arguments
+        arguments |= asdict(limits)
         if limits.budget_ms is not None:  # a budget must be above 0
             arguments["budget_ms"] = max(LEAST_BUDGET_MS, limits.budget_ms - 1000 * (time.perf_counter() - began))
         return arguments

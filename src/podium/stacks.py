@@ -37,7 +37,7 @@ from podium.sources.fusion import Fusion, Mode
 from podium.toml_files import KeyPath, TomlFile, read_toml
 from podium.types import Embed
 
-__all__ = ["EmbedderLoader", "ModelLoader", "Stack", "is_stack", "model_scorer", "read_stack", "stack_of"]
+__all__ = ["EmbedderLoader", "ModelLoader", "Stack", "model_scorer", "read_stack", "stack_of"]
 
 ModelLoader = Callable[[str, Mapping[str, Any]], BaseScorer]
 """A function from a model's name and options to its scorer."""
@@ -134,11 +134,6 @@ class Stack:
         with _located(self.file, node.path):
             embedders = {name: load_embedder(node.options[name]) for name in node.component.embedders if name in node.options}
             return wrap(node.component.create(**scorers, **{**node.options, **embedders}))
-
-
-def is_stack(name: str | os.PathLike[str]) -> bool:
-    """Whether a name is that of a configuration file, which ends with .toml, and not of a model."""
-    return os.fspath(name).endswith(".toml")
 
 
 def read_stack(path: str | os.PathLike[str], components: Sequence[Component] = COMPONENTS) -> Stack:

@@ -36,12 +36,12 @@ from podium.evaluation.evaluate import (
 from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import check_ids, write_run
 from podium.inputs import comma_list, refuse
-from podium.load import load
+from podium.load import is_stack, load
 from podium.places import SourceOptions
 from podium.progress import bar
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
-from podium.stacks import is_stack, model_scorer, read_stack
+from podium.stacks import model_scorer, read_stack
 
 __all__ = ["evaluate"]
 

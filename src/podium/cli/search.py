@@ -15,10 +15,10 @@ from podium.cli.source_options import source_options as add_source_options
 from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
 from podium.inputs import checked_fields, comma_list, without_none
-from podium.load import load
+from podium.load import is_stack, load
 from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
-from podium.stacks import is_stack, read_stack
+from podium.stacks import read_stack
 
 __all__ = ["search"]
 

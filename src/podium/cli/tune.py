@@ -18,9 +18,8 @@ from podium.errors import Argument, InvalidInput, PodiumError
 from podium.evaluation.collections import read_collection
 from podium.evaluation.evaluate import first_stage_run
 from podium.evaluation.metrics import checked_metrics
-from podium.load import check_name
+from podium.load import check_name, is_stack
 from podium.progress import bar
-from podium.stacks import is_stack
 from podium.tuning.tune import Tuned, write_stack
 from podium.tuning.tune import tune as tune_on
 
