@@ -1,6 +1,6 @@
 """Tune on half of the queries of each development collection, and measure the selected settings on the other half.
 
-    .venv/dev/bin/python bench/tune.py FOLDER [--queries 300] [--reranker podium-mini] [--out docs/compose/tuned.md]
+    .venv/dev/bin/python bench/tune.py FOLDER [--queries 300] [--reranker podium-mini] [--out table.md]
 
 FOLDER has a README.md with a table of collections, whose second column is "dev" or "report", and a folder for each collection.
 BM25 finds 100 candidates for each query. The queries are divided at random, always in the same way. A collection's gain is the
@@ -33,8 +33,8 @@ METRIC = "nDCG@10"
 CANDIDATES = 100
 RESAMPLES = 10_000
 HEADER = (
-    "| collection | queries | selected setting | time | plain | selected | gain on the other half | estimate by tune |",
-    "|---|---|---|---|---|---|---|---|",
+    "| collection | queries | selected setting | plain | selected | gain on the other half | estimate by tune |",
+    "|---|---|---|---|---|---|---|",
 )
 
 
@@ -79,12 +79,10 @@ def measured(folder: Path, names: Sequence[str], most: int | None) -> tuple[str,
         plain, selected = (workbench.values(setting, METRIC, cutoff_of(METRIC)) for setting in (tuned.plain, tuned.selected))
     gain = difference(dict(zip(second.queries, selected, strict=True)), dict(zip(second.queries, plain, strict=True)))
     estimate = tuned.selection.gain
-    selected_seconds = tuned.candidate_seconds if tuned.selection.index else tuned.plain_seconds
     cells = (
         folder.name,
         f"{len(first.queries)} + {len(second.queries)}",
         str(tuned.selected) if tuned.selection.index else "plain",
-        f"{1000 * tuned.plain_seconds:.0f} → {1000 * selected_seconds:.0f} ms",
         f"{np.mean(plain):.4f}",
         f"{np.mean(selected):.4f}",
         f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",
@@ -101,7 +99,7 @@ def mean_row(gains: Sequence[np.ndarray]) -> str:
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     mean = np.mean([values.mean() for values in gains])
-    return f"| **mean** |  |  |  |  |  | {mean:+.4f} [{low:+.4f}, {high:+.4f}] |  |"
+    return f"| **mean** |  |  |  |  | {mean:+.4f} [{low:+.4f}, {high:+.4f}] |  |"
 
 
 def main() -> None:

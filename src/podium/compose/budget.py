@@ -132,7 +132,7 @@ class Budget(StepwiseScorer, WrappedScorer):
         for model in models:  # the scores of different models, for example in a Fallback, cannot be compared
             for part in parts:
                 if part.scores.model == model:
-                    part_tiers = part.scores.tiers or [0] * len(part.positions)
+                    part_tiers = [0] * len(part.positions) if part.scores.tiers is None else part.scores.tiers
                     names = models_of(part.scores, self.scorer)
                     for position, tier, name in zip(part.positions, part_tiers, names, strict=True):
                         tiers[position] = first_tier + tier

@@ -101,10 +101,9 @@ def tune(
                 advance(1)
     values = np.array(rows, np.float64)
     choice = selection(values, lambda index: settings[index].simplicity, folds_of(query_count, folds))
-    plain_seconds = _seconds_per_query(settings[0], workbench)
-    candidate = settings[choice.candidate]
-    candidate_seconds = plain_seconds if choice.candidate == 0 else _seconds_per_query(candidate, workbench)
-    return Tuned(metric, query_count, settings, values.mean(axis=1).tolist(), choice, plain_seconds, candidate_seconds)
+    timed = [settings[0], *([settings[choice.candidate]] if choice.candidate else [])]
+    seconds = _seconds_per_query(timed, workbench)
+    return Tuned(metric, query_count, settings, values.mean(axis=1).tolist(), choice, seconds[0], seconds[-1])
 
 
 def write_stack(path: str | os.PathLike[str], setting: Setting, comments: Sequence[str]) -> None:
@@ -148,16 +147,22 @@ def _score_bases(workbench: Workbench, settings: Sequence[Setting], open_bar: Ba
             workbench.scores(base, advance)
 
 
-def _seconds_per_query(setting: Setting, workbench: Workbench) -> float:
-    """Return the median time to rerank a query's candidates with newly loaded models."""
-    scorer = stack_of(TomlFile(Path("stack.toml"), setting.table(), {})).scorer()
-    seconds = []
-    for query, texts in itertools.islice(workbench.questions(setting), TIMED_QUERIES + WARM_UP_QUERIES):
-        began = time.perf_counter()
-        scorer.score(query, texts)
-        seconds.append(time.perf_counter() - began)
-    scorer.close()
-    return statistics.median(seconds[WARM_UP_QUERIES:] or seconds or [0.0])
+def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> list[float]:
+    """Return the median time of each setting to rerank a query's candidates, with newly loaded models.
+
+    The settings take turns, so that other programs on this machine slow down all of them alike.
+    """
+    scorers = [stack_of(TomlFile(Path("stack.toml"), setting.table(), {})).scorer() for setting in settings]
+    seconds: list[list[float]] = [[] for _ in settings]
+    rounds = zip(*(workbench.questions(setting) for setting in settings), strict=True)
+    for questions in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
+        for scorer, (query, texts), times in zip(scorers, questions, seconds, strict=True):
+            began = time.perf_counter()
+            scorer.score(query, texts)
+            times.append(time.perf_counter() - began)
+    for scorer in scorers:
+        scorer.close()
+    return [statistics.median(times[WARM_UP_QUERIES:] or times or [0.0]) for times in seconds]
 
 
 def _relative_to(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
