@@ -26,6 +26,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from podium.compose.table import COMPONENTS
 from podium.hosted.providers import PROVIDERS
 from podium.local.families import FAMILIES
 
@@ -40,6 +41,7 @@ SERVING = ROOT / "docs" / "serving.md"
 SERVING_RESULTS = ROOT / "docs" / "serve.json"
 SCREENSHOT = ROOT / "docs" / "playground.png"
 COMPOSE = ROOT / "docs" / "compose"
+FILES = COMPOSE / "files.md"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
 
@@ -234,10 +236,21 @@ def write_all() -> None:
     write_compose()
 
 
+def components() -> str:
+    """Return the table of the compositions that a configuration file can have."""
+    rows = []
+    for component in COMPONENTS:
+        scorers = ", ".join([f"`{key}`" for key in component.scorers] + [f"`{key}` (a list)" for key in component.scorer_lists])
+        options = ", ".join(f"`{option.attribute}`" for option in component.options)
+        rows.append(f"| [`{component.name}`]({component.name.lower()}.md) | {scorers} | {options} |")
+    return "\n".join(["| `use` | scorers | options |", "|---|---|---|", *rows])
+
+
 def write_compose() -> None:
-    """Write the outputs of the examples in docs/compose."""
+    """Write the outputs of the examples in docs/compose, and the table of components."""
     for path in COMPOSE.glob("*.md"):
         path.write_text(with_outputs(path.read_text(encoding="utf-8")), encoding="utf-8")
+    FILES.write_text(with_part(FILES.read_text(encoding="utf-8"), "components", components()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,11 +42,13 @@ from podium.truncation import TruncationWarning
 from podium.types import Passage, Ranking, Result, ScoreKind, Scorer, Scores, Source, Usage
 
 if TYPE_CHECKING:
+    from podium.compose.budget import Budget
     from podium.compose.cascade import Cascade
     from podium.compose.fallback import Fallback
     from podium.compose.fused import Fused, rrf
     from podium.compose.neighbours import Neighbours
     from podium.compose.passages import Passages
+    from podium.explanations import Explanation
     from podium.local.embedder import Embedder
     from podium.sources.embedded.index import EmbeddedIndex
     from podium.sources.redis.source import RedisSource
@@ -56,11 +58,13 @@ __version__ = "0.1.0"
 __all__ = [
     "BadResponse",
     "BatchResult",
+    "Budget",
     "Cascade",
     "CohereReranker",
     "DeadlineExceeded",
     "EmbeddedIndex",
     "Embedder",
+    "Explanation",
     "Fallback",
     "Fused",
     "HFCrossEncoderReranker",
@@ -103,9 +107,11 @@ __all__ = [
 
 # Name → its module, which is imported on first use, because it imports third-party packages or is rarely used.
 _LAZY_MODULES = {
+    "Budget": "podium.compose.budget",
     "Cascade": "podium.compose.cascade",
     "EmbeddedIndex": "podium.sources.embedded.index",
     "Embedder": "podium.local.embedder",
+    "Explanation": "podium.explanations",
     "Fallback": "podium.compose.fallback",
     "Fused": "podium.compose.fused",
     "Neighbours": "podium.compose.neighbours",

@@ -15,6 +15,8 @@ from podium.documents import texts_of
 from podium.errors import Argument, InvalidInput, WrongType
 
 __all__ = [
+    "check_positive",
+    "check_positive_number",
     "checked_batches",
     "checked_documents",
     "checked_fields",
@@ -128,6 +130,12 @@ def check_positive(name: str, value: Any) -> None:
     """Raise InvalidInput, which names the argument, unless the value is a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(Argument(name), f" must be a positive whole number, not {value!r:.40}")
+
+
+def check_positive_number(name: str, value: Any) -> None:
+    """Raise InvalidInput, which names the argument, unless the value is a positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InvalidInput(Argument(name), f" must be a positive number, not {value!r:.40}")
 
 
 def checked_limit(limit: Any) -> int | None:

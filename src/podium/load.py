@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
 from podium.inputs import refuse, refuse_unknown_names, without_none
+from podium.options import Option
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
 
@@ -24,7 +25,38 @@ if TYPE_CHECKING:
     from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
-__all__ = ["check_name", "hosted_scorer", "load", "local_scorer", "provider_of"]
+__all__ = [
+    "HOSTED_OPTIONS",
+    "LOCAL_OPTIONS",
+    "SCORE_OPTIONS",
+    "check_name",
+    "hosted_scorer",
+    "is_stack",
+    "load",
+    "local_scorer",
+    "provider_of",
+]
+
+# The options of `load` that files can have, which describe models: not the limits of a call, secrets, or clients.
+LOCAL_OPTIONS = (
+    Option("precision", Literal["float32", "int8", "auto"]),
+    Option("runtime", Literal["native", "onnx", "auto"]),
+    Option("threads", int, minimum=1),
+    Option("max_length", int, minimum=1),
+    Option("encoding", Literal["int8", "float16", "float32"]),
+    Option("pooling", int, minimum=1, maximum=3),
+    Option("score", Literal["sum", "mean"]),
+    Option("keep", int | str),
+    Option("revision", str),
+    Option("cache_dir", str),
+)
+HOSTED_OPTIONS = (
+    Option("base_url", str),
+    Option("timeout", float, above=0),
+    Option("retries", int, minimum=0),
+    Option("max_documents", int, minimum=1),
+)
+SCORE_OPTIONS = (Option("calibration", str), Option("cache", str))
 
 
 @refuse_unknown_names
@@ -55,7 +87,10 @@ def load(
     client: httpx.Client | None = None,
     async_client: httpx.AsyncClient | None = None,
 ) -> Reranker:
-    """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, or "provider:model".
+    """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, "provider:model", or "stack.toml".
+
+    A name that ends with .toml is that of a configuration file, which describes compositions, models and their options. Of the
+    options of models, it accepts only `threads`.
 
     For every model:
 
@@ -121,7 +156,18 @@ def load(
         "async_client": async_client,
     }
     scorer: BaseScorer
-    if provider := provider_of(name):
+    if is_stack(name):
+        refuse(
+            local_options | hosted_options | {"threads": None},
+            f"{os.fspath(name)} has the options of its models in it, so a call does not take",
+        )
+        from podium.stacks import read_stack
+
+        stack = read_stack(name)
+        scorer = stack.scorer(threads=threads)
+        limit = stack.limit if limit is None else limit
+        rank_by = stack.rank_by if rank_by is None else rank_by
+    elif provider := provider_of(name):
         refuse(local_options, f"{provider} is a hosted API and does not have the option")
         scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted_options))
     else:
@@ -189,12 +235,25 @@ def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
 
 
 def check_name(name: str) -> None:
-    """Raise ModelNotFound if no model can have this name. Nothing is downloaded, so a hub model may still not exist."""
+    """Raise ModelNotFound if no model can have this name. Nothing is downloaded, so a hub model may still not exist.
+
+    A configuration file is checked completely. Raises InvalidInput if it has an error.
+    """
+    if is_stack(name):
+        from podium.stacks import read_stack
+
+        read_stack(name)
+        return
     from podium.local.files.hub import is_hub_name
     from podium.local.files.resolve import find_model
 
     if provider_of(name) is None and not is_hub_name(name) and find_model(name) is None:
         raise _unknown_model(name)
+
+
+def is_stack(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of a configuration file, which ends with .toml, and not of a model."""
+    return os.fspath(name).endswith(".toml")
 
 
 def provider_of(name: str | os.PathLike[str]) -> str | None:

@@ -244,6 +244,7 @@ def _usage(scores: Scores, seconds: float) -> Usage:
         seconds=seconds,
         remembered=scores.remembered,
         encoded=scores.encoded,
+        estimated_cost=scores.estimated_cost,
     )
 
 

@@ -9,7 +9,8 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from podium.documents import TextReader
 from podium.errors import InvalidInput, PodiumError
@@ -27,11 +28,17 @@ from podium.inputs import (
 )
 from podium.ordering import Cut, Request, make_ranking
 from podium.progress import bar
-from podium.scorers import as_scorer
+from podium.scorers import BaseScorer, as_scorer
 from podium.texts import Texts
 from podium.types import Progress, Ranking, Scorer, Scores
 
-__all__ = ["Reranker"]
+# Compositions, explanations and TOML are half of podium's import time, and most calls need none of them. So they are imported
+# when they are used.
+if TYPE_CHECKING:
+    from podium.compose.budget import Limits
+    from podium.explanations import Explanation
+
+__all__ = ["Reranker", "limits_of"]
 
 MANY_DOCUMENTS = 300  # ranking this many takes about a millisecond; more of them are ranked on another thread
 
@@ -100,6 +107,17 @@ class Reranker:
     def model(self) -> str:
         return self._scorer.model
 
+    def describe(self) -> str:
+        """Return the stack of scorers and their options, as a configuration file that `podium.load` reads.
+
+        A scorer that such a file cannot have, because it is an object in Python, is described by its class and model.
+        """
+        from podium.toml_files import toml_text
+
+        rank_by = list(self._fields) if self._fields else None
+        defaults = without_none({"limit": self.limit, "rank_by": rank_by})
+        return toml_text({**defaults, "reranker": _settings(self._scorer)})
+
     def with_scorer(self, scorer: Scorer) -> Reranker:
         """Return a reranker with the same defaults and another scorer."""
         reranker = copy.copy(self)
@@ -116,6 +134,10 @@ class Reranker:
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         return_score: bool | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
     ) -> Any:
         """Return `(results, scores)`, best first, or only `results` with `return_score=False`.
 
@@ -124,7 +146,9 @@ class Reranker:
         Raises InvalidInput, and the errors of the scorer.
         """
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
-        return self._as_lists(self.rerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
+        ranking = self._rerank_many([query], [docs], self._cut(limit, None), rank_by, limits)[0]
+        return self._as_lists(ranking, with_scores)
 
     @refuse_unknown_names
     async def arank(
@@ -135,10 +159,15 @@ class Reranker:
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         return_score: bool | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
     ) -> Any:
         """Do what `rank` does without blocking the event loop. Cancelling it stops work that has not started."""
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
-        return self._as_lists(await self.arerank(query, docs, limit=limit, rank_by=rank_by), with_scores)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
+        return self._as_lists(await self._arerank(query, docs, self._cut(limit, None), rank_by, limits), with_scores)
 
     @refuse_unknown_names
     def rerank(
@@ -149,16 +178,26 @@ class Reranker:
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
         progress: bool = False,
     ) -> Ranking:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
 
         All documents with a text are scored. Then `min_score` removes results with a lower score, documents without text or
         without a score, and those in a lower tier (see Scores). `limit` keeps the best of the others. If no result is left, a
-        note says so. `progress` shows a bar on stderr if the call takes longer than a second. Raises InvalidInput, also for
-        `rank_by` if every document is a string, and the errors of the scorer.
+        note says so. `progress` shows a bar on stderr if the call takes longer than a second.
+
+        With a budget, documents are scored in their order until it is used up, and the others stay below, in their order:
+        `budget_ms` are milliseconds, `max_tokens` tokens that the model reads, and `max_cost` US dollars for a hosted model, an
+        estimate by `price` ("0.05/Mtokens" or "2/ksearches") or podium's list of prices. See podium.Budget.
+
+        Raises InvalidInput, also for `rank_by` if every document is a string, and the errors of the scorer.
         """
-        return self.rerank_many([query], [docs], limit=limit, rank_by=rank_by, min_score=min_score, progress=progress)[0]
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
+        return self._rerank_many([query], [docs], self._cut(limit, min_score), rank_by, limits, progress=progress)[0]
 
     @refuse_unknown_names
     async def arerank(
@@ -169,21 +208,31 @@ class Reranker:
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
     ) -> Ranking:
         """Do what `rerank` does without blocking the event loop. Cancelling it stops work that has not started."""
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
+        return await self._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
+
+    async def _arerank(
+        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: Limits | None
+    ) -> Ranking:
         # These modules import asyncio, which is half of podium's import time. So they are imported only for async callers.
         from podium.preparation import read_texts
         from podium.schedule import off_loop
 
         began = time.perf_counter()
-        cut = self._cut(limit, min_score)
+        scorer = self._limited_scorer(limits, began)
         is_in_memory = isinstance(docs, list | tuple)  # any other iterable may compute or load its documents
         documents = await off_loop(not is_in_memory, self._documents, docs)
         is_large = len(documents) > MANY_DOCUMENTS
         reader = await off_loop(is_large, self._text_reader, documents, rank_by)
         await read_texts(reader)
         request = await off_loop(is_large, _request, query, reader)
-        scores = await self._scorer.ascore(request.query, request.texts) if request.texts else Scores(())
+        scores = await scorer.ascore(request.query, request.texts) if request.texts else Scores(())
         return await off_loop(is_large, self._ranking, request, scores, cut, began)
 
     def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
@@ -204,15 +253,33 @@ class Reranker:
         limit: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
         progress: bool = False,
     ) -> list[Ranking]:
         """Return one Ranking per query. The (query, text) pairs of all queries are scheduled together.
 
         The other arguments are those of `rerank`. In every Ranking, `usage.seconds` is the time of the whole call. Raises the
-        errors of `rerank`, and InvalidInput if there are more or fewer lists of documents than queries.
+        errors of `rerank`, and InvalidInput if there are more or fewer lists of documents than queries. A budget is that of
+        the whole call, and the first documents of all queries are scored first.
         """
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
+        return self._rerank_many(queries, docs_per_query, self._cut(limit, min_score), rank_by, limits, progress=progress)
+
+    def _rerank_many(
+        self,
+        queries: Iterable[str],
+        docs_per_query: Iterable[Iterable[Any]],
+        cut: Cut,
+        rank_by: str | list[str] | None,
+        limits: Limits | None,
+        *,
+        progress: bool = False,
+    ) -> list[Ranking]:
         began = time.perf_counter()
-        cut = self._cut(limit, min_score)
+        scorer = self._limited_scorer(limits, began)
         pairs = checked_batches(queries, docs_per_query)
         requests = []
         for query, docs in pairs:
@@ -220,10 +287,37 @@ class Reranker:
             reader.read(range(len(reader.documents)))
             requests.append(_request(query, reader))
         with bar(sum(len(request.texts) for request in requests), progress) as advance:
-            scores_per_request = self._scores(requests, advance)
+            scores_per_request = _scores(scorer, requests, advance)
         return [
             self._ranking(request, scores, cut, began) for request, scores in zip(requests, scores_per_request, strict=True)
         ]
+
+    @refuse_unknown_names
+    def explain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
+        """Return how much each sentence of a document contributes to its score: by how much the score drops without it.
+
+        All variants of the document are scored in one call, or, if the scorer compares documents with each other, each in a
+        call of its own. Raises InvalidInput if the document has no text, and the errors of `rerank`.
+        """
+        from podium.explanations import Explanation
+
+        request = self._explained(query, document, rank_by)
+        scorer = self._scorer
+        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
+        scores = _scores(scorer, [replace(request, texts=texts) for texts in calls], lambda count: None)
+        return Explanation.of(request.texts[0], scores, scorer)
+
+    @refuse_unknown_names
+    async def aexplain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
+        """Do what `explain` does without blocking the event loop. Cancelling it stops work that has not started."""
+        from podium.explanations import Explanation
+        from podium.schedule import off_loop
+
+        request = await off_loop(True, self._explained, query, document, rank_by)
+        scorer = self._scorer
+        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
+        scores = [await scorer.ascore(request.query, texts) for texts in calls]
+        return await off_loop(True, Explanation.of, request.texts[0], scores, scorer)
 
     def close(self) -> None:
         """Release threads and connections. The reranker must not be used afterwards."""
@@ -264,27 +358,48 @@ class Reranker:
             raise PodiumError("this reranker was closed; load it again")
         return checked_documents(docs)
 
+    def _explained(self, query: str, document: Any, rank_by: str | list[str] | None) -> Request:
+        """Return the request whose texts are a document's text, and the text without each of its sentences."""
+        from podium.explanations import texts_without_each
+
+        reader = self._text_reader(self._documents([document]), rank_by)
+        reader.read(range(1))
+        request = _request(query, reader)
+        if not request.texts:
+            raise InvalidInput("the document has no text, so there is nothing to explain")
+        texts = texts_without_each(request.texts[0])
+        return replace(request, texts=Texts(texts, [document] * len(texts)))
+
+    def _limited_scorer(self, limits: Limits | None, began: float) -> BaseScorer:
+        """Return the scorer for a call with these limits that began at a time of `time.perf_counter`."""
+        if limits is None:
+            return self._scorer
+        from podium.compose.budget import within
+
+        return within(self._scorer, limits, began)
+
     def _text_reader(self, documents: list[Any], rank_by: str | list[str] | None) -> TextReader:
         return TextReader(documents, self._fields if rank_by is None else fields_to_read(documents, rank_by))
 
-    def _scores(self, requests: Sequence[Request], advance: Progress) -> list[Scores]:
-        """Return the scores of each request. Only requests that have texts are passed to the scorer."""
-        with_texts = [request for request in requests if request.texts]
-        scores_with_texts: Sequence[Scores] = ()
-        if with_texts:
-            queries = [request.query for request in with_texts]
-            texts_per_query = [request.texts for request in with_texts]
-            scores_with_texts = self._scorer.score_many(queries, texts_per_query, progress=advance)
-        if len(scores_with_texts) != len(with_texts):
-            raise PodiumError(
-                f"{self.model} returned scores for {len(scores_with_texts)} of {len(with_texts)} queries, so they cannot be "
-                "ranked"
-            )
-        remaining = iter(scores_with_texts)
-        return [next(remaining) if request.texts else Scores(()) for request in requests]
-
     def _ranking(self, request: Request, scores: Scores, cut: Cut, began: float) -> Ranking:
         return make_ranking(request, scores, cut, self._scorer, time.perf_counter() - began)
+
+
+def _scores(scorer: BaseScorer, requests: Sequence[Request], advance: Progress) -> list[Scores]:
+    """Return the scores of each request. Only requests that have texts are passed to the scorer."""
+    with_texts = [request for request in requests if request.texts]
+    scores_with_texts: Sequence[Scores] = ()
+    if with_texts:
+        queries = [request.query for request in with_texts]
+        texts_per_query = [request.texts for request in with_texts]
+        scores_with_texts = scorer.score_many(queries, texts_per_query, progress=advance)
+    if len(scores_with_texts) != len(with_texts):
+        raise PodiumError(
+            f"{scorer.model} returned scores for {len(scores_with_texts)} of {len(with_texts)} queries, so they cannot be "
+            "ranked"
+        )
+    remaining = iter(scores_with_texts)
+    return [next(remaining) if request.texts else Scores(()) for request in requests]
 
 
 def _request(query: str, reader: TextReader) -> Request:
@@ -295,6 +410,29 @@ def _request(query: str, reader: TextReader) -> Request:
     documents = list(reader.documents)
     with_text = Texts((text for text in texts if text is not None), [documents[index] for index in text_indices])
     return Request(checked_query(query), documents, with_text, text_indices)
+
+
+def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> Limits | None:
+    """Return the limits of a call, None if there are none. Raises InvalidInput."""
+    if budget_ms is None and max_tokens is None and max_cost is None and price is None:
+        return None
+    from podium.compose.budget import Limits
+
+    return Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+
+
+def _settings(scorer: BaseScorer) -> dict[str, Any]:
+    """Return the settings of a scorer, with those of the scorers in it."""
+    settings = scorer.settings()
+    if settings is None:
+        return {"python_object": scorer.class_name, "model_name": scorer.model}
+    return {name: _described(value) for name, value in settings.items()}
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, BaseScorer):
+        return _settings(value)
+    return [_described(item) for item in value] if isinstance(value, list) else value
 
 
 def _same(reranker: Reranker) -> Reranker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,13 +12,22 @@ from podium.daemon_threads import start_on_thread
 from podium.errors import InvalidInput, PodiumError
 from podium.extras import import_optional
 
-__all__ = ["RedisValues", "checked_values"]
+__all__ = ["RedisValues", "checked_values", "without_login"]
 
 Result = TypeVar("Result")
 
 _log = logging.getLogger("podium")
 TIMEOUT_SECONDS = 0.5  # for a whole call: if a server sends its reply slowly, no single read of the reply takes long
 RETRY_AFTER_SECONDS = 5.0  # how long Redis is not called after a failure
+
+
+def without_login(url: str) -> str:
+    """Return a URL without its user name and password.
+
+    >>> without_login("redis://user:secret@host:6379/0")
+    'redis://host:6379/0'
+    """
+    return re.sub(r"(://)[^/\s]*@", r"\1", url)
 
 
 class RedisValues:

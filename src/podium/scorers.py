@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
@@ -71,6 +71,11 @@ class BaseScorer(ABC):
         return False
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the scores are requested from a server, so that a call with few texts costs about as much as with many."""
+        return False
+
+    @property
     def precision(self) -> str | None:
         """The precision in which a model on this machine computes, None if it is hosted or unknown."""
         return None
@@ -103,6 +108,25 @@ class BaseScorer(ABC):
     def with_store(self, store: EncodingStore) -> BaseScorer:
         """Return a scorer like this one that keeps its encodings in `store`. If it stores no encodings, return itself."""
         return self
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        """Return a scorer like this one for a call with a budget: the result of `limit`, which may leave texts unscored.
+
+        A composition that needs the scores of all texts applies `limit` to a scorer inside it.
+        """
+        return limit(self)
+
+    @property
+    def class_name(self) -> str:
+        """The name of the scorer's class, for users."""
+        return type(self).__name__
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the table that describes this scorer in a configuration file. Its values may be scorers and lists of them.
+
+        It is None for a scorer that such a file cannot have.
+        """
+        return None
 
     @abstractmethod
     def score(self, query: str, texts: Sequence[str]) -> Scores:
@@ -162,8 +186,8 @@ def as_scorer(scorer: Any) -> BaseScorer:
 class _UserScorer(BaseScorer):
     """An adapter for a user's `podium.types.Scorer`.
 
-    It also uses these members of BaseScorer if the user's scorer has them: identity, listwise, ascore, score_many, close and
-    aclose.
+    It also uses these members of BaseScorer if the user's scorer has them: identity, listwise, is_remote, ascore, score_many,
+    close and aclose.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -180,6 +204,10 @@ class _UserScorer(BaseScorer):
     @property
     def score_kind(self) -> ScoreKind:
         return self._scorer.score_kind
+
+    @property
+    def class_name(self) -> str:
+        return type(self._scorer).__name__
 
     @property
     def identity(self) -> str:
@@ -201,6 +229,10 @@ class _UserScorer(BaseScorer):
     @property
     def is_async(self) -> bool:
         return isinstance(self._scorer, AsyncScorer)
+
+    @property
+    def is_remote(self) -> bool:
+        return bool(getattr(self._scorer, "is_remote", False))
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self._scorer.score(query, texts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from podium.documents import has_field
 from podium.encodings import EncodingSource
@@ -18,13 +19,19 @@ from podium.inputs import (
     checked_offset,
     checked_query,
     refuse_unknown_names,
+    without_none,
 )
-from podium.ranking import Reranker
+from podium.ranking import Reranker, limits_of
 from podium.scorers import as_scorer
 from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
+if TYPE_CHECKING:
+    from podium.compose.budget import Limits
+
 __all__ = ["Search", "cut", "search_source"]
+
+LEAST_BUDGET_MS = 1e-6  # no step of scoring begins in this time
 
 
 class Search:
@@ -65,6 +72,23 @@ class Search:
         self.rank_by = rank_by
         checked_fields(rank_by)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Search:
+        """Return the search in a configuration file, which has a source, a reranker and their options (see podium.load).
+
+        Raises InvalidInput, also if the file has no source, and the errors of the source and of podium.load.
+        """
+        from podium.places import load_source
+        from podium.stacks import read_stack
+
+        stack = read_stack(path)
+        if stack.place is None:
+            raise InvalidInput(f"{os.fspath(path)} has no source; add a table [source] with a place")
+        source = load_source(stack.place, stack.source)
+        reranker = Reranker(stack.scorer(threads=threads), limit=stack.limit, rank_by=stack.rank_by)
+        options = without_none({"candidates": stack.candidates, "limit": stack.limit})
+        return cls(source, reranker, rank_by=stack.rank_by, **options)
+
     def __repr__(self) -> str:
         return f"Search({self.source!r}, {self.reranker!r}, candidates={self.candidates}, limit={self.limit})"
 
@@ -78,27 +102,31 @@ class Search:
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
         progress: bool = False,
     ) -> Ranking:
         """Return a Ranking whose results have the ranks and scores of both stages; `usage` has the time of each stage.
 
         `offset` skips that many of the best results, for later pages of the same ranking. `total` is the number of documents
         that match, if the source knows it. A note says if reranking could not have changed which documents are returned.
-        Raises InvalidInput, SourceError, and what the reranker raises.
+        `budget_ms` is the time of the whole search: what the source leaves of it is for reranking. `max_tokens`, `max_cost` and
+        `price` are those of `Reranker.rerank`. Raises InvalidInput, SourceError, and what the reranker raises.
         """
         if not callable(getattr(self.source, "search", None)):
             raise InvalidInput(f"{type(self.source).__name__} has only asynchronous methods; use asearch")
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         began = time.perf_counter()
         candidate_list = self.source.search(query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
-        fields = self.fields(documents, rank_by)
-        ranking = self.reranker.with_scorer(self._scorer).rerank(
-            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score, progress=progress
-        )
+        arguments = self._rerank_arguments(documents, rank_by, min_score, limits, began)
+        ranking = self.reranker.with_scorer(self._scorer).rerank(query, documents, progress=progress, **arguments)
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
     @refuse_unknown_names
@@ -111,19 +139,22 @@ class Search:
         candidates: int | None = None,
         rank_by: str | list[str] | None = None,
         min_score: float | None = None,
+        budget_ms: float | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        price: str | None = None,
     ) -> Ranking:
         """Do what `search` does without blocking the event loop."""
         query = checked_query(query)
         limit = self._limit(limit)
         candidate_count = self._candidate_count(candidates, offset)
+        limits = limits_of(budget_ms, max_tokens, max_cost, price)
         began = time.perf_counter()
         candidate_list = await search_source(self.source, query, candidate_count)
         documents = checked_documents(candidate_list)
         source_seconds = time.perf_counter() - began
-        fields = self.fields(documents, rank_by)
-        ranking = await self.reranker.with_scorer(self._scorer).arerank(
-            query, documents, limit=len(documents) or None, rank_by=fields, min_score=min_score
-        )
+        arguments = self._rerank_arguments(documents, rank_by, min_score, limits, began)
+        ranking = await self.reranker.with_scorer(self._scorer).arerank(query, documents, **arguments)
         return cut(_with_source(ranking, candidate_list, source_seconds), limit, len(documents), offset=offset)
 
     def fields(self, documents: Sequence[Any], rank_by: str | list[str] | None = None) -> list[str] | None:
@@ -138,6 +169,27 @@ class Search:
         records = [document for document in documents if isinstance(document, Mapping)]
         present_fields = [name for name in searched_fields if any(has_field(record, name) for record in records)]
         return present_fields or None
+
+    def _rerank_arguments(
+        self,
+        documents: Sequence[Any],
+        rank_by: str | list[str] | None,
+        min_score: float | None,
+        limits: Limits | None,
+        began: float,
+    ) -> dict[str, Any]:
+        """Return the arguments for the reranker. All documents are ranked, within what is left of the search's limits."""
+        arguments: dict[str, Any] = {
+            "limit": len(documents) or None,
+            "rank_by": self.fields(documents, rank_by),
+            "min_score": min_score,
+        }
+        if limits is None:
+            return arguments
+        arguments |= asdict(limits)
+        if limits.budget_ms is not None:  # a budget must be above 0
+            arguments["budget_ms"] = max(LEAST_BUDGET_MS, limits.budget_ms - 1000 * (time.perf_counter() - began))
+        return arguments
 
     def _limit(self, limit: int | None) -> int | None:
         return self.limit if limit is None else checked_limit(limit)

@@ -62,6 +62,8 @@ class Usage:
     - `remembered`: number of pairs whose score came from a cache.
     - `encoded`: number of texts that a late-interaction model had to encode, because no store had their encodings. It is
       None for other models.
+    - `estimated_cost`: about what the call cost in US dollars, by podium's list of prices or the price that the caller named.
+      It is None unless the call had a maximum cost.
     """
 
     pairs: int = 0
@@ -72,6 +74,7 @@ class Usage:
     source_seconds: float | None = None
     remembered: int = 0
     encoded: int | None = None
+    estimated_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the usage as `json.dumps` takes it."""
@@ -105,7 +108,7 @@ class Scores:
     - `query_tokens`, `query_dropped_tokens`: the same for the query. They are lists, because a model that reads the query
       and the text together may read less of the query beside a long text.
     - `total_tokens`: number of tokens computed or billed for the whole call, None if unknown.
-    - `billed`, `remembered`, `encoded`: as in Usage. `notes`, `reasons`: as in Ranking.
+    - `billed`, `remembered`, `encoded`, `estimated_cost`: as in Usage. `notes`, `reasons`: as in Ranking.
 
     A scorer that is made of others may also return these:
 
@@ -135,6 +138,7 @@ class Scores:
     revision: str | None = None
     score_kind: ScoreKind | None = None
     reasons: tuple[str, ...] = ()
+    estimated_cost: float | None = None
 
 
 class Scorer(Protocol):

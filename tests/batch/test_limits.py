@@ -12,10 +12,11 @@ from batches import pairs, results_in, write_table
 from commands import run_in_process
 from fakes import FunctionScorer
 from loopback import Answer, Loopback, as_json
-from podium.batch.limits import LimitedScorer, Limits, Price, with_limits
+from podium.batch.limits import LimitedScorer, Limits, with_limits
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput, PodiumError, RequestRejected
+from podium.prices import Price
 from podium.types import Scores
 
 

@@ -13,6 +13,7 @@ import podium
 from compositions import COMPOSITIONS
 from fakes import FunctionScorer, Letters, MemoryStore, Reader, WordOverlap
 from loopback import Answer, Loopback, wait_until
+from podium.compose.budget import Budget
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
 from podium.compose.fallback import Fallback
@@ -109,6 +110,7 @@ def compositions_of(scorers):
         st.builds(Fused, scorers, method=st.sampled_from(["min-max", "z-score"])),
         st.builds(lambda scorer: Neighbours(scorer, Letters()), scorers),
         st.builds(cached_if_possible, scorers),
+        st.builds(lambda scorer: Budget(scorer, budget_ms=100_000), scorers),
     )
 
 
@@ -124,6 +126,21 @@ DOCUMENT = st.one_of(
     st.builds(lambda text, score: {"text": text, "source_score": score}, WORDS, st.floats(-3, 3)),
     st.sampled_from(["", None]),
 )
+
+
+@settings(max_examples=100, deadline=None)
+@given(scorer=SCORERS, documents=st.lists(DOCUMENT, max_size=14), max_tokens=st.integers(1, 200))
+def test_no_document_is_lost_in_a_call_with_a_budget(scorer, documents, max_tokens):
+    reranker = podium.Reranker(Fallback(scorer))
+    for ranking in (
+        reranker.rerank("red fruit", documents, max_tokens=max_tokens),
+        asyncio.run(reranker.arerank("red fruit", documents, max_tokens=max_tokens)),
+        *reranker.rerank_many(["sea", "red fruit"], [documents[:3], documents], max_tokens=max_tokens)[1:],
+    ):
+        assert sorted(result.index for result in ranking) == list(range(len(documents)))
+        assert all(result.document is documents[result.index] for result in ranking)
+        groups = [(result.no_text, not result.has_score) for result in ranking]
+        assert groups == sorted(groups)
 
 
 @settings(max_examples=150, deadline=None)

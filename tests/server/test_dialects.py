@@ -246,7 +246,7 @@ def test_vllm_scores_many_pairs(server, mini):
 def test_podium_returns_the_complete_ranking(server, mini):
     body = server.post("/rank", REQUEST | {"limit": 2}).json()
     ranking = mini.rerank(QUERY, TEXTS, limit=2).to_dict()
-    assert body["results"] == [{**result, "text": TEXTS[result["index"]]} for result in ranking["results"]]
+    assert body["results"] == [{**result, "text": TEXTS[result["index"]], "explanation": None} for result in ranking["results"]]
     assert body["notes"] == ranking["notes"]
     assert body["score_kind"] == "sigmoid"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import podium
 from environment import PARITY_MODELS
 from fakes import Letters, MemoryStore, Reader, WordOverlap
+from podium.compose.budget import Budget
 from podium.compose.cached import CachedScorer
 from podium.compose.calibrated import CalibratedScorer, Calibration
 from podium.compose.cascade import Cascade
@@ -37,6 +38,7 @@ def cascade_of_cached_fallbacks_over_passages(*, first_fails: bool) -> BaseScore
 
 
 COMPOSITIONS: Mapping[str, Callable[[Scorer], BaseScorer]] = {
+    "budget": lambda scorer: Budget(scorer, budget_ms=100_000),
     "cached": lambda scorer: CachedScorer(scorer, MemoryStore()),
     "cascade, cheap": lambda scorer: Cascade(scorer, Reader(40), keep=2),
     "cascade, strong": lambda scorer: Cascade(Reader(40), scorer, keep=2),
@@ -55,6 +57,7 @@ COMPOSITIONS: Mapping[str, Callable[[Scorer], BaseScorer]] = {
 RERANKERS: Mapping[str, Callable[[], podium.Reranker]] = {
     "nested": lambda: podium.Reranker(cascade_of_cached_fallbacks_over_passages(first_fails=False)),
     "nested, first fails": lambda: podium.Reranker(cascade_of_cached_fallbacks_over_passages(first_fails=True)),
+    "budget": lambda: podium.Reranker(Budget(WordOverlap(), budget_ms=100_000)),
     "calibrated": lambda: podium.Reranker(CalibratedScorer(WordOverlap(), CALIBRATION)),
     "passages": lambda: podium.Reranker(Passages(podium.load("podium-mini"), size=16, title="source")),
     "fused": lambda: podium.Reranker(Fused(WordOverlap())),

@@ -127,6 +127,8 @@ def row_with_value(value: float) -> Row:
 class MemoryStore:
     """A store of scores for CachedScorer, in memory."""
 
+    location = "memory"
+
     def __init__(self) -> None:
         self.rows: dict[bytes, Row] = {}
 

@@ -89,10 +89,11 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import Limits, find_price, with_limits
+    from podium.batch.limits import Limits, with_limits
     from podium.batch.options import load_options
     from podium.batch.ray_engine import RayOptions
     from podium.load import load, provider_of
+    from podium.prices import find_price
 
     if columns is not None and not isinstance(columns, Mapping):
         raise InvalidInput(Argument("columns"), " must be a mapping such as {'query': 'question'}")

@@ -1,12 +1,11 @@
 """Limits of batch jobs with hosted models: requests and tokens per minute, and a maximum cost, shared by all threads.
 
-Costs are estimates: a provider may bill other numbers of tokens, and prices change.
+Costs are estimates (see podium.prices).
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import threading
 import time
 from collections import Counter
@@ -15,73 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from podium.compose.wrapped import WrappedScorer
-from podium.errors import Argument, InvalidInput, ProviderError
+from podium.errors import Argument, ProviderError
 from podium.hosted.scorer import HostedScorer
+from podium.inputs import check_positive_number
+from podium.prices import CHARACTERS_PER_TOKEN, Price, missing_price, search_count
 from podium.scorers import BaseScorer
 from podium.types import Progress, Scorer, Scores
 
-__all__ = [
-    "CHARACTERS_PER_TOKEN",
-    "LimitedScorer",
-    "Limits",
-    "Price",
-    "find_price",
-    "parse_price",
-    "searches_of",
-    "with_limits",
-]
+__all__ = ["LimitedScorer", "Limits", "with_limits"]
 
 CONCURRENT_CALLS = 8
 SECONDS_PER_MINUTE = 60.0
-CHARACTERS_PER_TOKEN = 4  # about, in English
-DOCUMENTS_PER_SEARCH = 100
-CHARACTERS_PER_SEARCH_DOCUMENT = 2000  # a longer document counts as several, of about 500 tokens each
 MOST_TOKENS_PER_SEARCH_DOCUMENT = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """A price in US dollars per `unit`, a key of UNITS. A search is a request with up to 100 documents.
-
-    `source` says where and when the price was listed.
-    """
-
-    dollars: float
-    unit: str
-    source: str = "the option price"
-
-    def __str__(self) -> str:
-        return f"{self.dollars:g} US dollars per {UNITS[self.unit]} ({self.source})"
-
-    def cost(self, tokens: float, searches: float) -> float:
-        return self.dollars * (tokens / 1e6 if self.unit == "Mtokens" else searches / 1e3)
-
-
-UNITS = {"Mtokens": "million tokens", "ksearches": "thousand searches"}
-"""Unit of a price, as in 0.05/Mtokens → its name."""
-
-PRICES = {
-    "voyage:rerank-2.5": Price(0.05, "Mtokens", "openrouter.ai/voyageai on 27 July 2026"),
-    "voyage:rerank-2.5-lite": Price(0.02, "Mtokens", "openrouter.ai/voyageai on 27 July 2026"),
-}
-"""Model → its list price. Only prices with a source and a date are listed."""
-
-
-def parse_price(text: str) -> Price:
-    """Return the price in a text such as 0.05/Mtokens or 2/ksearches. Raises InvalidInput."""
-    amount, _, unit = text.partition("/")
-    try:
-        dollars = float(amount)
-    except ValueError:
-        dollars = math.nan
-    if unit not in UNITS or not 0 <= dollars < math.inf:
-        raise InvalidInput(Argument("price"), f" is written as 0.05/Mtokens or 2/ksearches, not {text!r:.40}")
-    return Price(dollars, unit)
-
-
-def find_price(model: str, price: str | None) -> Price | None:
-    """Return the price that a user has named, or else the list price of a model, None if it is unknown."""
-    return PRICES.get(model) if price is None else parse_price(price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +39,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "max_cost"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
-            ):
-                raise InvalidInput(Argument(name), f" must be a positive number, not {value!r:.40}")
+            if (value := getattr(self, name)) is not None:
+                check_positive_number(name, value)
         if self.max_cost is not None and self.price is None:
-            raise InvalidInput(
-                Argument("max_cost"),
-                " needs the price of the model, which is not listed; name it with ",
-                Argument("price", "0.05/Mtokens"),
-            )
+            raise missing_price()
 
 
 class _BudgetExceeded(ProviderError):
@@ -172,7 +109,7 @@ class LimitedScorer(WrappedScorer):
         """Return the scores of texts that fit in one request."""
         characters = sum(len(query) + len(text) for text in texts)
         estimated_tokens = characters / CHARACTERS_PER_TOKEN
-        most = self._estimated_cost(characters, _searches(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
+        most = self._estimated_cost(characters, search_count(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
         seconds = self._reserve(most, estimated_tokens)
 
         def before_retry() -> float:
@@ -192,7 +129,7 @@ class LimitedScorer(WrappedScorer):
             self._settle(most, most)
             raise
         tokens = estimated_tokens if scores.total_tokens is None else scores.total_tokens
-        searches = scores.billed.get("search_units", searches_of(texts))
+        searches = scores.billed.get("search_units", search_count(texts))
         self._settle(most, self._estimated_cost(tokens, searches))
         return scores
 
@@ -263,13 +200,3 @@ def _joined(replies: Sequence[Scores]) -> Scores:
         billed=billed,
         notes=(f"sent as {len(replies)} requests",),
     )
-
-
-def searches_of(texts: Sequence[str]) -> float:
-    """Return about how many searches are billed for the texts of a query."""
-    return _searches(texts, CHARACTERS_PER_SEARCH_DOCUMENT)
-
-
-def _searches(texts: Sequence[str], characters_per_document: int) -> float:
-    """Return the number of searches that are billed for texts, if a document has at most this many characters."""
-    return math.ceil(sum(max(1, math.ceil(len(text) / characters_per_document)) for text in texts) / DOCUMENTS_PER_SEARCH)

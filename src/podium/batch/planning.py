@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from podium.batch.compute import part_queries
 from podium.batch.jobs import JobRequest, job_files, new_manifest
 from podium.batch.layouts import Query
-from podium.batch.limits import CHARACTERS_PER_TOKEN, searches_of
 from podium.batch.options import Options
 from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
+from podium.prices import CHARACTERS_PER_TOKEN
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
@@ -59,7 +59,7 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
     characters = sum(
         len(query.text) + len(document.text) for _, queries in samples for query in queries for document in query.documents
     )
-    searches = sum(searches_of([document.text for document in query.documents]) for _, queries in samples for query in queries)
+    searches = sum(search_count([document.text for document in query.documents]) for _, queries in samples for query in queries)
     speed = None
     if as_scorer(reranker.scorer).threads is not None:
         ranked(samples[0][1][:1], reranker)  # the first call of a model is slower

@@ -27,6 +27,7 @@ from podium.cli.options import as_option, with_remedy
 from podium.cli.rank import rank
 from podium.cli.search import search
 from podium.cli.serve import serve
+from podium.cli.tune import tune
 from podium.errors import InvalidInput, MissingKey, ModelNotFound, PodiumError
 from podium.truncation import TruncationWarning
 
@@ -39,7 +40,7 @@ def podium() -> None:
     """Order search results by relevance."""
 
 
-for command in (rank, index, search, serve, key, batch, evaluate, compare, calibrate, demo, models, check):
+for command in (rank, index, search, serve, key, batch, evaluate, tune, compare, calibrate, demo, models, check):
     podium.add_command(command)
 
 

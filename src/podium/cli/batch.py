@@ -15,7 +15,6 @@ import click
 from podium.batch import PART_SIZE, BatchResult, verify_batch
 from podium.batch import batch as run_batch
 from podium.batch.jobs import JobRequest
-from podium.batch.limits import Price, find_price
 from podium.batch.planning import Plan, planned
 from podium.batch.verification import job_model
 from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
@@ -23,6 +22,7 @@ from podium.cli.tables import print_rows
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
 from podium.load import load
+from podium.prices import Price, find_price
 
 __all__ = ["batch"]
 

@@ -35,10 +35,13 @@ from podium.evaluation.evaluate import (
 )
 from podium.evaluation.metrics import checked_metrics
 from podium.evaluation.runs import check_ids, write_run
-from podium.inputs import comma_list
-from podium.load import load
+from podium.inputs import comma_list, refuse
+from podium.load import is_stack, load
 from podium.places import SourceOptions
 from podium.progress import bar
+from podium.ranking import Reranker
+from podium.scorers import BaseScorer
+from podium.stacks import model_scorer, read_stack
 
 __all__ = ["evaluate"]
 
@@ -116,11 +119,27 @@ def _system(
     collection: Collection, baseline: System, name: str, store: SqliteScores | None, load_options: dict[str, Any]
 ) -> System:
     """Load a model, and return its run on the candidates of the baseline. Scores are read from and written to `store`."""
-    pair_count = sum(len(scores) for scores in baseline.run.values())
-    with load(name, **load_options) as loaded:
-        reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store)) if store else loaded
-        with bar(pair_count, is_shown=True, label=f"scoring with {name}") as advance:
-            return rerank_run(collection, baseline.run, reranker, name, advance)
+    with contextlib.closing(_reranker(name, store, load_options)) as reranker:
+        candidates = read_stack(name).candidates if is_stack(name) else None
+        run = {query_id: dict(list(scores.items())[:candidates]) for query_id, scores in baseline.run.items()}
+        with bar(sum(map(len, run.values())), is_shown=True, label=f"scoring with {name}") as advance:
+            return rerank_run(collection, run, reranker, name, advance)
+
+
+def _reranker(name: str, store: SqliteScores | None, load_options: dict[str, Any]) -> Reranker:
+    """Load a model or a configuration file. In the latter, the scores of each model are stored, and not those of the whole."""
+    if store is None:
+        return load(name, **load_options)
+    if is_stack(name):
+        refuse(load_options, f"{name} has the options of its models in it, so do not use")
+        return Reranker(read_stack(name).scorer(load_model=lambda model, options: _cached(model_scorer(model, options), store)))
+    loaded = load(name, **load_options)
+    return loaded.with_scorer(CachedScorer(loaded.scorer, store))
+
+
+def _cached(scorer: BaseScorer, store: SqliteScores) -> BaseScorer:
+    """Return a scorer that stores its scores. Those of a listwise model cannot be stored."""
+    return scorer if scorer.listwise else CachedScorer(scorer, store)
 
 
 def _check_outputs(collection: Collection, names: Sequence[str], runs_folder: str | None, report_file: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +16,7 @@ from podium.load import provider_of
 
 __all__ = [
     "as_option",
+    "budget_options",
     "by_option",
     "candidates_option",
     "format_option",
@@ -52,7 +53,10 @@ HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
 LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
 
 model_option = click.option(
-    "--model", default="podium-mini", show_default=True, help="Model, as for podium.load: org/model, ./folder, cohere:…"
+    "--model",
+    default="podium-mini",
+    show_default=True,
+    help="Model, as for podium.load: org/model, ./folder, cohere:…, stack.toml",
 )
 candidates_option = click.option(
     "--candidates", type=POSITIVE, default=100, show_default=True, metavar="N", help="Candidates per query."
@@ -60,6 +64,22 @@ candidates_option = click.option(
 format_option = click.option(
     "--format", "format_name", type=click.Choice(list(FORMATS)), help="Format of FILE.  [default: by its name]"
 )
+
+_BUDGET_OPTIONS = {
+    "budget_ms": click.option(
+        "--budget-ms", type=float, metavar="MS", help="Score documents in their order for so many milliseconds."
+    ),
+    "max_tokens": click.option(
+        "--max-tokens",
+        type=POSITIVE,
+        metavar="N",
+        help="Score documents in their order until the model has read so many tokens.",
+    ),
+    "max_cost": click.option(
+        "--max-cost", type=float, metavar="USD", help="For hosted APIs: score documents until this estimated cost is reached."
+    ),
+    "price": click.option("--price", metavar="PRICE", help="Price of the model, such as 0.05/Mtokens or 2/ksearches."),
+}
 
 _MODEL_OPTIONS = {
     "precision": click.option(
@@ -115,13 +135,23 @@ def limit_option(default: int | None) -> Callable[[Command], Command]:
 
 def model_options(command: Command) -> Command:
     """Add the options for loading a model. The command gets the used options as `load_options`, arguments of podium.load."""
+    return _with_group(command, "load_options", _MODEL_OPTIONS)
+
+
+def budget_options(command: Command) -> Command:
+    """Add the options for a budget. The command gets the used options as `budget`, arguments of Reranker.rerank."""
+    return _with_group(command, "budget", _BUDGET_OPTIONS)
+
+
+def _with_group(command: Command, argument: str, options: Mapping[str, Callable[[Any], Any]]) -> Command:
+    """Add options to a command, which gets the used ones as a dict in one argument."""
 
     @functools.wraps(command)
     def with_options(*arguments: Any, **keywords: Any) -> Any:
-        load_options = without_none({name: keywords.pop(name) for name in _MODEL_OPTIONS})
-        return command(*arguments, load_options=load_options, **keywords)
+        used = without_none({name: keywords.pop(name) for name in options})
+        return command(*arguments, **{argument: used}, **keywords)
 
-    for option in reversed(_MODEL_OPTIONS.values()):
+    for option in reversed(list(options.values())):
         with_options = option(with_options)
     return with_options  # type: ignore[return-value]  # click reads the options from it
 

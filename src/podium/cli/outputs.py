@@ -7,6 +7,7 @@ import functools
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -14,7 +15,8 @@ import click
 from podium.cli.tables import print_notes
 from podium.documents import id_of, valid_unicode
 from podium.errors import InvalidInput
-from podium.types import Ranking
+from podium.explanations import Explanation
+from podium.types import Ranking, Result
 
 __all__ = ["output_options", "print_for_programs"]
 
@@ -43,17 +45,25 @@ def output_options(command: Command) -> Command:
     return with_output_format  # type: ignore[return-value]  # click reads the options from it
 
 
-def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int, str | None]) -> None:
+def print_for_programs(
+    output_format: str,
+    ranking: Ranking,
+    texts: Mapping[int, str | None],
+    explanations: Mapping[int, Explanation] = MappingProxyType({}),
+) -> None:
     """Print a ranking in one of OUTPUT_FORMATS, and its notes on stderr. `texts` are the documents' texts by index.
+
+    `explanations` are by index, too. CSV does not have them.
 
     "json" includes the notes, so they are not printed.
     """
     if output_format == "json":
-        print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=2))
+        rows = [_row(result, explanations) for result in ranking]
+        print(json.dumps(ranking.to_dict() | {"results": rows}, ensure_ascii=False, indent=2))
         return
     if output_format == "jsonl":
         for result in ranking:
-            row = result.to_dict()
+            row = _row(result, explanations)
             print(json.dumps({"rank": row.pop("rank"), "id": id_of(result.document), **row}, ensure_ascii=False))
     else:
         print(_csv_line((*COLUMNS, "text")))
@@ -63,6 +73,12 @@ def print_for_programs(output_format: str, ranking: Ranking, texts: Mapping[int,
             row |= {f"passage_{name}": passage.get(name) for name in ("start", "end", "score")}
             print(_csv_line((*(row[name] for name in COLUMNS), valid_unicode(texts[result.index] or ""))))
     print_notes(ranking)
+
+
+def _row(result: Result, explanations: Mapping[int, Explanation]) -> dict[str, Any]:
+    """Return a result as JSON, with its explanation if there is one."""
+    explanation = explanations.get(result.index)
+    return result.to_dict() | ({} if explanation is None else {"explanation": explanation.to_dict()})
 
 
 def _csv_line(values: Iterable[Any]) -> str:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from podium.cli.options import by_option, candidates_option, limit_option, model_option, model_options
+from podium.cli.options import budget_options, by_option, candidates_option, limit_option, model_option, model_options
 from podium.cli.outputs import output_options, print_for_programs
 from podium.cli.source_options import source_options as add_source_options
 from podium.cli.tables import print_search, shown_texts
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_fields, comma_list
-from podium.load import load
+from podium.inputs import checked_fields, comma_list, without_none
+from podium.load import is_stack, load
 from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
+from podium.stacks import read_stack
 
 __all__ = ["search"]
 
 
 @click.command()
 @click.argument("query")
-@click.option("--in", "place", required=True, metavar="PLACE", help=f"Index to search: {EXAMPLES}, or a file.")
+@click.option(
+    "--in", "place", metavar="PLACE", help=f"Index to search: {EXAMPLES}, or a file.  [default: the source of a stack.toml]"
+)
 @limit_option(10)
 @click.option(
     "--offset", type=click.IntRange(0), default=0, metavar="N", help="Number of results to skip, to show another page."
@@ -31,11 +36,12 @@ __all__ = ["search"]
 @model_option
 @add_source_options()
 @by_option(default="the searched fields")
+@budget_options
 @output_options
 @model_options
 def search(
     query: str,
-    place: str,
+    place: str | None,
     limit: int,
     candidates: int,
     model: str,
@@ -43,6 +49,7 @@ def search(
     source_options: SourceOptions,
     by: str | None,
     output_format: str | None,
+    budget: dict[str, Any],
     load_options: dict[str, Any],
 ) -> None:
     """Search, then rerank.
@@ -51,6 +58,8 @@ def search(
     """
     rank_by = None if by is None else comma_list(by)
     checked_fields(rank_by)  # raises InvalidInput before the source is loaded
+    if place is None:
+        place, source_options, candidates = _source_of_stack(model, source_options, candidates)
     source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
@@ -59,10 +68,22 @@ def search(
     with contextlib.closing(source), load(model, **load_options) as reranker:
         # There is no limit, because the table also shows the source's order, and `cut` selects a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
-        ranking = unlimited_search.search(query, progress=True)
+        ranking = unlimited_search.search(query, progress=True, **budget)
     shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)
     if output_format:
         texts = shown_texts(((result.index, result.document) for result in ranking), shown_fields)
         print_for_programs(output_format, cut(ranking, limit, offset=offset), texts)
     else:
         print_search(ranking, limit, shown_fields, offset)
+
+
+def _source_of_stack(model: str, options: SourceOptions, candidates: int) -> tuple[str, SourceOptions, int]:
+    """Return the place, the options and the number of candidates in a configuration file. Options of the command come first."""
+    stack = read_stack(model) if is_stack(model) else None
+    if stack is None or stack.place is None:
+        raise InvalidInput(
+            Argument("in"), " is missing; name an index, a file, or a ", Argument("model"), " stack.toml with one"
+        )
+    is_default = click.get_current_context().get_parameter_source("candidates") is ParameterSource.DEFAULT
+    count = stack.candidates if is_default and stack.candidates is not None else candidates
+    return stack.place, replace(stack.source, **without_none(asdict(options))), count

@@ -16,8 +16,8 @@ from podium.errors import Argument, InvalidInput
 from podium.extras import import_optional
 from podium.inputs import without_none
 from podium.load import provider_of
+from podium.options import Option
 from podium.places import SourceOptions
-from podium.server.options import Option
 from podium.server.settings import OPTIONS, Settings
 
 __all__ = ["serve"]

@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from podium.documents import has_field, id_of, texts_of
+from podium.explanations import Explanation
 from podium.search import cut
 from podium.types import Ranking, Result
 
-__all__ = ["print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
+__all__ = ["print_explanations", "print_notes", "print_ranking", "print_rows", "print_search", "shown_texts"]
 
 # Widths are numbers of a terminal's cells, of which a letter takes one and a Chinese character two.
 MIN_WIDTH = 40  # of a line, even if the terminal is narrower
@@ -30,6 +31,10 @@ UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
 MIN_TEXT_WIDTH = 10
 MAX_ID_WIDTH = 12
 GAP = 2  # spaces between columns
+CONTRIBUTION_WIDTH = 11  # of a number such as +12.3456 and the spaces after it
+# The share of the strongest contribution from which a sentence is bold, and below which it has no colour.
+STRONG_SHARE = 0.5
+WEAK_SHARE = 0.1
 MAX_READ_CHARACTERS = 1_000  # how many characters of a text are read to show its beginning in a terminal
 REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "→": "->", "Δ": "delta", "×": "x"}
 """Arrows, dashes and dots → what is shown in a terminal without Unicode."""
@@ -52,6 +57,32 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
     if rows:
         _print_documents(columns, rows)
     print_notes(ranking)
+
+
+def print_explanations(ranking: Ranking, explanations: Mapping[int, Explanation]) -> None:
+    """Print the sentences of explained results, each with its contribution. `explanations` are by the index in the input.
+
+    In a terminal with colours, sentences that raise the score are green, and those that lower it red. The strongest are bold.
+    """
+    for result in ranking:
+        if (explanation := explanations.get(result.index)) is None:
+            continue
+        names = (f"number {result.rank}", id_of(result.document), f"{explanation.score_kind} {explanation.score:.4f}")
+        click.echo("\n" + " · ".join(name for name in names if name))
+        strongest = max((abs(sentence.contribution or 0.0) for sentence in explanation.sentences), default=0.0)
+        for sentence in explanation.sentences:
+            share = (sentence.contribution or 0.0) / strongest if strongest else 0.0
+            number = "" if sentence.contribution is None else f"{sentence.contribution:+.4f}"
+            line = f"{number:>9}  {_one_line(sentence.text, _line_width() - CONTRIBUTION_WIDTH)}"
+            click.echo(click.style(line, fg=_color(share), bold=abs(share) > STRONG_SHARE))
+        for note in explanation.notes:
+            click.echo(f"note: {note}", err=True)
+
+
+def _color(share: float) -> str | None:
+    if abs(share) < WEAK_SHARE:
+        return None
+    return "green" if share > 0 else "red"
 
 
 def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, offset: int = 0) -> None:

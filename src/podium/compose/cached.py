@@ -7,17 +7,20 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from podium.compose.columns import is_plain, selected_scores
+from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
-from podium.compose.stores import Row, Store
+from podium.compose.stores import Row, Store, store_at
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
+from podium.options import Option
 from podium.scorers import HasScorer
 from podium.texts import selected_texts
 from podium.types import Passage, Progress, Scorer, Scores
 
-__all__ = ["CachedScorer"]
+__all__ = ["COMPONENT", "CachedScorer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
             )
         self._store = store
         self._key_prefix = f"{self.model}@{self.revision}:{self.identity}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"use": "Cached", "store": self._store.location, "scorer": self.scorer}
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
@@ -141,6 +147,20 @@ def _with_length(text: str) -> bytes:
     """Return a text for a hash, with its length before it, so that "ab", "c" and "a", "bc" have different hashes."""
     content = text.encode("utf-8", "replace")
     return b"%d:%s" % (len(content), content)
+
+
+def _cached(scorer: Scorer, store: str) -> CachedScorer:
+    return CachedScorer(scorer, store_at(store))
+
+
+COMPONENT = Component(
+    name="Cached",
+    create=_cached,
+    scorers=("scorer",),
+    options=(Option("store", str),),
+    required=("store",),
+    files=("store",),
+)
 
 
 def _first_positions(keys: Sequence[bytes]) -> dict[bytes, int]:

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.atomic import atomic_write
+from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, InvalidInput, unreadable
 from podium.json_values import load_json
 from podium.logistic import sigmoid
+from podium.options import Option
 from podium.ordering import first_tier, raw_scores
 from podium.scorers import HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
-__all__ = ["CalibratedScorer", "Calibration", "read_calibration", "write_calibration"]
+__all__ = ["COMPONENT", "CalibratedScorer", "Calibration", "read_calibration", "write_calibration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
                 " as for podium calibrate, or fit another calibration",
             )
         self.calibration = calibration
+        self.file: str | None = None  # from which the calibration was read, None if unknown
+
+    def settings(self) -> dict[str, Any]:
+        return {"use": "Calibrated", "calibration": self.file or "unknown", "scorer": self.scorer}
 
     @property
     def identity(self) -> str:
@@ -105,6 +111,22 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
             for score, raw_score, is_comparable in zip(scores.values, raw, first_tier(scores), strict=True)
         ]
         return replace(scores, values=values, raw=raw)
+
+
+def _calibrated(scorer: Scorer, calibration: str) -> CalibratedScorer:
+    calibrated = CalibratedScorer(scorer, read_calibration(calibration))
+    calibrated.file = calibration
+    return calibrated
+
+
+COMPONENT = Component(
+    name="Calibrated",
+    create=_calibrated,
+    scorers=("scorer",),
+    options=(Option("calibration", str),),
+    required=("calibration",),
+    files=("calibration",),
+)
 
 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from podium.compose.columns import cost_of, models_of, placed_columns, selected_scores
 from podium.compose.combined import CombinedScorer
+from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Steps
 from podium.errors import Argument, InvalidInput
+from podium.options import Option
 from podium.ordering import is_scored, order_of, raw_scores
-from podium.scorers import HasScorer
+from podium.scorers import BaseScorer, HasScorer
 from podium.texts import selected_texts
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
-__all__ = ["Cascade", "gap_cut"]
+__all__ = ["COMPONENT", "Cascade", "gap_cut"]
 
 AUTO = "auto"
 FEWEST, MOST = 10, 50  # bounds of the number of documents that "auto" keeps
@@ -62,6 +65,16 @@ class Cascade(CombinedScorer):
     @property
     def max_length(self) -> int | None:
         return self.scorers[1].max_length
+
+    def settings(self) -> dict[str, Any]:
+        return {"use": "Cascade", "keep": self.keep, "cheap": self.scorers[0], "strong": self.scorers[1]}
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        """Limit only the strong scorer: the cheap one has to order all texts."""
+        cheap, strong = self.scorers
+        limited = copy.copy(self)
+        limited.scorers = (cheap, strong.limited(limit))
+        return limited
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
@@ -116,6 +129,14 @@ class Cascade(CombinedScorer):
         score_kind = strong_scores.score_kind if positions else cheap.score_kind
         costs = cost_of([cheap_scores, strong_scores])
         return Scores(**columns, **costs, tiers=tiers, scored_by=scored_by, score_kind=score_kind)
+
+
+COMPONENT = Component(
+    name="Cascade",
+    create=Cascade,
+    scorers=("cheap", "strong"),
+    options=(Option("keep", int | Literal["auto"], minimum=1),),
+)
 
 
 def gap_cut(scores: Sequence[float]) -> int:

@@ -94,6 +94,7 @@ def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
     calls = list(calls)
     totals = [scores.total_tokens for scores in calls]
     encoded = [scores.encoded for scores in calls if scores.encoded is not None]
+    costs = [scores.estimated_cost for scores in calls if scores.estimated_cost is not None]
     return {
         "total_tokens": None if None in totals else sum(total for total in totals if total),
         "billed": summed(scores.billed for scores in calls),
@@ -101,6 +102,7 @@ def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
         "reasons": tuple(dict.fromkeys(reason for scores in calls for reason in scores.reasons)),
         "remembered": sum(scores.remembered for scores in calls),
         "encoded": sum(encoded) if encoded else None,
+        "estimated_cost": sum(costs) if costs else None,
     }
 
 

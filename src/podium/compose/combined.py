@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from podium.compose.stepwise import StepwiseScorer
 from podium.encodings import EncodingStore, TextEncoder
-from podium.scorers import HasScorer, as_scorer
+from podium.scorers import BaseScorer, HasScorer, as_scorer
 from podium.token_counts import SeveralCounters, TokenCounter
 from podium.types import Scorer
 
@@ -49,6 +49,10 @@ class CombinedScorer(StepwiseScorer):
         return all(scorer.is_async for scorer in self.scorers)
 
     @property
+    def is_remote(self) -> bool:
+        return any(scorer.is_remote for scorer in self.scorers)
+
+    @property
     def threads(self) -> int | None:
         """The largest number of threads that one of the scorers uses."""
         return max((scorer.threads for scorer in self.scorers if scorer.threads is not None), default=None)
@@ -75,6 +79,13 @@ class CombinedScorer(StepwiseScorer):
         combined.scorers = tuple(
             scorer.with_store(store) if encoder is not None and scorer.encoder is encoder else scorer for scorer in self.scorers
         )
+        return combined
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        if not self.listwise:
+            return limit(self)
+        combined = copy.copy(self)
+        combined.scorers = tuple(scorer.limited(limit) for scorer in self.scorers)
         return combined
 
     def close(self) -> None:

@@ -6,10 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from podium.compose.circuit import Circuit
 from podium.compose.combined import CombinedScorer
+from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Steps
+from podium.deadlines import is_over
 from podium.errors import (
     Argument,
     DeadlineExceeded,
@@ -18,10 +21,11 @@ from podium.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from podium.options import Option
 from podium.scorers import BaseScorer, HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
 
-__all__ = ["FAILURES", "Fallback"]
+__all__ = ["COMPONENT", "FAILURES", "Fallback"]
 
 FAILURES = (DeadlineExceeded, RateLimited, ProviderUnavailable, TimeoutError, ConnectionError)
 """The errors after which the next scorer is called. The last two are those of Python, which a user's scorer may raise."""
@@ -55,6 +59,8 @@ class Fallback(CombinedScorer):
             raise InvalidInput(Argument("or_keep_order"), f" must be True or False, not {or_keep_order!r:.40}")
         super().__init__(scorers)
         self.or_keep_order = or_keep_order
+        self._failures = failures
+        self._seconds = seconds
         self._circuits = [Circuit(failures=failures, seconds=seconds, clock=clock) for _ in scorers]
 
     def __repr__(self) -> str:
@@ -84,6 +90,15 @@ class Fallback(CombinedScorer):
     def max_length(self) -> int | None:
         return self.scorers[0].max_length
 
+    def settings(self) -> dict[str, Any]:
+        return {
+            "use": "Fallback",
+            "or_keep_order": self.or_keep_order,
+            "failures": self._failures,
+            "seconds": self._seconds,
+            "scorers": list(self.scorers),
+        }
+
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
@@ -105,6 +120,9 @@ class Fallback(CombinedScorer):
                         progress if scorer.schedules_together else None,
                     )
                 except FAILURES as failure:
+                    if is_over():  # the call's budget was too short, which says nothing about the scorer
+                        circuit.abandon()
+                        raise
                     circuit.record_failure()
                     error = failure
                     for index in group:
@@ -124,6 +142,18 @@ class Fallback(CombinedScorer):
             _unscored(len(texts), query_reasons) if scores is None else scores
             for scores, texts, query_reasons in zip(results, texts_per_query, reasons, strict=True)
         ]
+
+
+def _fallback(scorers: Sequence[Scorer], **options: Any) -> Fallback:
+    return Fallback(*scorers, **options)
+
+
+COMPONENT = Component(
+    name="Fallback",
+    create=_fallback,
+    scorer_lists=("scorers",),
+    options=(Option("or_keep_order", bool), Option("failures", int, minimum=1), Option("seconds", float, above=0)),
+)
 
 
 def _groups(scorer: BaseScorer, indices: list[int]) -> list[list[int]]:

@@ -8,18 +8,20 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from podium.compose.columns import summed
+from podium.compose.components import Component
 from podium.compose.normalization import NORMALIZATIONS, RRF_CONSTANT, Method
 from podium.compose.stepwise import ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import source_score_and_rank
 from podium.errors import Argument, InvalidInput
 from podium.inputs import checked_limit
+from podium.options import Option
 from podium.ordering import NO_TEXT_SCORES, is_scored, raw_scores
 from podium.scorers import HasScorer
 from podium.texts import documents_of
 from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
 
-__all__ = ["Fused", "check_weight", "fused_values", "rrf"]
+__all__ = ["COMPONENT", "Fused", "check_weight", "fused_values", "rrf"]
 
 
 class Fused(StepwiseScorer, WrappedScorer):
@@ -65,6 +67,9 @@ class Fused(StepwiseScorer, WrappedScorer):
     @property
     def reads_documents(self) -> bool:
         return True
+
+    def settings(self) -> dict[str, Any]:
+        return {"use": "Fused", "weight": self.weight, "method": self.method, "scorer": self.scorer}
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
@@ -112,6 +117,14 @@ class Fused(StepwiseScorer, WrappedScorer):
                 f"no document has a {self._source_name}, so the scores are not fused; rank what a source returned",
             ),
         )
+
+
+COMPONENT = Component(
+    name="Fused",
+    create=Fused,
+    scorers=("scorer",),
+    options=(Option("weight", float, minimum=0, maximum=1), Option("method", Method)),
+)
 
 
 def fused_values(scores: Scores, weight: float, method: Method, others: Sequence[float]) -> list[float]:

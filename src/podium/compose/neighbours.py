@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from podium.compose.components import Component
 from podium.compose.fused import check_weight, fused_values
 from podium.compose.stepwise import CallStep, EitherStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.embedding import adocument_vectors, aquery_vector, document_vectors, embedder_name, query_vector
 from podium.errors import Argument, InvalidInput
-from podium.inputs import check_positive
+from podium.inputs import check_positive, without_none
+from podium.options import Option
 from podium.ordering import is_scored, order_of
 from podium.scorers import HasScorer
 from podium.texts import documents_of
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["Neighbours"]
+__all__ = ["COMPONENT", "Neighbours"]
 
 ROWS_AT_ONCE = 512  # documents whose similarities to all others are in memory together
 
@@ -103,6 +105,11 @@ class Neighbours(StepwiseScorer, WrappedScorer):
     def reads_documents(self) -> bool:
         return self.vector is not None or self.scorer.reads_documents
 
+    def settings(self) -> dict[str, Any]:
+        options = {"vector": self.vector, **asdict(self.options)}
+        embed = embedder_name(self.embed) or type(self.embed).__name__
+        return {"use": "Neighbours", "embed": embed, **without_none(options), "scorer": self.scorer}
+
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
@@ -162,6 +169,24 @@ class Neighbours(StepwiseScorer, WrappedScorer):
             return query
         moved: Vectors = (1 - self.options.move) * query + self.options.move * matrix[best].mean(axis=0)
         return moved
+
+
+COMPONENT = Component(
+    name="Neighbours",
+    create=Neighbours,
+    scorers=("scorer",),
+    options=(
+        Option("embed", str),
+        Option("vector", str),
+        Option("best", int, minimum=1),
+        Option("move", float, minimum=0, maximum=1),
+        Option("weight", float, minimum=0, maximum=1),
+        Option("neighbours", int, minimum=1),
+        Option("share", float, minimum=0, maximum=1),
+    ),
+    required=("embed",),
+    embedders=("embed",),
+)
 
 
 def _vectors(embed: Embed, query: str, texts: list[str]) -> tuple[Vectors, Sequence[Vectors]]:

@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from podium.compose.columns import concatenated_scores, selected_scores
+from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.window_scores import document_scores
 from podium.compose.windows import DividedText, Part, Window, halves
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import has_field, texts_of
 from podium.errors import Argument, InvalidInput
-from podium.inputs import check_positive
+from podium.inputs import check_positive, without_none
+from podium.options import Option
 from podium.progress import in_proportion
 from podium.scorers import HasScorer
 from podium.texts import Texts, documents_of
 from podium.token_counts import EstimatedTokens, TokenCounter
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["Aggregate", "Passages"]
+__all__ = ["COMPONENT", "Aggregate", "Passages"]
 
 Aggregate = Literal["max", "mean_top_k", "first"]
 MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
@@ -84,6 +86,17 @@ class Passages(StepwiseScorer, WrappedScorer):
     @property
     def reads_passages(self) -> bool:
         return True
+
+    def settings(self) -> dict[str, Any]:
+        options = {
+            "size": self.size,
+            "overlap": self.overlap,
+            "title": self.title,
+            "aggregate": self.aggregate,
+            "top_k": self.top_k if self.aggregate == "mean_top_k" else None,
+            "max_passages": None if self.aggregate == "first" else self.max_passages,
+        }
+        return {"use": "Passages", **without_none(options), "scorer": self.scorer}
 
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
@@ -193,6 +206,21 @@ class Passages(StepwiseScorer, WrappedScorer):
             is_cut = len(starts) > limit
             result.append((title[: starts[limit]].rstrip() if is_cut else title, min(len(starts), limit) + 1 if title else 0))
         return result
+
+
+COMPONENT = Component(
+    name="Passages",
+    create=Passages,
+    scorers=("scorer",),
+    options=(
+        Option("size", int, minimum=MIN_SIZE),
+        Option("overlap", int, minimum=0),
+        Option("title", str),
+        Option("aggregate", Aggregate),
+        Option("top_k", int, minimum=1),
+        Option("max_passages", int, minimum=1),
+    ),
+)
 
 
 def _check_options(size: Any, overlap: Any, title: Any, aggregate: Any, top_k: Any, max_passages: Any) -> None:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from podium.deadlines import until
 from podium.errors import PodiumError
 from podium.scorers import BaseScorer
 from podium.steps import adrive, drive
@@ -21,13 +22,15 @@ __all__ = ["CallStep", "EitherStep", "ScoreStep", "Step", "Steps", "StepwiseScor
 class ScoreStep(NamedTuple):
     """A step that scores the texts of queries; its result is a list with the Scores of each query.
 
-    An asynchronous call has one query. `progress` is called with numbers of texts, in blocking calls.
+    An asynchronous call has one query. `progress` is called with numbers of texts, in blocking calls. `deadline` is a time of
+    `time.perf_counter` after which a scorer need not wait for a server (see `podium.deadlines`).
     """
 
     scorer: BaseScorer
     queries: Sequence[str]
     texts_per_query: Sequence[Sequence[str]]
     progress: Progress | None = None
+    deadline: float | None = None
 
 
 class CallStep(NamedTuple):
@@ -82,7 +85,8 @@ def _perform(step: Step) -> Any:
     with_texts = [index for index, texts in enumerate(step.texts_per_query) if texts]
     queries = [step.queries[index] for index in with_texts]
     texts_per_query = [step.texts_per_query[index] for index in with_texts]
-    scored = step.scorer.score_many(queries, texts_per_query, progress=step.progress) if with_texts else []
+    with until(step.deadline):
+        scored = step.scorer.score_many(queries, texts_per_query, progress=step.progress) if with_texts else []
     if len(scored) != len(with_texts):
         raise PodiumError(f"{step.scorer.model} returned scores for {len(scored)} of {len(with_texts)} queries")
     for texts, scores in zip(texts_per_query, scored, strict=True):
@@ -99,7 +103,8 @@ async def _perform_async(step: Step) -> Any:
         return await step.asynchronous()
     scores_per_query = []
     for query, texts in zip(step.queries, step.texts_per_query, strict=True):
-        scores = await step.scorer.ascore(query, texts) if texts else Scores(())
+        with until(step.deadline):
+            scores = await step.scorer.ascore(query, texts) if texts else Scores(())
         _check(step.scorer, texts, scores)
         scores_per_query.append(scores)
     return scores_per_query

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.scorers import BaseScorer, HasScorer, as_scorer
@@ -58,6 +60,10 @@ class WrappedScorer(BaseScorer):
         return self.scorer.is_async
 
     @property
+    def is_remote(self) -> bool:
+        return self.scorer.is_remote
+
+    @property
     def precision(self) -> str | None:
         return self.scorer.precision
 
@@ -85,6 +91,17 @@ class WrappedScorer(BaseScorer):
         wrapped = copy.copy(self)
         wrapped.scorer = self.scorer.with_store(store)
         return wrapped
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        if not self.listwise:
+            return limit(self)
+        wrapped = copy.copy(self)
+        wrapped.scorer = self.scorer.limited(limit)
+        return wrapped
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings of the scorer inside, because this one is not in configuration files."""
+        return self.scorer.settings()
 
     def close(self) -> None:
         self.scorer.close()

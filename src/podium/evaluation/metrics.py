@@ -10,7 +10,7 @@ from podium.evaluation.collections import LARGEST_GRADE, Qrels
 from podium.evaluation.runs import Run
 from podium.extras import import_optional
 
-__all__ = ["DEFAULT_METRICS", "PerQuery", "checked_metrics", "judged_shares", "mean", "metric_values"]
+__all__ = ["DEFAULT_METRICS", "PerQuery", "checked_metrics", "cutoff_of", "judged_shares", "mean", "metric_values"]
 
 DEFAULT_METRICS = ("nDCG@10", "RR@10", "AP", "R@100", "P@5", "Success@1")
 LARGEST_CUTOFF = 1_000_000
@@ -49,6 +49,12 @@ def metric_values(metrics: Sequence[str], qrels: Qrels, run: Run) -> dict[str, d
             "check the metric's parameters"
         ) from error
     return values
+
+
+def cutoff_of(metric: str) -> int | None:
+    """Return how many of the first documents a metric reads, None for all. Raises InvalidInput if it is unknown."""
+    cutoff: int | None = _measure(metric).params.get("cutoff")
+    return cutoff
 
 
 def judged_shares(qrels: Qrels, run: Run, depth: int = 10) -> dict[str, float]:

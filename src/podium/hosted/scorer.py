@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from podium.deadlines import seconds_left
 from podium.errors import Argument, InvalidInput, ProviderError
 from podium.forks import renew_after_fork
 from podium.hosted import wire
@@ -20,6 +21,7 @@ from podium.hosted.credentials import Credentials, split_login
 from podium.hosted.providers import Provider, find_provider
 from podium.hosted.retries import Policy, Request
 from podium.hosted.transport import asend_all, send_all
+from podium.inputs import without_none
 from podium.scorers import BaseScorer
 from podium.threads import to_thread
 from podium.types import ScoreKind, Scores
@@ -60,6 +62,7 @@ class HostedScorer(BaseScorer):
         self.provider = find_provider(provider) if isinstance(provider, str) else provider
         self._model = _checked_model(self.provider, model)
         server, login = split_login(_checked_base_url(self.provider, base_url))
+        self._server = server  # None for the provider's public server
         self._url = wire.request_url(self.provider, self._model, server)
         self._credentials = Credentials(self.provider, api_key, login, is_required=server is None)
         self._policy = _checked_policy(timeout, retries)
@@ -93,15 +96,29 @@ class HostedScorer(BaseScorer):
         return True
 
     @property
+    def is_remote(self) -> bool:
+        return True
+
+    @property
     def score_kind(self) -> ScoreKind:
         return self.provider.score_kind
+
+    def settings(self) -> dict[str, Any]:
+        """The model's name, its server if it is not the public one, and the limits of a call. Keys are left out."""
+        options = {"base_url": self._server, "max_documents": self._max_documents}
+        return {
+            "model": self.model,
+            **without_none(options),
+            "timeout": self._policy.timeout,
+            "retries": self._policy.retries,
+        }
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_with(query, texts, before_retry=None)
 
     def score_with(self, query: str, texts: Sequence[str], *, before_retry: Callable[[], float] | None) -> Scores:
         """Do what `score` does. `before_retry` is that of Policy."""
-        policy = dataclasses.replace(self._policy, before_retry=before_retry)
+        policy = dataclasses.replace(self._current_policy, before_retry=before_retry)
         return _scores(send_all(self._requests(query, texts), self._connections, policy))
 
     def request_ranges(self, query: str, texts: Sequence[str]) -> list[range]:
@@ -110,7 +127,7 @@ class HostedScorer(BaseScorer):
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
         requests = await to_thread(self._requests, query, texts)  # counting megabytes of text would block the event loop
-        replies = await asend_all(requests, await self._async_clients.client(), self._policy)
+        replies = await asend_all(requests, await self._async_clients.client(), self._current_policy)
         return await to_thread(_scores, replies)
 
     def renew(self) -> None:
@@ -127,6 +144,14 @@ class HostedScorer(BaseScorer):
     async def aclose(self) -> None:
         await self._async_clients.aclose()
         self.close()
+
+    @property
+    def _current_policy(self) -> Policy:
+        """The policy, with the time that is left if the call has a budget."""
+        left = seconds_left()
+        if left is None:
+            return self._policy
+        return dataclasses.replace(self._policy, timeout=min(self._policy.timeout, max(left, 0.0)))
 
     def _requests(self, query: str, texts: Sequence[str]) -> list[Request]:
         """Return the requests of a call, each for a part of the texts, in their order."""

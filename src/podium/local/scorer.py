@@ -95,6 +95,10 @@ class ModelScorer(BaseScorer):
     def is_async(self) -> bool:
         return True
 
+    def settings(self) -> dict[str, Any]:
+        """The model's name, precision and maximum length. What depends on the machine is left out: runtime and threads."""
+        return {"model": self.model, "precision": self.precision, "max_length": self.max_length}
+
     def close(self) -> None:
         self._loaded_model.workers.close()
 

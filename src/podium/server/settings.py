@@ -6,20 +6,19 @@ import difflib
 import inspect
 import ipaddress
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.errors import Argument, InvalidInput, unreadable
-from podium.extras import import_optional
+from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list
-from podium.load import check_name, load
+from podium.load import HOSTED_OPTIONS, LOCAL_OPTIONS, SCORE_OPTIONS, check_name, load
+from podium.options import Option, option, options_of
 from podium.places import EXAMPLES, SourceOptions, weights
 from podium.server.http.keys import Keys
-from podium.server.options import Option, option, options_of
-from podium.sources.fusion import Fusion, Mode
+from podium.stacks import SOURCE_OPTIONS as STACK_SOURCE_OPTIONS
+from podium.toml_files import read_toml
 
 __all__ = ["OPTIONS", "Settings"]
 
@@ -77,7 +76,7 @@ class Settings:
     @classmethod
     def from_toml(cls, path: Path) -> Settings:
         """Return the settings in a TOML file, whose keys are named like the options. Raises InvalidInput if it has errors."""
-        table = {name.replace("_", "-"): value for name, value in _read_toml(path).items()}
+        table = {name.replace("_", "-"): value for name, value in read_toml(path).table.items()}
         try:
             models = _load_arguments(table.pop("models", {}))
             _check_option_names(table)
@@ -128,27 +127,17 @@ class Settings:
 
 OPTIONS = options_of(Settings)
 MODEL_OPTIONS = [  # arguments of podium.load, for all models of --model
-    Option("precision", Literal["float32", "int8", "auto"]),
-    Option("max_length", int, minimum=1),
-    Option("encoding", Literal["int8", "float16", "float32"]),
-    Option("pooling", int, minimum=1, maximum=3),
-    Option("score", Literal["sum", "mean"]),
-    Option("keep", str),
-    Option("base_url", str),
-    Option("calibration", str),
+    row
+    for row in (*LOCAL_OPTIONS, *HOSTED_OPTIONS, *SCORE_OPTIONS)
+    if row.attribute in {"precision", "max_length", "encoding", "pooling", "score", "keep", "base_url", "calibration"}
 ]
-SOURCE_OPTIONS = [  # fields of SourceOptions; lists of fields are strings, as on the command line: title^2,text
-    Option("text", str),
-    Option("embed", str),
-    Option("mode", Mode),
-    Option("fusion", Fusion),
-    Option("text_weight", float, minimum=0, maximum=1),
-    Option("vector", str),
-    Option("filter", str),
-    Option("return_fields", str),
-    Option("ef_runtime", int, minimum=1),
-    Option("timeout", float, name="index_timeout", above=0),
-]
+# Lists of fields are strings here, as on the command line: title^2,text. The names are those of the options of the command.
+CHANGES: Mapping[str, Mapping[str, Any]] = {
+    "text": {"kind": str},
+    "return_fields": {"kind": str},
+    "timeout": {"name": "index_timeout"},
+}
+SOURCE_OPTIONS = [replace(row, **CHANGES.get(row.attribute, {})) for row in STACK_SOURCE_OPTIONS]
 
 
 def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,14 +188,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    toml = import_optional("tomllib" if sys.version_info >= (3, 11) else "tomli", "serve")
-    try:
-        table: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except ValueError as error:
-        raise InvalidInput(f"{path} is not TOML: {error}") from error
-    return table

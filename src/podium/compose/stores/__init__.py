@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["Row", "Store", "open_store"]
+__all__ = ["MEMORY_URL", "Row", "Store", "open_store", "store_at"]
 
 MEMORY = "memory"
+MEMORY_URL = "memory://"
 
 
 class Row(NamedTuple):
@@ -30,6 +31,11 @@ class Row(NamedTuple):
 class Store(Protocol):
     """A mapping from keys, which are hashes, to rows. Safe to share between threads. Raises PodiumError if it fails."""
 
+    @property
+    def location(self) -> str:
+        """The URL without its password, or the path of the store."""
+        ...
+
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         """Return the stored rows by key. A key that is not stored is left out."""
         ...
@@ -48,3 +54,17 @@ def open_store(name: str) -> Store:
     from podium.compose.stores.redis import RedisScores
 
     return RedisScores(name)
+
+
+def store_at(location: str) -> Store:
+    """Return the store at the URL of a Redis, in memory for "memory://", or in the SQLite file at a path.
+
+    Raises PodiumError.
+    """
+    if location == MEMORY_URL:
+        return open_store(MEMORY)
+    if "://" in location:
+        return open_store(location)
+    from podium.compose.stores.sqlite import SqliteScores
+
+    return SqliteScores(location)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from podium.compose.stores import Row
+from podium.compose.stores import MEMORY_URL, Row
 from podium.forks import renew_after_fork
 from podium.inputs import check_positive
 
@@ -17,6 +17,8 @@ MAX_ROWS = 200_000  # a row and its key take about 400 bytes, so these take abou
 
 class MemoryScores:
     """A store for CachedScorer that holds at most `max_rows` scores. Safe to share between threads."""
+
+    location = MEMORY_URL
 
     def __init__(self, max_rows: int = MAX_ROWS) -> None:
         check_positive("max_rows", max_rows)

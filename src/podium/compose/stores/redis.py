@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podium.compose.stores import Row
-from podium.redis_values import RedisValues
+from podium.redis_values import RedisValues, without_login
 
 __all__ = ["RedisScores"]
 
@@ -28,6 +28,7 @@ class RedisScores:
     """
 
     def __init__(self, url: str) -> None:
+        self.location = without_login(url)
         self._values = RedisValues(url, "the score cache")
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:

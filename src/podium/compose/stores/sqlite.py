@@ -34,6 +34,7 @@ class SqliteScores:
     """A store for CachedScorer in an SQLite file. Several threads and several processes may use it at once."""
 
     def __init__(self, path: str | Path) -> None:
+        self.location = str(path)
         self._lock = threading.Lock()
         try:
             self._database = sqlite3.connect(str(path), timeout=LOCK_SECONDS, check_same_thread=False)

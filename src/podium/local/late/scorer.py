@@ -19,6 +19,7 @@ import numpy as np
 from podium.encodings import Buffer, EncodingStore, KeyMaker
 from podium.encodings.keep import store_for
 from podium.errors import Argument, InvalidInput
+from podium.inputs import without_none
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.late.encoding import EncodingPrecision, Layout, pack, token_counts
@@ -110,6 +111,7 @@ class LateInteraction(ModelScorer):
         _check_options(encoding, pooling, score)
         self.encoding_precision = encoding
         self.pooling = pooling
+        self._score_option = score
         with loading(files):
             self._late_model: LateModel = late_model(files.folder, score)
             self._loaded_model: LoadedModel[Text, bytes] = LoadedModel(
@@ -126,6 +128,11 @@ class LateInteraction(ModelScorer):
         self.store: EncodingStore = store_for() if store is None else store
         self._key_maker = KeyMaker(self.encoding_identity)
         self._layout = Layout.of(self._loaded_model.run([Text("a")]).outputs[0])
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of ModelScorer, and how encodings are computed. Where they are kept is left out."""
+        late_options = {"encoding": self.encoding_precision, "pooling": self.pooling, "score": self._score_option}
+        return super().settings() | without_none(late_options)
 
     @property
     def identity(self) -> str:

@@ -1,4 +1,4 @@
-// nDCG, the length of score bars, and the sentences and passages of a text. Pure functions.
+// nDCG, and the length of score bars. Pure functions.
 
 /** Returns nDCG@k for document indices in ranked order, null if no document is relevant. Documents without a grade have 0. */
 export function ndcg(order, grades, k = 10) {
@@ -12,20 +12,4 @@ export function barLength(score, scores, kind) {
   if (kind === "sigmoid" || kind === "probability") return score;
   const [lowest, highest] = [Math.min(...scores), Math.max(...scores)];
   return highest > lowest ? (score - lowest) / (highest - lowest) : 1;
-}
-
-/** Returns the begin and end of each sentence. */
-export function sentences(text) {
-  const segmenter = new Intl.Segmenter(undefined, { granularity: "sentence" });
-  const ranges = [...segmenter.segment(text)].map(({ segment, index }) => [index, index + segment.trimEnd().length]);
-  return ranges.filter(([begin, end]) => end > begin);
-}
-
-/** Returns the begin and end of passages of `size` sentences that overlap by half. A text of at most `size` sentences has none. */
-export function passages(sentenceRanges, size = 4) {
-  if (sentenceRanges.length <= size) return [];
-  const starts = [];
-  for (let start = 0; start + size < sentenceRanges.length; start += size / 2) starts.push(start);
-  starts.push(sentenceRanges.length - size);
-  return [...new Set(starts)].map((start) => [sentenceRanges[start][0], sentenceRanges[start + size - 1][1]]);
 }

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from podium.explanations import Explanation
+
 __all__ = ["Call", "Question", "Refusal"]
 
 
@@ -24,9 +26,11 @@ class Call:
     - `model`: the name of the requested model, None for the server's first model.
     - `limit`: the maximum number of results, None for all.
     - `rank_by`: the names of the document fields that the model reads, None for the default fields.
+    - `budget_ms`, `max_tokens`: the budget of the call, None for none.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
+    - `explain`: whether the only document is explained. Then the reply gets `explanation`.
     - `passages`: whether long documents are read completely, in passages.
     - `result_texts`: for a reply with texts, the text of each result of the only question, None for a result without text.
     - `extra`: a value that the request's dialect needs for its reply. Other code does not use it.
@@ -36,10 +40,14 @@ class Call:
     model: str | None = None
     limit: int | None = None
     rank_by: list[str] | None = None
+    budget_ms: float | None = None
+    max_tokens: int | None = None
     truncate: bool = True
     as_logits: bool = False
     return_documents: bool = False
+    explain: bool = False
     passages: bool = False
+    explanation: Explanation | None = None
     result_texts: Sequence[str | None] = ()
     extra: Any = None
 

@@ -13,6 +13,8 @@ from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
 
+MAX_MILLISECONDS = 10**9  # about twelve days; the server's own time limit is shorter
+
 
 def _name_list(value: Any) -> list[str] | None:
     """Return the names as a list. `value` is one name or a list of names.
@@ -31,6 +33,20 @@ NAME_OR_NAMES = Kind(
     _name_list,
 )
 
+
+def _positive_number(value: Any) -> float | None:
+    """Return a finite number above 0. For 0, return None, which means the same as an absent field."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_MILLISECONDS:
+        raise ValueError
+    return float(value) or None
+
+
+MILLISECONDS = Kind(
+    f"a number from 0 to {MAX_MILLISECONDS:,}",
+    {"type": "number", "minimum": 0, "maximum": MAX_MILLISECONDS},
+    _positive_number,
+)
+
 FIELDS = (
     MODEL,
     QUERY,
@@ -43,7 +59,21 @@ FIELDS = (
         "Whether long documents are read completely, in passages. Then results have the passage that decided the score.",
         default=False,
     ),
+    Field(
+        "explain",
+        FLAG,
+        "explain",
+        "Whether the reply has the contribution of each sentence to the score. The request must have one document.",
+        default=False,
+    ),
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field(
+        "budget_ms",
+        MILLISECONDS,
+        "budget_ms",
+        "Documents are scored in their order for so many milliseconds. The others are not scored, and are below.",
+    ),
+    Field("max_tokens", COUNT, "max_tokens", "Documents are scored in their order until the model has read so many tokens."),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
 
@@ -54,6 +84,7 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
     body = ranking.to_dict()
     for result, text in zip(body["results"], call.result_texts, strict=True):
         result["text"] = text
+        result["explanation"] = None if call.explanation is None else call.explanation.to_dict()
     return {"id": request_id, **body}
 
 
@@ -67,6 +98,28 @@ PASSAGE = object_schema(
         "end": {"type": "integer", "description": "Position after its last character."},
         "score": {"type": "number"},
         "text": {"type": "string"},
+    }
+)
+
+SENTENCE = object_schema(
+    {
+        "start": {"type": "integer", "description": "Position of its first character in `text`, from 0."},
+        "end": {"type": "integer", "description": "Position after its last character."},
+        "text": {"type": "string"},
+        "contribution": {
+            "type": ["number", "null"],
+            "description": "By how much the raw score drops without the sentence. Null if it is the only one.",
+        },
+    }
+)
+
+EXPLANATION = object_schema(
+    {
+        "score": {"type": "number"},
+        "score_kind": {"type": "string"},
+        "model": {"type": "string"},
+        "notes": {"type": "array", "items": {"type": "string"}},
+        "sentences": {"type": "array", "items": SENTENCE},
     }
 )
 
@@ -86,6 +139,10 @@ RESULT = object_schema(
         "passage": {
             "anyOf": [PASSAGE, {"type": "null"}],
             "description": "The part of the text that decided the score. Null if that is the whole text.",
+        },
+        "explanation": {
+            "anyOf": [EXPLANATION, {"type": "null"}],
+            "description": "What each sentence contributes to the score. Null unless the request has `explain`.",
         },
         "tokens": {"type": ["integer", "null"], "description": "Number of tokens that the model read, null if unknown."},
         "dropped_tokens": {

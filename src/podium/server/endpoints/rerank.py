@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from podium.compose.passages import Passages
 from podium.documents import TextReader
+from podium.explanations import MOST_PARTS, Explanation
 from podium.inputs import checked_fields
 from podium.preparation import read_texts
 from podium.ranking import Reranker
@@ -34,6 +35,7 @@ MAX_FIELDS = 100  # maximum number of names in rank_fields
 MAX_MODEL_NAME = 200  # maximum number of characters
 MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
 CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
+BYTES_PER_CHARACTER = 4  # of a text in memory, at most
 MAX_CONCURRENT_QUESTIONS = 8  # the limit for one request, so that questions of other requests are also ranked
 
 Value = TypeVar("Value")
@@ -54,23 +56,27 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     # The fields may come from the reranker. The call gets them, because some replies contain the texts of these fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
+    if call.explain:
+        _check_explained(call)
+        request_memory(request).grow(BYTES_PER_CHARACTER * MOST_PARTS * sum(counts))
     if call.passages:
         reranker = _with_passages(reranker)
     is_only_model = len(state.models.distinct_rerankers) == 1
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
 
-        async def rankings_and_texts() -> tuple[Sequence[Ranking], list[str | None]]:
+        async def ranked() -> tuple[Sequence[Ranking], list[str | None], Explanation | None]:
             rankings = await _rankings(reranker, call, counts)
-            return rankings, await _result_texts(call, rankings[0]) if dialect.returns_texts else []
+            texts = await _result_texts(call, rankings[0]) if dialect.returns_texts else []
+            return rankings, texts, await _explanation(reranker, call) if call.explain else None
 
-        rankings, texts = await within_time_limit(rankings_and_texts, request, state.settings)
+        rankings, texts, explanation = await within_time_limit(ranked, request, state.settings)
     truncated_count = _count_rankings(state, record, call, rankings)
     if truncated_count and not call.truncate:
         problem = f"{truncated_count} documents are longer than the model reads"
         raise Refusal(400, f"{problem}, and the request does not allow truncation; shorten them, or allow it")
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
-    call = replace(call, result_texts=texts)
+    call = replace(call, result_texts=texts, explanation=explanation)
     response = await off_loop(is_large, lambda: json_response(dialect.reply_body(call, rankings, record.id)))
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
@@ -135,7 +141,14 @@ async def _rankings(reranker: Reranker, call: Call, counts: Sequence[int]) -> Se
             async with slots:
                 request_job.tokens_to_come -= token_count  # arerank adds the real number of tokens to the job
                 limit = call.limit or len(question.documents)  # None would mean the reranker's own limit
-                return await reranker.arerank(question.query, question.documents, limit=limit, rank_by=call.rank_by)
+                return await reranker.arerank(
+                    question.query,
+                    question.documents,
+                    limit=limit,
+                    rank_by=call.rank_by,
+                    budget_ms=call.budget_ms,
+                    max_tokens=call.max_tokens,
+                )
 
         tasks = [
             asyncio.ensure_future(rank_question(question, token_count))
@@ -155,6 +168,18 @@ async def _result_texts(call: Call, ranking: Ranking) -> list[str | None]:
     reader = TextReader([result.document for result in ranking], checked_fields(call.rank_by))
     await read_texts(reader)
     return reader.texts
+
+
+async def _explanation(reranker: Reranker, call: Call) -> Explanation:
+    """Return the explanation of the only document of a call."""
+    (question,) = call.questions
+    return await reranker.aexplain(question.query, question.documents[0], rank_by=call.rank_by)
+
+
+def _check_explained(call: Call) -> None:
+    """Raise Refusal unless a call that wants an explanation has one document."""
+    if call.document_count != 1:
+        raise Refusal(400, f"explain needs one document, not {call.document_count:,}; send a request for each document")
 
 
 def _ignore_error(task: asyncio.Future[Any]) -> None:

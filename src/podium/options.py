@@ -1,11 +1,12 @@
-"""The description of an option of `podium serve`, which is also a key of its TOML file: its type, its limits and its help."""
+"""The description of an option of `podium serve` or a key of a TOML file: its type, its limits and its help."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from podium.errors import Argument, InvalidInput
 
@@ -18,7 +19,7 @@ KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", s
 class Option:
     """An option for the field `attribute` of a dataclass.
 
-    - `kind`: the type of the option's value: a key of KIND_NAMES, a Literal, or a tuple of strings.
+    - `kind`: the type of the option's value: a key of KIND_NAMES, a Literal, a tuple of strings, or a union of these.
     - `default`: the value if the option is not set. It can be None for every kind.
     - `name`: the option's name if that is not `attribute`.
     - `minimum`, `maximum`: the smallest and the largest number that is allowed. `above`: a number that the value must exceed.
@@ -61,11 +62,15 @@ class Option:
     @property
     def _allowed_values(self) -> str:
         """The allowed values in words, such as "a whole number from 1"."""
-        if get_origin(self.kind) is Literal:
-            return " or ".join(get_args(self.kind))
+        return " or ".join(map(self._values_of_kind, _members(self.kind)))
+
+    def _values_of_kind(self, kind: Any) -> str:
+        if get_origin(kind) is Literal:
+            return " or ".join(get_args(kind))
         limits = {"from": self.minimum, "to": self.maximum, "above": self.above}
-        text = "".join(f" {word} {limit:,}" for word, limit in limits.items() if math.isfinite(limit))
-        return KIND_NAMES.get(self.kind, "a list of strings") + text
+        is_number = kind in (int, float)
+        text = "".join(f" {word} {limit:,}" for word, limit in limits.items() if is_number and math.isfinite(limit))
+        return KIND_NAMES.get(kind, "a list of strings") + text
 
 
 def option(default: Any, help_text: str, **details: Any) -> Any:
@@ -86,8 +91,15 @@ def _without_none_type(hint: Any) -> Any:
     return kinds[0] if len(kinds) < len(get_args(hint)) else hint
 
 
+def _members(kind: Any) -> tuple[Any, ...]:
+    """Return the types in a union, and any other type alone."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
 def _has_kind(value: Any, kind: Any) -> bool:
     """Whether a value has the type `kind`. Strings and paths must also be printable; a boolean is not an int."""
+    if (members := _members(kind)) != (kind,):
+        return any(_has_kind(value, member) for member in members)
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:

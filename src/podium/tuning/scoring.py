@@ -1,0 +1,150 @@
+"""Workbench: runs settings on a collection. Every model scores each text of a query once, and embeds each text once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.compose.cached import CachedScorer
+from podium.compose.stores import Store
+from podium.compose.stores.memory import MemoryScores
+from podium.embedding import document_vectors, query_vector
+from podium.encodings.memory import MemoryEncodings
+from podium.evaluation.collections import Collection
+from podium.evaluation.metrics import metric_values
+from podium.evaluation.runs import Run
+from podium.local.embedder import Embedder
+from podium.ordering import order_of
+from podium.scorers import BaseScorer
+from podium.stacks import model_scorer, stack_of
+from podium.texts import Texts
+from podium.toml_files import TomlFile
+from podium.tuning.grid import Setting
+from podium.types import Embed, Progress, Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+__all__ = ["Workbench"]
+
+MAX_ENCODING_BYTES = 2_000_000_000
+MAX_SCORES = 100_000_000  # all scores stay in memory
+
+
+class Workbench(contextlib.AbstractContextManager["Workbench"]):
+    """The candidates of a collection's queries, and the scores that were computed for them.
+
+    `store` also keeps the scores of models, for example in a file. Closing the workbench closes the models, but not the store.
+    """
+
+    def __init__(self, collection: Collection, baseline: Run, store: Store | None = None) -> None:
+        self.collection = collection
+        self.query_ids = list(collection.queries)
+        self._ids = {query_id: list(baseline.get(query_id, {})) for query_id in self.query_ids}
+        self._texts = {query_id: self._query_texts(baseline.get(query_id, {})) for query_id in self.query_ids}
+        self._store = store
+        self._memory = MemoryScores(MAX_SCORES)
+        self._scorers: dict[str, BaseScorer] = {}
+        self._embedders: dict[str, _MemoryEmbedder] = {}
+
+    def __exit__(self, *_: object) -> None:
+        for scorer in self._scorers.values():
+            scorer.close()
+
+    @property
+    def pair_count(self) -> int:
+        return sum(map(len, self._ids.values()))
+
+    def scores(self, setting: Setting, progress: Progress | None = None) -> list[Scores]:
+        """Return the scores of each query's candidates. `progress` is called with numbers of candidates."""
+        stack = stack_of(TomlFile(Path("stack.toml"), setting.table(), {}))
+        scorer = stack.scorer(load_model=self._model, load_embedder=self._embedder, wrap=self._with_memory)
+        texts = [self._texts[query_id].selected(range(self._count(query_id, setting))) for query_id in self.query_ids]
+        queries = [self.collection.queries[query_id] for query_id in self.query_ids]
+        with_texts = [index for index, query_texts in enumerate(texts) if query_texts]
+        scored = scorer.score_many(
+            [queries[index] for index in with_texts], [texts[index] for index in with_texts], progress=progress
+        )
+        scores_by_index = dict(zip(with_texts, scored, strict=True))
+        return [scores_by_index.get(index, Scores(())) for index in range(len(texts))]
+
+    def run(self, scores: Sequence[Scores], cutoff: int | None) -> Run:
+        """Return the best documents of each query, at most `cutoff`. Their scores are their negated ranks."""
+        return {
+            query_id: {self._ids[query_id][position]: float(-rank) for rank, position in enumerate(order_of(scored)[:cutoff])}
+            for query_id, scored in zip(self.query_ids, scores, strict=True)
+        }
+
+    def values(self, setting: Setting, metric: str, cutoff: int | None) -> list[float]:
+        """Return the metric of a setting for each query. `cutoff` is how many documents the metric reads, None for all."""
+        by_query = metric_values([metric], self.collection.qrels, self.run(self.scores(setting), cutoff))[metric]
+        return [by_query[query_id] for query_id in self.query_ids]
+
+    def questions(self, setting: Setting) -> Iterator[tuple[str, Texts]]:
+        """Yield each query that has candidates, with the texts of the candidates of a setting."""
+        for query_id in self.query_ids:
+            if texts := self._texts[query_id].selected(range(self._count(query_id, setting))):
+                yield self.collection.queries[query_id], texts
+
+    def model_scorer(self, name: str) -> BaseScorer:
+        """Return the scorer of a model with its default options."""
+        return self._model(name, {})
+
+    def _count(self, query_id: str, setting: Setting) -> int:
+        return min(setting.candidates, len(self._ids[query_id]))
+
+    def _query_texts(self, scores: Mapping[str, float]) -> Texts:
+        """Return the texts of a query's candidates, with documents that have the scores and ranks of the first stage."""
+        texts = [self.collection.documents[document_id] for document_id in scores]
+        documents = [
+            {"text": text, "source_score": score, "source_rank": rank}
+            for rank, (text, score) in enumerate(zip(texts, scores.values(), strict=True), start=1)
+        ]
+        return Texts(texts, documents)
+
+    def _model(self, name: str, options: Mapping[str, Any]) -> BaseScorer:
+        key = f"{name} {sorted(options.items())}"
+        if key not in self._scorers:
+            scorer = model_scorer(name, options)
+            if scorer.encoder is not None:  # queries share documents, so all encodings stay in memory
+                scorer = scorer.with_store(MemoryEncodings(MAX_ENCODING_BYTES))
+            if self._store is not None and not scorer.listwise:
+                scorer = CachedScorer(scorer, self._store)
+            self._scorers[key] = self._with_memory(scorer)
+        return self._scorers[key]
+
+    def _with_memory(self, scorer: BaseScorer) -> BaseScorer:
+        """Return a scorer that keeps its scores in memory. Scores that depend on other documents or fields cannot be kept."""
+        return scorer if scorer.listwise or scorer.reads_documents else CachedScorer(scorer, self._memory)
+
+    def _embedder(self, name: str) -> _MemoryEmbedder:
+        if name not in self._embedders:
+            self._embedders[name] = _MemoryEmbedder(Embedder(name), name)
+        return self._embedders[name]
+
+
+class _MemoryEmbedder:
+    """An embedder that keeps the vectors of texts and queries in memory."""
+
+    def __init__(self, embed: Embed, model: str) -> None:
+        self.model = model
+        self._embed = embed
+        self._documents: dict[str, Vectors] = {}
+        self._queries: dict[str, Vectors] = {}
+
+    def __call__(self, texts: list[str]) -> Vectors:
+        import numpy as np
+
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._documents]:
+            self._documents.update(zip(missing, document_vectors(self._embed, missing), strict=True))
+        return np.stack([self._documents[text] for text in texts])
+
+    def embed_query(self, query: str) -> Vectors:
+        if query not in self._queries:
+            self._queries[query] = query_vector(self._embed, query)
+        return self._queries[query]

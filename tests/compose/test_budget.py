@@ -1,0 +1,348 @@
+"""Budgets: documents are scored in input order until the time, the tokens or the money is used up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import podium
+from commands import run_in_process
+from fakes import FunctionScorer, WordOverlap
+from loopback import Answer, Loopback, as_json, cohere, voyage, word_scores
+from podium.compose.budget import Budget, Limits, within
+from podium.errors import InvalidInput, ProviderError
+from podium.scorers import BaseScorer
+from podium.types import Scores
+from serving import ServerThread
+
+DOCUMENTS = [f"document {index}" for index in range(40)]
+MANY_TOKENS = 100_000
+
+
+class Counting(BaseScorer):
+    """A scorer whose score is the number in a text, and that reads as many tokens as the text has characters.
+
+    `calls` has the texts, the start and the end of each call.
+    """
+
+    model, score_kind = "counting", "logit"
+
+    def __init__(self, seconds_per_text=0.0, listwise=False):
+        self._seconds_per_text = seconds_per_text
+        self._listwise = listwise
+        self.calls = []
+
+    @property
+    def listwise(self):
+        return self._listwise
+
+    def score(self, query, texts):
+        began = time.perf_counter()
+        time.sleep(self._seconds_per_text * len(texts))
+        self.calls.append((list(texts), began, time.perf_counter()))
+        return Scores([float(text.split()[1]) for text in texts], total_tokens=sum(map(len, texts)))
+
+
+def scored_documents(ranking):
+    return {result.document for result in ranking if result.scored_by is not None}
+
+
+def test_call_without_a_budget_is_one_step():
+    scorer = Counting()
+    podium.Reranker(scorer).rerank("q", DOCUMENTS)
+    assert [texts for texts, _, _ in scorer.calls] == [DOCUMENTS]
+
+
+def test_documents_are_scored_in_input_order_until_the_tokens_are_used_up():
+    ranking = podium.Reranker(Counting()).rerank("q", DOCUMENTS, max_tokens=100)
+    count = len(scored_documents(ranking))
+    assert 0 < count < len(DOCUMENTS)
+    assert [result.document for result in ranking] == [*DOCUMENTS[:count][::-1], *DOCUMENTS[count:]]
+    assert [result.scored_by for result in ranking] == ["counting"] * count + [None] * (len(DOCUMENTS) - count)
+    assert all(math.isnan(result.score) for result in ranking[count:])
+    assert ranking.usage.pairs == count
+    assert ranking.degraded
+    assert ranking.reasons == (f"the budget of 100 tokens was used up after {count} of {len(DOCUMENTS)} documents",)
+    assert f"{len(DOCUMENTS) - count} of {len(DOCUMENTS)} documents were not scored" in " ".join(ranking.notes)
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=1, max_size=60),
+    st.integers(1, 2000),
+    st.integers(1, 3),
+)
+def test_no_document_is_lost_and_scores_stay_with_their_documents(numbers, max_tokens, query_count):
+    documents = [f"x {number}" for number in numbers]
+    scorer = Counting()
+    rankings = podium.Reranker(scorer).rerank_many(["q"] * query_count, [documents] * query_count, max_tokens=max_tokens)
+    for ranking in rankings:
+        assert sorted(result.index for result in ranking) == list(range(len(documents)))
+        assert all(result.score == numbers[result.index] for result in ranking if result.scored_by)
+        scored = sorted(result.index for result in ranking if result.scored_by)
+        assert scored == list(range(len(scored)))
+    scored_counts = [ranking.usage.pairs for ranking in rankings]
+    assert max(scored_counts) - min(scored_counts) <= 1  # the first documents of all queries are scored first
+    token_counts = [sum(map(len, texts)) for texts, _, _ in scorer.calls]
+    assert sum(token_counts[:-1]) < max_tokens  # at most the last step exceeds the budget
+
+
+def test_at_most_one_step_ends_after_the_deadline():
+    scorer = Counting(seconds_per_text=0.004)
+    began = time.perf_counter()
+    scores = within(scorer, Limits(budget_ms=60), began).score("q", DOCUMENTS)
+    late = [end for _, _, end in scorer.calls if end > began + 0.06]
+    assert len(late) <= 1
+    assert not late or late[0] == scorer.calls[-1][2]
+    scored_count = sum(len(texts) for texts, _, _ in scorer.calls)
+    assert scored_count < len(DOCUMENTS)
+    assert [model is not None for model in scores.scored_by] == [index < scored_count for index in range(len(DOCUMENTS))]
+
+
+def test_time_that_suffices_changes_nothing(mini):
+    complete = mini.rerank("a red fruit", DOCUMENTS).to_dict()
+    ranking = mini.rerank("a red fruit", DOCUMENTS, budget_ms=60_000).to_dict()
+    assert ranking["results"] == complete["results"]
+    assert ranking["notes"] == complete["notes"]
+    assert not ranking["degraded"]
+
+
+def test_budget_that_is_over_at_once_keeps_the_input_order(mini):
+    ranking = mini.rerank("a red fruit", DOCUMENTS, budget_ms=1e-6)
+    assert [result.document for result in ranking] == DOCUMENTS
+    assert scored_documents(ranking) == set()
+    assert ranking.usage.pairs == 0
+
+
+def test_asynchronous_call_has_the_same_order():
+    ranking = asyncio.run(podium.Reranker(Counting()).arerank("q", DOCUMENTS, max_tokens=100))
+    assert ranking.results == podium.Reranker(Counting()).rerank("q", DOCUMENTS, max_tokens=100).results
+
+
+def test_rank_and_arank_have_budgets():
+    reranker = podium.Reranker(Counting())
+    documents, scores = reranker.rank("q", DOCUMENTS, max_tokens=100)
+    count = sum(not math.isnan(score) for score in scores)
+    assert documents == [*DOCUMENTS[:count][::-1], *DOCUMENTS[count:]]
+    assert asyncio.run(reranker.arank("q", DOCUMENTS, max_tokens=100, return_score=False)) == documents
+
+
+def test_cancelled_call_begins_no_further_step():
+    class Waiting(Counting):
+        async def ascore(self, query, texts):
+            self.calls.append(texts)
+            started.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(len(texts))
+                raise
+
+    cancelled = []
+
+    async def main():
+        nonlocal started
+        started = asyncio.Event()
+        call = asyncio.ensure_future(podium.Reranker(scorer).arerank("q", DOCUMENTS, budget_ms=50_000))
+        await started.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    started = None
+    scorer = Waiting()
+    asyncio.run(main())
+    assert len(scorer.calls) == len(cancelled) == 1
+
+
+def test_listwise_scorer_gets_all_documents_in_one_step():
+    scorer = Counting(listwise=True)
+    podium.Reranker(scorer).rerank("q", DOCUMENTS, budget_ms=5_000)
+    assert [len(texts) for texts, _, _ in scorer.calls] == [len(DOCUMENTS)]
+
+
+def test_scores_of_another_model_are_in_a_lower_tier():
+    calls = []
+
+    def function(texts):
+        calls.append(texts)
+        other = None if len(calls) == 1 else "other"
+        return Scores([float(len(calls))] * len(texts), total_tokens=10, model=other, reasons=(other,) if other else ())
+
+    ranking = podium.Reranker(FunctionScorer(function)).rerank("q", DOCUMENTS[:6], max_tokens=MANY_TOKENS, budget_ms=60_000)
+    assert len(calls) > 1
+    assert ranking[0].scored_by == "function"
+    assert {result.scored_by for result in ranking} == {"function", "other"}
+    assert [result.scored_by for result in ranking] == sorted(result.scored_by for result in ranking)
+    assert "other" in ranking.reasons
+
+
+def test_budget_around_a_scorer():
+    budget = Budget(Counting(), max_tokens=100)
+    assert budget.identity != Budget(Counting(), max_tokens=200).identity
+    ranking = podium.Reranker(budget).rerank("q", DOCUMENTS)
+    assert ranking.degraded
+    assert 0 < ranking.usage.pairs < len(DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget_ms": 0},
+        {"budget_ms": math.nan},
+        {"budget_ms": "50"},
+        {"max_tokens": 1.5},
+        {"max_cost": -1},
+        {"max_tokens": True},
+    ],
+    ids=str,
+)
+def test_invalid_budget_is_an_error(options):
+    with pytest.raises(InvalidInput, match=next(iter(options))):
+        podium.Reranker(WordOverlap()).rerank("q", DOCUMENTS, **options)
+
+
+def test_cascade_limits_the_strong_scorer():
+    strong = Counting()
+    cascade = podium.Cascade(WordOverlap(), strong, keep=20)
+    ranking = podium.Reranker(cascade).rerank("document 7", DOCUMENTS, max_tokens=100)
+    count = sum(result.scored_by == "counting" for result in ranking)
+    assert 0 < count < 20
+    assert [result.scored_by for result in ranking] == ["counting"] * count + ["word-overlap"] * (len(DOCUMENTS) - count)
+    assert ranking.reasons == (f"the budget of 100 tokens was used up after {count} of 20 documents",)
+    assert cascade.scorers[1] is strong  # the limits are those of one call
+
+
+# hosted scorers
+
+
+def test_cost_is_an_estimate_by_the_list_of_prices():
+    with Loopback(voyage) as api, podium.load("voyage:rerank-2.5", api_key="k", base_url=api.url) as reranker:
+        ranking = reranker.rerank("q", DOCUMENTS, max_cost=1.0)
+    assert ranking.usage.estimated_cost == pytest.approx(0.05 * ranking.usage.tokens / 1e6)
+    assert "the cost is an estimate, by the price of 0.05 US dollars per million tokens" in " ".join(ranking.notes)
+    assert not ranking.degraded
+
+
+def test_documents_that_cost_too_much_are_not_scored():
+    with Loopback(cohere) as api, podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as reranker:
+        documents = [f"document {index}" for index in range(250)]
+        ranking = reranker.rerank("q", documents, max_cost=0.005, price="2/ksearches")
+        assert [len(request.json["documents"]) for request in api.requests] == [100, 100]
+    assert scored_documents(ranking) == set(documents[:200])
+    assert ranking.usage.estimated_cost == pytest.approx(0.004)
+    assert ranking.reasons == ("the budget of 0.005 US dollars was used up after 200 of 250 documents",)
+
+
+def test_cost_of_a_model_without_a_price_is_an_error(mini):
+    with pytest.raises(InvalidInput, match=r"max_cost needs the price of the model.*price='0.05/Mtokens'"):
+        mini.rerank("q", DOCUMENTS, max_cost=1.0)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asynchronous"])
+def test_request_that_is_not_answered_in_time_is_given_up(is_async):
+    with (
+        Loopback(lambda request: Answer(seconds=60)) as api,
+        podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as reranker,
+    ):
+        began = time.perf_counter()
+        if is_async:
+            ranking = asyncio.run(reranker.arerank("q", DOCUMENTS, budget_ms=100))
+        else:
+            ranking = reranker.rerank("q", DOCUMENTS, budget_ms=100)
+        assert time.perf_counter() - began < 30  # the default timeout
+    assert [result.document for result in ranking] == DOCUMENTS
+    assert ranking.reasons == (f"the budget of 100 ms was used up after 0 of {len(DOCUMENTS)} documents",)
+
+
+def test_answers_in_time_are_used_and_a_late_one_is_not():
+    def answer(request):
+        if len(api.requests) > 1:
+            return Answer(seconds=60)
+        return cohere(request)
+
+    with Loopback(answer) as api, podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as reranker:
+        documents = [f"word {index}" for index in range(150)]
+        ranking = reranker.rerank("word 3", documents, budget_ms=2_000)
+    assert scored_documents(ranking) == set(documents[:100])
+    expected = word_scores("word 3", documents)
+    assert all(result.score == expected[result.index] for result in ranking if result.scored_by)
+
+
+def test_budget_does_not_open_the_circuit_of_a_fallback():
+    second = FunctionScorer(lambda texts: Scores([1.0] * len(texts)))
+    with (
+        Loopback(lambda request: Answer(seconds=60) if len(api.requests) == 1 else cohere(request)) as api,
+        podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as first,
+    ):
+        reranker = podium.Reranker(podium.Fallback(first, second, failures=1))
+        ranking = reranker.rerank("q", DOCUMENTS, budget_ms=100)
+        assert scored_documents(ranking) == set()
+        assert second.calls == []
+        assert reranker.rerank("q", DOCUMENTS).model == "cohere:rerank-v3.5"
+
+
+def test_refusal_is_an_error_although_there_is_a_budget():
+    with (
+        Loopback(lambda request: as_json({"message": "no"}, 400)) as api,
+        podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as reranker,
+        pytest.raises(ProviderError),
+    ):
+        reranker.rerank("q", DOCUMENTS, budget_ms=10_000)
+
+
+# Search, the command line and the server
+
+
+class ListSource:
+    def search(self, query, limit):
+        return [{"text": text} for text in DOCUMENTS[:limit]]
+
+
+def test_budget_of_a_search_includes_the_source():
+    class SlowSource(ListSource):
+        def search(self, query, limit):
+            time.sleep(0.03)
+            return super().search(query, limit)
+
+    scorer = Counting()
+    ranking = podium.Search(SlowSource(), podium.Reranker(scorer)).search("q", budget_ms=20)
+    assert scorer.calls == []
+    assert ranking.degraded
+    assert ranking[0].document == {"text": DOCUMENTS[0]}
+    ranking = asyncio.run(podium.Search(ListSource(), podium.Reranker(scorer)).asearch("q", max_tokens=100))
+    assert ranking.degraded
+    assert scorer.calls
+
+
+def test_command_prints_documents_that_were_not_scored(tmp_path):
+    file = tmp_path / "documents.txt"
+    file.write_text("\n".join(DOCUMENTS))
+    code, out, err = run_in_process("rank", "a red fruit", file, "--max-tokens", "1")
+    assert code == 0
+    assert "not scored" in out
+    assert "the budget of 1 tokens was used up" in err
+    code, out, err = run_in_process("rank", "a red fruit", file, "--budget-ms", "60000", "--json")
+    assert not json.loads(out)["degraded"]
+    code, out, err = run_in_process("search", "document 3", "--in", file, "--max-tokens", "1", "--csv")
+    assert code == 0
+    assert "the budget of 1 tokens was used up" in err
+    code, out, err = run_in_process("rank", "a red fruit", file, "--budget-ms", "-1")
+    assert code == 2
+    assert "--budget-ms must be a positive number" in err
+
+
+def test_server_has_budgets(mini):
+    with ServerThread(rerankers={"mini": mini}) as server:
+        request = {"query": "a red fruit", "documents": DOCUMENTS}
+        body = server.post("/rank", request | {"max_tokens": 1}).json()
+        assert body["degraded"]
+        assert body["results"][-1]["score"] is None
+        assert not server.post("/rank", request | {"budget_ms": 50_000}).json()["degraded"]
+        reply = server.post("/rank", request | {"budget_ms": -1})
+        assert (reply.status_code, "budget_ms must be a number from 0" in reply.text) == (400, True)

@@ -1,0 +1,249 @@
+"""Configuration files: they are loaded, described, and refused with the file and the line of an error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import podium
+from commands import run_in_process
+from environment import ROOT
+from fakes import WordOverlap
+from podium.compose.budget import Budget
+from podium.compose.cached import CachedScorer
+from podium.compose.calibrated import Calibration, write_calibration
+from podium.compose.table import COMPONENTS
+from podium.errors import InvalidInput, ModelNotFound, PodiumError
+from podium.stacks import read_stack
+from podium.toml_files import read_toml, toml_text
+from serving import ServerThread
+
+NESTED = """\
+# a search in two stages
+limit = 2
+rank_by = ["title", "text"]
+
+[reranker]
+use = "Cascade"
+keep = 3
+
+[reranker.cheap]
+use = "Cached"
+store = "scores.sqlite"
+scorer = { model = "podium-mini", precision = "int8" }
+
+[reranker.strong]
+use = "Fallback"
+or_keep_order = false
+
+[[reranker.strong.scorers]]
+model = "cohere:rerank-v3.5"
+base_url = "http://127.0.0.1:9"
+retries = 0
+
+[[reranker.strong.scorers]]
+use = "Budget"
+max_tokens = 10000
+scorer = "podium-mini"
+"""
+SEARCH = """\
+candidates = 3
+reranker = "podium-mini"
+
+[source]
+place = "documents.jsonl"
+text = ["title", "content"]
+"""
+DOCUMENTS = [{"title": "", "text": text} for text in ("the sea", "a ripe red apple", "red paint", "a boat")]
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv("COHERE_API_KEY", "k")
+
+    def write_stack(text: str) -> Path:
+        path = tmp_path / "stack.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_stack
+
+
+def test_nested_stack_is_loaded(write):
+    with podium.load(write(NESTED)) as reranker:
+        cascade = reranker.scorer
+        assert isinstance(cascade, podium.Cascade)
+        assert cascade.keep == 3
+        assert isinstance(cascade.scorers[0], CachedScorer)
+        assert isinstance(cascade.scorers[1], podium.Fallback)
+        assert isinstance(cascade.scorers[1].scorers[1], Budget)
+        assert cascade.scorers[1].or_keep_order is False
+        ranking = reranker.rerank("a red fruit", DOCUMENTS)
+        assert ranking[0].document["text"] == "a ripe red apple"
+        assert len(ranking) == 2
+        assert ranking.degraded  # nothing answers on port 9
+
+
+def test_relative_paths_start_at_the_file(write, tmp_path):
+    with podium.load(write(NESTED)) as reranker:
+        reranker.rerank("a red fruit", DOCUMENTS)
+    assert (tmp_path / "scores.sqlite").exists()
+
+
+def test_description_of_a_stack_is_a_stack_with_the_same_scores(write, tmp_path):
+    with podium.load(write(NESTED)) as reranker:
+        description = reranker.describe()
+        path = tmp_path / "copy.toml"
+        path.write_text(description, encoding="utf-8")
+        with podium.load(path) as copied:
+            assert copied.describe() == description
+            assert copied.scorer.identity == reranker.scorer.identity
+            assert (copied.limit, copied.rank_by) == (2, ["title", "text"])
+
+
+def test_description_of_a_scorer_in_python_names_its_class():
+    description = podium.Reranker(podium.Budget(WordOverlap(), max_tokens=5)).describe()
+    assert 'python_object = "WordOverlap"' in description
+    assert "max_tokens = 5" in description
+
+
+def test_options_of_a_call_replace_those_of_the_file(write):
+    with podium.load(write('limit = 5\nreranker = "podium-mini"\n'), limit=1, threads=1) as reranker:
+        assert reranker.limit == 1
+        assert reranker.scorer.threads == 1
+
+
+def test_calibrated_model(write, tmp_path, mini):
+    calibration = Calibration("podium-mini", mini.scorer.revision, "platt", slope=2.0)
+    write_calibration(tmp_path / "calibration.json", calibration)
+    text = '[reranker]\nuse = "Calibrated"\ncalibration = "calibration.json"\nscorer = "podium-mini"\n'
+    with podium.load(write(text)) as reranker:
+        assert reranker.rerank("a red fruit", DOCUMENTS).score_kind == "probability"
+
+
+ERRORS = {
+    "unknown key": ('reranker = "podium-mini"\nlimt = 3\n', 2, "there is no key limt here; did you mean limit?"),
+    "wrong type": ('\n\nlimit = "three"\nreranker = "podium-mini"\n', 3, "limit must be a whole number from 1, not 'three'"),
+    "unknown composition": ('[reranker]\nuse = "Casade"\n', 2, "there is no composition 'Casade'; did you mean Cascade?"),
+    "missing scorer": ('[reranker]\nuse = "Cascade"\ncheap = "podium-mini"\n', 1, "strong is missing"),
+    "unknown option": (
+        '[reranker]\nuse = "Cascade"\nkep = 3\ncheap = "podium-mini"\nstrong = "podium-mini"\n',
+        3,
+        "there is no key kep here; did you mean keep?",
+    ),
+    "value out of range": (
+        '[reranker]\nuse = "Cascade"\ncheap = "podium-mini"\nstrong = "podium-mini"\nkeep = 0\n',
+        5,
+        "keep must be a whole number from 1 or auto, not '0'",
+    ),
+    "unknown model": ('[reranker]\nmodel = "podium-mimi"\n', 2, "there is no model 'podium-mimi'; did you mean podium-mini?"),
+    "in an inline table": (
+        '[reranker]\nuse = "Budget"\nscorer = { model = "podium-mini", precison = "int8" }\n',
+        3,
+        "precison",
+    ),
+    "in an array of tables": (
+        '[reranker]\nuse = "Fallback"\n[[reranker.scorers]]\nmodel = "podium-mini"\n[[reranker.scorers]]\nmodle = "a"\n',
+        5,
+        "this has neither",
+    ),
+    "two kinds of scorer": ('[reranker]\nuse = "Budget"\nmodel = "podium-mini"\n', 1, "this has both"),
+    "not a table": ('[reranker]\nuse = "Budget"\nscorer = 3\n', 3, "scorer must be a table, not a number"),
+    "empty list of scorers": ('[reranker]\nuse = "Fallback"\nscorers = []\n', 3, "scorers must be a list of scorers"),
+    "option of hosted models": ('[reranker]\nmodel = "podium-mini"\ntimeout = 3\n', 3, "timeout is only for hosted models"),
+    "option of local models": (
+        '[reranker]\nmodel = "cohere:m"\nprecision = "int8"\n',
+        3,
+        "precision is only for models on this",
+    ),
+    "option of a model": ('[reranker]\nmodel = "podium-mini"\npooling = 9\n', 3, "pooling must be a whole number from 1 to 3"),
+    "source without a place": ('reranker = "podium-mini"\n[source]\nmode = "text"\n', 2, "place is missing"),
+    "wrong composition": (
+        '[reranker]\nuse = "Cached"\nstore = "s"\n[reranker.scorer]\nuse = "Cascade"\ncheap = "podium-mini"\n'
+        'strong = "podium-mini"\n',
+        1,
+        "cannot be cached",
+    ),
+    "no TOML": ('reranker = "podium-mini"\nlimit =\n', 2, "is not TOML"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "message"), ERRORS.values(), ids=ERRORS)
+def test_error_names_the_file_and_the_line(write, text, line, message):
+    path = write(text)
+    with pytest.raises((InvalidInput, ModelNotFound)) as error:
+        podium.load(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert f"line {line}" in str(error.value)
+
+
+def test_file_without_a_reranker_or_that_does_not_exist_is_an_error(write, tmp_path):
+    with pytest.raises(InvalidInput, match="has no reranker"):
+        podium.load(write("limit = 3\n"))
+    with pytest.raises(InvalidInput, match="there is no file"):
+        podium.load(tmp_path / "missing.toml")
+
+
+def test_options_of_models_are_refused_for_a_stack(write):
+    with pytest.raises(
+        InvalidInput, match=r"stack\.toml has the options of its models in it, so a call does not take precision"
+    ):
+        podium.load(write('reranker = "podium-mini"\n'), precision="int8")
+
+
+def test_search_has_the_source_of_the_file(write, tmp_path):
+    shutil.copy(ROOT / "docs" / "documents.jsonl", tmp_path / "documents.jsonl")
+    text = f"limit = 2\n{SEARCH}"
+    search = podium.Search.load(write(text))
+    assert (search.candidates, search.limit) == (3, 2)
+    assert len(search.search("capital of the United States")) == 2
+    with pytest.raises(InvalidInput, match="has no source"):
+        podium.Search.load(write('reranker = "podium-mini"\n'))
+
+
+def test_commands_accept_a_stack(write, tmp_path):
+    shutil.copy(ROOT / "docs" / "documents.jsonl", tmp_path / "documents.jsonl")
+    path = write(SEARCH)
+    code, out, err = run_in_process("search", "capital of the United States", "--model", path, "--json")
+    assert code == 0, err
+    assert len(json.loads(out)["results"]) == 3
+    code, out, err = run_in_process("rank", "a red fruit", "-", "--model", path, stdin=b"the sea\na ripe red apple\n")
+    assert code == 0, err
+    assert "a ripe red apple" in out.splitlines()[1]
+    code, out, err = run_in_process("eval", ROOT / "docs" / "judged.csv", "--reranker", path, "--scores", tmp_path / "scores")
+    assert code == 0, err
+    assert str(path) in out
+    code, out, err = run_in_process("search", "a", "--model", "podium-mini")
+    assert (code, "--in is missing" in err) == (2, True)
+
+
+def test_server_serves_a_stack(write):
+    from podium.server.settings import Settings
+
+    path = write('[reranker]\nuse = "Budget"\nmax_tokens = 1000\nscorer = "podium-mini"\n')
+    settings = Settings(models={"stack": {"name": str(path)}}).checked()
+    with ServerThread(settings) as server:
+        body = server.post("/rank", {"query": "a red fruit", "documents": ["the sea", "a ripe red apple"]}).json()
+    assert body["results"][0]["index"] == 1
+    with pytest.raises(PodiumError, match="line 1"):
+        Settings(models={"stack": {"name": str(write("limt = 3\n"))}}).checked()
+
+
+def test_every_component_is_in_the_table_and_has_a_page():
+    for component in COMPONENTS:
+        assert (ROOT / "docs" / "compose" / f"{component.name.lower()}.md").exists(), component.name
+        assert set(component.files) | set(component.required) | set(component.embedders) <= set(component.keys)
+
+
+def test_table_is_written_as_toml(tmp_path):
+    table = {"a": 1, "b": [1.5, 2.0], "t": {"x.y": 'quoted "text"\n', "flag": True, "list": [{"n": 1}, {"n": {"deep": "é"}}]}}
+    (tmp_path / "t.toml").write_text(toml_text(table), encoding="utf-8")
+    assert read_toml(tmp_path / "t.toml").table == table
+
+
+def test_model_names_of_a_stack(write):
+    assert read_stack(write(NESTED)).model_names() == ["podium-mini", "cohere:rerank-v3.5", "podium-mini"]
