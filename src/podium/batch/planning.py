@@ -14,7 +14,7 @@ from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
-from podium.prices import CHARACTERS_PER_TOKEN
+from podium.prices import CHARACTERS_PER_TOKEN, search_count
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
