@@ -232,7 +232,8 @@ def test_own_dialect_returns_the_complete_ranking(server, mixed):
     expected = mixed.to_dict()
     assert body["degraded"] is True
     assert body["reasons"] == expected["reasons"]
-    assert body["results"] == [{**result, "text": TEXTS[result["index"]]} for result in expected["results"]]
+    extra = [{"text": TEXTS[result["index"]], "explanation": None} for result in expected["results"]]
+    assert body["results"] == [result | more for result, more in zip(expected["results"], extra, strict=True)]
 
 
 OTHER_REQUESTS = {
