@@ -93,6 +93,18 @@ def test_relative_paths_start_at_the_file(write, tmp_path):
     assert (tmp_path / "scores.sqlite").exists()
 
 
+@pytest.mark.parametrize("name", ["./podium-mini", "./cohere:x", "./org/model"])
+def test_relative_path_is_never_the_name_of_another_model(write, tmp_path, monkeypatch, name):
+    """It also is one for a file in the current folder, whose own folder is ".", and in a folder next to it."""
+    monkeypatch.chdir(tmp_path)
+    write(f'[reranker]\nmodel = "{name}"\n')
+    with pytest.raises(ModelNotFound, match="there is no folder"):
+        podium.load("stack.toml")
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(ModelNotFound, match="there is no folder"):
+        podium.load(f"{tmp_path.name}/stack.toml")
+
+
 def test_description_of_a_stack_is_a_stack_with_the_same_scores(write, tmp_path):
     with podium.load(write(NESTED)) as reranker:
         description = reranker.describe()
@@ -211,6 +223,11 @@ def test_commands_accept_a_stack(write, tmp_path):
     code, out, err = run_in_process("search", "capital of the United States", "--model", path, "--json")
     assert code == 0, err
     assert len(json.loads(out)["results"]) == 3
+    limited = path.with_name("limited.toml")
+    limited.write_text("limit = 2\n" + SEARCH, encoding="utf-8")
+    for options, count in (((), 2), (("--limit", 3), 3)):
+        code, out, err = run_in_process("search", "capital of the United States", "--model", limited, "--json", *options)
+        assert (code, len(json.loads(out)["results"])) == (0, count), err
     code, out, err = run_in_process("rank", "a red fruit", "-", "--model", path, stdin=b"the sea\na ripe red apple\n")
     assert code == 0, err
     assert "a ripe red apple" in out.splitlines()[1]
@@ -229,6 +246,12 @@ def test_server_serves_a_stack(write):
     with ServerThread(settings) as server:
         body = server.post("/rank", {"query": "a red fruit", "documents": ["the sea", "a ripe red apple"]}).json()
     assert body["results"][0]["index"] == 1
+    path = write('rank_by = ["title"]\nreranker = "podium-mini"\n')
+    with ServerThread(Settings(models={"stack": {"name": str(path)}}).checked()) as server:
+        for documents in (["a ripe red apple"], [{"title": "a ripe red apple", "text": "the sea"}]):
+            assert (
+                server.post("/rank", {"query": "q", "documents": documents}).json()["results"][0]["text"] == "a ripe red apple"
+            )
     with pytest.raises(PodiumError, match="line 1"):
         Settings(models={"stack": {"name": str(write("limt = 3\n"))}}).checked()
 

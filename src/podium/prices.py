@@ -65,7 +65,7 @@ PRICES = {
 
 def parse_price(text: str) -> Price:
     """Return the price in a text such as 0.05/Mtokens or 2/ksearches. Raises InvalidInput."""
-    amount, _, unit = text.partition("/")
+    amount, _, unit = text.partition("/") if isinstance(text, str) else ("", "", "")
     try:
         dollars = float(amount)
     except ValueError:

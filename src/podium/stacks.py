@@ -210,7 +210,9 @@ class _Reader:
     def _model(self, table: Mapping[str, Any], path: KeyPath) -> _Node:
         name = table[MODEL_KEY]
         with _located(self.file, (*path, MODEL_KEY)):
-            model = _resolved(self.file, name) if isinstance(name, str) and name.startswith(("./", "../")) else name
+            is_relative = isinstance(name, str) and name.startswith(("./", "../"))
+            # The path is absolute, because without its "./" it could be the name of a model on the hub.
+            model = os.path.abspath(_resolved(self.file, name)) if is_relative else name
             is_hosted = provider_of(model) is not None
             check_name(model)
         rows, foreign = (HOSTED_OPTIONS, LOCAL_OPTIONS) if is_hosted else (LOCAL_OPTIONS, HOSTED_OPTIONS)

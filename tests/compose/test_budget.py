@@ -207,6 +207,16 @@ def test_invalid_budget_is_an_error(options):
         podium.Reranker(WordOverlap()).rerank("q", DOCUMENTS, **options)
 
 
+def test_budget_without_a_limit_is_an_error():
+    with pytest.raises(InvalidInput, match="a budget has budget_ms, max_tokens or max_cost"):
+        podium.Budget(WordOverlap())
+
+
+def test_price_that_is_a_number_is_an_error():
+    with pytest.raises(InvalidInput, match=r"price is written as 0\.05/Mtokens"):
+        podium.Budget(WordOverlap(), max_cost=1, price=0.05)
+
+
 def test_cascade_limits_the_strong_scorer():
     strong = Counting()
     cascade = podium.Cascade(WordOverlap(), strong, keep=20)
@@ -344,5 +354,7 @@ def test_server_has_budgets(mini):
         assert body["degraded"]
         assert body["results"][-1]["score"] is None
         assert not server.post("/rank", request | {"budget_ms": 50_000}).json()["degraded"]
-        reply = server.post("/rank", request | {"budget_ms": -1})
-        assert (reply.status_code, "budget_ms must be a number from 0" in reply.text) == (400, True)
+        for name in ("budget_ms", "max_tokens"):
+            for value in (-1, 0):
+                assert server.post("/rank", request | {name: value}).status_code == 400, (name, value)
+        assert "budget_ms must be a number above 0" in server.post("/rank", request | {"budget_ms": 0}).text

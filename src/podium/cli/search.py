@@ -60,6 +60,8 @@ def search(
     checked_fields(rank_by)  # raises InvalidInput before the source is loaded
     if place is None:
         place, source_options, candidates = _source_of_stack(model, source_options, candidates)
+    if is_stack(model) and _is_default("limit"):
+        limit = read_stack(model).limit or limit
     source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
@@ -77,6 +79,11 @@ def search(
         print_search(ranking, limit, shown_fields, offset)
 
 
+def _is_default(option: str) -> bool:
+    """Whether the command was called without an option."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
+
+
 def _source_of_stack(model: str, options: SourceOptions, candidates: int) -> tuple[str, SourceOptions, int]:
     """Return the place, the options and the number of candidates in a configuration file. Options of the command come first."""
     stack = read_stack(model) if is_stack(model) else None
@@ -84,6 +91,5 @@ def _source_of_stack(model: str, options: SourceOptions, candidates: int) -> tup
         raise InvalidInput(
             Argument("in"), " is missing; name an index, a file, or a ", Argument("model"), " stack.toml with one"
         )
-    is_default = click.get_current_context().get_parameter_source("candidates") is ParameterSource.DEFAULT
-    count = stack.candidates if is_default and stack.candidates is not None else candidates
+    count = stack.candidates if _is_default("candidates") and stack.candidates is not None else candidates
     return stack.place, replace(stack.source, **without_none(asdict(options))), count

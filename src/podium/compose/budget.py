@@ -13,7 +13,7 @@ from podium.compose.columns import cost_of, models_of, placed_columns
 from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Step, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
-from podium.errors import DeadlineExceeded
+from podium.errors import Argument, DeadlineExceeded, InvalidInput
 from podium.inputs import check_positive, check_positive_number, without_none
 from podium.options import Option
 from podium.prices import CHARACTERS_PER_TOKEN, DOCUMENTS_PER_SEARCH, Price, find_price, missing_price, search_count
@@ -86,6 +86,10 @@ class Budget(StepwiseScorer, WrappedScorer):
     ) -> None:
         super().__init__(scorer)
         self.limits = Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+        if self.limits.is_unlimited:
+            raise InvalidInput(
+                "a budget has ", Argument("budget_ms"), ", ", Argument("max_tokens"), " or ", Argument("max_cost")
+            )
         self._price = None if max_cost is None else find_price(self.model, price)
         if max_cost is not None and self._price is None:
             raise missing_price()

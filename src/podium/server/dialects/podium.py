@@ -34,18 +34,24 @@ NAME_OR_NAMES = Kind(
 )
 
 
-def _positive_number(value: Any) -> float | None:
-    """Return a finite number above 0. For 0, return None, which means the same as an absent field."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_MILLISECONDS:
+def _milliseconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_MILLISECONDS:
         raise ValueError
-    return float(value) or None
+    return float(value)
+
+
+def _positive_count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError
+    return value
 
 
 MILLISECONDS = Kind(
-    f"a number from 0 to {MAX_MILLISECONDS:,}",
-    {"type": "number", "minimum": 0, "maximum": MAX_MILLISECONDS},
-    _positive_number,
+    f"a number above 0, at most {MAX_MILLISECONDS:,}",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_MILLISECONDS},
+    _milliseconds,
 )
+POSITIVE_COUNT = Kind("a whole number from 1", {"type": "integer", "minimum": 1}, _positive_count)
 
 FIELDS = (
     MODEL,
@@ -73,7 +79,12 @@ FIELDS = (
         "budget_ms",
         "Documents are scored in their order for so many milliseconds. The others are not scored, and are below.",
     ),
-    Field("max_tokens", COUNT, "max_tokens", "Documents are scored in their order until the model has read so many tokens."),
+    Field(
+        "max_tokens",
+        POSITIVE_COUNT,
+        "max_tokens",
+        "Documents are scored in their order until the model has read so many tokens.",
+    ),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
 

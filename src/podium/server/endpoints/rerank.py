@@ -52,7 +52,7 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     record.log_fields["documents"] = call.document_count
     reranker = state.models.rerankers[record.model]
     model_key = id(reranker)  # not the name: a reranker with several names has the slots of one model
-    rank_by = checked_fields(call.rank_by or reranker.rank_by)
+    rank_by = checked_fields(call.rank_by or (reranker.rank_by if _has_records(call) else None))
     # The fields may come from the reranker. The call gets them, because some replies contain the texts of these fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
@@ -186,6 +186,11 @@ def _ignore_error(task: asyncio.Future[Any]) -> None:
     """Retrieve the error of a task, so that asyncio does not log it if the task ends after its request."""
     if not task.cancelled():
         task.exception()
+
+
+def _has_records(call: Call) -> bool:
+    """Whether a document of the call is not a string. A reranker's own fields are not those of strings."""
+    return any(not isinstance(document, str) for question in call.questions for document in question.documents)
 
 
 def _check_limits(call: Call, settings: Settings) -> None:
