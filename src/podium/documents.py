@@ -109,7 +109,7 @@ def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
         score = None  # an integer that is too large for a float
     return (
         float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
-        rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
+        rank if isinstance(rank, int) and not isinstance(rank, bool) and abs(rank) < 1e308 else None,
     )
 
 

@@ -37,11 +37,12 @@ __all__ = [
     "provider_of",
 ]
 
+MAX_THREADS = 1024  # more than any machine has processors; each takes memory
 # The options of `load` that files can have, which describe models: not the limits of a call, secrets, or clients.
 LOCAL_OPTIONS = (
     Option("precision", Literal["float32", "int8", "auto"]),
     Option("runtime", Literal["native", "onnx", "auto"]),
-    Option("threads", int, minimum=1),
+    Option("threads", int, minimum=1, maximum=MAX_THREADS),
     Option("max_length", int, minimum=1),
     Option("encoding", Literal["int8", "float16", "float32"]),
     Option("pooling", int, minimum=1, maximum=3),

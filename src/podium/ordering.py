@@ -22,6 +22,7 @@ __all__ = [
     "NO_TEXT_SCORES",
     "Cut",
     "Request",
+    "check_scores",
     "first_tier",
     "is_scored",
     "lowest_score",
@@ -73,7 +74,7 @@ def make_ranking(request: Request, scores: Scores, cut: Cut, scorer: BaseScorer,
     """
     if not isinstance(scores, Scores):
         raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
-    _check_scores(scores, len(request.texts), scorer.model)
+    check_scores(scores, len(request.texts), scorer.model)
     if not scorer.reads_passages:
         warn_of_truncation(scorer.model, scores)
     is_other_model = scores.model is not None
@@ -161,12 +162,14 @@ def _results(request: Request, scores: Scores, model: str, no_text_score: float,
 
 
 def first_tier(scores: Scores) -> list[bool]:
-    """Return whether each text was scored and is in the best tier of the scored texts."""
+    """Return whether each text was scored and is in tier 0, whose scores are those of the scorer's own model.
+
+    No text is in it if that model failed, for example the strong scorer of a cascade.
+    """
     scored = is_scored(scores)
     if scores.tiers is None:
         return scored
-    best = min(itertools.compress(scores.tiers, scored), default=0)
-    return [has_score and tier == best for has_score, tier in zip(scored, scores.tiers, strict=True)]
+    return [has_score and tier == 0 for has_score, tier in zip(scored, scores.tiers, strict=True)]
 
 
 def _result_with_text(request: Request, scores: Scores, model: str, rank: int, position: int) -> Result:
@@ -192,7 +195,7 @@ def _with_text(passage: Passage | None, text: str) -> Passage | None:
     return None if passage is None else replace(passage, text=text[passage.start : passage.end])
 
 
-def _check_scores(scores: Scores, count: int, model: str) -> None:
+def check_scores(scores: Scores, count: int, model: str) -> None:
     """Raise PodiumError unless each of `count` texts has a finite score or was not scored, and all other columns are valid.
 
     This cannot be taken for granted, because users write scorers, too.

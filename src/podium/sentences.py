@@ -7,8 +7,9 @@ import re
 __all__ = ["sentence_ranges"]
 
 # A sentence ends after a full stop, an exclamation or question mark, closing quotes or brackets, and white space; after such a
-# mark of Chinese or Japanese, also without white space; and at the end of a line.
-_END = re.compile(r"""(?:[.!?…]+["'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*|\n)\s*""")
+# mark of Chinese or Japanese, also without white space; and at the end of a line. A run of marks is tried only at its
+# beginning: otherwise the time for a long run would grow with the square of its length.
+_END = re.compile(r"""(?:(?<![.!?…])[.!?…]+["'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*|\n)\s*""")
 _ABBREVIATION = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|etc|cf|No|Fig|al|e\.g|i\.e|bzw|z\.B|ca|Nr)|\b[A-ZÄÖÜ])\.$")
 _LONGEST_ABBREVIATION = 8  # characters that are read before a full stop
 

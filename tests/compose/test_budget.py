@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import podium
 from commands import run_in_process
-from fakes import FunctionScorer, WordOverlap
+from fakes import FunctionScorer, MemoryStore, WordOverlap
 from loopback import Answer, Loopback, as_json, cohere, voyage, word_scores
 from podium.compose.budget import Budget, Limits, within
+from podium.compose.cached import CachedScorer
+from podium.compose.calibrated import CalibratedScorer, Calibration
 from podium.errors import InvalidInput, ProviderError
 from podium.scorers import BaseScorer
 from podium.types import Scores
@@ -358,3 +360,44 @@ def test_server_has_budgets(mini):
             for value in (-1, 0):
                 assert server.post("/rank", request | {name: value}).status_code == 400, (name, value)
         assert "budget_ms must be a number above 0" in server.post("/rank", request | {"budget_ms": 0}).text
+
+
+class Remote(FunctionScorer):
+    """A remote scorer that reports no tokens."""
+
+    is_remote = True
+
+    def __init__(self):
+        super().__init__(lambda texts: Scores([0.5] * len(texts)))
+
+
+def test_budget_of_a_cached_scorer_counts_the_texts_that_are_not_in_the_cache():
+    texts = [f"{'word ' * 100}{number}" for number in range(300)]
+    uncached = podium.Reranker(Remote()).rerank("q", texts, max_tokens=2000)
+    cached = podium.Reranker(CachedScorer(Remote(), MemoryStore())).rerank("q", texts, max_tokens=2000)
+    assert cached.usage.pairs == uncached.usage.pairs < 100
+    assert cached.degraded
+
+
+def test_cost_of_searches_grows_with_the_documents():
+    texts = [f"doc {number}" for number in range(1000)]
+    ranking = podium.Reranker(Remote()).rerank("q", texts, max_cost=0.0100001, price="2/ksearches")
+    assert ranking.usage.pairs == 500  # five searches with 100 documents
+
+
+def test_calibration_of_the_first_scorer_does_not_change_scores_of_another_one():
+    calls = iter([True] + [False] * 100)
+
+    def fails_once(texts):
+        if next(calls):
+            raise ConnectionError
+        return Scores([1.0] * len(texts))
+
+    other = FunctionScorer(lambda texts: Scores([100.0] * len(texts)), "similarity_sum")
+    other.model = "other"
+    budget = podium.Budget(podium.Fallback(FunctionScorer(fails_once), other), max_tokens=100_000)
+    calibrated = CalibratedScorer(budget, Calibration("function", None, "platt", slope=2.0, offset=-1.0))
+    ranking = podium.Reranker(calibrated).rerank("q", [f"{'word ' * 300}{number}" for number in range(100)])
+    scores = {(result.scored_by, round(result.score, 3)) for result in ranking}
+    assert scores <= {("other", 100.0), ("function", 0.731)}
+    assert len(scores) == 2

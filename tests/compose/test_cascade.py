@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import podium
-from fakes import FunctionScorer, LetterCounts
+from fakes import FunctionScorer, LetterCounts, WordOverlap
 from podium.compose.cascade import Cascade, gap_cut
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import InvalidInput, PodiumError
@@ -232,3 +232,30 @@ def test_search_uses_the_encodings_of_its_source_for_the_scorer_that_has_an_enco
         ranking = podium.Search(EncodedSource(), podium.Reranker(cascade), limit=None).search("apple")
         assert sorted(result.document for result in ranking) == sorted(texts)
         assert letters.computed == []
+
+
+def test_calibration_and_minimum_do_not_apply_to_the_cheap_scores_if_the_strong_scorer_fails():
+    strong = podium.Fallback(FunctionScorer(refused))
+    cascade = podium.Cascade(WordOverlap(), strong, keep=2)
+    reranker = podium.Reranker(cascade)
+    assert [result.scored_by for result in reranker.rerank("a b", ["a", "a b", "c"])] == ["word-overlap"] * 3
+    assert len(reranker.rerank("a b", ["a", "a b", "c"], min_score=0.0)) == 0
+
+
+def test_strong_score_does_not_have_the_passage_of_the_cheap_scorer():
+    def passages(texts):
+        return Scores([float(len(text)) for text in texts], tokens=[7] * len(texts), passages=[Passage(0, 1, 1.0)] * len(texts))
+
+    strong = FunctionScorer(lambda texts: Scores([1.0] * len(texts)))
+    ranking = podium.Reranker(podium.Cascade(FunctionScorer(passages), strong, keep=1)).rerank("q", ["a", "bb"])
+    assert [(result.tokens, result.passage is None) for result in ranking] == [(None, True), (7, False)]
+
+
+def test_score_of_the_cheap_scorer_that_is_not_a_number_is_an_error():
+    cheap = FunctionScorer(lambda texts: Scores([math.nan] * len(texts)))
+    with pytest.raises(PodiumError, match="not a finite number"):
+        podium.Reranker(podium.Cascade(cheap, WordOverlap(), keep=1)).rerank("q", ["a", "b"])
+
+
+def refused(texts):
+    raise ConnectionError

@@ -132,3 +132,9 @@ def test_several_counters_use_the_lowest_limit_and_most_tokens():
     assert SeveralCounters([WordTokens(5), EstimatedTokens(6)]).text_limit("a b") == 3
     assert counter.token_starts(["a b c d", "abcdefghi"]) == [[0, 2, 4, 6], [0, 3, 6]]
     assert counter.token_counts(["a b c d", "abcdefghi"]) == [4, 3]
+
+
+def test_long_run_of_marks_takes_linear_time():
+    """With a time that grows with the square of its length, this text would take hours."""
+    text = "." * 1_000_000 + "a"
+    assert sentence_ranges(text) == [(0, len(text))]

@@ -16,7 +16,15 @@ from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, DeadlineExceeded, InvalidInput
 from podium.inputs import check_positive, check_positive_number, without_none
 from podium.options import Option
-from podium.prices import CHARACTERS_PER_TOKEN, DOCUMENTS_PER_SEARCH, Price, find_price, missing_price, search_count
+from podium.prices import (
+    CHARACTERS_PER_SEARCH_DOCUMENT,
+    CHARACTERS_PER_TOKEN,
+    DOCUMENTS_PER_SEARCH,
+    Price,
+    find_price,
+    missing_price,
+    search_count,
+)
 from podium.scorers import BaseScorer
 from podium.texts import selected_texts
 from podium.types import Progress, Scorer, Scores
@@ -130,6 +138,7 @@ class Budget(StepwiseScorer, WrappedScorer):
         calls = [part.scores for part in parts]
         costs: dict[str, Any] = cost_of(calls)
         models = list(dict.fromkeys(scores.model for scores in calls))
+        models.sort(key=lambda model: model is not None)  # None is the scorer's own model, whose scores are in the first tier
         scored_by: list[str | None] = [None] * count
         tiers = [0] * count
         first_tier = 0
@@ -162,7 +171,7 @@ class Budget(StepwiseScorer, WrappedScorer):
             scored_by=scored_by if is_mixed or reached_count < count else None,
             model=models[0] if is_one_other_model else None,
             revision=calls[0].revision if is_one_other_model else None,
-            score_kind=calls[0].score_kind if calls else None,
+            score_kind=next((scores.score_kind for scores in calls if scores.model == models[0]), None),
         )
 
 
@@ -331,7 +340,9 @@ class _Meter:
     def _count_within_searches(self, texts: Sequence[str]) -> int:
         if self._searches_left == math.inf:
             return len(texts)
-        return next((i for i in range(len(texts)) if search_count(texts[: i + 1]) > self._searches_left), len(texts))
+        affordable = math.floor(self._searches_left) * DOCUMENTS_PER_SEARCH
+        units = itertools.accumulate(max(1, math.ceil(len(text) / CHARACTERS_PER_SEARCH_DOCUMENT)) for text in texts)
+        return sum(1 for _ in itertools.takewhile(lambda total: total <= affordable, units))
 
 
 def _count_within(lengths: Sequence[float], limit: float) -> int:

@@ -199,6 +199,14 @@ def _passage(row: Row) -> Passage | None:
     return Passage(row.passage_start, row.passage_end, row.passage_score)
 
 
+def _computed_tokens(fresh_scores: Scores) -> int | None:
+    """Return how many tokens were computed, None if unknown."""
+    if fresh_scores.total_tokens is not None or not len(fresh_scores.values):
+        return fresh_scores.total_tokens or 0
+    counts = fresh_scores.tokens
+    return None if counts is None or None in counts else sum(count for count in counts if count)
+
+
 def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], remembered_count: int) -> Scores:
     """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh_scores`."""
     columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
@@ -211,7 +219,7 @@ def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], r
         dropped_tokens=dropped_tokens,
         query_tokens=query_tokens,
         query_dropped_tokens=query_dropped_tokens,
-        total_tokens=fresh_scores.total_tokens or 0,
+        total_tokens=_computed_tokens(fresh_scores),
         billed=fresh_scores.billed,
         notes=notes,
         remembered=remembered_count,

@@ -118,7 +118,7 @@ class Cascade(CombinedScorer):
         positions = [best_positions[index] for index in indices]
         best_scores = selected_scores(strong_scores, indices)
         best_tiers = [0] * len(positions) if best_scores.tiers is None else best_scores.tiers
-        lower_tier = max(best_tiers, default=-1) + 1
+        lower_tier = max(best_tiers, default=0) + 1  # the first tier stays empty if the strong scorer scored nothing
         cheap_tiers = [0] * count if cheap_scores.tiers is None else cheap_scores.tiers
         tiers = [lower_tier + tier for tier in cheap_tiers]
         scored_by = models_of(cheap_scores, cheap)

@@ -41,12 +41,13 @@ def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
     ranges = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
     columns = placed_columns(sum(counts), zip(ranges, calls, strict=True))
     scored_by = [model for scores in calls for model in models_of(scores, scorer)]
-    names = list(dict.fromkeys(scores.model for scores in calls))
+    names = list(dict.fromkeys(scores.model for scores in calls if len(scores.values)))
+    names.sort(key=lambda name: name is not None)  # None is the scorer's own model, whose scores are in the first tiers
     tiers: list[int] = []
     for scores in calls:
         own_tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
         tiers += [len(names) * tier + names.index(scores.model) for tier in own_tiers]
-    first = calls[0]
+    first = next((scores for scores in calls if names and scores.model == names[0]), calls[0])
     return Scores(
         **columns,
         **cost_of(calls),
@@ -68,10 +69,14 @@ def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) ->
     for positions, scores in parts:
         for name in COLUMNS:
             column = raw_scores(scores) if name == "raw" else getattr(scores, name)
-            if column is None or name in ("tiers", "scored_by"):
+            if name in ("tiers", "scored_by"):
+                continue
+            if column is None and name not in columns:
                 continue
             placed = columns.setdefault(name, [math.nan if name == "values" else None] * count)
-            for position, value in zip(positions, column, strict=True):
+            # Without a column, what an earlier part has is not about these scores.
+            values = [None] * len(positions) if column is None else column
+            for position, value in zip(positions, values, strict=True):
                 placed[position] = value
     return columns
 

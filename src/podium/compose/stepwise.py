@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from podium.deadlines import until
 from podium.errors import PodiumError
+from podium.ordering import check_scores
 from podium.scorers import BaseScorer
 from podium.steps import adrive, drive
 from podium.threads import to_thread
@@ -111,8 +112,7 @@ async def _perform_async(step: Step) -> Any:
 
 
 def _check(scorer: BaseScorer, texts: Sequence[str], scores: Any) -> None:
-    """Raise PodiumError unless a scorer returned one score per text. A user's scorer may return anything."""
+    """Raise PodiumError unless a scorer returned one valid score per text. A user's scorer may return anything."""
     if not isinstance(scores, Scores):
         raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
-    if len(scores.values) != len(texts):
-        raise PodiumError(f"{scorer.model} returned {len(scores.values)} scores for {len(texts)} texts")
+    check_scores(scores, len(texts), scorer.model)
