@@ -252,7 +252,7 @@ def test_strong_score_does_not_have_the_passage_of_the_cheap_scorer():
 
 
 def test_score_of_the_cheap_scorer_that_is_not_a_number_is_an_error():
-    cheap = FunctionScorer(lambda texts: Scores([math.nan] * len(texts)))
+    cheap = FunctionScorer(lambda texts: Scores([math.nan, 0.1]))  # the first text is scored again by the strong scorer
     with pytest.raises(PodiumError, match="not a finite number"):
         podium.Reranker(podium.Cascade(cheap, WordOverlap(), keep=1)).rerank("q", ["a", "b"])
 
