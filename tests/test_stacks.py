@@ -193,6 +193,24 @@ def test_error_names_the_file_and_the_line(write, text, line, message):
     assert f"line {line}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reranker = { use = [] }",
+        "reranker = { use = { a = 1 } }",
+        f"limit = 1{'0' * 400}\nreranker = 'podium-mini'",
+        f"reranker = {{ use = 'Budget', budget_ms = 1{'0' * 400}, scorer = 'podium-mini' }}",
+        f"reranker = {'{ use = 1, scorer = ' * 600}1{'}' * 600}",
+        f"a = {'[' * 5000}",
+        "reranker = { model = 'podium-mini', threads = 99999999999 }",
+    ],
+    ids=["list", "table", "large limit", "large budget", "nested tables", "nested lists", "threads"],
+)
+def test_odd_value_is_invalid_input(write, text):
+    with pytest.raises(InvalidInput, match=r"stack\.toml"):
+        read_stack(write(text))
+
+
 def test_file_without_a_reranker_or_that_does_not_exist_is_an_error(write, tmp_path):
     with pytest.raises(InvalidInput, match="has no reranker"):
         podium.load(write("limit = 3\n"))

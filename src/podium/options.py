@@ -14,6 +14,8 @@ __all__ = ["Option", "option", "options_of"]
 
 KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", Path: "a path"}
 
+LARGEST_INTEGER = 10**300  # larger ones cannot be compared with the infinity of floats
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -45,7 +47,7 @@ class Option:
 
         Raises InvalidInput if the value has another type or is out of range.
         """
-        if self.kind is float and type(value) is int:
+        if self.kind is float and type(value) is int and abs(value) < LARGEST_INTEGER:
             value = float(value)
         elif self.kind is Path and isinstance(value, str):
             value = Path(value)
@@ -57,7 +59,8 @@ class Option:
         return value
 
     def _is_in_range(self, value: float) -> bool:
-        return math.isfinite(value) and self.minimum <= value <= self.maximum and value > self.above
+        is_finite = abs(value) < LARGEST_INTEGER if isinstance(value, int) else math.isfinite(value)
+        return is_finite and self.minimum <= value <= self.maximum and value > self.above
 
     @property
     def _allowed_values(self) -> str:

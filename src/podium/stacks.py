@@ -147,7 +147,10 @@ def stack_of(file: TomlFile, components: Sequence[Component] = COMPONENTS) -> St
     options = reader.options(file.table, (), STACK_OPTIONS, extra=("reranker", "source"))
     if "reranker" not in file.table:
         raise InvalidInput(f"{file.path} has no reranker; name a model or a composition under [reranker]")
-    root = reader.node(file.table["reranker"], ("reranker",))
+    try:
+        root = reader.node(file.table["reranker"], ("reranker",))
+    except RecursionError as error:
+        raise InvalidInput(f"{file.path} is nested too deeply") from error
     if isinstance(names := options.get("rank_by"), tuple):
         options["rank_by"] = list(names)
     if "source" in file.table:
@@ -223,7 +226,7 @@ class _Reader:
 
     def _component(self, table: Mapping[str, Any], path: KeyPath) -> _Node:
         name = table[COMPONENT_KEY]
-        if name not in self.components:
+        if not isinstance(name, str) or name not in self.components:
             similar = difflib.get_close_matches(str(name), self.components, n=1)
             remedy = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(self.components)}"
             raise self.error((*path, COMPONENT_KEY), f"there is no composition {str(name)!r:.40}; {remedy}")

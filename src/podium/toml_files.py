@@ -54,6 +54,8 @@ def read_toml(path: Path) -> TomlFile:
         raise unreadable(path, error) from error
     except ValueError as error:
         raise InvalidInput(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{path} is nested too deeply") from error
     return TomlFile(path, table, dict(reversed(list(_lines(text)))))  # the first line of a key counts
 
 

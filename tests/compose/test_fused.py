@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,6 +186,20 @@ def test_rrf_of_rankings_with_limits_and_missing_scores():
     assert [result.index for result in fused] == [2, 0, 1]
     assert [result.has_score for result in fused] == [True, False, False]
     assert fused.reasons == ("it failed",)
+
+
+def test_rrf_adds_up_the_estimated_costs():
+    first = ranking_of([1.0], ["a"])
+    second = replace(first, usage=replace(first.usage, estimated_cost=0.25))
+    assert rrf([first, second, second]).usage.estimated_cost == 0.5
+    assert rrf([first]).usage.estimated_cost is None
+
+
+def test_source_rank_that_is_too_large_for_a_float_is_unknown():
+    documents = [{"text": text, "source_rank": rank} for text, rank in (("a", 10**400), ("b", 2), ("c", 1))]
+    ranking = podium.Reranker(Fused(scorer_of(1.0, 1.0, 1.0), method="reciprocal-rank", weight=0.1)).rerank(QUERY, documents)
+    assert ranking[0].index == 2
+    assert "1 of 3 documents have no source rank" in ranking.notes[0]
 
 
 def test_rrf_keeps_the_passage_of_the_ranking_that_has_one():

@@ -99,10 +99,11 @@ def test_vectors_of_documents_are_not_computed_again(convert):
     [
         ("text", "is not a vector"),
         ([[1.0]], "is not a vector"),
+        ([10**400, 1], "is not a vector"),
         ([math.nan, 1.0], "is not a vector"),
         ([1.0], "vectors of 1 to 2"),
     ],
-    ids=["string", "matrix", "NaN", "other length"],
+    ids=["string", "matrix", "too large", "NaN", "other length"],
 )
 def test_wrong_vector_of_a_document_is_an_error(vector, message):
     reranker = podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="v"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from podium.compose.columns import summed
 from podium.compose.components import Component
@@ -22,6 +22,8 @@ from podium.texts import documents_of
 from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
 
 __all__ = ["COMPONENT", "Fused", "check_weight", "fused_values", "rrf"]
+
+Number = TypeVar("Number", int, float)
 
 
 class Fused(StepwiseScorer, WrappedScorer):
@@ -217,10 +219,11 @@ def _total_usage(usages: Sequence[Usage]) -> Usage:
         source_seconds=usages[0].source_seconds,
         remembered=sum(usage.remembered for usage in usages),
         encoded=_sum(usage.encoded for usage in usages),
+        estimated_cost=_sum(usage.estimated_cost for usage in usages),
     )
 
 
-def _sum(counts: Iterable[int | None]) -> int | None:
+def _sum(counts: Iterable[Number | None]) -> Number | None:
     """Return the sum of the counts that are known, None if none is."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None

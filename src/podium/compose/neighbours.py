@@ -204,7 +204,7 @@ def _row(value: Any, name: str) -> Vectors:
 
     try:
         row = np.frombuffer(value, np.float32) if isinstance(value, bytes) else np.asarray(value, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         row = np.zeros(0, np.float32)
     if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
         raise InvalidInput(f"a document's field {name!r:.60} is not a vector; it must be a list of numbers, or float32 bytes")
