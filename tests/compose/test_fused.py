@@ -188,6 +188,15 @@ def test_rrf_of_rankings_with_limits_and_missing_scores():
     assert fused.reasons == ("it failed",)
 
 
+def test_source_ranks_are_not_ranked_again():
+    """In passages, a document has several windows with one source rank."""
+    ranks = {"a": 5, "b": 5, "c": 7, "d": 100}
+    documents = [{"text": text, "source_rank": rank} for text, rank in ranks.items()]
+    fused = Fused(scorer_of(0.0, 0.0, 0.0, 0.0), method="reciprocal-rank", weight=0.0)
+    scores = {result.document["text"]: result.score for result in podium.Reranker(fused).rerank(QUERY, documents)}
+    assert scores == {text: pytest.approx(1 / (60 + rank)) for text, rank in ranks.items()}
+
+
 def test_rrf_adds_up_the_estimated_costs():
     first = ranking_of([1.0], ["a"])
     second = replace(first, usage=replace(first.usage, estimated_cost=0.25))

@@ -91,7 +91,7 @@ class Fused(StepwiseScorer, WrappedScorer):
                 *notes,
                 f"{missing_count} of {len(source)} documents have no {self._source_name}; they count as the lowest",
             )
-        values = fused_values(scores, self.weight, self.method, _filled(source))
+        values = fused_values(scores, self.weight, self.method, self._normalized(_filled(source)))
         return replace(scores, values=values, raw=None, score_kind="fused", notes=notes)
 
     @property
@@ -102,8 +102,11 @@ class Fused(StepwiseScorer, WrappedScorer):
         """Return a number for each document that is higher the better its source found it, None if it is not known."""
         pairs = [source_score_and_rank(document) for document in documents]
         if self.method == "reciprocal-rank":
-            return [None if rank is None else -float(rank) for _, rank in pairs]
+            return [None if rank is None or rank < 1 else 1 / (RRF_CONSTANT + rank) for _, rank in pairs]
         return [score if score is not None and math.isfinite(score) else None for score, _ in pairs]
+
+    def _normalized(self, source: Sequence[float]) -> list[float]:
+        return list(source) if self.method == "reciprocal-rank" else NORMALIZATIONS[self.method](source)
 
     def _unfused(self, scores: Scores) -> Scores:
         """Return the scores of `scorer`, if no document has a score of its source."""
@@ -129,10 +132,11 @@ COMPONENT = Component(
 )
 
 
-def fused_values(scores: Scores, weight: float, method: Method, others: Sequence[float]) -> list[float]:
+def fused_values(scores: Scores, weight: float, method: Method, other_values: Sequence[float]) -> list[float]:
     """Return the fused score of each text, NaN for a text that was not scored.
 
-    `weight` is the share of `scores`, the rest that of `others`. Scores of each tier are normalised separately.
+    `weight` is the share of `scores`, which are normalised by `method`, separately in each tier. The rest is that of
+    `other_values`, which are normalised already.
     """
     normalize = NORMALIZATIONS[method]
     raw = raw_scores(scores)
@@ -142,7 +146,6 @@ def fused_values(scores: Scores, weight: float, method: Method, others: Sequence
     for position, tier in enumerate(tiers):
         if scored[position]:
             positions_by_tier.setdefault(tier, []).append(position)
-    other_values = normalize(others)
     values = [math.nan] * len(raw)
     for positions in positions_by_tier.values():
         own_values = normalize([float(raw[position]) for position in positions])

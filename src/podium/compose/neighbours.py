@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.compose.components import Component
 from podium.compose.fused import check_weight, fused_values
+from podium.compose.normalization import min_max
 from podium.compose.stepwise import CallStep, EitherStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.embedding import adocument_vectors, aquery_vector, document_vectors, embedder_name, query_vector
@@ -153,7 +154,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
             )
         matrix = _normalized(np.stack([rows[position] for position in range(len(rows))]))
         cosines = matrix @ self._moved_query(scores, query_row, matrix)
-        values = fused_values(scores, self.options.weight, "min-max", cosines.tolist())
+        values = fused_values(scores, self.options.weight, "min-max", min_max(cosines.tolist()))
         for positions in _positions_by_tier(scores):
             averaged = _averaged([values[position] for position in positions], matrix[positions], self.options)
             for position, value in zip(positions, averaged, strict=True):
