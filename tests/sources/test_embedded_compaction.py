@@ -17,6 +17,7 @@ from fakes import Letters
 from podium.errors import SourceError
 from podium.sources.embedded.generations import Generations
 from podium.sources.embedded.place import LOCAL, drop
+from podium.sources.embedded.vector_search import nearest_documents
 
 SEARCHES = [{"mode": mode, "filter": condition} for mode in ("text", "vector", "hybrid") for condition in (None, "@kind:{map}")]
 SMALL = 5_000
@@ -172,6 +173,32 @@ def test_search_during_a_compaction_returns_the_documents_after_it(tmp_path, mod
     expected = {f"d{number}" for number in range(60) if number != 17 and (condition is None or number % 3)}
     assert set(source_keys(candidates)) == expected | (set() if condition else {"new"})
     assert candidates.total == len(candidates)
+
+
+class GrowingRows:
+    """Rows of vectors. Before the first search, another process adds two that are nearer than the others."""
+
+    def __init__(self):
+        self.count = 2
+
+    def __len__(self):
+        return self.count
+
+    def nearest(self, vector, row_count):
+        self.count = 4
+        return [(row, 1.0) for row in (2, 3, 0, 1)[:row_count]]
+
+
+class EarlierSnapshot:
+    """The documents before these rows were added."""
+
+    def addresses_of_rows(self, rows, selection):
+        return {row: f"d{row}" for row in rows if row < 2}
+
+
+def test_rows_that_are_added_during_a_search_displace_no_document():
+    hits = nearest_documents(GrowingRows(), Letters(), EarlierSnapshot(), "q", 2)
+    assert [hit.key for hit in hits] == ["d0", "d1"]
 
 
 READER = """

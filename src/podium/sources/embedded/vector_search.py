@@ -57,11 +57,11 @@ def _nearest_of_all(
     Rows that belong to no document, or to no document of the selection, are skipped. If too few documents remain, this looks
     at four times as many rows.
     """
-    all_row_count = len(generation)
     while True:
         nearest = generation.nearest(vector, row_count)
         addresses = snapshot.addresses_of_rows([row for row, _ in nearest], selection)
         hits = [Hit(addresses[row], similarity) for row, similarity in nearest if row in addresses]
-        if len(hits) >= count or len(nearest) < row_count or row_count >= all_row_count:
+        # The rows are counted after the search: another process may have added some that the snapshot does not have.
+        if len(hits) >= count or len(nearest) < row_count or row_count >= len(generation):
             return hits[:count]
         row_count *= 4
