@@ -28,25 +28,16 @@ CONTENDERS = {
 }
 """The name of a contender → its environment, and the packages of the environment."""
 BASELINE = "sentence-transformers"
-RANKINGS = {
-    "rank 100": (100, "rank 20", 1),
-    "rank 100 with pauses": (100, "rank", 20),
-    "rank 1000": (1000, "rank 20", 1),
-    "rank 1000 with pauses": (1000, "rank", 20),
-}
-"""A column → how many documents are stored and ranked, the request, and how often it is sent per round.
-
-Between two requests the process waits, and its threads sleep. Without pauses it ranks 20 times in a row, as a busy server does.
-"""
+RANKINGS = {"rank 100": 100, "rank 1000": 1000}  # a column → how many documents are stored and ranked
 ENCODINGS = {"encode small": 5, "encode modernbert": 1}  # a column, which is also the request → how often it is sent per round
 COLUMNS = {
     "rank 100": "ranking of 100, ms",
-    "rank 100 with pauses": "with pauses, ms",
     "rank 1000": "of 1,000, ms",
-    "rank 1000 with pauses": "with pauses, ms",
     "encode small": "encoding of 100, ms",
     "encode modernbert": "with ModernBERT, ms",
 }
+RANKINGS_PER_ROUND = 20
+
 Times = dict[str, dict[str, list[float]]]
 """By column and contender, the median milliseconds of each round."""
 
@@ -60,12 +51,12 @@ def measure(rounds: int) -> Times:
     running = {name: start_contender(name) for name in CONTENDERS}
     times: Times = {column: {name: [] for name in CONTENDERS} for column in COLUMNS}
     scores: dict[str, list[float]] = {}
-    for column, (document_count, request, repetitions) in RANKINGS.items():
+    for column, document_count in RANKINGS.items():
         for process in running.values():
             process.answer(f"store {document_count}")
         for is_measured in [False] + [True] * rounds:  # The first round is a warm-up.
             for name, process in running.items():
-                answers = [process.answer(request) for _ in range(repetitions)]
+                answers = [process.answer("rank") for _ in range(RANKINGS_PER_ROUND)]
                 scores[name] = answers[-1]["scores"]
                 if is_measured:
                     times[column][name].append(1000 * statistics.median(answer["seconds"] for answer in answers))
