@@ -28,7 +28,7 @@ from podium.inputs import (
 )
 from podium.ordering import Cut, Request, make_ranking
 from podium.progress import bar
-from podium.scorers import BaseScorer, as_scorer
+from podium.scorers import BaseScorer, as_scorer, score_queries
 from podium.texts import Texts
 from podium.types import Progress, Ranking, Scorer, Scores
 
@@ -301,11 +301,8 @@ class Reranker:
         """
         from podium.explanations import Explanation
 
-        request = self._explained(query, document, rank_by)
-        scorer = self._scorer
-        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
-        scores = _scores(scorer, [replace(request, texts=texts) for texts in calls], lambda count: None)
-        return Explanation.of(request.texts[0], scores, scorer)
+        requests = self._explained(query, document, rank_by)
+        return Explanation.of(requests[0].texts[0], _scores(self._scorer, requests), self._scorer)
 
     @refuse_unknown_names
     async def aexplain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
@@ -313,11 +310,9 @@ class Reranker:
         from podium.explanations import Explanation
         from podium.schedule import off_loop
 
-        request = await off_loop(True, self._explained, query, document, rank_by)
-        scorer = self._scorer
-        calls = [request.texts.selected([index]) for index in range(len(request.texts))] if scorer.listwise else [request.texts]
-        scores = [await scorer.ascore(request.query, texts) for texts in calls]
-        return await off_loop(True, Explanation.of, request.texts[0], scores, scorer)
+        requests = await off_loop(True, self._explained, query, document, rank_by)
+        scores = [await self._scorer.ascore(request.query, request.texts) for request in requests]
+        return await off_loop(True, Explanation.of, requests[0].texts[0], scores, self._scorer)
 
     def close(self) -> None:
         """Release threads and connections. The reranker must not be used afterwards."""
@@ -358,8 +353,11 @@ class Reranker:
             raise PodiumError("this reranker was closed; load it again")
         return checked_documents(docs)
 
-    def _explained(self, query: str, document: Any, rank_by: str | list[str] | None) -> Request:
-        """Return the request whose texts are a document's text, and the text without each of its sentences."""
+    def _explained(self, query: str, document: Any, rank_by: str | list[str] | None) -> list[Request]:
+        """Return requests for a document's text, and then for the text without each of its sentences.
+
+        They are one request, or one for each text if the scorer compares documents with each other.
+        """
         from podium.explanations import texts_without_each
 
         reader = self._text_reader(self._documents([document]), rank_by)
@@ -368,7 +366,8 @@ class Reranker:
         if not request.texts:
             raise InvalidInput("the document has no text, so there is nothing to explain")
         texts = texts_without_each(request.texts[0])
-        return replace(request, texts=Texts(texts, [document] * len(texts)))
+        calls = [[text] for text in texts] if self._scorer.listwise else [texts]
+        return [replace(request, texts=Texts(call, [document] * len(call))) for call in calls]
 
     def _limited_scorer(self, limits: Limits | None, began: float) -> BaseScorer:
         """Return the scorer for a call with these limits that began at a time of `time.perf_counter`."""
@@ -385,21 +384,8 @@ class Reranker:
         return make_ranking(request, scores, cut, self._scorer, time.perf_counter() - began)
 
 
-def _scores(scorer: BaseScorer, requests: Sequence[Request], advance: Progress) -> list[Scores]:
-    """Return the scores of each request. Only requests that have texts are passed to the scorer."""
-    with_texts = [request for request in requests if request.texts]
-    scores_with_texts: Sequence[Scores] = ()
-    if with_texts:
-        queries = [request.query for request in with_texts]
-        texts_per_query = [request.texts for request in with_texts]
-        scores_with_texts = scorer.score_many(queries, texts_per_query, progress=advance)
-    if len(scores_with_texts) != len(with_texts):
-        raise PodiumError(
-            f"{scorer.model} returned scores for {len(scores_with_texts)} of {len(with_texts)} queries, so they cannot be "
-            "ranked"
-        )
-    remaining = iter(scores_with_texts)
-    return [next(remaining) if request.texts else Scores(()) for request in requests]
+def _scores(scorer: BaseScorer, requests: Sequence[Request], advance: Progress | None = None) -> list[Scores]:
+    return score_queries(scorer, [request.query for request in requests], [request.texts for request in requests], advance)
 
 
 def _request(query: str, reader: TextReader) -> Request:

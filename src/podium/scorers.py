@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 from podium.threads import to_thread
 from podium.token_counts import TokenCounter
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, ScoreKind, Scorer, Scores
 
-__all__ = ["BaseScorer", "HasScorer", "as_scorer"]
+__all__ = ["BaseScorer", "HasScorer", "as_scorer", "score_queries"]
 
 
 class BaseScorer(ABC):
@@ -165,6 +165,27 @@ class HasScorer(Protocol):
     scorer: Any
 
     def rerank(self, query: str, docs: Any) -> Ranking: ...
+
+
+def score_queries(
+    scorer: BaseScorer, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
+) -> list[Scores]:
+    """Return the scores of each query. Only queries with texts are passed to `score_many`, and the others have no scores.
+
+    Raises PodiumError if the scorer does not return scores for each of them.
+    """
+    with_texts = [index for index, texts in enumerate(texts_per_query) if texts]
+    scored: Sequence[Scores] = ()
+    if with_texts:
+        scored = scorer.score_many(
+            [queries[index] for index in with_texts], [texts_per_query[index] for index in with_texts], progress=progress
+        )
+    if len(scored) != len(with_texts):
+        raise PodiumError(
+            f"{scorer.model} returned scores for {len(scored)} of {len(with_texts)} queries, so they cannot be ranked"
+        )
+    scores_by_index = dict(zip(with_texts, scored, strict=True))
+    return [scores_by_index.get(index, Scores(())) for index in range(len(texts_per_query))]
 
 
 def as_scorer(scorer: Any) -> BaseScorer:

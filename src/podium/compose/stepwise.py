@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from podium.deadlines import until
 from podium.errors import PodiumError
 from podium.ordering import check_scores
-from podium.scorers import BaseScorer
+from podium.scorers import BaseScorer, score_queries
 from podium.steps import adrive, drive
 from podium.threads import to_thread
 from podium.types import Progress, Scores
@@ -83,17 +83,11 @@ def _perform(step: Step) -> Any:
         return step.function()
     if isinstance(step, EitherStep):
         return step.blocking()
-    with_texts = [index for index, texts in enumerate(step.texts_per_query) if texts]
-    queries = [step.queries[index] for index in with_texts]
-    texts_per_query = [step.texts_per_query[index] for index in with_texts]
     with until(step.deadline):
-        scored = step.scorer.score_many(queries, texts_per_query, progress=step.progress) if with_texts else []
-    if len(scored) != len(with_texts):
-        raise PodiumError(f"{step.scorer.model} returned scores for {len(scored)} of {len(with_texts)} queries")
-    for texts, scores in zip(texts_per_query, scored, strict=True):
+        scores_per_query = score_queries(step.scorer, step.queries, step.texts_per_query, step.progress)
+    for texts, scores in zip(step.texts_per_query, scores_per_query, strict=True):
         _check(step.scorer, texts, scores)
-    scores_by_index = dict(zip(with_texts, scored, strict=True))
-    return [scores_by_index.get(index, Scores(())) for index in range(len(step.queries))]
+    return scores_per_query
 
 
 async def _perform_async(step: Step) -> Any:

@@ -17,7 +17,7 @@ from podium.evaluation.metrics import metric_values
 from podium.evaluation.runs import Run
 from podium.local.embedder import Embedder
 from podium.ordering import order_of
-from podium.scorers import BaseScorer
+from podium.scorers import BaseScorer, score_queries
 from podium.stacks import model_scorer, stack_of
 from podium.texts import Texts
 from podium.toml_files import TomlFile
@@ -66,12 +66,7 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
         scorer = stack.scorer(load_model=self._model, load_embedder=self._embedder, wrap=self._with_memory)
         texts = [self._texts[query_id].selected(range(self._count(query_id, setting))) for query_id in self.query_ids]
         queries = [self.collection.queries[query_id] for query_id in self.query_ids]
-        with_texts = [index for index, query_texts in enumerate(texts) if query_texts]
-        scored = scorer.score_many(
-            [queries[index] for index in with_texts], [texts[index] for index in with_texts], progress=progress
-        )
-        scores_by_index = dict(zip(with_texts, scored, strict=True))
-        return [scores_by_index.get(index, Scores(())) for index in range(len(texts))]
+        return score_queries(scorer, queries, texts, progress)
 
     def run(self, scores: Sequence[Scores], cutoff: int | None) -> Run:
         """Return the best documents of each query, at most `cutoff`. Their scores are their negated ranks."""
