@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from podium.compose.columns import cost_of
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, ProviderError
 from podium.hosted.scorer import HostedScorer
@@ -190,13 +190,5 @@ def with_limits(scorer: BaseScorer, limits: Limits) -> tuple[BaseScorer, Limited
 
 def _joined(replies: Sequence[Scores]) -> Scores:
     """Return the scores of several requests as one."""
-    tokens = [reply.total_tokens for reply in replies if reply.total_tokens is not None]
-    billed: Counter[str] = Counter()
-    for reply in replies:
-        billed.update(reply.billed)
-    return Scores(
-        values=[score for reply in replies for score in reply.values],
-        total_tokens=sum(tokens) if len(tokens) == len(replies) else None,
-        billed=billed,
-        notes=(f"sent as {len(replies)} requests",),
-    )
+    values = [score for reply in replies for score in reply.values]
+    return replace(Scores(values, **cost_of(replies)), notes=(f"sent as {len(replies)} requests",))
