@@ -12,7 +12,7 @@ from podium.errors import InvalidInput
 if TYPE_CHECKING:
     from podium.types import Ranking, Result
 
-__all__ = ["html_table"]
+__all__ = ["html_table", "score_text"]
 
 MAX_ROWS = 50  # the maximum number of results in the table
 MAX_CHARACTERS = 300  # the maximum length of a text; longer texts are cut
@@ -35,7 +35,7 @@ def _html_row(result: Result, has_models: bool) -> str:
     """Return a row of the table. Before the index, it has the model of the score if `has_models`."""
     models = [result.scored_by or ""] if has_models else []
     identity = (str(result.index), id_of(result.document) or "")
-    cells = "".join(map(_html_cell, map(escape, (str(result.rank), _score(result), *models, *identity))))
+    cells = "".join(map(_html_cell, map(escape, (str(result.rank), score_text(result), *models, *identity))))
     return f"<tr>{cells}{_html_cell(_html_text(result))}</tr>"
 
 
@@ -43,7 +43,8 @@ def _html_cell(content: str) -> str:
     return f'<td style="text-align:left">{content}</td>'
 
 
-def _score(result: Result) -> str:
+def score_text(result: Result) -> str:
+    """Return a result's score with four decimals, or why it has none."""
     if result.no_text:
         return "no text"
     return f"{result.score:.4f}" if result.has_score else "not scored"

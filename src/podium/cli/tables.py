@@ -18,6 +18,7 @@ from rich.text import Text
 
 from podium.documents import has_field, id_of, texts_of
 from podium.explanations import Explanation
+from podium.notebook import score_text
 from podium.search import cut
 from podium.types import Ranking, Result
 
@@ -51,7 +52,7 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
     rows = []
     for result in ranking:
         models = [result.scored_by or ""] if has_models else []
-        numbers = (str(result.rank), _score(result), *models, _movement(result.index + 1, result.rank))
+        numbers = (str(result.rank), score_text(result), *models, _movement(result.index + 1, result.rank))
         shown_text = texts[result.index] if result.passage is None else result.passage.text
         rows.append((*numbers, id_of(result.document), shown_text))
     if rows:
@@ -98,7 +99,7 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, off
     elif ranking:
         print("reranked")
         reranked = [
-            (str(rank), _score(result), _movement(result.source_rank, rank), id_of(result.document), texts[result.index])
+            (str(rank), score_text(result), _movement(result.source_rank, rank), id_of(result.document), texts[result.index])
             for rank, result in enumerate(ranking[page], start=offset + 1)
         ]
         _print_documents(("rank", "score", "moved"), reranked)
@@ -169,7 +170,7 @@ def _print_side_by_side(
     reranked: Sequence[Result], by_source: Sequence[Result], texts: Mapping[int, str | None], first_rank: int
 ) -> None:
     header = ("rank", "reranked", "score", "moved", "as found", "score")
-    scores = [[_score(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
+    scores = [[score_text(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
     gaps = (len(header) - 1) * GAP
     widest_scores = ("no text", "00.000")
     used_width = sum(_widths(widest_scores, scores)) + len("rank") + len("moved") + gaps
@@ -178,7 +179,7 @@ def _print_side_by_side(
         [
             str(rank),
             _with_id(left, texts, text_width),
-            _score(left),
+            score_text(left),
             _plain(_movement(left.source_rank, rank)),
             _with_id(right, texts, text_width),
             _source_score(right),
@@ -218,12 +219,6 @@ def _summary(ranking: Ranking) -> str:
     rerank_ms = 1000 * ranking.usage.seconds
     total = f" of {ranking.total}" if ranking.total is not None and ranking.total > len(ranking) else ""
     return f"{len(ranking)}{total} found in {source_ms:.0f} ms, reranked in {rerank_ms:.0f} ms"
-
-
-def _score(result: Result) -> str:
-    if result.no_text:
-        return "no text"
-    return f"{result.score:.4f}" if result.has_score else "not scored"
 
 
 def _source_score(result: Result) -> str:
