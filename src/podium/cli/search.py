@@ -60,14 +60,14 @@ def search(
     checked_fields(rank_by)  # raises InvalidInput before the source is loaded
     if place is None:
         place, source_options, candidates = _source_of_stack(model, source_options, candidates)
-    if is_stack(model) and _is_default("limit"):
-        limit = read_stack(model).limit or limit
     source = load_source(place, source_options)
     if offset >= candidates:
         raise InvalidInput(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
     with contextlib.closing(source), load(model, **load_options) as reranker:
+        if _is_default("limit") and reranker.limit is not None:  # that of a configuration file
+            limit = reranker.limit
         # There is no limit, because the table also shows the source's order, and `cut` selects a page.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited_search.search(query, progress=True, **budget)
