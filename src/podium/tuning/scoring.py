@@ -18,7 +18,7 @@ from podium.evaluation.runs import Run
 from podium.local.embedder import Embedder
 from podium.ordering import order_of
 from podium.scorers import BaseScorer, score_queries
-from podium.stacks import model_scorer, stack_of
+from podium.stacks import Stack, model_scorer, stack_of
 from podium.texts import Texts
 from podium.toml_files import TomlFile
 from podium.tuning.grid import Setting
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["Workbench"]
+__all__ = ["Workbench", "setting_stack"]
 
 MAX_ENCODING_BYTES = 2_000_000_000
 MAX_SCORES = 100_000_000  # all scores stay in memory
@@ -62,8 +62,7 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
 
     def scores(self, setting: Setting, progress: Progress | None = None) -> list[Scores]:
         """Return the scores of each query's candidates. `progress` is called with numbers of candidates."""
-        stack = stack_of(TomlFile(Path("stack.toml"), setting.table(), {}))
-        scorer = stack.scorer(load_model=self._model, load_embedder=self._embedder, wrap=self._with_memory)
+        scorer = setting_stack(setting).scorer(load_model=self._model, load_embedder=self._embedder, wrap=self._with_memory)
         texts = [self._texts[query_id].selected(range(self._count(query_id, setting))) for query_id in self.query_ids]
         queries = [self.collection.queries[query_id] for query_id in self.query_ids]
         return score_queries(scorer, queries, texts, progress)
@@ -143,3 +142,8 @@ class _MemoryEmbedder:
         if query not in self._queries:
             self._queries[query] = query_vector(self._embed, query)
         return self._queries[query]
+
+
+def setting_stack(setting: Setting) -> Stack:
+    """Return the configuration of a setting, checked as if it were read from a file."""
+    return stack_of(TomlFile(Path("stack.toml"), setting.table(), {}))

@@ -22,10 +22,9 @@ from podium.evaluation.metrics import checked_metrics, cutoff_of
 from podium.evaluation.runs import Run
 from podium.load import provider_of
 from podium.scorers import BaseScorer
-from podium.stacks import stack_of
-from podium.toml_files import TomlFile, toml_text
+from podium.toml_files import toml_text
 from podium.tuning.grid import Setting, Space, grid
-from podium.tuning.scoring import Workbench
+from podium.tuning.scoring import Workbench, setting_stack
 from podium.tuning.selection import Selection, folds_of, selection
 from podium.types import Progress
 
@@ -152,7 +151,7 @@ def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> lis
 
     The settings take turns, so that other programs on this machine slow down all of them alike.
     """
-    scorers = [stack_of(TomlFile(Path("stack.toml"), setting.table(), {})).scorer() for setting in settings]
+    scorers = [setting_stack(setting).scorer() for setting in settings]
     seconds: list[list[float]] = [[] for _ in settings]
     rounds = zip(*(workbench.questions(setting) for setting in settings), strict=True)
     for questions in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
