@@ -57,7 +57,7 @@ class BaseScorer(ABC):
 
     @property
     def reads_passages(self) -> bool:
-        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        """Whether long texts are read in passages. Then a part stays unread only if the user set a limit."""
         return False
 
     @property
@@ -240,7 +240,7 @@ class _UserScorer(BaseScorer):
 
     @property
     def reads_passages(self) -> bool:
-        """Whether long texts are read in passages, so that only a limit of the user's can leave a part unread."""
+        """Whether long texts are read in passages. Then a part stays unread only if the user set a limit."""
         return False
 
     @property

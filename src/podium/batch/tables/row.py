@@ -76,7 +76,7 @@ class TableFormat(ABC):
 
     @abstractmethod
     def fields(self, file: InputFile) -> list[str]:
-        """Return the names of the columns, or for lines of JSON the keys of the first object. Raises InvalidInput."""
+        """Return the names of the columns, or for lines of JSON the keys of the first objects. Raises InvalidInput."""
 
     @abstractmethod
     def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
