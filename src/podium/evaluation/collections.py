@@ -42,6 +42,16 @@ class Collection:
     qrels: Qrels
     candidates: Mapping[str, list[str]] = field(default_factory=dict)
 
+    def ranked_documents(self, scores: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Return the documents of a query in a run, as a source returns them: with their scores and ranks there.
+
+        Scorers that fuse their scores with those of the first stage read these.
+        """
+        return [
+            {"text": self.documents[document_id], "source_score": score, "source_rank": rank}
+            for rank, (document_id, score) in enumerate(scores.items(), start=1)
+        ]
+
 
 def read_collection(path: str | Path, *, queries: str | Path | None = None, qrels: str | Path | None = None) -> Collection:
     """Return the collection in a folder with BEIR's layout, or in a CSV with the columns query, document and grade.

@@ -151,11 +151,7 @@ def rerank_run(collection: Collection, baseline: Run, reranker: Reranker, name: 
         ids = list(scores)
         if unknown := next((document_id for document_id in ids if document_id not in collection.documents), None):
             raise InvalidInput(f"query {query_id!r:.60} has the candidate {unknown!r:.60}, which is not in the collection")
-        # Scorers that fuse their scores with those of the first stage read these.
-        documents = [
-            {"text": collection.documents[document_id], "source_score": scores[document_id], "source_rank": rank}
-            for rank, document_id in enumerate(ids, start=1)
-        ]
+        documents = collection.ranked_documents(scores)
         query = collection.queries[query_id]
         ranking = reranker.rerank(query, documents, rank_by="text", limit=len(ids) or None)  # 0 is not a valid limit
         run[query_id] = {ids[result.index]: result.score for result in ranking}

@@ -94,12 +94,8 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
 
     def _query_texts(self, scores: Mapping[str, float]) -> Texts:
         """Return the texts of a query's candidates, with documents that have the scores and ranks of the first stage."""
-        texts = [self.collection.documents[document_id] for document_id in scores]
-        documents = [
-            {"text": text, "source_score": score, "source_rank": rank}
-            for rank, (text, score) in enumerate(zip(texts, scores.values(), strict=True), start=1)
-        ]
-        return Texts(texts, documents)
+        documents = self.collection.ranked_documents(scores)
+        return Texts([document["text"] for document in documents], documents)
 
     def _model(self, name: str, options: Mapping[str, Any]) -> BaseScorer:
         key = f"{name} {sorted(options.items())}"
