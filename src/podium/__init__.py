@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from podium.batch import BatchResult, Verification, batch, verify_batch
+from podium.batch import BatchResult, Plan, Verification, batch, plan_batch, verify_batch
 from podium.errors import (
     BadResponse,
     DeadlineExceeded,
@@ -77,6 +77,7 @@ __all__ = [
     "Neighbours",
     "Passage",
     "Passages",
+    "Plan",
     "PodiumError",
     "ProviderError",
     "ProviderUnavailable",
@@ -101,6 +102,7 @@ __all__ = [
     "__version__",
     "batch",
     "load",
+    "plan_batch",
     "rrf",
     "verify_batch",
 ]

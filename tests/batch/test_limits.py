@@ -12,7 +12,7 @@ from batches import pairs, results_in, write_table
 from commands import run_in_process
 from fakes import FunctionScorer
 from loopback import Answer, Loopback, as_json
-from podium.batch.limits import LimitedScorer, Limits, with_limits
+from podium.batch.limits import LimitedScorer, Limits, RequestMeter, with_limits
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput, PodiumError, RequestRejected
@@ -33,14 +33,21 @@ class Clock:
         self.now += seconds
 
 
-def limited(limits, tokens=None):
+def limited_by(limits, scorer):
+    """Return the scorer with limits, its meter, and the clock of both."""
     clock = Clock()
-    scorer = FunctionScorer(lambda texts: Scores([0.0] * len(texts), total_tokens=tokens))
-    return LimitedScorer(scorer, limits, clock=clock, sleep=clock.sleep), scorer, clock
+    meter = RequestMeter(limits, clock)
+    return LimitedScorer(scorer, meter, limits.price, sleep=clock.sleep), meter, clock
+
+
+def limited(limits, tokens=None):
+    calls = FunctionScorer(lambda texts: Scores([0.0] * len(texts), total_tokens=tokens))
+    scorer, meter, clock = limited_by(limits, calls)
+    return scorer, meter, calls, clock
 
 
 def test_requests_are_spread_over_minutes():
-    scorer, _, clock = limited(Limits(requests_per_minute=10))
+    scorer, _, _, clock = limited(Limits(requests_per_minute=10))
     for _ in range(10):
         scorer.score("q", ["a"])
     assert clock.now == 0
@@ -50,7 +57,7 @@ def test_requests_are_spread_over_minutes():
 
 
 def test_tokens_are_spread_over_minutes():
-    scorer, _, clock = limited(Limits(tokens_per_minute=100, requests_per_minute=1000))
+    scorer, _, _, clock = limited(Limits(tokens_per_minute=100, requests_per_minute=1000))
     for _ in range(3):
         scorer.score("q" * 100, ["a" * 300])  # about 100 tokens
     assert clock.now == pytest.approx(120)
@@ -58,31 +65,31 @@ def test_tokens_are_spread_over_minutes():
 
 def test_no_call_is_made_that_could_exceed_the_maximum_cost():
     """A call of 100 characters may cost 100 tokens and costs 25, so the budget of 1,000 tokens suffices for 37 calls."""
-    scorer, calls, _ = limited(Limits(max_cost=0.001, price=Price(1.0, "Mtokens")), tokens=25)
+    scorer, meter, calls, _ = limited(Limits(max_cost=0.001, price=Price(1.0, "Mtokens")), tokens=25)
     with pytest.raises(PodiumError, match=r"could exceed the maximum cost of 0.001 US dollars.*max_cost"):
         deque((scorer.score("q" * 50, ["a" * 50]) for _ in range(1000)), maxlen=0)
     assert len(calls.calls) == 37
-    assert scorer.cost == pytest.approx(37 * 25 / 1e6)
+    assert meter.cost() == pytest.approx(37 * 25 / 1e6)
 
 
 def test_searches_are_counted_per_hundred_documents_or_as_billed():
-    scorer, *_ = limited(Limits(price=Price(2.0, "ksearches")))
+    scorer, meter, *_ = limited(Limits(price=Price(2.0, "ksearches")))
     scorer.score("q", ["a"] * 101)
-    assert scorer.cost == pytest.approx(2 * 2 / 1000)
+    assert meter.cost() == pytest.approx(2 * 2 / 1000)
     billed = FunctionScorer(lambda texts: Scores([0.0] * len(texts), billed={"search_units": 5}))
-    scorer = LimitedScorer(billed, Limits(price=Price(2.0, "ksearches")))
+    scorer, meter, _ = limited_by(Limits(price=Price(2.0, "ksearches")), billed)
     scorer.score("q", ["a"])
-    assert scorer.cost == pytest.approx(5 * 2 / 1000)
+    assert meter.cost() == pytest.approx(5 * 2 / 1000)
 
 
 def test_failed_call_counts_with_its_highest_cost():
     def fail(texts):
         raise PodiumError("down")
 
-    scorer = LimitedScorer(FunctionScorer(fail), Limits(price=Price(1.0, "Mtokens")))
+    scorer, meter, _ = limited_by(Limits(price=Price(1.0, "Mtokens")), FunctionScorer(fail))
     with pytest.raises(PodiumError, match="down"):
         scorer.score("q" * 50, ["a" * 50])
-    assert scorer.cost == pytest.approx(100 / 1e6)
+    assert meter.cost() == pytest.approx(100 / 1e6)
 
 
 def test_queries_are_sent_at_once_and_scores_keep_their_order():
@@ -93,7 +100,7 @@ def test_queries_are_sent_at_once_and_scores_keep_their_order():
         both_began.wait()
         return Scores([float(text) for text in texts])
 
-    scorer = LimitedScorer(FunctionScorer(scores), Limits())
+    scorer, *_ = limited_by(Limits(), FunctionScorer(scores))
     many = scorer.score_many(["q"] * 5, [["1"], ["2", "3"], [], ["4"], ["5"]])
     assert [list(result.values) for result in many] == [[1.0], [2.0, 3.0], [], [4.0], [5.0]]
 
@@ -144,10 +151,9 @@ def test_retry_waits_for_the_rate(failing_server, tmp_path, out):
 
 def test_every_request_of_a_query_counts(server):
     """A query with 25 documents becomes three requests of at most ten documents."""
-    clock = Clock()
     with podium.load("voyage:m", api_key="k", base_url=server.url, max_documents=10) as reranker:
         limits = Limits(requests_per_minute=2, price=Price(1.0, "Mtokens"))
-        scorer = LimitedScorer(reranker.scorer, limits, clock=clock, sleep=clock.sleep)
+        scorer, _, clock = limited_by(limits, reranker.scorer)
         scores = scorer.score("q", ["a" * length for length in range(1, 26)])
     assert len(server.requests) == 3
     assert clock.now == pytest.approx(30)
@@ -158,11 +164,13 @@ def test_every_request_of_a_query_counts(server):
 def test_scores_from_a_cache_cost_nothing(server, tmp_path):
     with podium.load("voyage:m", api_key="k", base_url=server.url) as hosted:
         store = SqliteScores(tmp_path / "scores")
-        scorer, limited_scorer = with_limits(CachedScorer(hosted.scorer, store), Limits(price=Price(1.0, "Mtokens")))
+        limits = Limits(price=Price(1.0, "Mtokens"))
+        meter = RequestMeter(limits)
+        reranker = with_limits(hosted.with_scorer(CachedScorer(hosted.scorer, store)), meter, limits.price)
         for _ in range(2):
-            scorer.score("q", ["a", "b"])
+            reranker.rerank("q", ["a", "b"])
         store.close()
-    assert limited_scorer.cost == pytest.approx(20 / 1e6)
+    assert meter.cost() == pytest.approx(20 / 1e6)
 
 
 def test_job_stops_at_the_maximum_cost_and_is_continued(server, tmp_path, out):
@@ -227,5 +235,5 @@ def test_invalid_limit_is_refused(server, tmp_path, out, options, message):
 
 def test_limits_are_refused_for_local_models(tmp_path, out, reranker):
     path = write_table(tmp_path / "in.parquet", pairs([1]))
-    with pytest.raises(InvalidInput, match="only hosted models, and not on Ray, have the option max_cost; leave it out"):
+    with pytest.raises(InvalidInput, match="only hosted models have the option max_cost; leave it out"):
         podium.batch(path, out, reranker=reranker, max_cost=1)

@@ -21,6 +21,7 @@ NODES = 3
 @pytest.fixture(scope="module")
 def cluster():
     os.environ["RAY_DEDUP_LOGS"] = "0"
+    os.environ["VOYAGE_API_KEY"] = "k"  # for the driver and the processes of the nodes
     node = {"num_cpus": 1, "node_ip_address": ADDRESS, "object_store_memory": 100_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     for _ in range(NODES - 1):

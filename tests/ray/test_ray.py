@@ -13,6 +13,7 @@ import ray
 
 import podium
 from batches import as_lists, expected_results, pairs, results_in, write_table
+from loopback import Loopback, as_json
 from podium.integrations.ray import RankBatch
 
 PARTS = 30
@@ -71,6 +72,28 @@ def test_error_of_an_actor_is_the_error_of_the_command(tmp_path, cluster):
     _, stderr = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert "in.parquet, row 0: the document is null; correct or remove it" in " ".join(stderr.split())
+
+
+def test_actors_share_the_limits_of_a_hosted_model(tmp_path, cluster):
+    """A part costs 20 tokens, and may cost more before its reply. 100 tokens are not enough for twelve parts."""
+    path = write_table(tmp_path / "in.parquet", pairs([2] * 12), rows_per_group=2)
+
+    def answer(request):
+        documents = request.json["documents"]
+        results = [{"index": index, "relevance_score": 1 / (1 + len(text))} for index, text in enumerate(documents)]
+        return as_json({"data": results, "usage": {"total_tokens": 10 * len(documents)}})
+
+    options = {"engine": "ray", "ray_address": cluster.address, "part_size": 2, "price": "1/Mtokens"}
+    out = tmp_path / "out"
+    with Loopback(answer) as server, podium.load("voyage:m", base_url=server.url) as reranker:
+        with pytest.raises(podium.PodiumError, match=r"could exceed the maximum cost of 0\.0001 US dollars"):
+            podium.batch(path, out, reranker=reranker, max_cost=100 / 1e6, **options)
+        paid_requests = len(server.requests)
+        assert 20 * paid_requests <= 100
+        result = podium.batch(path, out, reranker=reranker, **options)
+        assert result.cost == pytest.approx((len(server.requests) - paid_requests) * 20 / 1e6)
+        assert len(server.requests) >= 12
+    assert (result.parts, result.pairs) == (12, 24)
 
 
 def test_rank_batch_in_ray_data(cluster):

@@ -6,18 +6,16 @@ Only this module is imported with podium; the others, which need pyarrow, are im
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from podium.batch.results import BatchResult, Verification
+from podium.batch.results import BatchResult, Plan, Verification
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_limit, checked_path, refuse, refuse_unknown_names
+from podium.inputs import check_positive_number, checked_limit, checked_path, refuse, refuse_unknown_names
 from podium.ranking import Reranker
-from podium.scorers import as_scorer
 
-__all__ = ["PART_SIZE", "BatchResult", "Verification", "batch", "verify_batch"]
+__all__ = ["PART_SIZE", "BatchResult", "Plan", "Verification", "batch", "plan_batch", "verify_batch"]
 
 PART_SIZE = 50_000
 """About how many pairs a part has by default."""
@@ -79,7 +77,7 @@ def batch(
       by default as many as the cluster has processors for. `ray_cpus`: processors of an actor, and threads of its model,
       by default 1.
 
-    For hosted models on the engine "local", which get up to eight requests at once:
+    For hosted models, which get up to eight requests at once from this machine or from each actor:
 
     - `requests_per_minute`, `tokens_per_minute`: the provider's limits. Tokens are estimated, at four characters per token.
     - `max_cost`: stop before this run could cost more US dollars than this. The cost is an estimate.
@@ -89,18 +87,16 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import Limits, with_limits
+    from podium.batch.limits import Limits
     from podium.batch.options import load_options
     from podium.batch.ray_engine import RayOptions
     from podium.load import load, provider_of
     from podium.prices import find_price
 
-    if columns is not None and not isinstance(columns, Mapping):
-        raise InvalidInput(Argument("columns"), " must be a mapping such as {'query': 'question'}")
     request = JobRequest(
         inputs=_names("inputs", inputs),
         layout=layout,
-        columns=dict(columns or {}),
+        columns=_checked_columns(columns),
         rank_by=rank_by,
         copy=_names("copy", copy),
         limit=limit,
@@ -120,21 +116,19 @@ def batch(
     with contextlib.ExitStack() as stack:
         loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
         options_of_model = load_options(loaded)
-        limited = None
-        if engine == "local" and provider_of(loaded.model) is not None:
+        limits = None
+        if provider_of(loaded.model) is not None:
             limits = Limits(
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 max_cost=max_cost,
                 price=find_price(loaded.model, price),
             )
-            scorer, limited = with_limits(as_scorer(loaded.scorer), limits)
-            loaded = loaded.with_scorer(scorer)
         else:
             limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
             limit_options |= {"max_cost": max_cost, "price": price}
-            refuse(limit_options, "only hosted models, and not on Ray, have the option")
-        result = run_job(
+            refuse(limit_options, "only hosted models have the option")
+        return run_job(
             request,
             checked_path(to),
             loaded,
@@ -142,9 +136,52 @@ def batch(
             restart=restart,
             shows_progress=progress,
             ray_options=ray_options,
+            limits=limits,
             load_options=options_of_model,
         )
-    return result if limited is None else dataclasses.replace(result, cost=limited.cost)
+
+
+@refuse_unknown_names
+def plan_batch(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    reranker: Reranker | str = "podium-mini",
+    layout: Literal["lists", "pairs", "run", "requests"] | None = None,
+    columns: Mapping[str, str] | None = None,
+    rank_by: str | list[str] | None = None,
+    collection: str | os.PathLike[str] | None = None,
+    format_name: str | None = None,
+    part_size: int = PART_SIZE,
+    price: str | None = None,
+    machine_price: float | None = None,
+) -> Plan:
+    """Score a sample of the input of a batch job, and return an estimate of its pairs, tokens, time and cost.
+
+    Nothing is written, and a hosted model is not called. `machine_price` is the price of a machine like this one in US dollars
+    per hour. The other arguments are those of `podium.batch`, and so are the errors.
+    """
+    from podium.batch.jobs import JobRequest
+    from podium.batch.planning import planned
+    from podium.load import load
+    from podium.prices import find_price
+
+    if machine_price is not None:
+        check_positive_number("machine_price", machine_price)
+    request = JobRequest(
+        inputs=_names("inputs", inputs),
+        layout=layout,
+        columns=_checked_columns(columns),
+        rank_by=rank_by,
+        copy=(),
+        limit=None,
+        output="parquet",
+        part_size=part_size,
+        format_name=format_name,
+        collection=collection,
+    )
+    with contextlib.ExitStack() as stack:
+        loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
+        return planned(request, loaded, price=find_price(loaded.model, price), machine_price=machine_price)
 
 
 @refuse_unknown_names
@@ -173,6 +210,13 @@ def verify_batch(
     name, options = job_model(folder)
     with load(name, **options) as loaded:
         return verify_job(folder, loaded, sample=count, seed=seed, shows_progress=progress)
+
+
+def _checked_columns(columns: Any) -> dict[str, str]:
+    """Return the names of columns. Raises InvalidInput unless they are in a mapping."""
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InvalidInput(Argument("columns"), " must be a mapping such as {'query': 'question'}")
+    return dict(columns or {})
 
 
 def _names(argument: str, names: Any) -> list[Any]:

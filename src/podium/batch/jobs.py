@@ -17,6 +17,7 @@ from podium.batch.first_rows import check_first_rows
 from podium.batch.folder import JobFolder
 from podium.batch.layouts import LAYOUTS, find_layout
 from podium.batch.layouts.layout import listed
+from podium.batch.limits import Limits, RequestMeter, with_limits
 from podium.batch.manifest import Manifest, check_same_files, check_same_job
 from podium.batch.options import Options, scorer_facts
 from podium.batch.outputs import RESULT_COLUMNS, find_output
@@ -59,11 +60,13 @@ def run_job(
     restart: bool = False,
     shows_progress: bool = False,
     ray_options: RayOptions | None = None,
+    limits: Limits | None = None,
     load_options: Mapping[str, Any] | None = None,
 ) -> BatchResult:
     """Compute the parts that are missing in the folder, and return the counts of all parts.
 
-    They are computed on this machine, or on a Ray cluster if there are `ray_options`. `load_options` are stored for `verify`.
+    They are computed on this machine, or on a Ray cluster if there are `ray_options`. `limits` are those of a hosted model.
+    `load_options` are stored for `verify`.
     """
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
@@ -72,7 +75,12 @@ def run_job(
     # A new job is checked before the folder is created, and before the results of another job are deleted.
     is_new = folder.read_manifest(restart=restart) is None
     new = new_manifest(request, files, reranker, load_options) if is_new else None
-    ray_job = None if ray_options is None else RayJob(reranker, ray_options)
+    ray_job = None if ray_options is None else RayJob(reranker, ray_options, limits)
+    meter = None
+    if limits is not None and ray_job is None:
+        meter = RequestMeter(limits)
+        reranker = with_limits(reranker, meter, limits.price)
+    billed = ray_job or meter
     with folder.locked():
         manifest = _prepared_manifest(request, files, folder, reranker, new=new, restart=restart)
         complete = folder.complete(manifest.parts)
@@ -93,6 +101,7 @@ def run_job(
             complete_count=len(complete),
             computed_pairs=progress.pairs,
             seconds=time.perf_counter() - began,
+            cost=None if billed is None else billed.cost(),
             notes=[*_input_notes(ignored_count), *_length_notes(load_options or {}, reranker)],
         )
 
@@ -227,6 +236,7 @@ def _result(
     complete_count: int,
     computed_pairs: int,
     seconds: float,
+    cost: float | None,
     notes: Sequence[str],
 ) -> BatchResult:
     """Write the bad rows of all parts to one file, and return the sum of all summaries."""
@@ -255,6 +265,7 @@ def _result(
         tokens=total.tokens,
         notes=(*notes, *total.notes.sentences(total.queries)),
         seconds=seconds,
+        cost=cost,
     )
 
 

@@ -1,4 +1,4 @@
-"""Limits of batch jobs with hosted models: requests and tokens per minute, and a maximum cost, shared by all threads.
+"""Limits of batch jobs with hosted models: requests and tokens per minute, and a maximum cost, shared by all workers.
 
 Costs are estimates (see podium.prices).
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from podium.compose.columns import cost_of
 from podium.compose.wrapped import WrappedScorer
@@ -18,10 +19,11 @@ from podium.errors import Argument, ProviderError
 from podium.hosted.scorer import HostedScorer
 from podium.inputs import check_positive_number
 from podium.prices import CHARACTERS_PER_TOKEN, Price, missing_price, search_count
-from podium.scorers import BaseScorer
+from podium.ranking import Reranker
+from podium.scorers import BaseScorer, as_scorer
 from podium.types import Progress, Scorer, Scores
 
-__all__ = ["LimitedScorer", "Limits", "with_limits"]
+__all__ = ["LimitedScorer", "Limits", "Meter", "RequestMeter", "with_limits"]
 
 CONCURRENT_CALLS = 8
 SECONDS_PER_MINUTE = 60.0
@@ -67,36 +69,79 @@ class _Rate:
         return max(0.0, -self._available * SECONDS_PER_MINUTE / self._per_minute)
 
 
-class LimitedScorer(WrappedScorer):
-    """A hosted scorer whose requests keep to limits. `score_many` sends up to eight queries at once.
+class Meter(Protocol):
+    """Decides when requests may be sent, for all workers of a job together."""
 
-    A request is sent, or sent again after a failure, only if the cost so far, the cost of requests that are running and its
-    own cost do not exceed the maximum. For requests without a reply, a token per character is assumed, which is the most.
-    `clock` and `sleep` are those of `time`.
-    """
+    def reserve(self, cost: float, tokens: float) -> float:
+        """Reserve the highest cost of a request, and return how many seconds to wait before it is sent.
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        limits: Limits,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        super().__init__(scorer)
+        Raises ProviderError if the cost so far, the cost of requests that are running and this cost exceed the maximum.
+        """
+        ...
+
+    def settle(self, reserved_cost: float, cost: float) -> None:
+        """Replace the reserved cost of a request by its cost."""
+        ...
+
+
+class RequestMeter:
+    """A Meter in this process. Safe for threads. `clock` is that of `time`."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._sleep = sleep
         self._lock = threading.Lock()
         self._requests = _Rate(limits.requests_per_minute, clock())
         self._tokens = _Rate(limits.tokens_per_minute, clock())
         self._reserved_cost = 0.0  # of requests that are running
         self._cost = 0.0
 
-    @property
     def cost(self) -> float | None:
-        """The estimated cost of all requests in US dollars, None if the price is unknown."""
+        """Return the estimated cost of all requests in US dollars, None if the price is unknown."""
         return None if self._limits.price is None else self._cost
+
+    def reserve(self, cost: float, tokens: float) -> float:
+        with self._lock:
+            self._check_budget(cost)
+            self._reserved_cost += cost
+            now = self._clock()
+            # Rates are about what the provider counts, so tokens are estimated here, unlike for the highest cost.
+            return max(self._requests.reserve(1, now), self._tokens.reserve(tokens, now))
+
+    def settle(self, reserved_cost: float, cost: float) -> None:
+        with self._lock:
+            self._reserved_cost -= reserved_cost
+            self._cost += cost
+
+    def _check_budget(self, cost: float) -> None:
+        maximum = self._limits.max_cost
+        if maximum is not None and self._cost + self._reserved_cost + cost > maximum:
+            raise _BudgetExceeded(
+                f"the next request could exceed the maximum cost of {maximum:g} US dollars; about {self._cost:.2f} were spent. "
+                "Complete parts remain; to continue, run the job again with ",
+                Argument("max_cost"),
+            )
+
+
+class LimitedScorer(WrappedScorer):
+    """A hosted scorer whose requests keep to the limits of a meter. `score_many` sends up to eight queries at once.
+
+    Failed requests that are sent again count, too. For requests without a reply, a token per character is assumed, which is the
+    most. `sleep` is that of `time`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        meter: Meter,
+        price: Price | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(scorer)
+        self._meter = meter
+        self._price = price
+        self._sleep = sleep
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         ranges = self.scorer.request_ranges(query, texts) if isinstance(self.scorer, HostedScorer) else [range(len(texts))]
@@ -110,11 +155,11 @@ class LimitedScorer(WrappedScorer):
         characters = sum(len(query) + len(text) for text in texts)
         estimated_tokens = characters / CHARACTERS_PER_TOKEN
         most = self._estimated_cost(characters, search_count(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
-        seconds = self._reserve(most, estimated_tokens)
+        seconds = self._meter.reserve(most, estimated_tokens)
 
         def before_retry() -> float:
-            self._settle(most, most)  # the provider may have billed the request that failed
-            return self._reserve(most, estimated_tokens)
+            self._meter.settle(most, most)  # the provider may have billed the request that failed
+            return self._meter.reserve(most, estimated_tokens)
 
         try:
             if seconds:
@@ -126,27 +171,12 @@ class LimitedScorer(WrappedScorer):
         except _BudgetExceeded:  # by a retry, whose cost is not reserved
             raise
         except BaseException:  # the provider may have billed it
-            self._settle(most, most)
+            self._meter.settle(most, most)
             raise
         tokens = estimated_tokens if scores.total_tokens is None else scores.total_tokens
         searches = scores.billed.get("search_units", search_count(texts))
-        self._settle(most, self._estimated_cost(tokens, searches))
+        self._meter.settle(most, self._estimated_cost(tokens, searches))
         return scores
-
-    def _reserve(self, cost: float, tokens: float) -> float:
-        """Reserve the highest cost of a request, and return how many seconds to wait before it is sent."""
-        with self._lock:
-            self._check_budget(cost)
-            self._reserved_cost += cost
-            now = self._clock()
-            # Rates are about what the provider counts, so tokens are estimated here, unlike for the highest cost.
-            return max(self._requests.reserve(1, now), self._tokens.reserve(tokens, now))
-
-    def _settle(self, reserved_cost: float, cost: float) -> None:
-        """Replace the reserved cost of a request by its cost."""
-        with self._lock:
-            self._reserved_cost -= reserved_cost
-            self._cost += cost
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
@@ -162,30 +192,21 @@ class LimitedScorer(WrappedScorer):
                 pool.shutdown(wait=True, cancel_futures=True)  # after an error, calls that wait are not made
 
     def _estimated_cost(self, tokens: float, searches: float) -> float:
-        return 0.0 if self._limits.price is None else self._limits.price.cost(tokens, searches)
-
-    def _check_budget(self, cost: float) -> None:
-        maximum = self._limits.max_cost
-        if maximum is not None and self._cost + self._reserved_cost + cost > maximum:
-            raise _BudgetExceeded(
-                f"the next request could exceed the maximum cost of {maximum:g} US dollars; about {self._cost:.2f} were spent. "
-                "Complete parts remain; to continue, run the job again with ",
-                Argument("max_cost"),
-            )
+        return 0.0 if self._price is None else self._price.cost(tokens, searches)
 
 
-def with_limits(scorer: BaseScorer, limits: Limits) -> tuple[BaseScorer, LimitedScorer]:
-    """Return a scorer whose requests keep to limits, and the part of it that sends them.
+def with_limits(reranker: Reranker, meter: Meter, price: Price | None) -> Reranker:
+    """Return a reranker whose requests keep to the limits of a meter."""
+    return reranker.with_scorer(_limited(as_scorer(reranker.scorer), meter, price))
 
-    A scorer around the hosted one, such as a cache, stays around it, so that only requests count.
-    """
+
+def _limited(scorer: BaseScorer, meter: Meter, price: Price | None) -> BaseScorer:
+    """Limit the hosted scorer. One around it, such as a cache, stays around it, so that only requests count."""
     if not isinstance(scorer, WrappedScorer):
-        limited = LimitedScorer(scorer, limits)
-        return limited, limited
-    inner, limited = with_limits(scorer.scorer, limits)
+        return LimitedScorer(scorer, meter, price)
     wrapped = copy.copy(scorer)
-    wrapped.scorer = inner
-    return wrapped, limited
+    wrapped.scorer = _limited(scorer.scorer, meter, price)
+    return wrapped
 
 
 def _joined(replies: Sequence[Scores]) -> Scores:

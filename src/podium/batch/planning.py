@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from podium.batch.compute import part_queries
 from podium.batch.jobs import JobRequest, job_files, new_manifest
@@ -12,42 +11,24 @@ from podium.batch.layouts import Query
 from podium.batch.options import Options
 from podium.batch.parts import Part
 from podium.batch.progress import part_weights, share_before
+from podium.batch.results import Plan
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
-from podium.prices import CHARACTERS_PER_TOKEN, search_count
+from podium.prices import CHARACTERS_PER_TOKEN, Price, search_count
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
-__all__ = ["Plan", "planned"]
+__all__ = ["planned"]
 
 SAMPLE_PARTS = 8  # parts at equal distances, of which the first queries are read
 SAMPLE_PAIRS = 250  # about how many pairs of each of these parts are scored
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An estimate of a job, extrapolated from `sample_pairs` pairs.
+def planned(request: JobRequest, reranker: Reranker, *, price: Price | None = None, machine_price: float | None = None) -> Plan:
+    """Score a sample of the input, and return the estimate. Nothing is written. Raises the errors of a job.
 
-    `tokens` is estimated from the lengths of queries and texts, at four characters per token. `searches` is the number of
-    requests with up to 100 documents, in which some providers bill. `pairs_per_second` is None for a hosted model, which is not
-    called.
+    `price` is that of a hosted model, and `machine_price` that of this machine, in US dollars per hour.
     """
-
-    files: int
-    parts: int
-    sample_pairs: int
-    pairs: int
-    tokens: int
-    searches: int
-    pairs_per_second: float | None
-
-    def seconds(self, machines: int = 1) -> float | None:
-        """Return the time on machines like this one, None if it is unknown. A part is computed by one machine."""
-        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / min(machines, self.parts)
-
-
-def planned(request: JobRequest, reranker: Reranker) -> Plan:
-    """Score a sample of the input, and return the estimate. Nothing is written. Raises the errors of a job."""
     files, _ = job_files(request)
     manifest = new_manifest(request, files, reranker)
     weights = part_weights(manifest.parts)
@@ -77,6 +58,8 @@ def planned(request: JobRequest, reranker: Reranker) -> Plan:
         tokens=round(pairs * characters / pair_count / CHARACTERS_PER_TOKEN),
         searches=round(pairs * searches / pair_count),
         pairs_per_second=speed,
+        price=price,
+        machine_price=machine_price,
     )
 
 

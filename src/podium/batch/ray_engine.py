@@ -14,6 +14,7 @@ from typing import Any
 
 from podium.batch.compute import compute_part
 from podium.batch.folder import JobFolder
+from podium.batch.limits import Limits, RequestMeter, with_limits
 from podium.batch.manifest import Manifest, check_same_job
 from podium.batch.options import scorer_facts
 from podium.batch.outputs import find_output
@@ -21,6 +22,7 @@ from podium.batch.parts import Part
 from podium.errors import PodiumError
 from podium.extras import import_optional
 from podium.inputs import check_positive, checked_limit
+from podium.prices import Price
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
@@ -51,11 +53,34 @@ class RayOptions:
         check_positive("ray_cpus", self.cpus)
 
 
+@dataclass(frozen=True, slots=True)
+class ActorMeter:
+    """A Meter whose state is in an actor, for all workers of a job."""
+
+    actor: Any
+
+    def reserve(self, cost: float, tokens: float) -> float:
+        seconds: float = _task_result(self.actor.reserve.remote(cost, tokens))
+        return seconds
+
+    def settle(self, reserved_cost: float, cost: float) -> None:
+        _task_result(self.actor.settle.remote(reserved_cost, cost))
+
+
 class PartWorker:
     """An actor: a model and the description of a job."""
 
-    def __init__(self, load: Callable[[], Reranker], manifest: Mapping[str, Any], folder: str, is_strict: bool) -> None:
-        self._reranker = load()
+    def __init__(
+        self,
+        load: Callable[[], Reranker],
+        meter: ActorMeter | None,
+        price: Price | None,
+        manifest: Mapping[str, Any],
+        folder: str,
+        is_strict: bool,
+    ) -> None:
+        reranker = load()
+        self._reranker = reranker if meter is None else with_limits(reranker, meter, price)
         self._manifest = Manifest.from_json(manifest)
         self._folder = JobFolder(Path(folder), find_output(self._manifest.options.output).ending)
         self._is_strict = is_strict
@@ -75,10 +100,11 @@ class PartWorker:
 class RayJob:
     """The connection to a Ray cluster, and the call that loads a job's reranker on its nodes.
 
-    Raises MissingPackage, InvalidInput if the reranker was loaded with a secret, and PodiumError if there is no connection.
+    `limits` are those of a job with a hosted model, None for other models. Raises MissingPackage, InvalidInput if the reranker
+    was loaded with a secret, and PodiumError if there is no connection.
     """
 
-    def __init__(self, reranker: Reranker, options: RayOptions) -> None:
+    def __init__(self, reranker: Reranker, options: RayOptions, limits: Limits | None = None) -> None:
         self._ray = import_optional("ray", "ray")
         self._options = options
         self._load = _load_call(reranker, options.cpus)
@@ -88,6 +114,19 @@ class RayJob:
                 self._ray.init(address=options.address, include_dashboard=dashboard, log_to_driver=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise PodiumError(f"cannot connect to Ray: {str(error)[:200]}; check the address, and that Ray runs") from error
+        self._price = None if limits is None else limits.price
+        self._meter = None if limits is None else ActorMeter(self._meter_actor(limits))
+
+    def cost(self) -> float | None:
+        """Return the estimated cost of all requests so far in US dollars, None if it is unknown."""
+        return None if self._meter is None else _task_result(self._meter.actor.cost.remote())
+
+    def _meter_actor(self, limits: Limits) -> Any:
+        """Start an actor with a RequestMeter on the driver's node, so that it is lost only together with the driver."""
+        scheduling = import_optional("ray.util.scheduling_strategies", "ray")
+        node = self._ray.get_runtime_context().get_node_id()
+        strategy = scheduling.NodeAffinitySchedulingStrategy(node, soft=False)
+        return self._ray.remote(num_cpus=0, scheduling_strategy=strategy)(RequestMeter).remote(limits)
 
     def completed(
         self, manifest: Manifest, missing: Iterable[Part], folder: JobFolder, *, is_strict: bool
@@ -100,7 +139,7 @@ class RayJob:
         cpus = self._options.cpus
         actor_count = self._options.actors or max(1, int(self._ray.cluster_resources().get("CPU", 1)) // cpus)
         actor_class = self._ray.remote(num_cpus=cpus, max_restarts=-1, max_task_retries=-1)(PartWorker)
-        arguments = (self._load, manifest.to_json(), str(folder.path.absolute()), is_strict)
+        arguments = (self._load, self._meter, self._price, manifest.to_json(), str(folder.path.absolute()), is_strict)
         actors = [actor_class.remote(*arguments) for _ in range(min(actor_count, len(parts)))]
         try:
             yield from _Pool(self._ray, actors, parts).completed()
@@ -127,7 +166,7 @@ class _Pool:
             done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
             for task in done:
                 actor, part, began = self._tasks.pop(task)
-                pairs = self._result(task)
+                pairs = _task_result(task)
                 self._idle.append(actor)
                 if part in self._left:
                     self._left.remove(part)
@@ -147,18 +186,19 @@ class _Pool:
         counts = [part for part, _ in running]
         return next((part for part, began in running if began < limit and counts.count(part) == 1), None)
 
-    def _result(self, task: Any) -> Any:
-        try:
-            return self._ray.get(task)
-        except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, PodiumError):
-                raise error.cause from None
-            raise PodiumError(
-                f"a part failed on Ray: {str(error.cause)[:200]}; see Ray's logs, and run the job again"
-            ) from error
-        except self._ray.exceptions.RayError as error:
-            cause = error.__cause__ or error
-            raise PodiumError(f"an actor failed on Ray: {str(cause)[-300:]}; see Ray's logs, and run the job again") from error
+
+def _task_result(task: Any) -> Any:
+    """Wait for a task, and return its result. Raises the task's PodiumError, or one for another failure."""
+    ray = import_optional("ray", "ray")
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PodiumError):
+            raise error.cause from None
+        raise PodiumError(f"a part failed on Ray: {str(error.cause)[:200]}; see Ray's logs, and run the job again") from error
+    except ray.exceptions.RayError as error:
+        cause = error.__cause__ or error
+        raise PodiumError(f"an actor failed on Ray: {str(cause)[-300:]}; see Ray's logs, and run the job again") from error
 
 
 def _load_call(reranker: Reranker, threads: int) -> Callable[[], Reranker]:

@@ -1,11 +1,49 @@
-"""BatchResult, the counts of a batch job, and Verification, the comparison of some of its parts."""
+"""Plan, the estimate of a batch job; BatchResult, its counts; and Verification, the comparison of some of its parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BatchResult", "Verification"]
+from podium.prices import Price
+
+__all__ = ["BatchResult", "Plan", "Verification"]
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An estimate of a batch job, extrapolated from `sample_pairs` pairs.
+
+    - `files`, `parts`, `pairs`: how many the job has.
+    - `tokens`: of queries and texts, estimated at four characters per token.
+    - `searches`: number of requests with up to 100 documents, in which some providers bill.
+    - `pairs_per_second`: the speed on this machine, None for a hosted model, which is not called.
+    - `price`: of a hosted model, None if it is unknown.
+    - `machine_price`: of a machine like this one, in US dollars per hour, None if it is unknown.
+    """
+
+    files: int
+    parts: int
+    sample_pairs: int
+    pairs: int
+    tokens: int
+    searches: int
+    pairs_per_second: float | None
+    price: Price | None = None
+    machine_price: float | None = None
+
+    def seconds(self, machines: int = 1) -> float | None:
+        """Return the time on machines like this one, None if it is unknown. A part is computed by one machine."""
+        return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / min(machines, self.parts)
+
+    def cost(self, machines: int = 1) -> float | None:
+        """Return the estimated cost in US dollars, None if the price is unknown. All machines are paid until the job ends."""
+        seconds = self.seconds(machines)
+        if seconds is None:
+            return None if self.price is None else self.price.cost(self.tokens, self.searches)
+        return None if self.machine_price is None else self.machine_price * machines * seconds / SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,18 @@ from typing import Any
 
 import click
 
-from podium.batch import PART_SIZE, BatchResult, verify_batch
+from podium.batch import PART_SIZE, BatchResult, Plan, plan_batch, verify_batch
 from podium.batch import batch as run_batch
-from podium.batch.jobs import JobRequest
-from podium.batch.planning import Plan, planned
 from podium.batch.verification import job_model
 from podium.cli.options import POSITIVE, by_option, limit_option, model_option, model_options
 from podium.cli.tables import print_rows
 from podium.errors import Argument, InvalidInput
-from podium.inputs import comma_list
+from podium.inputs import comma_list, refuse
 from podium.load import load
-from podium.prices import Price, find_price
 
 __all__ = ["batch"]
 
+PLAN_OPTIONS = ("layout", "columns", "rank_by", "collection", "format_name", "part_size", "price")
 PLANNED_MACHINES = (1, 10, 100)  # the numbers of machines for which --plan prints the time
 
 
@@ -96,6 +94,7 @@ def batch() -> None:
 @click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this run could cost more.")
 @click.option("--price", metavar="X/UNIT", help="For hosted APIs: 0.05/Mtokens or 2/ksearches.  [default: a list of prices]")
 @click.option("--plan", is_flag=True, help="Score a sample, and print the pairs and the time that the job would take.")
+@click.option("--machine-price", type=float, metavar="DOLLARS", help="For --plan: price of a machine like this one per hour.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
 @click.option("--restart", is_flag=True, help="Delete the results of another job in the folder, and start.")
 @model_options
@@ -107,6 +106,7 @@ def run(
     columns: str | None,
     copy: str | None,
     plan: bool,
+    machine_price: float | None,
     load_options: dict[str, Any],
     **options: Any,
 ) -> int:
@@ -125,10 +125,10 @@ def run(
     }
     with load(model, **load_options) as reranker:
         if plan:
-            request_options = {name: options[name] for name in JobRequest.__dataclass_fields__ if name in options}
-            price = find_price(reranker.model, options["price"])
-            _print_plan(planned(JobRequest(inputs=inputs, **request_options), reranker), price)
+            plan_options = {name: options[name] for name in PLAN_OPTIONS}
+            _print_plan(plan_batch(inputs, reranker=reranker, machine_price=machine_price, **plan_options))
             return 0
+        refuse({"machine_price": machine_price}, "only --plan has the option")
         try:
             with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
                 result = run_batch(inputs, to, reranker=reranker, **options)
@@ -171,20 +171,25 @@ def _columns(text: str | None) -> dict[str, str]:
     return columns
 
 
-def _print_plan(plan: Plan, price: Price | None) -> None:
+def _print_plan(plan: Plan) -> None:
     files = f"{_counted(plan.files, 'file')} and {_counted(plan.parts, 'part')}"
     print(f"{_counted(plan.pairs, 'pair')} in {files}, estimated from {_counted(plan.sample_pairs, 'pair')}")
     print(f"about {_counted(plan.tokens, 'token')}, at four characters per token")
     if plan.pairs_per_second is None:
         print("the model is hosted, so no request was sent and its speed is unknown")
-        if price is None:
+        if plan.price is None:
             print("the price of the model is not listed, so the cost is unknown; name it with --price 0.05/Mtokens")
         else:
-            print(f"about {price.cost(plan.tokens, plan.searches):,.2f} US dollars, estimated at {price}")
+            print(f"about {plan.cost():,.2f} US dollars, estimated at {plan.price}")
         return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
-    rows = [(f"{machines:,}", _duration(plan.seconds(machines) or 0.0)) for machines in PLANNED_MACHINES]
-    print_rows(("machines like this one", "time"), rows)
+    columns = ["machines like this one", "time"]
+    rows = [[f"{machines:,}", _duration(plan.seconds(machines) or 0.0)] for machines in PLANNED_MACHINES]
+    if plan.machine_price is not None:
+        columns.append("US dollars")
+        for row, machines in zip(rows, PLANNED_MACHINES, strict=True):
+            row.append(f"{plan.cost(machines) or 0.0:,.2f}")
+    print_rows(columns, rows)
     if plan.parts < max(PLANNED_MACHINES):
         print(f"a part is computed by one machine, so more machines than parts ({plan.parts:,}) do not help; see --part-size")
 
