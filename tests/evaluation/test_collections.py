@@ -55,6 +55,12 @@ def test_trec_files_are_read(folder, tmp_path):
     assert collection.qrels == {"q1": {"d1": 2, "d3": -1}, "q2": {"d2": 1}}
 
 
+def test_title_of_a_trec_topic_may_have_a_less_than_sign(folder, tmp_path):
+    topics = tmp_path / "topics"
+    topics.write_text("<top><num>q1<title>ph < 7 or <5 mm</title><desc>x</top><top><num>q2<title>a<b</top>")
+    assert read_collection(folder, queries=topics).queries == {"q1": "ph < 7 or <5 mm", "q2": "a<b"}
+
+
 def test_tag_of_trec_topics_in_a_json_query_is_text(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"_id": "q1", "text": "what is <top><num>1<title> in html"}\n')
     assert read_queries(tmp_path / "q.jsonl") == {"q1": "what is <top><num>1<title> in html"}

@@ -192,7 +192,7 @@ def _topics(content: str, file: Path) -> Iterator[tuple[str, str, str]]:
     """For each TREC topic, yield its location, its id and its text. End tags such as </title> may be missing."""
     for topic in re.findall(r"<top>(.*?)(?=<top>|</top>|\Z)", content, re.DOTALL):
         number = re.search(r"<num>\s*(?:Number:)?\s*([^\s<]+)", topic)
-        title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=<|\Z)", topic, re.DOTALL)
+        title = re.search(r"<title>\s*(?:Topic:)?\s*(.*?)\s*(?=</?[a-z]+>|\Z)", topic, re.DOTALL)
         if not number or not title:
             raise InvalidInput(f"{file}: a topic has no <num> or no <title>")
         yield str(file), number.group(1), " ".join(title.group(1).split())

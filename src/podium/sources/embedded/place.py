@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,8 @@ def _total_bytes(folder: Path) -> int:
 LOCAL = PlaceKind(
     location="in a folder",
     example="the folder of an index",
-    matches=lambda place: "://" not in place,
+    # A mistyped URL, such as redis:/user:password@host, is not a path, because an error would print it.
+    matches=lambda place: not re.match(r"[a-z][a-z+.-]+:/", place, re.IGNORECASE) and "://" not in place,
     source_options=SOURCE_OPTIONS,
     index_options=("language",),
     source=_source,
