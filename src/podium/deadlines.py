@@ -17,7 +17,9 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def until(deadline: float | None) -> Iterator[None]:
-    """Set the deadline, a time of `time.perf_counter`, for the calls in the block. An earlier deadline around it stays.
+    """Set the deadline, a time of `time.perf_counter`, for the calls in the block.
+
+    If an enclosing block has an earlier deadline, that one applies.
 
     >>> with until(time.perf_counter() - 1):
     ...     is_over()
@@ -39,6 +41,6 @@ def seconds_left() -> float | None:
 
 
 def is_over() -> bool:
-    """Whether there is a deadline and it has passed. Then a failure to answer in time says nothing about a server."""
+    """Whether there is a deadline and it has passed. Then a timeout is not a failure of the server."""
     left = seconds_left()
     return left is not None and left <= 0

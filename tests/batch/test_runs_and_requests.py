@@ -66,7 +66,7 @@ def test_rows_whose_ids_are_not_in_the_collection_are_bad(run, collection, out, 
     assert podium.batch(run, out, reranker=reranker, collection=collection).rejected == 4
     assert [row["reason"] for row in rejected_in(out)] == [
         "a line of a run has query, Q0, document, rank, score and name",
-        "the document in the collection is missing",
+        "the document is not in the collection",
         "the query in the collection is missing",
         "the query in the collection is missing",
     ]
@@ -130,7 +130,9 @@ def test_run_without_a_collection_is_refused_with_the_option(run, out, reranker)
 @pytest.mark.parametrize("columns", [{}, {"query_id": "query"}], ids=["usual-names", "one-column-named"])
 def test_collection_without_ids_in_the_input_is_refused(tmp_path, collection, out, reranker, columns):
     path = write_table(tmp_path / "in.jsonl", [{"query": "red fruit", "documents": ["sea"]}])
-    message = "collection is for a run, whose rows have the ids .* the input has 'query', 'documents'; leave it out"
+    message = (
+        "collection is for a run, whose rows have the ids .* the input has no (query_)?id, only 'query', 'documents'; leave it out"
+    )
     with pytest.raises(InvalidInput, match=message):
         podium.batch(path, out, reranker=reranker, collection=collection, columns=columns)
 

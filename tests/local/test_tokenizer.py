@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from environment import PARITY_MODELS
 from podium.errors import ModelError, ModelNotFound, UnsupportedModel
-from podium.local.text_expansion import max_expansion
+from podium.local.text_expansion import expansion_bound
 from podium.local.tokenizer import PairTokenizer, TextTokenizer, truncated_lengths
 
 FOLDER = PARITY_MODELS / "bert"
@@ -233,7 +233,7 @@ def test_rules_of_real_tokenizers_are_allowed(normalizers, pre_tokenizers):
         "normalizer": sequence("normalizers", normalizers),
         "pre_tokenizer": sequence("pretokenizers", pre_tokenizers),
     }
-    assert max_expansion(json.dumps(rules, ensure_ascii=False)) <= 18 * 2 * 2  # PRECOMPILED, SPACES and METASPACE
+    assert expansion_bound(json.dumps(rules, ensure_ascii=False)) <= 18 * 2 * 2  # PRECOMPILED, SPACES and METASPACE
 
 
 def test_rule_that_fails_on_a_text_is_an_error(tmp_path):

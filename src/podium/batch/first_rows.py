@@ -64,6 +64,6 @@ def _check_ids(source: PartInput, layout: Layout) -> None:
     output = Argument("output", "run")
     if layout.has_requests:
         raise InvalidInput(output, " needs ids, and the documents of the first requests have no field id; add one to each")
-    columns = Argument("columns", {"query_id": "…", "ids" if "ids" in layout.names else "id": "…"})
+    columns = Argument("columns", {"query_id": "…", "ids" if "ids" in layout.column_names else "id": "…"})
     problem = " needs an id for each query and document, and the first rows do not have both; name their columns with "
     raise InvalidInput(output, problem, columns)

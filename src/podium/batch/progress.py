@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from podium.batch.files import InputFile
 from podium.batch.manifest import Manifest
@@ -28,10 +28,10 @@ class JobProgress(contextlib.ExitStack):
         self._weights = part_weights(manifest.parts)
         self._done: Counter[Part] = Counter()
         total = sum(self._weights[part] for part in missing)
-        self._advance = self.enter_context(bar(total, is_shown, "scoring", detail=self._speed))
+        self._advance_bar = self.enter_context(bar(total, is_shown, "scoring", detail=self._speed))
 
     def advance(self, part: Part, pairs: int, position: int) -> None:
-        """Count the pairs of a window of a part. `position` is that of a row near its end."""
+        """Count the pairs of a window of a part. `position` is that of a row near the end of the window."""
         self.pairs += pairs
         self._set(part, int(share_before(part, position, self._format_name) * self._weights[part]))
 
@@ -41,7 +41,7 @@ class JobProgress(contextlib.ExitStack):
         self._set(part, self._weights[part])
 
     def _set(self, part: Part, done: int) -> None:
-        self._advance(done - self._done[part])
+        self._advance_bar(done - self._done[part])
         self._done[part] = done
 
     def _speed(self) -> str:
@@ -49,8 +49,8 @@ class JobProgress(contextlib.ExitStack):
 
 
 def share_before(part: Part, position: int, format_name: str | None) -> float:
-    """Return about which share of a part is before a position."""
-    end = part.stop or _estimated_end(part.file, format_name)
+    """Return approximately which share of a part is before a position, a number of rows or bytes as in `Part`."""
+    end = _estimated_end(part.file, format_name) if part.stop is None else part.stop
     return min(1.0, (position - part.start) / max(1, end - part.start))
 
 
@@ -59,10 +59,10 @@ def _estimated_end(file: InputFile, format_name: str | None) -> int:
     return table_format(file.path, format_name).estimated_end(file)
 
 
-def part_weights(parts: Iterable[Part]) -> dict[Part, int]:
-    """Return about how many bytes each part has: its share of its file."""
-    ends: Counter[str] = Counter()
+def part_weights(parts: Sequence[Part]) -> dict[Part, int]:
+    """Return approximately how many bytes each part has: its share of its file. A part without a stop is a whole file."""
+    ends: dict[str, int] = {}
     for part in parts:
-        ends[part.file.path] = max(ends[part.file.path], part.stop or 0)
+        ends[part.file.path] = max(ends.get(part.file.path, 0), part.stop or 0)
     shares = {part: 1.0 if part.stop is None else (part.stop - part.start) / max(1, ends[part.file.path]) for part in parts}
     return {part: int(share * part.file.size) for part, share in shares.items()}

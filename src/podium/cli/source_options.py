@@ -24,7 +24,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "embed": {
         "metavar": "MODEL",
-        "help": "Embedder of the index.  [default: in a folder, the one it was created with]",
+        "help": "Embedder of the index.  [default: for an index in a folder, the embedder that it was created with]",
     },
     "mode": {
         "type": click.Choice(["text", "vector", "hybrid"]),
@@ -58,18 +58,18 @@ def source_options(*, prefixed: Sequence[str] = ()) -> Callable[[Command], Comma
     """
 
     def add_options(command: Command) -> Command:
-        names = {f"source_{name}": name for name in _OPTIONS}  # prefixed, so that they differ from the command's parameters
+        fields = {f"source_{field}": field for field in _OPTIONS}  # source_ sets them apart from the command's own parameters
 
         @functools.wraps(command)
         def with_source_options(*arguments: Any, **keywords: Any) -> Any:
-            values = {name: keywords.pop(parameter) for parameter, name in names.items()}
-            values["text"] = weights(values.get("text"))
-            values["return_fields"] = comma_list(values.get("return_fields")) or None
+            values = {field: keywords.pop(parameter) for parameter, field in fields.items()}
+            values["text"] = weights(values["text"])
+            values["return_fields"] = comma_list(values["return_fields"]) or None
             return command(*arguments, source_options=SourceOptions(**values), **keywords)
 
-        for parameter, name in reversed(names.items()):
-            flag = f"--{'index-' if name in prefixed else ''}{name.replace('_', '-')}"
-            with_source_options = click.option(flag, parameter, **_OPTIONS[name])(with_source_options)
+        for parameter, field in reversed(fields.items()):
+            flag = f"--{'index-' if field in prefixed else ''}{field.replace('_', '-')}"
+            with_source_options = click.option(flag, parameter, **_OPTIONS[field])(with_source_options)
         return with_source_options
 
     return add_options

@@ -1,6 +1,7 @@
 """How much longer the rules in a tokenizer.json can make a text before it is split into tokens.
 
-A few rules that replace a letter with ten can make a short text longer than the memory. No rule of a real tokenizer does that.
+A few rules that each replace one letter with ten could fill the memory from a short text. Rules of real tokenizers stay far
+below that.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["MAX_EXPANSION", "max_expansion"]
+__all__ = ["EXPANSION_LIMIT", "expansion_bound"]
 
-MAX_EXPANSION = 200
-"""A text may become this many times longer. The maximum is 144 for rules that real tokenizers have: XLM-R's and a Prepend."""
+EXPANSION_LIMIT = 200
+"""A text may become this many times longer. The highest factor of real rules is 144: those of XLM-R together with a Prepend."""
 
-BYTE_LEVEL_EXPANSION = 4  # ByteLevel writes each of up to four bytes of a character as a character
-METASPACE_EXPANSION = 2  # Metaspace puts a character before each part of the text, and a part has at least one
+BYTE_LEVEL_EXPANSION = 4  # ByteLevel writes one character per byte, and a character has at most four bytes in UTF-8
+METASPACE_EXPANSION = 2  # Metaspace adds one character to each part of the text, and each part has at least one character
 _SECTION = re.compile(r'"(?:normalizer|pre_tokenizer)"\s*:\s*(?=\{)')
 _DECODER = json.JSONDecoder()
 
 
-def max_expansion(tokenizer_json: str) -> float:
+def expansion_bound(tokenizer_json: str) -> float:
     """Return an upper bound for the factor by which the rules of a tokenizer.json make a text longer, in characters.
 
-    Normalization to a Unicode form is not counted. The form of a text has a bounded length, however often it is computed.
-    Raises ValueError if the text is not JSON.
+    Unicode normalization (NFC, NFKD, …) of the text is not counted, because repeating it does not make the text longer again.
+    Raises ValueError if a section with rules is not JSON, or a character map is not base64. The rest is not checked.
     """
     return math.prod(_expansion(rule) for rule in _objects(_sections(tokenizer_json)))
 
 
 def _sections(tokenizer_json: str) -> list[Any]:
-    """Return the values that have the rules.
+    """Return the values of `normalizer` and `pre_tokenizer`, which have the rules.
 
     They are found without parsing the vocabulary, which takes most of the time. An entry of the vocabulary can have the same
     name, but its value is a number. Names that are written with escapes are only found by parsing everything.
@@ -60,17 +61,18 @@ def _expansion(rule: dict[str, Any]) -> float:
 
     Rules are recognized by their fields, because old files do not name a rule's type.
     """
-    if "content" in rule:
+    if "content" in rule:  # Replace
         pattern = rule.get("pattern")
         literal = pattern.get("String") if isinstance(pattern, dict) else pattern
         inserted = _decomposed_length(rule["content"])
-        # A regular expression, and an empty string, can match between any two characters.
-        return max(1.0, inserted / len(literal)) if literal and isinstance(literal, str) else 1.0 + inserted
-    if "prepend" in rule:
-        return 1.0 + _decomposed_length(rule["prepend"])  # It is put before each part of the text that is not an added token.
-    if "precompiled_charsmap" in rule:
+        if literal and isinstance(literal, str):
+            return max(1.0, inserted / len(literal))
+        return 1.0 + inserted  # A regular expression, and an empty string, can match between any two characters.
+    if "prepend" in rule:  # Prepend, which is applied to each part of the text between added tokens
+        return 1.0 + _decomposed_length(rule["prepend"])
+    if "precompiled_charsmap" in rule:  # Precompiled
         return _charsmap_expansion(rule["precompiled_charsmap"])
-    if "replacement" in rule:
+    if "replacement" in rule:  # Metaspace
         return METASPACE_EXPANSION
     return BYTE_LEVEL_EXPANSION if rule.get("type") == "ByteLevel" or "trim_offsets" in rule else 1.0
 
@@ -78,7 +80,7 @@ def _expansion(rule: dict[str, Any]) -> float:
 def _charsmap_expansion(charsmap: Any) -> float:
     """Return the length of the longest text that sentencepiece's character map has for a character, at least 1.
 
-    The map is the size of a trie in four bytes, the trie, and the texts, each with a zero byte at its end.
+    The map consists of four bytes with the length of a trie, the trie, and the texts, each followed by a zero byte.
     """
     content = base64.b64decode(charsmap if isinstance(charsmap, str) else b"")
     texts = content[4 + int.from_bytes(content[:4], "little") :].split(b"\0")
@@ -86,5 +88,8 @@ def _charsmap_expansion(charsmap: Any) -> float:
 
 
 def _decomposed_length(text: Any) -> int:
-    """Return the number of characters of a text, and of its longest Unicode form, to which a later rule may convert it."""
+    """Return the length of a text or of its NFKD form, whichever is longer, because a later rule may normalize it.
+
+    Return 0 if it is not a string.
+    """
     return max(len(text), len(unicodedata.normalize("NFKD", text))) if isinstance(text, str) else 0

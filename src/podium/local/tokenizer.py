@@ -23,7 +23,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel, is_rust_panic
 from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
-from podium.local.text_expansion import MAX_EXPANSION, max_expansion
+from podium.local.text_expansion import EXPANSION_LIMIT, expansion_bound
 
 __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_template", "truncated_lengths"]
 
@@ -263,15 +263,15 @@ def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
     if file.is_file():
         try:
             content = file.read_text(encoding="utf-8")
-            expansion = max_expansion(content)
+            expansion = expansion_bound(content)
             # Loading applies the rules to the vocabulary's added tokens, so the rules are checked before.
-            tokenizer = FastTokenizer.from_str(content) if expansion <= MAX_EXPANSION else None
+            tokenizer = FastTokenizer.from_str(content) if expansion <= EXPANSION_LIMIT else None
         except Exception as error:  # tokenizers has no exceptions of its own
             raise ModelError(f"{file} is damaged; download it again") from error
         if tokenizer is None:
             raise UnsupportedModel(
                 f"{file} has rules (normalizer, pre_tokenizer) that can make a text {expansion:,.0f} times longer, and podium "
-                f"allows {MAX_EXPANSION}; download the model's own file again, or use another model"
+                f"allows {EXPANSION_LIMIT}; download the model's own file again, or use another model"
             )
         tokenizer.no_truncation()
         tokenizer.no_padding()

@@ -15,7 +15,7 @@ __all__ = ["LAYOUTS", "BadRow", "Copied", "Document", "Layout", "PartInput", "Qu
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (Requests(), Lists(), Pairs(), Runs())}
 """Name of a layout → the layout. If several fit the columns of an input, the first one is used."""
-RUN_FIELDS = frozenset(name for names in Runs.names.values() for name in names)
+RUN_FIELDS = frozenset(name for names in Runs.column_names.values() for name in names)
 
 
 def find_layout(name: str | None, fields: Sequence[str], *, has_collection: bool) -> Layout:

@@ -177,13 +177,13 @@ class PartInput:
 class Layout(ABC):
     """How queries and documents are found in rows.
 
-    `names` has, for each value that the layout reads, the usual names of its column. The values in `required` must have a
-    column. `ids` are the values that identify queries and documents. `needs_collection`: whether texts are looked up in a
+    `column_names` has, for each value that the layout reads, the usual names of its column. The values in `required` must have
+    a column. `ids` are the values that identify queries and documents. `needs_collection`: whether texts are looked up in a
     collection. `has_requests`: whether queries have requests.
     """
 
     name: ClassVar[str]
-    names: ClassVar[Mapping[str, Sequence[str]]]
+    column_names: ClassVar[Mapping[str, Sequence[str]]]
     required: ClassVar[Sequence[str]]
     ids: ClassVar[Sequence[str]] = ()
     needs_collection: ClassVar[bool] = False
@@ -191,11 +191,11 @@ class Layout(ABC):
 
     def unread_ids(self, columns: Mapping[str, str]) -> frozenset[str]:
         """Return the usual names of the ids that have no column among `columns`."""
-        return frozenset(column for name in self.ids if name not in columns for column in self.names[name])
+        return frozenset(column for name in self.ids if name not in columns for column in self.column_names[name])
 
     def fits(self, fields: Sequence[str]) -> bool:
         """Whether each required value has a usual name among the columns `fields`."""
-        return all(set(self.names[name]) & set(fields) for name in self.required)
+        return all(set(self.column_names[name]) & set(fields) for name in self.required)
 
     def columns_of(
         self, fields: Sequence[str], chosen_columns: Mapping[str, str], rank_by: Sequence[str] | None
@@ -204,14 +204,17 @@ class Layout(ABC):
 
         Raises InvalidInput if a required value has no column, or a named column does not exist.
         """
-        unknown = [name for name in chosen_columns if name not in self.names]
+        unknown = [name for name in chosen_columns if name not in self.column_names]
         if unknown:
-            raise InvalidInput(f"the layout {self.name!r} has no column for {unknown[0]!r:.60}; it has {', '.join(self.names)}")
+            raise InvalidInput(
+                f"the layout {self.name!r} has no column for {unknown[0]!r:.60}; it has {', '.join(self.column_names)}"
+            )
         missing = [column for column in chosen_columns.values() if column not in fields]
         if missing:
             raise InvalidInput(f"the input has no column {missing[0]!r:.60}; it has {listed(fields)}")
         usual = {
-            name: next((column for column in usual_names if column in fields), None) for name, usual_names in self.names.items()
+            name: next((column for column in usual_names if column in fields), None)
+            for name, usual_names in self.column_names.items()
         }
         columns = {name: column for name, column in {**usual, **chosen_columns}.items() if column is not None}
         for name in self.required:
@@ -221,7 +224,7 @@ class Layout(ABC):
 
     def refuse_missing(self, name: str, fields: Sequence[str]) -> NoReturn:
         """Raise InvalidInput for a value that has no column."""
-        usual = " or ".join(self.names[name])
+        usual = " or ".join(self.column_names[name])
         is_header = all(len(field) <= MAX_NAME_CHARACTERS and not field.isdigit() for field in fields)
         hint = "" if is_header else "If the first line is not a header, add one. "
         raise InvalidInput(

@@ -16,7 +16,7 @@ class Lists(Layout):
     """A document's id is in the list of ids, or else in its record (`_id` or `id`)."""
 
     name = "lists"
-    names = {  # noqa: RUF012  not changed
+    column_names = {  # noqa: RUF012  never modified
         "query": ("query", "question"),
         "documents": ("documents", "passages", "texts"),
         "query_id": ("query_id", "qid", "id", "_id"),

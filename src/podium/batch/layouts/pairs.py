@@ -24,7 +24,7 @@ class Pairs(Layout):
     """
 
     name = "pairs"
-    names = {  # noqa: RUF012  not changed
+    column_names = {  # noqa: RUF012  never modified
         "query": ("query", "question"),
         "document": ("document", "text", "passage", "content"),
         "query_id": ("query_id", "qid", "query-id"),

@@ -29,7 +29,7 @@ class Requests(Layout):
     """
 
     name = "requests"
-    names = {"custom_id": ("custom_id",), "body": ("body",), "url": ("url",)}  # noqa: RUF012  not changed
+    column_names = {"custom_id": ("custom_id",), "body": ("body",), "url": ("url",)}  # noqa: RUF012  never modified
     required = ("custom_id", "body")
     has_requests = True
 

@@ -16,7 +16,7 @@ class Runs(Pairs):
     """Pairs of ids. A document is its title and its text, as usual in evaluations on BEIR."""
 
     name = "run"
-    names = {name: Pairs.names[name] for name in ("query_id", "id")}  # noqa: RUF012  not changed
+    column_names = {value: Pairs.column_names[value] for value in ("query_id", "id")}  # noqa: RUF012  never modified
     required = ("query_id", "id")
     needs_collection = True
 
@@ -25,13 +25,14 @@ class Runs(Pairs):
     ) -> dict[str, str]:
         if rank_by is not None:
             raise InvalidInput(Argument("rank_by"), " is not for runs, whose documents are title and text; leave it out")
+        # Not the method of Pairs, which requires a column of texts.
         return Layout.columns_of(self, fields, chosen_columns, rank_by)
 
     def refuse_missing(self, name: str, fields: Sequence[str]) -> NoReturn:
         raise InvalidInput(
             Argument("collection"),
-            f" is for a run, whose rows have the ids of a query and a document, and the input has {listed(fields)}; "
-            "leave it out, or if a column has another name, use ",
+            f" is for a run, whose rows have the ids of a query and of a document, but the input has no {name}, "
+            f"only {listed(fields)}; leave it out, or if the column has another name, use ",
             Argument("columns", {name: "…"}),
         )
 
@@ -42,5 +43,5 @@ class Runs(Pairs):
     def document(self, values: Mapping[str, Any], source: PartInput) -> Any:
         document_id = text_of_id(values.get(source.selection.columns["id"])) or ""
         if document_id not in source.collection.documents:
-            raise ValueError("the document in the collection is missing")
+            raise ValueError("the document is not in the collection")
         return source.collection.documents[document_id]
