@@ -152,6 +152,32 @@ def test_hub_address_that_is_not_a_url_is_an_error(case):
     assert "HF_ENDPOINT is not a valid URL; unset it" in outcome["message"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("etag", "../../../outside", id="etag"),
+        pytest.param("etag", "..", id="etag-of-dots"),
+        pytest.param("sha", "../../../outside", id="commit"),
+        pytest.param("sha", "main", id="commit-that-is-a-branch"),
+    ],
+)
+def test_reply_that_names_a_path_is_refused(case, field, value):
+    """The hub's client uses the ETag and the commit as names of files."""
+    setattr(case.hub, field, value)
+    outcome = case.load("acme/bert")
+    assert outcome["error"] == "ModelError"
+    assert "check HF_ENDPOINT" in outcome["message"]
+    assert "outside" not in {path.name for path in case.home.rglob("*")}
+
+
+def test_hub_that_does_not_answer_is_an_error(case, monkeypatch):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "1")
+    case.hub.delay = 200
+    outcome = case.load("acme/bert")
+    assert outcome["error"] == "ModelError"
+    assert "check the connection" in outcome["message"]
+
+
 def test_unreachable_hub_is_an_error(case):
     case.server.__exit__()
     outcome = case.load("acme/bert")

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -175,12 +175,17 @@ class Hub:
     - `folders`: the name of a repository → the folder with its files.
     - `gated`: the names of repositories that cannot be accessed.
     - `failing`: files whose download is interrupted.
+    - `etag`, `sha`: replace the ETag of files and the commit in the description of a model.
+    - `delay`: the seconds before a description.
     """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.folders = folders
         self.gated: set[str] = set()
         self.failing: set[str] = set()
+        self.etag: str | None = None
+        self.sha: str | None = None
+        self.delay = 0.0
 
     def __call__(self, request: Request) -> Answer:
         path = unquote(urlsplit(request.path).path).strip("/")
@@ -197,7 +202,7 @@ class Hub:
         if not (self.folders[name] / file).is_file():
             return Answer(404, headers={"X-Error-Code": "EntryNotFound"})
         content = (self.folders[name] / file).read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
+        etag = self.etag or hashlib.sha256(content).hexdigest()
         return Answer(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": self.commit(name), "Accept-Ranges": "bytes"})
 
     def commit(self, name: str) -> str:
@@ -209,7 +214,8 @@ class Hub:
         folder = self.folders[name]
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         siblings = [{"rfilename": str(file.relative_to(folder)), "size": file.stat().st_size} for file in files]
-        return as_json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": siblings})
+        description = {"id": name, "modelId": name, "sha": self.sha or self.commit(name), "siblings": siblings}
+        return replace(as_json(description), seconds=self.delay)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 120) -> None:

@@ -1,7 +1,7 @@
 """Models of the Hugging Face hub, whose files are in the cache of the hub's client.
 
 A model that is complete in the cache is used without a request. Otherwise the missing files are downloaded. No code of a model
-is executed, and nothing is written outside the cache directory.
+is executed. A reply of the hub whose commit or ETag is a path is refused, because the hub's client would write to that path.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from podium.local.files.folder import (
 )
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 __all__ = ["CachedModel", "cached_models", "download_plan", "from_hub", "is_hub_name"]
 
@@ -37,6 +37,8 @@ Reply = TypeVar("Reply")
 
 CacheFolder = str | os.PathLike[str] | None
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ETAG = re.compile(r"\w[\w.=+-]*")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")  # the name of a branch or tag, or a commit
 DOWNLOADED_DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")  # HEAD_FILES and STANFORD_METADATA are among them
 # The files that describe the layers after the encoder.
@@ -81,7 +83,7 @@ def from_hub(
 def download_plan(name: str, *, revision: str | None = None, token: str | bool | None = None) -> dict[str, int]:
     """Return the files of a hub model that podium downloads, with their sizes in bytes. Sends a request to the hub."""
     _check_endpoint()
-    info = _with_own_errors(name, lambda: _api().model_info(name, revision=revision, files_metadata=True, token=token))
+    info = _model_info(name, revision, token, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     return {file: sizes[file] for file in _needed_files(list(sizes))}
 
@@ -114,16 +116,18 @@ def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
 
 def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: str | bool | None) -> ModelFiles:
     """Download the files that are not in the cache yet, and return all files."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    info = _with_own_errors(name, lambda: _api().model_info(name, revision=revision, token=token))
+    info = _model_info(name, revision, token)
     files = _needed_files([file.rfilename for file in info.siblings or []])
     if "config.json" not in files:
         raise ModelNotFound(f"{name} has no config.json on the hub, so podium cannot read it; name another model")
     commit = info.sha
-    if not commit:
-        raise ModelError(f"the hub did not name a commit of {name}; try again later, or name a revision")
+    if not commit or not COMMIT.fullmatch(commit):
+        raise ModelError(f"the hub did not name a commit of {name}; try again later, and check HF_ENDPOINT if it is set")
     for file in files:
+        if not isinstance(try_to_load_from_cache(name, file, _path(cache_dir), commit), str):
+            _check_file_reply(name, file, commit, token)
         download = functools.partial(hf_hub_download, name, file, revision=commit, cache_dir=_path(cache_dir), token=token)
         path = Path(_with_own_errors(name, download))
         if file == "config.json":
@@ -132,6 +136,24 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
             _write_reference(folder, revision or "main", commit)
     _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA} - set(files))
     return ModelFiles(name, folder, commit)
+
+
+def _model_info(name: str, revision: str | None, token: str | bool | None, *, files_metadata: bool = False) -> ModelInfo:
+    """Return the hub's description of a model, with the names of its files."""
+    info = functools.partial(_api().model_info, revision=revision, token=token, timeout=_timeout())
+    return _with_own_errors(name, lambda: info(name, files_metadata=files_metadata))
+
+
+def _check_file_reply(name: str, file: str, commit: str, token: str | bool | None) -> None:
+    """Raise ModelError if the ETag or commit that the hub replies for a file is not one. The client uses both as file names."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(name, file, revision=commit)
+    reply = _with_own_errors(name, lambda: get_hf_file_metadata(url, token=token, timeout=_timeout()))
+    if reply.etag is None or reply.commit_hash is None:
+        return  # the client does not download such a file
+    if not ETAG.fullmatch(reply.etag) or not COMMIT.fullmatch(reply.commit_hash):
+        raise ModelError(f"the hub's reply for {file} of {name} has an invalid ETag or commit; check HF_ENDPOINT if it is set")
 
 
 def _write_reference(folder: Path, revision: str, commit: str) -> None:
@@ -221,6 +243,13 @@ def _api() -> HfApi:
     from huggingface_hub import HfApi
 
     return HfApi(library_name="podium")
+
+
+def _timeout() -> int:
+    """Return for how many seconds to wait for the hub (HF_HUB_ETAG_TIMEOUT). By default its client waits without a limit."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_ETAG_TIMEOUT
 
 
 def _is_offline() -> bool:
