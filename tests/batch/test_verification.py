@@ -83,6 +83,16 @@ def test_command_loads_the_model_with_the_options_of_the_job(path, out):
     assert message in " ".join(stderr.split())
 
 
+def test_command_loads_the_configuration_file_of_the_job(path, out, tmp_path, monkeypatch):
+    stack = tmp_path / "stack.toml"
+    stack.write_text('[reranker]\nuse = "Fallback"\nscorers = ["podium-mini", "podium-mini"]\n')
+    monkeypatch.chdir(tmp_path)
+    assert run_in_process("batch", path, "--to", out, "--model", stack.name)[0] == 1  # one bad row
+    monkeypatch.chdir("/")
+    code, stdout, stderr = run_in_process("batch", "verify", out, "--sample", "3")
+    assert (code, stdout, stderr) == (0, "1 of 1 parts are equal; 1 are complete\n", "")
+
+
 def test_command_names_the_row_and_the_remedy(path, out):
     assert run_in_process("batch", path, "--to", out, "--output", "run")[0] == 1
     (part,) = (out / "parts").iterdir()

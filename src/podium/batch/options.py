@@ -11,6 +11,7 @@ from typing import Any
 from podium.batch.files import InputFile
 from podium.errors import InvalidInput
 from podium.inputs import without_none
+from podium.load import load
 from podium.ranking import Reranker
 from podium.scorers import as_scorer
 
@@ -72,7 +73,8 @@ def scorer_facts(reranker: Reranker) -> dict[str, Any]:
 def load_options(reranker: Reranker) -> dict[str, Any]:
     """Return the options of podium.load that decide the scores of a reranker, as values for JSON. Secrets are left out.
 
-    It is empty if the reranker was not loaded by podium.load, or with a secret.
+    `name` is among them if the reranker was loaded from a folder or a configuration file. It is empty if the reranker was not
+    loaded by podium.load, or with a secret.
     """
     try:
         call = reranker.load_call()
@@ -80,7 +82,9 @@ def load_options(reranker: Reranker) -> dict[str, Any]:
         return {}
     options = without_none(call.keywords) if isinstance(call, functools.partial) else {}
     values = {name: options[name] for name in LOAD_OPTIONS if name in options}
-    return values | {name: os.path.abspath(values[name]) for name in ("calibration",) if name in values}
+    if isinstance(call, functools.partial) and call.func is load and os.path.exists(call.args[0]):
+        values["name"] = call.args[0]
+    return values | {name: os.path.abspath(values[name]) for name in ("name", "calibration") if name in values}
 
 
 def _instruction_set() -> str:

@@ -27,12 +27,13 @@ __all__ = ["job_model", "verify_job"]
 
 
 def job_model(folder_path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the name of the model of the job in a folder, and the options to load it.
+    """Return the model's name, folder or configuration file of the job in a folder, and the options to load it.
 
     Raises InvalidInput if there is no job.
     """
     manifest = _manifest(folder_path)
-    return str(manifest.scorer.get("model")), dict(manifest.load_options)
+    options = dict(manifest.load_options)
+    return str(options.pop("name", manifest.scorer.get("model"))), options
 
 
 def verify_job(folder_path: Path, reranker: Reranker, *, sample: int, seed: int, shows_progress: bool) -> Verification:
