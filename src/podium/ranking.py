@@ -35,7 +35,7 @@ from podium.types import Progress, Ranking, Scorer, Scores
 # Compositions, explanations and TOML are half of podium's import time, and most calls need none of them. So they are imported
 # when they are used.
 if TYPE_CHECKING:
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
     from podium.explanations import Explanation
 
 __all__ = ["Reranker", "limits_of"]
@@ -218,7 +218,7 @@ class Reranker:
         return await self._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
 
     async def _arerank(
-        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: Limits | None
+        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: CallLimits | None
     ) -> Ranking:
         # These modules import asyncio, which is half of podium's import time. So they are imported only for async callers.
         from podium.preparation import read_texts
@@ -274,7 +274,7 @@ class Reranker:
         docs_per_query: Iterable[Iterable[Any]],
         cut: Cut,
         rank_by: str | list[str] | None,
-        limits: Limits | None,
+        limits: CallLimits | None,
         *,
         progress: bool = False,
     ) -> list[Ranking]:
@@ -369,7 +369,7 @@ class Reranker:
         calls = [[text] for text in texts] if self._scorer.listwise else [texts]
         return [replace(request, texts=Texts(call, [document] * len(call))) for call in calls]
 
-    def _limited_scorer(self, limits: Limits | None, began: float) -> BaseScorer:
+    def _limited_scorer(self, limits: CallLimits | None, began: float) -> BaseScorer:
         """Return the scorer for a call with these limits that began at a time of `time.perf_counter`."""
         if limits is None:
             return self._scorer
@@ -398,13 +398,13 @@ def _request(query: str, reader: TextReader) -> Request:
     return Request(checked_query(query), documents, with_text, text_indices)
 
 
-def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> Limits | None:
+def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> CallLimits | None:
     """Return the limits of a call, None if there are none. Raises InvalidInput."""
     if budget_ms is None and max_tokens is None and max_cost is None and price is None:
         return None
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
 
-    return Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+    return CallLimits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
 
 
 def _settings(scorer: BaseScorer) -> dict[str, Any]:

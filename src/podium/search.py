@@ -27,7 +27,7 @@ from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
 if TYPE_CHECKING:
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
 
 __all__ = ["Search", "cut", "search_source"]
 
@@ -175,7 +175,7 @@ class Search:
         documents: Sequence[Any],
         rank_by: str | list[str] | None,
         min_score: float | None,
-        limits: Limits | None,
+        limits: CallLimits | None,
         began: float,
     ) -> dict[str, Any]:
         """Return the arguments for the reranker. All documents are ranked, within what is left of the search's limits."""
