@@ -116,6 +116,15 @@ def test_description_of_a_stack_is_a_stack_with_the_same_scores(write, tmp_path)
             assert (copied.limit, copied.rank_by) == (2, ["title", "text"])
 
 
+def test_number_of_candidates_is_described_and_used_by_a_search(write, tmp_path):
+    with podium.load(write('candidates = 7\nreranker = "podium-mini"\n')) as reranker:
+        assert reranker.describe().startswith("candidates = 7\n")
+        search = podium.Search(podium.EmbeddedIndex.create(None), reranker)
+        assert search.candidates == 7
+        assert podium.Search(search.source, reranker, candidates=3).candidates == 3
+    assert podium.Search(search.source, podium.Reranker(WordOverlap())).candidates == 100
+
+
 def test_description_of_a_scorer_in_python_names_its_class():
     description = podium.Reranker(podium.Budget(WordOverlap(), max_tokens=5)).describe()
     assert 'python_object = "WordOverlap"' in description
@@ -284,7 +293,3 @@ def test_table_is_written_as_toml(tmp_path):
     table = {"a": 1, "b": [1.5, 2.0], "t": {"x.y": 'quoted "text"\n', "flag": True, "list": [{"n": 1}, {"n": {"deep": "é"}}]}}
     (tmp_path / "t.toml").write_text(toml_text(table), encoding="utf-8")
     assert read_toml(tmp_path / "t.toml").table == table
-
-
-def test_model_names_of_a_stack(write):
-    assert read_stack(write(NESTED)).model_names() == ["podium-mini", "cohere:rerank-v3.5", "podium-mini"]

@@ -32,6 +32,7 @@ from podium.errors import Argument, InvalidInput, PodiumError
 from podium.load import HOSTED_OPTIONS, LOCAL_OPTIONS, check_name, hosted_scorer, local_scorer, provider_of
 from podium.options import Option
 from podium.places import SourceOptions, embedder
+from podium.ranking import Reranker
 from podium.scorers import BaseScorer
 from podium.sources.fusion import Fusion, Mode
 from podium.toml_files import KeyPath, TomlFile, read_toml
@@ -117,9 +118,11 @@ class Stack:
         """
         return self._created(self.root, load_model or functools.partial(model_scorer, threads=threads), load_embedder, wrap)
 
-    def model_names(self) -> list[str]:
-        """Return the names of all models, in the order of the file."""
-        return [node.model for node in _nodes(self.root) if node.component is None]
+    def reranker(self, scorer: BaseScorer) -> Reranker:
+        """Return the reranker with a scorer that this stack loaded, and with the defaults of the file."""
+        reranker = Reranker(scorer, limit=self.limit, rank_by=self.rank_by)
+        reranker.candidates = self.candidates
+        return reranker
 
     def _created(self, node: _Node, load_model: ModelLoader, load_embedder: EmbedderLoader, wrap: Wrap) -> BaseScorer:
         if node.component is None:
@@ -268,13 +271,6 @@ def model_scorer(name: str, options: Mapping[str, Any], threads: int | None = No
         return hosted_scorer(provider, name.partition(":")[2], **options)
     defaults = {} if threads is None else {"threads": threads}
     return local_scorer(name, **{**defaults, **options})
-
-
-def _nodes(node: _Node) -> Iterator[_Node]:
-    yield node
-    for value in node.scorers.values():
-        for inner in value if isinstance(value, list) else [value]:
-            yield from _nodes(inner)
 
 
 def _kind_of(value: Any) -> str:

@@ -294,7 +294,7 @@ def test_invalid_budget_is_an_error(options):
 
 
 def test_budget_without_a_limit_is_an_error():
-    with pytest.raises(InvalidInput, match="a budget has budget_ms, max_tokens or max_cost"):
+    with pytest.raises(InvalidInput, match="a budget needs a limit; set budget_ms, max_tokens or max_cost"):
         podium.Budget(WordOverlap())
 
 

@@ -15,7 +15,7 @@ from podium.compose.components import Component
 from podium.compose.stepwise import Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, InvalidInput
-from podium.inputs import without_none
+from podium.inputs import refuse_unknown_names, without_none
 from podium.options import Option
 from podium.prices import find_price, missing_price
 from podium.scorers import BaseScorer
@@ -40,6 +40,7 @@ class Budget(StepwiseScorer, WrappedScorer):
     of all queries are scored first.
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         scorer: Scorer,
@@ -53,7 +54,8 @@ class Budget(StepwiseScorer, WrappedScorer):
         self.limits = CallLimits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
         if self.limits.is_unlimited:
             raise InvalidInput(
-                "a budget has ", Argument("budget_ms"), ", ", Argument("max_tokens"), " or ", Argument("max_cost")
+                "a budget needs a limit; set ",
+                *(Argument("budget_ms"), ", ", Argument("max_tokens"), " or ", Argument("max_cost")),
             )
         self._price = None if max_cost is None else find_price(self.model, price)
         if max_cost is not None and self._price is None:

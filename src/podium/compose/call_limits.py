@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, check_positive_number
 
 __all__ = ["CallLimits"]
@@ -28,6 +29,8 @@ class CallLimits:
             check_positive("max_tokens", self.max_tokens)
         if self.max_cost is not None:
             check_positive_number("max_cost", self.max_cost)
+        elif self.price is not None:
+            raise InvalidInput(Argument("price"), " is only for ", Argument("max_cost"), "; set both, or leave it out")
 
     @property
     def is_unlimited(self) -> bool:
