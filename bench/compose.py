@@ -1,7 +1,7 @@
 """Measure what compositions cost: cached scores, nesting, and a cascade of two models on a collection.
 
     .venv/dev/bin/python bench/compose.py overhead
-    .venv/dev/bin/python bench/compose.py cascade COLLECTION STRONG [--precision int8] [--queries 300]
+    .venv/dev/bin/python bench/compose.py cascade COLLECTION STRONG [--precision int8] [--pooling 3] [--queries 300]
     .venv/dev/bin/python bench/compose.py keep EMBEDDER COLLECTION … [--queries 150]
     .venv/dev/bin/python bench/compose.py neighbours EMBEDDER COLLECTION … [--queries 150]
 
@@ -132,14 +132,15 @@ def print_systems(collection: Collection, baseline: System, rerankers: dict[str,
         print(f"{name}: nDCG@10 {mean_ndcg(collection, system):.4f}, {times}", flush=True)
 
 
-def print_cascade(folder: str, strong_name: str, precision: Any, query_count: int) -> None:
+def print_cascade(folder: str, strong_name: str, precision: Any, pooling: int, query_count: int) -> None:
     collection = read_collection(folder)
     baseline = baseline_of(collection, query_count)
-    mini = podium.load("podium-mini", keep=STORED_BYTES)
+    mini = podium.load("podium-mini", keep=STORED_BYTES, pooling=pooling)
     if encoder := as_scorer(mini).encoder:  # as podium index does it for an index, so that only queries are encoded below
         encoder.encode(sorted({collection.documents[name] for scores in baseline.run.values() for name in scores}))
-    strong = podium.load(strong_name, precision=precision)
-    rerankers = {"podium-mini": mini, strong_name: strong}
+    # podium-mini as the strong scorer stores nothing, so that it reads all texts, as a cross-encoder does.
+    strong = podium.load(strong_name, precision=precision, keep=0 if strong_name == "podium-mini" else None)
+    rerankers = {f"podium-mini, int8, pooling {pooling}, stored": mini, f"strong: {strong_name}": strong}
     for keep in (10, 20, 30, "auto"):
         rerankers[f"Cascade(podium-mini, strong, keep={keep})"] = podium.Reranker(podium.Cascade(mini, strong, keep=keep))
     print_systems(collection, baseline, rerankers)
@@ -225,6 +226,7 @@ def main() -> None:
     cascade.add_argument("collection")
     cascade.add_argument("strong")
     cascade.add_argument("--precision", choices=["float32", "int8"], help="of the strong model")
+    cascade.add_argument("--pooling", type=int, default=1, help="of podium-mini")
     cascade.add_argument("--queries", type=int, default=300)
     for command in ("keep", "neighbours"):
         with_embedder = commands.add_parser(command)
@@ -233,7 +235,7 @@ def main() -> None:
         with_embedder.add_argument("--queries", type=int, default=150)
     arguments = parser.parse_args()
     if arguments.command == "cascade":
-        print_cascade(arguments.collection, arguments.strong, arguments.precision, arguments.queries)
+        print_cascade(arguments.collection, arguments.strong, arguments.precision, arguments.pooling, arguments.queries)
     elif arguments.command == "keep":
         print_keep(arguments.embedder, arguments.collections, arguments.queries)
     elif arguments.command == "neighbours":
