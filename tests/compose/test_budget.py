@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import time
@@ -15,6 +16,7 @@ import podium
 from commands import run_in_process
 from fakes import FunctionScorer, MemoryStore, WordOverlap
 from loopback import Answer, Loopback, as_json, cohere, voyage, word_scores
+from podium.compose import budget_meter
 from podium.compose.budget import Budget, within
 from podium.compose.budget_meter import PROBE_CHARACTERS
 from podium.compose.cached import CachedScorer
@@ -165,6 +167,19 @@ class MaximumLength(WrappedScorer):
 
     def score(self, query, texts):
         return self.scorer.score(query, texts)
+
+
+def test_speed_of_a_deleted_scorer_is_forgotten():
+    class Unhashable(Counting):
+        __hash__ = None
+
+    scorer = Unhashable()
+    podium.Reranker(scorer).rerank("q", DOCUMENTS, budget_ms=100_000)
+    key = id(scorer)
+    assert key in budget_meter._slowest_speeds
+    del scorer
+    gc.collect()
+    assert key not in budget_meter._slowest_speeds
 
 
 def test_long_document_is_not_measured_if_there_is_much_time():

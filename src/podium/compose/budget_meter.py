@@ -33,8 +33,8 @@ SLOW = 0.00025  # seconds per character, a millisecond per token: slower than ne
 FORGOTTEN_SHARE = 0.1  # of the slowest speed of earlier calls, per step
 PROBE_CHARACTERS = 250  # of the first text that are scored first, if it may not be finished in time
 
-_slowest_speeds: weakref.WeakKeyDictionary[BaseScorer, float] = weakref.WeakKeyDictionary()
-"""Scorer → the most seconds per character of its last steps in calls with a time budget."""
+_slowest_speeds: dict[int, float] = {}
+"""`id` of a scorer → the most seconds per character of its last steps in calls with a time budget."""
 
 
 class Part(NamedTuple):
@@ -90,7 +90,7 @@ class Meter:
         if self._deadline is None or self._scorer.is_remote or self._scorer.listwise or not texts:
             return None
         seconds_left = self._deadline - time.perf_counter()
-        affordable = seconds_left / _slowest_speeds.get(self._scorer, SLOW)
+        affordable = seconds_left / _slowest_speeds.get(id(self._scorer), SLOW)
         if seconds_left <= 0 or lengths[0] <= affordable or len(texts[0]) <= PROBE_CHARACTERS:
             return None
         return max(1, min(PROBE_CHARACTERS, int(affordable)))
@@ -137,8 +137,7 @@ class Meter:
     def _record_speed(self, seconds_per_character: float) -> None:
         self._seconds_per_character = _averaged(self._seconds_per_character, seconds_per_character)
         if self._deadline is not None:
-            remembered = (1 - FORGOTTEN_SHARE) * _slowest_speeds.get(self._scorer, 0.0)
-            _slowest_speeds[self._scorer] = max(seconds_per_character, remembered)
+            _remember_speed(self._scorer, seconds_per_character)
 
     def _thread_lengths(self, lengths: Iterable[float]) -> Iterator[float]:
         """Yield, for each number of first texts, how many characters the busiest thread computes in a step with these."""
@@ -154,6 +153,14 @@ class Meter:
         affordable = math.floor(self._searches_left) * DOCUMENTS_PER_SEARCH
         units = itertools.accumulate(max(1, math.ceil(len(text) / CHARACTERS_PER_SEARCH_DOCUMENT)) for text in texts)
         return _count_within(units, affordable)
+
+
+def _remember_speed(scorer: BaseScorer, seconds_per_character: float) -> None:
+    """Remember a measured speed until the scorer is deleted. A scorer need not be hashable."""
+    key = id(scorer)
+    if key not in _slowest_speeds:
+        weakref.finalize(scorer, _slowest_speeds.pop, key, None).atexit = False
+    _slowest_speeds[key] = max(seconds_per_character, (1 - FORGOTTEN_SHARE) * _slowest_speeds.get(key, 0.0))
 
 
 def _count_within(totals: Iterable[float], limit: float) -> int:
