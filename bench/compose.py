@@ -1,10 +1,13 @@
 """Measure what compositions cost: cached scores, nesting, and a cascade of two models on a collection.
 
     .venv/dev/bin/python bench/compose.py overhead
-    .venv/dev/bin/python bench/compose.py cascade COLLECTION STRONG [--precision int8] [--queries 300]
+    .venv/dev/bin/python bench/compose.py cascade COLLECTION STRONG [--precision int8] [--pooling 3] [--queries 300]
+    .venv/dev/bin/python bench/compose.py keep EMBEDDER COLLECTION … [--queries 150]
     .venv/dev/bin/python bench/compose.py neighbours EMBEDDER COLLECTION … [--queries 150]
 
 COLLECTION is a folder in BEIR's layout. STRONG and EMBEDDER are models, as for podium.load and podium.Embedder.
+`keep` compares numbers of documents that the strong scorer of a cascade scores with keep="auto": podium-mini is the strong
+scorer, and the cosine of the embedder's vectors, or the score of BM25, the cheap one.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+import numpy as np
 import work
 
 import podium
@@ -30,11 +34,14 @@ from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Run, System, first_stage_run, rerank_run
 from podium.evaluation.metrics import metric_values
 from podium.scorers import BaseScorer, as_scorer
+from podium.texts import documents_of
+from podium.types import Scores
 from redis_server import running_redis
 
 ROUNDS = 21
 CANDIDATES = 100
 STORED_BYTES = 2_000_000_000  # enough for the encodings of all candidates
+KEEPS = (10, 20, 30, 50, "auto", CANDIDATES)
 
 
 def milliseconds(
@@ -125,17 +132,80 @@ def print_systems(collection: Collection, baseline: System, rerankers: dict[str,
         print(f"{name}: nDCG@10 {mean_ndcg(collection, system):.4f}, {times}", flush=True)
 
 
-def print_cascade(folder: str, strong_name: str, precision: Any, query_count: int) -> None:
+def print_cascade(folder: str, strong_name: str, precision: Any, pooling: int, query_count: int) -> None:
     collection = read_collection(folder)
     baseline = baseline_of(collection, query_count)
-    mini = podium.load("podium-mini", keep=STORED_BYTES)
+    mini = podium.load("podium-mini", keep=STORED_BYTES, pooling=pooling)
     if encoder := as_scorer(mini).encoder:  # as podium index does it for an index, so that only queries are encoded below
         encoder.encode(sorted({collection.documents[name] for scores in baseline.run.values() for name in scores}))
-    strong = podium.load(strong_name, precision=precision)
-    rerankers = {"podium-mini": mini, strong_name: strong}
+    # podium-mini as the strong scorer stores nothing, so that it reads all texts, as a cross-encoder does.
+    strong = podium.load(strong_name, precision=precision, keep=0 if strong_name == "podium-mini" else None)
+    rerankers = {f"podium-mini, int8, pooling {pooling}, stored": mini, f"strong: {strong_name}": strong}
     for keep in (10, 20, 30, "auto"):
         rerankers[f"Cascade(podium-mini, strong, keep={keep})"] = podium.Reranker(podium.Cascade(mini, strong, keep=keep))
     print_systems(collection, baseline, rerankers)
+
+
+class Cosine(BaseScorer):
+    """A scorer by the cosine of an embedder's vectors, which stay in memory."""
+
+    model, score_kind = "cosine", "similarity"
+
+    def __init__(self, embedder: podium.Embedder) -> None:
+        self._embedder = embedder
+        self._rows: dict[str, np.ndarray] = {}
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._rows]:
+            self._rows.update(zip(missing, _unit_rows(self._embedder(missing)), strict=True))
+        query_row = _unit_rows(np.asarray(self._embedder.embed_query(query))[None])[0]
+        return Scores([float(self._rows[text] @ query_row) for text in texts])
+
+
+class FirstStageScore(BaseScorer):
+    """A scorer whose scores are those of the first stage."""
+
+    model, score_kind, reads_documents = "BM25", "logit", True
+
+    def score(self, query: str, texts: Sequence[str]) -> Scores:
+        return Scores([document["source_score"] for document in documents_of(texts) or ()])
+
+
+def _unit_rows(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def print_keep(embedder_name: str, folders: list[str], query_count: int) -> None:
+    """Print the mean nDCG@10, and the mean number of documents that the strong scorer scored, for each `keep`."""
+    strong = CachedScorer(as_scorer(podium.load("podium-mini", keep=STORED_BYTES)), MemoryScores(10_000_000))
+    cheap_scorers = {"cosine": Cosine(podium.Embedder(embedder_name)), "BM25": FirstStageScore()}
+    print("| collection | cheap scorer | " + " | ".join(f"keep={keep}" for keep in KEEPS) + ' | scored with "auto" |')
+    print("|---|---|" + "---|" * (len(KEEPS) + 1))
+    for folder in folders:
+        collection = read_collection(folder)
+        baseline = baseline_of(collection, query_count)
+        for name, cheap in cheap_scorers.items():
+            systems = []
+            for keep in KEEPS:
+                reranker = podium.Reranker(podium.Cascade(cheap, strong, keep=keep))
+                rankings = {
+                    query_id: reranker.rerank(collection.queries[query_id], collection.ranked_documents(scores))
+                    for query_id, scores in baseline.run.items()
+                }
+                systems.append((keep, rankings))
+            cells = [f"{mean_ndcg(collection, system_of(baseline, rankings)):.4f}" for _, rankings in systems]
+            (automatic,) = (rankings for keep, rankings in systems if keep == "auto")
+            counts = [sum(result.scored_by == strong.model for result in ranking) for ranking in automatic.values()]
+            print(f"| {Path(folder).name} | {name} | {' | '.join(cells)} | {statistics.mean(counts):.0f} |", flush=True)
+
+
+def system_of(baseline: System, rankings: dict[str, podium.Ranking]) -> System:
+    """Return the run of rankings of the baseline's candidates."""
+    run = {}
+    for query_id, ranking in rankings.items():
+        ids = list(baseline.run[query_id])
+        run[query_id] = {ids[result.index]: float(-result.rank) for result in ranking}
+    return System("cascade", run)
 
 
 def print_neighbours(embedder_name: str, folders: list[str], query_count: int) -> None:
@@ -156,14 +226,18 @@ def main() -> None:
     cascade.add_argument("collection")
     cascade.add_argument("strong")
     cascade.add_argument("--precision", choices=["float32", "int8"], help="of the strong model")
+    cascade.add_argument("--pooling", type=int, default=1, help="of podium-mini")
     cascade.add_argument("--queries", type=int, default=300)
-    neighbours = commands.add_parser("neighbours")
-    neighbours.add_argument("embedder")
-    neighbours.add_argument("collections", nargs="+")
-    neighbours.add_argument("--queries", type=int, default=150)
+    for command in ("keep", "neighbours"):
+        with_embedder = commands.add_parser(command)
+        with_embedder.add_argument("embedder")
+        with_embedder.add_argument("collections", nargs="+")
+        with_embedder.add_argument("--queries", type=int, default=150)
     arguments = parser.parse_args()
     if arguments.command == "cascade":
-        print_cascade(arguments.collection, arguments.strong, arguments.precision, arguments.queries)
+        print_cascade(arguments.collection, arguments.strong, arguments.precision, arguments.pooling, arguments.queries)
+    elif arguments.command == "keep":
+        print_keep(arguments.embedder, arguments.collections, arguments.queries)
     elif arguments.command == "neighbours":
         print_neighbours(arguments.embedder, arguments.collections, arguments.queries)
     else:

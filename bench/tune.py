@@ -1,6 +1,6 @@
 """Tune on half of the queries of each development collection, and measure the selected settings on the other half.
 
-    .venv/dev/bin/python bench/tune.py FOLDER [--queries 300] [--reranker podium-mini] [--out table.md]
+    .venv/dev/bin/python bench/tune.py FOLDER [--queries 300] [--reranker podium-mini] [--embed NAME] [--out table.md]
 
 FOLDER has a README.md with a table of collections, whose second column is "dev" or "report", and a folder for each collection.
 BM25 finds 100 candidates for each query. The queries are divided at random, always in the same way. A collection's gain is the
@@ -64,7 +64,7 @@ def candidates(collection: Collection) -> Run:
         return first_stage_run(collection, stage, CANDIDATES, lambda count: None).run
 
 
-def measured(folder: Path, names: Sequence[str], most: int | None) -> tuple[str, np.ndarray]:
+def measured(folder: Path, names: Sequence[str], most: int | None, embed: str | None) -> tuple[str, np.ndarray]:
     """Return the table's row for a collection, and the gain of each query of the other half."""
     first, second = halves(read_collection(folder), most)
     tuned = tune(
@@ -73,6 +73,7 @@ def measured(folder: Path, names: Sequence[str], most: int | None) -> tuple[str,
         names,
         metric=METRIC,
         candidates=CANDIDATES,
+        embed=embed,
         open_bar=lambda total, label: bar(total, is_shown=sys.stderr.isatty(), label=f"{folder.name}: {label}"),
     )
     with Workbench(second, candidates(second)) as workbench:
@@ -107,13 +108,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--queries", type=int, help="at most this many queries of each collection, both halves together")
     parser.add_argument("--reranker", action="append", help="as for podium tune; podium-mini if there is none")
+    parser.add_argument("--embed", help="embedder with which Neighbours is tried, as for podium tune")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     lines = list(HEADER)
     gains = []
     print(*HEADER, sep="\n", flush=True)
     for folder in development_collections(arguments.folder):
-        row, values = measured(folder, arguments.reranker or ["podium-mini"], arguments.queries)
+        row, values = measured(folder, arguments.reranker or ["podium-mini"], arguments.queries, arguments.embed)
         gains.append(values)
         lines.append(row)
         print(row, flush=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import environment  # noqa: F401  before podium: it keeps tests away from the user's cache and keys
 import podium
 from podium.cli.examples import DOCUMENTS, QUERY
+
+settings.register_profile("podium", deadline=None)  # a busy machine must not fail a test of a property
+settings.load_profile("podium")
 
 collect_ignore = ["support"]  # pytest would look for doctests there, and import the environment again, with another cache
 

@@ -124,3 +124,20 @@ def test_server_explains_one_document(mini):
         reply = server.post("/rank", request | {"documents": ["a", "b"]})
         assert (reply.status_code, "explain needs one document" in reply.text) == (400, True)
         assert server.post("/rank", request | {"explain": False}).json()["results"][0]["explanation"] is None
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asynchronous"])
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda texts: [1.0] * len(texts), "function returned a list; its method score must return podium.Scores"),
+        (lambda texts: Scores([1.0]), "function returned 1 scores for 4 texts"),
+        (lambda texts: Scores([float("nan")] * len(texts)), "not a finite number"),
+    ],
+    ids=["no Scores", "too few", "NaN"],
+)
+def test_invalid_scores_are_an_error(function, message, is_async):
+    reranker = podium.Reranker(FunctionScorer(function))
+    explain = (lambda *arguments: asyncio.run(reranker.aexplain(*arguments))) if is_async else reranker.explain
+    with pytest.raises(PodiumError, match=message):
+        explain("red", TEXT)

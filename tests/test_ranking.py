@@ -420,3 +420,25 @@ class StoppingSource:
 def test_reranker_stands_for_its_scorer_in_other_scorers(mini):
     assert podium.Reranker(mini).rerank("red", ["a", "red"]).model == "podium-mini"
     assert podium.Cascade(mini, mini).scorers == (mini.scorer, mini.scorer)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda mini: mini.rerank("q", ["a"], 3),
+            r"rerank takes 2 arguments without a name \(query, docs\), not 3; name ",
+        ),
+        (lambda mini: podium.rrf(mini, mini), "pass several rankings as one list, and name the others: limit="),
+        (lambda mini: podium.Cascade(mini, mini, 20), r"\(cheap, strong\), not 3; name the others: keep="),
+        (lambda mini: podium.Fallback(mini, or_keep=True), "did you mean or_keep_order?"),
+        (lambda mini: podium.Fallback([mini, mini]), "a list of scorers is not a scorer; combine them with podium.Fallback"),
+        (lambda mini: podium.Cascade("podium-mini", mini), "a scorer is an object, not a name; use podium.load"),
+        (lambda mini: mini.score("q", ["a"], budget_ms=5), "budgets are arguments of rerank and podium.Budget"),
+        (lambda mini: mini.rerank("q", ["a"], price="0.05/Mtokens"), "price is only for max_cost; set both, or leave it out"),
+    ],
+    ids=["rerank", "rrf", "cascade", "fallback", "list", "name", "score", "price"],
+)
+def test_arguments_that_cannot_be_used_have_a_remedy(mini, call, message):
+    with pytest.raises(InvalidInput, match=message):
+        call(mini)

@@ -135,7 +135,7 @@ def test_async_source_needs_asearch(reranker):
         pytest.param({"source": object()}, "has a search", id="source"),
         pytest.param({"reranker": "podium-mini"}, r"podium\.load returns", id="reranker"),
         pytest.param({"candidates": 0}, "candidates must be", id="no-candidates"),
-        pytest.param({"candidates": None}, "candidates must be", id="candidates-none"),
+        pytest.param({"candidates": "7"}, "candidates must be", id="candidates-string"),
         pytest.param({"limit": 0}, "limit must be", id="limit"),
         pytest.param({"rank_by": []}, "rank_by", id="rank-by"),
     ],

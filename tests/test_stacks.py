@@ -116,6 +116,15 @@ def test_description_of_a_stack_is_a_stack_with_the_same_scores(write, tmp_path)
             assert (copied.limit, copied.rank_by) == (2, ["title", "text"])
 
 
+def test_number_of_candidates_is_described_and_used_by_a_search(write, tmp_path):
+    with podium.load(write('candidates = 7\nreranker = "podium-mini"\n')) as reranker:
+        assert reranker.describe().startswith("candidates = 7\n")
+        search = podium.Search(podium.EmbeddedIndex.create(None), reranker)
+        assert search.candidates == 7
+        assert podium.Search(search.source, reranker, candidates=3).candidates == 3
+    assert podium.Search(search.source, podium.Reranker(WordOverlap())).candidates == 100
+
+
 def test_description_of_a_scorer_in_python_names_its_class():
     description = podium.Reranker(podium.Budget(WordOverlap(), max_tokens=5)).describe()
     assert 'python_object = "WordOverlap"' in description
@@ -140,7 +149,11 @@ ERRORS = {
     "unknown key": ('reranker = "podium-mini"\nlimt = 3\n', 2, "there is no key limt here; did you mean limit?"),
     "wrong type": ('\n\nlimit = "three"\nreranker = "podium-mini"\n', 3, "limit must be a whole number from 1, not 'three'"),
     "unknown composition": ('[reranker]\nuse = "Casade"\n', 2, "there is no composition 'Casade'; did you mean Cascade?"),
-    "missing scorer": ('[reranker]\nuse = "Cascade"\ncheap = "podium-mini"\n', 1, "strong is missing"),
+    "missing scorer": (
+        '[reranker]\nuse = "Cascade"\ncheap = "podium-mini"\n',
+        1,
+        'strong is missing; add strong = "podium-mini"',
+    ),
     "unknown option": (
         '[reranker]\nuse = "Cascade"\nkep = 3\ncheap = "podium-mini"\nstrong = "podium-mini"\n',
         3,
@@ -160,11 +173,36 @@ ERRORS = {
     "in an array of tables": (
         '[reranker]\nuse = "Fallback"\n[[reranker.scorers]]\nmodel = "podium-mini"\n[[reranker.scorers]]\nmodle = "a"\n',
         5,
-        "this has neither",
+        "this has neither; add one of them",
     ),
-    "two kinds of scorer": ('[reranker]\nuse = "Budget"\nmodel = "podium-mini"\n', 1, "this has both"),
-    "not a table": ('[reranker]\nuse = "Budget"\nscorer = 3\n', 3, "scorer must be a table, not a number"),
-    "empty list of scorers": ('[reranker]\nuse = "Fallback"\nscorers = []\n', 3, "scorers must be a list of scorers"),
+    "two kinds of scorer": ('[reranker]\nuse = "Budget"\nmodel = "podium-mini"\n', 1, "this has both; remove one of them"),
+    "not a table": (
+        '[reranker]\nuse = "Budget"\nscorer = 3\n',
+        3,
+        "scorer must be the name of a model, or a table, not a number",
+    ),
+    "empty list of scorers": (
+        '[reranker]\nuse = "Fallback"\nscorers = []\n',
+        3,
+        "scorers must be a list with at least one scorer, not an empty list",
+    ),
+    "no list of scorers": ('[reranker]\nuse = "Fallback"\nscorers = "a"\n', 3, "at least one scorer, not a string"),
+    "wrong scorer in a list": (
+        '[reranker]\nuse = "Fallback"\nscorers = ["podium-mini", 3]\n',
+        3,
+        "scorer 2 of the list must be",
+    ),
+    "missing embedder": (
+        '[reranker]\nuse = "Neighbours"\nscorer = "podium-mini"\n',
+        1,
+        'embed is missing; add embed = "./folder"',
+    ),
+    "missing price": (
+        '[reranker]\nuse = "Budget"\nmax_cost = 1\nscorer = "podium-mini"\n',
+        1,
+        'name it with price = "0.05/Mtokens"',
+    ),
+    "no fields": ('reranker = "podium-mini"\nrank_by = []\n', 2, "rank_by must name at least one field"),
     "option of hosted models": ('[reranker]\nmodel = "podium-mini"\ntimeout = 3\n', 3, "timeout is only for hosted models"),
     "option of local models": (
         '[reranker]\nmodel = "cohere:m"\nprecision = "int8"\n',
@@ -172,7 +210,7 @@ ERRORS = {
         "precision is only for models on this",
     ),
     "option of a model": ('[reranker]\nmodel = "podium-mini"\npooling = 9\n', 3, "pooling must be a whole number from 1 to 3"),
-    "source without a place": ('reranker = "podium-mini"\n[source]\nmode = "text"\n', 2, "place is missing"),
+    "source without a place": ('reranker = "podium-mini"\n[source]\nmode = "text"\n', 2, "place is missing; add place ="),
     "wrong composition": (
         '[reranker]\nuse = "Cached"\nstore = "s"\n[reranker.scorer]\nuse = "Cascade"\ncheap = "podium-mini"\n'
         'strong = "podium-mini"\n',
@@ -284,7 +322,3 @@ def test_table_is_written_as_toml(tmp_path):
     table = {"a": 1, "b": [1.5, 2.0], "t": {"x.y": 'quoted "text"\n', "flag": True, "list": [{"n": 1}, {"n": {"deep": "é"}}]}}
     (tmp_path / "t.toml").write_text(toml_text(table), encoding="utf-8")
     assert read_toml(tmp_path / "t.toml").table == table
-
-
-def test_model_names_of_a_stack(write):
-    assert read_stack(write(NESTED)).model_names() == ["podium-mini", "cohere:rerank-v3.5", "podium-mini"]

@@ -95,6 +95,11 @@ def unknown_fields(names: Sequence[str], documents: Sequence[Any], *, argument: 
     return InvalidInput(Argument(argument), problem + _suggestion(names, documents))
 
 
+def missing_field(name: str, documents: Sequence[Any], consequence: str) -> str:
+    """Return the note about an optional field that none of the documents has. It may suggest a name that the first one has."""
+    return f"no document has the field {name!r:.60}, so {consequence}{_suggestion([name], documents)}"
+
+
 def has_field(document: Any, name: str) -> bool:
     """Whether a mapping or an object has a field. A dotted name is a field of a nested record."""
     return _field(document, name) is not _ABSENT

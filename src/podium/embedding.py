@@ -10,7 +10,7 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
-from podium.errors import PodiumError, SourceError
+from podium.errors import Argument, InvalidInput, PodiumError, SourceError
 from podium.forks import renew_after_fork
 from podium.threads import to_thread
 from podium.types import Embed
@@ -25,6 +25,7 @@ __all__ = [
     "PROBE",
     "adocument_vectors",
     "aquery_vector",
+    "check_embedder",
     "document_vectors",
     "embedder_name",
     "is_same_embedder",
@@ -39,6 +40,13 @@ MIN_SAME_COSINE = 0.95
 
 It is 0.98 between int8 and float32 weights of one model, and near 0 between two models.
 """
+
+
+def check_embedder(embed: Any) -> None:
+    """Raise InvalidInput unless an object can embed texts."""
+    if not callable(_document_method(embed)):
+        problem = " must be an embedder, such as podium.Embedder('org/model'), or a function from texts to vectors, not "
+        raise InvalidInput(Argument("embed"), f"{problem}{embed!r:.40}")
 
 
 def document_vectors(embed: Embed, texts: list[str]) -> Vectors:

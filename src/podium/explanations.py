@@ -66,7 +66,7 @@ class Explanation:
     def of(cls, text: str, scores: Sequence[Scores], scorer: BaseScorer) -> Explanation:
         """Return the explanation of a text from the scores of the text and of the texts without each part, in order.
 
-        `scores` are those of one or several calls. Raises PodiumError if they cannot be compared.
+        `scores` are the valid scores of one or several calls. Raises PodiumError if they cannot be compared.
         """
         model = _model(scores, scorer)
         raw = [float(score) for call in scores for score in raw_scores(call)]

@@ -36,18 +36,24 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+HAS_LIST_OF_ARGUMENTS = 0x04  # inspect.CO_VARARGS; importing inspect would take a tenth of podium's import time
 FOREIGN_NAMES = {
     "top_n": "use limit= for the number of results",
     "top_k": "use limit= for the number of results",
+    **dict.fromkeys(("budget_ms", "max_tokens", "max_cost"), "budgets are arguments of rerank and podium.Budget"),
     "device": "models run on the CPU; use threads= with podium.load for the number of cores",
 }
 """An argument's name in other libraries → advice on podium's equivalent."""
 
 
 def refuse_unknown_names(function: Function) -> Function:
-    """Decorate a function so that it raises WrongType for an unknown argument. The message suggests an argument that exists."""
+    """Decorate a function so that it raises WrongType for an unknown argument, or for too many without a name.
+
+    The message suggests an argument that exists, or how to pass the others.
+    """
     code = function.__code__
     names = [name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name not in ("self", "cls")]
+    most = None if code.co_flags & HAS_LIST_OF_ARGUMENTS else code.co_argcount
     title = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
@@ -56,9 +62,22 @@ def refuse_unknown_names(function: Function) -> Function:
             similar = difflib.get_close_matches(name, names, n=1)
             remedy = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}"
             raise WrongType(f"{title} has no argument {name}; {FOREIGN_NAMES.get(name, remedy)}")
+        if most is not None and len(arguments) > most:
+            raise WrongType(_positional_problem(title, names, len(arguments) - most, code.co_kwonlyargcount))
         return function(*arguments, **keywords)
 
     return checked  # type: ignore[return-value]  # `checked` has the same arguments as `function`
+
+
+def _positional_problem(title: str, names: Sequence[str], excess: int, named_count: int) -> str:
+    """Return the message for `excess` arguments too many without a name. The last `named_count` arguments need one."""
+    positional = names[: len(names) - named_count]
+    options = ", ".join(f"{name}=" for name in names[len(positional) :])
+    known = f" ({', '.join(positional)})" if positional else ""
+    remedy = f"name the others: {options}" if options else "leave the others out"
+    if len(positional) == 1 and positional[0].endswith("s"):
+        remedy = f"pass several {positional[0]} as one list, and {remedy}"
+    return f"{title} takes {len(positional)} arguments without a name{known}, not {len(positional) + excess}; {remedy}"
 
 
 def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | None:

@@ -157,6 +157,7 @@ def load(
         "async_client": async_client,
     }
     scorer: BaseScorer
+    candidates: int | None = None
     if is_stack(name):
         refuse(
             local_options | hosted_options | {"threads": None},
@@ -168,6 +169,7 @@ def load(
         scorer = stack.scorer(threads=threads)
         limit = stack.limit if limit is None else limit
         rank_by = stack.rank_by if rank_by is None else rank_by
+        candidates = stack.candidates
     elif provider := provider_of(name):
         refuse(local_options, f"{provider} is a hosted API and does not have the option")
         scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted_options))
@@ -184,6 +186,7 @@ def load(
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
     reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    reranker.candidates = candidates
     options = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
     options |= local_options | hosted_options
     reranker._load_again = functools.partial(load, name, **without_none(options))

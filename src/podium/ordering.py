@@ -72,8 +72,6 @@ def make_ranking(request: Request, scores: Scores, cut: Cut, scorer: BaseScorer,
 
     Raises PodiumError if the scores are not valid.
     """
-    if not isinstance(scores, Scores):
-        raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
     check_scores(scores, len(request.texts), scorer.model)
     if not scorer.reads_passages:
         warn_of_truncation(scorer.model, scores)
@@ -195,11 +193,13 @@ def _with_text(passage: Passage | None, text: str) -> Passage | None:
     return None if passage is None else replace(passage, text=text[passage.start : passage.end])
 
 
-def check_scores(scores: Scores, count: int, model: str) -> None:
-    """Raise PodiumError unless each of `count` texts has a finite score or was not scored, and all other columns are valid.
+def check_scores(scores: Any, count: int, model: str) -> None:
+    """Raise PodiumError unless `scores` are the valid Scores of `count` texts: each text has a finite score or was not scored.
 
     This cannot be taken for granted, because users write scorers, too.
     """
+    if not isinstance(scores, Scores):
+        raise PodiumError(f"{model} returned a {type(scores).__name__}; its method score must return podium.Scores")
     token_counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     columns = (scores.values, scores.raw, *token_counts, scores.tiers, scores.scored_by, scores.passages)
     try:

@@ -26,7 +26,7 @@ from podium.inputs import (
     refuse_unknown_names,
     without_none,
 )
-from podium.ordering import Cut, Request, make_ranking
+from podium.ordering import Cut, Request, check_scores, make_ranking
 from podium.progress import bar
 from podium.scorers import BaseScorer, as_scorer, score_queries
 from podium.texts import Texts
@@ -35,7 +35,7 @@ from podium.types import Progress, Ranking, Scorer, Scores
 # Compositions, explanations and TOML are half of podium's import time, and most calls need none of them. So they are imported
 # when they are used.
 if TYPE_CHECKING:
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
     from podium.explanations import Explanation
 
 __all__ = ["Reranker", "limits_of"]
@@ -48,7 +48,8 @@ class Reranker:
 
     Usually created by `podium.load(name)`. `limit` (number of results, None for all), `rank_by` (the fields of a document
     that are read) and `return_score` are defaults that each call can override. Safe to share between threads and event
-    loops. To release its threads and connections early, use it as a context manager or call `close`.
+    loops. `candidates` is the number of documents that a search requests, if the reranker is from a configuration file that has
+    it. To release its threads and connections early, use it as a context manager or call `close`.
 
         >>> import podium
         >>> reranker = podium.load("podium-mini")
@@ -71,6 +72,7 @@ class Reranker:
         self.rank_by = rank_by
         self._fields = checked_fields(rank_by)
         self.return_score = checked_return_score(return_score)
+        self.candidates: int | None = None  # that of a configuration file
         self._closed = False
         self._load_again: functools.partial[Any] | None = None  # a call that creates an equal reranker, for pickle
 
@@ -115,7 +117,7 @@ class Reranker:
         from podium.toml_files import toml_text
 
         rank_by = list(self._fields) if self._fields else None
-        defaults = without_none({"limit": self.limit, "rank_by": rank_by})
+        defaults = without_none({"candidates": self.candidates, "limit": self.limit, "rank_by": rank_by})
         return toml_text({**defaults, "reranker": _settings(self._scorer)})
 
     def with_scorer(self, scorer: Scorer) -> Reranker:
@@ -218,7 +220,7 @@ class Reranker:
         return await self._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
 
     async def _arerank(
-        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: Limits | None
+        self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: CallLimits | None
     ) -> Ranking:
         # These modules import asyncio, which is half of podium's import time. So they are imported only for async callers.
         from podium.preparation import read_texts
@@ -235,8 +237,13 @@ class Reranker:
         scores = await scorer.ascore(request.query, request.texts) if request.texts else Scores(())
         return await off_loop(is_large, self._ranking, request, scores, cut, began)
 
+    @refuse_unknown_names
     def score(self, query: str, docs: Iterable[Any], *, rank_by: str | list[str] | None = None) -> list[float]:
-        """Return one score per document, in the order of the documents. A document without text gets the lowest score."""
+        """Return one score per document, in the order of the documents. A document without text gets the lowest score.
+
+        It has no budget and no limit, because every document gets a score. If the scorer leaves some unscored, as a Fallback or
+        a Budget may, their scores are NaN; `rerank` says why.
+        """
         documents = checked_documents(docs)
         scores = [0.0] * len(documents)
         all_documents = max(1, len(documents))  # the reranker's default limit must not apply, and a limit is at least 1
@@ -274,7 +281,7 @@ class Reranker:
         docs_per_query: Iterable[Iterable[Any]],
         cut: Cut,
         rank_by: str | list[str] | None,
-        limits: Limits | None,
+        limits: CallLimits | None,
         *,
         progress: bool = False,
     ) -> list[Ranking]:
@@ -299,20 +306,17 @@ class Reranker:
         All variants of the document are scored in one call, or, if the scorer compares documents with each other, each in a
         call of its own. Raises InvalidInput if the document has no text, and the errors of `rerank`.
         """
-        from podium.explanations import Explanation
-
         requests = self._explained(query, document, rank_by)
-        return Explanation.of(requests[0].texts[0], _scores(self._scorer, requests), self._scorer)
+        return _explanation(requests, _scores(self._scorer, requests), self._scorer)
 
     @refuse_unknown_names
     async def aexplain(self, query: str, document: Any, *, rank_by: str | list[str] | None = None) -> Explanation:
         """Do what `explain` does without blocking the event loop. Cancelling it stops work that has not started."""
-        from podium.explanations import Explanation
         from podium.schedule import off_loop
 
         requests = await off_loop(True, self._explained, query, document, rank_by)
         scores = [await self._scorer.ascore(request.query, request.texts) for request in requests]
-        return await off_loop(True, Explanation.of, requests[0].texts[0], scores, self._scorer)
+        return await off_loop(True, _explanation, requests, scores, self._scorer)
 
     def close(self) -> None:
         """Release threads and connections. The reranker must not be used afterwards."""
@@ -364,12 +368,12 @@ class Reranker:
         reader.read(range(1))
         request = _request(query, reader)
         if not request.texts:
-            raise InvalidInput("the document has no text, so there is nothing to explain")
+            raise InvalidInput("the document has no text, so there is nothing to explain; pass a document with text")
         texts = texts_without_each(request.texts[0])
         calls = [[text] for text in texts] if self._scorer.listwise else [texts]
         return [replace(request, texts=Texts(call, [document] * len(call))) for call in calls]
 
-    def _limited_scorer(self, limits: Limits | None, began: float) -> BaseScorer:
+    def _limited_scorer(self, limits: CallLimits | None, began: float) -> BaseScorer:
         """Return the scorer for a call with these limits that began at a time of `time.perf_counter`."""
         if limits is None:
             return self._scorer
@@ -388,6 +392,15 @@ def _scores(scorer: BaseScorer, requests: Sequence[Request], advance: Progress |
     return score_queries(scorer, [request.query for request in requests], [request.texts for request in requests], advance)
 
 
+def _explanation(requests: Sequence[Request], scores: Sequence[Scores], scorer: BaseScorer) -> Explanation:
+    """Return the explanation of a text from the scores of requests with the text and its variants."""
+    from podium.explanations import Explanation
+
+    for request, request_scores in zip(requests, scores, strict=True):
+        check_scores(request_scores, len(request.texts), scorer.model)
+    return Explanation.of(requests[0].texts[0], scores, scorer)
+
+
 def _request(query: str, reader: TextReader) -> Request:
     """Return the request for a query and the documents of a reader, which have been read. Raises InvalidInput."""
     reader.check_fields()
@@ -398,13 +411,13 @@ def _request(query: str, reader: TextReader) -> Request:
     return Request(checked_query(query), documents, with_text, text_indices)
 
 
-def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> Limits | None:
+def limits_of(budget_ms: float | None, max_tokens: int | None, max_cost: float | None, price: str | None) -> CallLimits | None:
     """Return the limits of a call, None if there are none. Raises InvalidInput."""
     if budget_ms is None and max_tokens is None and max_cost is None and price is None:
         return None
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
 
-    return Limits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
+    return CallLimits(budget_ms=budget_ms, max_tokens=max_tokens, max_cost=max_cost, price=price)
 
 
 def _settings(scorer: BaseScorer) -> dict[str, Any]:

@@ -198,9 +198,14 @@ def as_scorer(scorer: Any) -> BaseScorer:
     if isinstance(scorer, HasScorer):
         return as_scorer(scorer.scorer)
     if isinstance(scorer, str | os.PathLike):
-        raise InvalidInput(f"Reranker takes a scorer, not a name; use podium.load({os.fspath(scorer)!r})")
+        raise InvalidInput(f"a scorer is an object, not a name; use podium.load({os.fspath(scorer)!r})")
+    if isinstance(scorer, list | tuple):
+        raise InvalidInput("a list of scorers is not a scorer; combine them with podium.Fallback(a, b) or podium.Cascade(a, b)")
     if not callable(getattr(scorer, "score", None)) and not isinstance(scorer, AsyncScorer | ManyScorer):
-        raise InvalidInput(f"a scorer has a score(query, texts) method; {type(scorer).__name__} has none")
+        raise InvalidInput(
+            f"a scorer has a score(query, texts) method; {type(scorer).__name__} has none; pass what podium.load returns, a "
+            "composition, or an object with this method"
+        )
     return _UserScorer(scorer)
 
 

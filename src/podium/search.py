@@ -27,10 +27,11 @@ from podium.threads import to_thread
 from podium.types import AsyncSource, Candidates, Ranking, Result, Scorer, Source
 
 if TYPE_CHECKING:
-    from podium.compose.budget import Limits
+    from podium.compose.call_limits import CallLimits
 
 __all__ = ["Search", "cut", "search_source"]
 
+DEFAULT_CANDIDATES = 100
 LEAST_BUDGET_MS = 1e-6  # no step of scoring begins in this time
 
 
@@ -38,9 +39,9 @@ class Search:
     """A search with reranking: requests candidates from a source, reranks them and returns the best.
 
     If the reranker's model has late interaction and the source stores encodings of its documents, the encodings are used.
-    `candidates` is the number of documents requested from the source, `limit` the number of results (None for all), and
-    `rank_by` the fields that the reranker reads (None for those that the source searches). Each call can override them.
-    Safe to share between threads and event loops if the source is.
+    `candidates` is the number of documents requested from the source (by default that of the reranker's configuration file, or
+    100), `limit` the number of results (None for all), and `rank_by` the fields that the reranker reads (None for those that
+    the source searches). Each call can override them. Safe to share between threads and event loops if the source is.
 
         >>> import podium
         >>> index = podium.EmbeddedIndex.create(None)
@@ -56,7 +57,7 @@ class Search:
         source: Source,
         reranker: Reranker,
         *,
-        candidates: int = 100,
+        candidates: int | None = None,
         limit: int | None = 10,
         rank_by: str | list[str] | None = None,
     ) -> None:
@@ -67,6 +68,8 @@ class Search:
         self.source = source
         self.reranker = reranker
         self._scorer = _scorer_with_encodings(reranker, source)
+        if candidates is None:
+            candidates = reranker.candidates or DEFAULT_CANDIDATES
         self.candidates = _checked_candidates(candidates)
         self.limit = checked_limit(limit)
         self.rank_by = rank_by
@@ -85,8 +88,8 @@ class Search:
         if stack.place is None:
             raise InvalidInput(f"{os.fspath(path)} has no source; add a table [source] with a place")
         source = load_source(stack.place, stack.source)
-        reranker = Reranker(stack.scorer(threads=threads), limit=stack.limit, rank_by=stack.rank_by)
-        options = without_none({"candidates": stack.candidates, "limit": stack.limit})
+        reranker = stack.reranker(stack.scorer(threads=threads))
+        options = without_none({"limit": stack.limit})
         return cls(source, reranker, rank_by=stack.rank_by, **options)
 
     def __repr__(self) -> str:
@@ -175,7 +178,7 @@ class Search:
         documents: Sequence[Any],
         rank_by: str | list[str] | None,
         min_score: float | None,
-        limits: Limits | None,
+        limits: CallLimits | None,
         began: float,
     ) -> dict[str, Any]:
         """Return the arguments for the reranker. All documents are ranked, within what is left of the search's limits."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,9 +30,11 @@ from typing import Any
 from podium.compose.components import Component
 from podium.compose.table import COMPONENTS
 from podium.errors import Argument, InvalidInput, PodiumError
+from podium.inputs import checked_fields
 from podium.load import HOSTED_OPTIONS, LOCAL_OPTIONS, check_name, hosted_scorer, local_scorer, provider_of
 from podium.options import Option
 from podium.places import SourceOptions, embedder
+from podium.ranking import Reranker
 from podium.scorers import BaseScorer
 from podium.sources.fusion import Fusion, Mode
 from podium.toml_files import KeyPath, TomlFile, read_toml
@@ -66,6 +69,14 @@ SOURCE_OPTIONS = (  # the fields of SourceOptions
 )
 MODEL_KEY = "model"
 COMPONENT_KEY = "use"
+EXAMPLE_SCORER = '"podium-mini", or a table with a composition'
+EXAMPLES = {
+    "embed": '"./folder" or "org/model", an embedder',
+    "calibration": '"calibration.json", a file written by podium calibrate',
+    "place": '"redis://localhost:6379/products", or the path of an index or of a file',
+    "scorers": '["podium-mini"], a list with models or tables of compositions',
+}
+"""Key → an example of its value, for the message that it is missing. Other keys have a scorer."""
 
 
 def _unchanged(scorer: BaseScorer) -> BaseScorer:
@@ -117,9 +128,11 @@ class Stack:
         """
         return self._created(self.root, load_model or functools.partial(model_scorer, threads=threads), load_embedder, wrap)
 
-    def model_names(self) -> list[str]:
-        """Return the names of all models, in the order of the file."""
-        return [node.model for node in _nodes(self.root) if node.component is None]
+    def reranker(self, scorer: BaseScorer) -> Reranker:
+        """Return the reranker with a scorer that this stack loaded, and with the defaults of the file."""
+        reranker = Reranker(scorer, limit=self.limit, rank_by=self.rank_by)
+        reranker.candidates = self.candidates
+        return reranker
 
     def _created(self, node: _Node, load_model: ModelLoader, load_embedder: EmbedderLoader, wrap: Wrap) -> BaseScorer:
         if node.component is None:
@@ -153,6 +166,8 @@ def stack_of(file: TomlFile, components: Sequence[Component] = COMPONENTS) -> St
         raise InvalidInput(f"{file.path} is nested too deeply") from error
     if isinstance(names := options.get("rank_by"), tuple):
         options["rank_by"] = list(names)
+    with _located(file, ("rank_by",)):
+        checked_fields(options.get("rank_by"))
     if "source" in file.table:
         source = reader.table(file.table["source"], ("source",))
         source_options = reader.options(source, ("source",), (PLACE_OPTION, *SOURCE_OPTIONS), required=("place",))
@@ -170,15 +185,19 @@ class _Reader:
 
     def node(self, value: Any, path: KeyPath) -> _Node:
         """Return the checked scorer in a table or in the name of a model."""
-        table = {MODEL_KEY: value} if isinstance(value, str) else self.table(value, path)
+        table = {MODEL_KEY: value} if isinstance(value, str) else self.table(value, path, "the name of a model, or a table")
         if (MODEL_KEY in table) == (COMPONENT_KEY in table):
             number = "both" if MODEL_KEY in table else "neither"
-            raise self.error(path, f"a scorer has the key {MODEL_KEY}, or {COMPONENT_KEY} for a composition; this has {number}")
+            remedy = "remove one of them" if MODEL_KEY in table else "add one of them"
+            raise self.error(
+                path, f"a scorer has the key {MODEL_KEY}, or {COMPONENT_KEY} for a composition; this has {number}; {remedy}"
+            )
         return self._component(table, path) if COMPONENT_KEY in table else self._model(table, path)
 
-    def table(self, value: Any, path: KeyPath) -> dict[str, Any]:
+    def table(self, value: Any, path: KeyPath, expected: str = "a table") -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise self.error(path, f"{path[-1]} must be a table, not {_kind_of(value)}")
+            name = path[-1] if isinstance(path[-1], str) else f"scorer {path[-1] + 1} of the list"
+            raise self.error(path, f"{name} must be {expected}, not {_kind_of(value)}")
         return value
 
     def options(
@@ -199,7 +218,7 @@ class _Reader:
                 remedy = f"did you mean {similar[0]}?" if similar else f"this table can have {', '.join(known)}"
                 raise self.error((*path, name), f"there is no key {name} here; {remedy}")
         if missing := [name for name in required if name not in table]:
-            raise self.error(path, f"{missing[0]} is missing")
+            raise self.error(path, f"{missing[0]} is missing; add {missing[0]} = {EXAMPLES.get(missing[0], EXAMPLE_SCORER)}")
         checked = {}
         for name, row in rows_by_name.items():
             if name in table:
@@ -240,7 +259,8 @@ class _Reader:
         scorers: dict[str, _Node | list[_Node]] = {key: self.node(table[key], (*path, key)) for key in component.scorers}
         for key in component.scorer_lists:
             if not isinstance(table[key], list) or not table[key]:
-                raise self.error((*path, key), f"{key} must be a list of scorers, not {_kind_of(table[key])}")
+                kind = "an empty list" if table[key] == [] else _kind_of(table[key])
+                raise self.error((*path, key), f"{key} must be a list with at least one scorer, not {kind}")
             scorers[key] = [self.node(item, (*path, key, index)) for index, item in enumerate(table[key])]
         return _Node(path, options, component=component, scorers=scorers)
 
@@ -252,9 +272,15 @@ def _located(file: TomlFile, path: KeyPath) -> Iterator[None]:
         yield
     except PodiumError as error:
         if not str(error).startswith(str(file.path)):
-            parts = [part.name if isinstance(part, Argument) and part.value is None else part for part in error.args]
+            parts = [_as_key(part) if isinstance(part, Argument) and file.path.name else part for part in error.args]
             error.args = (file.location(path), *parts)
         raise
+
+
+def _as_key(argument: Argument) -> str:
+    """Return an argument as a file has it, such as `price = "0.05/Mtokens"`, or `price` without a value."""
+    is_example = argument.value is not None and argument.value is not ...
+    return f"{argument.name} = {json.dumps(argument.value)}" if is_example else argument.name
 
 
 def _resolved(file: TomlFile, location: str) -> str:
@@ -268,13 +294,6 @@ def model_scorer(name: str, options: Mapping[str, Any], threads: int | None = No
         return hosted_scorer(provider, name.partition(":")[2], **options)
     defaults = {} if threads is None else {"threads": threads}
     return local_scorer(name, **{**defaults, **options})
-
-
-def _nodes(node: _Node) -> Iterator[_Node]:
-    yield node
-    for value in node.scorers.values():
-        for inner in value if isinstance(value, list) else [value]:
-            yield from _nodes(inner)
 
 
 def _kind_of(value: Any) -> str:

@@ -29,7 +29,10 @@ _KEY = re.compile(rf"\s*(?P<names>{_NAMES})\s*=")
 
 @dataclass(frozen=True, slots=True)
 class TomlFile:
-    """The content of a TOML file, and the line (from 1) of each key and table."""
+    """The content of a TOML file, and the line (from 1) of each key and table.
+
+    A table that was not read from a file has the path "". Then locations are empty.
+    """
 
     path: Path
     table: dict[str, Any]
@@ -40,6 +43,8 @@ class TomlFile:
 
         For a value without a line of its own, such as one in an inline table, this is the line of the table around it.
         """
+        if not self.path.name:
+            return ""
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.path}, line {self.lines[path]}: " if path else f"{self.path}: "

@@ -20,6 +20,17 @@ def test_option_of_another_kind_of_model_is_refused_without_a_path_of_the_packag
     assert "--score is an option of ColBERT models, and this model is another kind; leave it out" in err
 
 
+def test_names_that_are_not_a_model_on_this_machine_are_refused(tmp_path):
+    stack = tmp_path / "stack.toml"
+    stack.write_text('reranker = "podium-mini"\n')
+    code, _, err = run_in_process("check", stack)
+    assert code == 2
+    assert "stack.toml is a configuration file; check describes one model, so name one of those in the file" in err
+    code, _, err = run_in_process("check", "cohere:rerank-v3.5")
+    assert code == 2
+    assert "try it with podium rank" in err
+
+
 def test_model_that_orders_the_known_pair_wrong_fails():
     """The weights of this model are random, and happen to order the pair wrong."""
     code, out, err = run_in_process("check", PARITY_MODELS / "ettin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import time
@@ -15,9 +16,13 @@ import podium
 from commands import run_in_process
 from fakes import FunctionScorer, MemoryStore, WordOverlap
 from loopback import Answer, Loopback, as_json, cohere, voyage, word_scores
-from podium.compose.budget import Budget, Limits, within
+from podium.compose import budget_meter
+from podium.compose.budget import Budget, within
+from podium.compose.budget_meter import PROBE_CHARACTERS
 from podium.compose.cached import CachedScorer
 from podium.compose.calibrated import CalibratedScorer, Calibration
+from podium.compose.call_limits import CallLimits
+from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, ProviderError
 from podium.scorers import BaseScorer
 from podium.types import Scores
@@ -97,13 +102,107 @@ def test_no_document_is_lost_and_scores_stay_with_their_documents(numbers, max_t
 def test_at_most_one_step_ends_after_the_deadline():
     scorer = Counting(seconds_per_text=0.004)
     began = time.perf_counter()
-    scores = within(scorer, Limits(budget_ms=60), began).score("q", DOCUMENTS)
+    scores = within(scorer, CallLimits(budget_ms=60), began).score("q", DOCUMENTS)
     late = [end for _, _, end in scorer.calls if end > began + 0.06]
     assert len(late) <= 1
     assert not late or late[0] == scorer.calls[-1][2]
     scored_count = sum(len(texts) for texts, _, _ in scorer.calls)
     assert scored_count < len(DOCUMENTS)
     assert [model is not None for model in scores.scored_by] == [index < scored_count for index in range(len(DOCUMENTS))]
+
+
+class Reading(Counting):
+    """A scorer with threads that compute one text each. A thread reads 20,000 characters per second."""
+
+    def __init__(self, threads):
+        super().__init__()
+        self._threads = threads
+
+    @property
+    def threads(self):
+        return self._threads
+
+    def score(self, query, texts):
+        time.sleep(max(max(map(len, texts)), sum(map(len, texts)) / self._threads) / 20_000)
+        return super().score(query, texts)
+
+    @property
+    def longest_text(self):
+        return max(len(text) for texts, _, _ in self.calls for text in texts)
+
+
+def test_first_document_that_takes_longer_than_the_budget_is_not_begun():
+    scorer = Reading(threads=2)
+    documents = [f"document 0 {'word ' * 4000}", *DOCUMENTS]
+    ranking = podium.Reranker(scorer).rerank("q", documents, budget_ms=100)
+    assert scorer.longest_text <= PROBE_CHARACTERS
+    assert [len(texts) for texts, _, _ in scorer.calls] == [1]
+    assert [result.document for result in ranking] == documents
+    assert scored_documents(ranking) == set()
+    assert ranking.usage.tokens == scorer.longest_text  # the measurement costs tokens, too
+    assert ranking.reasons == (f"the budget of 100 ms was used up after 0 of {len(documents)} documents",)
+
+
+def test_time_of_a_long_document_is_not_divided_by_the_threads():
+    scorer = Reading(threads=8)
+    documents = [*(f"document {index} {'word ' * 20}" for index in range(8)), f"document 8 {'word ' * 2000}"]
+    ranking = podium.Reranker(scorer).rerank("q", documents, budget_ms=250)  # the last takes 500 ms, an eighth of that is 63 ms
+    assert scorer.longest_text < 200
+    assert documents[8] not in scored_documents(ranking)
+
+
+def test_long_document_in_passages_is_not_begun():
+    reader = Reading(threads=1)
+    documents = [f"document 0 {'word ' * 20}", f"document 1 {'document 1. ' * 5000}"]
+    reranker = podium.Reranker(podium.Passages(MaximumLength(reader), size=64))
+    ranking = reranker.rerank("q", documents, budget_ms=500)  # the second takes 2.7 s, and the first 64 tokens of it 13 ms
+    assert len(reader.calls) == 1
+    assert scored_documents(ranking) == {documents[0]}
+
+
+class MaximumLength(WrappedScorer):
+    """A scorer that reads at most 64 tokens of a text."""
+
+    max_length = 64
+
+    def score(self, query, texts):
+        return self.scorer.score(query, texts)
+
+
+def test_speed_of_a_deleted_scorer_is_forgotten():
+    class Unhashable(Counting):
+        __hash__ = None
+
+    scorer = Unhashable()
+    podium.Reranker(scorer).rerank("q", DOCUMENTS, budget_ms=100_000)
+    key = id(scorer)
+    assert key in budget_meter._slowest_speeds
+    del scorer
+    gc.collect()
+    assert key not in budget_meter._slowest_speeds
+
+
+def test_long_document_is_not_measured_if_there_is_much_time():
+    scorer = Reading(threads=2)
+    documents = [f"document {index} {'word ' * 100}" for index in range(3)]
+    ranking = podium.Reranker(scorer).rerank("q", documents, budget_ms=100_000)
+    assert [text for texts, _, _ in scorer.calls for text in texts] == documents
+    assert not ranking.degraded
+
+
+@pytest.mark.parametrize("query_count", [1, 2])
+def test_measurement_of_a_long_document_changes_no_score(query_count):
+    scorer = Counting()
+    documents = [f"document {index} {'word ' * 20_000}" for index in range(3)]  # 25 seconds each at a millisecond per token
+    queries = ["q"] * query_count
+    rankings = podium.Reranker(scorer).rerank_many(queries, [documents] * query_count, budget_ms=20_000)
+    assert scorer.calls[0][0] == [documents[0][:PROBE_CHARACTERS]]
+    measured_tokens = [PROBE_CHARACTERS, 0][:query_count]
+    for ranking, tokens in zip(rankings, measured_tokens, strict=True):  # on a busy machine, some documents are not scored
+        assert sorted(result.index for result in ranking) == [0, 1, 2]
+        assert all(result.score == result.index for result in ranking if result.scored_by)
+        assert ranking.usage.tokens == tokens + sum(map(len, scored_documents(ranking)))
+        assert ranking.usage.pairs == len(scored_documents(ranking))
 
 
 def test_time_that_suffices_changes_nothing(mini):
@@ -210,7 +309,7 @@ def test_invalid_budget_is_an_error(options):
 
 
 def test_budget_without_a_limit_is_an_error():
-    with pytest.raises(InvalidInput, match="a budget has budget_ms, max_tokens or max_cost"):
+    with pytest.raises(InvalidInput, match="a budget needs a limit; set budget_ms, max_tokens or max_cost"):
         podium.Budget(WordOverlap())
 
 

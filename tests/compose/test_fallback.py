@@ -6,6 +6,7 @@ import asyncio
 import math
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -311,3 +312,26 @@ INVALID_OPTIONS = {
 def test_invalid_option_is_refused(scorers, options, message):
     with pytest.raises(InvalidInput, match=message):
         Fallback(*scorers, **options)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError, ProviderUnavailable], ids=lambda error: error.__name__)
+def test_failure_after_the_budget_is_over_leaves_documents_unscored(error):
+    def fails_late(texts):
+        time.sleep(0.02)
+        raise error("late")
+
+    second = FunctionScorer(lambda texts: Scores([1.0] * len(texts)))
+    reranker = podium.Reranker(Fallback(FunctionScorer(fails_late), second, failures=1))
+    ranking = reranker.rerank(QUERY, TEXTS, budget_ms=10)
+    assert [result.document for result in ranking] == TEXTS
+    assert ranking.reasons == ("the budget of 10 ms was used up after 0 of 3 documents",)
+    assert second.calls == []
+
+
+def test_errors_of_python_become_errors_of_podium_if_all_scorers_fail():
+    def fails(texts):
+        raise ConnectionError("a secret of the user")
+
+    with pytest.raises(ProviderUnavailable, match=r"function failed \(ConnectionError\); try again later") as info:
+        Fallback(FunctionScorer(fails), or_keep_order=False).score(QUERY, TEXTS)
+    assert isinstance(info.value.__cause__, ConnectionError)

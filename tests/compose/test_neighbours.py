@@ -180,3 +180,18 @@ def test_identity_depends_on_the_options_and_the_embedder():
         Neighbours(WordOverlap(), Letters(), vector="v"),
     ]
     assert len({scorer.identity for scorer in scorers}) == 4
+
+
+def test_vector_field_that_no_document_has_is_noted():
+    documents = [{"text": "a", "vector": VECTORS["a"]}, {"text": "b", "vector": VECTORS["b"]}]
+    noted = podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="vektor")).rerank(QUERY, documents)
+    assert noted.notes == ("no document has the field 'vektor', so all texts were embedded; did you mean 'vector'?",)
+    assert podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="vector")).rerank(QUERY, documents).notes == ()
+    some = podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="vector")).rerank(QUERY, [documents[0], {"text": "b"}])
+    assert some.notes == ()
+
+
+@pytest.mark.parametrize("value", ["org/model", None, 3], ids=str)
+def test_embedder_that_cannot_embed_is_an_error(value):
+    with pytest.raises(InvalidInput, match=r"embed must be an embedder, such as podium.Embedder\('org/model'\)"):
+        Neighbours(WordOverlap(), value)

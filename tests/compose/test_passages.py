@@ -298,3 +298,19 @@ def test_invalid_option_is_refused(options, message):
 def test_identity_depends_on_every_option():
     options = [{}, {"size": 20}, {"overlap": 0}, {"title": "t"}, {"aggregate": "first"}, {"top_k": 5}, {"max_passages": 2}]
     assert len({Passages(Reader(LIMIT), **option).identity for option in options}) == len(options)
+
+
+def test_title_that_no_document_has_is_noted():
+    documents = [{"title": "Fruit", "text": LONG}, {"title": "Sea", "text": SEA}]
+    noted = podium.Reranker(Passages(Reader(40), size=20, title="titel")).rerank(QUERY, documents)
+    assert "no document has the field 'titel', so passages have no title; did you mean 'title'?" in noted.notes
+    for title in ("title", None):
+        ranking = podium.Reranker(Passages(Reader(40), size=20, title=title)).rerank(QUERY, documents)
+        assert not any("no document has" in note for note in ranking.notes)
+    one_has_it = podium.Reranker(Passages(Reader(40), size=20, title="titel")).rerank(QUERY, [{"titel": "a", "text": SEA}, SEA])
+    assert not any("no document has" in note for note in one_has_it.notes)
+
+
+def test_overlap_is_below_the_size():
+    with pytest.raises(InvalidInput, match="overlap must be below size, 64 tokens, not 64"):
+        Passages(Reader(100), size=64, overlap=64)

@@ -461,10 +461,14 @@ def test_nan_and_infinity_are_400(server, path, name):
     assert f"it contains {name}; send null instead" in reply.json()["message"]
 
 
-@pytest.mark.parametrize("path", ["/rank", "/v1/rerank", "/v2/rerank"])
-def test_number_above_the_range_of_floats_is_null_in_the_reply(server, path):
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [("/rank", ""), ("/v1/rerank", ', "return_documents": true'), ("/v2/rerank", ', "return_documents": true')],
+    ids=["/rank", "/v1/rerank", "/v2/rerank"],
+)
+def test_number_above_the_range_of_floats_is_null_in_the_reply(server, path, option):
     """Python reads 1e999 as infinity, which JSON cannot express."""
-    content = '{"query": "a", "documents": [{"text": "a", "x": [1e999]}], "return_documents": true}'
+    content = f'{{"query": "a", "documents": [{{"text": "a", "x": [1e999]}}]{option}}}'
     reply = server.client.post(path, content=content, headers={"Content-Type": "application/json"})
     assert reply.status_code == 200
     assert '"x":[null]' in reply.text

@@ -130,6 +130,7 @@ ERRORS = {
     "model": (("--out", "stack.toml", "--reranker", "podium-mimi"), 2, "there is no model 'podium-mimi'"),
     "twice": (("--out", "stack.toml", "--reranker", "podium-mini", "--reranker", "podium-mini"), 2, "must be named once"),
     "stack": (("--out", "stack.toml", "--reranker", "other.toml"), 2, "is a configuration file"),
+    "embedder": (("--out", "stack.toml", "--embed", "nofolder"), 2, "podium: --embed: there is no embedder 'nofolder'"),
     "folds": (("--out", "stack.toml", "--folds", "99"), 2, "--folds must be from 2"),
 }
 

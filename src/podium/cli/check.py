@@ -12,7 +12,7 @@ from podium.cli.options import model_options
 from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer
 from podium.errors import InvalidInput, ModelError
-from podium.load import load, provider_of
+from podium.load import is_stack, load, provider_of
 from podium.local.files import hub
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.known_models import licence_of
@@ -41,7 +41,9 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
     MODEL is podium-mini, org/model or ./folder. Exits with 1 if the model orders a known pair wrong.
     """
     if provider_of(model):
-        raise InvalidInput(f"{model} is a hosted API; check describes models on this machine")
+        raise InvalidInput(f"{model} is a hosted API; check describes models on this machine; try it with podium rank")
+    if is_stack(model):
+        raise InvalidInput(f"{model} is a configuration file; check describes one model, so name one of those in the file")
     if not download and hub.is_hub_name(model):
         _print_download_size(model)
         return
@@ -68,7 +70,7 @@ def _local_scorer(scorer: Scorer) -> ModelScorer:
     """Return the scorer of a model on this machine, without its calibration. Raises InvalidInput for any other scorer."""
     uncalibrated = scorer.scorer if isinstance(scorer, CalibratedScorer) else scorer
     if not isinstance(uncalibrated, ModelScorer):
-        raise InvalidInput(f"check describes models on this machine; {scorer.model} is not one")
+        raise InvalidInput(f"check describes models on this machine, and {scorer.model} is not one; try it with podium rank")
     return uncalibrated
 
 

@@ -120,8 +120,7 @@ def _system(
 ) -> System:
     """Load a model, and return its run on the candidates of the baseline. Scores are read from and written to `store`."""
     with contextlib.closing(_reranker(name, store, load_options)) as reranker:
-        candidates = read_stack(name).candidates if is_stack(name) else None
-        run = {query_id: dict(list(scores.items())[:candidates]) for query_id, scores in baseline.run.items()}
+        run = {query_id: dict(list(scores.items())[: reranker.candidates]) for query_id, scores in baseline.run.items()}
         with bar(sum(map(len, run.values())), is_shown=True, label=f"scoring with {name}") as advance:
             return rerank_run(collection, run, reranker, name, advance)
 
@@ -132,7 +131,8 @@ def _reranker(name: str, store: SqliteScores | None, load_options: dict[str, Any
         return load(name, **load_options)
     if is_stack(name):
         refuse(load_options, f"{name} has the options of its models in it, so do not use")
-        return Reranker(read_stack(name).scorer(load_model=lambda model, options: _cached(model_scorer(model, options), store)))
+        stack = read_stack(name)
+        return stack.reranker(stack.scorer(load_model=lambda model, options: _cached(model_scorer(model, options), store)))
     loaded = load(name, **load_options)
     return loaded.with_scorer(CachedScorer(loaded.scorer, store))
 

@@ -15,6 +15,7 @@ from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.stores import Row, Store, store_at
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput, PodiumError
+from podium.inputs import refuse_unknown_names
 from podium.options import Option
 from podium.scorers import HasScorer
 from podium.texts import selected_texts
@@ -60,6 +61,7 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
     fields of the document than its text.
     """
 
+    @refuse_unknown_names
     def __init__(self, scorer: Scorer | HasScorer, store: Store) -> None:
         super().__init__(scorer)
         if self.listwise:

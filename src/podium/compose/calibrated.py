@@ -17,6 +17,7 @@ from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, InvalidInput, unreadable
+from podium.inputs import refuse_unknown_names
 from podium.json_values import load_json
 from podium.logistic import sigmoid
 from podium.options import Option
@@ -67,6 +68,7 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
 
     score_kind: ScoreKind = "probability"
 
+    @refuse_unknown_names
     def __init__(self, scorer: Scorer | HasScorer, calibration: Calibration) -> None:
         super().__init__(scorer)
         if (calibration.model, calibration.revision) != (self.model, self.revision):

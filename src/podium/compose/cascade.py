@@ -12,6 +12,7 @@ from podium.compose.combined import CombinedScorer
 from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Steps
 from podium.errors import Argument, InvalidInput
+from podium.inputs import refuse_unknown_names
 from podium.options import Option
 from podium.ordering import is_scored, order_of, raw_scores
 from podium.scorers import BaseScorer, HasScorer
@@ -39,6 +40,7 @@ class Cascade(CombinedScorer):
     InvalidInput if `keep` is neither a positive number nor "auto".
     """
 
+    @refuse_unknown_names
     def __init__(self, cheap: Scorer | HasScorer, strong: Scorer | HasScorer, *, keep: int | Literal["auto"] = 20) -> None:
         super().__init__((cheap, strong))
         self.keep = _checked_keep(keep)

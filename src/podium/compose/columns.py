@@ -12,7 +12,17 @@ from podium.ordering import raw_scores
 from podium.scorers import BaseScorer
 from podium.types import Scores
 
-__all__ = ["COLUMNS", "concatenated_scores", "cost_of", "is_plain", "models_of", "placed_columns", "selected_scores", "summed"]
+__all__ = [
+    "COLUMNS",
+    "concatenated_scores",
+    "cost_of",
+    "is_plain",
+    "merged_scores",
+    "models_of",
+    "placed_columns",
+    "selected_scores",
+    "summed",
+]
 
 COLUMNS = (
     *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
@@ -30,29 +40,40 @@ def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
 
 
 def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
-    """Return the scores of several calls of a scorer as those of one call with all their texts.
-
-    If several models scored the texts, because a call failed and another model replaced the first, each has its own tiers.
-    """
+    """Return the scores of several calls of a scorer as those of one call with all their texts."""
     if len(calls) == 1:
         return calls[0]
     counts = [len(scores.values) for scores in calls]
     ends = list(itertools.accumulate(counts))
     ranges = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
-    columns = placed_columns(sum(counts), zip(ranges, calls, strict=True))
-    scored_by = [model for scores in calls for model in models_of(scores, scorer)]
-    names = list(dict.fromkeys(scores.model for scores in calls if len(scores.values)))
-    names.sort(key=lambda name: name is not None)  # None is the scorer's own model, whose scores are in the first tiers
-    tiers: list[int] = []
-    for scores in calls:
-        own_tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
-        tiers += [len(names) * tier + names.index(scores.model) for tier in own_tiers]
-    first = next((scores for scores in calls if names and scores.model == names[0]), calls[0])
+    return merged_scores(sum(counts), list(zip(ranges, calls, strict=True)), scorer)
+
+
+def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], scorer: BaseScorer) -> Scores:
+    """Return the scores of `count` texts from several calls of a scorer, each with the positions of its texts.
+
+    A text that no call has was not scored. If a call failed and another model replaced the scorer's own, their scores cannot be
+    compared, so each tier becomes one for each model: the texts that the scorer itself would put into a higher tier stay above
+    the others, and in a tier, those of its own model come first, then those of other models in the order of the calls.
+    """
+    names = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
+    names.sort(key=lambda name: name is not None)  # None is the scorer's own model
+    tiers = [0] * count
+    scored_by: list[str | None] = [None] * count
+    for positions, scores in parts:
+        call_tiers = [0] * len(positions) if scores.tiers is None else scores.tiers
+        for position, tier, model in zip(positions, call_tiers, models_of(scores, scorer), strict=True):
+            tiers[position] = len(names) * tier + names.index(scores.model)
+            scored_by[position] = model
+    calls = [scores for _, scores in parts]
+    has_other_models = len(names) > 1 or any(scores.scored_by is not None for scores in calls)
+    columns = {"values": [math.nan] * count, **placed_columns(count, parts)}
+    first = next((scores for positions, scores in parts if len(positions) and scores.model == names[0]), Scores(()))
     return Scores(
         **columns,
         **cost_of(calls),
         tiers=tiers if any(tiers) else None,
-        scored_by=scored_by if len(names) > 1 or any(scores.scored_by is not None for scores in calls) else None,
+        scored_by=scored_by if has_other_models or None in scored_by else None,
         model=first.model,
         revision=first.revision,
         score_kind=first.score_kind,

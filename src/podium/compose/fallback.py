@@ -21,6 +21,7 @@ from podium.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from podium.inputs import refuse_unknown_names
 from podium.options import Option
 from podium.scorers import BaseScorer, HasScorer
 from podium.types import Progress, ScoreKind, Scorer, Scores
@@ -45,6 +46,7 @@ class Fallback(CombinedScorer):
     A scorer's own timeout and retries decide how long a failure takes. So give all scorers but the last a short timeout.
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         *scorers: Scorer | HasScorer,
@@ -54,7 +56,7 @@ class Fallback(CombinedScorer):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not scorers:
-            raise InvalidInput("Fallback needs at least one scorer")
+            raise InvalidInput("Fallback needs at least one scorer; pass them in the order in which they are tried")
         if not isinstance(or_keep_order, bool):
             raise InvalidInput(Argument("or_keep_order"), f" must be True or False, not {or_keep_order!r:.40}")
         super().__init__(scorers)
@@ -122,7 +124,7 @@ class Fallback(CombinedScorer):
                 except FAILURES as failure:
                     if is_over():  # the call's budget was too short, which says nothing about the scorer
                         circuit.abandon()
-                        raise
+                        raise _late_error(scorer) from failure
                     circuit.record_failure()
                     error = failure
                     for index in group:
@@ -137,7 +139,9 @@ class Fallback(CombinedScorer):
                     if progress and not scorer.schedules_together:
                         progress(sum(len(texts_per_query[index]) for index in group))
         if not self.or_keep_order and None in results:
-            raise error or _all_open_error(reasons)
+            if isinstance(error, PodiumError):
+                raise error
+            raise _unavailable(reasons) from error
         return [
             _unscored(len(texts), query_reasons) if scores is None else scores
             for scores, texts, query_reasons in zip(results, texts_per_query, reasons, strict=True)
@@ -193,6 +197,13 @@ def _open_reason(scorer: BaseScorer, circuit: Circuit) -> str:
     return f"{scorer.model} was not called because it had failed repeatedly; it is tried again in {circuit.seconds_left:.0f} s"
 
 
-def _all_open_error(reasons: Sequence[Sequence[str]]) -> ProviderUnavailable:
-    """Return the error of a call in which no scorer was called."""
-    return ProviderUnavailable("; ".join(next(filter(None, reasons))))
+def _late_error(scorer: BaseScorer) -> DeadlineExceeded:
+    """Return the error of a call whose budget was over before a scorer answered."""
+    problem = f"{scorer.model} did not answer within the time budget of the call; allow more with "
+    return DeadlineExceeded(problem, Argument("budget_ms"))
+
+
+def _unavailable(reasons: Sequence[Sequence[str]]) -> ProviderUnavailable:
+    """Return the error of a call in which a user's scorer failed, or in which no scorer was called."""
+    problem = "; ".join(next(filter(None, reasons)))
+    return ProviderUnavailable(f"{problem}; try again later, or use ", Argument("or_keep_order", True))

@@ -14,7 +14,7 @@ from podium.compose.stepwise import ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import source_score_and_rank
 from podium.errors import Argument, InvalidInput
-from podium.inputs import checked_limit
+from podium.inputs import checked_limit, refuse_unknown_names
 from podium.options import Option
 from podium.ordering import NO_TEXT_SCORES, is_scored, raw_scores
 from podium.scorers import HasScorer
@@ -40,6 +40,7 @@ class Fused(StepwiseScorer, WrappedScorer):
     It is listwise, because scores are normalised for the documents of a call. So cache `scorer`. Raises InvalidInput.
     """
 
+    @refuse_unknown_names
     def __init__(self, scorer: Scorer | HasScorer, *, weight: float = 0.5, method: Method = "min-max") -> None:
         super().__init__(scorer)
         self.weight = check_weight("weight", weight)
@@ -167,6 +168,7 @@ def check_weight(name: str, weight: Any) -> float:
     return float(weight)
 
 
+@refuse_unknown_names
 def rrf(rankings: Iterable[Ranking], *, limit: int | None = None) -> Ranking:
     """Return the ranking of reciprocal rank fusion: documents by their sum of 1 / (60 + rank) in all rankings.
 

@@ -12,9 +12,10 @@ from podium.compose.fused import check_weight, fused_values
 from podium.compose.normalization import min_max
 from podium.compose.stepwise import CallStep, EitherStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
-from podium.embedding import adocument_vectors, aquery_vector, document_vectors, embedder_name, query_vector
+from podium.documents import missing_field
+from podium.embedding import adocument_vectors, aquery_vector, check_embedder, document_vectors, embedder_name, query_vector
 from podium.errors import Argument, InvalidInput
-from podium.inputs import check_positive, without_none
+from podium.inputs import check_positive, refuse_unknown_names, without_none
 from podium.options import Option
 from podium.ordering import is_scored, order_of
 from podium.scorers import HasScorer
@@ -51,7 +52,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
 
     - `embed`: an `Embedder`, or a function from texts to vectors. It embeds the query, and texts whose vectors are not known.
     - `vector`: the name of a field in which documents have their vectors, as numbers or as float32 bytes. They must be by the
-      same embedder.
+      same embedder. If no document has the field, a note says so.
     - `best`: how many of the best documents the query moves towards; `move`: how far, from 0 to 1.
     - `weight`: the share of `scorer` when its scores and the cosines are fused. Both are scaled to the range from 0 to 1.
     - `neighbours`: how many of the most similar documents a score is averaged with; `share`: their share, from 0 to 1.
@@ -61,6 +62,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
     fails.
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         scorer: Scorer | HasScorer,
@@ -74,6 +76,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
         share: float = 0.2,
     ) -> None:
         super().__init__(scorer)
+        check_embedder(embed)
         for name, count in (("best", best), ("neighbours", neighbours)):
             check_positive(name, count)
         weights = {name: check_weight(name, value) for name, value in (("move", move), ("weight", weight), ("share", share))}
@@ -128,8 +131,16 @@ class Neighbours(StepwiseScorer, WrappedScorer):
                 functools.partial(_avectors, self.embed, query, unknown_texts),
             )
             all_rows = known | dict(zip(unknown, rows, strict=True))
-            changed.append((yield CallStep(functools.partial(self._changed, scores, query_row, all_rows))))
+            new_scores = yield CallStep(functools.partial(self._changed, scores, query_row, all_rows))
+            changed.append(replace(new_scores, notes=(*new_scores.notes, *self._vector_notes(texts, known))))
         return changed
+
+    def _vector_notes(self, texts: Sequence[str], known: Mapping[int, Vectors]) -> list[str]:
+        """Return a note if no document has a vector, because the field's name may be misspelled."""
+        documents = documents_of(texts)
+        if self.vector is None or known or documents is None:
+            return []
+        return [missing_field(self.vector, documents, "all texts were embedded")]
 
     def _known_vectors(self, texts: Sequence[str]) -> dict[int, Vectors]:
         """Return the vectors that documents have, by position. Raises InvalidInput if one cannot be read."""

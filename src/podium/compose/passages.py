@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from podium.compose.columns import concatenated_scores, selected_scores
@@ -12,9 +13,9 @@ from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.window_scores import document_scores
 from podium.compose.windows import DividedText, Part, Window, halves
 from podium.compose.wrapped import WrappedScorer
-from podium.documents import has_field, texts_of
+from podium.documents import has_field, missing_field, texts_of
 from podium.errors import Argument, InvalidInput
-from podium.inputs import check_positive, without_none
+from podium.inputs import check_positive, refuse_unknown_names, without_none
 from podium.options import Option
 from podium.progress import in_proportion
 from podium.scorers import HasScorer
@@ -41,7 +42,7 @@ class Passages(StepwiseScorer, WrappedScorer):
     - `overlap`: the maximum number of tokens that a window repeats of the previous one, in whole sentences. By default an
       eighth of the window.
     - `title`: the name of a field of the documents whose text is put before each window that does not contain it. A title is
-      cut to a quarter of the window.
+      cut to a quarter of the window. If no document has the field, a note says so.
     - `aggregate`: what the document's score is. "max": the score of its best window. "mean_top_k": the mean of the scores of
       its `top_k` best windows, by default 3. "first": the score of its first window, and the others are not read.
     - `max_passages`: how many windows of a document are scored, None for all. Then `dropped_tokens` says what was not read.
@@ -50,6 +51,7 @@ class Passages(StepwiseScorer, WrappedScorer):
     model, the kind of scores and all else are those of `scorer`. Raises InvalidInput.
     """
 
+    @refuse_unknown_names
     def __init__(
         self,
         scorer: Scorer | HasScorer,
@@ -128,7 +130,15 @@ class Passages(StepwiseScorer, WrappedScorer):
             return Scores(())
         all_parts = [part for call_parts in parts for part in call_parts]
         averaged = self.top_k if self.aggregate == "mean_top_k" else 1
-        return document_scores(texts, all_parts, concatenated_scores(calls, self.scorer), averaged)
+        scores = document_scores(texts, all_parts, concatenated_scores(calls, self.scorer), averaged)
+        return replace(scores, notes=(*scores.notes, *self._title_notes([text.document for text in texts])))
+
+    def _title_notes(self, documents: Sequence[Any]) -> list[str]:
+        """Return a note if no document has a title, because its name may be misspelled."""
+        known = [document for document in documents if document is not None]
+        if self.title is None or not known or any(_has_field(document, self.title) for document in known):
+            return []
+        return [missing_field(self.title, known, "passages have no title")]
 
     def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[DividedText]]:
         """Return the texts of each query with their windows. Equal texts of several queries are tokenised once."""
@@ -231,6 +241,8 @@ def _check_options(size: Any, overlap: Any, title: Any, aggregate: Any, top_k: A
         raise InvalidInput(Argument("size"), f" must be at least {MIN_SIZE} tokens, not {size}")
     if overlap is not None and (isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 0):
         raise InvalidInput(Argument("overlap"), f" must be a number of tokens from 0, not {overlap!r:.40}")
+    if size is not None and overlap is not None and overlap >= size:
+        raise InvalidInput(Argument("overlap"), " must be below ", Argument("size"), f", {size} tokens, not {overlap}")
     if title is not None and (not isinstance(title, str) or not title):
         raise InvalidInput(Argument("title"), f" must be the name of a field, not {title!r:.40}")
     if aggregate not in get_args(Aggregate):
@@ -254,9 +266,13 @@ def _byte_count(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
+def _has_field(document: Any, name: str) -> bool:
+    return document is not None and not isinstance(document, str) and has_field(document, name)
+
+
 def _field_text(document: Any, name: str) -> str:
     """Return the text of a document's field, "" if the document does not have it."""
-    if document is None or isinstance(document, str) or not has_field(document, name):
+    if not _has_field(document, name):
         return ""
     return (texts_of([document], (name,))[0] or "").strip()
 

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from podium.deadlines import until
-from podium.errors import PodiumError
 from podium.ordering import check_scores
 from podium.scorers import BaseScorer, score_queries
 from podium.steps import adrive, drive
@@ -86,7 +85,7 @@ def _perform(step: Step) -> Any:
     with until(step.deadline):
         scores_per_query = score_queries(step.scorer, step.queries, step.texts_per_query, step.progress)
     for texts, scores in zip(step.texts_per_query, scores_per_query, strict=True):
-        _check(step.scorer, texts, scores)
+        check_scores(scores, len(texts), step.scorer.model)
     return scores_per_query
 
 
@@ -100,13 +99,6 @@ async def _perform_async(step: Step) -> Any:
     for query, texts in zip(step.queries, step.texts_per_query, strict=True):
         with until(step.deadline):
             scores = await step.scorer.ascore(query, texts) if texts else Scores(())
-        _check(step.scorer, texts, scores)
+        check_scores(scores, len(texts), step.scorer.model)
         scores_per_query.append(scores)
     return scores_per_query
-
-
-def _check(scorer: BaseScorer, texts: Sequence[str], scores: Any) -> None:
-    """Raise PodiumError unless a scorer returned one valid score per text. A user's scorer may return anything."""
-    if not isinstance(scores, Scores):
-        raise PodiumError(f"{scorer.model} returned a {type(scores).__name__}, not podium.types.Scores")
-    check_scores(scores, len(texts), scorer.model)

@@ -12,6 +12,7 @@ from podium.compose.stores import Store
 from podium.compose.stores.memory import MemoryScores
 from podium.embedding import document_vectors, query_vector
 from podium.encodings.memory import MemoryEncodings
+from podium.errors import Argument, PodiumError
 from podium.evaluation.collections import Collection
 from podium.evaluation.metrics import metric_values
 from podium.evaluation.runs import Run
@@ -62,7 +63,7 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
 
     def scores(self, setting: Setting, progress: Progress | None = None) -> list[Scores]:
         """Return the scores of each query's candidates. `progress` is called with numbers of candidates."""
-        scorer = setting_stack(setting).scorer(load_model=self._model, load_embedder=self._embedder, wrap=self._with_memory)
+        scorer = setting_stack(setting).scorer(load_model=self._model, load_embedder=self.embedder, wrap=self._with_memory)
         texts = [self._texts[query_id].selected(range(self._count(query_id, setting))) for query_id in self.query_ids]
         queries = [self.collection.queries[query_id] for query_id in self.query_ids]
         return score_queries(scorer, queries, texts, progress)
@@ -112,9 +113,14 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
         """Return a scorer that keeps its scores in memory. Scores that depend on other documents or fields cannot be kept."""
         return scorer if scorer.listwise or scorer.reads_documents else CachedScorer(scorer, self._memory)
 
-    def _embedder(self, name: str) -> _MemoryEmbedder:
+    def embedder(self, name: str) -> Embed:
+        """Return an embedder that keeps its vectors in memory. Raises the errors of podium.Embedder, which name the option."""
         if name not in self._embedders:
-            self._embedders[name] = _MemoryEmbedder(Embedder(name), name)
+            try:
+                self._embedders[name] = _MemoryEmbedder(Embedder(name), name)
+            except PodiumError as error:
+                error.args = (Argument("embed"), ": ", *error.args)
+                raise
         return self._embedders[name]
 
 
@@ -142,4 +148,4 @@ class _MemoryEmbedder:
 
 def setting_stack(setting: Setting) -> Stack:
     """Return the configuration of a setting, checked as if it were read from a file."""
-    return stack_of(TomlFile(Path("stack.toml"), setting.table(), {}))
+    return stack_of(TomlFile(Path(), setting.table(), {}))

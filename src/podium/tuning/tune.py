@@ -90,6 +90,8 @@ def tune(
         raise InvalidInput(Argument("folds"), f" must be from 2 to the number of queries, {query_count}, not {folds}")
     (metric,) = checked_metrics([metric])
     with Workbench(collection, baseline, store) as workbench:
+        if embed is not None:
+            workbench.embedder(embed)  # an embedder that cannot be loaded is an error before texts are scored
         space = _space(workbench, models, candidates, embed, open_bar)
         settings = grid(space)
         _score_bases(workbench, settings, open_bar)

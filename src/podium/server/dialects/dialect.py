@@ -8,7 +8,7 @@ from typing import Any
 
 from podium.ordering import lowest_score
 from podium.server.dialects.call import Call, Question, Refusal
-from podium.server.dialects.fields import Field, read_fields, request_schema
+from podium.server.dialects.fields import Field, check_names, read_fields, request_schema
 from podium.types import Ranking, Result
 
 __all__ = ["Dialect", "call_for_question", "token_usage"]
@@ -52,6 +52,8 @@ class Dialect:
     - `make_call`: a function that returns the Call. Its keyword arguments are the values of the fields, named by
       `Field.argument`.
     - `reply`: a function that returns the body of the reply to a call, from the rankings of its questions and the request's id.
+    - `refuses_unknown_fields`: whether a request with an unknown field is refused. Clients of other APIs send fields that
+      podium does not need, so only podium's own API refuses them.
     - `has_missing_scores`: whether the score of a document that was not scored is null in replies, and whether scores of
       several models may be in one reply. If not, `reply_body` replaces them.
     - `returns_texts`: whether replies contain the texts of the results. If so, `reply` gets them in `Call.result_texts`.
@@ -69,13 +71,16 @@ class Dialect:
     reply: Callable[[Call, Sequence[Ranking], str], Any]
     error: Callable[[Refusal, str], dict[str, Any]]
     reply_schema: Mapping[str, Any]
+    refuses_unknown_fields: bool = False
     has_missing_scores: bool = False
     returns_texts: bool = False
     invalid_status: int = 400
     marker: str | None = None
 
     def read_call(self, body: Mapping[str, Any]) -> Call:
-        """Return the Call in the body of a request. Raises Refusal if a field is missing or wrong."""
+        """Return the Call in the body of a request. Raises Refusal if a field is missing, wrong or refused."""
+        if self.refuses_unknown_fields:
+            check_names(self.fields, body)
         return self.make_call(**read_fields(self.fields, body))
 
     def reply_body(self, call: Call, rankings: Sequence[Ranking], request_id: str) -> Any:
@@ -87,4 +92,4 @@ class Dialect:
     @property
     def request_schema(self) -> dict[str, Any]:
         """The JSON Schema of a request."""
-        return request_schema(self.fields)
+        return request_schema(self.fields, is_complete=self.refuses_unknown_fields)

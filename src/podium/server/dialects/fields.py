@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,12 @@ from podium.server.dialects.call import Refusal
 
 __all__ = [
     "COUNT", "DOCUMENTS", "FIELD_NAMES", "FLAG", "MODEL", "QUERY", "STRING", "STRINGS",
-    "Field", "Kind", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
+    "Field", "Kind", "check_names", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
+
+MAX_NAME_LENGTH = 60  # characters of an unknown field's name in a message
+FOREIGN_NAMES = {"top_n": ("limit", "candidates"), "top_k": ("limit", "candidates"), "texts": ("documents",)}
+"""A field's name in other APIs → podium's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,24 @@ def read_fields(fields: Sequence[Field], body: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def request_schema(fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the JSON Schema of requests that have these fields."""
+def check_names(fields: Sequence[Field], body: Mapping[str, Any]) -> None:
+    """Raise Refusal if a request has a field that is not one of these. The message suggests a field that exists."""
+    known = [name for field in fields for name in (field.name, *field.aliases)]
+    unknown = next((name[:MAX_NAME_LENGTH] for name in body if name not in known), None)
+    if unknown is None:
+        return
+    similar = [name for name in FOREIGN_NAMES.get(unknown, ()) if name in known] or difflib.get_close_matches(
+        unknown, known, n=1
+    )
+    remedy = f"did you mean {similar[0]}?" if similar else f"a request can have {', '.join(known)}"
+    raise Refusal(400, f"there is no field {unknown!r}; {remedy}")
+
+
+def request_schema(fields: Sequence[Field], *, is_complete: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema of requests that have these fields. If `is_complete`, they cannot have others."""
     required = [field.name for field in fields if field.required]
-    return object_schema({field.name: field.schema for field in fields}, required)
+    schema = object_schema({field.name: field.schema for field in fields}, required)
+    return schema | {"additionalProperties": False} if is_complete else schema
 
 
 def object_schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:

@@ -8,12 +8,23 @@ from typing import Any, get_args
 
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
-from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, QUERY, Field, Kind, is_string_list, object_schema
+from podium.server.dialects.fields import (
+    COUNT,
+    DOCUMENTS,
+    FLAG,
+    MODEL,
+    QUERY,
+    STRING,
+    Field,
+    Kind,
+    is_string_list,
+    object_schema,
+)
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
 
-MAX_MILLISECONDS = 10**9  # about twelve days; the server's own time limit is shorter
+MAX_AMOUNT = 10**9  # of milliseconds, about twelve days; the server's own time limit is shorter
 
 
 def _name_list(value: Any) -> list[str] | None:
@@ -34,8 +45,8 @@ NAME_OR_NAMES = Kind(
 )
 
 
-def _milliseconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_MILLISECONDS:
+def _amount(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_AMOUNT:
         raise ValueError
     return float(value)
 
@@ -46,10 +57,10 @@ def _positive_count(value: Any) -> int:
     return value
 
 
-MILLISECONDS = Kind(
-    f"a number above 0, at most {MAX_MILLISECONDS:,}",
-    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_MILLISECONDS},
-    _milliseconds,
+AMOUNT = Kind(
+    f"a number above 0, at most {MAX_AMOUNT:,}",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_AMOUNT},
+    _amount,
 )
 POSITIVE_COUNT = Kind("a whole number from 1", {"type": "integer", "minimum": 1}, _positive_count)
 
@@ -75,7 +86,7 @@ FIELDS = (
     Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
     Field(
         "budget_ms",
-        MILLISECONDS,
+        AMOUNT,
         "budget_ms",
         "Documents are scored in their order for so many milliseconds. The others are not scored, and are below.",
     ),
@@ -85,6 +96,13 @@ FIELDS = (
         "max_tokens",
         "Documents are scored in their order until the model has read so many tokens.",
     ),
+    Field(
+        "max_cost",
+        AMOUNT,
+        "max_cost",
+        "Documents are scored in their order until the hosted model has cost so many US dollars. The cost is an estimate.",
+    ),
+    Field("price", STRING, "price", "Price of the model for that estimate, such as 0.05/Mtokens, if podium has none."),
     Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
 )
 
@@ -179,6 +197,7 @@ DIALECT = Dialect(
     fields=FIELDS,
     make_call=functools.partial(call_for_question, return_documents=True),
     reply=reply,
+    refuses_unknown_fields=True,
     has_missing_scores=True,
     returns_texts=True,
     error=error,

@@ -66,7 +66,7 @@ def openapi_document(*, needs_key: bool, dialects: Sequence[Dialect] = DIALECTS)
     for path in dict.fromkeys(path for dialect in dialects for path in dialect.paths):
         paths[path] = {"post": _rerank_operation([dialect for dialect in dialects if path in dialect.paths], needs_key)}
     search_title = "Find candidates in the server's index"
-    search_schema = request_schema(search.FIELDS)
+    search_schema = request_schema(search.FIELDS, is_complete=True)
     paths["/search"] = {"post": _operation(search_title, search_schema, ANY_OBJECT, cohere.DIALECT, needs_key)}
     for row in PATHS_WITHOUT_BODY:
         is_guarded = needs_key and row.needs_key

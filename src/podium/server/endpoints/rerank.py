@@ -148,6 +148,8 @@ async def _rankings(reranker: Reranker, call: Call, counts: Sequence[int]) -> Se
                     rank_by=call.rank_by,
                     budget_ms=call.budget_ms,
                     max_tokens=call.max_tokens,
+                    max_cost=call.max_cost,
+                    price=call.price,
                 )
 
         tasks = [

@@ -14,7 +14,7 @@ from podium.errors import SourceError
 from podium.inputs import checked_query
 from podium.search import search_source
 from podium.server.dialects.call import Refusal
-from podium.server.dialects.fields import COUNT, QUERY, Field, read_fields
+from podium.server.dialects.fields import COUNT, QUERY, Field, check_names, read_fields
 from podium.server.endpoints.requests import Record, json_response
 from podium.server.endpoints.rerank import received_body, within_time_limit
 from podium.server.endpoints.sizes import document_size
@@ -48,6 +48,7 @@ FIELDS = (
 async def search(request: Request, state: State, record: Record) -> Response:
     """Return the documents that the server's index finds for a query, in the order of the index."""
     body = await received_body(request, state, record)
+    check_names(FIELDS, body.content)
     values = read_fields(FIELDS, body.content)
     query = checked_query(values["query"])
     candidates = min(values.get("candidates", DEFAULT_CANDIDATES), MAX_CANDIDATES)
