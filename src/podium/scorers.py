@@ -91,6 +91,11 @@ class BaseScorer(ABC):
         return None
 
     @property
+    def has_budget(self) -> bool:
+        """Whether each call has a budget of its own, so that a call must not be divided into several."""
+        return False
+
+    @property
     def counts_dropped_tokens(self) -> bool:
         """Whether `score` returns how many tokens of each text were not read."""
         return False

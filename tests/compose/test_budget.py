@@ -332,6 +332,21 @@ def test_cascade_limits_the_strong_scorer():
 # hosted scorers
 
 
+@pytest.mark.parametrize(
+    ("limit", "stack_limit"), [pytest.param(200, 100, id="call-is-higher"), pytest.param(100, 200, id="call-is-lower")]
+)
+@pytest.mark.parametrize("is_wrapped", [pytest.param(False, id="budget"), pytest.param(True, id="budget-with-calibration")])
+def test_budgets_of_a_stack_and_of_a_call_are_not_added(limit, stack_limit, is_wrapped):
+    """A text has ten tokens. Each step of the call must not get the stack's budget anew."""
+    scorer = Counting()
+    stack = Budget(scorer, max_tokens=stack_limit)
+    if is_wrapped:
+        stack = CalibratedScorer(stack, Calibration("counting", None, "platt", 1.0, 0.0))
+    ranking = podium.Reranker(stack).rerank("q", [f"text {number:5}" for number in range(40)], max_tokens=limit)
+    assert 0 < sum(len(text) for texts, _, _ in scorer.calls for text in texts) <= 100
+    assert [result.index for result in ranking if result.scored_by is None][-1] == 39
+
+
 def test_cost_is_an_estimate_by_the_list_of_prices():
     with Loopback(voyage) as api, podium.load("voyage:rerank-2.5", api_key="k", base_url=api.url) as reranker:
         ranking = reranker.rerank("q", DOCUMENTS, max_cost=1.0)

@@ -214,6 +214,20 @@ def test_missing_file_is_refused(tmp_path):
         read_calibration(tmp_path / "none.json")
 
 
+def test_calibrate_command_refuses_scores_of_another_model(tmp_path):
+    """Nothing listens on the port, so that podium-mini replaces the hosted model."""
+    rows = [f"q{number},{text} {number},{grade}" for number in range(4) for text, grade in (("red", 1), ("sea", 0))]
+    (tmp_path / "judged.csv").write_text("\n".join(["query,document,grade", *rows]), encoding="utf-8")
+    hosted = '{model = "tei:m", base_url = "http://127.0.0.1:9", retries = 0}'
+    (tmp_path / "stack.toml").write_text(f'[reranker]\nuse = "Fallback"\nscorers = [{hosted}, "podium-mini"]\n')
+    file = tmp_path / "c.json"
+    code, _, err = run_in_subprocess("calibrate", tmp_path / "stack.toml", "--data", tmp_path / "judged.csv", "--out", file)
+    assert code == 1
+    assert "podium-mini scored query" in err
+    assert "in the place of tei:m, whose scores a calibration needs" in " ".join(err.split())
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_calibrate_command_writes_a_calibration(tmp_path, method):
     rows = ["query,document,grade"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import podium
 from fakes import FunctionScorer, LetterCounts, WordOverlap
+from podium.compose.calibrated import CalibratedScorer, Calibration
 from podium.compose.cascade import Cascade, gap_cut
 from podium.encodings.memory import MemoryEncodings
 from podium.errors import InvalidInput, PodiumError
@@ -232,6 +233,18 @@ def test_search_uses_the_encodings_of_its_source_for_the_scorer_that_has_an_enco
         ranking = podium.Search(EncodedSource(), podium.Reranker(cascade), limit=None).search("apple")
         assert sorted(result.document for result in ranking) == sorted(texts)
         assert letters.computed == []
+
+
+@pytest.mark.parametrize("keep", [pytest.param(2, id="best"), pytest.param(5, id="all")])
+def test_ranking_names_the_model_that_replaced_the_strong_scorer(keep):
+    """Then a calibration for the strong scorer is not applied."""
+    replacement = NamedScorer("replacement", lambda texts: Scores([1.0] * len(texts)))
+    cascade = podium.Cascade(cheap_scorer(), podium.Fallback(FunctionScorer(refused), replacement), keep=keep)
+    calibrated = CalibratedScorer(cascade, Calibration(cascade.model, None, "platt", 1.0, -7.0))
+    ranking = podium.Reranker(calibrated).rerank("q", TEXTS[:3])
+    assert ranking.model == "replacement"
+    assert [result.score for result in ranking if result.scored_by == "replacement"] == [1.0] * min(keep, 3)
+    assert "the calibration is not for replacement, so its scores are not probabilities" in ranking.notes
 
 
 def test_calibration_and_minimum_do_not_apply_to_the_cheap_scores_if_the_strong_scorer_fails():

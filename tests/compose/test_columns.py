@@ -25,6 +25,16 @@ def test_tiers_come_before_models_and_the_own_model_before_others():
     assert merged.model is None
 
 
+def test_models_that_replaced_the_own_one_have_a_tier_each():
+    """The first call of the last two has scores of two models, as those of calls that were merged before."""
+    mixed = Scores([1.0, 8.0], tiers=[0, 1], scored_by=["second", "third"], model="second")
+    merged = merged_scores(
+        4, [([0], Scores([9.0], model="second")), ([2, 1], mixed), ([3], Scores([3.0], model="third"))], SCORER
+    )
+    assert [merged.scored_by[position] for position in order_of(merged)] == ["second", "second", "third", "third"]
+    assert merged.model == "second"
+
+
 def test_concatenated_scores_have_the_same_tiers():
     calls = [two_tiers("other"), two_tiers()]
     assert concatenated_scores(calls, SCORER).tiers == merged_scores(4, [([0, 1], calls[0]), ([2, 3], calls[1])], SCORER).tiers

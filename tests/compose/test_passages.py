@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import loopback
 import podium
 from environment import PARITY_MODELS
-from fakes import FunctionScorer, MemoryStore, Reader
+from fakes import FunctionScorer, MemoryStore, Reader, WordTokens
 from loopback import Loopback
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
@@ -232,6 +233,50 @@ def test_hosted_model_needs_a_size(rerank):
     assert "red fruit" in ranking[0].passage.text
     assert [result.tokens for result in ranking] == [None, None]
     assert [result.dropped_tokens for result in ranking] == [None, None]
+
+
+class WaitingCounter(WordTokens):
+    """A counter that waits until it may continue. `group_sizes` has the number of texts of each call."""
+
+    def __init__(self, limit):
+        super().__init__(limit)
+        self.group_sizes = []
+        self.began, self.may_continue = threading.Event(), threading.Event()
+
+    def token_counts(self, texts):
+        self.group_sizes.append(len(texts))
+        self.began.set()
+        assert self.may_continue.wait(120)
+        return super().token_counts(texts)
+
+
+class WaitingReader(Reader):
+    def __init__(self):
+        super().__init__(LIMIT)
+        self.waiting_counter = WaitingCounter(LIMIT)
+
+    @property
+    def token_counter(self):
+        return self.waiting_counter
+
+
+def test_cancelled_call_tokenises_no_further_group():
+    """A group has at most 200,000 characters, so that it ends soon."""
+    scorer = WaitingReader()
+    counter = scorer.waiting_counter
+
+    async def call_and_cancel():
+        texts = [f"{number} {SEA * 5_000}" for number in range(4)]  # 135,000 characters each
+        call = asyncio.ensure_future(Passages(scorer, max_passages=2).ascore(QUERY, texts))
+        assert await asyncio.to_thread(counter.began.wait, 120)
+        call.cancel()
+        counter.may_continue.set()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(call_and_cancel())
+    assert counter.group_sizes == [1]
+    assert scorer.calls == []
 
 
 def test_limit_of_windows_of_a_hosted_model_is_an_estimate():

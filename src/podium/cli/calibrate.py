@@ -13,7 +13,7 @@ from podium.cli.first_stages import first_stage
 from podium.cli.options import candidates_option, model_options
 from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer, Calibration, write_calibration
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import first_stage_run
@@ -112,6 +112,11 @@ def _scored_documents(
         advance(len(run[query_id]))
         texts = [collection.documents[document_id] for document_id in ids]
         scores = scorer.score(collection.queries[query_id], texts) if texts else Scores(())
+        if scores.model is not None:
+            raise PodiumError(
+                f"{scores.model} scored query {query_id!r:.60} in the place of {scorer.model}, whose scores a calibration "
+                f"needs ({'; '.join(scores.reasons)}); try again later, or calibrate {scores.model} itself"
+            )
         raw_scores = scores.values if scores.raw is None else scores.raw
         is_comparable = first_tier(scores)  # the others were not scored, or by the cheap model of a cascade
         rows = itertools.compress(zip(ids, scores.values, raw_scores, strict=True), is_comparable)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -61,6 +61,13 @@ class Budget(StepwiseScorer, WrappedScorer):
         if max_cost is not None and self._price is None:
             raise missing_price()
         self._began: float | None = None  # when the call began, if that was before this scorer was called
+
+    @property
+    def has_budget(self) -> bool:
+        return True
+
+    def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
+        return limit(self)
 
     @property
     def identity(self) -> str:
@@ -126,19 +133,16 @@ def within(scorer: BaseScorer, limits: CallLimits, began: float) -> BaseScorer:
     """Return a scorer for a call that began at a time of `time.perf_counter`, with these limits.
 
     A composition that compares documents with each other needs scores of all of them. There, the limits apply to a scorer
-    inside it, for example to the strong one of a Cascade. Raises InvalidInput.
+    inside it, for example to the strong one of a Cascade. If the scorer is a Budget, the lower limits apply. Raises
+    InvalidInput.
     """
     if limits.is_unlimited:
         return scorer
 
     def limited(inner: BaseScorer) -> BaseScorer:
-        budget = Budget(
-            inner,
-            budget_ms=limits.budget_ms,
-            max_tokens=limits.max_tokens,
-            max_cost=limits.max_cost,
-            price=limits.price,
-        )
+        # A Budget inside another one would get the whole of its own budget for each step of the outer one.
+        lowest = inner.limits.lowest(limits) if isinstance(inner, Budget) else limits
+        budget = Budget(inner.scorer if isinstance(inner, Budget) else inner, **asdict(lowest))
         budget._began = began
         return budget
 

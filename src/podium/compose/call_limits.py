@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, check_positive_number
@@ -31,6 +32,15 @@ class CallLimits:
             check_positive_number("max_cost", self.max_cost)
         elif self.price is not None:
             raise InvalidInput(Argument("price"), " is only for ", Argument("max_cost"), "; set both, or leave it out")
+
+    def lowest(self, other: CallLimits) -> CallLimits:
+        """Return the lower one of both for each limit. The price is that of `self`, if it has one."""
+
+        def lower(name: str) -> Any:
+            return min((limit for limit in (getattr(self, name), getattr(other, name)) if limit is not None), default=None)
+
+        limits = {name: lower(name) for name in ("budget_ms", "max_tokens", "max_cost")}
+        return CallLimits(**limits, price=self.price or other.price)
 
     @property
     def is_unlimited(self) -> bool:

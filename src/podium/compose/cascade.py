@@ -114,7 +114,7 @@ class Cascade(CombinedScorer):
         """
         cheap, strong = self.scorers
         if len(cheap_scores.values) == 0:
-            return replace(strong_scores, scored_by=models_of(strong_scores, strong), model=None, revision=None)
+            return replace(strong_scores, scored_by=models_of(strong_scores, strong))
         count = len(cheap_scores.values)
         indices = [index for index, scored in enumerate(is_scored(strong_scores)) if scored]
         positions = [best_positions[index] for index in indices]
@@ -128,9 +128,16 @@ class Cascade(CombinedScorer):
             tiers[position] = tier
             scored_by[position] = model
         columns = placed_columns(count, [(range(count), cheap_scores), (positions, best_scores)])
-        score_kind = strong_scores.score_kind if positions else cheap.score_kind
-        costs = cost_of([cheap_scores, strong_scores])
-        return Scores(**columns, **costs, tiers=tiers, scored_by=scored_by, score_kind=score_kind)
+        score_kind = strong_scores.score_kind if positions else cheap_scores.score_kind or cheap.score_kind
+        return Scores(
+            **columns,
+            **cost_of([cheap_scores, strong_scores]),
+            tiers=tiers,
+            scored_by=scored_by,
+            model=strong_scores.model,
+            revision=strong_scores.revision,
+            score_kind=score_kind,
+        )
 
 
 COMPONENT = Component(

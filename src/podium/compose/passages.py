@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -29,7 +29,10 @@ Aggregate = Literal["max", "mean_top_k", "first"]
 MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
 TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
 PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
-TEXTS_AT_ONCE = 64  # texts are tokenised in groups, because the positions of their tokens take memory
+# Texts are tokenised in small groups, because the positions of their tokens take memory, and so that other calls
+# get the tokenizer's threads between groups and a cancelled call ends after its group.
+TEXTS_AT_ONCE = 64
+CHARACTERS_AT_ONCE = 200_000
 MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
 
 
@@ -103,7 +106,10 @@ class Passages(StepwiseScorer, WrappedScorer):
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
-        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query))
+        starts: dict[str, Sequence[int]] = {}
+        for group in self._uncertain_groups(queries, texts_per_query):
+            starts |= yield CallStep(functools.partial(self._starts, queries, group))
+        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query, starts))
         pending = [[Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
         advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
         parts: list[list[list[Part]]] = [[] for _ in queries]  # the windows of each call
@@ -140,10 +146,10 @@ class Passages(StepwiseScorer, WrappedScorer):
             return []
         return [missing_field(self.title, known, "passages have no title")]
 
-    def _divided(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[list[DividedText]]:
-        """Return the texts of each query with their windows. Equal texts of several queries are tokenised once."""
-        unique_texts = list(dict.fromkeys(text for texts in texts_per_query for text in texts))
-        starts = self._starts(unique_texts, min(map(self._window_size, queries), default=0))
+    def _divided(
+        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], starts: Mapping[str, Sequence[int]]
+    ) -> list[list[DividedText]]:
+        """Return the texts of each query with their windows. Texts that are not in `starts` are short."""
         return [
             self._divided_texts(self._window_size(query), texts, starts)
             for query, texts in zip(queries, texts_per_query, strict=True)
@@ -153,26 +159,40 @@ class Passages(StepwiseScorer, WrappedScorer):
         limit = self._counter.text_limit(query)
         return limit if self.size is None else min(self.size, limit)
 
-    def _starts(self, texts: Sequence[str], size: int) -> dict[str, Sequence[int]]:
-        """Return the positions of the tokens of those texts that do not fit into a window of `size` tokens beside a long title.
+    def _text_size(self, queries: Sequence[str]) -> int:
+        """Return how many tokens of a text certainly fit into a window beside a title and any of the queries."""
+        size = min(map(self._window_size, queries), default=0)
+        return size - size // TITLE_SHARE
+
+    def _uncertain_groups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+        """Yield the texts that may not fit into a window, in groups to tokenise. Equal texts of several queries are one.
 
         Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
         return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
         """
-        size -= size // TITLE_SHARE
-        starts: dict[str, Sequence[int]] = {}
         is_checked_later = self.scorer.counts_dropped_tokens and self.size is None and not self.max_passages
-        bytes_per_token = PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1
-        uncertain = [text for text in texts if _byte_count(text) > bytes_per_token * size]
-        for begin in range(0, len(uncertain), TEXTS_AT_ONCE):
-            group = uncertain[begin : begin + TEXTS_AT_ONCE]
-            counts = self._counter.token_counts(group)
-            long_texts = [text for text, count in zip(group, counts, strict=True) if count > size]
-            starts.update(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
-        return starts
+        max_bytes = self._text_size(queries) * (PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1)
+        unique_texts = dict.fromkeys(text for texts in texts_per_query for text in texts)
+        group: list[str] = []
+        for text in unique_texts:
+            if _byte_count(text) <= max_bytes:
+                continue
+            if group and (len(group) == TEXTS_AT_ONCE or sum(map(len, group)) + len(text) > CHARACTERS_AT_ONCE):
+                yield group
+                group = []
+            group.append(text)
+        if group:
+            yield group
+
+    def _starts(self, queries: Sequence[str], texts: Sequence[str]) -> dict[str, Sequence[int]]:
+        """Return the positions of the tokens of those texts that do not fit into a window."""
+        counts = self._counter.token_counts(texts)
+        size = self._text_size(queries)
+        long_texts = [text for text, count in zip(texts, counts, strict=True) if count > size]
+        return dict(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
 
     def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[DividedText]:
-        """Return the texts of a query with their windows of at most `size` tokens. Texts that are not in `starts` are short."""
+        """Return the texts of a query with their windows of at most `size` tokens."""
         documents = documents_of(texts) or [None] * len(texts)
         divided = []
         for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):

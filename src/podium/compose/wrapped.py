@@ -76,6 +76,10 @@ class WrappedScorer(BaseScorer):
         return self.scorer.max_length
 
     @property
+    def has_budget(self) -> bool:
+        return self.scorer.has_budget
+
+    @property
     def counts_dropped_tokens(self) -> bool:
         return self.scorer.counts_dropped_tokens
 
@@ -93,7 +97,7 @@ class WrappedScorer(BaseScorer):
         return wrapped
 
     def limited(self, limit: Callable[[BaseScorer], BaseScorer]) -> BaseScorer:
-        if not self.listwise:
+        if not self.listwise and not self.has_budget:
             return limit(self)
         wrapped = copy.copy(self)
         wrapped.scorer = self.scorer.limited(limit)
