@@ -16,7 +16,7 @@ import podium
 from fakes import FunctionScorer
 from podium.cli.outputs import print_for_programs
 from podium.cli.tables import print_ranking, shown_texts
-from podium.errors import PodiumError
+from podium.errors import InvalidInput, PodiumError
 from podium.evaluation.runs import read_run, write_run
 from podium.ordering import NO_TEXT_SCORES
 from podium.texts import Texts, documents_of, selected_texts
@@ -114,6 +114,11 @@ def test_model_that_replaced_the_scorers_own_is_the_model_of_the_ranking():
 
 INVALID_COLUMNS = {
     "too few tiers": (Scores([1.0], tiers=[]), "1 scores for 1 texts"),
+    "notes that are a number": (Scores([1.0], notes=5), "notes or reasons that are not a tuple of strings"),
+    "reasons that are a string": (Scores([1.0], reasons="late"), "notes or reasons that are not a tuple of strings"),
+    "total of another type": (Scores([1.0], total_tokens="9"), "a number of tokens or a cost that is not a number"),
+    "cost of another type": (Scores([1.0], billed={"tokens": "9"}), "a number of tokens or a cost that is not a number"),
+    "unknown kind of score": (Scores([1.0], score_kind="percent"), "must be one of logit, sigmoid"),
     "tier of a half": (Scores([1.0], tiers=[0.5]), "a tier that is not a whole number"),
     "too few models": (Scores([1.0], scored_by=[]), "1 scores for 1 texts"),
     "model is a number": (Scores([1.0], scored_by=[1]), "is not a name"),
@@ -254,3 +259,10 @@ def test_other_dialects_return_numbers_that_sort_in_the_same_order(server, path,
 def test_other_dialects_show_the_reasons_as_warnings(server):
     body = server.post("/v2/rerank", {"query": "q", "documents": TEXTS}).json()
     assert MIXED.reasons[0] in body["meta"]["warnings"]
+
+
+def test_scorer_with_an_unknown_kind_of_score_is_refused():
+    scorer = FunctionScorer(lambda texts: Scores([0.0] * len(texts)))
+    scorer.score_kind = "percent"
+    with pytest.raises(InvalidInput, match="the score_kind of FunctionScorer is 'percent'; it must be one of logit, sigmoid"):
+        podium.Reranker(scorer)

@@ -322,3 +322,11 @@ def test_table_is_written_as_toml(tmp_path):
     table = {"a": 1, "b": [1.5, 2.0], "t": {"x.y": 'quoted "text"\n', "flag": True, "list": [{"n": 1}, {"n": {"deep": "é"}}]}}
     (tmp_path / "t.toml").write_text(toml_text(table), encoding="utf-8")
     assert read_toml(tmp_path / "t.toml").table == table
+
+
+def test_byte_order_mark_is_ignored(tmp_path):
+    """Some editors on Windows write one."""
+    path = tmp_path / "stack.toml"
+    path.write_text('[reranker]\nuse = "Passages"\nscorer = "podium-mini"\n', encoding="utf-8-sig")
+    with podium.load(path) as reranker:
+        assert reranker.model == "podium-mini"

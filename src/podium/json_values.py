@@ -47,7 +47,7 @@ def load_json(path: Path) -> Any:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"{path.name} is larger than {MAX_FILE_BYTES:,} bytes")
-    return parse_json(content.decode())
+    return parse_json(content.decode("utf-8-sig"))  # some editors on Windows write a byte order mark
 
 
 def parse_json(text: str | bytes) -> Any:

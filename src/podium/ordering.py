@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from podium.documents import source_score_and_rank
@@ -217,6 +218,7 @@ def check_scores(scores: Any, count: int, model: str) -> None:
     if has_invented_score:
         raise PodiumError(f"{model} returned a score of a text that it says was not scored; such a score must be NaN")
     _check_types(scores, token_counts, model)
+    _check_call_fields(scores, model)
 
 
 def _check_types(scores: Scores, token_counts: Iterable[Sequence[int | None] | None], model: str) -> None:
@@ -232,6 +234,23 @@ def _check_types(scores: Scores, token_counts: Iterable[Sequence[int | None] | N
         raise PodiumError(f"{model} returned a passage that is not a podium.types.Passage or None")
     if not all(0 <= passage.start < passage.end for passage in scores.passages or () if passage is not None):
         raise PodiumError(f"{model} returned a passage without characters; its start must be before its end")
+
+
+def _check_call_fields(scores: Scores, model: str) -> None:
+    """Raise PodiumError unless the fields about the whole call have the right types."""
+    sentences = (scores.notes, scores.reasons)
+    if not all(isinstance(values, tuple | list) and all(isinstance(text, str) for text in values) for values in sentences):
+        raise PodiumError(f"{model} returned notes or reasons that are not a tuple of strings")
+    numbers = (scores.total_tokens, scores.remembered, scores.encoded, scores.estimated_cost)
+    billed = scores.billed.values() if isinstance(scores.billed, Mapping) else (None,)
+    known_numbers = [number for number in numbers if number is not None]
+    if not all(isinstance(number, Real) for number in (*known_numbers, *billed)):
+        raise PodiumError(
+            f"{model} returned a number of tokens or a cost that is not a number, in one of its fields for the call"
+        )
+    if scores.score_kind not in (None, *NO_TEXT_SCORES):
+        kinds = ", ".join(NO_TEXT_SCORES)
+        raise PodiumError(f"{model} returned the score_kind {scores.score_kind!r:.40}; it must be one of {kinds}, or None")
 
 
 def _usage(scores: Scores, seconds: float) -> Usage:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
 from podium.errors import InvalidInput, PodiumError
@@ -211,6 +211,10 @@ def as_scorer(scorer: Any) -> BaseScorer:
             f"a scorer has a score(query, texts) method; {type(scorer).__name__} has none; pass what podium.load returns, a "
             "composition, or an object with this method"
         )
+    kind = getattr(scorer, "score_kind", None)
+    if kind not in get_args(ScoreKind):
+        kinds = ", ".join(get_args(ScoreKind))
+        raise InvalidInput(f"the score_kind of {type(scorer).__name__} is {kind!r:.40}; it must be one of {kinds}")
     return _UserScorer(scorer)
 
 

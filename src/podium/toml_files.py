@@ -53,7 +53,7 @@ class TomlFile:
 def read_toml(path: Path) -> TomlFile:
     """Return the content of a file. Raises InvalidInput if it cannot be read or is not TOML. The message has the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
         table = _toml.loads(text)
     except (OSError, UnicodeError) as error:
         raise unreadable(path, error) from error

@@ -13,7 +13,7 @@ import podium
 from fakes import FunctionScorer, Letters, MemoryStore, WordOverlap
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
-from podium.compose.neighbours import Neighbours
+from podium.compose.neighbours import Neighbours, _normalized
 from podium.errors import InvalidInput, SourceError
 from podium.types import Scores
 
@@ -195,3 +195,9 @@ def test_vector_field_that_no_document_has_is_noted():
 def test_embedder_that_cannot_embed_is_an_error(value):
     with pytest.raises(InvalidInput, match=r"embed must be an embedder, such as podium.Embedder\('org/model'\)"):
         Neighbours(WordOverlap(), value)
+
+
+def test_large_vectors_are_normalised():
+    """The square of 1e20 is not a float32."""
+    rows = np.array([[3e20, 4e20], [0, 0]], np.float32)
+    assert _normalized(rows) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))

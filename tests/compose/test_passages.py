@@ -166,6 +166,12 @@ def test_mean_of_the_best_windows():
     assert scores.passages[0].score == 5 / 8
 
 
+def test_mean_of_scores_whose_sum_exceeds_a_float():
+    highest = FunctionScorer(lambda texts: Scores([1.7e308] * len(texts)))
+    passages = Passages(highest, size=20, aggregate="mean_top_k")
+    assert passages.score(QUERY, [LONG]).values == [pytest.approx(1.7e308)]
+
+
 def test_first_window_is_the_only_one_that_is_read():
     reader = Reader(LIMIT)
     ranking = podium.Reranker(Passages(reader, aggregate="first")).rerank(QUERY, [LONG, SEA])

@@ -227,8 +227,8 @@ def _normalized(rows: Vectors) -> Vectors:
     """Return the rows with length 1. A row of zeros stays as it is."""
     import numpy as np
 
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    normalized: Vectors = rows / np.where(lengths == 0, np.float32(1), lengths)
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)  # squares of large numbers exceed a float32
+    normalized: Vectors = (rows / np.where(lengths == 0, 1.0, lengths)).astype(np.float32)
     return normalized
 
 

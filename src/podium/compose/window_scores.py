@@ -49,7 +49,7 @@ def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> f
     """Return the mean score of those windows that were scored and are in the tier of the first one, NaN if there are none."""
     tiers = [0] * len(scored) if scores.tiers is None else scores.tiers
     values = [scores.values[i] for i in positions if scored[i] and tiers[i] == tiers[positions[0]]]
-    return math.fsum(values) / len(values) if values else math.nan
+    return math.fsum(value / len(values) for value in values) if values else math.nan  # the sum could exceed a float
 
 
 def _reading(
