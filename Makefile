@@ -47,7 +47,7 @@ tests/clients/javascript/node_modules/installed: tests/clients/javascript/packag
 	npm install --prefix tests/clients/javascript --no-package-lock --no-fund --no-audit
 	@touch $@
 
-docs: $(DEV)/installed  ## Regenerate the generated parts of the README and the outputs of the notebook
+docs: $(DEV)/installed  ## Regenerate the generated parts of the README, the pages and the notebook
 	$(DEV)/bin/python docs/make.py
 
 bench:           ## Compare the speed with other libraries, each installed in a separate environment

@@ -131,7 +131,8 @@ def test_run_without_a_collection_is_refused_with_the_option(run, out, reranker)
 def test_collection_without_ids_in_the_input_is_refused(tmp_path, collection, out, reranker, columns):
     path = write_table(tmp_path / "in.jsonl", [{"query": "red fruit", "documents": ["sea"]}])
     message = (
-        "collection is for a run, whose rows have the ids .* the input has no (query_)?id, only 'query', 'documents'; leave it out"
+        "collection is for a run, whose rows have the ids .* "
+        "the input has no (query_)?id, only 'query', 'documents'; leave it out"
     )
     with pytest.raises(InvalidInput, match=message):
         podium.batch(path, out, reranker=reranker, collection=collection, columns=columns)
