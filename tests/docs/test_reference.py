@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 
@@ -37,8 +38,10 @@ def test_page_has_the_help_that_the_command_prints(name):
 
 
 def test_every_public_name_is_on_the_page_of_the_python_api():
-    documented = re.findall(r"^::: podium\.(\w+)$", page("api.md"), re.MULTILINE)
-    assert sorted(documented) == sorted(set(PUBLIC) - {"__version__"})
+    documented = re.findall(r"^::: (podium\.[\w.]+)\.(\w+)$", page("api.md"), re.MULTILINE)
+    assert sorted(name for _, name in documented) == sorted(set(PUBLIC) - {"__version__"})
+    for module, name in documented:
+        assert getattr(importlib.import_module(module), name) is PUBLIC[name]
 
 
 @pytest.mark.parametrize("name", ERRORS)
