@@ -3,10 +3,11 @@ PYTHON ?= python3
 PORT   ?= 8080
 DEMO   := .venv/demo
 DEV    := .venv/dev
+SITE   := .venv/site
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients test-ray docs bench bench-late bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients test-ray docs site bench bench-late bench-serve sanitize clean help
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -47,8 +48,12 @@ tests/clients/javascript/node_modules/installed: tests/clients/javascript/packag
 	npm install --prefix tests/clients/javascript --no-package-lock --no-fund --no-audit
 	@touch $@
 
-docs: $(DEV)/installed  ## Regenerate the generated parts of the README and the outputs of the notebook
+docs: $(DEV)/installed  ## Regenerate the generated parts of the README, the pages and the notebook
 	$(DEV)/bin/python docs/make.py
+
+site: $(SITE)/installed  ## Build the site of the documentation in .site, and fail if a link is dead
+	@$(SITE)/bin/zensical build --clean --strict
+	@! grep -rlE '(<(script|img|iframe)[^>]* src|<link rel="(stylesheet|icon|preload)"[^>]* href)="(https?:)?//' .site --include='*.html' || { echo "these pages load files of other hosts"; exit 1; }
 
 bench:           ## Compare the speed with other libraries, each installed in a separate environment
 	$(PYTHON) bench/run.py
@@ -66,11 +71,16 @@ sanitize:        ## Run the tests of the native core with the address, undefined
 	native/sanitize.sh thread
 
 clean:           ## Delete everything that these targets created
-	rm -rf .venv .bench .sanitize tests/clients/javascript/node_modules
+	rm -rf .venv .bench .sanitize .site .cache tests/clients/javascript/node_modules
 
 $(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(SITE)/installed: docs/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	@touch $@
 
 $(DEV)/installed: pyproject.toml $(NATIVE)

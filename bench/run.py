@@ -1,4 +1,4 @@
-"""Measure podium and other rerankers alternately, in one run, and print the README's table.
+"""Measure podium and other rerankers alternately, in one run, and print the table of docs/performance.md.
 
     make bench
 

@@ -1,18 +1,23 @@
-"""Run the notebook, and write the generated parts of the README and other pages: outputs of commands, and tables.
+"""Run the notebook, and write the generated parts of the README and the pages: outputs of commands, and tables.
 
     make docs
-    python docs/make.py providers families     # only these parts of the README
-    python docs/make.py compose                # only the pages in docs/compose
+    python docs/make.py README.md docs/compose     # only these pages, and those in these folders
 
-A generated part of the README is between `<!-- name -->` and `<!-- end -->`. `PARTS` has, by name, the functions that return
-the contents.
-In docs/compose, `<!-- output -->` is before the output of the Python block above it, or before a command of podium with its
-output. Tests compare the pages with the content that would be written now.
+Generated are
+
+- the text block after `<!-- output -->`: the output of the Python block above it;
+- the output in the console block after `<!-- output -->`: that of its podium command;
+- the lines between `<!-- name -->` and `<!-- end -->`, for the names in `PARTS`.
+
+All Python blocks and podium commands of a page run, from its top to its bottom, in a folder that `workspace` creates. Those
+after `<!-- not run: REASON -->` are only compiled, or their arguments checked. Tests compare the pages with what would be
+written now.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -20,98 +25,264 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import click
 import nbformat
+import yaml
 from nbclient import NotebookClient
 
+from podium.cli import podium
 from podium.compose.table import COMPONENTS
 from podium.hosted.providers import PROVIDERS
 from podium.local.families import FAMILIES
+from podium.local.known_models import KNOWN_MODELS
 
+toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-from resp import Replay  # noqa: E402  in the folder above
+sys.path += [str(ROOT / "docs"), str(ROOT / "tests" / "support")]
+from reference import FENCE, commands, http_paths, leaves, table, variables  # noqa: E402  in the folders above
+
+from resp import Replay  # noqa: E402
 
 README = ROOT / "README.md"
-NOTEBOOK = ROOT / "docs" / "guide.ipynb"
-BENCHMARK_RESULTS = ROOT / "docs" / "benchmark.json"
-SERVING = ROOT / "docs" / "serving.md"
-SERVING_RESULTS = ROOT / "docs" / "serve.json"
-SCREENSHOT = ROOT / "docs" / "playground.png"
-COMPOSE = ROOT / "docs" / "compose"
-FILES = COMPOSE / "files.md"
+DOCS = ROOT / "docs"
+NOTEBOOK = DOCS / "guide.ipynb"
+BENCHMARK_RESULTS = DOCS / "benchmark.json"
+SERVING_RESULTS = DOCS / "serve.json"
+SCREENSHOT = DOCS / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
 
-def example() -> str:
-    """Return the output of the README's first block."""
-    return _printed(code_before("example"))
+def pages() -> list[Path]:
+    """Return every page with generated parts or examples: the README, the model card, and the pages of the site."""
+    return [README, CARD, *sorted(DOCS.rglob("*.md"))]
 
 
-def searched() -> str:
-    """Return the output of the README's block on EmbeddedIndex."""
-    return _printed(code_before("searched"))
+# The parts: each function returns the lines of one. `code` is the Python block above it.
 
 
-def redis() -> str:
-    """Return the output of the README's block on Redis, run against recorded replies of a real server."""
-    with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
-        return _printed(code_before("redis").replace("redis://localhost:6379", replay.url))
-
-
-def side() -> str:
-    """Return the output of `podium search`, which shows the order before and after reranking."""
-    return _console("search 'capital of the United States' --in docs/documents.jsonl --text title,content --limit 3")
-
-
-def evaluated() -> str:
-    """Return the output of `podium eval`."""
-    return _console("eval docs/judged.csv --reranker podium-mini --metrics nDCG@10,RR@10,Success@1")
-
-
-def demo() -> str:
+def demo(_: str) -> str:
     """Return the output of `make demo`."""
-    output = _output([sys.executable, "-m", "podium", "demo"])
-    return f"```console\n$ make demo\n{output}```"
+    return f"{FENCE}console\n$ make demo\n{run([sys.executable, '-m', 'podium', 'demo'])}{FENCE}"
 
 
-def families() -> str:
+def families(_: str) -> str:
     """Return the table of model families."""
-    rows = [f"| {family.name} | {family.examples} |" for family in FAMILIES]
-    return "\n".join(["| family | for example |", "|---|---|", *rows])
+    return table(("family", "for example"), [(family.name, family.examples) for family in FAMILIES])
 
 
-def providers() -> str:
+def known(_: str) -> str:
+    """Return the table of recommended models."""
+    rows = [(f"`{row.name}`", row.licence, row.parameters, row.good_for) for row in KNOWN_MODELS]
+    return table(("model", "licence", "parameters", "good for"), rows)
+
+
+def providers(_: str) -> str:
     """Return the table of hosted APIs."""
     rows = [
-        f"| `{row.name}:<model>` | {row.title} | {f'`{row.key_variable}`' if row.key_variable else '–'} | {row.score_kind} |"
+        (f"`{row.name}:<model>`", row.title, f"`{row.key_variable}`" if row.key_variable else "–", row.score_kind)
         for row in PROVIDERS
     ]
-    return "\n".join(["| name | API | key | scores are |", "|---|---|---|---|", *rows])
+    return table(("name", "API", "key", "scores are"), rows)
 
 
-def benchmark() -> str:
+def components(_: str) -> str:
+    """Return the table of the compositions that a configuration file can have."""
+    rows = []
+    for component in COMPONENTS:
+        scorers = ", ".join([f"`{key}`" for key in component.scorers] + [f"`{key}` (a list)" for key in component.scorer_lists])
+        options = ", ".join(f"`{option.attribute}`" for option in component.options)
+        rows.append((f"[`{component.name}`]({component.name.lower()}.md)", scorers, options))
+    return table(("`use`", "scorers", "options"), rows)
+
+
+def benchmark(_: str) -> str:
     """Return the table that `make bench` wrote last."""
     return str(json.loads(BENCHMARK_RESULTS.read_text(encoding="utf-8"))["table"])
 
 
-def measured() -> str:
+def speed(_: str) -> str:
+    """Return the columns and rows of the benchmark's table that most readers need."""
+    names = ("", "podium float32", "podium int8", "sentence-transformers", "FlashRank int8", "fastembed", "OpenVINO")
+    rows = [cells(line) for line in benchmark("").splitlines()]
+    rows = [row[:-1] for row in rows if row[0].strip("*") in names]
+    return table(rows[0], rows[1:])
+
+
+def measured(_: str) -> str:
     """Return the table that training/measure.py wrote last. The script takes too long to run it here."""
-    return (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").strip()
+    return (DOCS / "measured.txt").read_text(encoding="utf-8").strip()
 
 
-def sdk() -> str:
-    """Return the output of the README's block with Cohere's SDK, run against a server on a free port."""
+def quality(_: str) -> str:
+    """Return the means of the collections in that table, separated by whether they were used to choose settings."""
+    _, _, *rows, _ = [cells(line) for line in measured("").splitlines()]
+    groups = {"not used to choose settings": False, "used to choose settings": True}
+    lines = []
+    for title, used in groups.items():
+        numbers = [[float(cell.strip("*")) for cell in row[2:6]] for row in rows if row[0].endswith("*") == used]
+        means = [sum(column) / len(column) for column in zip(*numbers, strict=True)]
+        lines.append(
+            (f"{len(numbers)} {title}", *(f"**{mean:.3f}**" if mean == max(means) else f"{mean:.3f}" for mean in means))
+        )
+    return table(("collections", "BM25", "cosine", "fused", "podium-mini"), lines)
+
+
+def served(_: str) -> str:
+    """Return the table that `make bench-serve` wrote last."""
+    return str(json.loads(SERVING_RESULTS.read_text(encoding="utf-8"))["table"])
+
+
+def redis(code: str) -> str:
+    """Return the output of an example with Redis, run against recorded replies of a real server."""
+    with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
+        return printed(code.replace("redis://localhost:6379", replay.url))
+
+
+def sdk(code: str) -> str:
+    """Return the output of an example with a client of podium serve, run against a server on a free port."""
     with serving() as url:
-        return _printed(code_before("sdk").replace("http://127.0.0.1:8080", url))
+        return printed(code.replace("http://127.0.0.1:8080", url))
+
+
+def printed(code: str) -> str:
+    """Return the output of Python code as a text block."""
+    return f"{FENCE}text\n{run([sys.executable, '-c', code])}{FENCE}"
+
+
+PARTS: dict[str, Callable[[str], str]] = {
+    "demo": demo,
+    "families": families,
+    "known": known,
+    "providers": providers,
+    "components": components,
+    "benchmark": benchmark,
+    "speed": speed,
+    "measured": measured,
+    "quality": quality,
+    "served": served,
+    "commands": lambda _: commands(),
+    "http": lambda _: http_paths(),
+    "variables": lambda _: variables(),
+    "redis": redis,
+    "sdk": sdk,
+}
+
+
+BLOCK = re.compile(
+    rf"<!-- (?P<part>{'|'.join(PARTS)}) -->\n.*?<!-- end -->"
+    rf"|(?:<!-- (?P<marker>output|not run: [^\n]*) -->\n)?{FENCE}(?P<language>\w+)\n(?P<content>.*?){FENCE}",
+    re.DOTALL,
+)
+"""A generated part, or a code block with the comment before it."""
+OWN_SERVER = ("redis", "sdk")  # parts that run the Python block above them themselves, against a server
+PARSERS: dict[str, Callable[[str], object]] = {
+    "toml": toml.loads,
+    "yaml": lambda content: list(yaml.safe_load_all(content)),
+    "json": json.loads,
+    "js": str,  # tests/clients/javascript runs the same client
+    "nginx": str,
+    "text": str,
+}
+"""How blocks of other languages are checked."""
+
+
+@dataclass
+class Examples:
+    """The examples of one page, which run one after the other in `folder`. `code` and `output` are those of the last one."""
+
+    folder: Path
+    variables: Mapping[str, str]
+    code: str = ""
+    output: str = ""
+
+    def replacement(self, match: re.Match[str]) -> str:
+        """Run or check a block, and return the text that replaces it. Raises an error if an example fails."""
+        if name := match["part"]:
+            return f"<!-- {name} -->\n{PARTS[name](self.code)}\n<!-- end -->"
+        marker, language, content = match["marker"] or "", match["language"], match["content"]
+        following = match.string[match.end() :].lstrip()
+        is_run = not marker.startswith("not run") and not following.startswith(tuple(f"<!-- {name} -->" for name in OWN_SERVER))
+        if language == "python":
+            self.code = content
+            self.output = self.run([sys.executable, "-c", content]) if is_run else str(compile(content, "example", "exec"))
+        elif language == "console":
+            outputs = [self.command_output(line[2:], is_run=is_run) for line in content.splitlines() if line.startswith("$ ")]
+            content = f"{content.splitlines()[0]}\n{outputs[0]}" if marker == "output" else content
+        elif marker == "output":
+            content = self.output
+        else:
+            PARSERS[language](content)
+        return f"{f'<!-- {marker} -->' if marker else ''}\n{FENCE}{language}\n{content}{FENCE}".lstrip("\n")
+
+    def command_output(self, line: str, *, is_run: bool) -> str:
+        """Return the output of a command, "" if it is not a command of podium or only its arguments are checked."""
+        program, *arguments = shlex.split(line, comments=True)
+        if program != "podium":
+            assert program in ("make", "pip", "pdftotext", "docker", "kubectl", "git", "cd"), line
+            return ""
+        if is_run and arguments[0] != "serve":
+            return self.run([sys.executable, "-m", "podium", *arguments])
+        check_arguments(arguments)
+        return ""
+
+    def run(self, command: list[str]) -> str:
+        """Return what a command writes to its standard output on a terminal of 80 columns."""
+        return run(command, self.folder, self.variables)
+
+
+def with_generated(page: str) -> str:
+    """Return a page's text with its parts and outputs generated again. All examples of the page run."""
+    with workspace() as folder, provider_variables(page) as variables:
+        return BLOCK.sub(Examples(folder, variables).replacement, page)
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Raise an error of click if a command of podium does not have these arguments."""
+    commands_by_name = dict(leaves(podium, ""))
+    if arguments[0] == "batch" and arguments[1] not in ("run", "verify"):
+        arguments = ["batch", "run", *arguments[1:]]
+    count = 2 if " ".join(["", *arguments[:2]]) in commands_by_name else 1
+    parent = click.Context(podium, info_name="podium", **podium.context_settings)
+    commands_by_name[" ".join(["", *arguments[:count]])].make_context(arguments[0], arguments[count:], parent=parent)
+
+
+def cells(line: str) -> list[str]:
+    """Return the cells of a line of a table in Markdown."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
+def workspace() -> Iterator[Path]:
+    """Create the folder in which examples run, with the sample files that they read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(DOCS / "samples", folder, dirs_exist_ok=True)
+        (folder / "docs").symlink_to(DOCS)
+        yield folder
+
+
+@contextlib.contextmanager
+def provider_variables(page: str) -> Iterator[dict[str, str]]:
+    """Yield environment variables with which Cohere's and Voyage's API are a server of podium, if a page uses them."""
+    if not re.search(r"(cohere|voyage):|CohereReranker", page):
+        yield {}
+        return
+    with serving("--model", "*=podium-mini") as url:
+        keys = {"COHERE_API_KEY": "none", "VOYAGE_API_KEY": "none"}
+        yield keys | {"COHERE_BASE_URL": url, "VOYAGE_BASE_URL": f"{url}/v1"}
+
+
+@contextlib.contextmanager
+def serving(*options: str) -> Iterator[str]:
     """Run podium serve on a free port, and yield its URL when its model is loaded."""
-    command = [sys.executable, "-m", "podium", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "podium", "serve", "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr
     try:
@@ -124,77 +295,12 @@ def serving() -> Iterator[str]:
         process.communicate()
 
 
-def served() -> str:
-    """Return the table that `make bench-serve` wrote last."""
-    return str(json.loads(SERVING_RESULTS.read_text(encoding="utf-8"))["table"])
-
-
-PARTS: dict[str, Callable[[], str]] = {
-    "example": example,
-    "searched": searched,
-    "redis": redis,
-    "side": side,
-    "eval": evaluated,
-    "sdk": sdk,
-    "measured": measured,
-    "demo": demo,
-    "families": families,
-    "providers": providers,
-    "benchmark": benchmark,
-}
-
-
-def with_parts(readme: str, names: Iterable[str] = PARTS) -> str:
-    """Return the README's text with the parts of these names generated again."""
-    for name in names:
-        readme = with_part(readme, name, PARTS[name]())
-    return readme
-
-
-def with_part(text: str, name: str, content: str) -> str:
-    """Return a page's text with the content of one generated part replaced."""
-    new_text, count = re.subn(
-        rf"<!-- {name} -->\n.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{content}\n<!-- end -->", text, flags=re.DOTALL
-    )
-    assert count == 1, f"there are {count} parts named {name}"
-    return new_text
-
-
-def with_outputs(page: str) -> str:
-    """Return a page's text with the outputs of its Python blocks and commands that follow `<!-- output -->`."""
-    page = re.sub(
-        r"```python\n(?P<code>[^`]*)```\n\n<!-- output -->\n```text\n[^`]*```",
-        lambda match: f"```python\n{match['code']}```\n\n<!-- output -->\n{_printed(match['code'])}",
-        page,
-    )
-    return re.sub(
-        r"<!-- output -->\n```console\n\$ podium (?P<arguments>.*)\n[^`]*```",
-        lambda match: f"<!-- output -->\n{_console(match['arguments'])}",
-        page,
-    )
-
-
-def code_before(name: str) -> str:
-    """Return the last Python block of the README before a generated part."""
-    preceding = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->")[0]
-    return re.findall(r"```python\n(.*?)```", preceding, re.DOTALL)[-1]
-
-
-def _printed(code: str) -> str:
-    """Return the output of Python code as a text block."""
-    return f"```text\n{_output([sys.executable, '-c', code])}```"
-
-
-def _console(arguments: str) -> str:
-    """Return a podium command and its output as a console block."""
-    output = _output([sys.executable, "-m", "podium", *shlex.split(arguments)])
-    return f"```console\n$ podium {arguments}\n{output}```"
-
-
-def _output(command: list[str]) -> str:
+def run(command: list[str], folder: Path = ROOT, variables: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return what a command writes to its standard output on a terminal of 80 columns."""
-    environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(command, capture_output=True, check=True, env=environment, cwd=ROOT).stdout.decode()
+    environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | variables
+    process = subprocess.run(command, stdout=subprocess.PIPE, env=environment, cwd=folder)
+    assert process.returncode == 0, f"{shlex.join(command)} failed"
+    return process.stdout.decode()
 
 
 def run_notebook() -> None:
@@ -226,37 +332,16 @@ def screenshot() -> None:
         page.screenshot(path=SCREENSHOT, full_page=True)
 
 
-def write_all() -> None:
-    """Write all generated parts of all pages."""
-    run_notebook()
-    screenshot()
-    README.write_text(with_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
-    SERVING.write_text(with_part(SERVING.read_text(encoding="utf-8"), "served", served()), encoding="utf-8")
-    CARD.write_text(with_part(CARD.read_text(encoding="utf-8"), "measured", measured()), encoding="utf-8")
-    write_compose()
-
-
-def components() -> str:
-    """Return the table of the compositions that a configuration file can have."""
-    rows = []
-    for component in COMPONENTS:
-        scorers = ", ".join([f"`{key}`" for key in component.scorers] + [f"`{key}` (a list)" for key in component.scorer_lists])
-        options = ", ".join(f"`{option.attribute}`" for option in component.options)
-        rows.append(f"| [`{component.name}`]({component.name.lower()}.md) | {scorers} | {options} |")
-    return "\n".join(["| `use` | scorers | options |", "|---|---|---|", *rows])
-
-
-def write_compose() -> None:
-    """Write the outputs of the examples in docs/compose, and the table of components."""
-    for path in COMPOSE.glob("*.md"):
-        path.write_text(with_outputs(path.read_text(encoding="utf-8")), encoding="utf-8")
-    FILES.write_text(with_part(FILES.read_text(encoding="utf-8"), "components", components()), encoding="utf-8")
+def write(paths: Iterable[Path]) -> None:
+    """Write the generated parts and outputs of these pages."""
+    for path in paths:
+        path.write_text(with_generated(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["compose"]:
-        write_compose()
-    elif names := sys.argv[1:]:
-        README.write_text(with_parts(README.read_text(encoding="utf-8"), names), encoding="utf-8")
+    if arguments := [Path(argument).resolve() for argument in sys.argv[1:]]:
+        write(page for page in pages() if any(page.is_relative_to(argument) for argument in arguments))
     else:
-        write_all()
+        run_notebook()
+        screenshot()
+        write(pages())

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="+")
     parser.add_argument("--int8", action="store_true", help="also measure int8")
     parser.add_argument("--scores", type=Path, default=Path("measured.sqlite"))
-    parser.add_argument("--out", type=Path, default=Path("measured.md"))
+    parser.add_argument("--out", type=Path, default=Path("measured.txt"))
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.parent.name for path in arguments.collections.glob("*/queries.jsonl"))
     cosines = Cosines(arguments.parent)

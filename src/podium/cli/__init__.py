@@ -20,6 +20,7 @@ from podium.cli.check import check
 from podium.cli.compare import compare
 from podium.cli.demo import demo
 from podium.cli.eval import evaluate
+from podium.cli.health import health
 from podium.cli.index import index
 from podium.cli.key import key
 from podium.cli.models import models
@@ -40,7 +41,7 @@ def podium() -> None:
     """Order search results by relevance."""
 
 
-for command in (rank, index, search, serve, key, batch, evaluate, tune, compare, calibrate, demo, models, check):
+for command in (rank, index, search, serve, health, key, batch, evaluate, tune, compare, calibrate, demo, models, check):
     podium.add_command(command)
 
 

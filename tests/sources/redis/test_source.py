@@ -368,7 +368,7 @@ def test_index_without_text_fields_cannot_be_searched_by_text():
 
 @pytest.mark.skipif(not IS_RECORDING, reason="this test only makes the recording that docs/make.py replays")
 def test_example_of_the_readme_is_recorded():
-    """Uses an index named as in the README's example, and drops it afterwards."""
+    """Uses an index named as in the example of docs/search.md, and drops it afterwards."""
     documents = list(with_ids(stream_documents(ROOT / "docs" / "documents.jsonl"), None))
     with exclusive_server() as url:
         index = RedisIndex(url, "capitals", text=["title", "content"])

@@ -1,4 +1,4 @@
-"""The model families, in the order of the table in README. To add one, add its module to this list."""
+"""The model families, in the order of the table in docs/models.md. To add one, add its module to this list."""
 
 from podium.local.families import bert, deberta, distilbert, electra, late, modernbert, roberta
 

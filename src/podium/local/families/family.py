@@ -87,7 +87,7 @@ class Family:
     """An architecture, and how its checkpoints are recognised.
 
     - `model_types`: the values of model_type in config.json.
-    - `examples`: Markdown for the table in README.
+    - `examples`: Markdown for the table in docs/models.md.
     - `has_segments`: whether the two texts of a pair have different segment ids, if the tokenizer's settings do not decide it.
     - `prefix`: the prefix of the names of the encoder's weights in a classifier's checkpoint.
     - `head_weights`: the names of the head's weights. If one is missing, the model was never trained to rank. The last one has
