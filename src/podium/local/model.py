@@ -6,6 +6,7 @@ query and a text, and its output a logit.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -129,6 +130,12 @@ class LoadedModel(Generic[Input, Output]):
         self._per_token = per_token
         self.width = self._run(self.tokenizer.encode([probe])).shape[1]
         self.workers = Workers(options.threads or cores())
+
+    def with_tokenizer(self, tokenizer: Tokenizer[Input]) -> LoadedModel[Input, Output]:
+        """Return a model like this one with another tokenizer. The two share the network and the threads."""
+        model = copy.copy(self)
+        model.tokenizer = tokenizer
+        return model
 
     def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed[Output]:
         """Tokenise and compute the inputs. `progress` is called repeatedly with the number of inputs that were finished."""

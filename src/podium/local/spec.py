@@ -22,7 +22,20 @@ from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "build_spec", "check_config", "read_modules", "read_spec"]
+__all__ = [
+    "IDENTITY",
+    "ONLY_PICKLED",
+    "PICKLES",
+    "SIGMOID",
+    "Activation",
+    "Module",
+    "Spec",
+    "activation_setting",
+    "build_spec",
+    "check_config",
+    "read_modules",
+    "read_spec",
+]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONLY_PICKLED = (
@@ -138,7 +151,7 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
         model_type=model_type,
         family=family,
         architecture=architecture,
-        activation=_activation(folder, config, is_modular=bool(modules)),
+        activation=activation_setting(folder, config, is_modular=bool(modules)) or SIGMOID,
         pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
         max_length=_max_length(base, config, transformer_settings, architecture),
         has_segments=_has_segments(model_type, families),
@@ -234,16 +247,16 @@ def _pooling(config: dict[str, Any]) -> Pooling:
     raise UnsupportedModel(f"its pooling is {mode!r}; podium has cls and mean")
 
 
-def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation:
+def activation_setting(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation | None:
     """Return the activation that the first of three settings names, in the order of sentence-transformers 6.
 
-    Without these settings, it is the sigmoid.
+    Return None without these settings. Raises UnsupportedModel if podium does not have the activation.
     """
     name = read_settings(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
     name = name or (config.get("sentence_transformers") or {}).get("activation_fn")
     name = name or config.get("sbert_ce_default_activation_function")
     if not name or not str(name).startswith("torch."):
-        return SIGMOID  # sentence-transformers does not run activations of other packages either
+        return None  # sentence-transformers does not run activations of other packages either
     short_name = str(name).rpartition(".")[2]
     if short_name not in ACTIVATIONS:
         raise UnsupportedModel(f"{folder} has the activation {name}; podium has {', '.join(ACTIVATIONS)}")
@@ -264,7 +277,7 @@ def _transformer_settings(base: Path) -> dict[str, Any]:
     """Return the settings of a sentence-transformers model's transformer. Raises UnsupportedModel for an unknown task."""
     settings = read_settings(base / "sentence_bert_config.json")
     task = settings.get("transformer_task", "feature-extraction")
-    if task not in ("feature-extraction", "sequence-classification"):
+    if task not in ("feature-extraction", "sequence-classification", "text-generation"):
         raise UnsupportedModel(f"{base} has the task {task!r}; podium runs cross-encoders with a classifier or a pooled head")
     return settings
 

@@ -61,6 +61,11 @@ class Architecture(ABC):
         return "cls"
 
     @property
+    def position_count(self) -> int:
+        """The most tokens of a text that the architecture can read."""
+        return int(getattr(self, "max_position_embeddings", 512)) - self.reserved_positions
+
+    @property
     def reserved_positions(self) -> int:
         """How many of the model's positions no token ever has."""
         return 0
@@ -94,6 +99,7 @@ class Family:
       a row per label.
     - `architecture`: the settings and the network.
     - `native`: whether the native core has all operations of the network.
+    - `is_decoder`: whether a token attends only to those before it.
     """
 
     name: str
@@ -104,6 +110,7 @@ class Family:
     head_weights: tuple[str, ...]
     architecture: type[Architecture]
     native: bool = True
+    is_decoder: bool = False
 
 
 def family_of(model_type: str, families: Iterable[Family]) -> Family | None:
