@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import refuse, refuse_unknown_names, without_none
+from podium.inputs import checked_instruction, refuse, refuse_unknown_names, without_none
 from podium.options import Option
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
@@ -48,6 +48,7 @@ LOCAL_OPTIONS = (
     Option("pooling", int, minimum=1, maximum=3),
     Option("score", Literal["sum", "mean"]),
     Option("keep", int | str),
+    Option("instruction", str),
     Option("revision", str),
     Option("cache_dir", str),
 )
@@ -75,6 +76,7 @@ def load(
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
     keep: int | str | os.PathLike[str] | None = None,
+    instruction: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     cache: str | None = None,
     revision: str | None = None,
@@ -91,7 +93,7 @@ def load(
     """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, "provider:model", or "stack.toml".
 
     A name that ends with .toml is that of a configuration file, which describes compositions, models and their options. Of the
-    options of models, it accepts only `threads`.
+    options of models, it accepts only `threads` and `instruction`.
 
     For every model:
 
@@ -116,6 +118,11 @@ def load(
     - `keep`: where the token vectors of a text are stored, so that the text is not read again. A number is a number of
       bytes in memory (default 64 MB, 0 for none). A path is a folder, which processes may share. A URL is a Redis, with 64 MB
       of memory in front of it.
+
+    For language models (Qwen3-Reranker, mxbai-rerank-v2 and others):
+
+    - `instruction`: what a relevant document is, such as "Prefer recent medical research". A call can have another one. The
+      default is that of the model. Instructions are for models that were trained with them, and best in English.
 
     For hosted APIs:
 
@@ -143,6 +150,7 @@ def load(
         "pooling": pooling,
         "score": score,
         "keep": keep,
+        "instruction": instruction,
         "revision": revision,
         "cache_dir": cache_dir,
         "token": token,
@@ -159,13 +167,15 @@ def load(
     scorer: BaseScorer
     if is_stack(name):
         refuse(
-            local_options | hosted_options | {"threads": None},
+            local_options | hosted_options | {"threads": None, "instruction": None},
             f"{os.fspath(name)} has the options of its models in it, so a call does not take",
         )
         from podium.stacks import read_stack
 
         stack = read_stack(name)
         scorer = stack.scorer(threads=threads)
+        if instruction is not None:
+            scorer = scorer.with_instruction(checked_instruction(instruction))
         limit = stack.limit if limit is None else limit
         rank_by = stack.rank_by if rank_by is None else rank_by
     elif provider := provider_of(name):
@@ -201,6 +211,7 @@ def local_scorer(
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
     keep: int | str | os.PathLike[str] | None = None,
+    instruction: str | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
@@ -220,12 +231,25 @@ def local_scorer(
         raise _unknown_model(os.fspath(name))
     options = without_none({"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length})
     late_options = {"encoding": encoding, "pooling": pooling, "score": score}
+    instruction_options = {"instruction": instruction}
     if is_late(files.folder):
+        refuse(
+            instruction_options,
+            f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
+        )
         store = None if keep is None else store_for(keep)
         return LateInteraction(files, **options, **without_none(late_options), store=store)
     late_only = {**late_options, "keep": keep}
     refuse(late_only, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
+    refuse(
+        instruction_options,
+        f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
+    )
     return LocalScorer(files, **options)
+
+
+def _without_instructions(name: str | os.PathLike[str]) -> str:
+    return f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option"
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:
