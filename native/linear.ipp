@@ -28,13 +28,27 @@ std::size_t rows_per_block(std::size_t row_bytes) {
     return rows < 2 * ACCUMULATORS ? 2 * ACCUMULATORS : rows;
 }
 
-template <std::size_t Rows, std::size_t Vectors>
-inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t inputs, const float* w, std::size_t w_stride,
-                            float* y, std::size_t y_stride) {
+// How weights are stored: as float32, or in 16 bits, which are widened to float32 when they are loaded.
+struct Float32Weights {
+    typedef float Stored;
+    static inline Floats load_vector(const float* w) { return load(w); }
+};
+struct Bfloat16Weights {
+    typedef std::uint16_t Stored;
+    static inline Floats load_vector(const std::uint16_t* w) { return load_bfloat16(w); }
+};
+struct Float16Weights {
+    typedef std::uint16_t Stored;
+    static inline Floats load_vector(const std::uint16_t* w) { return load_float16(w); }
+};
+
+template <class Weights, std::size_t Rows, std::size_t Vectors>
+inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t inputs, const typename Weights::Stored* w,
+                            std::size_t w_stride, float* y, std::size_t y_stride) {
     Floats sums[Rows][Vectors] = {};
     for (std::size_t k = 0; k < inputs; ++k, w += w_stride) {
         Floats weights[Vectors];
-        for (std::size_t v = 0; v < Vectors; ++v) weights[v] = load(w + v * LANES);
+        for (std::size_t v = 0; v < Vectors; ++v) weights[v] = Weights::load_vector(w + v * LANES);
         for (std::size_t r = 0; r < Rows; ++r) {
             const Floats value = broadcast(x[r * x_stride + k]);
             for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] += value * weights[v];
@@ -46,13 +60,14 @@ inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t in
 
 // Computes a tile of 1 … MaxRows rows with the microkernel for that many. All of them add up in the same order, so a row's
 // result does not depend on the number of rows.
-template <std::size_t MaxRows, std::size_t Vectors>
-void tile_f32(std::size_t rows, const float* x, std::size_t x_stride, std::size_t inputs, const float* w, std::size_t w_stride,
-              float* y, std::size_t y_stride) {
+template <class Weights, std::size_t MaxRows, std::size_t Vectors>
+void tile_f32(std::size_t rows, const float* x, std::size_t x_stride, std::size_t inputs, const typename Weights::Stored* w,
+              std::size_t w_stride, float* y, std::size_t y_stride) {
     if constexpr (MaxRows > 1) {
-        if (rows < MaxRows) return tile_f32<MaxRows - 1, Vectors>(rows, x, x_stride, inputs, w, w_stride, y, y_stride);
+        if (rows < MaxRows)
+            return tile_f32<Weights, MaxRows - 1, Vectors>(rows, x, x_stride, inputs, w, w_stride, y, y_stride);
     }
-    microkernel_f32<MaxRows, Vectors>(x, x_stride, inputs, w, w_stride, y, y_stride);
+    microkernel_f32<Weights, MaxRows, Vectors>(x, x_stride, inputs, w, w_stride, y, y_stride);
 }
 
 // Computes all rows of one column of tiles.
@@ -62,7 +77,8 @@ void tile_column_f32(std::size_t rows, const float* x, std::size_t x_stride, std
     constexpr std::size_t TileRows = ACCUMULATORS / Vectors;
     for (std::size_t r = 0; r < rows; r += TileRows) {
         const std::size_t count = rows - r < TileRows ? rows - r : TileRows;
-        tile_f32<TileRows, Vectors>(count, x + r * x_stride, x_stride, inputs, w, w_stride, y + r * y_stride, y_stride);
+        tile_f32<Float32Weights, TileRows, Vectors>(count, x + r * x_stride, x_stride, inputs, w, w_stride, y + r * y_stride,
+                                                    y_stride);
     }
 }
 
@@ -136,17 +152,30 @@ void for_each_tile(std::size_t rows, std::size_t outputs, std::size_t block_rows
     }
 }
 
-void linear_f32(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
-                std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+template <class Weights>
+void linear(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const typename Weights::Stored* packed,
+            std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
     constexpr std::size_t TileRows = ACCUMULATORS / TILE_VECTORS;
     for_each_tile<TileRows>(
         rows, outputs, rows_per_block(inputs * sizeof(float)), epilogue, y, y_stride,
         [&](std::size_t r, std::size_t count, std::size_t panel, const float*, float* target, std::size_t stride) {
-            const float* w = packed + panel * inputs * PANEL;
+            const typename Weights::Stored* w = packed + panel * inputs * PANEL;
             for (std::size_t c = 0; c < PANEL; c += TILE_COLUMNS)
-                tile_f32<TileRows, TILE_VECTORS>(count, x + r * x_stride, x_stride, inputs, w + c, PANEL, target + c, stride);
+                tile_f32<Weights, TileRows, TILE_VECTORS>(count, x + r * x_stride, x_stride, inputs, w + c, PANEL, target + c,
+                                                          stride);
             return false;
         });
+}
+
+void linear_f32(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
+                std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+    linear<Float32Weights>(x, x_stride, rows, inputs, packed, outputs, epilogue, y, y_stride);
+}
+
+void linear_half(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const std::uint16_t* packed,
+                 Half half, std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+    const auto compute = half == Half::bfloat16 ? linear<Bfloat16Weights> : linear<Float16Weights>;
+    compute(x, x_stride, rows, inputs, packed, outputs, epilogue, y, y_stride);
 }
 
 // For each way to multiply bytes: the form in which a vector of int8 weights is held in registers, and `add_products`, which

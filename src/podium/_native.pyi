@@ -58,13 +58,29 @@ class Network:
         scale: float,
         window: int = ...,
         hides_segment_1: bool = ...,
+        key_heads: int | None = ...,
+        causal: bool = ...,
+    ) -> int: ...
+    def transform_heads(
+        self,
+        x: int,
+        column: int,
+        heads: int,
+        size: int,
+        weight: Array | None = ...,
+        epsilon: float = ...,
         cos: Array | None = ...,
         sin: Array | None = ...,
-    ) -> int: ...
+        last: bool = ...,
+    ) -> int:
+        """Add the RMSNorm and the rotation of heads, in place: no later step can read `x`."""
+    def scale(self, x: int, factor: float) -> int: ...
+    def rms_norm(self, x: int, weight: Array, epsilon: float) -> int: ...
     def activate(self, x: int, activation: str) -> int: ...
     def gate(self, x: int, activation: str) -> int: ...
     def add(self, x: int, y: int) -> int: ...
     def first(self, x: int) -> int: ...
+    def last(self, x: int) -> int: ...
     def mean(self, x: int) -> int: ...
     def join(self, inputs: Sequence[int]) -> int: ...
     def width(self, x: int) -> int: ...
@@ -77,6 +93,37 @@ class Network:
         step's time is added to it. Releases the GIL. Raises IndexError if an id or a length exceeds the model's tables.
         """
     def step_names(self) -> list[str]: ...
+    @property
+    def prefix_columns(self) -> int:
+        """The numbers that a prefix stores per token, 0 if the network cannot share a prefix."""
+
+class Flag:
+    def set(self) -> None: ...
+
+class Execution:
+    """A run that several threads can compute together."""
+
+    def work(self, leave: Flag | None = None) -> bool:
+        """Work until the run has ended, and return whether its result is complete.
+
+        Any number of threads may call this, at any time. If `leave` is set, or after `cancel`, it returns within a layer.
+        Raises the first error of any thread, which can be one that `Network.run` raises. Releases the GIL.
+        """
+    def cancel(self) -> None: ...
+
+class Prefix(Execution):
+    """The keys and values of tokens with which several texts begin; `work` computes them. `ids` is int32."""
+
+    def __init__(self, network: Network, ids: Array) -> None: ...
+    @property
+    def tokens(self) -> int: ...
+
+class TextsExecution(Execution):
+    """A run over texts, as `Network.run`. With a prefix, which must be complete, `ids` are the tokens that follow it."""
+
+    def __init__(
+        self, network: Network, ids: Array, segments: Array, offsets: Array, result: Array, prefix: Prefix | None = None
+    ) -> None: ...
 
 # Comparisons of a query's encoding with those of documents, written to `result`, float32 of shape (documents, features).
 # They release the GIL, and raise ValueError if an encoding is damaged or does not fit.
@@ -99,7 +146,18 @@ def multiply(
     x: Array, packed: Array, y: Array, bias: Array | None, activation: str, added: Array | None, instruction_set: str
 ) -> None: ...
 def multiply_int8(x: Array, packed: Array, scales: Array, sums: Array, y: Array, instruction_set: str) -> None: ...
-def attend(qkv: Array, y: Array, heads: int, scale: float, window: int, instruction_set: str) -> None: ...
+def attend(
+    qkv: Array,
+    y: Array,
+    heads: int,
+    scale: float,
+    window: int,
+    instruction_set: str,
+    key_heads: int | None = ...,
+    causal: bool = ...,
+    first_query: int = ...,
+) -> None: ...
+def rms_normalise(x: Array, weight: Array, epsilon: float, y: Array, instruction_set: str) -> None: ...
 def normalise(x: Array, weight: Array, bias: Array | None, epsilon: float, y: Array, instruction_set: str) -> None: ...
 def activate(x: Array, activation: str, y: Array, instruction_set: str) -> None: ...
-def widen(halves: Array, y: Array, instruction_set: str) -> None: ...
+def widen(halves: Array, y: Array, instruction_set: str, bfloat16: bool = ...) -> None: ...

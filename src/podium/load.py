@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from podium.hosted.scorer import HostedScorer
+    from podium.local.decoders.scorer import DecoderScorer
     from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
@@ -215,12 +216,13 @@ def local_scorer(
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
-) -> LocalScorer | LateInteraction:
+) -> LocalScorer | LateInteraction | DecoderScorer:
     """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model.
 
     The options are those of `load`. Raises ModelError, and InvalidInput for options that the model does not have.
     """
     from podium.encodings.keep import store_for
+    from podium.local.decoders.spec import is_decoder
     from podium.local.files.resolve import find_model
     from podium.local.late.kinds import is_late
     from podium.local.late.scorer import LateInteraction
@@ -240,6 +242,11 @@ def local_scorer(
         store = None if keep is None else store_for(keep)
         return LateInteraction(files, **options, **without_none(late_options), store=store)
     late_only = {**late_options, "keep": keep}
+    if is_decoder(files):
+        from podium.local.decoders.scorer import DecoderScorer
+
+        refuse(late_only, f"{os.fspath(name)} is a language model, which stores nothing, and does not have the option")
+        return DecoderScorer(files, **options, **without_none(instruction_options))
     refuse(late_only, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
     refuse(
         instruction_options,

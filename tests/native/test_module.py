@@ -144,21 +144,27 @@ def test_ids_do_not_wrap_to_other_ids(finished):
 # Steps that contradict each other
 
 
+def rotate(network, slot, position_count):
+    """Add a step that rotates the first head of 4 columns. Return its slot."""
+    tables = {"cos": ones(position_count, 2), "sin": ones(position_count, 2)}
+    return network.transform_heads(slot, column=0, heads=1, size=4, **tables)
+
+
 @pytest.mark.parametrize("missing", ["cos", "sin"])
 def test_half_of_the_rotary_positions_is_refused(network, tokens, missing):
     tables = {"cos": ones(9, 2), "sin": ones(9, 2)} | {missing: None}
     with pytest.raises(ValueError, match="both cos and sin"):
-        attend(network, tokens, **tables)
+        network.transform_heads(tokens, column=0, heads=1, size=4, **tables)
 
 
 def test_rows_that_rotary_positions_changed_cannot_be_read_again(network, tokens):
-    attend(network, tokens, cos=ones(9, 2), sin=ones(9, 2))
-    with pytest.raises(ValueError, match="overwritten by the rotary positions"):
+    rotate(network, tokens, 9)
+    with pytest.raises(ValueError, match="overwritten by the norm or the rotary positions"):
         network.mean(tokens)
 
 
 def test_text_longer_than_the_rotary_positions_is_refused(network, tokens):
-    network.finish(network.mean(attend(network, tokens, cos=ones(2, 2), sin=ones(2, 2))))
+    network.finish(network.mean(attend(network, rotate(network, tokens, 2))))
     with pytest.raises(IndexError, match="a text has 3 tokens: the model has 2 positions"):
         network.run(IDS, SEGMENTS, OFFSETS, ones(2, 4))
 

@@ -125,7 +125,9 @@ def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
 
 def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
     """Raise ModelNotFound if the folder has no config.json, UnsupportedModel if its model needs Python code of its own."""
-    if read_settings(folder / "config.json", required=True).get("auto_map"):
+    config = read_settings(folder / "config.json", required=True)
+    family = family_of(str(config.get("model_type")), FAMILIES)
+    if config.get("auto_map") and not (family and family.ignores_auto_map):
         raise UnsupportedModel(
             f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; {remedy}"
         )

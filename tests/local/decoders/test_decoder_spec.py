@@ -7,7 +7,7 @@ import json
 import pytest
 
 from checkpoints import edit_json
-from language_models import FAMILIES, PROMPT_MODELS, read_spec
+from language_models import PROMPT_MODELS, read_spec
 from podium.errors import ModelError, UnsupportedModel
 from podium.local.decoders.prompts import Slot
 from podium.local.decoders.spec import is_decoder, read_decoder_spec
@@ -21,9 +21,9 @@ LAYOUTS = {
     "zerank-2": ("zerank", ("Yes",), "logit", 32_768),
     "bge-reranker-v2-gemma": ("bge-reranker-v2-gemma", ("Yes",), "logit", 512),
     "llama-nemotron-rerank-1b-v2": ("nemotron-rerank", (), "logit", 8192),
-    "logit-score": ("its chat template", ("yes", "no"), "logit", 40_960),
-    "logit-score-structured": ("its chat template", ("Yes",), "sigmoid", 40_960),
-    "classifier-with-template": ("its chat template", (), "logit", 40_960),
+    "logit-score": ("its chat template", ("yes", "no"), "logit", 32_768),
+    "logit-score-structured": ("its chat template", ("Yes",), "sigmoid", 32_768),
+    "classifier-with-template": ("its chat template", (), "logit", 32_768),
 }
 
 
@@ -36,7 +36,7 @@ def token_ids(name, tokens):
 def test_layout_is_read(name):
     prompt_name, tokens, score_kind, max_length = LAYOUTS[name]
     spec = read_spec(name)
-    assert is_decoder(from_folder(PROMPT_MODELS / name), FAMILIES)
+    assert is_decoder(from_folder(PROMPT_MODELS / name))
     assert spec.prompt.name == prompt_name
     assert spec.output_rows == token_ids(name, tokens)
     assert (spec.activation.kind, spec.max_length) == (score_kind, max_length)
@@ -183,10 +183,10 @@ def test_template_that_is_not_text_is_an_error(model_copy):
 
 def test_description_changes_with_the_template(model_copy):
     folder = model_copy("logit-score")
-    before = read_decoder_spec(from_folder(folder), FAMILIES).description_digest
+    before = read_decoder_spec(from_folder(folder)).description_digest
     with (folder / "chat_template.jinja").open("a") as file:
         file.write(" ")
-    assert read_decoder_spec(from_folder(folder), FAMILIES).description_digest != before
+    assert read_decoder_spec(from_folder(folder)).description_digest != before
 
 
 def test_logit_score_needs_its_config(model_copy):

@@ -92,7 +92,7 @@ def read_decoder_spec(
     spec = build_spec(folder, modules[:1], families)
     if spec.family is None or spec.architecture is None:
         raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
-    position_count = spec.architecture.position_count
+    position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
     reading = _reading(spec, modules, row)
     inherited: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(Spec)}
     inherited["activation"] = reading.activation

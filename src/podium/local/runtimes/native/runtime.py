@@ -24,14 +24,14 @@ class NativeRuntime:
 
     def __init__(self, network: Network, output_count: int, per_token: bool = False) -> None:
         self.network = network
-        self._output_count = output_count
+        self.output_count = output_count
         self._per_token = per_token
 
     def run(self, ids: Sequence[Array], segments: Sequence[Array]) -> Array:
         """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs)."""
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(text) for text in ids], out=offsets[1:])
-        result = np.empty((offsets[-1] if self._per_token else len(ids), self._output_count), np.float32)
+        result = np.empty((offsets[-1] if self._per_token else len(ids), self.output_count), np.float32)
         try:
             with no_fork:  # the network's lock would stay locked in the forked process
                 self.network.run(ids=_joined(ids), segments=_joined(segments), offsets=offsets, result=result)
