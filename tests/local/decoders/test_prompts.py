@@ -13,6 +13,7 @@ from podium.errors import UnsupportedModel
 from podium.local.decoders.prompt_families import PROMPT_FAMILIES, prompt_family_of
 from podium.local.decoders.prompts import piece
 from podium.local.decoders.tokenizer import PromptTokenizer
+from podium.local.known_models import KNOWN_MODELS
 
 QUERY = "where is the river?"
 INJECTIONS = {
@@ -203,6 +204,13 @@ def test_prompt_has_only_known_slots(text):
 def test_family_is_recognized_by_the_name(name, expected, tmp_path):
     family = prompt_family_of(name, tmp_path, None)
     assert (family.name if family else None) == expected
+
+
+@pytest.mark.parametrize("model", [model for model in KNOWN_MODELS if model.prompt], ids=lambda model: model.name)
+def test_recommended_language_model_is_recognized(model, tmp_path):
+    family = prompt_family_of(model.name, tmp_path, None)
+    assert family is not None
+    assert (family.name, family.max_length) == (model.prompt, model.max_length)
 
 
 def test_every_family_has_a_source_and_a_fixture():
