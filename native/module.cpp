@@ -514,7 +514,10 @@ NB_MODULE(_native, m) {
         .def("step_names", &PyNetwork::step_names)
         .def_prop_ro("prefix_columns", &PyNetwork::prefix_columns);
 
-    nb::class_<PyFlag>(m, "Flag").def(nb::init<>()).def("set", &PyFlag::set);
+    nb::class_<PyFlag>(m, "Flag")
+        .def(nb::init<>())
+        .def("set", &PyFlag::set)
+        .def_prop_ro("is_set", [](const PyFlag& flag) { return flag.value().load(); });
 
     // The executions read the memory of their arguments.
     nb::class_<PyExecution>(m, "Execution")

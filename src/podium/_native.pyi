@@ -99,6 +99,8 @@ class Network:
 
 class Flag:
     def set(self) -> None: ...
+    @property
+    def is_set(self) -> bool: ...
 
 class Execution:
     """A run that several threads can compute together."""

@@ -150,7 +150,7 @@ def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_
 
     def build(packed: Packed) -> Runtime:
         graph = NativeGraph(checkpoint, packed, precision)
-        return NativeRuntime(*graph.finish(add_network(graph)))
+        return NativeRuntime(*graph.finish(add_network(graph)), size=graph.size)
 
     packed = Packed(spec.digest, precision)
     runtime = build(packed)

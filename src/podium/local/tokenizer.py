@@ -45,6 +45,7 @@ class Encoded:
     - `text_start`: the index of the text's first own token.
     - `text_tokens`, `dropped_text_tokens`: how many of the text's own tokens are in `ids`, and how many were cut off.
     - `query_tokens`, `dropped_query_tokens`: the same for the query of a pair.
+    - `shared_tokens`: how many of the first ids all texts of the query have in common. A decoder computes them once.
     """
 
     ids: Array

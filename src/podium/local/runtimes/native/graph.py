@@ -83,6 +83,7 @@ class NativeGraph(Graph):
         # The number of each value's step, or an operation that is not a step yet.
         self._values: dict[Value, int | _Embedding | _Product] = {}
         self._positions: dict[Value, tuple[PositionKind, int]] = {}  # the kind of positions, and the padding token's id
+        self.size = 0  # the number of weights of all products
         self._rows: dict[tuple[int, str], Value] = {}  # the first or last row of a step's result
 
     def finish(self, result: Value) -> tuple[Network, int, bool]:
@@ -268,6 +269,7 @@ class NativeGraph(Graph):
             return _checked_step(self.network.linear, x=x, packed=pack_float32(weight), outputs=len(weight), bias=None)
         names = product.names
         inputs, outputs = self.checked_sizes(names, product.bias)
+        self.size += inputs * outputs
         bias = self._bias(names, outputs) if product.bias else None
         add_step: Callable[..., int]
         if self._int8 and not product.exact:
