@@ -27,6 +27,7 @@ class Call:
     - `limit`: the maximum number of results, None for all.
     - `rank_by`: the names of the document fields that the model reads, None for the default fields.
     - `budget_ms`, `max_tokens`: the budget of the call, None for none.
+    - `instruction`: what a relevant document is, for models that read instructions, None for none.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
@@ -42,6 +43,7 @@ class Call:
     rank_by: list[str] | None = None
     budget_ms: float | None = None
     max_tokens: int | None = None
+    instruction: str | None = None
     truncate: bool = True
     as_logits: bool = False
     return_documents: bool = False

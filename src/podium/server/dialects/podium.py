@@ -8,7 +8,18 @@ from typing import Any, get_args
 
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, call_for_question
-from podium.server.dialects.fields import COUNT, DOCUMENTS, FLAG, MODEL, QUERY, Field, Kind, is_string_list, object_schema
+from podium.server.dialects.fields import (
+    COUNT,
+    DOCUMENTS,
+    FLAG,
+    INSTRUCTION,
+    MODEL,
+    QUERY,
+    Field,
+    Kind,
+    is_string_list,
+    object_schema,
+)
 from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
@@ -58,6 +69,12 @@ FIELDS = (
     QUERY,
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field(
+        "instruction",
+        INSTRUCTION,
+        "instruction",
+        "What a relevant document is. Refused if the model does not read instructions.",
+    ),
     Field(
         "passages",
         FLAG,
