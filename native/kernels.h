@@ -55,7 +55,8 @@ struct Kernels {
 
     void (*linear_f32)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
                        std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
-    // The same with weights of 16 bits, whose products and sums are those of the float32 numbers that they are.
+    // The same with weights of 16 bits, whose products and sums are those of the float32 numbers that they are. In bfloat16, the
+    // outputs of a panel have the order 0, 16, 1, 17, … 15, 31, 32, 48, …
     void (*linear_half)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const std::uint16_t* packed,
                         Half half, std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
     void (*linear_i8)(const Int8Rows& x, std::size_t rows, std::size_t inputs, const Int8Weights& weights,

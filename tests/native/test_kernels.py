@@ -8,7 +8,7 @@ import pytest
 from scipy.special import erf
 
 from podium import _native
-from podium.local.runtimes.native.packed import pack_float32, pack_int8
+from podium.local.runtimes.native.packed import pack_floats, pack_int8
 
 INSTRUCTION_SETS = _native.instruction_sets()
 # Each shape is (rows, inputs, outputs). Some numbers are near the sizes of the tiles and panels of the kernels, others are not.
@@ -38,7 +38,7 @@ def multiply(x, weight, instruction_set, bias=None, activation="none", added=Non
     """Return activation(x · weightᵀ + bias) + added."""
     y = np.full((len(x), len(weight)), np.nan, np.float32)
     _native.multiply(
-        x=x, packed=pack_float32(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=instruction_set
+        x=x, packed=pack_floats(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=instruction_set
     )
     return y
 
@@ -222,10 +222,10 @@ def test_sums_are_the_same_on_every_instruction_set_that_fuses_products_and_sums
 def test_product_with_half_weights_is_that_with_the_same_float32_weights(instruction_set, shape, dtype):
     rows, inputs, outputs = shape
     x, weight = random(rows, inputs), random(outputs, inputs).astype(dtype)
-    packed = pack_float32(weight)
+    packed = pack_floats(weight)
     y = np.full((rows, outputs), np.nan, np.float32)
     _native.multiply(
-        x=x, packed=packed.view(np.uint16) if dtype != np.float16 else packed, y=y, bias=None, activation="none", added=None,
+        x=x, packed=packed, y=y, bias=None, activation="none", added=None,
         instruction_set=instruction_set,
     )  # fmt: skip
     np.testing.assert_array_equal(y, multiply(x, weight.astype(np.float32), instruction_set))

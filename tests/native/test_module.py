@@ -11,7 +11,7 @@ if not HAS_CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium import _native
-from podium.local.runtimes.native.packed import PANEL, pack_float32, pack_int8
+from podium.local.runtimes.native.packed import PANEL, pack_floats, pack_int8
 
 WIDTH = 12
 OVERFLOW = 2**64  # one more than the largest std::size_t of C++
@@ -122,7 +122,7 @@ def test_seconds_are_not_written_to_a_copy(finished):
 @pytest.mark.parametrize(
     "kernel",
     [
-        pytest.param(lambda x, y: _native.multiply(x, pack_float32(x), y, None, "none", None, "portable"), id="multiply"),
+        pytest.param(lambda x, y: _native.multiply(x, pack_floats(x), y, None, "none", None, "portable"), id="multiply"),
         pytest.param(lambda x, y: _native.multiply_int8(x, *pack_int8(x), y, "portable"), id="multiply_int8"),
         pytest.param(lambda x, y: _native.attend(np.hstack([x] * 3), y, 1, 1.0, 0, "portable"), id="attend"),
         pytest.param(lambda x, y: _native.normalise(x, x[0], None, 1e-5, y, "portable"), id="normalise"),

@@ -148,18 +148,9 @@ def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_
     from podium.local.runtimes.native.packed import Packed
     from podium.local.runtimes.native.runtime import NativeRuntime
 
-    def build(packed: Packed) -> Runtime:
+    with Packed(spec.digest, precision) as packed:
         graph = NativeGraph(checkpoint, packed, precision)
         return NativeRuntime(*graph.finish(add_network(graph)), size=graph.size)
-
-    packed = Packed(spec.digest, precision)
-    runtime = build(packed)
-    if packed.is_complete or not packed.save():
-        return runtime
-    # The network is built again from the file that was just written. The file's pages are shared between processes, and the
-    # system can take them back; the weights in this process's own memory are freed.
-    del runtime, packed
-    return build(Packed(spec.digest, precision))
 
 
 def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
