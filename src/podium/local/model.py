@@ -29,7 +29,7 @@ from podium.local.tokenizer import Encoded, Tokenizer
 from podium.schedule import FEW_TEXTS, Work, Workers, off_loop
 from podium.types import Progress
 
-__all__ = ["Computed", "LoadedModel", "Options", "loading"]
+__all__ = ["Computed", "LoadedModel", "Options", "common_beginnings", "loading"]
 
 Input = TypeVar("Input", bound=Hashable)
 Output = TypeVar("Output")
@@ -189,7 +189,7 @@ class LoadedModel(Generic[Input, Output]):
     def shared_work(self, encoded: Sequence[Encoded]) -> SharedWork | None:
         """Return the work on the inputs that several workers compute together, None if each is computed on one thread."""
         segments = [self.tokenizer.segment_ids(item) for item in encoded]
-        return self.network.shared_work([item.ids for item in encoded], segments, [item.shared_tokens for item in encoded])
+        return self.network.shared_work([item.ids for item in encoded], segments, common_beginnings(encoded))
 
     def _run(self, encoded: Sequence[Encoded]) -> Array:
         """Return the network's result, shape (inputs, width), or (tokens of all inputs, width) with `per_token`."""
@@ -198,6 +198,28 @@ class LoadedModel(Generic[Input, Output]):
     def _check_finite(self, rows: Array) -> None:
         if not np.isfinite(rows).all():
             raise ModelError(f"{self.files.name} computed a number that is not finite; its weights are damaged")
+
+
+def common_beginnings(encoded: Sequence[Encoded]) -> list[int]:
+    """Return, for each input, how many of its first ids it has in common with all inputs of the same query.
+
+    These are its `shared_tokens`, and the ids after them that happen to be equal, such as those of a title. At least one id of
+    each input is left.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index, item in enumerate(encoded):
+        if item.shared_tokens:
+            groups.setdefault(item.ids[: item.shared_tokens].tobytes(), []).append(index)
+    counts = [0] * len(encoded)
+    for indices in groups.values():
+        count = min(len(encoded[index].ids) for index in indices) - 1
+        common = encoded[indices[0]].ids[:count]
+        for index in indices:
+            different = np.flatnonzero(encoded[index].ids[: len(common)] != common)
+            common = common[: different[0]] if len(different) else common
+        for index in indices:
+            counts[index] = len(common)
+    return counts
 
 
 class _Batch(Generic[Input, Output]):

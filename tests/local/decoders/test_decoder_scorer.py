@@ -68,6 +68,12 @@ def test_score_does_not_depend_on_other_texts(name):
     assert len(set(together)) == len(set(TEXTS))
 
 
+def test_score_does_not_depend_on_a_common_beginning(qwen3):
+    """The tokens of a common title are computed once, too."""
+    texts = [f"Title: the long rivers of the north. {text}" for text in TEXTS]
+    assert qwen3.score(QUERY, texts).raw == [qwen3.score(QUERY, [text]).raw[0] for text in texts]
+
+
 def test_async_scores_are_the_same(qwen3):
     assert asyncio.run(qwen3.ascore(QUERY, TEXTS)).raw == qwen3.score(QUERY, TEXTS).raw
 
