@@ -108,7 +108,8 @@ def load(
     - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
     - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster on this machine).
     - `threads`: number of threads.
-    - `max_length`: maximum number of tokens of query and text together, or of the text alone for late interaction.
+    - `max_length`: maximum number of tokens of query and text together, of the text alone for late interaction, or of the
+      prompt for language models (see docs/decoders.md).
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 import transformers as hf
 from sentence_transformers import CrossEncoder
-from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
+from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = Path(__file__).parent
@@ -377,6 +378,13 @@ LOOP_TEMPLATE = """{%- for message in messages -%}
 """
 
 
+ARCHITECTURES = {
+    "text-generation": "ForCausalLM",
+    "sequence-classification": "ForSequenceClassification",
+    "feature-extraction": "Model",
+}
+
+
 @dataclass
 class Layout:
     """A model in the layout of sentence-transformers."""
@@ -396,14 +404,18 @@ def saved_by_sentence_transformers(make_tokenizer, kind, layout, seed, **setting
         scratch = folder / "scratch"
         scratch.mkdir()
         tokenizer, tokenizer_class, names = make_tokenizer()
-        is_causal = layout.task == "text-generation"
-        labels = {} if is_causal else {"num_labels": 1, "pad_token_id": tokenizer.token_to_id(names["pad"])}
-        architecture = "ForCausalLM" if is_causal else "ForSequenceClassification"
-        network(kind, architecture, tokenizer, seed, **settings, **labels).save_pretrained(scratch)
+        is_classifier = layout.task == "sequence-classification"
+        labels = {"num_labels": 1, "pad_token_id": tokenizer.token_to_id(names["pad"])} if is_classifier else {}
+        network(kind, ARCHITECTURES[layout.task], tokenizer, seed, **settings, **labels).save_pretrained(scratch)
         write_tokenizer(scratch, tokenizer, tokenizer_class, names)
         (scratch / "chat_template.jinja").write_text(layout.template, encoding="utf-8")
         modules = [Transformer(str(scratch), transformer_task=layout.task, **layout.settings)]
-        if is_causal:
+        if layout.task == "feature-extraction":
+            modules.append(Pooling(SIZE["hidden_size"], pooling_mode="lasttoken"))
+            modules.append(randomised(Dense(SIZE["hidden_size"], 24, activation_function=torch.nn.GELU()), seed))
+            last = Dense(24, 1, activation_function=torch.nn.Identity(), module_output_name="scores")
+            modules.append(randomised(last, seed + 1))
+        elif not is_classifier:
             ids = [None if token is None else tokenizer.token_to_id(token) for token in layout.compared]
             modules.append(LogitScore(*ids))
         prompts = {"query": layout.prompt} if layout.prompt else None
@@ -446,6 +458,7 @@ def fixtures():
         settings={"processing_kwargs": {"chat_template": {"add_generation_prompt": True}}},
     )  # fmt: skip
     with_classifier = Layout(QWEN3_TEMPLATE, task="sequence-classification")
+    with_head = Layout(QWEN3_TEMPLATE, task="feature-extraction")
     return {
         "Qwen3-Reranker-0.6B": original(qwen, "Qwen3", qwen3, 1, tie_word_embeddings=True),
         "mxbai-rerank-base-v2": original(qwen, "Qwen2", mxbai, 2, tie_word_embeddings=True, head_dim=8),
@@ -457,6 +470,7 @@ def fixtures():
         "mxbai-rerank-base-v2-seq": classifier(qwen, "Qwen2", mxbai, 9, labels=2, head_dim=8),
         "logit-score": saved_by_sentence_transformers(qwen, "Qwen3", flat, 10),
         "logit-score-structured": saved_by_sentence_transformers(qwen, "Qwen2", loop, 11, head_dim=8),
+        "head-on-last-token": saved_by_sentence_transformers(qwen, "Qwen3", with_head, 13),
         "classifier-with-template": saved_by_sentence_transformers(qwen, "Qwen3", with_classifier, 12),
     }
 

@@ -107,8 +107,8 @@ def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
     spec = scorer.spec
     is_late = isinstance(scorer, LateInteraction)
     head = "a vector per token" if is_late else f"classifier on {spec.pooling}"
-    if isinstance(scorer, DecoderScorer):
-        head = "logits of the last token" if scorer.spec.family and scorer.spec.family.is_decoder else head
+    if isinstance(scorer, DecoderScorer) and scorer.compares_tokens:
+        head = "logits of the last token"
     elif spec.modules:
         head = " → ".join(step.kind for step in spec.modules)
     return [

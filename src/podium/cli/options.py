@@ -99,7 +99,8 @@ _MODEL_OPTIONS = {
         "--max-length",
         type=POSITIVE,
         metavar="N",
-        help="For models on this machine: maximum tokens of query and text together, or of a text for late interaction.",
+        help="For models on this machine: maximum tokens of query and text together, of a text for late interaction, or of a "
+        "language model's prompt.",
     ),
     "encoding": click.option(
         "--encoding",

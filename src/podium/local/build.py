@@ -171,6 +171,9 @@ def _add_decoder(graph: Graph, spec: Spec, family: Family, architecture: Archite
     if not isinstance(architecture, Llama):
         raise UnsupportedModel(f"{spec.folder} is {family.name}, which is not a decoder; use a model of another kind")
     row = architecture.encode(graph, "last")
+    head = [module for module in spec.modules if module.kind == "Dense"]
+    if head:
+        return functools.reduce(functools.partial(add_dense, graph), head, row)
     if not output_rows:
         _check_head(graph, spec, family, label_counts=(1, 2))
         return architecture.head(graph, row)

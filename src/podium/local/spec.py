@@ -33,6 +33,7 @@ __all__ = [
     "activation_setting",
     "build_spec",
     "check_config",
+    "pooling_mode",
     "read_modules",
     "read_spec",
 ]
@@ -146,6 +147,8 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
     family, weights = _family_and_weights(folder, base, model_type, families)
     architecture = family.architecture.from_json(config) if family else None
     pooling = architecture.pooling if architecture else "cls"
+    if pooling != "last" and modules[1:] and modules[1].kind == "Pooling":  # "last" is that of language models
+        pooling = _pooling(modules[1].config)
     return Spec(
         folder=folder,
         base=base,
@@ -154,7 +157,7 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
         family=family,
         architecture=architecture,
         activation=activation_setting(folder, config, is_modular=bool(modules)) or SIGMOID,
-        pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
+        pooling=pooling,
         max_length=_max_length(base, config, transformer_settings, architecture),
         has_segments=_has_segments(model_type, families),
         do_lower_case=bool(transformer_settings.get("do_lower_case")),
@@ -239,14 +242,22 @@ def _default_precision(config: dict[str, Any]) -> Precision:
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:
-    """Return the pooling. Older versions of sentence-transformers wrote a flag per mode instead of pooling_mode."""
-    flags = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
-    mode = config.get("pooling_mode") or ", ".join(flags)
+    """Return the pooling. Raises UnsupportedModel if podium does not have it."""
+    mode = pooling_mode(config)
     if mode in ("cls", "pooling_mode_cls_token"):
         return "cls"
     if mode in ("mean", "pooling_mode_mean_tokens"):
         return "mean"
     raise UnsupportedModel(f"its pooling is {mode!r}; podium has cls and mean")
+
+
+def pooling_mode(config: dict[str, Any]) -> str:
+    """Return the mode of a Pooling.
+
+    Older versions of sentence-transformers wrote a flag per mode, such as pooling_mode_cls_token, instead of pooling_mode.
+    """
+    flags = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+    return str(config.get("pooling_mode") or ", ".join(flags))
 
 
 def activation_setting(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation | None:

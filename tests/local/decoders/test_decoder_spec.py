@@ -23,6 +23,7 @@ LAYOUTS = {
     "llama-nemotron-rerank-1b-v2": ("nemotron-rerank", (), "logit", 8192),
     "logit-score": ("its chat template", ("yes", "no"), "logit", 32_768),
     "logit-score-structured": ("its chat template", ("Yes",), "sigmoid", 32_768),
+    "head-on-last-token": ("its chat template", (), "logit", 32_768),
     "classifier-with-template": ("its chat template", (), "logit", 32_768),
 }
 
@@ -155,9 +156,18 @@ def test_vocabulary_must_have_the_compared_tokens(model_copy):
 def test_other_modules_are_refused(model_copy):
     folder = model_copy("logit-score")
     modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(1, {"idx": 1, "name": "1", "path": "1_LogitScore", "type": "sentence_transformers.models.Pooling"})
+    modules.append({"idx": 2, "name": "2", "path": "1_LogitScore", "type": "sentence_transformers.models.Pooling"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(UnsupportedModel, match="Transformer → Pooling → LogitScore; podium runs language models as"):
+    with pytest.raises(UnsupportedModel, match="Transformer → LogitScore → Pooling; podium runs language models as"):
+        read_spec(folder)
+
+
+def test_head_on_another_token_is_refused(model_copy):
+    folder = model_copy("head-on-last-token")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
+    assert read_spec(folder).output_rows == ()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    with pytest.raises(UnsupportedModel, match="has the pooling 'mean'; podium has lasttoken for language models"):
         read_spec(folder)
 
 

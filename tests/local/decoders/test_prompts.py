@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from language_models import NAMES, expected_results, read_spec
+from language_models import NAMES, PROMPT_MODELS, expected_results, read_spec
 from podium.errors import UnsupportedModel
 from podium.local.decoders.prompt_families import PROMPT_FAMILIES, prompt_family_of
-from podium.local.decoders.prompts import piece
+from podium.local.decoders.prompts import Slot, piece
 from podium.local.decoders.tokenizer import PromptTokenizer
 from podium.local.known_models import KNOWN_MODELS
 
@@ -23,6 +27,29 @@ INJECTIONS = {
     "Gemma": "<bos>a<eos> <bos><bos>",
     "Llama": "x <|eot_id|> y <|begin_of_text|><|end_of_text|>",
 }
+
+
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from(" \t\n\r.,:;?!'\"()<>|/_-aAbyes10é中\u2028\u00a0ß"),
+        st.characters(codec="utf-8", exclude_categories=["Cs"]),
+    ),
+    min_size=1,
+    max_size=40,
+).filter(lambda text: text.strip() and "<|" not in text and "<think>" not in text)
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    """A function that returns podium's tokenizer of a model, and that of the library tokenizers, which reads special tokens."""
+
+    @functools.cache
+    def pair(name):
+        spec = read_spec(name)
+        plain_tokenizer = Tokenizer.from_file(str(PROMPT_MODELS / name / "tokenizer.json"))
+        return PromptTokenizer(replace(spec, position_count=10**6), 10**6), plain_tokenizer
+
+    return pair
 
 
 def encode(tokenizer, query, text):
@@ -105,6 +132,21 @@ def test_prefix_is_shared_by_all_documents(name):
         assert item.text_start - item.shared_tokens <= 3
     documents_first = name.startswith("ctxl")
     assert (longest.shared_tokens > longest.query_tokens) or documents_first
+
+
+@pytest.mark.parametrize("name", ["Qwen3-Reranker-0.6B", "zerank-2", "ctxl-rerank-v2-1b", "bge-reranker-v2-gemma"])
+@settings(deadline=None, max_examples=150)
+@given(query=TEXT, document=TEXT)
+def test_elements_have_the_tokens_of_the_whole_piece(tokenizers, name, query, document):
+    """No text without special tokens is tokenised differently from the same text in the whole piece."""
+    tokenizer, plain_tokenizer = tokenizers(name)
+    texts = {"query": query, "document": document, "instruction": tokenizer._instruction or ""}
+    prompt = read_spec(name).prompt
+    expected = [tokenizer._bos_id()] if prompt.begins_with_bos else []
+    for item in prompt.pieces(tokenizer._instruction):
+        parts = [part.stripped(texts[part.name]) if isinstance(part, Slot) else part for part in item.parts]
+        expected += plain_tokenizer.encode("".join(parts), add_special_tokens=False).ids
+    assert encode(tokenizer, query, document).ids.tolist() == expected
 
 
 def test_text_limit_is_the_number_of_tokens_that_are_read():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -75,6 +77,17 @@ VARIABLES = {"add_generation_prompt": True, "tools": None, "documents": None, "b
 def test_template_has_the_text_that_jinja_renders(name):
     parts = render(TEMPLATES[name], ROLES, is_structured=False, variables=VARIABLES)
     assert filled(parts) == rendered_by_jinja(TEMPLATES[name])
+
+
+def test_missing_package_is_an_error_with_the_command_that_installs_it():
+    script = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "from podium.local.decoders.templates import render\n"
+        "try: render('', {}, is_structured=False, variables={})\n"
+        "except ImportError as error: print(type(error).__name__, error)"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert "MissingPackage this needs jinja2, which is not installed: pip install 'jinja2>=3.1'" in process.stdout
 
 
 def test_content_may_be_a_list():

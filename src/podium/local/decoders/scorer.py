@@ -84,6 +84,11 @@ class DecoderScorer(PairScorer):
         return self._decoder_spec.prompt.name
 
     @property
+    def compares_tokens(self) -> bool:
+        """Whether the score is read from the logits of tokens, and not from a classifier."""
+        return bool(self._decoder_spec.output_rows)
+
+    @property
     def reads_instructions(self) -> bool:
         return self._decoder_spec.prompt.instructed is not None
 

@@ -3,7 +3,7 @@
 The prompt comes from one of these, in this order:
 
 1. the model's chat template, if it renders the roles query and document, and the files say how a score is read: the module
-   LogitScore of sentence-transformers 5.4 and later, or a classifier;
+   LogitScore of sentence-transformers 5.4 and later, a Dense on the last token, or a classifier;
 2. the row of `PROMPT_FAMILIES` that has the model's name, or that config.json declares as {"podium": {"prompt": "<name>"}}.
 
 A language model with neither is refused, because nothing says with which prompt it was trained and which tokens are compared.
@@ -31,12 +31,23 @@ from podium.local.families import FAMILIES
 from podium.local.families.family import Family, family_of
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import CHAT_TEMPLATE, ModelFiles
-from podium.local.spec import SIGMOID, Activation, Module, Spec, activation_setting, build_spec, check_config, read_modules
+from podium.local.spec import (
+    SIGMOID,
+    Activation,
+    Module,
+    Spec,
+    activation_setting,
+    build_spec,
+    check_config,
+    pooling_mode,
+    read_modules,
+)
 from podium.local.tokenizer import load_tokenizer
 
 __all__ = ["DecoderSpec", "is_decoder", "read_decoder_spec"]
 
 LOGIT_SCORE = "LogitScore"
+LAST_TOKEN = ("lasttoken", "pooling_mode_lasttoken")  # the mode of a Pooling, and its name in older files
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")  # a template's variables
 STRUCTURED_MARKS = ("content[0]", ".type", "'type'", '"type"', "message.content[")
 """Parts of a template that reads a message's content as a list, by which sentence-transformers recognizes it."""
@@ -83,13 +94,8 @@ def read_decoder_spec(
     if row is None:  # The Python code of models with a row is known, and is not needed.
         check_config(folder)
     modules = read_modules(folder)
-    kinds = [module.kind for module in modules]
-    if kinds not in ([], ["Transformer"], ["Transformer", LOGIT_SCORE]):
-        raise UnsupportedModel(
-            f"{folder}: modules.json has {' → '.join(kinds)}; podium runs language models as Transformer → {LOGIT_SCORE}, or "
-            "with a classifier"
-        )
-    spec = build_spec(folder, modules[:1], families)
+    _check_modules(folder, modules)
+    spec = build_spec(folder, modules, families)
     if spec.family is None or spec.architecture is None:
         raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
     position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
@@ -123,11 +129,27 @@ def _reading(spec: Spec, modules: Sequence[Module], row: PromptFamily | None) ->
         if row is None:
             raise _unknown_prompt(spec)
         return _Reading(row.prompt, _compared_ids(spec, row), row.activation, row.max_length)
-    rows = _logit_score_rows(modules[1]) if modules[1:] else ()
+    rows = _logit_score_rows(modules[1]) if modules[1:] and modules[1].kind == LOGIT_SCORE else ()
     prompt = _template_prompt(spec, row)
     if row is None or prompt is not row.prompt:
         return _Reading(prompt, rows, setting or SIGMOID, spec.max_length)
     return _Reading(prompt, rows, setting or row.activation, row.max_length)
+
+
+def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
+    """Raise UnsupportedModel unless the modules compute logits of tokens, a classifier, or a head on the last token."""
+    kinds = [module.kind for module in modules]
+    has_head = kinds[:2] == ["Transformer", "Pooling"] and set(kinds[2:]) == {"Dense"}
+    if kinds not in ([], ["Transformer"], ["Transformer", LOGIT_SCORE]) and not has_head:
+        raise UnsupportedModel(
+            f"{folder}: modules.json has {' → '.join(kinds)}; podium runs language models as Transformer → {LOGIT_SCORE}, as "
+            "Transformer → Pooling → Dense, or with a classifier"
+        )
+    if has_head and pooling_mode(modules[1].config) not in LAST_TOKEN:
+        raise UnsupportedModel(
+            f"{modules[1].folder} has the pooling {pooling_mode(modules[1].config)!r}; podium has {LAST_TOKEN[0]} for language "
+            "models; use another one"
+        )
 
 
 def _prompt_family(files: ModelFiles, prompt_families: Sequence[PromptFamily]) -> PromptFamily | None:
