@@ -17,7 +17,11 @@ if not HAS_CORE:
 from podium import _native
 from podium.local.build import load, load_decoder
 from podium.local.families import FAMILIES
+from podium.local.files.checkpoint import Checkpoint
 from podium.local.runtimes import Variant
+from podium.local.runtimes.native.graph import NativeGraph
+from podium.local.runtimes.native.packed import Packed
+from podium.local.runtimes.native.runtime import NativeRuntime
 from podium.local.spec import read_spec
 
 FOLDER = PARITY_MODELS / "decoders"
@@ -89,6 +93,27 @@ def test_logits_are_those_of_transformers(expected):
     runtime = load_network(expected["name"], "float32", expected)
     logits = run(runtime, arrays(expected["texts"]))
     np.testing.assert_allclose(logits, expected["logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("name", ["qwen3", "qwen3-untied-bfloat16-sharded", "qwen2-two-labels-float16", "gemma"])
+def test_instruction_sets_agree(name, precision):
+    """All sets but "portable", which does not fuse products and sums, give the same logits to the last bit."""
+    spec = read_spec(FOLDER / name)
+    expected = read_expected(name)
+    results = []
+    for instruction_set in _native.instruction_sets():
+        checkpoint = Checkpoint(spec.weights, spec.family.prefix)
+        graph = NativeGraph(checkpoint, Packed("tests", precision), precision, instruction_set=instruction_set)
+        x = spec.architecture.encode(graph, "last")
+        rows = expected["output_rows"]
+        result = graph.table_rows(x, spec.architecture.output_matrix, rows) if rows else spec.architecture.head(graph, x)
+        results.append(run(NativeRuntime(*graph.finish(result)), arrays(expected["texts"])))
+        checkpoint.close()
+    *fused, portable = results
+    for logits in fused:
+        np.testing.assert_array_equal(logits, fused[0])
+        np.testing.assert_allclose(portable, logits, atol=1e-4 if precision == "float32" else 1, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

@@ -79,8 +79,8 @@ def _round_up(number: int, multiple: int) -> int:
 class Packed:
     """The packed arrays of one checkpoint and precision, by name. `digest` is the checkpoint's.
 
-    A context: when it ends without an exception, the file has all arrays that `get` has returned. If the disk is read-only or
-    full, they stay in memory, and the next start packs again.
+    A context: when it ends without an exception, the file has all arrays that `get` has returned in it. Outside of it, and if
+    the disk is read-only or full, new arrays stay in memory.
     """
 
     def __init__(self, digest: str, precision: str) -> None:
@@ -88,9 +88,10 @@ class Packed:
         # A file that cannot be read is replaced, because a damaged cache must not be an error.
         self._arrays = _read_arrays(self.path) or {}
         self._writer: _Writer | None = None
-        self._can_write = True
+        self._can_write = False
 
     def __enter__(self) -> Packed:
+        self._can_write = True
         return self
 
     def __exit__(self, *error: object) -> None:
