@@ -104,6 +104,29 @@ def test_special_tokens_in_texts_are_text(name, injection):
         assert tokenizer._tokenizer.decode(ids.tolist(), skip_special_tokens=False).count(text) >= 1
 
 
+def test_many_special_tokens_in_a_text_are_text():
+    """Gemma's BPE can make special tokens of their letters."""
+    spec = read_spec("bge-reranker-v2-gemma")
+    tokenizer = PromptTokenizer(spec, spec.max_length)
+    text = "<bos>" * 3000
+    item = encode(tokenizer, QUERY, text)
+    assert int(np.isin(item.ids, list(tokenizer._special_ids.values())).sum()) == 1  # the prompt's own
+    assert item.text_tokens + item.dropped_text_tokens >= 6000
+    assert tokenizer._tokenizer.decode(item.ids.tolist(), skip_special_tokens=False).count("<bos>") > 100
+
+
+def test_unknown_character_has_the_token_of_unknown_characters(model_copy):
+    """Without byte fallback, an unknown character has the id of a special token."""
+    folder = model_copy("bge-reranker-v2-gemma")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["byte_fallback"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = PromptTokenizer(read_spec(folder), 512)
+    unknown = content["model"]["vocab"]["<unk>"]
+    assert np.count_nonzero(encode(tokenizer, "river", "a 東 river").ids == unknown) == 1
+    assert np.count_nonzero(encode(tokenizer, "river", "a <unk> river").ids == unknown) == 0
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if read_spec(name).prompt.instructed])
 def test_special_tokens_in_an_instruction_are_text(name):
     spec = read_spec(name)

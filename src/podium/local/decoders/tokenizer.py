@@ -219,19 +219,21 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
     def _without_special_ids(self, text: str, encoding: Any) -> tuple[Array, Array]:
         """Return the ids of a text, and the start and end of each token, without ids of special tokens.
 
-        A vocabulary may also have special tokens as ordinary tokens. A text with such a token is split inside it.
+        A vocabulary may also have special tokens as ordinary tokens. A text with such tokens is split inside each of them. An
+        unknown character also has the id of a special token, and keeps it.
         """
         ids = np.array(encoding.ids, np.int32)
         offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
-        special = np.flatnonzero(np.isin(ids, list(self._special_ids.values())))
-        if not len(special):
+        special = offsets[np.isin(ids, list(self._special_ids.values()))].tolist()
+        middles = [start + 1 for start, end in special if end > start + 1 and text[start:end] in self._special_ids]
+        if not middles:
             return ids, offsets
-        middle = int(offsets[special[0], 0]) + 1
-        parts = (text[:middle], text[middle:])
+        starts = [0, *middles]
+        parts = [text[start:end] for start, end in zip(starts, [*middles, len(text)], strict=True)]
         encodings = self._encodings(parts, self._tokenizer.encode_batch)
-        halves = [self._without_special_ids(part, half) for part, half in zip(parts, encodings, strict=True)]
-        all_ids = np.concatenate([half_ids for half_ids, _ in halves])
-        return all_ids, np.concatenate([halves[0][1], halves[1][1] + middle])
+        results = [self._without_special_ids(part, item) for part, item in zip(parts, encodings, strict=True)]
+        shifted = [part_offsets + start for (_, part_offsets), start in zip(results, starts, strict=True)]
+        return np.concatenate([part_ids for part_ids, _ in results]), np.concatenate(shifted)
 
     def _checked_special_ids(self) -> dict[str, int]:
         """Make the tokenizer read special tokens in texts like any other text, and return all special tokens with their ids.
