@@ -57,13 +57,13 @@ def torch_products(row_count: int) -> Iterator[tuple[str, Product]]:
 def podium_products(row_count: int) -> Iterator[tuple[str, Product]]:
     """Yield products by the native core's kernels. The rows are divided among threads, as the core divides pairs."""
     from podium import _native
-    from podium.local.runtimes.native.packed import pack_float32, pack_int8
+    from podium.local.runtimes.native.packed import pack_floats, pack_int8
 
     instruction_set = _native.instruction_sets()[0]
     weight = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
     parts = [np.ones((row_count // THREADS, SIZE), np.float32) for _ in range(THREADS)]
     results = [np.empty((row_count // THREADS, SIZE), np.float32) for _ in range(THREADS)]
-    packed = pack_float32(weight)
+    packed = pack_floats(weight)
     packed_int8, scales, sums = pack_int8(weight)
     pool = ThreadPoolExecutor(THREADS)
 

@@ -27,17 +27,23 @@ inline void transpose_4x4(const float* source, std::size_t stride, float* target
 }
 
 // Packs keys as [tokens/64][head_size][64], the layout of weights, so that products with queries add up over vectors of keys.
-// A last incomplete vector is filled with zeros.
-void pack_keys(const float* k, std::size_t stride, std::size_t tokens, std::size_t head_size, float* packed) {
-    const std::size_t full_columns = head_size / 4 * 4;
-    for (std::size_t first = 0; first < tokens; first += PANEL, k += PANEL * stride, packed += head_size * PANEL) {
-        const std::size_t count = tokens - first < PANEL ? tokens - first : PANEL, full_tokens = count / 4 * 4;
+// `first` is the position of the first key. A last incomplete vector is filled with zeros.
+void pack_keys(const float* k, std::size_t stride, std::size_t first, std::size_t tokens, std::size_t head_size, float* packed) {
+    const std::size_t full_columns = head_size / 4 * 4, end = first + tokens;
+    for (std::size_t position = first; position < end;) {
+        float* panel = packed + position / PANEL * PANEL * head_size;
+        const std::size_t lane = position % PANEL, left = end - position;
+        const std::size_t count = left < PANEL - lane ? left : PANEL - lane, full_tokens = count / 4 * 4;
         for (std::size_t t = 0; t < full_tokens; t += 4)
-            for (std::size_t c = 0; c < full_columns; c += 4) transpose_4x4(k + t * stride + c, stride, packed + c * PANEL + t);
+            for (std::size_t c = 0; c < full_columns; c += 4)
+                transpose_4x4(k + t * stride + c, stride, panel + c * PANEL + lane + t);
         for (std::size_t c = 0; c < head_size; ++c) {
-            for (std::size_t t = c < full_columns ? full_tokens : 0; t < count; ++t) packed[c * PANEL + t] = k[t * stride + c];
-            for (std::size_t t = count; t < round_up_to_lanes(count); ++t) packed[c * PANEL + t] = 0.0f;
+            float* column = panel + c * PANEL + lane;
+            for (std::size_t t = c < full_columns ? full_tokens : 0; t < count; ++t) column[t] = k[t * stride + c];
+            for (std::size_t t = count; lane + t < round_up_to_lanes(lane + count); ++t) column[t] = 0.0f;
         }
+        position += count;
+        k += count * stride;
     }
 }
 
@@ -77,48 +83,64 @@ float exponentiate(float* products, std::size_t count, std::size_t first, std::s
 }
 
 // The scratch memory has one head's keys and values, and the weights and sums of a block of queries.
-std::size_t attention_scratch(const AttentionShape& shape, std::size_t tokens) {
-    const std::size_t weight_stride = round_up_to_panels(tokens), width = round_up_to_lanes(shape.head_size);
-    return weight_stride * shape.head_size + tokens * width + QUERY_BLOCK * (weight_stride + width);
+struct HeadMemory {
+    std::size_t weight_stride, width;
+    std::size_t values, weights, sums, size;  // the offsets of these parts, which follow the keys, and the size of all parts
+
+    HeadMemory(const AttentionShape& shape, std::size_t capacity)
+        : weight_stride(round_up_to_panels(capacity)), width(round_up_to_lanes(shape.head_size)),
+          values(weight_stride * shape.head_size), weights(values + capacity * width),
+          sums(weights + QUERY_BLOCK * weight_stride), size(sums + QUERY_BLOCK * width) {}
+};
+
+std::size_t attention_scratch(const AttentionShape& shape, std::size_t capacity) { return HeadMemory(shape, capacity).size; }
+
+void pack_head(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t first,
+               std::size_t count, std::size_t capacity, float* scratch) {
+    const HeadMemory memory(shape, capacity);
+    pack_keys(k, kv_stride, first, count, shape.head_size, scratch);
+    pack_values(v, kv_stride, count, shape.head_size, memory.width, scratch + memory.values + first * memory.width);
 }
 
-void attend(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
-            const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y, std::size_t y_stride) {
-    const std::size_t weight_stride = round_up_to_panels(tokens), width = round_up_to_lanes(shape.head_size);
-    float *keys = scratch, *values = keys + weight_stride * shape.head_size, *weights = values + tokens * width;
-    float* sums = weights + QUERY_BLOCK * weight_stride;
-    for (std::size_t head = 0; head < shape.heads; ++head) {
-        const std::size_t column = head * shape.head_size;
-        pack_keys(k + column, kv_stride, tokens, shape.head_size, keys);
-        pack_values(v + column, kv_stride, tokens, shape.head_size, width, values);
-        for (std::size_t r = 0; r < queries; r += QUERY_BLOCK) {
-            const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK;
-            const std::size_t longest = queries > tokens ? queries : tokens;
-            const std::size_t reach = shape.window && shape.window < longest ? shape.window : longest;
-            // With a window, only those panels of keys are multiplied that a query of this block attends to.
-            const std::size_t end = r + rows + reach < tokens ? r + rows + reach : tokens;
-            const std::size_t begin = r > reach ? (r - reach < end ? r - reach : end - 1) / PANEL * PANEL : 0;
-            const std::size_t count = round_up_to_lanes(end - begin);
-            for (std::size_t c = 0; c < count; c += PANEL)
-                multiply_f32(rows, q + r * q_stride + column, q_stride, shape.head_size, keys + (begin + c) * shape.head_size,
-                             PANEL, count - c < PANEL ? count - c : PANEL, weights + c, weight_stride);
-            float totals[QUERY_BLOCK];
-            for (std::size_t i = 0; i < rows; ++i) {
-                const std::size_t query = r + i, first = query > begin + reach ? query - reach - begin : 0;
-                const std::size_t last = query + reach + 1 < end ? query + reach + 1 - begin : end - begin;
-                float* products = weights + i * weight_stride;
-                totals[i] = 1.0f;
-                if (first < last)
-                    totals[i] = exponentiate(products, count, first, last, shape.scale);
-                else  // the query follows the last token by more than the window
-                    std::memset(products, 0, count * sizeof(float));
-            }
-            multiply_f32(rows, weights, weight_stride, end - begin, values + begin * width, width, width, sums, width);
-            for (std::size_t i = 0; i < rows; ++i) {
-                const float inverse = 1.0f / totals[i];
-                float* row = y + (r + i) * y_stride + column;
-                for (std::size_t c = 0; c < shape.head_size; ++c) row[c] = sums[i * width + c] * inverse;
-            }
+void attend_head(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
+                 std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
+                 std::size_t y_stride) {
+    const HeadMemory memory(shape, capacity);
+    const float *keys = scratch, *values = scratch + memory.values;
+    float *weights = scratch + memory.weights, *sums = scratch + memory.sums;
+    const std::size_t width = memory.width, last_query = first_query + queries;
+    const std::size_t longest = last_query > tokens ? last_query : tokens;
+    const std::size_t reach = shape.window && shape.window < longest ? shape.window : longest;  // to the left
+    const std::size_t reach_right = shape.causal ? 0 : reach;
+    for (std::size_t r = 0; r < queries; r += QUERY_BLOCK, q += QUERY_BLOCK * q_stride, y += QUERY_BLOCK * y_stride) {
+        const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK, position = first_query + r;
+        // Only those panels of keys are multiplied that a query of this block attends to.
+        const std::size_t end = position + rows + reach_right < tokens ? position + rows + reach_right : tokens;
+        const std::size_t begin = position > reach ? (position - reach < end ? position - reach : end - 1) / PANEL * PANEL : 0;
+        const std::size_t count = round_up_to_lanes(end - begin);
+        for (std::size_t c = 0; c < count; c += PANEL)
+            multiply_f32(rows, q, q_stride, shape.head_size, keys + (begin + c) * shape.head_size, PANEL,
+                         count - c < PANEL ? count - c : PANEL, weights + c, memory.weight_stride);
+        float totals[QUERY_BLOCK];
+        for (std::size_t i = 0; i < rows; ++i) {
+            const std::size_t query = position + i, first = query > begin + reach ? query - reach - begin : 0;
+            const std::size_t last = query + reach_right + 1 < end ? query + reach_right + 1 - begin : end - begin;
+            // In causal attention, the weights of later tokens are exactly 0. So the result of a token does not depend on how
+            // many later tokens there are.
+            const std::size_t used = shape.causal ? round_up_to_lanes(last) : count;
+            float* products = weights + i * memory.weight_stride;
+            totals[i] = 1.0f;
+            if (first < last)
+                totals[i] = exponentiate(products, used, first, last, shape.scale);
+            else  // the query follows the last token by more than the window
+                std::memset(products, 0, count * sizeof(float));
+            if (shape.causal) std::memset(products + last, 0, (count - last) * sizeof(float));
+        }
+        multiply_f32(rows, weights, memory.weight_stride, end - begin, values + begin * width, width, width, sums, width);
+        for (std::size_t i = 0; i < rows; ++i) {
+            const float inverse = 1.0f / totals[i];
+            float* row = y + i * y_stride;
+            for (std::size_t c = 0; c < shape.head_size; ++c) row[c] = sums[i * width + c] * inverse;
         }
     }
 }

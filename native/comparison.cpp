@@ -65,7 +65,7 @@ const float* Query::as_float32(const Encoding& encoding, const std::uint8_t* num
     } else {
         std::vector<std::uint16_t> halves(count + 1);
         std::memcpy(halves.data(), numbers, 2 * count);
-        kernels_.widen(halves.data(), count, floats);
+        kernels_.widen(halves.data(), Half::float16, count, floats);
     }
     return floats;
 }

@@ -40,10 +40,14 @@ struct Int8Rows {
     const std::int32_t* zero_points;
 };
 
+// How 16 bits are a number: float32 without its lower half, or IEEE 754's binary16.
+enum class Half : int { bfloat16, float16 };
+
 struct AttentionShape {
     std::size_t heads, head_size; // head_size: columns of one head
     float scale;
     std::size_t window;           // how many tokens to either side a token attends to; 0: all
+    bool causal = false;          // a token attends only to itself and earlier tokens; then there is no window
 };
 
 struct Kernels {
@@ -51,6 +55,10 @@ struct Kernels {
 
     void (*linear_f32)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
                        std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
+    // The same with weights of 16 bits, whose products and sums are those of the float32 numbers that they are. In bfloat16, the
+    // outputs of a panel have the order 0, 16, 1, 17, … 15, 31, 32, 48, …
+    void (*linear_half)(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const std::uint16_t* packed,
+                        Half half, std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
     void (*linear_i8)(const Int8Rows& x, std::size_t rows, std::size_t inputs, const Int8Weights& weights,
                       std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride);
     // Maps the range of each row's values, extended to include 0, onto 0 … 255.
@@ -58,20 +66,25 @@ struct Kernels {
                      float* scales, std::int32_t* zero_points);
     void (*norm)(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias,
                  float epsilon, float* y);
+    // Divides each row by its root mean square, then multiplies its columns by the weights (RMSNorm). y can be x.
+    void (*rms_norm)(const float* x, std::size_t rows, std::size_t width, const float* weight, float epsilon, float* y);
     void (*activate)(const float* x, std::size_t count, Activation activation, float* y);
     // y = activation(left half of each row of x) * right half; `width` is that of y.
     void (*gate)(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y);
-    // The attention of one text, whose first `queries` tokens attend to its first `tokens` tokens. Either number can be the
-    // larger one. The result of a query whose window has none of these tokens is 0. `attention_scratch` returns the number of
-    // floats that `scratch` must have.
-    std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t tokens);
-    void (*attend)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t queries, const float* k,
-                   const float* v, std::size_t kv_stride, std::size_t tokens, float* scratch, float* y,
-                   std::size_t y_stride);
+    // The attention of one text and one head, in two steps. `scratch` has `attention_scratch` floats for a text of at most
+    // `capacity` tokens. `pack_head` packs the keys and values of the tokens `first` … `first + count` - 1, which must follow
+    // the tokens that are already packed. `attend_head` lets the tokens `first_query` … `first_query + queries` - 1 attend to
+    // the text's first `tokens` tokens. A query can follow the last of these; if its window has none of them, its result is 0.
+    std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t capacity);
+    void (*pack_head)(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t first,
+                      std::size_t count, std::size_t capacity, float* scratch);
+    void (*attend_head)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
+                        std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
+                        std::size_t y_stride);
     // Rotates the pairs of columns (c, c + head_size/2) of each head in place; cos and sin have rows of head_size/2.
     void (*rotate)(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t head_size, const float* cos,
                    const float* sin);
-    void (*widen)(const std::uint16_t* halves, std::size_t count, float* y);  // float16 to float32
+    void (*widen)(const std::uint16_t* halves, Half half, std::size_t count, float* y);  // to float32
     void (*add)(const float* x, std::size_t count, float* y);                 // y += x
     float (*dot)(const float* x, const float* y, std::size_t count);
     // The highest product of each query vector with a vector of a text. `columns` is the number of query vectors, rounded up to

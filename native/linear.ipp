@@ -28,13 +28,42 @@ std::size_t rows_per_block(std::size_t row_bytes) {
     return rows < 2 * ACCUMULATORS ? 2 * ACCUMULATORS : rows;
 }
 
-template <std::size_t Rows, std::size_t Vectors>
-inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t inputs, const float* w, std::size_t w_stride,
-                            float* y, std::size_t y_stride) {
+// How weights are stored: as float32, or in 16 bits, which are widened to float32 when they are loaded. `tile` returns the
+// address of a tile's weights for the first input, from that of its panel, and `load_vector` the tile's v-th vector.
+struct Float32Weights {
+    typedef float Stored;
+    static inline const float* tile(const float* panel, std::size_t column) { return panel + column; }
+    static inline Floats load_vector(const float* w, std::size_t v) { return load(w + v * LANES); }
+};
+
+struct Float16Weights {
+    typedef std::uint16_t Stored;
+    static inline const std::uint16_t* tile(const std::uint16_t* panel, std::size_t column) { return panel + column; }
+    static inline Floats load_vector(const std::uint16_t* w, std::size_t v) { return load_float16(w + v * LANES); }
+};
+
+// Of each 32 outputs, the numbers of the outputs c and c + 16 share a word of 32 bits: that of c is the lower half. So one load,
+// a shift and a mask make two vectors. `High` is whether a tile of at most 16 columns has the upper halves.
+template <bool High>
+struct Bfloat16Weights {
+    typedef std::uint16_t Stored;
+    static inline const std::uint16_t* tile(const std::uint16_t* panel, std::size_t column) {
+        return panel + column / 32 * 32 + column % 16 * 2;
+    }
+    static inline Floats load_vector(const std::uint16_t* w, std::size_t v) {
+        constexpr bool HAS_BOTH = TILE_COLUMNS >= 32;
+        const Ints words = load_ints(w + 2 * LANES * (HAS_BOTH ? v / 2 : v));
+        return (HAS_BOTH ? v % 2 == 1 : High) ? (Floats)(words & ~0xffff) : (Floats)(words << 16);
+    }
+};
+
+template <class Weights, std::size_t Rows, std::size_t Vectors>
+inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t inputs, const typename Weights::Stored* w,
+                            std::size_t w_stride, float* y, std::size_t y_stride) {
     Floats sums[Rows][Vectors] = {};
     for (std::size_t k = 0; k < inputs; ++k, w += w_stride) {
         Floats weights[Vectors];
-        for (std::size_t v = 0; v < Vectors; ++v) weights[v] = load(w + v * LANES);
+        for (std::size_t v = 0; v < Vectors; ++v) weights[v] = Weights::load_vector(w, v);
         for (std::size_t r = 0; r < Rows; ++r) {
             const Floats value = broadcast(x[r * x_stride + k]);
             for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] += value * weights[v];
@@ -46,13 +75,14 @@ inline void microkernel_f32(const float* x, std::size_t x_stride, std::size_t in
 
 // Computes a tile of 1 … MaxRows rows with the microkernel for that many. All of them add up in the same order, so a row's
 // result does not depend on the number of rows.
-template <std::size_t MaxRows, std::size_t Vectors>
-void tile_f32(std::size_t rows, const float* x, std::size_t x_stride, std::size_t inputs, const float* w, std::size_t w_stride,
-              float* y, std::size_t y_stride) {
+template <class Weights, std::size_t MaxRows, std::size_t Vectors>
+void tile_f32(std::size_t rows, const float* x, std::size_t x_stride, std::size_t inputs, const typename Weights::Stored* w,
+              std::size_t w_stride, float* y, std::size_t y_stride) {
     if constexpr (MaxRows > 1) {
-        if (rows < MaxRows) return tile_f32<MaxRows - 1, Vectors>(rows, x, x_stride, inputs, w, w_stride, y, y_stride);
+        if (rows < MaxRows)
+            return tile_f32<Weights, MaxRows - 1, Vectors>(rows, x, x_stride, inputs, w, w_stride, y, y_stride);
     }
-    microkernel_f32<MaxRows, Vectors>(x, x_stride, inputs, w, w_stride, y, y_stride);
+    microkernel_f32<Weights, MaxRows, Vectors>(x, x_stride, inputs, w, w_stride, y, y_stride);
 }
 
 // Computes all rows of one column of tiles.
@@ -62,7 +92,8 @@ void tile_column_f32(std::size_t rows, const float* x, std::size_t x_stride, std
     constexpr std::size_t TileRows = ACCUMULATORS / Vectors;
     for (std::size_t r = 0; r < rows; r += TileRows) {
         const std::size_t count = rows - r < TileRows ? rows - r : TileRows;
-        tile_f32<TileRows, Vectors>(count, x + r * x_stride, x_stride, inputs, w, w_stride, y + r * y_stride, y_stride);
+        tile_f32<Float32Weights, TileRows, Vectors>(count, x + r * x_stride, x_stride, inputs, w, w_stride, y + r * y_stride,
+                                                    y_stride);
     }
 }
 
@@ -136,17 +167,32 @@ void for_each_tile(std::size_t rows, std::size_t outputs, std::size_t block_rows
     }
 }
 
-void linear_f32(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
-                std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+// `Even` and `Odd` are how weights are stored for tiles that begin at even and at odd multiples of 16 columns.
+template <class Even, class Odd = Even>
+void linear(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const typename Even::Stored* packed,
+            std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
     constexpr std::size_t TileRows = ACCUMULATORS / TILE_VECTORS;
     for_each_tile<TileRows>(
         rows, outputs, rows_per_block(inputs * sizeof(float)), epilogue, y, y_stride,
         [&](std::size_t r, std::size_t count, std::size_t panel, const float*, float* target, std::size_t stride) {
-            const float* w = packed + panel * inputs * PANEL;
-            for (std::size_t c = 0; c < PANEL; c += TILE_COLUMNS)
-                tile_f32<TileRows, TILE_VECTORS>(count, x + r * x_stride, x_stride, inputs, w + c, PANEL, target + c, stride);
+            const typename Even::Stored* w = packed + panel * inputs * PANEL;
+            for (std::size_t c = 0; c < PANEL; c += TILE_COLUMNS) {
+                const auto tile = c / 16 % 2 ? tile_f32<Odd, TileRows, TILE_VECTORS> : tile_f32<Even, TileRows, TILE_VECTORS>;
+                tile(count, x + r * x_stride, x_stride, inputs, Even::tile(w, c), PANEL, target + c, stride);
+            }
             return false;
         });
+}
+
+void linear_f32(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const float* packed,
+                std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+    linear<Float32Weights>(x, x_stride, rows, inputs, packed, outputs, epilogue, y, y_stride);
+}
+
+void linear_half(const float* x, std::size_t x_stride, std::size_t rows, std::size_t inputs, const std::uint16_t* packed,
+                 Half half, std::size_t outputs, const Epilogue& epilogue, float* y, std::size_t y_stride) {
+    const auto compute = half == Half::float16 ? linear<Float16Weights> : linear<Bfloat16Weights<false>, Bfloat16Weights<true>>;
+    compute(x, x_stride, rows, inputs, packed, outputs, epilogue, y, y_stride);
 }
 
 // For each way to multiply bytes: the form in which a vector of int8 weights is held in registers, and `add_products`, which

@@ -10,7 +10,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "comparison.h"
+#include "execution.h"
 #include "network.h"
 
 namespace nb = nanobind;
@@ -34,7 +37,7 @@ template <class T>
 using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
-using PackedFloat32 = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using PackedFloats = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu, nb::ro>;
 using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
 void check(bool condition, const char* message) {
@@ -71,21 +74,35 @@ PositionKind position_kind_named(const std::string& name) {
     throw std::invalid_argument("unknown kind of positions: " + name);
 }
 
+bool is_float16(const nb::dlpack::dtype& dtype) {
+    return dtype == nb::dlpack::dtype{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+}
+
+// numpy has no bfloat16, so these numbers come as uint16.
 Table table_of(const AnyMatrix& rows) {
-    const nb::dlpack::dtype float16{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-    const bool is_float16 = rows.dtype() == float16;
-    check(is_float16 || rows.dtype() == nb::dtype<float>(), "an embedding table must be float32 or float16");
-    return {rows.data(), rows.shape(0), rows.shape(1), is_float16};
+    const bool is_bfloat16 = rows.dtype() == nb::dtype<std::uint16_t>();
+    check(is_bfloat16 || is_float16(rows.dtype()) || rows.dtype() == nb::dtype<float>(),
+          "an embedding table must be float32, float16, or bfloat16 as uint16");
+    const Number number = is_bfloat16 ? Number::bfloat16 : is_float16(rows.dtype()) ? Number::float16 : Number::float32;
+    return {rows.data(), rows.shape(0), rows.shape(1), number};
 }
 
 // Not (outputs + PANEL - 1) / PANEL, which overflows.
 std::size_t panels(std::size_t outputs) { return outputs / PANEL + (outputs % PANEL != 0); }
 
-LinearWeights weights_of(const PackedFloat32& packed, std::size_t outputs) {
+LinearWeights weights_of(const PackedFloats& packed, std::size_t outputs) {
     check(outputs && packed.shape(0) == panels(outputs) && packed.shape(1) && packed.shape(2) == PANEL,
           "packed weights must have shape (outputs/64, inputs, 64)");
     LinearWeights weights{packed.shape(1), outputs};
-    weights.packed_f32 = packed.data();
+    const bool is_bfloat16 = packed.dtype() == nb::dtype<std::uint16_t>();
+    check(is_bfloat16 || is_float16(packed.dtype()) || packed.dtype() == nb::dtype<float>(),
+          "packed weights must be float32, float16, or bfloat16 as uint16");
+    if (packed.dtype() == nb::dtype<float>()) {
+        weights.packed_f32 = static_cast<const float*>(packed.data());
+    } else {
+        weights.packed_half = static_cast<const std::uint16_t*>(packed.data());
+        weights.half = is_bfloat16 ? Half::bfloat16 : Half::float16;
+    }
     return weights;
 }
 
@@ -137,7 +154,7 @@ class PyNetwork {
         return network_.norm(input, weight.data(), bias_of(bias, weight.shape(0)), epsilon);
     }
 
-    int linear(int input, const PackedFloat32& packed, std::size_t outputs, const std::optional<Vector<float>>& bias,
+    int linear(int input, const PackedFloats& packed, std::size_t outputs, const std::optional<Vector<float>>& bias,
                const std::string& activation, int residual) {
         LinearWeights weights = weights_of(packed, outputs);
         weights.bias = bias_of(bias, outputs);
@@ -154,27 +171,46 @@ class PyNetwork {
         return network_.linear(input, weights, activation_named(activation), residual);
     }
 
-    int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
-               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool hides_segment_1,
-               const std::optional<Matrix<float>>& cos, const std::optional<Matrix<float>>& sin) {
-        Attention attention{{heads, head_size, scale, window}};
-        attention.hides_segment_1 = hides_segment_1;
+    int transform_heads(int input, std::size_t column, std::size_t heads, std::size_t head_size,
+                        const std::optional<Vector<float>>& weight, float epsilon, const std::optional<Matrix<float>>& cos,
+                        const std::optional<Matrix<float>>& sin, bool last) {
+        HeadTransform transform;
+        check(!weight || weight->shape(0) == head_size, "the norm of a head must have one weight per column");
+        if (weight) transform.weight = weight->data();
+        transform.epsilon = epsilon;
         check(cos.has_value() == sin.has_value(), "rotary positions need both cos and sin");
         if (cos) {
             check(cos->shape(1) == head_size / 2 && sin->shape(1) == head_size / 2 && cos->shape(0) == sin->shape(0),
                   "cos and sin must have shape (positions, head size / 2)");
-            attention.cos = cos->data();
-            attention.sin = sin->data();
-            attention.rotary_positions = cos->shape(0);
+            transform.cos = cos->data();
+            transform.sin = sin->data();
+            transform.positions = cos->shape(0);
         }
-        hold(cos, sin);
-        return network_.attend(queries, query_column, keys, key_column, value_column, attention);
+        hold(weight, cos, sin);
+        return network_.transform_heads(input, {column, heads, head_size}, transform, last);
+    }
+
+    int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
+               std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool hides_segment_1,
+               std::optional<std::size_t> key_heads, bool causal) {
+        return network_.attend(queries, keys,
+                               {heads, key_heads.value_or(heads), head_size, query_column, key_column, value_column, scale,
+                                window, causal, hides_segment_1});
+    }
+
+    int scale(int input, float factor) { return network_.scale(input, factor); }
+
+    int rms_norm(int input, const Vector<float>& weight, float epsilon) {
+        check(weight.shape(0) == network_.width(input), "a norm must have one weight per column");
+        hold(weight);
+        return network_.rms_norm(input, weight.data(), epsilon);
     }
 
     int activate(int input, const std::string& activation) { return network_.activate(input, activation_named(activation)); }
     int gate(int input, const std::string& activation) { return network_.gate(input, activation_named(activation)); }
     int add(int left, int right) { return network_.add(left, right); }
     int first(int input) { return network_.first(input); }
+    int last(int input) { return network_.last(input); }
     int mean(int input) { return network_.mean(input); }
     int join(const std::vector<int>& inputs) { return network_.join(inputs); }
     std::size_t width(int slot) const { return network_.width(slot); }
@@ -187,21 +223,31 @@ class PyNetwork {
         return {names.begin(), names.end()};
     }
 
+    std::size_t prefix_columns() const { return network_.prefix_columns(); }
+
     void run(const Vector<std::int32_t>& ids, const Vector<std::int32_t>& segments, const Vector<std::int64_t>& offsets,
              const MutableMatrix& result, const std::optional<MutableVector<double>>& seconds) const {
+        check(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds must have one number per step");
+        const Texts texts = checked_texts(ids, segments, offsets, result);
+        const nb::gil_scoped_release released;
+        network_.run(texts, result.data(), seconds ? seconds->data() : nullptr);
+    }
+
+    Texts checked_texts(const Vector<std::int32_t>& ids, const Vector<std::int32_t>& segments,
+                        const Vector<std::int64_t>& offsets, const MutableMatrix& result) const {
         check(offsets.shape(0) >= 1 && offsets(0) == 0, "offsets must begin with 0");
         const std::size_t count = offsets.shape(0) - 1;
         for (std::size_t text = 0; text < count; ++text)
             check(offsets(text + 1) > offsets(text), "offsets must increase: every text needs at least one token");
         check(static_cast<std::size_t>(offsets(count)) == ids.shape(0) && segments.shape(0) == ids.shape(0),
               "offsets must end with the number of ids, and there must be one segment per id");
-        check(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds must have one number per step");
         const Texts texts{ids.data(), segments.data(), offsets.data(), count};
         check(result.shape(0) == network_.result_rows(texts) && result.shape(1) == network_.outputs(),
               "result must have one row per text or per token, as the network's result, and one column per output");
-        const nb::gil_scoped_release released;
-        network_.run(texts, result.data(), seconds ? seconds->data() : nullptr);
+        return texts;
     }
+
+    const Network& network() const { return network_; }
 
   private:
     template <class... Arrays>
@@ -218,6 +264,68 @@ class PyNetwork {
     const Kernels& kernels_;
     Network network_;
     std::vector<nb::ndarray<nb::ro>> arrays_;
+};
+
+// A flag that one thread sets for another.
+class PyFlag {
+  public:
+    void set() { value_ = true; }
+    const std::atomic<bool>& value() const { return value_; }
+
+  private:
+    std::atomic<bool> value_{false};
+};
+
+// What threads can compute together: a run over texts, or over a prefix.
+class PyExecution {
+  public:
+    bool work(const PyFlag* leave) {
+        const nb::gil_scoped_release released;
+        return execution_->work(leave ? &leave->value() : nullptr);
+    }
+    void cancel() {
+        const nb::gil_scoped_release released;
+        execution_->cancel();
+    }
+
+  protected:
+    std::unique_ptr<Execution> execution_;
+};
+
+class PyPrefix : public PyExecution {
+  public:
+    PyPrefix(const PyNetwork& network, const Vector<std::int32_t>& ids)
+        : ids_(ids.data(), ids.data() + ids.shape(0)), offsets_{0, static_cast<std::int64_t>(ids.shape(0))},
+          network_(network.network()), prefix_(ids.shape(0), network_.attention_columns().size()) {
+        check(ids.shape(0), "a prefix needs at least one token");
+        check(network.prefix_columns(), "only a network of causal attention steps can share a prefix");
+        for (std::size_t i = 0; i < prefix_.layers.size(); ++i)
+            prefix_.layers[i].reserve(ids.shape(0) * network_.attention_columns()[i]);
+        execution_ = std::make_unique<Execution>(network_, Texts{ids_.data(), ids_.data(), offsets_.data(), 1}, prefix_);
+    }
+    std::size_t tokens() const { return prefix_.tokens; }
+    const Prefix& complete(const PyNetwork& network) const {
+        check(&network_ == &network.network(), "the prefix belongs to another network");
+        check(prefix_.is_complete, "the prefix is not complete");
+        return prefix_;
+    }
+
+  private:
+    const std::vector<std::int32_t> ids_;
+    const std::vector<std::int64_t> offsets_;
+    const Network& network_;
+    Prefix prefix_;
+};
+
+class PyTextsExecution : public PyExecution {
+  public:
+    PyTextsExecution(const PyNetwork& network, const Vector<std::int32_t>& ids, const Vector<std::int32_t>& segments,
+                     const Vector<std::int64_t>& offsets, const MutableMatrix& result, const PyPrefix* prefix) {
+        Texts texts = network.checked_texts(ids, segments, offsets, result);
+        check(texts.count, "there must be at least one text");
+        if (prefix) texts.prefix = &prefix->complete(network);
+        execution_ = std::make_unique<Execution>(network.network(), texts, result.data(), nullptr);
+    }
 };
 
 // The bytes of Python objects, which stay in memory and unchanged in size as long as this lives.
@@ -283,7 +391,7 @@ void py_late_features(const nb::object& query, const nb::sequence& documents, co
 
 // Single kernels. Their parameters are those of kernels.h; y receives the result.
 
-void multiply(const Matrix<float>& x, const PackedFloat32& packed, const MutableMatrix& y,
+void multiply(const Matrix<float>& x, const PackedFloats& packed, const MutableMatrix& y,
               const std::optional<Vector<float>>& bias, const std::string& activation,
               const std::optional<Matrix<float>>& residual, const std::string& instruction_set) {
     const std::size_t rows = x.shape(0), inputs = x.shape(1), outputs = y.shape(1);
@@ -294,7 +402,11 @@ void multiply(const Matrix<float>& x, const PackedFloat32& packed, const Mutable
                             outputs};
     const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    kernels.linear_f32(x.data(), inputs, rows, inputs, weights.packed_f32, outputs, epilogue, y.data(), outputs);
+    if (weights.packed_f32)
+        kernels.linear_f32(x.data(), inputs, rows, inputs, weights.packed_f32, outputs, epilogue, y.data(), outputs);
+    else
+        kernels.linear_half(x.data(), inputs, rows, inputs, weights.packed_half, weights.half, outputs, epilogue, y.data(),
+                            outputs);
 }
 
 void multiply_int8(const Matrix<float>& x, const PackedInt8& packed, const Vector<float>& scales,
@@ -312,17 +424,27 @@ void multiply_int8(const Matrix<float>& x, const PackedInt8& packed, const Vecto
     kernels.linear_i8(int8_rows, rows, inputs, weights.int8, outputs, {}, y.data(), outputs);
 }
 
+// The first columns of qkv are those of the heads, the next are the keys and then the values of `key_heads` heads. The rows of
+// y are the results of the tokens from `first_query`.
 void attend(const Matrix<float>& qkv, const MutableMatrix& y, std::size_t heads, float scale, std::size_t window,
-            const std::string& instruction_set) {
-    const std::size_t queries = y.shape(0), width = y.shape(1), tokens = qkv.shape(0);
-    check(heads && width % heads == 0 && qkv.shape(1) == 3 * width, "qkv must have three times as many columns as y");
-    check(tokens && queries <= tokens, "y must not have more rows than qkv");
+            const std::string& instruction_set, std::optional<std::size_t> key_head_count, bool causal,
+            std::size_t first_query) {
+    const std::size_t queries = y.shape(0), width = y.shape(1), tokens = qkv.shape(0), stride = qkv.shape(1);
+    const std::size_t key_heads = key_head_count.value_or(heads);
+    check(heads && width % heads == 0 && key_heads && heads % key_heads == 0, "y must have columns for all heads");
+    const std::size_t size = width / heads;
+    check(stride == width + 2 * key_heads * size, "qkv must have the columns of queries, keys and values");
+    check(tokens && first_query <= tokens && queries <= tokens - first_query, "y must not have more rows than qkv");
     const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    const AttentionShape shape{heads, width / heads, scale, window};
+    const AttentionShape shape{heads, size, scale, window, causal};
     std::vector<float> scratch(kernels.attention_scratch(shape, tokens));
-    kernels.attend(shape, qkv.data(), 3 * width, queries, qkv.data() + width, qkv.data() + 2 * width, 3 * width, tokens,
-                   scratch.data(), y.data(), width);
+    for (std::size_t head = 0; head < heads; ++head) {
+        const float* k = qkv.data() + width + head / (heads / key_heads) * size;
+        kernels.pack_head(shape, k, k + key_heads * size, stride, 0, tokens, tokens, scratch.data());
+        kernels.attend_head(shape, qkv.data() + first_query * stride + head * size, stride, first_query, queries, tokens, tokens,
+                            scratch.data(), y.data() + head * size, width);
+    }
 }
 
 void normalise(const Matrix<float>& x, const Vector<float>& weight, const std::optional<Vector<float>>& bias, float epsilon,
@@ -332,15 +454,23 @@ void normalise(const Matrix<float>& x, const Vector<float>& weight, const std::o
     kernels_named(instruction_set).norm(x.data(), rows, width, weight.data(), bias_of(bias, width), epsilon, y.data());
 }
 
+void rms_normalise(const Matrix<float>& x, const Vector<float>& weight, float epsilon, const MutableMatrix& y,
+                   const std::string& instruction_set) {
+    const std::size_t rows = x.shape(0), width = x.shape(1);
+    check(y.shape(0) == rows && y.shape(1) == width && weight.shape(0) == width, "x, y and weight must have the same width");
+    kernels_named(instruction_set).rms_norm(x.data(), rows, width, weight.data(), epsilon, y.data());
+}
+
 void activate(const Matrix<float>& x, const std::string& activation, const MutableMatrix& y,
               const std::string& instruction_set) {
     check(x.shape(0) == y.shape(0) && x.shape(1) == y.shape(1), "x and y must have the same shape");
     kernels_named(instruction_set).activate(x.data(), x.shape(0) * x.shape(1), activation_named(activation), y.data());
 }
 
-void widen(const Vector<std::uint16_t>& halves, const MutableVector<float>& y, const std::string& instruction_set) {
+void widen(const Vector<std::uint16_t>& halves, const MutableVector<float>& y, const std::string& instruction_set,
+           bool bfloat16) {
     check(halves.shape(0) == y.shape(0), "halves and y must have the same size");
-    kernels_named(instruction_set).widen(halves.data(), halves.shape(0), y.data());
+    kernels_named(instruction_set).widen(halves.data(), bfloat16 ? Half::bfloat16 : Half::float16, halves.shape(0), y.data());
 }
 
 }  // namespace
@@ -363,12 +493,17 @@ NB_MODULE(_native, m) {
         .def("linear_int8", &PyNetwork::linear_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "outputs"_a, "bias"_a.none(),
              "activation"_a = "none", "added"_a = -1)
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
-             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "hides_segment_1"_a = false, "cos"_a = nb::none(),
-             "sin"_a = nb::none())
+             "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "hides_segment_1"_a = false, "key_heads"_a = nb::none(),
+             "causal"_a = false)
+        .def("transform_heads", &PyNetwork::transform_heads, "x"_a, "column"_a, "heads"_a, "size"_a, "weight"_a = nb::none(),
+             "epsilon"_a = 0.0f, "cos"_a = nb::none(), "sin"_a = nb::none(), "last"_a = false)
+        .def("scale", &PyNetwork::scale, "x"_a, "factor"_a)
+        .def("rms_norm", &PyNetwork::rms_norm, "x"_a, "weight"_a, "epsilon"_a)
         .def("activate", &PyNetwork::activate, "x"_a, "activation"_a)
         .def("gate", &PyNetwork::gate, "x"_a, "activation"_a)
         .def("add", &PyNetwork::add, "x"_a, "y"_a)
         .def("first", &PyNetwork::first, "x"_a)
+        .def("last", &PyNetwork::last, "x"_a)
         .def("mean", &PyNetwork::mean, "x"_a)
         .def("join", &PyNetwork::join, "inputs"_a)
         .def("width", &PyNetwork::width, "x"_a)
@@ -376,7 +511,28 @@ NB_MODULE(_native, m) {
         .def("finish", &PyNetwork::finish, "result"_a)
         .def("run", &PyNetwork::run, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(),
              "result"_a.noconvert(), "seconds"_a.noconvert() = nb::none())
-        .def("step_names", &PyNetwork::step_names);
+        .def("step_names", &PyNetwork::step_names)
+        .def_prop_ro("prefix_columns", &PyNetwork::prefix_columns);
+
+    nb::class_<PyFlag>(m, "Flag")
+        .def(nb::init<>())
+        .def("set", &PyFlag::set)
+        .def_prop_ro("is_set", [](const PyFlag& flag) { return flag.value().load(); });
+
+    // The executions read the memory of their arguments.
+    nb::class_<PyExecution>(m, "Execution")
+        .def("work", &PyExecution::work, "leave"_a.none() = nb::none())
+        .def("cancel", &PyExecution::cancel);
+    nb::class_<PyPrefix, PyExecution>(m, "Prefix")
+        .def(nb::init<const PyNetwork&, const Vector<std::int32_t>&>(), "network"_a, "ids"_a.noconvert(),
+             nb::keep_alive<1, 2>())
+        .def_prop_ro("tokens", &PyPrefix::tokens);
+    nb::class_<PyTextsExecution, PyExecution>(m, "TextsExecution")
+        .def(nb::init<const PyNetwork&, const Vector<std::int32_t>&, const Vector<std::int32_t>&, const Vector<std::int64_t>&,
+                      const MutableMatrix&, const PyPrefix*>(),
+             "network"_a, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(), "result"_a.noconvert(),
+             "prefix"_a.none() = nb::none(), nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>(),
+             nb::keep_alive<1, 5>(), nb::keep_alive<1, 6>(), nb::keep_alive<1, 7>());
 
     m.def("max_sim", py_max_sim, "query"_a, "documents"_a, "result"_a.noconvert(), "instruction_set"_a = nb::none());
     m.def("late_features", py_late_features, "query"_a, "documents"_a, "result"_a.noconvert(), "token_idf"_a,
@@ -385,8 +541,10 @@ NB_MODULE(_native, m) {
     m.def("multiply", multiply, "x"_a, "packed"_a, "y"_a.noconvert(), "bias"_a.none(), "activation"_a, "added"_a.none(),
           "instruction_set"_a);
     m.def("multiply_int8", multiply_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "y"_a.noconvert(), "instruction_set"_a);
-    m.def("attend", attend, "qkv"_a, "y"_a.noconvert(), "heads"_a, "scale"_a, "window"_a, "instruction_set"_a);
+    m.def("attend", attend, "qkv"_a, "y"_a.noconvert(), "heads"_a, "scale"_a, "window"_a, "instruction_set"_a,
+          "key_heads"_a = nb::none(), "causal"_a = false, "first_query"_a = 0);
+    m.def("rms_normalise", rms_normalise, "x"_a, "weight"_a, "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
     m.def("normalise", normalise, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
     m.def("activate", activate, "x"_a, "activation"_a, "y"_a.noconvert(), "instruction_set"_a);
-    m.def("widen", widen, "halves"_a, "y"_a.noconvert(), "instruction_set"_a);
+    m.def("widen", widen, "halves"_a, "y"_a.noconvert(), "instruction_set"_a, "bfloat16"_a = false);
 }

@@ -92,6 +92,16 @@ void norm(const float* x, std::size_t rows, std::size_t width, const float* weig
     }
 }
 
+void rms_norm(const float* x, std::size_t rows, std::size_t width, const float* weight, float epsilon, float* y) {
+    const std::size_t full = width / LANES * LANES, rest = width - full;
+    for (std::size_t r = 0; r < rows; ++r, x += width, y += width) {
+        const float squares = sum_of_row(x, width, 0.0f, [](Floats values) { return values * values; });
+        const float inverse = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon);
+        for (std::size_t c = 0; c < full; c += LANES) store(y + c, load(x + c) * inverse * load(weight + c));
+        if (rest) store_partial(y + full, load_partial(x + full, rest) * inverse * load_partial(weight + full, rest), rest);
+    }
+}
+
 void gate(const float* x, std::size_t rows, std::size_t width, Activation activation, float* y) {
     for (std::size_t r = 0; r < rows; ++r, x += 2 * width, y += width) {
         std::size_t c = 0;
@@ -119,23 +129,14 @@ void rotate(float* x, std::size_t stride, std::size_t rows, std::size_t heads, s
         }
 }
 
-void widen(const std::uint16_t* halves, std::size_t count, float* y) {
+void widen(const std::uint16_t* halves, Half half, std::size_t count, float* y) {
     std::size_t i = 0;
-#if PODIUM_VECTOR_BYTES >= 32
-    for (; i + 8 <= count; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + i))));
-#endif
-    for (; i < count; ++i) {
-        const std::uint32_t half = halves[i], sign = (half & 0x8000u) << 16;
-        const std::uint32_t shifted = (half & 0x7fffu) << 13;
-        float value;
-        std::memcpy(&value, &shifted, 4);
-        value *= 5.192296858534828e+33f;  // 2^112, the difference of the exponents' biases; it makes subnormals right, too
-        std::uint32_t bits;
-        std::memcpy(&bits, &value, 4);
-        bits |= sign;
-        std::memcpy(y + i, &bits, 4);
-    }
+    for (; i + LANES <= count; i += LANES)
+        store(y + i, half == Half::bfloat16 ? load_bfloat16(halves + i) : load_float16(halves + i));
+    if (i == count) return;
+    std::uint16_t last[LANES] = {};
+    std::memcpy(last, halves + i, (count - i) * sizeof(std::uint16_t));
+    store_partial(y + i, half == Half::bfloat16 ? load_bfloat16(last) : load_float16(last), count - i);
 }
 
 void add(const float* x, std::size_t count, float* y) {

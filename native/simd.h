@@ -45,6 +45,38 @@ static inline void store_partial(float* target, Floats x, std::size_t count) {
     std::memcpy(target, &x, count * sizeof(float));
 }
 
+// Loads LANES numbers of 16 bits as float32, which changes none of them.
+static inline Floats load_bfloat16(const std::uint16_t* source) {
+    typedef std::uint16_t Halves __attribute__((vector_size(PODIUM_VECTOR_BYTES / 2)));
+    Halves halves;
+    std::memcpy(&halves, source, sizeof halves);
+    return (Floats)(__builtin_convertvector(halves, Ints) << 16);
+}
+
+static inline float widen_float16(std::uint16_t half) {
+    const std::uint32_t sign = (half & 0x8000u) << 16, shifted = (half & 0x7fffu) << 13;
+    float value;
+    std::memcpy(&value, &shifted, 4);
+    value *= 5.192296858534828e+33f;  // 2^112, the difference of the exponents' biases; it makes subnormals right, too
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    bits |= sign;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline Floats load_float16(const std::uint16_t* source) {
+#if PODIUM_VECTOR_BYTES == 64
+    return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)));
+#elif PODIUM_VECTOR_BYTES == 32
+    return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
+#else
+    Floats values;
+    for (std::size_t lane = 0; lane < LANES; ++lane) values[lane] = widen_float16(source[lane]);
+    return values;
+#endif
+}
+
 static inline Floats broadcast(float x) {
 #if PODIUM_VECTOR_BYTES == 64
     return (Floats)_mm512_set1_ps(x);

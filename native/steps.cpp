@@ -1,5 +1,6 @@
 // The kinds of steps. For each one: a subclass of Step, which computes, and the method of Network that checks sizes and adds it.
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -11,43 +12,76 @@
 namespace podium {
 namespace {
 
+// Calls `handle(text, first, last)` for the texts to which the token rows begin … end - 1 belong, with the row of each text's
+// first and last + 1 token in this range.
+template <class Handle>
+void for_each_text(const Texts& texts, std::size_t begin, std::size_t end, Handle handle) {
+    const std::int64_t* next = std::upper_bound(texts.offsets, texts.offsets + texts.count, static_cast<std::int64_t>(begin));
+    for (auto text = static_cast<std::size_t>(next - texts.offsets) - 1; begin < end; ++text) {
+        const std::size_t last = std::min(texts.end(text), end);
+        handle(text, begin, last);
+        begin = last;
+    }
+}
+
 struct Embed final : Step {
     const char* name() const override { return "embeddings"; }
 
     Embedding embedding;
 
-    void execute(Run& run) const override {
-        const Texts& texts = run.texts;
-        float* row = run.rows(output);
-        for (std::size_t text = 0; text < texts.count; ++text) {
+    void execute(const Part& part) const override {
+        float* row = part.rows(output);
+        const auto write_rows = [&](std::size_t text, std::size_t first, std::size_t last) {
             std::int64_t not_padding = 0;
-            for (std::size_t token = texts.begin(text); token < texts.end(text); ++token, row += embedding.tokens.width) {
-                const std::int32_t id = texts.ids[token];
-                copy_row(run, embedding.tokens, "token id", id, row);
-                if (embedding.segments.rows)
-                    add_row(run, embedding.segments, "segment", embedding.use_segment_ids ? texts.segments[token] : 0, row);
-                if (embedding.position_kind == PositionKind::none) continue;
-                std::int64_t position = static_cast<std::int64_t>(token - texts.begin(text));
-                if (embedding.position_kind == PositionKind::after_padding)
-                    position = embedding.padding_id + (id == embedding.padding_id ? 0 : ++not_padding);
-                add_row(run, embedding.positions, "position", position, row);
-            }
+            if (embedding.position_kind == PositionKind::after_padding)
+                for (std::size_t token = part.run.texts.begin(text); token < first; ++token)
+                    not_padding += part.run.texts.ids[token] != embedding.padding_id;
+            for (std::size_t token = first; token < last; ++token, row += embedding.tokens.width)
+                write_row(part, text, token, not_padding, row);
+        };
+        for_each_text(part.run.texts, part.begin, part.end, write_rows);
+    }
+
+    void write_row(const Part& part, std::size_t text, std::size_t token, std::int64_t& not_padding, float* row) const {
+        const Texts& texts = part.run.texts;
+        const std::int32_t id = texts.ids[token];
+        copy_row(part, embedding.tokens, "token id", id, row);
+        if (embedding.segments.rows)
+            add_row(part, embedding.segments, "segment", embedding.use_segment_ids ? texts.segments[token] : 0, row);
+        if (embedding.position_kind == PositionKind::none) return;
+        auto position = static_cast<std::int64_t>(token - texts.begin(text));
+        if (embedding.position_kind == PositionKind::after_padding)
+            position = embedding.padding_id + (id == embedding.padding_id ? 0 : ++not_padding);
+        add_row(part, embedding.positions, "position", position, row);
+    }
+
+    static void copy_row(const Part& part, const Table& table, const char* index_name, std::int64_t index, float* row) {
+        check_index(index_name, index, table.count);
+        const std::size_t offset = static_cast<std::size_t>(index) * table.width;
+        if (table.number == Number::float32) {
+            std::memcpy(row, static_cast<const float*>(table.rows) + offset, table.width * sizeof(float));
+        } else {
+            const Half half = table.number == Number::bfloat16 ? Half::bfloat16 : Half::float16;
+            part.run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + offset, half, table.width, row);
         }
     }
 
-    static void copy_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {
-        check_index(index_name, index, table.count);
-        const std::size_t offset = static_cast<std::size_t>(index) * table.width;
-        if (table.is_float16)
-            run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + offset, table.width, row);
-        else
-            std::memcpy(row, static_cast<const float*>(table.rows) + offset, table.width * sizeof(float));
+    static void add_row(const Part& part, const Table& table, const char* index_name, std::int64_t index, float* row) {
+        float* added = part.scratch.temporary.reserve(table.width);
+        copy_row(part, table, index_name, index, added);
+        part.run.kernels.add(added, table.width, row);
     }
+};
 
-    static void add_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {
-        float* added = run.workspace.temporary.reserve(table.width);
-        copy_row(run, table, index_name, index, added);
-        run.kernels.add(added, table.width, row);
+struct Scale final : Step {
+    const char* name() const override { return "scale"; }
+
+    float factor;
+
+    void execute(const Part& part) const override {
+        const float* x = part.rows(inputs[0]);
+        float* y = part.rows(output);
+        for (std::size_t i = 0; i < part.count() * part.run.width(output); ++i) y[i] = x[i] * factor;
     }
 };
 
@@ -57,77 +91,185 @@ struct Norm final : Step {
     const float *weight, *bias;
     float epsilon;
 
-    void execute(Run& run) const override {
-        run.kernels.norm(run.rows(inputs[0]), run.row_count(output), run.width(output), weight, bias, epsilon,
-                         run.rows(output));
+    void execute(const Part& part) const override {
+        part.run.kernels.norm(part.rows(inputs[0]), part.count(), part.run.width(output), weight, bias, epsilon,
+                              part.rows(output));
+    }
+};
+
+struct RmsNorm final : Step {
+    const char* name() const override { return "norm"; }
+
+    const float* weight;
+    float epsilon;
+
+    void execute(const Part& part) const override {
+        part.run.kernels.rms_norm(part.rows(inputs[0]), part.count(), part.run.width(output), weight, epsilon,
+                                  part.rows(output));
     }
 };
 
 struct Linear final : Step {
-    const char* name() const override { return weights.packed_f32 ? "linear float32" : "linear int8"; }
+    const char* name() const override {
+        return weights.packed_f32 ? "linear float32" : weights.packed_half ? "linear half" : "linear int8";
+    }
 
     LinearWeights weights;
     Activation activation;
 
-    void execute(Run& run) const override {
-        const std::size_t rows = run.row_count(output), outputs = weights.outputs;
-        const float* x = run.rows(inputs[0]);
-        float* y = run.rows(output);
-        const float* residual = inputs.size() > 1 ? run.rows(inputs[1]) : nullptr;
+    void execute(const Part& part) const override {
+        const std::size_t rows = part.count(), outputs = weights.outputs;
+        const Kernels& kernels = part.run.kernels;
+        const float* x = part.rows(inputs[0]);
+        float* y = part.rows(output);
+        const float* residual = inputs.size() > 1 ? part.rows(inputs[1]) : nullptr;
         const Epilogue epilogue{weights.bias, activation, residual, outputs};
         if (weights.packed_f32) {
-            run.kernels.linear_f32(x, weights.inputs, rows, weights.inputs, weights.packed_f32, outputs, epilogue, y, outputs);
+            kernels.linear_f32(x, weights.inputs, rows, weights.inputs, weights.packed_f32, outputs, epilogue, y, outputs);
+            return;
+        }
+        if (weights.packed_half) {
+            kernels.linear_half(x, weights.inputs, rows, weights.inputs, weights.packed_half, weights.half, outputs, epilogue,
+                                y, outputs);
             return;
         }
         const std::size_t stride = (weights.inputs + 3) / 4 * 4;
-        std::uint8_t* values = run.workspace.int8_values.reserve(rows * stride);
-        float* scales = run.workspace.int8_scales.reserve(rows);
-        std::int32_t* zero_points = run.workspace.int8_zero_points.reserve(rows);
-        run.kernels.quantise(x, rows, weights.inputs, values, stride, scales, zero_points);
+        std::uint8_t* values = part.scratch.int8_values.reserve(rows * stride);
+        float* scales = part.scratch.int8_scales.reserve(rows);
+        std::int32_t* zero_points = part.scratch.int8_zero_points.reserve(rows);
+        kernels.quantise(x, rows, weights.inputs, values, stride, scales, zero_points);
         const Int8Rows int8_rows{values, stride, scales, zero_points};
-        run.kernels.linear_i8(int8_rows, rows, weights.inputs, weights.int8, outputs, epilogue, y, outputs);
+        kernels.linear_i8(int8_rows, rows, weights.inputs, weights.int8, outputs, epilogue, y, outputs);
     }
 };
 
+struct TransformHeads final : Step {
+    const char* name() const override { return "norm and rotation of heads"; }
+
+    Heads heads;
+    HeadTransform transform;
+    bool last;
+
+    void execute(const Part& part) const override {
+        const std::size_t stride = part.run.width(output);
+        float* rows = part.rows(output) + heads.first;
+        if (transform.weight)
+            for (std::size_t row = 0; row < part.count(); ++row) {
+                float* x = rows + row * stride;
+                part.run.kernels.rms_norm(x, heads.count, heads.size, transform.weight, transform.epsilon, x);
+            }
+        if (!transform.cos) return;
+        const std::size_t prefix_tokens = part.run.prefix_tokens();
+        const Texts& texts = part.run.texts;
+        if (!part.run.per_text(output)) {
+            const auto rotate_rows = [&](std::size_t text, std::size_t first, std::size_t end) {
+                rotate(part, rows + (first - part.begin) * stride, end - first, prefix_tokens + first - texts.begin(text));
+            };
+            for_each_text(texts, part.begin, part.end, rotate_rows);
+        } else if (last) {
+            for (std::size_t text = part.begin; text < part.end; ++text, rows += stride)
+                rotate(part, rows, 1, prefix_tokens + texts.end(text) - texts.begin(text) - 1);
+        }  // else nothing: the rotation of position 0 is the identity
+    }
+
+    void rotate(const Part& part, float* rows, std::size_t count, std::size_t position) const {
+        if (position + count > transform.positions)
+            throw std::out_of_range("a text has " + std::to_string(position + count) + " tokens: the model has " +
+                                    std::to_string(transform.positions) + " positions");
+        const std::size_t offset = position * (heads.size / 2);
+        part.run.kernels.rotate(rows, part.run.width(output), count, heads.count, heads.size, transform.cos + offset,
+                                transform.sin + offset);
+    }
+};
+
+// The units are key heads; if there are more threads than key heads, each key head has several units with parts of the queries.
 struct Attend final : Step {
     const char* name() const override { return "attention"; }
+    bool is_row_wise() const override { return false; }
 
-    std::size_t query_column, key_column, value_column;
     Attention attention;
+    std::size_t layer;  // the number of attention steps before this one
+    bool is_last;       // whether no attention step follows
 
-    void execute(Run& run) const override {
-        for (std::size_t text = 0; text < run.texts.count; ++text) attend(run, text);
+    std::size_t unit_count(const Run&, std::size_t threads) const override {
+        return attention.key_heads * ((threads + attention.key_heads - 1) / attention.key_heads);
     }
 
-    // Lets every token of a text attend to all of its tokens. If the output has one row per text, only the first token attends.
-    void attend(Run& run, std::size_t text) const {
-        const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
-        const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]);
-        std::size_t keys = tokens;
-        if (attention.hides_segment_1)
-            while (keys > 1 && run.texts.segments[begin + keys - 1]) --keys;
-        const bool first_only = run.per_text(output);
-        const std::size_t query_row = first_only ? text : begin;
-        const AttentionShape& shape = attention.shape;
-        float* q = run.rows(inputs[0]) + query_row * q_stride + query_column;
-        float* kv = run.rows(inputs[1]) + begin * kv_stride;
-        if (attention.cos) {
-            if (tokens > attention.rotary_positions)
-                throw std::out_of_range("a text has " + std::to_string(tokens) + " tokens: the model has " +
-                                        std::to_string(attention.rotary_positions) + " positions");
-            // The rotation of position 0 is the identity, so a query of the first token needs none.
-            if (!first_only) rotate(run, q, q_stride, tokens);
-            rotate(run, kv + key_column, kv_stride, tokens);
+    void execute(const Part& part) const override {
+        const std::size_t splits = part.total / attention.key_heads;
+        for (std::size_t unit = part.begin; unit < part.end; ++unit) {
+            const std::size_t key_head = unit / splits;
+            if (part.run.new_prefix && unit % splits == 0) store_prefix(part.run, key_head);
+            if (!part.run.new_prefix || !is_last) attend(part, key_head, unit % splits, splits);
         }
-        const std::size_t width = run.width(output);
-        float* scratch = run.workspace.attention_scratch.reserve(run.kernels.attention_scratch(shape, keys));
-        run.kernels.attend(shape, q, q_stride, first_only ? 1 : tokens, kv + key_column, kv + value_column, kv_stride, keys,
-                           scratch, run.rows(output) + query_row * width, width);
     }
 
-    void rotate(Run& run, float* rows, std::size_t stride, std::size_t tokens) const {
-        run.kernels.rotate(rows, stride, tokens, attention.shape.heads, attention.shape.head_size, attention.cos,
-                           attention.sin);
+    // Lets the queries of one key head attend, for every text those in part `split`.
+    void attend(const Part& part, std::size_t key_head, std::size_t split, std::size_t splits) const {
+        const Run& run = part.run;
+        const Texts& texts = run.texts;
+        const AttentionShape shape{attention.heads, attention.head_size, attention.scale, attention.window, attention.causal};
+        const std::size_t prefix_tokens = run.prefix_tokens(), kv_stride = run.width(inputs[1]), size = attention.head_size;
+        std::size_t longest = 0;
+        for (std::size_t text = 0; text < texts.count; ++text)
+            longest = std::max(longest, texts.end(text) - texts.begin(text));
+        const std::size_t capacity = prefix_tokens + longest;
+        float* scratch = part.scratch.attention.reserve(run.kernels.attention_scratch(shape, capacity));
+        if (prefix_tokens) {
+            const std::size_t columns = attention.key_heads * size;
+            const float* k = texts.prefix->layers[layer].data() + key_head * size;
+            run.kernels.pack_head(shape, k, k + columns, 2 * columns, 0, prefix_tokens, capacity, scratch);
+        }
+        for (std::size_t text = 0; text < texts.count; ++text) {
+            const Queries queries = queries_of(run, text, split, splits);
+            if (!queries.count) continue;
+            const float* kv = run.rows(inputs[1]) + texts.begin(text) * kv_stride + key_head * size;
+            const std::size_t keys = key_count(texts, text);
+            run.kernels.pack_head(shape, kv + attention.key_column, kv + attention.value_column, kv_stride, prefix_tokens, keys,
+                                  capacity, scratch);
+            const std::size_t group = attention.heads / attention.key_heads;
+            for (std::size_t head = key_head * group; head < (key_head + 1) * group; ++head)
+                run.kernels.attend_head(
+                    shape, run.rows(inputs[0]) + queries.row * run.width(inputs[0]) + attention.query_column + head * size,
+                    run.width(inputs[0]), queries.position, queries.count, prefix_tokens + keys, capacity, scratch,
+                    run.rows(output) + queries.row * run.width(output) + head * size, run.width(output));
+        }
+    }
+
+    // Consecutive queries of a text: the row of the first one, its position in the text, and their number.
+    struct Queries {
+        std::size_t row, position, count;
+    };
+
+    Queries queries_of(const Run& run, std::size_t text, std::size_t split, std::size_t splits) const {
+        constexpr std::size_t BLOCK = 24;  // queries that are computed together
+        const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
+        if (run.per_text(output)) {
+            const std::size_t position = attention.causal ? run.prefix_tokens() + tokens - 1 : 0;
+            return {text, position, text % splits == split ? std::size_t{1} : 0};
+        }
+        const std::size_t blocks = (tokens + BLOCK - 1) / BLOCK;
+        const std::size_t first = blocks * split / splits * BLOCK;
+        const std::size_t last = std::min(blocks * (split + 1) / splits * BLOCK, tokens);
+        return {begin + first, run.prefix_tokens() + first, last > first ? last - first : 0};
+    }
+
+    // The number of a text's own tokens to which its tokens may attend.
+    std::size_t key_count(const Texts& texts, std::size_t text) const {
+        std::size_t keys = texts.end(text) - texts.begin(text);
+        if (attention.hides_segment_1)
+            while (keys > 1 && texts.segments[texts.begin(text) + keys - 1]) --keys;
+        return keys;
+    }
+
+    void store_prefix(const Run& run, std::size_t key_head) const {
+        const std::size_t size = attention.head_size, columns = attention.key_heads * size, stride = run.width(inputs[1]);
+        float* target = run.new_prefix->layers[layer].data() + key_head * size;
+        const float* kv = run.rows(inputs[1]) + key_head * size;
+        for (std::size_t token = 0; token < run.texts.tokens(); ++token, kv += stride, target += 2 * columns) {
+            std::memcpy(target, kv + attention.key_column, size * sizeof(float));
+            std::memcpy(target + columns, kv + attention.value_column, size * sizeof(float));
+        }
     }
 };
 
@@ -136,8 +278,8 @@ struct Activate final : Step {
 
     Activation activation;
 
-    void execute(Run& run) const override {
-        run.kernels.activate(run.rows(inputs[0]), run.row_count(output) * run.width(output), activation, run.rows(output));
+    void execute(const Part& part) const override {
+        part.run.kernels.activate(part.rows(inputs[0]), part.count() * part.run.width(output), activation, part.rows(output));
     }
 };
 
@@ -146,43 +288,48 @@ struct Gate final : Step {
 
     Activation activation;
 
-    void execute(Run& run) const override {
-        run.kernels.gate(run.rows(inputs[0]), run.row_count(output), run.width(output), activation, run.rows(output));
+    void execute(const Part& part) const override {
+        part.run.kernels.gate(part.rows(inputs[0]), part.count(), part.run.width(output), activation, part.rows(output));
     }
 };
 
 struct Add final : Step {
     const char* name() const override { return "add"; }
 
-    void execute(Run& run) const override {
-        const std::size_t count = run.row_count(output) * run.width(output);
-        std::memcpy(run.rows(output), run.rows(inputs[0]), count * sizeof(float));
-        run.kernels.add(run.rows(inputs[1]), count, run.rows(output));
+    void execute(const Part& part) const override {
+        const std::size_t count = part.count() * part.run.width(output);
+        std::memcpy(part.rows(output), part.rows(inputs[0]), count * sizeof(float));
+        part.run.kernels.add(part.rows(inputs[1]), count, part.rows(output));
     }
 };
 
-struct First final : Step {
-    const char* name() const override { return "first"; }
+// Selects one token's row of each text.
+struct Select final : Step {
+    const char* name() const override { return last ? "last" : "first"; }
+    bool is_row_wise() const override { return false; }
 
-    void execute(Run& run) const override {
-        const std::size_t width = run.width(output);
-        const float* rows = run.rows(inputs[0]);
-        float* first = run.rows(output);
-        for (std::size_t text = 0; text < run.texts.count; ++text, first += width)
-            std::memcpy(first, rows + run.texts.begin(text) * width, width * sizeof(float));
+    bool last;
+
+    void execute(const Part& part) const override {
+        const Texts& texts = part.run.texts;
+        const std::size_t width = part.run.width(output);
+        for (std::size_t text = part.begin; text < part.end; ++text) {
+            const std::size_t row = last ? texts.end(text) - 1 : texts.begin(text);
+            std::memcpy(part.run.rows(output) + text * width, part.run.rows(inputs[0]) + row * width, width * sizeof(float));
+        }
     }
 };
 
 struct Mean final : Step {
     const char* name() const override { return "mean"; }
+    bool is_row_wise() const override { return false; }
 
-    void execute(Run& run) const override {
-        const std::size_t width = run.width(output);
-        const float* rows = run.rows(inputs[0]);
-        float* mean = run.rows(output);
-        for (std::size_t text = 0; text < run.texts.count; ++text, mean += width) {
-            const std::size_t begin = run.texts.begin(text), tokens = run.texts.end(text) - begin;
-            write_mean(run.kernels, rows + begin * width, tokens, width, mean);
+    void execute(const Part& part) const override {
+        const std::size_t width = part.run.width(output);
+        for (std::size_t text = part.begin; text < part.end; ++text) {
+            const std::size_t begin = part.run.texts.begin(text), tokens = part.run.texts.end(text) - begin;
+            write_mean(part.run.kernels, part.run.rows(inputs[0]) + begin * width, tokens, width,
+                       part.run.rows(output) + text * width);
         }
     }
 };
@@ -190,18 +337,24 @@ struct Mean final : Step {
 struct Join final : Step {
     const char* name() const override { return "join"; }
 
-    void execute(Run& run) const override {
-        const std::size_t width = run.width(output), count = run.row_count(output);
-        float* target = run.rows(output);
+    void execute(const Part& part) const override {
+        const std::size_t width = part.run.width(output);
+        float* target = part.rows(output);
         for (int input : inputs) {
-            const std::size_t input_width = run.width(input);
-            const float* rows = run.rows(input);
-            for (std::size_t row = 0; row < count; ++row)
+            const std::size_t input_width = part.run.width(input);
+            const float* rows = part.rows(input);
+            for (std::size_t row = 0; row < part.count(); ++row)
                 std::memcpy(target + row * width, rows + row * input_width, input_width * sizeof(float));
             target += input_width;
         }
     }
 };
+
+// Written so that no product or sum of these numbers, which come from Python, overflows.
+bool fits(std::size_t width, const Heads& heads) {
+    if (!heads.count || !heads.size || heads.count > width / heads.size) return false;
+    return heads.first <= width - heads.width();
+}
 
 }  // namespace
 
@@ -211,13 +364,27 @@ int Network::embed(const Embedding& embedding) {
             throw std::invalid_argument("the embedding tables have different widths");
     auto step = std::make_unique<Embed>();
     step->embedding = embedding;
+    if (embedding.segments.rows || embedding.positions.rows) depends_on_earlier_ids_only_ = false;
     return add_step(std::move(step), {}, embedding.tokens.width, false);
+}
+
+int Network::scale(int input, float factor) {
+    auto step = std::make_unique<Scale>();
+    step->factor = factor;
+    return add_step(std::move(step), {input}, width(input), per_text(input));
 }
 
 int Network::norm(int input, const float* weight, const float* bias, float epsilon) {
     auto step = std::make_unique<Norm>();
     step->weight = weight;
     step->bias = bias;
+    step->epsilon = epsilon;
+    return add_step(std::move(step), {input}, width(input), per_text(input));
+}
+
+int Network::rms_norm(int input, const float* weight, float epsilon) {
+    auto step = std::make_unique<RmsNorm>();
+    step->weight = weight;
     step->epsilon = epsilon;
     return add_step(std::move(step), {input}, width(input), per_text(input));
 }
@@ -234,28 +401,38 @@ int Network::linear(int input, const LinearWeights& weights, Activation activati
     return add_step(std::move(step), std::move(inputs), weights.outputs, per_text(input));
 }
 
-int Network::attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
-                    const Attention& attention) {
-    const std::size_t heads = attention.shape.heads, head_size = attention.shape.head_size;
-    // Written so that no product or sum of these numbers, which come from Python, overflows.
-    const std::size_t columns = head_size && heads <= width(keys) / head_size ? heads * head_size : 0;
-    const auto fits = [&](int slot, std::size_t column) {
-        return columns && columns <= width(slot) && column <= width(slot) - columns;
-    };
-    if (!fits(queries, query_column) || !fits(keys, key_column) || !fits(keys, value_column))
+int Network::transform_heads(int input, const Heads& heads, const HeadTransform& transform, bool last) {
+    if (!fits(width(input), heads)) throw std::invalid_argument("the rows have fewer columns than the heads");
+    if (transform.cos && heads.size % 2) throw std::invalid_argument("rotary positions need heads of an even size");
+    auto step = std::make_unique<TransformHeads>();
+    step->heads = heads;
+    step->transform = transform;
+    step->last = last;
+    const int output = add_step(std::move(step), {input}, width(input), per_text(input));
+    slots_[static_cast<std::size_t>(output)].storage = slot(input).storage;
+    slots_[static_cast<std::size_t>(input)].overwritten = true;
+    return output;
+}
+
+int Network::attend(int queries, int keys, const Attention& attention) {
+    const std::size_t size = attention.head_size;
+    if (!fits(width(queries), {attention.query_column, attention.heads, size}) ||
+        !fits(width(keys), {attention.key_column, attention.key_heads, size}) ||
+        !fits(width(keys), {attention.value_column, attention.key_heads, size}))
         throw std::invalid_argument("queries, keys or values have fewer columns than the heads");
+    if (attention.heads % attention.key_heads) throw std::invalid_argument("heads cannot share the key heads equally");
     if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
-    if (attention.cos && head_size % 2) throw std::invalid_argument("rotary positions need heads of an even size");
+    if (attention.causal && (attention.window || attention.hides_segment_1))
+        throw std::invalid_argument("causal attention has no window and no hidden tokens");
     auto step = std::make_unique<Attend>();
-    step->query_column = query_column;
-    step->key_column = key_column;
-    step->value_column = value_column;
     step->attention = attention;
-    const int output = add_step(std::move(step), {queries, keys}, columns, per_text(queries));
-    if (attention.cos) {
-        slots_[static_cast<std::size_t>(keys)].overwritten = true;
-        if (!per_text(queries)) slots_[static_cast<std::size_t>(queries)].overwritten = true;
-    }
+    step->layer = attention_steps_.size();
+    step->is_last = true;
+    if (!attention_steps_.empty()) static_cast<Attend&>(*steps_[attention_steps_.back()]).is_last = false;
+    const int output = add_step(std::move(step), {queries, keys}, attention.heads * size, per_text(queries));
+    attention_steps_.push_back(static_cast<std::size_t>(output));
+    attention_columns_.push_back(2 * attention.key_heads * size);
+    if (!attention.causal) depends_on_earlier_ids_only_ = false;
     return output;
 }
 
@@ -280,11 +457,21 @@ int Network::add(int left, int right) {
 
 int Network::first(int input) {
     if (per_text(input)) return input;
-    return add_step(std::make_unique<First>(), {input}, width(input), true);
+    auto step = std::make_unique<Select>();
+    step->last = false;
+    return add_step(std::move(step), {input}, width(input), true);
+}
+
+int Network::last(int input) {
+    if (per_text(input)) throw std::invalid_argument("the last row needs one row per token");
+    auto step = std::make_unique<Select>();
+    step->last = true;
+    return add_step(std::move(step), {input}, width(input), true);
 }
 
 int Network::mean(int input) {
     if (per_text(input)) throw std::invalid_argument("a mean needs one row per token");
+    depends_on_earlier_ids_only_ = false;
     return add_step(std::make_unique<Mean>(), {input}, width(input), true);
 }
 

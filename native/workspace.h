@@ -17,6 +17,7 @@ class Buffer {
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
+    Buffer(Buffer&&) = default;
 
     // Returns memory for `count` elements. If it has to grow, the old content is lost.
     T* reserve(std::size_t count) {
@@ -42,23 +43,38 @@ class Buffer {
     std::size_t size_ = 0;
 };
 
-// The memory of one run. Only one run, so only one thread, uses it at a time.
+inline std::size_t bytes_of(const std::vector<Buffer<float>>& buffers) {
+    std::size_t total = 0;
+    for (const auto& buffer : buffers) total += buffer.bytes();
+    return total;
+}
+
+// The memory of one run, which all of its threads share: the rows of slots. Slots that are not needed at the same time share
+// a buffer.
 class Workspace {
   public:
     explicit Workspace(std::size_t slot_buffers) : slots(slot_buffers) {}
 
-    std::vector<Buffer<float>> slots;  // rows of slots; slots that are not needed at the same time share one
+    std::vector<Buffer<float>> slots;
+
+    std::size_t bytes() const { return bytes_of(slots); }
+};
+
+// The memory of one thread during a run.
+class Scratch {
+  public:
+    explicit Scratch(std::size_t slot_buffers) : slots(slot_buffers) {}
+
+    std::vector<Buffer<float>> slots;  // rows of slots that are needed only while this thread computes the same rows
     Buffer<std::uint8_t> int8_values;
     Buffer<float> int8_scales;
     Buffer<std::int32_t> int8_zero_points;
-    Buffer<float> attention_scratch;
+    Buffer<float> attention;
     Buffer<float> temporary;           // for use within one step
 
     std::size_t bytes() const {
-        std::size_t total = int8_values.bytes() + int8_scales.bytes() + int8_zero_points.bytes() +
-                            attention_scratch.bytes() + temporary.bytes();
-        for (const auto& buffer : slots) total += buffer.bytes();
-        return total;
+        return bytes_of(slots) + int8_values.bytes() + int8_scales.bytes() + int8_zero_points.bytes() + attention.bytes() +
+               temporary.bytes();
     }
 };
 

@@ -1,7 +1,7 @@
 """Tests of the recipes in CONTRIBUTING.
 
-The tests add a made-up entry of each kind (provider, dialect, model family, source, command) without a change to the package,
-and check that the files that the recipes name exist.
+The tests add a made-up entry of each kind (provider, dialect, model family, prompt, source, command) without a change to the
+package, and check that the files that the recipes name exist.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,18 +22,23 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import podium
-from environment import ROOT, RUNTIMES
+from environment import NEEDS_CORE, ROOT, RUNTIMES
+from language_models import PROMPT_MODELS
 from loopback import Loopback, Request, as_json, word_scores
 from podium.compose.stepwise import ScoreStep, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import InvalidInput
 from podium.hosted.providers import Provider
 from podium.hosted.scorer import HostedScorer
+from podium.local.decoders.prompt_families import PROMPT_FAMILIES, PromptFamily
+from podium.local.decoders.prompts import Prompt, piece
+from podium.local.decoders.scorer import DecoderScorer
 from podium.local.families import FAMILIES
 from podium.local.families.family import Architecture, Family, Pooling
 from podium.local.files.folder import from_folder
 from podium.local.graph import Graph, Rows, Value
 from podium.local.scorer import LocalScorer
+from podium.local.spec import IDENTITY
 from podium.places import KINDS, IndexOptions, SourceOptions, index_target, load_source
 from podium.server.dialects import DIALECTS
 from podium.server.dialects.dialect import Dialect
@@ -209,6 +215,34 @@ def test_family_needs_only_a_family_and_an_architecture(checkpoint, runtime):
         mean = weights["bag.words.weight"][ids].mean(0)
         expected = mean @ weights["classifier.weight"][0] + weights["classifier.bias"][0]
         assert scores[text] == pytest.approx(expected, abs=1e-5)
+
+
+# A prompt of a language model
+
+PROMPT_FAMILY = PromptFamily(
+    models=("made-up-*",),
+    model_types=("qwen3",),
+    prompt=Prompt(
+        name="made-up",
+        plain=(piece("Q: {query}\n"), piece("D: {document}\n")),
+        instructed=(piece("I: {instruction}\nQ: {query}\n"), piece("D: {document}\n")),
+    ),
+    true_token="yes",
+    activation=IDENTITY,
+    max_length=64,
+    source="nowhere",
+)
+
+
+@NEEDS_CORE
+def test_prompt_family_needs_only_a_row(tmp_path):
+    folder = shutil.copytree(PROMPT_MODELS / "Qwen3-Reranker-0.6B", tmp_path / "made-up-1")
+    scorer = DecoderScorer(from_folder(folder), prompt_families=(*PROMPT_FAMILIES, PROMPT_FAMILY))
+    ranking = podium.Reranker(scorer).rerank(QUERY_TEXT, [*TEXTS, "a word " * 100], instruction="Prefer red")
+    encoded = scorer.token_counter.encode([(QUERY_TEXT, "red")])[0]
+    scorer.close()
+    assert (scorer.prompt_name, len(ranking), ranking.usage.truncated) == ("made-up", 4, 1)
+    assert Tokenizer.from_file(str(folder / "tokenizer.json")).decode(encoded.ids.tolist()) == f"Q: {QUERY_TEXT}\nD: red\n"
 
 
 # A source
@@ -393,7 +427,8 @@ def recipes() -> dict[str, str]:
 
 def test_every_kind_of_entry_has_a_recipe():
     assert list(recipes()) == [
-        f"Add a {kind}" for kind in ("provider", "dialect", "model family", "source", "scorer", "command")
+        f"Add a {kind}"
+        for kind in ("provider", "dialect", "model family", "prompt of a language model", "source", "scorer", "command")
     ]
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "checked_batches",
     "checked_documents",
     "checked_fields",
+    "checked_instruction",
     "checked_limit",
     "checked_min_score",
     "checked_offset",
@@ -93,6 +94,15 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
     if not fields or len(set(fields)) < len(fields):
         raise InvalidInput(Argument("rank_by"), " must name at least one field, and each field once")
     return tuple(fields)
+
+
+def checked_instruction(instruction: Any) -> str:
+    """Return an instruction. Raises InvalidInput unless it is a string with a character that is not a space."""
+    if not isinstance(instruction, str):
+        raise InvalidInput(Argument("instruction"), f" must be a string, not a {type(instruction).__name__}")
+    if not instruction.strip():
+        raise InvalidInput(Argument("instruction"), " is empty; leave it out, or describe what a relevant document is")
+    return instruction
 
 
 def checked_texts(documents: Sequence[Any], rank_by: str | Iterable[str] | None) -> list[str | None]:

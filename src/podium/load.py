@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
 from podium.errors import InvalidInput, ModelNotFound
-from podium.inputs import refuse, refuse_unknown_names, without_none
+from podium.inputs import checked_instruction, refuse, refuse_unknown_names, without_none
 from podium.options import Option
 from podium.ranking import Reranker
 from podium.scorers import BaseScorer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from podium.hosted.scorer import HostedScorer
+    from podium.local.decoders.scorer import DecoderScorer
     from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
@@ -48,6 +49,7 @@ LOCAL_OPTIONS = (
     Option("pooling", int, minimum=1, maximum=3),
     Option("score", Literal["sum", "mean"]),
     Option("keep", int | str),
+    Option("instruction", str),
     Option("revision", str),
     Option("cache_dir", str),
 )
@@ -75,6 +77,7 @@ def load(
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
     keep: int | str | os.PathLike[str] | None = None,
+    instruction: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     cache: str | None = None,
     revision: str | None = None,
@@ -91,7 +94,7 @@ def load(
     """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, "provider:model", or "stack.toml".
 
     A name that ends with .toml is that of a configuration file, which describes compositions, models and their options. Of the
-    options of models, it accepts only `threads`.
+    options of models, it accepts only `threads` and `instruction`.
 
     For every model:
 
@@ -105,7 +108,8 @@ def load(
     - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
     - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster on this machine).
     - `threads`: number of threads.
-    - `max_length`: maximum number of tokens of query and text together, or of the text alone for late interaction.
+    - `max_length`: maximum number of tokens of query and text together, of the text alone for late interaction, or of the
+      prompt for language models (see docs/decoders.md).
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:
@@ -116,6 +120,11 @@ def load(
     - `keep`: where the token vectors of a text are stored, so that the text is not read again. A number is a number of
       bytes in memory (default 64 MB, 0 for none). A path is a folder, which processes may share. A URL is a Redis, with 64 MB
       of memory in front of it.
+
+    For language models (Qwen3-Reranker, mxbai-rerank-v2 and others):
+
+    - `instruction`: what a relevant document is, such as "Prefer recent medical research". A call can have another one. The
+      default is that of the model. Instructions are for models that were trained with them, and best in English.
 
     For hosted APIs:
 
@@ -143,6 +152,7 @@ def load(
         "pooling": pooling,
         "score": score,
         "keep": keep,
+        "instruction": instruction,
         "revision": revision,
         "cache_dir": cache_dir,
         "token": token,
@@ -160,13 +170,15 @@ def load(
     candidates: int | None = None
     if is_stack(name):
         refuse(
-            local_options | hosted_options | {"threads": None},
+            local_options | hosted_options | {"threads": None, "instruction": None},
             f"{os.fspath(name)} has the options of its models in it, so a call does not take",
         )
         from podium.stacks import read_stack
 
         stack = read_stack(name)
         scorer = stack.scorer(threads=threads)
+        if instruction is not None:
+            scorer = scorer.with_instruction(checked_instruction(instruction))
         limit = stack.limit if limit is None else limit
         rank_by = stack.rank_by if rank_by is None else rank_by
         candidates = stack.candidates
@@ -204,15 +216,17 @@ def local_scorer(
     pooling: int | None = None,
     score: Literal["sum", "mean"] | None = None,
     keep: int | str | os.PathLike[str] | None = None,
+    instruction: str | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
-) -> LocalScorer | LateInteraction:
+) -> LocalScorer | LateInteraction | DecoderScorer:
     """Return the scorer of a bundled model, a folder or a hub model. A folder takes precedence over a hub model.
 
     The options are those of `load`. Raises ModelError, and InvalidInput for options that the model does not have.
     """
     from podium.encodings.keep import store_for
+    from podium.local.decoders.spec import is_decoder
     from podium.local.files.resolve import find_model
     from podium.local.late.kinds import is_late
     from podium.local.late.scorer import LateInteraction
@@ -223,12 +237,30 @@ def local_scorer(
         raise _unknown_model(os.fspath(name))
     options = without_none({"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length})
     late_options = {"encoding": encoding, "pooling": pooling, "score": score}
+    instruction_options = {"instruction": instruction}
     if is_late(files.folder):
+        refuse(
+            instruction_options,
+            f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
+        )
         store = None if keep is None else store_for(keep)
         return LateInteraction(files, **options, **without_none(late_options), store=store)
     late_only = {**late_options, "keep": keep}
+    if is_decoder(files):
+        from podium.local.decoders.scorer import DecoderScorer
+
+        refuse(late_only, f"{os.fspath(name)} is a language model, which stores nothing, and does not have the option")
+        return DecoderScorer(files, **options, **without_none(instruction_options))
     refuse(late_only, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
+    refuse(
+        instruction_options,
+        f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
+    )
     return LocalScorer(files, **options)
+
+
+def _without_instructions(name: str | os.PathLike[str]) -> str:
+    return f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option"
 
 
 def hosted_scorer(provider: str, model: str, **options: Any) -> HostedScorer:

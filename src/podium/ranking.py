@@ -18,6 +18,7 @@ from podium.inputs import (
     checked_batches,
     checked_documents,
     checked_fields,
+    checked_instruction,
     checked_limit,
     checked_min_score,
     checked_query,
@@ -127,6 +128,21 @@ class Reranker:
         reranker._load_again = None  # it would load the other scorer
         return reranker
 
+    def with_instruction(self, instruction: str | None) -> Reranker:
+        """Return a reranker with the same defaults whose model also reads an instruction. If it is None, return itself.
+
+        An instruction says what a relevant document is, such as "Prefer recent medical research". Language models were trained
+        with instructions in English. The two rerankers share a model, so close only one of them. Raises InvalidInput if the
+        model does not read instructions.
+        """
+        if instruction is None:
+            return self
+        reranker = copy.copy(self)
+        reranker.scorer = reranker._scorer = self._scorer.with_instruction(checked_instruction(instruction))
+        if self._load_again is not None:
+            reranker._load_again = functools.partial(self._load_again, instruction=instruction)
+        return reranker
+
     @refuse_unknown_names
     def rank(
         self,
@@ -140,6 +156,7 @@ class Reranker:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         price: str | None = None,
+        instruction: str | None = None,
     ) -> Any:
         """Return `(results, scores)`, best first, or only `results` with `return_score=False`.
 
@@ -149,7 +166,8 @@ class Reranker:
         """
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        ranking = self._rerank_many([query], [docs], self._cut(limit, None), rank_by, limits)[0]
+        reranker = self.with_instruction(instruction)
+        ranking = reranker._rerank_many([query], [docs], self._cut(limit, None), rank_by, limits)[0]
         return self._as_lists(ranking, with_scores)
 
     @refuse_unknown_names
@@ -165,11 +183,13 @@ class Reranker:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         price: str | None = None,
+        instruction: str | None = None,
     ) -> Any:
         """Do what `rank` does without blocking the event loop. Cancelling it stops work that has not started."""
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        return self._as_lists(await self._arerank(query, docs, self._cut(limit, None), rank_by, limits), with_scores)
+        reranker = self.with_instruction(instruction)
+        return self._as_lists(await reranker._arerank(query, docs, self._cut(limit, None), rank_by, limits), with_scores)
 
     @refuse_unknown_names
     def rerank(
@@ -184,6 +204,7 @@ class Reranker:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         price: str | None = None,
+        instruction: str | None = None,
         progress: bool = False,
     ) -> Ranking:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
@@ -196,10 +217,13 @@ class Reranker:
         `budget_ms` are milliseconds, `max_tokens` tokens that the model reads, and `max_cost` US dollars for a hosted model, an
         estimate by `price` ("0.05/Mtokens" or "2/ksearches") or podium's list of prices. See podium.Budget.
 
+        `instruction` is for models that read one: see `with_instruction`.
+
         Raises InvalidInput, also for `rank_by` if every document is a string, and the errors of the scorer.
         """
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        return self._rerank_many([query], [docs], self._cut(limit, min_score), rank_by, limits, progress=progress)[0]
+        reranker = self.with_instruction(instruction)
+        return reranker._rerank_many([query], [docs], self._cut(limit, min_score), rank_by, limits, progress=progress)[0]
 
     @refuse_unknown_names
     async def arerank(
@@ -214,10 +238,12 @@ class Reranker:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         price: str | None = None,
+        instruction: str | None = None,
     ) -> Ranking:
         """Do what `rerank` does without blocking the event loop. Cancelling it stops work that has not started."""
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        return await self._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
+        reranker = self.with_instruction(instruction)
+        return await reranker._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
 
     async def _arerank(
         self, query: str, docs: Iterable[Any], cut: Cut, rank_by: str | list[str] | None, limits: CallLimits | None
@@ -264,6 +290,7 @@ class Reranker:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         price: str | None = None,
+        instruction: str | None = None,
         progress: bool = False,
     ) -> list[Ranking]:
         """Return one Ranking per query. The (query, text) pairs of all queries are scheduled together.
@@ -273,7 +300,8 @@ class Reranker:
         the whole call, and the first documents of all queries are scored first.
         """
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        return self._rerank_many(queries, docs_per_query, self._cut(limit, min_score), rank_by, limits, progress=progress)
+        reranker = self.with_instruction(instruction)
+        return reranker._rerank_many(queries, docs_per_query, self._cut(limit, min_score), rank_by, limits, progress=progress)
 
     def _rerank_many(
         self,

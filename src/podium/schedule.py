@@ -3,6 +3,8 @@
 Texts are not padded, and a text's result does not depend on the other texts. In one step, a worker computes one text, or
 several short texts of a few hundred tokens together. The longest texts of a call come first.
 
+A worker without a step helps with the running steps of another one, if their texts take long.
+
 Concurrent calls share the workers step by step. Most steps are taken from the job with the fewest tokens left, so that small
 jobs do not wait for large ones. Every fourth step is taken from the oldest job, so that many small jobs cannot keep a large one
 waiting forever. A job is one call, or all calls of one request.
@@ -11,19 +13,20 @@ waiting forever. A job is one call, or all calls of one request.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from podium.errors import PodiumError
 from podium.forks import renew_after_fork
 from podium.threads import to_thread
 
-__all__ = ["FEW_TEXTS", "Job", "Work", "Workers", "job", "off_loop"]
+__all__ = ["FEW_TEXTS", "Helpers", "Job", "Work", "Workers", "job", "off_loop"]
 
 OLDEST_JOB_EVERY = 4  # One of this many steps is taken from the oldest job.
 FEW_TEXTS = 1_000  # Preparing this many texts takes about a millisecond; more of them are prepared on another thread.
@@ -69,6 +72,26 @@ def job(tokens_to_come: int) -> Iterator[Job]:
         _job.reset(token)
 
 
+class Helpers(Protocol):
+    """How workers help with the running items of a Work, and how these items are ended."""
+
+    def new_helper(self) -> Any:
+        """Return the flag for a call of `help`, None if no item is running."""
+        ...
+
+    def help(self, leave: Any) -> None:
+        """Help with a running item, or wait for one. Return soon after `leave` was set or all items have ended."""
+        ...
+
+    def release_helpers(self) -> None:
+        """Set the flags of all calls of `help`."""
+        ...
+
+    def cancel(self) -> None:
+        """End the running items early, with an error."""
+        ...
+
+
 class Work:
     """Items that are run once each, the longest first.
 
@@ -76,19 +99,30 @@ class Work:
     - `run`: is called with the indices of one item, or of several that have at most `at_once` tokens together.
     - `workers`: the number of threads. If some of them are idle, `run` gets fewer items towards the end of the work, so that
       all threads finish at about the same time.
+    - `groups`: the group of each item. Groups are run one after the other, and `run` gets items of one group only.
+    - `helpers`: by which idle workers help with running items; None if they cannot.
 
     The future `end` is done when all items have run. After an error, no more items begin, and `end` has the first error as its
     exception.
     """
 
     def __init__(
-        self, lengths: Sequence[int], run: Callable[[Sequence[int]], None], *, at_once: int = 1, workers: int = 1
+        self,
+        lengths: Sequence[int],
+        run: Callable[[Sequence[int]], None],
+        *,
+        at_once: int = 1,
+        workers: int = 1,
+        groups: Sequence[int] | None = None,
+        helpers: Helpers | None = None,
     ) -> None:
+        self.helpers = helpers
         self._lengths = lengths
+        self._groups = groups or [0] * len(lengths)
         self._run = run
         self._at_once = at_once
         self._shares = 2 * workers  # With spare workers, a step takes at most one of this many shares of the tokens left.
-        self._order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
+        self._order = sorted(range(len(lengths)), key=lambda item: (self._groups[item], -lengths[item]))
         self._begun_count = 0
         self._running_count = 0
         self.tokens_left = sum(lengths)
@@ -109,8 +143,9 @@ class Work:
             begin = self._begun_count
             tokens = 0
             while self._begun_count < len(self._order):
-                length = self._lengths[self._order[self._begun_count]]
-                if tokens and tokens + length > limit:
+                item = self._order[self._begun_count]
+                length = self._lengths[item]
+                if tokens and (tokens + length > limit or self._groups[item] != self._groups[self._order[begin]]):
                     break
                 tokens += length
                 self._begun_count += 1
@@ -138,10 +173,13 @@ class Work:
         return len(self._order) == 1
 
     def cancel(self) -> None:
-        """Begin no more items. Items that are running are finished."""
+        """Begin no more items. Items that are running are finished, or end early if workers can help with them."""
         with self._lock:
             self._begun_count = len(self._order)
             self._set_end_if_done()
+            has_ended = self.end.done()
+        if self.helpers and not has_ended:
+            self.helpers.cancel()
 
     def _set_end_if_done(self) -> None:
         if self._running_count or self._begun_count < len(self._order) or self.end.done():
@@ -155,9 +193,9 @@ class Work:
 class Workers:
     """A fixed number of threads that all calls share, so that many calls at once do not overload the processor.
 
-    If no other call is running, a blocking call with one item runs it on its own thread, because waking another thread takes a
-    tenth of a millisecond. Workers do not wait for such a call: an interrupt can end it at any moment, even before it counts as
-    ended.
+    If no other call is running, a blocking call with one item that needs no help runs it on its own thread, because waking
+    another thread takes a tenth of a millisecond. Workers do not wait for such a call: an interrupt can end it at any moment,
+    even before it counts as ended.
     """
 
     def __init__(self, count: int) -> None:
@@ -169,7 +207,7 @@ class Workers:
     def run(self, work: Work) -> None:
         """Run all items and return when they are done. After an error or an interrupt, no more items begin."""
         try:
-            if work.has_one_item and self._begins_alone(work):
+            if work.has_one_item and not work.helpers and self._begins_alone(work):
                 work.run_items(work.take())
             else:
                 self._start(work)
@@ -200,6 +238,7 @@ class Workers:
         self._serving_count = 0  # the number of threads in `_serve`
         self._alone = None
         self._calls: list[Work] = []  # the calls with items that have not begun, the oldest first
+        self._helped_calls: list[Work] = []  # the calls that have helpers, until they have ended
         self._steps = itertools.count(1)
 
     def _begins_alone(self, work: Work) -> bool:
@@ -215,6 +254,11 @@ class Workers:
         with self._lock:
             self._calls.append(work)
             work.job.tokens_waiting += work.tokens_left
+            for other in self._helped_calls:
+                if other.helpers:
+                    other.helpers.release_helpers()
+            if work.helpers:
+                self._helped_calls.append(work)
         for started_count in range(self.count):
             try:
                 self._thread_pool.submit(self._serve)
@@ -230,15 +274,14 @@ class Workers:
         return "the program is ending, so no call can begin; let the main thread wait for the threads that rank documents"
 
     def _serve(self) -> None:
-        """Run steps of all calls until none are left."""
+        """Run steps of all calls until none are left, then help with those that are running."""
         with self._lock:
             self._serving_count += 1
         while step := self._next_step():
-            work, items = step
-            work.run_items(items)
+            step()
 
-    def _next_step(self) -> tuple[Work, Sequence[int]] | None:
-        """Return the next items of the next job, and their Work. If no items are left, `_serve` ends, and this returns None."""
+    def _next_step(self) -> Callable[[], None] | None:
+        """Return a function that runs the next items of the next job, or helps. Return None if `_serve` should end."""
         with self._lock:
             while self._calls:
                 is_turn_of_oldest = next(self._steps) % OLDEST_JOB_EVERY == 0
@@ -247,10 +290,21 @@ class Workers:
                 tokens_before = work.tokens_left
                 if items := work.take(has_spare_workers=len(self._calls) < max(2, self.count)):
                     work.job.tokens_waiting -= tokens_before - work.tokens_left
-                    return work, items
+                    return functools.partial(work.run_items, items)
                 self._calls.remove(work)
                 work.job.tokens_waiting -= work.tokens_left  # The tokens that are left are those of cancelled items.
+            if help_other := self._help():
+                return help_other
             self._serving_count -= 1
+        return None
+
+    def _help(self) -> Callable[[], None] | None:
+        """Return a function that helps with the running items of a call, None if no call has any."""
+        self._helped_calls = [work for work in self._helped_calls if not work.end.done()]
+        for work in self._helped_calls:
+            flag = work.helpers.new_helper() if work.helpers else None
+            if work.helpers and flag is not None:
+                return functools.partial(work.helpers.help, flag)
         return None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from podium.encodings import EncodingStore, TextEncoder
-from podium.errors import InvalidInput, PodiumError
+from podium.errors import Argument, InvalidInput, PodiumError
 from podium.threads import to_thread
 from podium.token_counts import TokenCounter
 from podium.types import AsyncScorer, ManyScorer, Progress, Ranking, ScoreKind, Scorer, Scores
@@ -104,6 +104,21 @@ class BaseScorer(ABC):
     def token_counter(self) -> TokenCounter | None:
         """What counts tokens as the model does, None if its tokenizer is not on this machine."""
         return None
+
+    @property
+    def reads_instructions(self) -> bool:
+        """Whether `with_instruction` can be called."""
+        return False
+
+    def with_instruction(self, instruction: str) -> BaseScorer:
+        """Return a scorer like this one that also reads an instruction: what a relevant document is.
+
+        Close only this scorer: the two share a model. Raises InvalidInput if the model does not read instructions.
+        """
+        raise InvalidInput(
+            Argument("instruction"),
+            f" is for models that read one, such as Qwen/Qwen3-Reranker-0.6B, and {self.model} does not; leave it out",
+        )
 
     @property
     def encoder(self) -> TextEncoder | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from commands import run_in_subprocess
 
 
@@ -10,6 +12,7 @@ def test_models_and_apis_are_listed():
     assert (code, err) == (0, "")
     assert "podium-mini" in out
     assert "cohere:<model>" in out
+    assert re.search(r"^Qwen/Qwen3-Reranker-0.6B +apache-2.0 +0.6B +8192 +instructions", out, re.MULTILINE)
     assert all(len(line) <= 80 for line in out.splitlines())
 
 

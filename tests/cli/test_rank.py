@@ -9,7 +9,10 @@ import json
 import pytest
 
 import loopback
+import podium
 from commands import run_in_process, run_in_subprocess
+from environment import NEEDS_CORE
+from language_models import PROMPT_MODELS
 
 
 def test_table_is_printed(text_file):
@@ -230,3 +233,26 @@ def test_title_needs_passages(long_file):
     code, _, err = run_in_process("rank", "a red fruit", long_file, "--title", "title")
     assert code == 2
     assert "--title title needs --passages" in err
+
+
+@NEEDS_CORE
+def test_instruction_of_a_language_model(tmp_path):
+    file = tmp_path / "documents.txt"
+    file.write_text("a river\nthe sea at night\ntrees 1 2 3\n")
+    model = PROMPT_MODELS / "Qwen3-Reranker-0.6B"
+    code, out, _ = run_in_process("rank", "a river?", file, "--model", model, "--jsonl", "--instruction", "Prefer fish")
+    assert code == 0
+    with podium.load(model, instruction="Prefer fish") as reranker:
+        expected = [result.score for result in reranker.rerank("a river?", file.read_text().splitlines())]
+    assert [json.loads(line)["score"] for line in out.splitlines()] == expected
+
+
+def test_instruction_is_refused_by_other_models(tmp_path):
+    file = tmp_path / "documents.txt"
+    file.write_text("a river\n")
+    code, _, err = run_in_process("rank", "a river?", file, "--instruction", "Prefer fish")
+    assert code == 2
+    assert "podium-mini does not read instructions, as language models do, so it does not have the option --instruction" in err
+    code, _, err = run_in_process("rank", "a river?", file, "--instruction", "Prefer fish", "--model", "cohere:rerank-v3.5")
+    assert code == 2
+    assert "--instruction; leave it out" in err

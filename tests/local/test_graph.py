@@ -34,10 +34,37 @@ def graph(request, checkpoint):
     return request.param(checkpoint)
 
 
-def test_selecting_the_last_row_is_refused(graph):
+def test_onnx_refuses_the_operations_of_decoders(checkpoint):
+    graph = OnnxGraph(checkpoint)
     x = graph.lookup("words", graph.token_ids())
-    with pytest.raises(UnsupportedModel, match="last token"):
-        graph.select(x, "last")
+    operations = [
+        lambda: graph.select(x, "last"),
+        lambda: graph.rms_norm(x, "norm", 1e-6),
+        lambda: graph.scale(x, 2.0),
+        lambda: graph.table_rows(x, "words", [0]),
+        lambda: graph.attention(x, ["qkv"], Attention(2, 4, is_causal=True), bias=False),
+    ]
+    for operation in operations:
+        with pytest.raises(UnsupportedModel, match="runtime='native'"):
+            operation()
+
+
+@NEEDS_CORE
+def test_rows_that_a_table_does_not_have_are_refused(checkpoint):
+    graph = native_graph(checkpoint)
+    x = graph.lookup("words", graph.token_ids())
+    for ids in ([6], [-1], [0, 99]):
+        with pytest.raises(UnsupportedModel, match="does not have the rows"):
+            graph.mean(graph.table_rows(x, "words", ids))
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize("key_heads", [3, 4, -1])
+def test_key_heads_must_divide_the_heads(checkpoint, key_heads):
+    graph = native_graph(checkpoint)
+    x = graph.lookup("words", graph.token_ids())
+    with pytest.raises(UnsupportedModel, match="heads of keys equally"):
+        graph.attention(x, ["qkv"], Attention(2, 4, key_heads=key_heads), bias=False)
 
 
 def test_selecting_all_rows_returns_the_same_value(graph):

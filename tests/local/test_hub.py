@@ -25,6 +25,8 @@ FOLDERS = {
     "acme/exported": PARITY_MODELS / "exported-albert",
     "acme/pylate": PARITY_MODELS / "late-interaction" / "pylate-bert",
     "acme/stanford": PARITY_MODELS / "late-interaction" / "stanford-bert",
+    "acme/decoder": PARITY_MODELS / "prompts" / "logit-score",
+    "acme/zerank-2": PARITY_MODELS / "prompts" / "zerank-2",
     "BAAI/bge-reranker-base": PARITY_MODELS / "xlm-roberta-bfloat16",
 }
 LOAD_SCRIPT = """
@@ -83,6 +85,8 @@ def test_only_needed_files_are_downloaded(case):
     assert case.requested_files() == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     case.load("acme/ettin")
     assert {"modules.json", "2_Dense/config.json", "2_Dense/model.safetensors"} <= case.requested_files()
+    case.load("acme/decoder")
+    assert {"chat_template.jinja", "1_LogitScore/config.json"} <= case.requested_files()
     case.load("acme/stanford")
     assert "artifact.metadata" in case.requested_files()
 

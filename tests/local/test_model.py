@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import podium
@@ -9,9 +10,9 @@ from environment import PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.build import load
 from podium.local.files.folder import from_folder
-from podium.local.model import CHUNK_CHARACTERS, CHUNK_INPUTS, LoadedModel, Options
+from podium.local.model import CHUNK_CHARACTERS, CHUNK_INPUTS, LoadedModel, Options, common_beginnings
 from podium.local.spec import read_spec
-from podium.local.tokenizer import PairTokenizer
+from podium.local.tokenizer import Encoded, PairTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,34 @@ def test_unexpected_error_names_the_model(model, load_model):
     (model / "modules.json").write_text("[[]]")
     with pytest.raises(UnsupportedModel, match=f"{model}: its config.json, tokenizer or modules.json"):
         load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("texts", "shared", "expected"),
+    [
+        ([[1, 2, 3, 4], [1, 2, 5, 6]], [2, 2], [2, 2]),
+        ([[1, 2, 3, 4], [1, 2, 3, 6]], [2, 2], [3, 3]),
+        ([[1, 2, 3, 4], [1, 2, 3, 6], [9, 2, 3], [9, 2, 7, 8]], [2, 2, 1, 1], [3, 3, 2, 2]),
+        ([[1, 2, 3], [1, 2, 3]], [2, 2], [2, 2]),
+        ([[1, 2, 3, 4], [1, 2, 3]], [1, 1], [2, 2]),
+        ([[1, 2, 3, 4], [1, 2, 3, 5]], [0, 0], [0, 0]),
+        ([[1, 2, 3, 4], [1, 2, 3, 5], [1, 8, 9]], [2, 2, 1], [3, 3, 2]),
+        ([], [], []),
+    ],
+    ids=[
+        "shared only",
+        "equal start",
+        "two queries",
+        "equal",
+        "one is the start",
+        "nothing shared",
+        "another start",
+        "no texts",
+    ],
+)
+def test_common_beginning_ends_before_the_first_different_token(texts, shared, expected):
+    encoded = [
+        Encoded(np.array(ids, np.int32), text_start=0, text_tokens=0, dropped_text_tokens=0, shared_tokens=count)
+        for ids, count in zip(texts, shared, strict=True)
+    ]
+    assert common_beginnings(encoded) == expected

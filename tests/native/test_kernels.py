@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from scipy.special import erf
 
 from podium import _native
-from podium.local.runtimes.native.packed import pack_float32, pack_int8
+from podium.local.runtimes.native.packed import pack_floats, pack_int8
 
 INSTRUCTION_SETS = _native.instruction_sets()
 # Each shape is (rows, inputs, outputs). Some numbers are near the sizes of the tiles and panels of the kernels, others are not.
@@ -37,7 +38,7 @@ def multiply(x, weight, instruction_set, bias=None, activation="none", added=Non
     """Return activation(x · weightᵀ + bias) + added."""
     y = np.full((len(x), len(weight)), np.nan, np.float32)
     _native.multiply(
-        x=x, packed=pack_float32(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=instruction_set
+        x=x, packed=pack_floats(weight), y=y, bias=bias, activation=activation, added=added, instruction_set=instruction_set
     )
     return y
 
@@ -214,6 +215,74 @@ def test_sums_are_the_same_on_every_instruction_set_that_fuses_products_and_sums
         _native.attend(qkv=qkv, y=attended, heads=1, scale=width**-0.5, window=0, instruction_set=instruction_set)
         results.append((normal.tobytes(), attended.tobytes(), multiply_int8(x, qkv[:, :width], instruction_set).tobytes()))
     assert len(set(results)) <= 1
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_product_with_half_weights_is_that_with_the_same_float32_weights(instruction_set, shape, dtype):
+    rows, inputs, outputs = shape
+    x, weight = random(rows, inputs), random(outputs, inputs).astype(dtype)
+    packed = pack_floats(weight)
+    y = np.full((rows, outputs), np.nan, np.float32)
+    _native.multiply(
+        x=x, packed=packed, y=y, bias=None, activation="none", added=None,
+        instruction_set=instruction_set,
+    )  # fmt: skip
+    np.testing.assert_array_equal(y, multiply(x, weight.astype(np.float32), instruction_set))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 64), (2, 391), (9, 1024)], ids=str)
+def test_rms_norm_is_close(instruction_set, shape):
+    x, weight = random(*shape), random(shape[1])
+    y = np.empty_like(x)
+    _native.rms_normalise(x=x, weight=weight, epsilon=1e-6, y=y, instruction_set=instruction_set)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(y, wide / np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-6) * weight, atol=2e-6, rtol=2e-6)
+
+
+def exact_causal_attention(qkv, heads, key_heads, size):
+    """Return the attention of rows with queries, keys and values side by side."""
+    tokens, width = len(qkv), heads * size
+    query, key, value = np.split(qkv.astype(np.float64), [width, width + key_heads * size], axis=1)
+    attended = np.empty((tokens, width))
+    for head in range(heads):
+        columns = slice(head * size, (head + 1) * size)
+        shared = slice(head * key_heads // heads * size, (head * key_heads // heads + 1) * size)
+        products = query[:, columns] @ key[:, shared].T * size**-0.5
+        products[np.triu_indices(tokens, 1)] = -np.inf
+        weights = np.exp(products - products.max(axis=1, keepdims=True))
+        attended[:, columns] = weights / weights.sum(axis=1, keepdims=True) @ value[:, shared]
+    return attended
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 23, 24, 25, 63, 64, 65, 130, 300])
+@pytest.mark.parametrize(("heads", "key_heads", "size"), [(2, 2, 32), (4, 1, 64), (6, 2, 5), (4, 2, 72)])
+def test_causal_attention_is_close_and_independent_of_the_first_query(instruction_set, tokens, heads, key_heads, size):
+    qkv = random(tokens, (heads + 2 * key_heads) * size)
+    options = {
+        "heads": heads, "scale": size**-0.5, "window": 0, "key_heads": key_heads, "causal": True,
+        "instruction_set": instruction_set,
+    }  # fmt: skip
+    y = np.full((tokens, heads * size), np.nan, np.float32)
+    _native.attend(qkv=qkv, y=y, **options)
+    np.testing.assert_allclose(y, exact_causal_attention(qkv, heads, key_heads, size), atol=1e-5)
+    for first_query in {1, 7, 24, 63, tokens - 1} & set(range(tokens)):
+        rest = np.empty((tokens - first_query, heads * size), np.float32)
+        _native.attend(qkv=qkv, y=rest, first_query=first_query, **options)
+        np.testing.assert_array_equal(rest, y[first_query:])
+    shorter = np.empty((tokens - tokens // 3, heads * size), np.float32)
+    _native.attend(qkv=qkv[: len(shorter)].copy(), y=shorter, **options)
+    np.testing.assert_array_equal(shorter, y[: len(shorter)])
+
+
+def test_every_finite_bfloat16_becomes_the_same_float32(instruction_set):
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    expected = (halves.astype(np.uint32) << 16).view(np.float32)
+    y = np.empty(len(halves), np.float32)
+    _native.widen(halves=halves, y=y, instruction_set=instruction_set, bfloat16=True)
+    np.testing.assert_array_equal(y, expected)
+    _native.widen(halves=halves[1000:1003], y=y[:3], instruction_set=instruction_set, bfloat16=True)
+    np.testing.assert_array_equal(y[:3], expected[1000:1003])
 
 
 def test_every_finite_float16_becomes_the_same_float32(instruction_set):

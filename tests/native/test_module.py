@@ -11,7 +11,7 @@ if not HAS_CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium import _native
-from podium.local.runtimes.native.packed import PANEL, pack_float32, pack_int8
+from podium.local.runtimes.native.packed import PANEL, pack_floats, pack_int8
 
 WIDTH = 12
 OVERFLOW = 2**64  # one more than the largest std::size_t of C++
@@ -122,7 +122,7 @@ def test_seconds_are_not_written_to_a_copy(finished):
 @pytest.mark.parametrize(
     "kernel",
     [
-        pytest.param(lambda x, y: _native.multiply(x, pack_float32(x), y, None, "none", None, "portable"), id="multiply"),
+        pytest.param(lambda x, y: _native.multiply(x, pack_floats(x), y, None, "none", None, "portable"), id="multiply"),
         pytest.param(lambda x, y: _native.multiply_int8(x, *pack_int8(x), y, "portable"), id="multiply_int8"),
         pytest.param(lambda x, y: _native.attend(np.hstack([x] * 3), y, 1, 1.0, 0, "portable"), id="attend"),
         pytest.param(lambda x, y: _native.normalise(x, x[0], None, 1e-5, y, "portable"), id="normalise"),
@@ -144,21 +144,27 @@ def test_ids_do_not_wrap_to_other_ids(finished):
 # Steps that contradict each other
 
 
+def rotate(network, slot, position_count):
+    """Add a step that rotates the first head of 4 columns. Return its slot."""
+    tables = {"cos": ones(position_count, 2), "sin": ones(position_count, 2)}
+    return network.transform_heads(slot, column=0, heads=1, size=4, **tables)
+
+
 @pytest.mark.parametrize("missing", ["cos", "sin"])
 def test_half_of_the_rotary_positions_is_refused(network, tokens, missing):
     tables = {"cos": ones(9, 2), "sin": ones(9, 2)} | {missing: None}
     with pytest.raises(ValueError, match="both cos and sin"):
-        attend(network, tokens, **tables)
+        network.transform_heads(tokens, column=0, heads=1, size=4, **tables)
 
 
 def test_rows_that_rotary_positions_changed_cannot_be_read_again(network, tokens):
-    attend(network, tokens, cos=ones(9, 2), sin=ones(9, 2))
-    with pytest.raises(ValueError, match="overwritten by the rotary positions"):
+    rotate(network, tokens, 9)
+    with pytest.raises(ValueError, match="overwritten by the norm or the rotary positions"):
         network.mean(tokens)
 
 
 def test_text_longer_than_the_rotary_positions_is_refused(network, tokens):
-    network.finish(network.mean(attend(network, tokens, cos=ones(2, 2), sin=ones(2, 2))))
+    network.finish(network.mean(attend(network, rotate(network, tokens, 2))))
     with pytest.raises(IndexError, match="a text has 3 tokens: the model has 2 positions"):
         network.run(IDS, SEGMENTS, OFFSETS, ones(2, 4))
 

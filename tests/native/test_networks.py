@@ -16,7 +16,7 @@ from podium.local.build import add_scorer, load
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.runtimes import Variant
 from podium.local.runtimes.native.graph import NativeGraph
-from podium.local.runtimes.native.packed import Packed, pack_float32
+from podium.local.runtimes.native.packed import Packed, pack_floats
 from podium.local.runtimes.native.runtime import NativeRuntime
 from podium.local.spec import read_spec
 from podium.local.tokenizer import PairTokenizer
@@ -126,13 +126,13 @@ WRONG_STEPS = {
     "norm-width": lambda network, x: network.norm(x=x, weight=random(7), bias=None, epsilon=1e-5),
     "norm-unknown-step": lambda network, x: network.norm(x=99, weight=random(8), bias=None, epsilon=1e-5),
     "norm-negative-step": lambda network, x: network.norm(x=-1, weight=random(8), bias=None, epsilon=1e-5),
-    "linear-inputs": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 9)), outputs=4, bias=None),
-    "linear-outputs": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=65, bias=None),
-    "linear-bias": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=random(5)),
+    "linear-inputs": lambda network, x: network.linear(x=x, packed=pack_floats(random(4, 9)), outputs=4, bias=None),
+    "linear-outputs": lambda network, x: network.linear(x=x, packed=pack_floats(random(4, 8)), outputs=65, bias=None),
+    "linear-bias": lambda network, x: network.linear(x=x, packed=pack_floats(random(4, 8)), outputs=4, bias=random(5)),
     "linear-activation": lambda network, x: network.linear(
-        x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=None, activation="square"
+        x=x, packed=pack_floats(random(4, 8)), outputs=4, bias=None, activation="square"
     ),
-    "linear-added": lambda network, x: network.linear(x=x, packed=pack_float32(random(4, 8)), outputs=4, bias=None, added=x),
+    "linear-added": lambda network, x: network.linear(x=x, packed=pack_floats(random(4, 8)), outputs=4, bias=None, added=x),
     "attend-width": lambda network, x: network.attend(
         queries=x, query_column=0, keys=x, key_column=0, value_column=0, heads=3, size=3, scale=1.0
     ),
@@ -154,7 +154,7 @@ def finished(network_and_words):
     """A network with two outputs per text."""
     network, words = network_and_words
     mean = network.mean(x=words)
-    network.finish(result=network.linear(x=mean, packed=pack_float32(random(2, 8)), outputs=2, bias=None))
+    network.finish(result=network.linear(x=mean, packed=pack_floats(random(2, 8)), outputs=2, bias=None))
     return network
 
 

@@ -40,11 +40,11 @@ def test_damaged_cache_is_written_again(data):
     expected = raw_scores(folder)
     path = Packed(read_spec(folder).digest, "float32").path
     content = path.read_bytes()
-    # Half of the examples damage only the header and the bytes after it.
-    last_offset = data.draw(st.sampled_from([content.index(b"}") + 200, len(content) - 1]))
+    # Half of the examples damage only the header, which is at the end, and the bytes before it.
+    first_offset = data.draw(st.sampled_from([0, content.index(b'{"arrays"') - 200]))
     damaged = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, last_offset))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(first_offset, len(content) - 1))] = data.draw(st.integers(0, 255))
     length = data.draw(st.one_of(st.none(), st.integers(0, len(content))))
     path.write_bytes(bytes(damaged[:length]))
     try:
@@ -79,7 +79,7 @@ def test_damaged_page_is_noticed(precision, damage):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x", b"podium packed 1\n", b"podium packed 1\n" + b"\xff" * 8, b"\0" * 4096],
+    [b"", b"x", b"podium packed 2\n", b"podium packed 2\n" + b"\xff" * 16, b"\0" * 4096],
     ids=["empty", "byte", "only-the-format", "huge-header", "zeros"],
 )
 def test_other_file_is_replaced(content):

@@ -18,7 +18,10 @@ from podium.scorers import as_scorer
 __all__ = ["Options", "load_options", "scorer_facts"]
 
 SCORE_VERSION = 1  # is increased if a new version of podium computes other scores with the same model
-LOAD_OPTIONS = ("precision", "runtime", "max_length", "encoding", "pooling", "score", "calibration", "revision", "base_url")
+LOAD_OPTIONS = (
+    *("precision", "runtime", "max_length", "encoding", "pooling", "score", "instruction"),
+    *("calibration", "revision", "base_url"),
+)
 """The options of podium.load on which scores depend."""
 
 

@@ -13,15 +13,19 @@ from podium.cli.tables import print_rows
 from podium.compose.calibrated import CalibratedScorer
 from podium.errors import InvalidInput, ModelError
 from podium.load import is_stack, load, provider_of
+from podium.local.decoders.scorer import DecoderScorer
 from podium.local.files import hub
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.known_models import licence_of
 from podium.local.late.scorer import LateInteraction
+from podium.local.published_scores import Comparison, PublishedScores, compare, published_scores_of
 from podium.local.runtimes import NO_CORE, native_core
 from podium.local.scorer import ModelScorer
 from podium.types import Scorer
 
-__all__ = ["check"]
+__all__ = ["check", "check_model"]
+
+Runtime = Literal["native", "onnx", "auto"]
 
 # The known pair: a trained reranker ranks the answer above the distractor, a sentence that only shares words with the query.
 KNOWN_QUERY = "how many people live in Berlin"
@@ -35,10 +39,11 @@ SPEED_TEST_SECONDS = 2.0
 @click.option("--runtime", type=click.Choice(["native", "onnx", "auto"]), default="auto", show_default=True)
 @click.option("--download/--no-download", default=True, help="Download a missing model, or only show its size.")
 @model_options
-def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool, load_options: dict[str, Any]) -> None:
+def check(model: str, runtime: Runtime, download: bool, load_options: dict[str, Any]) -> None:
     """Describe a model, run it, and measure its speed.
 
-    MODEL is podium-mini, org/model or ./folder. Exits with 1 if the model orders a known pair wrong.
+    MODEL is podium-mini, org/model or ./folder. If scores of MODEL were published, they are compared. Exits with 1 if they
+    differ, or if the model orders a known pair wrong.
     """
     if provider_of(model):
         raise InvalidInput(f"{model} is a hosted API; check describes models on this machine; try it with podium rank")
@@ -47,8 +52,20 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
     if not download and hub.is_hub_name(model):
         _print_download_size(model)
         return
+    check_model(model, runtime, load_options, published_scores_of(model))
+
+
+def check_model(model: str, runtime: Runtime, load_options: dict[str, Any], published: PublishedScores | None) -> None:
+    """Print the description of a model and its comparison with published scores.
+
+    Published scores are those of the default options, so they are compared unless there is another option than a precision.
+    Raises ModelError if they differ in float32, or if the model orders a known pair wrong.
+    """
+    if load_options.keys() - {"precision"}:
+        published = None
+    options = load_options | dict(published.options if published else {})
     start = time.perf_counter()
-    with load(model, runtime=runtime, **load_options) as reranker:
+    with load(model, runtime=runtime, **options) as reranker:
         load_seconds = time.perf_counter() - start
         scorer = _local_scorer(reranker.scorer)
         ranking = reranker.rerank(KNOWN_QUERY, [KNOWN_DISTRACTOR, KNOWN_ANSWER])
@@ -61,9 +78,22 @@ def check(model: str, runtime: Literal["native", "onnx", "auto"], download: bool
             ("speed here", f"{_speed(scorer):.0f} pairs/s of about 60 tokens, {scorer.precision}, {scorer.threads} threads"),
             ("known pair", "ordered right" if is_correct else "ORDERED WRONG"),
         ]
+        comparison = compare(scorer, published) if published else None
+        rows.append(("published scores", _compared(comparison, scorer, load_options)))
     print_rows(("model", model), rows)
+    if comparison and not comparison.is_equal and scorer.precision == "float32":
+        raise ModelError(
+            f"{model} has other scores than those that were published for it; download its files again, and report it if the "
+            "difference remains"
+        )
     if not is_correct:
         raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
+
+
+def _compared(comparison: Comparison | None, scorer: ModelScorer, load_options: dict[str, Any]) -> str:
+    if comparison is None:
+        return "not compared, because of the options" if load_options.keys() - {"precision"} else "none are known for this name"
+    return f"{comparison}" if scorer.precision == "float32" else f"in {scorer.precision}: {comparison}"
 
 
 def _local_scorer(scorer: Scorer) -> ModelScorer:
@@ -79,18 +109,33 @@ def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
     spec = scorer.spec
     is_late = isinstance(scorer, LateInteraction)
     head = "a vector per token" if is_late else f"classifier on {spec.pooling}"
-    if spec.modules:
+    if isinstance(scorer, DecoderScorer) and scorer.compares_tokens:
+        head = "logits of the last token"
+    elif spec.modules:
         head = " → ".join(step.kind for step in spec.modules)
     return [
         ("revision", scorer.revision or "(a folder)"),
         ("family", f"{spec.family.name} ({spec.model_type})" if spec.family else "its own ONNX file"),
         ("head", head if spec.family else "its own"),
+        *([("prompt", _prompt(scorer))] if isinstance(scorer, DecoderScorer) else []),
         ("activation", f"{spec.activation.name}, so scores are of kind {spec.activation.kind}"),
-        ("maximum length", f"{scorer.max_length} tokens, {'a text' if is_late else 'query and text together'}"),
+        ("maximum length", f"{scorer.max_length} tokens, {_counted(scorer)}"),
         ("stored as", _storage(scorer)),
         ("licence", licence_of(scorer.files.folder) or "not in its README.md"),
         ("download", "nothing; all files are here"),
     ]
+
+
+def _counted(scorer: ModelScorer) -> str:
+    """Describe what the maximum length counts."""
+    if isinstance(scorer, LateInteraction):
+        return "a text"
+    return "prompt, query and text together" if isinstance(scorer, DecoderScorer) else "query and text together"
+
+
+def _prompt(scorer: DecoderScorer) -> str:
+    instruction = "reads instructions" if scorer.reads_instructions else "reads no instructions"
+    return f"{scorer.prompt_name}; {instruction}"
 
 
 def _storage(scorer: ModelScorer) -> str:

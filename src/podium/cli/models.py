@@ -10,7 +10,7 @@ from podium.bundled import BUNDLED, folder_of
 from podium.cli.tables import print_rows
 from podium.hosted.providers import PROVIDERS
 from podium.local.files.hub import cached_models
-from podium.local.known_models import KNOWN_MODELS, licence_of
+from podium.local.known_models import KNOWN_MODELS, KnownModel, licence_of
 
 __all__ = ["models"]
 
@@ -33,14 +33,23 @@ def models(cache_dir: str | None) -> None:
     print()
     cached_names = {model.name for model in cached}
     print_rows(
-        ("on the hub", "licence", "params", "good for"),
-        [(row.name, row.licence, row.parameters, row.good_for) for row in KNOWN_MODELS if row.name not in cached_names],
+        ("on the hub", "licence", "params", "tokens", "good for"),
+        [_description(row) for row in KNOWN_MODELS if row.prompt is None and row.name not in cached_names],
     )
-    print("Other cross-encoders of these families can be used, too: org/model, ./folder.\n")
+    print()
+    print_rows(
+        ("language models", "licence", "params", "tokens", "good for"),
+        [_description(row) for row in KNOWN_MODELS if row.prompt is not None and row.name not in cached_names],
+    )
+    print("Other models of these families can be used, too: org/model, ./folder.\n")
     print_rows(
         ("hosted", "by", "API key from"),
         [(f"{row.name}:<model>", row.title, row.key_variable or "(none needed)") for row in PROVIDERS],
     )
+
+
+def _description(row: KnownModel) -> tuple[str, ...]:
+    return row.name, row.licence, row.parameters, str(row.max_length), row.good_for
 
 
 def _folder_size(folder: Path) -> str:

@@ -50,7 +50,15 @@ OTHER_NAMES = {
 """Unknown option → options and arguments that its user may mean. If a command has several of them, the first is suggested."""
 
 HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
-LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep"}  # hosted models do not have them
+LOCAL_ONLY = {
+    "precision",
+    "max_length",
+    "encoding",
+    "pooling",
+    "score",
+    "keep",
+    "instruction",
+}  # hosted models do not have them
 
 model_option = click.option(
     "--model",
@@ -91,7 +99,8 @@ _MODEL_OPTIONS = {
         "--max-length",
         type=POSITIVE,
         metavar="N",
-        help="For models on this machine: maximum tokens of query and text together, or of a text for late interaction.",
+        help="For models on this machine: maximum tokens of query and text together, of a text for late interaction, or of a "
+        "language model's prompt.",
     ),
     "encoding": click.option(
         "--encoding",
@@ -113,6 +122,9 @@ _MODEL_OPTIONS = {
         "--keep",
         metavar="STORE",
         help="For late interaction: storage of encodings: bytes of memory, a folder, or a URL redis://….  [default: 64000000]",
+    ),
+    "instruction": click.option(
+        "--instruction", metavar="TEXT", help="For language models: what a relevant document is.  [default: the model's own]"
     ),
     "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: URL of another server with the same API."),
     "calibration": click.option(

@@ -76,6 +76,9 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
         self._store = store
         self._key_prefix = f"{self.model}@{self.revision}:{self.identity}"
 
+    def with_instruction(self, instruction: str) -> CachedScorer:
+        return CachedScorer(self.scorer.with_instruction(instruction), self._store)
+
     def settings(self) -> dict[str, Any]:
         return {"use": "Cached", "store": self._store.location, "scorer": self.scorer}
 

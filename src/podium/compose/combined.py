@@ -68,6 +68,20 @@ class CombinedScorer(StepwiseScorer):
         return SeveralCounters(counters) if len(counters) > 1 else next(iter(counters), None)
 
     @property
+    def reads_instructions(self) -> bool:
+        return any(scorer.reads_instructions for scorer in self.scorers)
+
+    def with_instruction(self, instruction: str) -> BaseScorer:
+        """Return a scorer like this one, in which all scorers that read instructions read this one."""
+        if not self.reads_instructions:
+            return super().with_instruction(instruction)
+        combined = copy.copy(self)
+        combined.scorers = tuple(
+            scorer.with_instruction(instruction) if scorer.reads_instructions else scorer for scorer in self.scorers
+        )
+        return combined
+
+    @property
     def encoder(self) -> TextEncoder | None:
         """The encoder of the first scorer that has one."""
         return next((scorer.encoder for scorer in self.scorers if scorer.encoder is not None), None)

@@ -91,6 +91,15 @@ class WrappedScorer(BaseScorer):
     def encoder(self) -> TextEncoder | None:
         return self.scorer.encoder
 
+    @property
+    def reads_instructions(self) -> bool:
+        return self.scorer.reads_instructions
+
+    def with_instruction(self, instruction: str) -> WrappedScorer:
+        wrapped = copy.copy(self)
+        wrapped.scorer = self.scorer.with_instruction(instruction)
+        return wrapped
+
     def with_store(self, store: EncodingStore) -> WrappedScorer:
         wrapped = copy.copy(self)
         wrapped.scorer = self.scorer.with_store(store)

@@ -6,23 +6,31 @@ have been trained to rank.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from podium.errors import Argument, UnsupportedModel
 from podium.local.families.family import Architecture, Family, Pooling
+from podium.local.families.llama import Llama
 from podium.local.files.checkpoint import Checkpoint, weight_files
 from podium.local.graph import Graph, Rows, Value
 from podium.local.runtimes import NO_CORE, Precision, PrecisionOption, Runtime, RuntimeName, RuntimeOption, Variant, native_core
 from podium.local.spec import ONLY_PICKLED, PICKLES, Module, Spec
 
-__all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_embedder", "load_network", "variants_for"]
+__all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_decoder", "load_embedder", "load_network", "variants_for"]
 
 AddNetwork = Callable[[Graph, Spec, Family, Architecture], Value]
 """A function that adds a network to a graph and returns the network's result."""
 
 TANH = "torch.nn.modules.activation.Tanh"  # the activation of a Dense that names none
-ROWS: dict[Pooling, Rows] = {"cls": "first", "mean": "all", "none": "all"}  # pooling → the encoder's rows that it needs
+ROWS: dict[Pooling, Rows] = {  # pooling → the encoder's rows that it needs
+    "cls": "first",
+    "last": "last",
+    "mean": "all",
+    "none": "all",
+}
+RUNTIME_TITLES: dict[RuntimeName, str] = {"native": "the native core", "onnx": "ONNX Runtime"}
 
 
 def load(spec: Spec, variant: Variant) -> Runtime:
@@ -34,6 +42,20 @@ def load(spec: Spec, variant: Variant) -> Runtime:
     from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
     return OnnxRuntime.from_file(spec.weights[0])
+
+
+def load_decoder(spec: Spec, variant: Variant, *, output_rows: Sequence[int] = ()) -> Runtime:
+    """Return the network of a decoder, whose result is the logits of the last token.
+
+    - `output_rows`: the ids of the tokens whose logits are computed, in this order, from their rows of the output matrix. If
+      there are none, the result is that of the classifier score.weight, which has one or two labels.
+
+    Raises ModelError as `load` does.
+    """
+    if not spec.family or not spec.architecture:
+        raise UnsupportedModel(f"{spec.folder} runs only from its own ONNX file, which podium cannot use as a decoder")
+    add_network = functools.partial(_add_decoder, output_rows=output_rows)
+    return load_network(spec, spec.family, spec.architecture, variant, add_network)
 
 
 def load_embedder(spec: Spec, variant: Variant) -> Runtime:
@@ -67,17 +89,19 @@ def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime:
 
 def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
     """Return the runtimes that can run a model here, the usually faster one first. Raises UnsupportedModel if none can."""
-    is_native = spec.family is not None and spec.family.native
-    if runtime == "native" and not is_native:
-        kind = spec.family.name if spec.family else "a model with its own ONNX file"
-        raise UnsupportedModel(f"{spec.folder} is {kind}, which the native core cannot run; use ", Argument("runtime", "onnx"))
-    if runtime == "native" and not native_core():
+    possible = spec.family.runtimes if spec.family else ("onnx",)
+    kind = spec.family.name if spec.family else "a model with its own ONNX file"
+    if runtime != "auto" and runtime not in possible:
         raise UnsupportedModel(
-            f"podium was installed without its native core ({NO_CORE}), or use ", Argument("runtime", "onnx")
+            f"{spec.folder} is {kind}, which {RUNTIME_TITLES[runtime]} cannot run; use ", Argument("runtime", possible[0])
         )
-    if runtime != "auto":
-        return (runtime,)
-    return ("native", "onnx") if is_native and native_core() else ("onnx",)
+    selected = possible if runtime == "auto" else (runtime,)
+    if native_core() or "native" not in selected:
+        return selected
+    if selected == ("native",):
+        remedy = (", or use ", Argument("runtime", "onnx")) if "onnx" in possible else ()
+        raise UnsupportedModel(f"podium was installed without its native core ({NO_CORE})", *remedy)
+    return ("onnx",)
 
 
 def load_network(spec: Spec, family: Family, architecture: Architecture, variant: Variant, add_network: AddNetwork) -> Runtime:
@@ -124,18 +148,9 @@ def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_
     from podium.local.runtimes.native.packed import Packed
     from podium.local.runtimes.native.runtime import NativeRuntime
 
-    def build(packed: Packed) -> Runtime:
+    with Packed(spec.digest, precision) as packed:
         graph = NativeGraph(checkpoint, packed, precision)
-        return NativeRuntime(*graph.finish(add_network(graph)))
-
-    packed = Packed(spec.digest, precision)
-    runtime = build(packed)
-    if packed.is_complete or not packed.save():
-        return runtime
-    # The network is built again from the file that was just written. The file's pages are shared between processes, and the
-    # system can take them back; the weights in this process's own memory are freed.
-    del runtime, packed
-    return build(Packed(spec.digest, precision))
+        return NativeRuntime(*graph.finish(add_network(graph)), size=graph.size)
 
 
 def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
@@ -149,6 +164,26 @@ def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architect
             f"{spec.folder}: its last module has {output_count or 'many'} outputs, not one score, so it is not a reranker"
         )
     return _add_embedder(graph, spec, family, architecture)
+
+
+def _add_decoder(graph: Graph, spec: Spec, family: Family, architecture: Architecture, *, output_rows: Sequence[int]) -> Value:
+    """Add the network of a decoder and return its logits. Raises UnsupportedModel for an unsuitable head."""
+    if not isinstance(architecture, Llama):
+        raise UnsupportedModel(f"{spec.folder} is {family.name}, which is not a decoder; use a model of another kind")
+    row = architecture.encode(graph, "last")
+    head = [module for module in spec.modules if module.kind == "Dense"]
+    if head:
+        return functools.reduce(functools.partial(add_dense, graph), head, row)
+    if not output_rows:
+        _check_head(graph, spec, family, label_counts=(1, 2))
+        return architecture.head(graph, row)
+    matrix = architecture.output_matrix
+    if matrix not in graph.checkpoint:
+        raise UnsupportedModel(
+            f"{spec.folder} has no output matrix ({matrix} missing from its weights), so scores would be random. Use the copy "
+            "that its authors published, or another model"
+        )
+    return graph.table_rows(row, matrix, output_rows)
 
 
 def _add_embedder(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:
@@ -168,8 +203,8 @@ def _add_pooled(graph: Graph, spec: Spec, architecture: Architecture) -> Value:
     return graph.mean(hidden) if spec.pooling == "mean" else hidden
 
 
-def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
-    """Raise UnsupportedModel if a weight of the head is missing, or if the head has more outputs than one score."""
+def _check_head(graph: Graph, spec: Spec, family: Family, label_counts: Sequence[int] = (1,)) -> None:
+    """Raise UnsupportedModel if a weight of the head is missing, or if the head has another number of outputs."""
     if missing := [name for name in family.head_weights if name not in graph.checkpoint]:
         raise UnsupportedModel(
             f"{spec.folder} has no trained head ({', '.join(missing)} missing from its weights; its config.json says "
@@ -177,7 +212,7 @@ def _check_head(graph: Graph, spec: Spec, family: Family) -> None:
             "another model"
         )
     label_shape = graph.checkpoint.shape(family.head_weights[-1])[:1]  # (number of labels,)
-    if label_shape != (1,):
+    if label_shape not in [(count,) for count in label_counts]:
         label_names = list((spec.config.get("id2label") or {}).values())
         raise UnsupportedModel(
             f"{spec.folder} has {label_shape[0] if label_shape else 'no'} labels {label_names}, not one score: it was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from podium.errors import Argument, UnsupportedModel
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["Attention", "Graph", "PositionKind", "Rotary", "Rows", "Value"]
+__all__ = ["Attention", "Graph", "HeadNorms", "Llama3Scaling", "PositionKind", "Rotary", "Rows", "Value"]
 
 Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
@@ -41,22 +42,56 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Llama3Scaling:
+    """The scaling of rotary frequencies in Llama 3.1 and later, by which a model reads longer texts than it was trained with.
+
+    Frequencies with wavelengths of more than original_max_position_embeddings / low_freq_factor positions are divided by
+    `factor`. Those with less than original_max_position_embeddings / high_freq_factor stay as they are, and the others are
+    interpolated. The fields are the keys of rope_scaling in config.json.
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+    def scale(self, frequencies: Array) -> Array:
+        """Return the scaled frequencies, float32 of the same shape."""
+        rotations = self.original_max_position_embeddings * frequencies / np.float32(2 * math.pi)
+        smoothness = (rotations - self.low_freq_factor) / np.float32(self.high_freq_factor - self.low_freq_factor)
+        share = np.clip(smoothness, 0, 1)  # the share of the original frequency
+        return np.asarray((1 - share) * frequencies / np.float32(self.factor) + share * frequencies, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class Rotary:
     """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864) for texts of at most `position_count` tokens."""
 
     theta: float
     position_count: int
+    scaling: Llama3Scaling | None = None
 
     def tables(self, size: int) -> tuple[Array, Array]:
         """Return the cosines and sines for heads of `size` columns, each float32 of shape (position_count, size / 2)."""
-        return _rotary_tables(self.theta, self.position_count, size)
+        return _rotary_tables(self, size)
 
 
 @functools.lru_cache(maxsize=4)  # all layers of a model share two pairs of tables
-def _rotary_tables(theta: float, position_count: int, size: int) -> tuple[Array, Array]:
-    frequencies = np.float32(1) / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
-    angles = np.arange(position_count, dtype=np.float32)[:, None] * frequencies
+def _rotary_tables(rotary: Rotary, size: int) -> tuple[Array, Array]:
+    frequencies = np.float32(1) / np.float32(rotary.theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+    if rotary.scaling:
+        frequencies = rotary.scaling.scale(frequencies)
+    angles = np.arange(rotary.position_count, dtype=np.float32)[:, None] * frequencies
     return np.cos(angles), np.sin(angles)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNorms:
+    """The RMSNorms of each head's query and key, which come before the rotary position embeddings (`Graph.rms_norm`)."""
+
+    query: str
+    key: str
+    epsilon: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +103,10 @@ class Attention:
     - `rows`: the tokens for which the result is computed.
     - `window`: to how many tokens on either side a token attends, None for all.
     - `rotary`: the rotary position embeddings, None if the layer has none.
+    - `key_heads`: the number of heads of keys and values, each of which is shared by consecutive heads (grouped-query
+      attention: Ainslie et al. 2023, arXiv 2305.13245). 0: as many as `heads`.
+    - `norms`: the norms of the heads, None if the layer has none.
+    - `is_causal`: whether a token attends only to itself and the tokens before it.
     """
 
     heads: int
@@ -75,11 +114,24 @@ class Attention:
     rows: Rows = "all"
     window: int | None = None
     rotary: Rotary | None = None
+    key_heads: int = 0
+    norms: HeadNorms | None = None
+    is_causal: bool = False
 
     @property
     def size(self) -> int:
         """The width of one head."""
         return self.width // self.heads
+
+    @property
+    def key_count(self) -> int:
+        """The number of heads of keys."""
+        return self.key_heads or self.heads
+
+    @property
+    def key_width(self) -> int:
+        """The total width of all keys."""
+        return self.key_count * self.size
 
 
 class Graph(ABC):
@@ -125,6 +177,21 @@ class Graph(ABC):
     @abstractmethod
     def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
         """Normalise each row to mean 0 and variance 1, then scale and shift its columns (LayerNorm)."""
+
+    def rms_norm(self, x: Value, name: str, epsilon: float, *, offset: float = 0.0) -> Value:
+        """Divide each row by its root mean square, then multiply its columns by the weights plus `offset`.
+
+        This is RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467).
+        """
+        raise _only_native("RMSNorm")
+
+    def scale(self, x: Value, factor: float) -> Value:
+        """Multiply by a number."""
+        raise _only_native("scaled embeddings")
+
+    def table_rows(self, x: Value, table: str, ids: Sequence[int]) -> Value:
+        """Multiply by the rows of a table with these ids, in float32: shape (…, number of ids)."""
+        raise _only_native("comparisons of tokens")
 
     @abstractmethod
     def activation(self, x: Value, name: str) -> Value:
@@ -172,14 +239,12 @@ class Graph(ABC):
         raise UnsupportedModel("podium's native core does not have convolutions; use ", Argument("runtime", "onnx"))
 
     def select(self, x: Value, rows: Rows) -> Value:
-        """Return all rows, or the first token's row of shape (1, width). Raises UnsupportedModel for "last"."""
-        if rows == "last":
-            raise UnsupportedModel("podium cannot run models that read the last token yet; use one that reads the first")
-        return self.first_row(x) if rows == "first" else x
+        """Return all rows, or one token's row of shape (1, width)."""
+        return x if rows == "all" else self.row(x, rows)
 
     @abstractmethod
-    def first_row(self, x: Value) -> Value:
-        """Return the first token's row, shape (1, width)."""
+    def row(self, x: Value, position: Literal["first", "last"]) -> Value:
+        """Return one token's row, shape (1, width). Raises UnsupportedModel for "last" if the runtime does not have it."""
 
     # The following methods find mistakes in a checkpoint that would otherwise cause wrong scores instead of an error.
 
@@ -223,12 +288,22 @@ class Graph(ABC):
                 f"config.json has {shape.heads} attention heads, which cannot share {shape.width} columns equally; "
                 "download the model again"
             )
-        for name in names:
-            # A single layer has the outputs of query, key and value.
-            self.expect_rows(f"{name}.weight", shape.width * (3 if len(names) == 1 else 1))
+        if shape.key_count < 1 or shape.heads % shape.key_count:
+            raise UnsupportedModel(
+                f"config.json has {shape.heads} attention heads, which cannot share {shape.key_count} heads of keys equally; "
+                "download the model again"
+            )
+        widths = (shape.width, shape.key_width, shape.key_width)
+        # A single layer has the outputs of query, key and value.
+        for name, width in zip(names, widths if len(names) > 1 else [sum(widths)], strict=True):
+            self.expect_rows(f"{name}.weight", width)
 
     def checked_activation(self, name: str) -> str:
         """Return the runtimes' name of the activation that config.json calls `name`. Raises UnsupportedModel for others."""
         if name not in ACTIVATIONS:
             raise UnsupportedModel(f"config.json names the activation {name!r}; podium has {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[name]
+
+
+def _only_native(operation: str) -> UnsupportedModel:
+    return UnsupportedModel(f"only podium's native core has {operation}; use ", Argument("runtime", "native"))

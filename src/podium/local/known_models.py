@@ -1,4 +1,4 @@
-"""Recommended cross-encoders, and the licence that a model's card declares."""
+"""Recommended models on the hub, and the licence that a model's card declares."""
 
 from __future__ import annotations
 
@@ -11,23 +11,41 @@ __all__ = ["KNOWN_MODELS", "KnownModel", "licence_of"]
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model on the hub, described as on its card. `parameters` is the number of parameters, such as 23M for 23 million."""
+    """A model on the hub, described as on its card.
+
+    - `parameters`: the number of parameters, such as 23M for 23 million.
+    - `max_length`: the most tokens of a query and a document together that podium reads. Language models also count the prompt.
+    - `prompt`: the name of the prompt of a language model (see podium.local.decoders.prompt_families), None for other models.
+    """
 
     name: str
     licence: str
     parameters: str
+    max_length: int
     good_for: str
+    prompt: str | None = None
 
 
 # As of November 2026. podium runs other models, too.
 KNOWN_MODELS = (
-    KnownModel("cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "23M", "English, the usual choice"),
-    KnownModel("cross-encoder/ettin-reranker-17m-v1", "apache-2.0", "17M", "English, the fastest"),
-    KnownModel("cross-encoder/ettin-reranker-32m-v1", "apache-2.0", "32M", "English, more accurate and slower than the 17m"),
-    KnownModel("Alibaba-NLP/gte-reranker-modernbert-base", "apache-2.0", "150M", "English, long documents"),
-    KnownModel("mixedbread-ai/mxbai-rerank-xsmall-v1", "apache-2.0", "71M", "English"),
-    KnownModel("BAAI/bge-reranker-base", "mit", "278M", "English and Chinese"),
-    KnownModel("BAAI/bge-reranker-v2-m3", "apache-2.0", "568M", "a hundred languages"),
+    KnownModel("cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "23M", 512, "English, the usual choice"),
+    KnownModel("cross-encoder/ettin-reranker-17m-v1", "apache-2.0", "17M", 7999, "English, the fastest"),
+    KnownModel("cross-encoder/ettin-reranker-32m-v1", "apache-2.0", "32M", 7999, "English, better and slower than the 17m"),
+    KnownModel("cross-encoder/ettin-reranker-150m-v1", "apache-2.0", "150M", 7999, "English, as good as Qwen3-Reranker-0.6B"),
+    KnownModel("Alibaba-NLP/gte-reranker-modernbert-base", "apache-2.0", "150M", 8192, "English, long documents"),
+    KnownModel("mixedbread-ai/mxbai-rerank-xsmall-v1", "apache-2.0", "71M", 512, "English"),
+    KnownModel("BAAI/bge-reranker-base", "mit", "278M", 512, "English and Chinese"),
+    KnownModel("BAAI/bge-reranker-v2-m3", "apache-2.0", "568M", 8192, "a hundred languages"),
+    KnownModel(
+        "Qwen/Qwen3-Reranker-0.6B", "apache-2.0", "0.6B", 8192, "instructions, a hundred languages, code", "qwen3-reranker"
+    ),
+    KnownModel("Qwen/Qwen3-Reranker-4B", "apache-2.0", "4B", 8192, "the most accurate, slow on a CPU", "qwen3-reranker"),
+    KnownModel("mixedbread-ai/mxbai-rerank-base-v2", "apache-2.0", "0.5B", 8192, "many languages, code", "mxbai-rerank-v2"),
+    KnownModel(
+        "mixedbread-ai/mxbai-rerank-large-v2", "apache-2.0", "1.5B", 8192, "more accurate than base-v2", "mxbai-rerank-v2"
+    ),
+    KnownModel("zeroentropy/zerank-1-small", "apache-2.0", "1.7B", 32_768, "English, instructions", "zerank"),
+    KnownModel("BAAI/bge-reranker-v2-gemma", "apache-2.0", "2.5B", 512, "many languages", "bge-reranker-v2-gemma"),
 )
 
 

@@ -6,6 +6,7 @@ query and a text, and its output a logit.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -22,13 +23,13 @@ from podium.local.build import variants_for
 from podium.local.cpu import cores
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
-from podium.local.runtimes import PrecisionOption, RuntimeOption
+from podium.local.runtimes import PrecisionOption, RuntimeOption, SharedWork
 from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, Tokenizer
 from podium.schedule import FEW_TEXTS, Work, Workers, off_loop
 from podium.types import Progress
 
-__all__ = ["Computed", "LoadedModel", "Options", "loading"]
+__all__ = ["Computed", "LoadedModel", "Options", "common_beginnings", "loading"]
 
 Input = TypeVar("Input", bound=Hashable)
 Output = TypeVar("Output")
@@ -127,8 +128,16 @@ class LoadedModel(Generic[Input, Output]):
         self.network = load(spec, self.choice.variant)
         self.output = output
         self._per_token = per_token
-        self.width = self._run(self.tokenizer.encode([probe])).shape[1]
+        probe_rows = self._run(self.tokenizer.encode([probe]))
+        self._check_finite(probe_rows)
+        self.width = probe_rows.shape[1]
         self.workers = Workers(options.threads or cores())
+
+    def with_tokenizer(self, tokenizer: Tokenizer[Input]) -> LoadedModel[Input, Output]:
+        """Return a model like this one with another tokenizer. The two share the network and the threads."""
+        model = copy.copy(self)
+        model.tokenizer = tokenizer
+        return model
 
     def run(self, inputs: Sequence[Input], *, progress: Progress | None = None) -> Computed[Output]:
         """Tokenise and compute the inputs. `progress` is called repeatedly with the number of inputs that were finished."""
@@ -166,19 +175,51 @@ class LoadedModel(Generic[Input, Output]):
 
     def compute(self, encoded: Sequence[Encoded]) -> Sequence[Array]:
         """Return the network's result for each input, computed on the calling thread: (width,), or (tokens, width)."""
-        rows = self._run(encoded)
+        return self.split(self._run(encoded), encoded)
+
+    def split(self, rows: Array, encoded: Sequence[Encoded]) -> Sequence[Array]:
+        """Return the network's result for each input, from that for all. Raises ModelError for an impossible result."""
         if rows.shape[1] != self.width:
             raise ModelError(f"{self.files.name} computed {rows.shape[1]} numbers for a text, not {self.width}")
+        self._check_finite(rows)
         if not self._per_token:
             return list(rows)
         return np.split(rows, np.cumsum([len(item.ids) for item in encoded[:-1]]))
 
+    def shared_work(self, encoded: Sequence[Encoded]) -> SharedWork | None:
+        """Return the work on the inputs that several workers compute together, None if each is computed on one thread."""
+        segments = [self.tokenizer.segment_ids(item) for item in encoded]
+        return self.network.shared_work([item.ids for item in encoded], segments, common_beginnings(encoded))
+
     def _run(self, encoded: Sequence[Encoded]) -> Array:
         """Return the network's result, shape (inputs, width), or (tokens of all inputs, width) with `per_token`."""
-        rows = self.network.run([item.ids for item in encoded], [self.tokenizer.segment_ids(item) for item in encoded])
+        return self.network.run([item.ids for item in encoded], [self.tokenizer.segment_ids(item) for item in encoded])
+
+    def _check_finite(self, rows: Array) -> None:
         if not np.isfinite(rows).all():
             raise ModelError(f"{self.files.name} computed a number that is not finite; its weights are damaged")
-        return rows
+
+
+def common_beginnings(encoded: Sequence[Encoded]) -> list[int]:
+    """Return, for each input, how many of its first ids it has in common with all inputs of the same query.
+
+    These are its `shared_tokens`, and the ids after them that happen to be equal, such as those of a title. At least one id of
+    each input is left.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index, item in enumerate(encoded):
+        if item.shared_tokens:
+            groups.setdefault(item.ids[: item.shared_tokens].tobytes(), []).append(index)
+    counts = [0] * len(encoded)
+    for indices in groups.values():
+        count = min(len(encoded[index].ids) for index in indices) - 1
+        common = encoded[indices[0]].ids[:count]
+        for index in indices:
+            different = np.flatnonzero(encoded[index].ids[: len(common)] != common)
+            common = common[: different[0]] if len(different) else common
+        for index in indices:
+            counts[index] = len(common)
+    return counts
 
 
 class _Batch(Generic[Input, Output]):
@@ -198,6 +239,7 @@ class _Batch(Generic[Input, Output]):
         self.chunks = list(model.chunks(self._unique_inputs))
         self._encoded_chunks: list[list[Encoded]] = [[] for _ in self.chunks]
         self._encoded: list[Encoded] = []
+        self._shared: SharedWork | None = None
         self._outputs: list[Output | None] = [None] * len(self._unique_inputs)
 
     def tokenising_work(self) -> Work:
@@ -212,13 +254,21 @@ class _Batch(Generic[Input, Output]):
     def computing_work(self) -> Work:
         """Return the work of computing the inputs, which must have been tokenised."""
         self._encoded = [item for chunk in self._encoded_chunks for item in chunk]
-        lengths = [len(item.ids) for item in self._encoded]
         model = self._model
-        return Work(lengths, self._compute, at_once=model.network.tokens_at_once, workers=model.workers.count)
+        shared = self._shared = model.shared_work(self._encoded)
+        return Work(
+            shared.lengths if shared else [len(item.ids) for item in self._encoded],
+            self._compute,
+            at_once=model.network.tokens_at_once,
+            workers=model.workers.count,
+            groups=shared.groups if shared else None,
+            helpers=shared,
+        )
 
     def _compute(self, indices: Sequence[int]) -> None:
         encoded = [self._encoded[index] for index in indices]
-        for index, tokens, result in zip(indices, encoded, self._model.compute(encoded), strict=True):
+        results = self._model.split(self._shared.run(indices), encoded) if self._shared else self._model.compute(encoded)
+        for index, tokens, result in zip(indices, encoded, results, strict=True):
             self._outputs[index] = self._model.output(self._unique_inputs[index], tokens, result)
         if self._progress:
             with self._progress_lock:

@@ -1,4 +1,4 @@
-"""LocalScorer, a cross-encoder on this machine, and ModelScorer, the base class of scorers over such models."""
+"""LocalScorer, a cross-encoder on this machine, and the base classes of scorers over models on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from podium.scorers import BaseScorer
 from podium.token_counts import TokenCounter
 from podium.types import Progress, ScoreKind, Scores
 
-__all__ = ["LocalScorer", "ModelScorer"]
+__all__ = ["LocalScorer", "ModelScorer", "PairScorer"]
 
 
 class ModelScorer(BaseScorer):
@@ -103,40 +103,10 @@ class ModelScorer(BaseScorer):
         self._loaded_model.workers.close()
 
 
-class LocalScorer(ModelScorer):
-    """A cross-encoder on this machine. Safe to share between threads. Loading it reads and checks everything.
+class PairScorer(ModelScorer):
+    """A scorer whose model reads a query and a text together, and computes one number, the raw score."""
 
-    - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
-      "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
-    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
-    - `threads`: how many texts are computed at once, by default as many as there are processors.
-    - `max_length`: how many tokens of a query and a text together are read. The default is the model's own maximum, which is
-      also the upper limit.
-    - `families`: the architectures that podium can run.
-
-    Raises ModelError, or InvalidInput for an option.
-    """
-
-    def __init__(
-        self,
-        files: ModelFiles,
-        *,
-        precision: PrecisionOption | None = None,
-        runtime: RuntimeOption = "auto",
-        threads: int | None = None,
-        max_length: int | None = None,
-        families: Sequence[Family] = FAMILIES,
-    ) -> None:
-        options = Options(precision, runtime, threads, max_length)
-        with loading(files):
-            spec = read_spec(files.folder, families)
-            self._loaded_model: LoadedModel[tuple[str, str], float] = LoadedModel(
-                files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
-            )
-        self.tokenizer = self._loaded_model.tokenizer
-        width = self._loaded_model.width
-        if width != 1:
-            raise ModelError(f"{files.name} computes {width} numbers for a pair, not one score; it cannot rank")
+    _loaded_model: LoadedModel[tuple[str, str], float]
 
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         return self.score_many([query], [texts])[0]
@@ -166,6 +136,42 @@ class LocalScorer(ModelScorer):
             query_dropped_tokens=[pair.dropped_query_tokens for pair in pairs],
             total_tokens=sum(len(computed.encoded[index].ids) for index in set(indices)),  # Equal pairs are computed once.
         )
+
+
+class LocalScorer(PairScorer):
+    """A cross-encoder on this machine. Safe to share between threads. Loading it reads and checks everything.
+
+    - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
+      "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
+    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
+    - `threads`: how many texts are computed at once, by default as many as there are processors.
+    - `max_length`: how many tokens of a query and a text together are read. The default is the model's own maximum, which is
+      also the upper limit.
+    - `families`: the architectures that podium can run.
+
+    Raises ModelError, or InvalidInput for an option.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        precision: PrecisionOption | None = None,
+        runtime: RuntimeOption = "auto",
+        threads: int | None = None,
+        max_length: int | None = None,
+        families: Sequence[Family] = FAMILIES,
+    ) -> None:
+        options = Options(precision, runtime, threads, max_length)
+        with loading(files):
+            spec = read_spec(files.folder, families)
+            self._loaded_model = LoadedModel(
+                files, spec, options, load=load, tokenizer=_tokenizer, output=_logit, probe=("a", "b")
+            )
+        self.tokenizer = self._loaded_model.tokenizer
+        width = self._loaded_model.width
+        if width != 1:
+            raise ModelError(f"{files.name} computes {width} numbers for a pair, not one score; it cannot rank")
 
 
 def _pairs(queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[tuple[str, str]]:

@@ -22,7 +22,21 @@ from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
 
-__all__ = ["ONLY_PICKLED", "PICKLES", "Activation", "Module", "Spec", "build_spec", "check_config", "read_modules", "read_spec"]
+__all__ = [
+    "IDENTITY",
+    "ONLY_PICKLED",
+    "PICKLES",
+    "SIGMOID",
+    "Activation",
+    "Module",
+    "Spec",
+    "activation_setting",
+    "build_spec",
+    "check_config",
+    "pooling_mode",
+    "read_modules",
+    "read_spec",
+]
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONLY_PICKLED = (
@@ -112,7 +126,9 @@ def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
 
 def check_config(folder: Path, *, remedy: str = OTHER_MODEL) -> None:
     """Raise ModelNotFound if the folder has no config.json, UnsupportedModel if its model needs Python code of its own."""
-    if read_settings(folder / "config.json", required=True).get("auto_map"):
+    config = read_settings(folder / "config.json", required=True)
+    family = family_of(str(config.get("model_type")), FAMILIES)
+    if config.get("auto_map") and not (family and family.ignores_auto_map):
         raise UnsupportedModel(
             f"{folder} needs Python code that comes with it (auto_map in config.json), which podium never runs; {remedy}"
         )
@@ -131,6 +147,8 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
     family, weights = _family_and_weights(folder, base, model_type, families)
     architecture = family.architecture.from_json(config) if family else None
     pooling = architecture.pooling if architecture else "cls"
+    if pooling != "last" and modules[1:] and modules[1].kind == "Pooling":  # "last" is that of language models
+        pooling = _pooling(modules[1].config)
     return Spec(
         folder=folder,
         base=base,
@@ -138,8 +156,8 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
         model_type=model_type,
         family=family,
         architecture=architecture,
-        activation=_activation(folder, config, is_modular=bool(modules)),
-        pooling=_pooling(modules[1].config) if modules[1:] and modules[1].kind == "Pooling" else pooling,
+        activation=activation_setting(folder, config, is_modular=bool(modules)) or SIGMOID,
+        pooling=pooling,
         max_length=_max_length(base, config, transformer_settings, architecture),
         has_segments=_has_segments(model_type, families),
         do_lower_case=bool(transformer_settings.get("do_lower_case")),
@@ -224,9 +242,8 @@ def _default_precision(config: dict[str, Any]) -> Precision:
 
 
 def _pooling(config: dict[str, Any]) -> Pooling:
-    """Return the pooling. Older versions of sentence-transformers wrote a flag per mode instead of pooling_mode."""
-    flags = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
-    mode = config.get("pooling_mode") or ", ".join(flags)
+    """Return the pooling. Raises UnsupportedModel if podium does not have it."""
+    mode = pooling_mode(config)
     if mode in ("cls", "pooling_mode_cls_token"):
         return "cls"
     if mode in ("mean", "pooling_mode_mean_tokens"):
@@ -234,16 +251,25 @@ def _pooling(config: dict[str, Any]) -> Pooling:
     raise UnsupportedModel(f"its pooling is {mode!r}; podium has cls and mean")
 
 
-def _activation(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation:
+def pooling_mode(config: dict[str, Any]) -> str:
+    """Return the mode of a Pooling.
+
+    Older versions of sentence-transformers wrote a flag per mode, such as pooling_mode_cls_token, instead of pooling_mode.
+    """
+    flags = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+    return str(config.get("pooling_mode") or ", ".join(flags))
+
+
+def activation_setting(folder: Path, config: dict[str, Any], *, is_modular: bool) -> Activation | None:
     """Return the activation that the first of three settings names, in the order of sentence-transformers 6.
 
-    Without these settings, it is the sigmoid.
+    Return None without these settings. Raises UnsupportedModel if podium does not have the activation.
     """
     name = read_settings(folder / "config_sentence_transformers.json").get("activation_fn") if is_modular else None
     name = name or (config.get("sentence_transformers") or {}).get("activation_fn")
     name = name or config.get("sbert_ce_default_activation_function")
     if not name or not str(name).startswith("torch."):
-        return SIGMOID  # sentence-transformers does not run activations of other packages either
+        return None  # sentence-transformers does not run activations of other packages either
     short_name = str(name).rpartition(".")[2]
     if short_name not in ACTIVATIONS:
         raise UnsupportedModel(f"{folder} has the activation {name}; podium has {', '.join(ACTIVATIONS)}")
@@ -264,7 +290,7 @@ def _transformer_settings(base: Path) -> dict[str, Any]:
     """Return the settings of a sentence-transformers model's transformer. Raises UnsupportedModel for an unknown task."""
     settings = read_settings(base / "sentence_bert_config.json")
     task = settings.get("transformer_task", "feature-extraction")
-    if task not in ("feature-extraction", "sequence-classification"):
+    if task not in ("feature-extraction", "sequence-classification", "text-generation"):
         raise UnsupportedModel(f"{base} has the task {task!r}; podium runs cross-encoders with a classifier or a pooled head")
     return settings
 

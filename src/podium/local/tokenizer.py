@@ -25,7 +25,7 @@ from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
 from podium.local.text_expansion import EXPANSION_LIMIT, expansion_bound
 
-__all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "text_template", "truncated_lengths"]
+__all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "load_tokenizer", "text_template", "truncated_lengths"]
 
 Input = TypeVar("Input", bound=Hashable)
 
@@ -45,6 +45,7 @@ class Encoded:
     - `text_start`: the index of the text's first own token.
     - `text_tokens`, `dropped_text_tokens`: how many of the text's own tokens are in `ids`, and how many were cut off.
     - `query_tokens`, `dropped_query_tokens`: the same for the query of a pair.
+    - `shared_tokens`: how many of the first ids all texts of the query have in common. A decoder computes them once.
     """
 
     ids: Array
@@ -53,6 +54,7 @@ class Encoded:
     dropped_text_tokens: int
     query_tokens: int = 0
     dropped_query_tokens: int = 0
+    shared_tokens: int = 0
 
 
 class Tokenizer(ABC, Generic[Input]):
@@ -61,7 +63,7 @@ class Tokenizer(ABC, Generic[Input]):
     def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
         self.max_length = max_length
         self._settings = read_settings(folder / "tokenizer_config.json")
-        self._tokenizer = _load(folder, self._settings)
+        self._tokenizer = load_tokenizer(folder)
         if do_lower_case:
             normalizer = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
@@ -257,7 +259,7 @@ def _has_segments(settings: dict[str, Any], default: bool) -> bool:
     return name in CLASSES_WITH_SEGMENTS if name else default
 
 
-def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
+def load_tokenizer(folder: Path) -> FastTokenizer:
     """Load tokenizer.json, or else vocab.txt. Raises ModelNotFound without both, ModelError or UnsupportedModel for others."""
     file = folder / "tokenizer.json"
     if file.is_file():
@@ -277,7 +279,7 @@ def _load(folder: Path, settings: dict[str, Any]) -> FastTokenizer:
         tokenizer.no_padding()
         return tokenizer
     if (folder / "vocab.txt").is_file():
-        lowercase = bool(settings.get("do_lower_case", True))
+        lowercase = bool(read_settings(folder / "tokenizer_config.json").get("do_lower_case", True))
         wordpiece: FastTokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
         return wordpiece
     raise ModelNotFound(

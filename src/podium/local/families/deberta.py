@@ -132,5 +132,5 @@ FAMILY = Family(
     prefix="deberta.",
     head_weights=("pooler.dense.weight", "classifier.weight"),
     architecture=Deberta,
-    native=False,
+    runtimes=("onnx",),
 )

@@ -5,15 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from podium.errors import UnsupportedModel
 from podium.local.graph import Graph, Rows, Value
+from podium.local.runtimes import RuntimeName
 
-__all__ = ["Architecture", "Family", "Pooling", "family_of"]
+__all__ = ["MAX_NUMBERS", "Architecture", "Family", "Pooling", "family_of"]
 
-Pooling = Literal["cls", "mean", "none"]
-"""How the encoder's rows become one row: "cls" is the first token's, "mean" is the mean of all; "none" leaves all rows."""
+Pooling = Literal["cls", "last", "mean", "none"]
+"""How the encoder's rows become one row.
+
+"cls" is the first token's row, "last" the last token's, "mean" the mean of all; "none" leaves all rows.
+"""
 
 # The type of a field → its name in messages, and the types of values in config.json.
 TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
@@ -38,6 +42,8 @@ class Architecture(ABC):
     for settings that it does not implement.
     """
 
+    max_numbers: ClassVar[Mapping[str, int]] = MAX_NUMBERS
+
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> Architecture:
         """Return the architecture that a config.json describes. Raises UnsupportedModel for a missing or wrong value."""
@@ -46,7 +52,7 @@ class Architecture(ABC):
             if field.default is MISSING and field.name not in config:
                 raise UnsupportedModel(f"config.json has no {field.name!r}; download the model again")
         names = [field.name for field in fields(cls) if field.name in config]
-        return cls(**{name: _checked(name, config[name], types[name]) for name in names})
+        return cls(**{name: _checked(name, config[name], types[name], cls.max_numbers) for name in names})
 
     @abstractmethod
     def encode(self, graph: Graph, rows: Rows) -> Value:
@@ -66,15 +72,18 @@ class Architecture(ABC):
         return 0
 
 
-def _checked(key: str, value: Any, kind: Any) -> Any:
-    """Return a value of config.json for a field of type `kind`. Raises UnsupportedModel if it does not have the type."""
+def _checked(key: str, value: Any, kind: Any, max_numbers: Mapping[str, int]) -> Any:
+    """Return a value of config.json for a field of type `kind`.
+
+    Raises UnsupportedModel if it does not have the type, or is above the number in `max_numbers` or MAX_NUMBER.
+    """
     if kind is bool:
         return bool(value)
     if kind in TYPES:
         name, types = TYPES[kind]
         if isinstance(value, bool) or not isinstance(value, types):
             raise UnsupportedModel(f"config.json has {key} {value!r:.40}, which is not a {name}; download the model again")
-    max_number = MAX_NUMBERS.get(key, MAX_NUMBER)
+    max_number = max_numbers.get(key, MAX_NUMBER)
     if kind is int and abs(value) > max_number:
         raise UnsupportedModel(
             f"config.json has {key} {value!r:.40}; podium runs models with at most {max_number:,}; use another model"
@@ -93,7 +102,9 @@ class Family:
     - `head_weights`: the names of the head's weights. If one is missing, the model was never trained to rank. The last one has
       a row per label.
     - `architecture`: the settings and the network.
-    - `native`: whether the native core has all operations of the network.
+    - `runtimes`: the runtimes that have all operations of the network, the usually faster one first.
+    - `is_decoder`: whether the network reads a prompt, and its last token's row decides the score.
+    - `ignores_auto_map`: whether podium can run the models although their config.json names Python code (auto_map).
     """
 
     name: str
@@ -103,7 +114,9 @@ class Family:
     prefix: str
     head_weights: tuple[str, ...]
     architecture: type[Architecture]
-    native: bool = True
+    runtimes: tuple[RuntimeName, ...] = ("native", "onnx")
+    is_decoder: bool = False
+    ignores_auto_map: bool = False
 
 
 def family_of(model_type: str, families: Iterable[Family]) -> Family | None:

@@ -79,18 +79,34 @@ class Checkpoint:
         """Return a tensor in float32."""
         return np.ascontiguousarray(self.stored(name), dtype=np.float32)
 
+    def rows(self, name: str, ids: Sequence[int]) -> Array:
+        """Return rows of a matrix in float32, without reading the others."""
+
+        def read(reader: Any, stored_name: str) -> Array:
+            tensor = reader.get_slice(stored_name)
+            return np.stack([tensor[row] for row in ids])
+
+        return self._read(name, read).astype(np.float32)
+
     def stored(self, name: str) -> Array:
         """Return a tensor in its stored type if that is float32 or float16; bfloat16 and float64 become float32."""
+        tensor = self.tensor(name)
+        return tensor if tensor.dtype in (np.float32, np.float16) else tensor.astype(np.float32)
+
+    def tensor(self, name: str) -> Array:
+        """Return a tensor in its stored type, which is one of FLOAT_TYPES."""
+        return self._read(name, lambda reader, stored_name: reader.get_tensor(stored_name))
+
+    def _read(self, name: str, read: Callable[[Any, str], Array]) -> Array:
+        """Return what `read` returns for the tensor's file and its name in the file."""
         reader, stored_name = self._reader(name)
         tensor_name = f"{self.files[0].parent}: tensor {name!r}"
         try:
-            tensor: Array = reader.get_tensor(stored_name)
+            tensor = read(reader, stored_name)
         except (SafetensorError, TypeError) as error:
             raise ModelError(f"{tensor_name} cannot be read; download the file again") from error
         if tensor.dtype.name not in FLOAT_TYPES:
             raise ModelError(f"{tensor_name} is stored as {tensor.dtype}; podium reads {', '.join(FLOAT_TYPES)}")
-        if tensor.dtype not in (np.float32, np.float16):
-            tensor = tensor.astype(np.float32)
         if not np.isfinite(tensor).all():
             raise ModelError(f"{tensor_name} contains NaN or infinity; download the file again")
         return tensor

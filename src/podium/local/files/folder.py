@@ -12,6 +12,7 @@ from podium.json_values import load_json
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 
 __all__ = [
+    "CHAT_TEMPLATE",
     "DESCRIPTION_FILES",
     "ONNX_FILES",
     "STANFORD_ARCHITECTURE",
@@ -25,8 +26,10 @@ __all__ = [
 
 STANFORD_ARCHITECTURE = "HF_ColBERT"  # the architecture in config.json of Stanford's ColBERT checkpoints
 STANFORD_METADATA = "artifact.metadata"  # the file with the settings of Stanford's ColBERT checkpoints
+CHAT_TEMPLATE = "chat_template.jinja"  # the prompt of a language model
 DESCRIPTION_FILES = (
     STANFORD_METADATA,
+    CHAT_TEMPLATE,
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",
@@ -102,9 +105,9 @@ def _module_files(folder: Path) -> list[str]:
         modules = [(str(entry["path"]), str(entry["type"]).rpartition(".")[2]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    poolings = [path for path, kind in modules if kind in ("Pooling", "MultiVectorMask")]
+    without_weights = [path for path, kind in modules if kind in ("Pooling", "MultiVectorMask", "LogitScore")]
     heads = [path for path, kind in modules if kind in ("Dense", "LayerNorm")]
-    return [f"{path}/config.json" for path in poolings + heads] + [f"{path}/{WEIGHTS_FILE}" for path in heads]
+    return [f"{path}/config.json" for path in without_weights + heads] + [f"{path}/{WEIGHTS_FILE}" for path in heads]
 
 
 def _shards(folder: Path) -> list[str]:

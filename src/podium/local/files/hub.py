@@ -20,6 +20,7 @@ from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
 from podium.json_values import load_json
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from podium.local.files.folder import (
+    CHAT_TEMPLATE,
     DESCRIPTION_FILES,
     ONNX_FILES,
     STANFORD_ARCHITECTURE,
@@ -40,7 +41,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ETAG = re.compile(r"\w[\w.=+-]*")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")  # the name of a branch or tag, or a commit
-DOWNLOADED_DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")  # HEAD_FILES and STANFORD_METADATA are among them
+DOWNLOADED_DESCRIPTIONS = (*DESCRIPTION_FILES, "README.md")  # with HEAD_FILES, STANFORD_METADATA and CHAT_TEMPLATE
 # The files that describe the layers after the encoder.
 HEAD_FILES = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
 MODULE_FILES = ("*_*/config.json", "*_*/model.safetensors", "*_Transformer/*.json")  # in folders such as 1_Pooling
@@ -134,7 +135,7 @@ def _download(name: str, revision: str | None, cache_dir: CacheFolder, token: st
             folder = path.parent
             # Written before the weights, so that the next call finds this folder if the download is interrupted.
             _write_reference(folder, revision or "main", commit)
-    _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA} - set(files))
+    _mark_absent(folder, {*HEAD_FILES, STANFORD_METADATA, CHAT_TEMPLATE} - set(files))
     return ModelFiles(name, folder, commit)
 
 
@@ -190,6 +191,8 @@ def _may_lack_head_files(cached: ModelFiles, cache_dir: CacheFolder) -> bool:
     if "ForSequenceClassification" in architectures and not (cached.folder / "modules.json").exists():
         return False
     names = (*HEAD_FILES, STANFORD_METADATA) if STANFORD_ARCHITECTURE in architectures else HEAD_FILES
+    if "ForCausalLM" in architectures:
+        names = (*names, CHAT_TEMPLATE)
     return any(try_to_load_from_cache(cached.name, name, _path(cache_dir), cached.revision) is None for name in names)
 
 

@@ -13,8 +13,19 @@ from types import ModuleType
 from typing import Literal, NamedTuple, Protocol
 
 from podium.local.files.checkpoint import Array
+from podium.schedule import Helpers
 
-__all__ = ["NO_CORE", "Precision", "PrecisionOption", "Runtime", "RuntimeName", "RuntimeOption", "Variant", "native_core"]
+__all__ = [
+    "NO_CORE",
+    "Precision",
+    "PrecisionOption",
+    "Runtime",
+    "RuntimeName",
+    "RuntimeOption",
+    "SharedWork",
+    "Variant",
+    "native_core",
+]
 
 RuntimeName = Literal["native", "onnx"]
 Precision = Literal["float32", "int8"]
@@ -33,6 +44,21 @@ class Variant(NamedTuple):
         return f"{self.runtime} {self.precision}"
 
 
+class SharedWork(Helpers, Protocol):
+    """Texts of one call, by index, that several threads can compute together.
+
+    - `lengths`: how many tokens of each text are computed.
+    - `groups`: the number of each text's group. Texts of different groups are not computed in one call of `run`.
+    """
+
+    lengths: list[int]
+    groups: list[int]
+
+    def run(self, indices: Sequence[int]) -> Array:
+        """Return the network's outputs for the texts, as `Runtime.run` does. Raises CancelledError after `cancel`."""
+        ...
+
+
 class Runtime(Protocol):
     """A loaded network. `run` may be called from several threads at once; each call computes on its own thread.
 
@@ -46,6 +72,13 @@ class Runtime(Protocol):
 
         The second shape is that of networks with a row per token. `ids` and `segments` have one array of shape (tokens,) per
         text.
+        """
+        ...
+
+    def shared_work(self, ids: Sequence[Array], segments: Sequence[Array], shared_tokens: Sequence[int]) -> SharedWork | None:
+        """Return the work on texts that several threads compute together, None if each text is computed on one thread.
+
+        `shared_tokens` has the number of the first tokens that each text has in common with other texts.
         """
         ...
 

@@ -27,6 +27,7 @@ class Call:
     - `limit`: the maximum number of results, None for all.
     - `rank_by`: the names of the document fields that the model reads, None for the default fields.
     - `budget_ms`, `max_tokens`, `max_cost`, `price`: the budget of the call, None for none.
+    - `instruction`: what a relevant document is, for models that read instructions, None for none.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.
@@ -44,6 +45,7 @@ class Call:
     max_tokens: int | None = None
     max_cost: float | None = None
     price: str | None = None
+    instruction: str | None = None
     truncate: bool = True
     as_logits: bool = False
     return_documents: bool = False

@@ -1,7 +1,8 @@
 """The rerank APIs of Cohere (v1 and v2), Jina, Voyage, Together, Pinecone and llama.cpp. A reply has the fields of all of them.
 
 Contracts: docs.cohere.com/reference/rerank, docs.voyageai.com/reference/reranker-api, api.jina.ai/redoc,
-docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rerank. Unknown fields are ignored.
+docs.together.ai/reference/rerank, docs.pinecone.io/reference/api/inference/rerank. The rerank API of vLLM and Contextual AI is
+Cohere's with the field `instruction`. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from typing import Any
 from podium.documents import as_json
 from podium.server.dialects.call import Call, Refusal
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import COUNT, DOCUMENTS, FIELD_NAMES, FLAG, MODEL, QUERY, Field, list_schema, object_schema
+from podium.server.dialects.fields import (
+    COUNT,
+    DOCUMENTS,
+    FIELD_NAMES,
+    FLAG,
+    INSTRUCTION,
+    MODEL,
+    QUERY,
+    Field,
+    list_schema,
+    object_schema,
+)
 from podium.types import Ranking, Result
 
 __all__ = ["DIALECT"]
@@ -33,6 +45,12 @@ FIELDS = (
     Field("top_k", COUNT, "limit", "Number of results, for clients of Voyage. Ignored if top_n is present."),
     Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
     Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field(
+        "instruction",
+        INSTRUCTION,
+        "instruction",
+        "What a relevant document is, for clients of vLLM and Contextual AI. Refused if the model does not read instructions.",
+    ),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
     Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),
 )

@@ -17,7 +17,7 @@ from typing import Any
 from podium.server.dialects.call import Refusal
 
 __all__ = [
-    "COUNT", "DOCUMENTS", "FIELD_NAMES", "FLAG", "MODEL", "QUERY", "STRING", "STRINGS",
+    "COUNT", "DOCUMENTS", "FIELD_NAMES", "FLAG", "INSTRUCTION", "MODEL", "QUERY", "STRING", "STRINGS",
     "Field", "Kind", "check_names", "is_string_list", "list_schema", "object_schema", "read_fields", "request_schema",
 ]  # fmt: skip
 
@@ -150,6 +150,12 @@ def is_string_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _instruction(value: Any) -> str | None:
+    """Return an instruction, None for an empty string, which means the same as an absent field."""
+    text = _string(value)
+    return text if text.strip() else None
+
+
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
@@ -190,6 +196,7 @@ def _field_names(value: Any) -> list[str] | None:
 
 
 STRING = Kind("a string", {"type": "string"}, _string)
+INSTRUCTION = Kind("a string", {"type": "string"}, _instruction)
 FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 COUNT = Kind("a whole number from 0", {"type": "integer", "minimum": 0}, _count)
 FIELD_NAMES = Kind("a list of strings", {"type": "array", "items": {"type": "string"}}, _field_names)

@@ -12,6 +12,7 @@ from podium.server.dialects.fields import (
     COUNT,
     DOCUMENTS,
     FLAG,
+    INSTRUCTION,
     MODEL,
     QUERY,
     STRING,
@@ -69,6 +70,12 @@ FIELDS = (
     QUERY,
     Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
     Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field(
+        "instruction",
+        INSTRUCTION,
+        "instruction",
+        "What a relevant document is. Refused if the model does not read instructions.",
+    ),
     Field(
         "passages",
         FLAG,

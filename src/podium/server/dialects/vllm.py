@@ -13,7 +13,7 @@ from typing import Any
 
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.dialects.dialect import Dialect, token_usage
-from podium.server.dialects.fields import FLAG, MODEL, Field, Kind, is_string_list, list_schema, object_schema
+from podium.server.dialects.fields import FLAG, INSTRUCTION, MODEL, Field, Kind, is_string_list, list_schema, object_schema
 from podium.types import Ranking
 
 __all__ = ["DIALECT"]
@@ -52,6 +52,12 @@ FIELDS = (
         "Also accepted as documents or data_2.",
         required=True,
         aliases=("documents", "data_2"),
+    ),
+    Field(
+        "instruction",
+        INSTRUCTION,
+        "instruction",
+        "What a relevant second text is. Refused if the model does not read instructions.",
     ),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from podium._native import Network
 from podium.errors import Argument, UnsupportedModel
 from podium.local.graph import Attention, Graph, PositionKind, Value
 from podium.local.runtimes import Precision
-from podium.local.runtimes.native.packed import PANEL, Packed, pack_float32, pack_int8
+from podium.local.runtimes.native.packed import PANEL, Packed, pack_floats, pack_int8
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
@@ -52,12 +52,16 @@ _Embedding = tuple[_Lookup, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """A matrix product that is not a step yet. `activation` and `added` are the operations that belong to the same step."""
+    """A matrix product that is not a step yet. `activation` and `added` are the operations that belong to the same step.
+
+    With `rows`, the weights are these rows of a table, whose name is in `names`.
+    """
 
     x: Value
     names: tuple[str, ...]
     bias: bool
     exact: bool
+    rows: tuple[int, ...] = ()
     activation: str = "none"
     added: Value | None = None
 
@@ -79,7 +83,8 @@ class NativeGraph(Graph):
         # The number of each value's step, or an operation that is not a step yet.
         self._values: dict[Value, int | _Embedding | _Product] = {}
         self._positions: dict[Value, tuple[PositionKind, int]] = {}  # the kind of positions, and the padding token's id
-        self._first_rows: dict[int, Value] = {}  # by the number of a step, the first row of its result
+        self.size = 0  # the number of weights of all products
+        self._rows: dict[tuple[int, str], Value] = {}  # the first or last row of a step's result
 
     def finish(self, result: Value) -> tuple[Network, int, bool]:
         """Return the network, the width of its result, and whether the result has a row per token instead of one per text."""
@@ -113,10 +118,22 @@ class NativeGraph(Graph):
         bias_or_none = next(iter(biases), None)
         return self._step(self.network.norm, x=self._step_number(x), weight=weight, bias=bias_or_none, epsilon=epsilon)
 
+    def rms_norm(self, x: Value, name: str, epsilon: float, *, offset: float = 0.0) -> Value:
+        weight = self._norm_weight(name)
+        if offset:
+            weight = weight + np.float32(offset)
+        return self._step(self.network.rms_norm, x=self._step_number(x), weight=weight, epsilon=epsilon)
+
+    def scale(self, x: Value, factor: float) -> Value:
+        return self._step(self.network.scale, x=self._step_number(x), factor=factor)
+
+    def table_rows(self, x: Value, table: str, ids: Sequence[int]) -> Value:
+        return self._add_value(_Product(x, (table,), bias=False, exact=True, rows=tuple(ids)))
+
     def activation(self, x: Value, name: str) -> Value:
         activation = self.checked_activation(name)
         value = self._values[x]
-        if isinstance(value, _Product) and value.activation == "none" and value.added is None:
+        if isinstance(value, _Product) and value.activation == "none" and value.added is None and not value.rows:
             return self._add_value(replace(value, activation=activation))
         return self._step(self.network.activate, x=self._step_number(x), activation=activation)
 
@@ -125,7 +142,7 @@ class NativeGraph(Graph):
         second = self._values[y]
         if isinstance(first, tuple) and isinstance(second, tuple):
             return self._add_value(first + second)
-        if isinstance(first, _Product) and first.added is None:
+        if isinstance(first, _Product) and first.added is None and not first.rows:
             return self._add_value(replace(first, added=y))
         return self._step(self.network.add, x=self._step_number(x), y=self._step_number(y))
 
@@ -136,36 +153,62 @@ class NativeGraph(Graph):
         self.check_heads(names, shape)
         if shape.rows != "all" and len(names) == 3:
             # Queries are computed for the needed rows only. `keys` has the columns of the keys and those of the values.
-            keys = self.linear(x, *names[1:], bias=bias)
+            keys = self._step_number(self.linear(x, *names[1:], bias=bias))
             key_column = 0
-            queries = self.linear(self.select(x, shape.rows), names[0], bias=bias)
+            queries = self._step_number(self.linear(self.select(x, shape.rows), names[0], bias=bias))
         else:
             # `keys` also has the columns of the queries, which are the first.
-            keys = self.linear(x, *names, bias=bias)
+            product = self.linear(x, *names, bias=bias)
+            keys = self._step_number(product)
             key_column = shape.width
-            queries = self.select(keys, shape.rows)
-        cosines, sines = shape.rotary.tables(shape.size) if shape.rotary else (None, None)
+            queries = self._step_number(self.select(product, shape.rows))
+        query_norm, key_norm = (shape.norms.query, shape.norms.key) if shape.norms else (None, None)
+        if queries == keys:
+            queries = keys = self._transformed(keys, 0, shape.heads, shape, query_norm)
+            queries = keys = self._transformed(keys, key_column, shape.key_count, shape, key_norm)
+        else:
+            queries = self._transformed(queries, 0, shape.heads, shape, query_norm)
+            keys = self._transformed(keys, key_column, shape.key_count, shape, key_norm)
         return self._step(
             self.network.attend,
-            queries=self._step_number(queries),
+            queries=queries,
             query_column=0,
-            keys=self._step_number(keys),
+            keys=keys,
             key_column=key_column,
-            value_column=key_column + shape.width,
+            value_column=key_column + shape.key_width,
             heads=shape.heads,
             size=shape.size,
             scale=shape.size**-0.5,
             window=shape.window or 0,
             hides_segment_1=self.hides_segment_1,
-            cos=cosines,
-            sin=sines,
+            key_heads=shape.key_count,
+            causal=shape.is_causal,
         )
 
-    def first_row(self, x: Value) -> Value:
+    def _transformed(self, number: int, column: int, heads: int, shape: Attention, norm: str | None) -> int:
+        """Add the norm and the rotation of heads, which replace them in a step's result, and return the new step's number."""
+        if not norm and not shape.rotary:
+            return number
+        cosines, sines = shape.rotary.tables(shape.size) if shape.rotary else (None, None)
+        return _checked_step(
+            self.network.transform_heads,
+            x=number,
+            column=column,
+            heads=heads,
+            size=shape.size,
+            weight=self._norm_weight(norm) if norm else None,
+            epsilon=shape.norms.epsilon if shape.norms else 0.0,
+            cos=cosines,
+            sin=sines,
+            last=shape.rows == "last",
+        )
+
+    def row(self, x: Value, position: Literal["first", "last"]) -> Value:
         number = self._step_number(x)
-        if number not in self._first_rows:
-            self._first_rows[number] = self._step(self.network.first, x=number)
-        return self._first_rows[number]
+        if (number, position) not in self._rows:
+            select = self.network.first if position == "first" else self.network.last
+            self._rows[number, position] = self._step(select, x=number)
+        return self._rows[number, position]
 
     def mean(self, x: Value) -> Value:
         return self._step(self.network.mean, x=self._step_number(x))
@@ -221,31 +264,60 @@ class NativeGraph(Graph):
         """Add the step of a product and return its number."""
         x = self._step_number(product.x)
         added = -1 if product.added is None else self._step_number(product.added)  # -1 if nothing is added
+        if product.rows:
+            weight = self._table_rows(product.names[0], product.rows)
+            return _checked_step(self.network.linear, x=x, packed=pack_floats(weight), outputs=len(weight), bias=None)
         names = product.names
         inputs, outputs = self.checked_sizes(names, product.bias)
+        self.size += inputs * outputs
         bias = self._bias(names, outputs) if product.bias else None
-        key = "|".join(names)
-        panels = -(-outputs // PANEL)  # rounded up
         add_step: Callable[..., int]
         if self._int8 and not product.exact:
-            packed, scales, sums = self._int8_weights(key, (panels, -(-inputs // 4), PANEL, 4), names)
+            packed, scales, sums = self._int8_weights(names, inputs, outputs)
             add_step = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
         else:
-            packed = self._packed.get(key, (panels, inputs, PANEL), lambda: pack_float32(self._joined(names, "weight")))
-            add_step = functools.partial(self.network.linear, packed=packed)
+            add_step = functools.partial(self.network.linear, packed=self._float_weights(names, inputs, outputs))
         return _checked_step(add_step, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)
 
     # The weights. They are packed only if the cache does not have them.
 
-    def _int8_weights(self, key: str, shape: tuple[int, ...], names: tuple[str, ...]) -> tuple[Array, Array, Array]:
+    def _float_weights(self, names: tuple[str, ...], inputs: int, outputs: int) -> Array:
+        """Return the packed weights of the layers, joined, in the type in which they are stored.
+
+        float64 becomes float32. Halves take half of the memory, and the core is as fast with them as with float32.
+        """
+
+        def pack() -> Array:
+            tensors = [self.checkpoint.tensor(f"{name}.weight") for name in names]
+            joined = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+            return pack_floats(_with_halves(joined))
+
+        return self._packed.get("|".join(names), (_panel_count(outputs), inputs, PANEL), pack)
+
+    def _int8_weights(self, names: tuple[str, ...], inputs: int, outputs: int) -> tuple[Array, Array, Array]:
         """Return the packed weights of the layers, joined, and for each output a scale and the sum of its weights."""
+        key = "|".join(names)
+        panel_count = _panel_count(outputs)
         packed = functools.cache(lambda: pack_int8(self._joined(names, "weight")))  # cached, because three arrays need it
-        channels = (shape[0] * PANEL,)
+        channels = (panel_count * PANEL,)
         return (
-            self._packed.get(f"{key}.int8", shape, lambda: packed()[0]),
+            self._packed.get(f"{key}.int8", (panel_count, -(-inputs // 4), PANEL, 4), lambda: packed()[0]),
             self._packed.get(f"{key}.scales", channels, lambda: packed()[1]),
             self._packed.get(f"{key}.sums", channels, lambda: packed()[2]),
         )
+
+    def _norm_weight(self, name: str) -> Array:
+        """Return the weights of a norm without bias."""
+        return self._vector(*self.checked_norm(name, bias=False))
+
+    def _table_rows(self, table: str, ids: Sequence[int]) -> Array:
+        """Return rows of a table in float32, shape (number of ids, width)."""
+        shape = self.checkpoint.shape(table)
+        if len(shape) != 2 or not all(0 <= number < shape[0] for number in ids):
+            raise UnsupportedModel(
+                f"{table} has shape {shape}, so it does not have the rows {list(ids)}; use the model's own ids"
+            )
+        return self.checkpoint.rows(table, ids)
 
     def _bias(self, names: tuple[str, ...], outputs: int) -> Array:
         key = "|".join(f"{name}.bias" for name in names)
@@ -259,8 +331,22 @@ class NativeGraph(Graph):
         return self._packed.get(name, (size,), lambda: self.checkpoint[name].reshape(-1))
 
     def _table(self, name: str) -> Array:
-        """Return a table in its stored type. The rows of a float16 table become float32 when they are looked up."""
-        return self._packed.get(name, self.checkpoint.shape(name), lambda: self.checkpoint.stored(name))
+        """Return a table in its stored type, bfloat16 as uint16. Its rows become float32 when they are looked up."""
+
+        def read() -> Array:
+            table = _with_halves(self.checkpoint.tensor(name))
+            return table.view(np.uint16) if table.dtype.name == "bfloat16" else table
+
+        return self._packed.get(name, self.checkpoint.shape(name), read)
+
+
+def _with_halves(tensor: Array) -> Array:
+    """Return a tensor that is neither float16 nor bfloat16 as float32."""
+    return tensor if tensor.dtype.name in ("float16", "bfloat16") else tensor.astype(np.float32, copy=False)
+
+
+def _panel_count(outputs: int) -> int:
+    return -(-outputs // PANEL)  # rounded up
 
 
 def _checked_step(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from podium.errors import Argument, UnsupportedModel
 from podium.local.cpu import int8_is_exact_as_signed
 from podium.local.graph import Attention, Graph, PositionKind, Rotary, Value
 from podium.local.runtimes.onnx import disentangled
@@ -210,7 +211,9 @@ class OnnxGraph(Graph):
         left, right = self.ops("Split", x, outputs=2, axis=-1, num_outputs=2)
         return self.op("Mul", self.activation(left, name), right)
 
-    def first_row(self, x: Value) -> Value:
+    def row(self, x: Value, position: Literal["first", "last"]) -> Value:
+        if position == "last":
+            raise UnsupportedModel("only podium's native core reads the last token; use ", Argument("runtime", "native"))
         return self.first(x, self.integers(1))
 
     def mean(self, x: Value) -> Value:
@@ -221,13 +224,17 @@ class OnnxGraph(Graph):
 
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
         self.check_heads(names, shape)
+        if shape.is_causal or shape.key_heads or shape.norms or shape.rows == "last":
+            raise UnsupportedModel(
+                "only podium's native core has the attention of decoders; use ", Argument("runtime", "native")
+            )
         scale = shape.size**-0.5
         if self.hides_segment_1:
             return self._attention_to_segment_0(x, names, shape, bias=bias)
         if shape.rows == "first" and len(names) == 3:
             key_value = self.split_heads(self.linear(x, *names[1:], bias=bias), 2 * shape.heads)
             key, value = self.ops("Split", key_value, outputs=2, axis=0, num_outputs=2)
-            query = self.split_heads(self.linear(self.first_row(x), names[0], bias=bias), shape.heads)
+            query = self.split_heads(self.linear(self.row(x, "first"), names[0], bias=bias), shape.heads)
             return self.attend(query, key, value, scale)
         heads = self.split_heads(self.linear(x, *names, bias=bias), 3 * shape.heads)
         query, key, value = self.query_key_value(heads)
@@ -236,7 +243,7 @@ class OnnxGraph(Graph):
             key = self._rotate(key, shape.rotary, shape.size)
         if shape.rows == "first":
             query = self.first(query, self.integers(1), axis=1)  # not rotated: position 0 is a rotation by 0
-            mask = mask and self.first_row(mask)
+            mask = mask and self.row(mask, "first")
         elif shape.rotary:
             query = self._rotate(query, shape.rotary, shape.size)
         return self.attend(query, key, value, scale, mask)

@@ -53,6 +53,9 @@ class OnnxRuntime:
         """Return the network's outputs, float32 of shape (texts, outputs), or (tokens of all texts, outputs)."""
         return np.concatenate([self._run_one(*text) for text in zip(ids, segments, strict=True)])
 
+    def shared_work(self, ids: Sequence[Array], segments: Sequence[Array], shared_tokens: Sequence[int]) -> None:
+        return None
+
     def _run_one(self, ids: Array, segments: Array) -> Array:
         """Return the outputs for one text, of shape (1, outputs) or (tokens, outputs). Raises ModelError."""
         inputs = {"input_ids": ids, "attention_mask": np.ones(len(ids)), "token_type_ids": segments}

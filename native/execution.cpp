@@ -1,0 +1,136 @@
+// Threads that execute the phases of a run together.
+
+#include "execution.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace podium {
+namespace {
+
+constexpr std::size_t MAX_ROWS = 256;     // of one unit: what limits the memory of slots that only one thread sees
+constexpr std::size_t ROW_MULTIPLE = 12;  // so that the last tile of a unit's rows is not much smaller than the others
+
+std::size_t divide_up(std::size_t number, std::size_t divisor) { return (number + divisor - 1) / divisor; }
+
+}  // namespace
+
+Execution::Execution(const Network& network, const Texts& texts, float* result, double* seconds)
+    : Execution(network, texts, nullptr, result, seconds) {}
+
+Execution::Execution(const Network& network, const Texts& texts, Prefix& prefix)
+    : Execution(network, texts, &prefix, nullptr, nullptr) {}
+
+Execution::Execution(const Network& network, const Texts& texts, Prefix* prefix, float* result, double* seconds)
+    : network_(network), texts_(texts), prefix_(prefix), result_(result), seconds_(seconds),
+      workspace_(network.take_workspace()), run_{network, network.kernels_, texts_, *workspace_, prefix},
+      phase_count_(network.phases_.size()) {
+    if (prefix) {  // No step after the last attention is needed.
+        const std::size_t last_attention = network.attention_steps_.back();
+        phase_count_ = 0;
+        while (network.phases_[phase_count_++].first != last_attention) {}
+    }
+    for (std::size_t i = 0; i < network.buffer_widths_.size(); ++i)
+        workspace_->slots[i].reserve(texts.tokens() * network.buffer_widths_[i]);
+}
+
+Execution::~Execution() = default;
+
+void Execution::begin_phase() {
+    const Network::Phase& phase = network_.phases_[phase_];
+    const Step& step = *network_.steps_[phase.first];
+    begun_units_ = finished_units_ = 0;
+    if (phase.is_row_wise) {
+        rows_ = run_.row_count(step.output);
+        const std::size_t units = std::max(divide_up(rows_, MAX_ROWS), threads_);
+        rows_per_unit_ = divide_up(rows_, units);
+        if (units > 1) rows_per_unit_ = std::min(divide_up(rows_per_unit_, ROW_MULTIPLE) * ROW_MULTIPLE, MAX_ROWS);
+        unit_count_ = divide_up(rows_, rows_per_unit_);
+    } else {
+        unit_count_ = step.unit_count(run_, threads_);
+    }
+}
+
+void Execution::execute(Scratch& scratch, std::size_t unit) {
+    using Clock = std::chrono::steady_clock;
+    const Network::Phase& phase = network_.phases_[phase_];
+    const std::size_t size = phase.is_row_wise ? rows_per_unit_ : 1, total = phase.is_row_wise ? rows_ : unit_count_;
+    const Part part{run_, scratch, unit * size, std::min((unit + 1) * size, total), total};
+    if (phase.is_row_wise) {
+        for (std::size_t i = 0; i < network_.local_buffer_widths_.size(); ++i)
+            scratch.slots[i].reserve(part.count() * network_.local_buffer_widths_[i]);
+    }
+    for (std::size_t i = phase.first; i <= phase.last; ++i) {
+        const Clock::time_point start = seconds_ ? Clock::now() : Clock::time_point();
+        network_.steps_[i]->execute(part);
+        if (!seconds_) continue;
+        const std::lock_guard<std::mutex> guard(mutex_);
+        seconds_[i] += std::chrono::duration<double>(Clock::now() - start).count();
+    }
+}
+
+void Execution::end(bool is_complete) {
+    has_ended_ = true;
+    is_complete_ = is_complete;
+    if (is_complete && prefix_) prefix_->is_complete = true;
+    if (is_complete && result_)
+        std::memcpy(result_, run_.rows(network_.result_),
+                    network_.result_rows(texts_) * network_.outputs() * sizeof(float));
+    if (is_complete) network_.return_workspace(std::move(workspace_));
+}
+
+void Execution::cancel() {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    is_cancelled_ = true;
+    if (finished_units_ == begun_units_ && !has_ended_) end(false);
+    changed_.notify_all();
+}
+
+bool Execution::work(const std::atomic<bool>* leave) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++threads_;
+    if (!has_begun_ && !has_ended_) {
+        has_begun_ = true;
+        begin_phase();
+    }
+    std::unique_ptr<Scratch> scratch;
+    while (!has_ended_ && !(leave && *leave)) {
+        if (begun_units_ == unit_count_ || is_cancelled_ || error_) {
+            changed_.wait(lock);  // for the threads that compute the last units
+            continue;
+        }
+        const std::size_t unit = begun_units_++;
+        lock.unlock();
+        std::exception_ptr error;
+        try {
+            if (!scratch) scratch = network_.take_scratch();
+            execute(*scratch, unit);
+        } catch (...) {
+            error = std::current_exception();
+        }
+        lock.lock();
+        ++finished_units_;
+        if (error && !error_) error_ = error;
+        if (finished_units_ < begun_units_) continue;
+        if (is_cancelled_ || error_) {
+            end(false);
+        } else if (finished_units_ == unit_count_) {
+            if (++phase_ == phase_count_)
+                end(true);
+            else
+                begin_phase();
+        } else {
+            continue;
+        }
+        changed_.notify_all();
+    }
+    --threads_;
+    if (scratch && !error_) network_.return_scratch(std::move(scratch));
+    if (error_) std::rethrow_exception(error_);
+    return is_complete_;
+}
+
+}  // namespace podium

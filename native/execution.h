@@ -1,0 +1,58 @@
+// One run of a network, which several threads can compute together.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+
+#include "network.h"
+#include "step.h"
+
+namespace podium {
+
+// The steps are executed in phases (Network::Phase). The work of a phase is divided into units, about as many as threads are
+// working when it begins, and at least so many that a thread's rows fit into little memory. The results do not depend on the
+// division.
+class Execution {
+  public:
+    // Computes the texts and writes the network's result, which must have enough room. `seconds` is as in Network::run.
+    Execution(const Network& network, const Texts& texts, float* result, double* seconds);
+    // Computes the keys and values of a prefix, which is the only text.
+    Execution(const Network& network, const Texts& texts, Prefix& prefix);
+    ~Execution();
+
+    // Works until the run has ended, and returns whether its result is complete. Any number of threads may call this, at any
+    // time. Returns false early if `leave` becomes true, or after `cancel`. Throws the first exception of any thread.
+    bool work(const std::atomic<bool>* leave = nullptr);
+    // Ends the run after the units that are being computed.
+    void cancel();
+
+  private:
+    Execution(const Network& network, const Texts& texts, Prefix* prefix, float* result, double* seconds);
+    void begin_phase();
+    void execute(Scratch& scratch, std::size_t unit);
+    void end(bool is_complete);
+
+    const Network& network_;
+    const Texts texts_;
+    Prefix* const prefix_;
+    float* const result_;
+    double* const seconds_;
+    std::unique_ptr<Workspace> workspace_;
+    const Run run_;
+
+    std::mutex mutex_;                 // guards everything below
+    std::condition_variable changed_;  // the phase has changed, or the run has ended
+    std::size_t threads_ = 0;          // how many are in `work`
+    std::size_t phase_ = 0;
+    std::size_t phase_count_;          // all phases, or those that a prefix needs
+    std::size_t unit_count_ = 0, begun_units_ = 0, finished_units_ = 0;
+    std::size_t rows_ = 0, rows_per_unit_ = 0;
+    bool has_begun_ = false, is_cancelled_ = false, has_ended_ = false, is_complete_ = false;
+    std::exception_ptr error_;
+};
+
+}  // namespace podium

@@ -1,0 +1,310 @@
+"""DecoderSpec, a language model that ranks, as the files in its folder describe it.
+
+The prompt comes from one of these, in this order:
+
+1. the model's chat template, if it renders the roles query and document, and the files say how a score is read: the module
+   LogitScore of sentence-transformers 5.4 and later, a Dense on the last token, or a classifier;
+2. the row of `PROMPT_FAMILIES` that has the model's name, or that config.json declares as {"podium": {"prompt": "<name>"}}.
+
+A language model with neither is refused, because nothing says with which prompt it was trained and which tokens are compared.
+
+sentence-transformers 6.2 is the reference for chat templates. podium differs from it as follows:
+
+- Special tokens in a query, a document or an instruction are tokenised as text.
+- If a prompt is too long, sentence-transformers cuts off the end of the prompt and then overwrites the last tokens with the end
+  of the template. podium cuts off the last tokens of the document. The result is the same if no token joins the two.
+- A template that does not render both roles is refused, also for a model that sentence-transformers reads with "yes" and "no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from podium.errors import ModelError, UnsupportedModel
+from podium.local.decoders.prompt_families import PROMPT_FAMILIES, PromptFamily, prompt_family_of
+from podium.local.decoders.prompts import Part, Piece, Prompt, Slot, SlotName
+from podium.local.decoders.templates import MAX_TEMPLATE, render
+from podium.local.families import FAMILIES
+from podium.local.families.family import Family, family_of
+from podium.local.files.config import read_json, read_settings
+from podium.local.files.folder import CHAT_TEMPLATE, ModelFiles
+from podium.local.spec import (
+    SIGMOID,
+    Activation,
+    Module,
+    Spec,
+    activation_setting,
+    build_spec,
+    check_config,
+    pooling_mode,
+    read_modules,
+)
+from podium.local.tokenizer import load_tokenizer
+
+__all__ = ["DecoderSpec", "is_decoder", "read_decoder_spec"]
+
+LOGIT_SCORE = "LogitScore"
+LAST_TOKEN = ("lasttoken", "pooling_mode_lasttoken")  # the mode of a Pooling, and its name in older files
+SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")  # a template's variables
+STRUCTURED_MARKS = ("content[0]", ".type", "'type'", '"type"', "message.content[")
+"""Parts of a template that reads a message's content as a list, by which sentence-transformers recognizes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec(Spec):
+    """A language model as its folder describes it.
+
+    - `prompt`: the model's prompt.
+    - `output_rows`: the ids of the compared tokens: (true,) or (true, false). () for a classifier.
+    - `position_count`: the most tokens that the model can read.
+    - `shares_prefix`: whether tokens do not depend on those after them, so that equal beginnings of prompts are computed once.
+    """
+
+    prompt: Prompt
+    output_rows: tuple[int, ...]
+    position_count: int
+    shares_prefix: bool
+
+
+def is_decoder(
+    files: ModelFiles, families: Sequence[Family] = FAMILIES, prompt_families: Sequence[PromptFamily] = PROMPT_FAMILIES
+) -> bool:
+    """Whether a folder has a language model, which reads a prompt. Whether the model can be used is not checked."""
+    config = read_settings(files.folder / "config.json")
+    model_type = str(config.get("model_type"))
+    if family := family_of(model_type, families):
+        is_known = any(model_type in row.model_types for row in prompt_families)
+        return family.is_decoder or is_known or _has_logit_score(files.folder)
+    return _is_causal(config) or _has_logit_score(files.folder)
+
+
+def read_decoder_spec(
+    files: ModelFiles, families: Sequence[Family] = FAMILIES, prompt_families: Sequence[PromptFamily] = PROMPT_FAMILIES
+) -> DecoderSpec:
+    """Return the spec of the language model in a folder.
+
+    Raises ModelNotFound if a file is missing, ModelError if one is damaged, and UnsupportedModel if the model is not a reranker
+    that podium can run.
+    """
+    folder = files.folder
+    row = _prompt_family(files, prompt_families)
+    if row is None:  # The Python code of models with a row is known, and is not needed.
+        check_config(folder)
+    modules = read_modules(folder)
+    _check_modules(folder, modules)
+    spec = build_spec(folder, modules, families)
+    if spec.family is None or spec.architecture is None:
+        raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
+    position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
+    reading = _reading(spec, modules, row)
+    inherited: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(Spec)}
+    inherited["activation"] = reading.activation
+    inherited["max_length"] = min(reading.max_length, position_count)
+    return DecoderSpec(
+        **inherited,
+        prompt=reading.prompt,
+        output_rows=reading.output_rows,
+        position_count=position_count,
+        shares_prefix=spec.family.is_decoder,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a model's prompt is written and its score is read. The fields are those of DecoderSpec."""
+
+    prompt: Prompt
+    output_rows: tuple[int, ...]
+    activation: Activation
+    max_length: int
+
+
+def _reading(spec: Spec, modules: Sequence[Module], row: PromptFamily | None) -> _Reading:
+    """Return how a model is read: by its LogitScore, as a classifier, or by its row alone."""
+    setting = activation_setting(spec.folder, spec.config, is_modular=bool(modules))
+    if not modules[1:] and _is_causal(spec.config):
+        if row is None:
+            raise _unknown_prompt(spec)
+        return _Reading(row.prompt, _compared_ids(spec, row), row.activation, row.max_length)
+    rows = _logit_score_rows(modules[1]) if modules[1:] and modules[1].kind == LOGIT_SCORE else ()
+    prompt = _template_prompt(spec, row)
+    if row is None or prompt is not row.prompt:
+        return _Reading(prompt, rows, setting or SIGMOID, spec.max_length)
+    return _Reading(prompt, rows, setting or row.activation, row.max_length)
+
+
+def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
+    """Raise UnsupportedModel unless the modules compute logits of tokens, a classifier, or a head on the last token."""
+    kinds = [module.kind for module in modules]
+    has_head = kinds[:2] == ["Transformer", "Pooling"] and set(kinds[2:]) == {"Dense"}
+    if kinds not in ([], ["Transformer"], ["Transformer", LOGIT_SCORE]) and not has_head:
+        raise UnsupportedModel(
+            f"{folder}: modules.json has {' → '.join(kinds)}; podium runs language models as Transformer → {LOGIT_SCORE}, as "
+            "Transformer → Pooling → Dense, or with a classifier"
+        )
+    if has_head and pooling_mode(modules[1].config) not in LAST_TOKEN:
+        raise UnsupportedModel(
+            f"{modules[1].folder} has the pooling {pooling_mode(modules[1].config)!r}; podium has {LAST_TOKEN[0]} for language "
+            "models; use another one"
+        )
+
+
+def _prompt_family(files: ModelFiles, prompt_families: Sequence[PromptFamily]) -> PromptFamily | None:
+    """Return the row of a model, None if there is none. Raises UnsupportedModel if config.json declares an unknown one."""
+    config = read_settings(files.folder / "config.json", required=True)
+    settings = config.get("podium")
+    declared = settings.get("prompt") if isinstance(settings, dict) else None
+    row = prompt_family_of(files.name, files.folder, declared, prompt_families)
+    if declared is not None and row is None:
+        raise UnsupportedModel(
+            f"{files.folder}: config.json declares the prompt {str(declared)[:40]!r}; podium has "
+            f"{', '.join(family.name for family in prompt_families)}"
+        )
+    return row if row and (declared is not None or config.get("model_type") in row.model_types) else None
+
+
+def _is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether the architecture of a config.json computes logits of tokens."""
+    architectures = config.get("architectures")
+    return isinstance(architectures, list) and any(str(name).endswith("ForCausalLM") for name in architectures)
+
+
+def _has_logit_score(folder: Path) -> bool:
+    entries = read_json(folder / "modules.json")
+    return isinstance(entries, list) and any(
+        isinstance(entry, dict) and str(entry.get("type")).endswith(f".{LOGIT_SCORE}") for entry in entries
+    )
+
+
+def _unknown_prompt(spec: Spec) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{spec.folder} is a language model, and its files do not say with which prompt it was trained to rank, and which "
+        "tokens are compared; without them, scores would be random. Use one with a 1_LogitScore folder (sentence-transformers "
+        "5.4 or later). If this is a copy of a model that podium knows, name its prompt in config.json, for example "
+        '"podium": {"prompt": "qwen3-reranker"}; it is one of '
+        f"{', '.join(family.name for family in PROMPT_FAMILIES)}"
+    )
+
+
+def _logit_score_rows(module: Module) -> tuple[int, ...]:
+    """Return the ids that a LogitScore compares: (true,) or (true, false)."""
+    false_id = module.config.get("false_token_id")
+    ids: list[Any] = [module.config.get("true_token_id"), *([] if false_id is None else [false_id])]
+    if not all(type(token_id) is int and token_id >= 0 for token_id in ids):
+        raise UnsupportedModel(
+            f"{module.folder}: config.json has no true_token_id, or one that is not an id; download it again"
+        )
+    return tuple(ids)
+
+
+def _compared_ids(spec: Spec, row: PromptFamily) -> tuple[int, ...]:
+    """Return the ids of the tokens that a row compares. Raises UnsupportedModel if the vocabulary does not have them."""
+    tokenizer = None
+    ids: list[int] = []
+    for token in (row.true_token, row.false_token):
+        if isinstance(token, str):
+            tokenizer = tokenizer or load_tokenizer(spec.base)
+            token_ids = tokenizer.encode(token, add_special_tokens=False).ids
+            if len(token_ids) != 1:
+                raise UnsupportedModel(
+                    f"{spec.folder} is read with the prompt {row.name}, which compares the token {token!r}, and its tokenizer "
+                    "does not have this token; download tokenizer.json again"
+                )
+            ids += token_ids
+        elif token is not None:
+            ids.append(token)
+    return tuple(ids)
+
+
+def _template_prompt(spec: Spec, row: PromptFamily | None) -> Prompt:
+    """Return the prompt of the model's chat template. If it cannot be used, return that of the model's row.
+
+    Raises UnsupportedModel without a row.
+    """
+    try:
+        return _prompt_of_template(spec, _chat_template(spec.base))
+    except UnsupportedModel:
+        if row is None:
+            raise
+        return row.prompt
+
+
+def _prompt_of_template(spec: Spec, template: str) -> Prompt:
+    settings = read_settings(spec.base / "sentence_bert_config.json")
+    variables = _template_variables(spec.base, settings)
+    modality_config = settings.get("modality_config")
+    message_settings = modality_config.get("message") if isinstance(modality_config, dict) else None
+    message_format = message_settings.get("format") if isinstance(message_settings, dict) else None
+    is_structured = message_format == "structured" or (
+        message_format != "flat" and any(mark in template for mark in STRUCTURED_MARKS)
+    )
+
+    def rendered(roles: Mapping[str, SlotName]) -> tuple[Part, ...]:
+        return render(template, roles, is_structured=is_structured, variables=variables)
+
+    pair: dict[str, SlotName] = {"query": "query", "document": "document"}
+    default_instruction = spec.prompts.get("") or None
+    instructed = rendered({"system": "instruction", **pair})
+    _check_slots(spec, instructed)
+    plain = rendered(pair) if default_instruction is None or not _has_instruction(instructed) else None
+    if plain is not None:
+        _check_slots(spec, plain)
+    return Prompt(
+        name="its chat template",
+        plain=None if plain is None else (Piece(plain),),
+        instructed=(Piece(instructed),) if _has_instruction(instructed) else None,
+        default_instruction=default_instruction if _has_instruction(instructed) else None,
+    )
+
+
+def _has_instruction(parts: Sequence[Part]) -> bool:
+    return any(isinstance(part, Slot) and part.name == "instruction" for part in parts)
+
+
+def _check_slots(spec: Spec, parts: Sequence[Part]) -> None:
+    """Raise UnsupportedModel unless the query and the document are rendered once."""
+    names = [part.name for part in parts if isinstance(part, Slot)]
+    if names.count("query") != 1 or names.count("document") != 1:
+        raise UnsupportedModel(
+            f"{spec.folder}: its chat template does not render the roles query and document, so the texts would not be read; "
+            "use a conversion for sentence-transformers 5.4 or later"
+        )
+
+
+def _chat_template(base: Path) -> str:
+    """Return the chat template of a model. Raises UnsupportedModel if it has none."""
+    try:
+        with (base / CHAT_TEMPLATE).open(encoding="utf-8") as file:
+            return file.read(MAX_TEMPLATE + 1)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{base / CHAT_TEMPLATE} cannot be read; download it again") from error
+    template = read_settings(base / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    if not isinstance(template, str):
+        raise UnsupportedModel(
+            f"{base} has no chat template ({CHAT_TEMPLATE}), so its prompt is not known; use a conversion for "
+            "sentence-transformers 5.4 or later"
+        )
+    return template
+
+
+def _template_variables(base: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of a chat template besides the messages, as transformers passes them."""
+    tokenizer_settings = read_settings(base / "tokenizer_config.json")
+    variables: dict[str, Any] = {"add_generation_prompt": False, "tools": None, "documents": None}
+    for name in SPECIAL_TOKENS:
+        token = tokenizer_settings.get(name)
+        content = token.get("content") if isinstance(token, dict) else token
+        if isinstance(content, str):
+            variables[name] = content
+    processing = settings.get("processing_kwargs")
+    arguments = processing.get("chat_template") if isinstance(processing, dict) else None
+    scalars = (arguments if isinstance(arguments, dict) else {}).items()
+    return variables | {str(name): value for name, value in scalars if isinstance(value, str | bool | int | float)}
