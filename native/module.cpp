@@ -7,6 +7,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -34,6 +35,7 @@ template <class T>
 using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
+using AnyTable = std::pair<AnyMatrix, std::optional<AnyMatrix>>;  // the rows of an embedding table, and their scales
 using PackedFloat32 = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -71,11 +73,30 @@ PositionKind position_kind_named(const std::string& name) {
     throw std::invalid_argument("unknown kind of positions: " + name);
 }
 
-Table table_of(const AnyMatrix& rows) {
+NumberKind kind_of(const AnyMatrix& numbers) {
     const nb::dlpack::dtype float16{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-    const bool is_float16 = rows.dtype() == float16;
-    check(is_float16 || rows.dtype() == nb::dtype<float>(), "an embedding table must be float32 or float16");
-    return {rows.data(), rows.shape(0), rows.shape(1), is_float16};
+    if (numbers.dtype() == nb::dtype<float>()) return NumberKind::float32;
+    if (numbers.dtype() == float16) return NumberKind::float16;
+    if (numbers.dtype() == nb::dtype<std::int8_t>()) return NumberKind::int8;
+    check(numbers.dtype() == nb::dtype<std::uint8_t>(), "an embedding table must be float32, float16, int8 or uint8");
+    return NumberKind::int4;
+}
+
+bool is_float(NumberKind kind) { return kind == NumberKind::float32 || kind == NumberKind::float16; }
+
+Table table_of(const AnyTable& arrays) {
+    const auto& [rows, scales] = arrays;
+    const NumberKind kind = kind_of(rows);
+    check(is_float(kind) != scales.has_value(), "embedding tables of whole numbers have scales, and others have none");
+    Table table{rows.data(), rows.shape(0), rows.shape(1) * (kind == NumberKind::int4 ? 2 : 1), kind};
+    if (!scales) return table;
+    table.scales = scales->data();
+    table.scale_kind = kind_of(*scales);
+    table.blocks = scales->shape(1);
+    check(is_float(table.scale_kind), "scales must be float32 or float16");
+    check(scales->shape(0) == table.count && table.blocks && table.width % table.blocks == 0,
+          "scales must have one row per row of the table, and their number must divide the table's width");
+    return table;
 }
 
 // Not (outputs + PANEL - 1) / PANEL, which overflows.
@@ -116,8 +137,8 @@ class PyNetwork {
 
     std::string instruction_set() const { return kernels_.name; }
 
-    int embed(const AnyMatrix& tokens, const std::optional<AnyMatrix>& segments, bool use_segment_ids,
-              const std::optional<AnyMatrix>& positions, const std::string& position_kind, std::int32_t padding_id) {
+    int embed(const AnyTable& tokens, const std::optional<AnyTable>& segments, bool use_segment_ids,
+              const std::optional<AnyTable>& positions, const std::string& position_kind, std::int32_t padding_id) {
         Embedding embedding{table_of(tokens)};
         if (segments) embedding.segments = table_of(*segments);
         embedding.use_segment_ids = use_segment_ids;
@@ -212,8 +233,9 @@ class PyNetwork {
     void hold_one(const Array& array) { arrays_.emplace_back(array); }
     template <class Array>
     void hold_one(const std::optional<Array>& array) {
-        if (array) arrays_.emplace_back(*array);
+        if (array) hold_one(*array);
     }
+    void hold_one(const AnyTable& table) { hold(table.first, table.second); }
 
     const Kernels& kernels_;
     Network network_;

@@ -37,11 +37,34 @@ struct Embed final : Step {
 
     static void copy_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {
         check_index(index_name, index, table.count);
-        const std::size_t offset = static_cast<std::size_t>(index) * table.width;
-        if (table.is_float16)
-            run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + offset, table.width, row);
-        else
-            std::memcpy(row, static_cast<const float*>(table.rows) + offset, table.width * sizeof(float));
+        copy_numbers(run, table.kind, table.rows, static_cast<std::size_t>(index) * table.width, table.width, row);
+        if (table.scales) scale_row(run, table, static_cast<std::size_t>(index), row);
+    }
+
+    // Copies `count` numbers of any kind as float32, beginning with the one at index `offset`.
+    static void copy_numbers(Run& run, NumberKind kind, const void* numbers, std::size_t offset, std::size_t count, float* y) {
+        if (kind == NumberKind::float32) {
+            std::memcpy(y, static_cast<const float*>(numbers) + offset, count * sizeof(float));
+        } else if (kind == NumberKind::float16) {
+            run.kernels.widen(static_cast<const std::uint16_t*>(numbers) + offset, count, y);
+        } else if (kind == NumberKind::int8) {
+            const std::int8_t* values = static_cast<const std::int8_t*>(numbers) + offset;
+            for (std::size_t i = 0; i < count; ++i) y[i] = static_cast<float>(values[i]);
+        } else {
+            const std::uint8_t* pairs = static_cast<const std::uint8_t*>(numbers) + offset / 2;
+            for (std::size_t i = 0; i < count / 2; ++i) {
+                y[2 * i] = static_cast<float>((pairs[i] & 15) - 8);
+                y[2 * i + 1] = static_cast<float>((pairs[i] >> 4) - 8);
+            }
+        }
+    }
+
+    static void scale_row(Run& run, const Table& table, std::size_t index, float* row) {
+        float* scales = run.workspace.row_scales.reserve(table.blocks);
+        copy_numbers(run, table.scale_kind, table.scales, index * table.blocks, table.blocks, scales);
+        const std::size_t block_width = table.width / table.blocks;
+        for (std::size_t block = 0; block < table.blocks; ++block)
+            for (std::size_t i = 0; i < block_width; ++i) *row++ *= scales[block];
     }
 
     static void add_row(Run& run, const Table& table, const char* index_name, std::int64_t index, float* row) {

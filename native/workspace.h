@@ -52,11 +52,12 @@ class Workspace {
     Buffer<float> int8_scales;
     Buffer<std::int32_t> int8_zero_points;
     Buffer<float> attention_scratch;
+    Buffer<float> row_scales;          // of one row of an embedding table
     Buffer<float> temporary;           // for use within one step
 
     std::size_t bytes() const {
         std::size_t total = int8_values.bytes() + int8_scales.bytes() + int8_zero_points.bytes() +
-                            attention_scratch.bytes() + temporary.bytes();
+                            attention_scratch.bytes() + row_scales.bytes() + temporary.bytes();
         for (const auto& buffer : slots) total += buffer.bytes();
         return total;
     }

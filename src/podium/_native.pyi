@@ -12,6 +12,7 @@ import numpy as np
 from podium.encodings import Buffer
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Table = tuple[Array, Array | None]  # an embedding table, and the scales of its blocks if it has whole numbers
 
 PANEL: int  # outputs per panel of packed weights
 
@@ -24,10 +25,10 @@ class Network:
     def instruction_set(self) -> str: ...
     def embed(
         self,
-        words: Array,
-        segments: Array | None,
+        words: Table,
+        segments: Table | None,
         by_segment: bool,
-        places: Array | None,
+        places: Table | None,
         positions: str,
         padding: int,
     ) -> int: ...

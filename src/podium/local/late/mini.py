@@ -57,7 +57,7 @@ class Mini(LateModel):
             raise UnsupportedModel(f"{spec.folder} has the model_type {spec.model_type!r}, not 'podium-late'")
         self.spec = spec
         settings = spec.architecture
-        checkpoint = Checkpoint(spec.weights, FAMILY.prefix)
+        checkpoint = Checkpoint(spec.weights, FAMILY.prefix, is_quantised=spec.is_quantised)
         try:
             self._importance, idf, piece_idf, stem = (checkpoint[PREFIX + table] for table in TABLES)
             self._weights = checkpoint[f"{PREFIX}classifier.weight"].reshape(-1)

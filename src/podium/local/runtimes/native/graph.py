@@ -258,9 +258,16 @@ class NativeGraph(Graph):
         size = int(np.prod(self.checkpoint.shape(name)))
         return self._packed.get(name, (size,), lambda: self.checkpoint[name].reshape(-1))
 
-    def _table(self, name: str) -> Array:
-        """Return a table in its stored type. The rows of a float16 table become float32 when they are looked up."""
-        return self._packed.get(name, self.checkpoint.shape(name), lambda: self.checkpoint.stored(name))
+    def _table(self, name: str) -> tuple[Array, Array | None]:
+        """Return a table as it is stored: its numbers, and the scales of a quantised table. Rows become float32 when read."""
+        checkpoint = self.checkpoint
+        if not checkpoint.is_quantised(name):
+            return self._packed.get(name, checkpoint.shape(name), lambda: checkpoint.stored(name)), None
+        value_shape, scale_shape = checkpoint.quantised_shapes(name)
+        return (
+            self._packed.get(name, value_shape, lambda: checkpoint.quantised(name).values),
+            self._packed.get(f"{name}.scales", scale_shape, lambda: checkpoint.quantised(name).scales),
+        )
 
 
 def _checked_step(add: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:

@@ -33,7 +33,7 @@ LENGTH = struct.Struct("<Q")  # the length of the header
 LAYOUT = "v1"  # Part of the file's name. Change it whenever the layout of the arrays changes.
 PANEL = 64  # how many outputs of a weight are stored together
 ALIGNMENT = 64  # bytes
-DTYPES = ("float32", "float16", "int8", "int32")
+DTYPES = ("float32", "float16", "int8", "uint8", "int32")
 
 
 def pack_float32(weight: Array) -> Array:
