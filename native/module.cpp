@@ -15,11 +15,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "comparison.h"
 #include "network.h"
+#include "unigram.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -275,6 +277,81 @@ class Bytes {
     std::vector<Py_buffer> views_;
 };
 
+// A Unigram model together with the arrays that it reads.
+class PyUnigram {
+  public:
+    PyUnigram(const Vector<std::uint8_t>& bytes, const Vector<std::uint32_t>& ends, const Vector<float>& scores,
+              std::int32_t unknown_id)
+        : bytes_(bytes), ends_(ends), scores_(scores),
+          model_(reinterpret_cast<const char*>(bytes.data()), bytes.shape(0), ends.data(), scores.data(),
+                 checked_count(ends, scores), unknown_id) {}
+
+    // Returns the ids and lengths of all pieces, and the number of pieces of each text.
+    nb::tuple split(const nb::sequence& texts) const {
+        std::vector<Part> parts;
+        std::string characters;
+        std::vector<std::int32_t> counts;
+        for (const nb::handle text : texts) {
+            counts.push_back(0);
+            for (const nb::handle word : text) parts.push_back(part_of(word, counts.size() - 1, characters));
+        }
+        Pieces pieces;
+        {
+            const nb::gil_scoped_release released;
+            std::vector<Unigram::Path> paths;
+            for (const Part& part : parts) {
+                const std::size_t first = pieces.ids.size();
+                if (part.id >= 0) {
+                    pieces.ids.push_back(part.id);
+                    pieces.lengths.push_back(1);
+                } else {
+                    model_.split(std::string_view(characters).substr(part.begin, part.size), paths, pieces);
+                }
+                counts[part.text] += static_cast<std::int32_t>(pieces.ids.size() - first);
+            }
+        }
+        return nb::make_tuple(array_of(pieces.ids), array_of(pieces.lengths), array_of(counts));
+    }
+
+  private:
+    // A part of a text: a word, or a piece with a known id.
+    struct Part {
+        std::size_t text, begin, size;
+        std::int32_t id;
+    };
+
+    static std::size_t checked_count(const Vector<std::uint32_t>& ends, const Vector<float>& scores) {
+        check(ends.shape(0) == scores.shape(0), "there must be one score per piece");
+        return ends.shape(0);
+    }
+
+    // Appends the word's bytes to `characters`, because they must not change while the interpreter's lock is released.
+    static Part part_of(const nb::handle& word, std::size_t text, std::string& characters) {
+        if (!PyUnicode_Check(word.ptr())) {
+            const std::int32_t id = nb::cast<std::int32_t>(word);
+            check(id >= 0, "an id must not be negative");
+            return {text, 0, 0, id};
+        }
+        Py_ssize_t size;
+        const char* bytes = PyUnicode_AsUTF8AndSize(word.ptr(), &size);
+        if (!bytes) throw nb::python_error();
+        const std::size_t begin = characters.size();
+        characters.append(bytes, static_cast<std::size_t>(size));
+        return {text, begin, static_cast<std::size_t>(size), -1};
+    }
+
+    static nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>> array_of(const std::vector<std::int32_t>& numbers) {
+        auto* copy = new std::vector<std::int32_t>(numbers);
+        const nb::capsule owner(copy, [](void* pointer) noexcept { delete static_cast<std::vector<std::int32_t>*>(pointer); });
+        return nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>(copy->data(), {copy->size()}, owner);
+    }
+
+    Vector<std::uint8_t> bytes_;
+    Vector<std::uint32_t> ends_;
+    Vector<float> scores_;
+    Unigram model_;
+};
+
 void py_max_sim(const nb::object& query, const nb::sequence& documents, const MutableMatrix& result,
                 const std::optional<std::string>& instruction_set) {
     const Bytes query_bytes(query), document_bytes(documents);
@@ -399,6 +476,11 @@ NB_MODULE(_native, m) {
         .def("run", &PyNetwork::run, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(),
              "result"_a.noconvert(), "seconds"_a.noconvert() = nb::none())
         .def("step_names", &PyNetwork::step_names);
+
+    nb::class_<PyUnigram>(m, "Unigram")
+        .def(nb::init<const Vector<std::uint8_t>&, const Vector<std::uint32_t>&, const Vector<float>&, std::int32_t>(),
+             "characters"_a, "ends"_a, "scores"_a, "unknown_id"_a)
+        .def("split", &PyUnigram::split, "texts"_a);
 
     m.def("max_sim", py_max_sim, "query"_a, "documents"_a, "result"_a.noconvert(), "instruction_set"_a = nb::none());
     m.def("late_features", py_late_features, "query"_a, "documents"_a, "result"_a.noconvert(), "token_idf"_a,

@@ -32,6 +32,7 @@ DESCRIPTION_FILES = (
     "modules.json",
     "sentence_bert_config.json",
     "tokenizer.json",
+    "tokenizer.safetensors",
     "tokenizer_config.json",
     "vocab.txt",
 )
