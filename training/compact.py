@@ -64,14 +64,15 @@ def write_copy(model: Path, out: Path, *, count: int | None = None, texts: Itera
     rules = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     all_pieces = [(name, score) for name, score in rules["model"]["vocab"]]
     special_ids = {token["id"] for token in rules["added_tokens"]}
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     ids = list(range(len(all_pieces)))
     if count is not None:
-        ids = latin_ids(all_pieces, special_ids, used_ids(model, texts), count)
+        prompts = [config.get(name, "") for name in ("query_prompt", "text_prompt")]
+        ids = latin_ids(all_pieces, special_ids, used_ids(model, [*prompts, *texts]), count)
     out.mkdir(parents=True, exist_ok=True)
     tensors = quantised(with_rows(load_file(model / "model.safetensors"), ids), layers)
     save(tensors, out / "model.safetensors")
     write_tokenizer(rules, [all_pieces[index] for index in ids], out)
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     config |= {"vocab_size": len(ids), "quantization_config": QUANTISATION}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for name in COPIED_FILES:
