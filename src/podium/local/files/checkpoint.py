@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, for safetensors
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -117,6 +116,8 @@ class Checkpoint:
 
     def _tensor(self, name: str) -> Array:
         reader, stored_name = self._reader(name)
+        if self._header(name)[0] == "BF16":
+            import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, for safetensors; other models start faster without it
         try:
             tensor: Array = reader.get_tensor(stored_name)
         except (SafetensorError, TypeError) as error:

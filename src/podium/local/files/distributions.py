@@ -10,11 +10,15 @@ The version of the package is the model's revision.
 
 from __future__ import annotations
 
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from podium.errors import ModelError, ModelNotFound
 from podium.local.files.folder import ModelFiles
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["EXTRAS", "GROUP", "installed", "installed_models"]
 
@@ -28,8 +32,9 @@ def installed(name: str) -> ModelFiles | None:
 
     Raises ModelNotFound for one of podium's own models, and ModelError if the package does not name a folder.
     """
-    for entry_point in metadata.entry_points(group=GROUP, name=name):
-        return _files(entry_point)
+    for entry_point in _entry_points():
+        if entry_point.name == name:
+            return _files(entry_point)
     if name not in EXTRAS:
         return None
     raise ModelNotFound(
@@ -41,7 +46,7 @@ def installed(name: str) -> ModelFiles | None:
 def installed_models() -> list[ModelFiles]:
     """Return the files of all models in installed packages, sorted by name. Packages that do not name a folder are left out."""
     models = {}
-    for entry_point in metadata.entry_points(group=GROUP):
+    for entry_point in _entry_points():
         try:
             models[entry_point.name] = _files(entry_point)
         except ModelError:
@@ -49,7 +54,13 @@ def installed_models() -> list[ModelFiles]:
     return [models[name] for name in sorted(models)]
 
 
-def _files(entry_point: metadata.EntryPoint) -> ModelFiles:
+def _entry_points() -> Iterable[EntryPoint]:
+    from importlib import metadata  # imported here, because the import takes a hundredth of a second
+
+    return metadata.entry_points(group=GROUP)
+
+
+def _files(entry_point: EntryPoint) -> ModelFiles:
     """Return the files of the model that an entry point names. Raises ModelError if the package does not name a folder."""
     package = entry_point.value.partition(":")[0]
     try:
